@@ -1,0 +1,121 @@
+# sonde: one non-recursive Makefile. Objects in out/<mode>/; modes: release (default), dev, asan, tsan, cov.
+#   make            the program and the library        make test      every test, under ten minutes
+#   make lint       layers, headers, symbols, sizes    make demo      a real model opened, end to end
+#   make asan tsan  the tests under a sanitizer        make bench     figures, side by side with the peers where they are
+MODE ?= release
+O := out/$(MODE)
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+
+PC := libpcre2-8 libutf8proc jansson libxxhash nettle sqlite3 zlib
+PC_CFLAGS := $(shell pkg-config --cflags $(PC) 2>/dev/null)
+PC_LIBS := $(shell pkg-config --libs $(PC) 2>/dev/null)
+LIBS := $(PC_LIBS) -ldnnl -lgomp -lm -lpthread
+
+CC ?= cc
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wwrite-strings -Wundef
+OPT_release := -O3 -g
+OPT_dev := -O1 -g -Werror -DSD_DEV=1
+OPT_asan := -O1 -g -Werror -DSD_DEV=1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_tsan := -O1 -g -DSD_DEV=1 -fsanitize=thread
+OPT_cov := -O0 -g --coverage -DSD_DEV=1
+CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -DSD_VERSION='"$(VERSION)"' -Iinclude -Isrc $(WARN) $(PC_CFLAGS) -fopenmp -fPIC -fvisibility=hidden \
+	-ffp-contract=off -fno-math-errno -MMD -MP $(OPT_$(MODE)) $(CFLAGS)
+LDFLAGS_ALL := $(OPT_$(MODE)) -fopenmp $(LDFLAGS)
+
+LAYERS := base num file text dist model dict store lab serve
+need_base := base
+need_num := num base
+need_file := file num base
+need_text := text num base
+need_dist := dist num base
+need_model := model file text num base
+need_dict := dict file dist num base
+need_store := store base
+need_lab := lab model dict store file text dist num base
+need_serve := serve $(need_lab)
+need_cli := $(need_lab)
+
+src = $(sort $(wildcard src/$(1)/*.c))
+obj = $(patsubst %.c,$(O)/%.o,$(call src,$(1)))
+lib = $(O)/lib$(1).a
+
+all: $(O)/sonde $(O)/libsonde.so
+
+$(O)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(ISA) -c $< -o $@
+$(O)/src/num/kern_avx2%.o: ISA := -mavx2 -mfma -mf16c
+$(O)/src/num/kern_avx512%.o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512
+
+define layer_lib
+$(call lib,$(1)): $(call obj,$(1))
+	@mkdir -p $(O); rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer_lib,$(l))))
+
+$(O)/sonde: $(call obj,cli) $(foreach l,serve $(need_lab),$(call lib,$(l)))
+	$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,cli) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+
+$(O)/libsonde.map: $(wildcard include/sonde.h include/sonde/*.h) tools/exports
+	@mkdir -p $(O)
+	tools/exports $(VERSION) > $@
+$(O)/libsonde.so: $(foreach l,$(need_lab),$(call obj,$(l))) $(O)/libsonde.map
+	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libsonde.so.0 -Wl,--version-script=$(O)/libsonde.map -o $(O)/libsonde.so.$(VERSION) $(filter %.o,$^) $(LIBS)
+	ln -sf libsonde.so.$(VERSION) $(O)/libsonde.so.0; ln -sf libsonde.so.0 $@
+
+# Tests: tests/<kind>/<layer>/test_*.c is a program that links that layer and those below it, nothing else.
+TESTS := $(sort $(wildcard tests/unit/*/test_*.c tests/kern/*/test_*.c tests/golden/*/test_*.c tests/prop/*/test_*.c tests/fault/*/test_*.c))
+FUZZ := $(sort $(wildcard tests/fuzz/*/fuzz_*.c))
+test_bin = $(patsubst %.c,$(O)/%,$(1))
+layer_of = $(notdir $(patsubst %/,%,$(dir $(1))))
+define test_rule
+$(call test_bin,$(1)): $(O)/$(1:.c=.o) $(foreach l,$(need_$(call layer_of,$(1))),$(call lib,$(l)))
+	$$(CC) $$(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LIBS) -lcmocka
+endef
+$(foreach t,$(TESTS) $(FUZZ),$(eval $(call test_rule,$(t))))
+$(O)/tests/%.o: ISA := -Itests
+tests: $(call test_bin,$(TESTS) $(FUZZ))
+# One layer's tests: make test-num
+$(foreach l,$(LAYERS),$(eval test-$(l): $(call test_bin,$(foreach t,$(TESTS) $(FUZZ),$(if $(filter $(l),$(call layer_of,$(t))),$(t)))); @MODE=$(MODE) tools/run-tests $$^))
+
+test:
+	@tools/deps --test
+	@$(MAKE) --no-print-directory all tests MODE=dev
+	@$(MAKE) --no-print-directory all
+	@tools/run-tests --all
+
+asan tsan:
+	@$(MAKE) --no-print-directory all tests MODE=$@
+	@MODE=$@ tools/run-tests --all
+
+lint: all
+	@tools/lint
+demo:
+	@tools/deps --demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo
+bench: all
+	@tools/bench
+fmt:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+fmt-check:
+	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
+clean:
+	rm -rf out
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/sonde $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(O)/sonde $(DESTDIR)$(PREFIX)/bin/sonde
+	install -m 755 $(O)/libsonde.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libsonde.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libsonde.so.0; ln -sf libsonde.so.0 $(DESTDIR)$(PREFIX)/lib/libsonde.so
+	install -m 644 include/sonde.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 include/sonde/*.h $(DESTDIR)$(PREFIX)/include/sonde/
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' tools/sonde.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/sonde.pc
+	install -m 644 docs/sonde.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+
+.PHONY: all tests test asan tsan lint demo bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
+.DELETE_ON_ERROR:
+.SECONDARY:
+-include $(shell find out/$(MODE) -name '*.d' 2>/dev/null)

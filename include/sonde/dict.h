@@ -1,0 +1,70 @@
+/* Dictionaries: a matrix of activations written as sparse sums of features. Knows no model and no store.
+ *
+ *   z = gate((x - b_dec) W_enc^T + b_enc)        x' = z W_dec + b_dec
+ * Our matrices are feature-major: W_enc [m, d], W_dec [m, d] (SAELens stores W_enc as [d, m]). */
+#ifndef SONDE_DICT_H
+#define SONDE_DICT_H
+
+#include "sonde/mat.h"
+#include "sonde/site.h"
+#include "sonde/status.h"
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sd_exec sd_exec;
+
+typedef enum sd_dict_kind {
+    SD_DICT_STANDARD, SD_DICT_GATED, SD_DICT_JUMPRELU, SD_DICT_TOPK, SD_DICT_BATCHTOPK, SD_DICT_MATRYOSHKA, SD_DICT_KIND_COUNT
+} sd_dict_kind;
+const char *sd_dict_kind_name(sd_dict_kind k); /* "topk" */
+
+/* What a dictionary is of; strings are what cfg.json's metadata says. */
+typedef struct sd_dict_info {
+    sd_dict_kind kind;
+    int64_t d, m;
+    int k;                  /* top-k kinds: active features a token; else 0 */
+    char model_name[128], model_sha256[65], site[64]; /* site in our spelling: "resid_post.14"; empty when unknown */
+    char dataset[256];
+    double site_rms;        /* mean token norm of the training activations (raw units); 0 when unknown */
+    double fvu, l0;         /* on held-out tokens at the end of training; NaN when unknown */
+    int64_t n_dead, n_tokens;
+    uint64_t seed;
+} sd_dict_info;
+
+typedef struct sd_dict sd_dict; /* immutable; owns its memory */
+/* dir: a SAELens directory (cfg.json, sae_weights.safetensors). Refuses unknown architectures, wrong shapes, non-finite numbers, a missing threshold. */
+sd_status sd_dict_open(sd_dict **out, const char *dir, sd_err *err);
+/* Writes a SAELens v6 directory (normalisation already folded in). Atomic a file; cfg.json last. */
+sd_status sd_dict_save(const sd_dict *d, const char *dir, sd_err *err);
+void sd_dict_free(sd_dict *d);
+const sd_dict_info *sd_dict_get_info(const sd_dict *d);
+
+const float *sd_dict_enc_row(const sd_dict *d, int64_t f);  /* [d] */
+const float *sd_dict_dec_row(const sd_dict *d, int64_t f);  /* [d], unit norm for the kinds we train */
+const float *sd_dict_b_enc(const sd_dict *d);               /* [m] */
+const float *sd_dict_b_dec(const sd_dict *d);               /* [d] */
+/* The activation above which feature f counts as active when it is looked at alone (TopK: calibrated on held-out tokens; JumpReLU: its threshold; ReLU: 0). */
+float sd_dict_threshold(const sd_dict *d, int64_t f);
+/* Pre-activation of one feature for one row: (x - b_dec).w + b. */
+float sd_dict_preact(const sd_dict *d, int64_t f, const float *x);
+
+/* Sparse codes of n rows: entries row_ptr[i]..row_ptr[i+1], features ascending within a row, values > 0. */
+typedef struct sd_codes {
+    int64_t n, nnz, cap_nnz;
+    int64_t *row_ptr; /* [n+1] */
+    int32_t *idx;     /* [nnz] */
+    float *val;       /* [nnz] */
+} sd_codes;
+void sd_codes_release(sd_codes *c); /* zero-initialise before first use; memory is reused between calls */
+/* Encodes raw activations x [n, d]. Exact: the top k by f32 pre-activation, ties to the lower index. Blocked over features: never holds [n, m]. */
+sd_status sd_dict_encode(sd_codes *out, const sd_exec *ex, const sd_dict *d, sd_mat x, sd_err *err);
+/* y [n, d] = decoded codes. */
+void sd_dict_decode(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd_codes *z);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

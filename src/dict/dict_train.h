@@ -1,0 +1,43 @@
+/* Training a dictionary on a stream of activation rows. Memory is planned at init; a step allocates nothing. */
+#ifndef SD_DICT_TRAIN_H
+#define SD_DICT_TRAIN_H
+
+#include "num/exec.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "sonde/dict.h"
+
+typedef struct sd_dict_train_opt {
+    sd_dict_kind kind;
+    int64_t d, m;
+    int k;                  /* 0: 32 */
+    int64_t batch;          /* rows a step; 0: 2048, less where the run would have under 500 steps */
+    int64_t n_tokens;       /* whole run; fixes schedules */
+    double lr;              /* 0: the kind's default, scaled by width and batch as documented in docs/DICT.md */
+    double aux_alpha;       /* aux-k weight; 0: 1/32; negative: off */
+    int aux_k;              /* 0: d/2 */
+    int64_t dead_after;     /* a feature silent for this many tokens is dead; 0: min(n_tokens/4, 10M) */
+    uint64_t seed;
+} sd_dict_train_opt;
+
+typedef struct sd_dict_stats { double fvu, l0, loss, aux_loss, lr, grad_norm; int64_t n_dead, n_tokens, step, n_nonfinite; } sd_dict_stats;
+
+typedef struct sd_dict_train sd_dict_train;
+sd_status sd_dict_train_new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err);
+void sd_dict_train_free(sd_dict_train *t);
+/* Bytes the trainer will hold, before it is made. */
+size_t sd_dict_train_plan(const sd_dict_train_opt *opt);
+/* Estimate mean, scale and the sink limit from the first rows (raw activations), and initialise the weights. Called once before the first step. */
+sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_err *err);
+/* Norm above which a row is a sink (10x the median of the calibration rows, CONTRACT/issue); rows above are left out by the source. */
+double sd_dict_train_max_norm(const sd_dict_train *t);
+/* One step on raw rows x [batch, d]. Divergence (non-finite loss) is SD_E_FAIL and leaves the last good weights. */
+sd_status sd_dict_train_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict_stats *stats, sd_err *err);
+/* A finished dictionary, normalisation folded in; threshold calibrated on x (held-out raw rows), fvu and l0 measured there. */
+sd_status sd_dict_train_finish(sd_dict_train *t, const sd_exec *ex, sd_mat heldout, const sd_dict_info *meta, sd_dict **out, sd_err *err);
+/* Everything (weights, moments, counters, norms, rng position) in one safetensors file; restoring and going on equals never having stopped, bit for bit. */
+sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *err);
+sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char *path, sd_err *err);
+const sd_dict_train_opt *sd_dict_train_get_opt(const sd_dict_train *t);
+
+#endif

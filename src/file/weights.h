@@ -1,0 +1,61 @@
+/* Named, typed tensors of a file or a folder, whatever the container; borrowed views into a read-only map. */
+#ifndef SD_FILE_WEIGHTS_H
+#define SD_FILE_WEIGHTS_H
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/map.h"
+#include "num/dtype.h"
+
+#define SD_MAX_RANK 4
+
+typedef struct sd_tensor {
+    sd_slice name;
+    sd_dtype dtype;
+    int rank;
+    int64_t dim[SD_MAX_RANK]; /* logical order, outermost first: a matrix is [rows = outputs, cols = inputs] in both containers */
+    const void *data;
+    size_t bytes;
+} sd_tensor;
+
+typedef enum sd_container { SD_CONTAINER_GGUF, SD_CONTAINER_HF } sd_container;
+
+typedef struct sd_weights sd_weights;
+/* path: a .gguf file, a .safetensors file, or a folder with config.json and model.safetensors (or a shard index). */
+sd_status sd_weights_open(sd_weights **out, const char *path, sd_err *err);
+void sd_weights_close(sd_weights *w);
+sd_container sd_weights_container(const sd_weights *w);
+int64_t sd_weights_count(const sd_weights *w);
+const sd_tensor *sd_weights_at(const sd_weights *w, int64_t i);
+/* NULL when absent. A found tensor is marked as asked for. */
+const sd_tensor *sd_weights_find(const sd_weights *w, const char *name);
+/* First tensor that nobody asked for, NULL when none is left: strict loaders refuse it by name. */
+const sd_tensor *sd_weights_unasked(const sd_weights *w);
+const char *sd_weights_path(const sd_weights *w);
+uint64_t sd_weights_bytes(const sd_weights *w); /* of all tensors */
+
+/* GGUF metadata. SD_E_NOTFOUND names the key; wrong type is SD_E_FORMAT. Strings borrow from the map. */
+bool sd_weights_has_kv(const sd_weights *w, const char *key);
+sd_status sd_weights_kv_u64(const sd_weights *w, const char *key, uint64_t *out, sd_err *err); /* any integer type; bool too */
+sd_status sd_weights_kv_f64(const sd_weights *w, const char *key, double *out, sd_err *err);
+sd_status sd_weights_kv_str(const sd_weights *w, const char *key, sd_slice *out, sd_err *err);
+typedef struct sd_kv_array { uint32_t type; int64_t n; const uint8_t *p; size_t bytes; } sd_kv_array; /* type: GGUF's number; elements unaligned, little-endian */
+sd_status sd_weights_kv_arr(const sd_weights *w, const char *key, sd_kv_array *out, sd_err *err);
+/* Strings of an array (type 8) as slices into the map: *out [n] by sd_free. */
+sd_status sd_kv_array_strings(const sd_kv_array *a, sd_slice **out, sd_err *err);
+
+/* config.json of a Hugging Face folder; NULL for a GGUF. Borrowed. */
+const json_t *sd_weights_config(const sd_weights *w);
+
+/* Writing safetensors: header first, tensors in the order of the list, 8-byte aligned, atomic. */
+typedef struct sd_st_tensor {
+    const char *name;
+    sd_dtype dtype;           /* a type with st_name */
+    int rank;
+    int64_t dim[SD_MAX_RANK];
+    const void *data;
+} sd_st_tensor;
+/* meta: "__metadata__" pairs {key, value, key, value, NULL} or NULL. */
+sd_status sd_safetensors_write(const char *path, const sd_st_tensor *t, int64_t n, const char *const *meta, sd_err *err);
+
+#endif

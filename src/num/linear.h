@@ -1,0 +1,39 @@
+/* y = x W^T (+ b): one weight matrix in the best form for a numeric mode, packed once, immutable afterwards.
+ *
+ *   faithful  weights decoded to f32, f32 products (oneDNN; plain C at --cpu ref). Each output is one chain of fused
+ *             multiply-adds in index order of the inputs, so the bits do not depend on rows a batch, on how a prompt is
+ *             split, nor on threads.
+ *   bf16      bf16 weights and activations, f32 accumulation.
+ *   fast      activations in int8 blocks of 32 against quantised weights (Q4_0, Q4_1, Q8_0), as llama.cpp does;
+ *             the same sums for one row and for many. Weights of other types fall back to bf16 (or f32). */
+#ifndef SD_NUM_LINEAR_H
+#define SD_NUM_LINEAR_H
+
+#include "num/exec.h"
+#include "num/dtype.h"
+
+typedef enum sd_mode { SD_MODE_DEFAULT = 0, SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST } sd_mode;
+const char *sd_mode_name(sd_mode m); /* "faithful", "bf16", "fast" */
+
+typedef struct sd_linear sd_linear;
+/* w and bias [w.rows] are borrowed only during the call (except: an f32 weight at --cpu ref may be used in place). */
+sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode, sd_err *err);
+void sd_linear_free(sd_linear *l);
+size_t sd_linear_bytes(const sd_linear *l);       /* packed bytes it holds */
+size_t sd_linear_read_bytes(const sd_linear *l);  /* bytes read for one row (decode roofline) */
+sd_mode sd_linear_mode(const sd_linear *l);       /* the mode that is really used */
+
+/* Scratch an op of n_rows needs, in bytes; the caller pushes it once in its plan. */
+size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows);
+/* y [n, rows] overwritten (or added to when accumulate); x [n, cols]; scratch from above, 64-byte aligned. y must not alias x. */
+void sd_linear_fwd(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch);
+
+/* Activations quantised once and used by several matrices with the same input (q,k,v; gate,up): in fast mode `prepare` fills scratch and
+ * `run` uses it; in other modes prepare converts or does nothing. sd_linear_fwd = prepare + run. All of `l` must share cols and mode. */
+void sd_linear_prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch);
+void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, const void *scratch);
+
+/* A plain product for matrices that change: c [m,n] = a [m,k] b[n,k]^T, f32 or bf16 products (bf16: converts b each call). Not chained: no bit promise across shapes. */
+void sd_gemm_nt(const sd_exec *ex, sd_mat c, sd_mat a, sd_mat b);
+
+#endif

@@ -1,0 +1,19 @@
+/* A corpus is an ordered list of documents read from files: .txt/.md/source (a file is a document, or one a blank-line
+ * separated paragraph block when large), .jsonl (field "text", or "content"), .csv (column "text"). UTF-8 is required. */
+#ifndef SD_TEXT_CORPUS_H
+#define SD_TEXT_CORPUS_H
+
+#include "base/map.h"
+#include "base/hash.h"
+
+typedef struct sd_corpus sd_corpus;
+/* paths: files or folders (recursive, sorted). Bad UTF-8: SD_E_FORMAT naming file, line and byte. */
+sd_status sd_corpus_open(sd_corpus **out, const char *const *paths, int n_paths, sd_err *err);
+void sd_corpus_close(sd_corpus *c);
+int64_t sd_corpus_count(const sd_corpus *c);
+uint64_t sd_corpus_bytes(const sd_corpus *c);
+sd_slice sd_corpus_text(const sd_corpus *c, int64_t doc);   /* valid until close */
+const char *sd_corpus_name(const sd_corpus *c, int64_t doc); /* file it came from */
+void sd_corpus_sha256(const sd_corpus *c, sd_sha256 *out);   /* over all documents, in order, with their lengths */
+
+#endif
