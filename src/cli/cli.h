@@ -1,0 +1,99 @@
+/* What every command gets: streams, common flags, the cancel flag, provenance; and what every command does the same way.
+ *
+ *   sd_err err = {0};
+ *   const sd_exec *ex = cli_exec(c, &err);                  // --cpu --threads; owned by c
+ *   if (!ex) return cli_fail(c, &err);
+ *   sd_mode mode = c->mode ? c->mode : ...;
+ *   if ((st = sd_model_open(&m, ex, path, &(sd_model_opt){.mode = mode}, &err))) goto done;
+ *   cli_model_hash(c, path);                                // SHA-256 into c->prov, cached
+ *   if ((st = sd_lab_x(&result, ex, m, &opt, &c->progress, &err))) goto done;    // progress carries the cancel flag
+ * done:
+ *   return st ? cli_fail(c, &err) : print(c, &result);
+ *
+ * Commands live in cmd_<noun>.c or cmd_<noun>_<verb>.c, export `const cli_cmd cmd_<noun>[_<verb>]_def`, and have a line in commands.h. */
+#ifndef SD_CLI_CLI_H
+#define SD_CLI_CLI_H
+
+#include "base/prov.h"
+#include "base/log.h"
+#include "cli/opt.h"
+#include "cli/out.h"
+#include "num/linear.h"
+#include "sonde/site.h"
+#include <stdio.h>
+
+struct cli {
+    FILE *out, *err;             /* results; everything else */
+    bool out_tty, err_tty, out_color, err_color;
+    int width;                   /* columns of stdout's terminal; 0 when it is none */
+    int err_width;
+
+    const cli_cmd *cmd;          /* the command that runs */
+    const char **arg;            /* positional arguments */
+    int n_arg;
+    bool json, quiet;
+    int verbose;
+    int64_t threads;             /* 0: all CPUs of this process */
+    const char *cpu;             /* NULL: all there is */
+    uint64_t seed;
+    sd_mode mode;                /* SD_MODE_DEFAULT when not given */
+    const char *site, *output, *resume;
+    bool force;
+    uint64_t given;              /* see opt_given */
+
+    const volatile int *cancel;  /* set by the first Ctrl-C (or SIGTERM) */
+    sd_progress progress;        /* hand &c->progress to a study */
+    void *bar;                   /* state of the progress sink */
+    char resume_with[512];       /* see cli_resume_with */
+
+    sd_prov prov;                /* tool, args, created, seed, cpu, isa, threads are filled; hashes by cli_model_hash and the command */
+    char cache_dir[1024], data_dir[1024]; /* $XDG_CACHE_HOME/sonde, $XDG_DATA_HOME/sonde; empty when there is no home */
+
+    sd_exec *exec;
+    void **kept;                 /* freed at exit */
+    int n_kept, cap_kept;
+};
+
+/* Threads and CPU level of --threads --cpu; made once. NULL with err filled. */
+const sd_exec *cli_exec(cli *c, sd_err *err);
+/* Prints "sonde: SENTENCE" and "  hint: HINT" on stderr and gives the exit code of err->code. For SD_E_CANCELLED also the
+ * resume command, when there is one. */
+int cli_fail(cli *c, const sd_err *err);
+/* A wrong command line: the sentence, the hint "see `sonde CMD -h`", exit code 2. */
+int cli_usage(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
+/* A line on stderr unless --quiet: what was done ("wrote 16,384 features to x (212 MB)"). */
+void cli_note(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
+/* What the user types to go on after an interruption: a complete command. Set it once a checkpoint could exist. */
+void cli_resume_with(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
+/* p is freed (sd_free) at exit; false (and p freed) when memory is out. */
+bool cli_keep(cli *c, void *p);
+
+/* c->site parsed. SD_E_ARG when not given. */
+sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
+/* SD_E_ARG with a hint naming -f when path exists (a folder with something in it, or a file) and -f was not given; SD_E_NOTFOUND when its parent is no folder. */
+sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
+
+/* The numeric mode of CONTRACT section 4 when --mode is not given: EXACT faithful; BULK bf16 where the CPU multiplies bf16, else
+ * faithful; CHAT fast when most weight bytes of the file are quantised, else as BULK. c->mode wins over all of them. */
+typedef enum cli_mode_class { CLI_EXACT, CLI_BULK, CLI_CHAT } cli_mode_class;
+sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char *model_path, sd_mode *out, sd_err *err);
+/* SHA-256 of the model (the file; of a folder: its weights file, or of the list "name sha256" of its shards) into c->prov.model_sha256, cached in
+ * c->cache_dir. A model that cannot be read is an error. */
+sd_status cli_model_hash(cli *c, const char *model_path, sd_err *err);
+
+/* main.c's table. i from 0; NULL after the last. */
+const cli_cmd *cli_command(int i);
+const cli_cmd *cli_find_command(const char *name);
+
+/* help.c: text of -h; the list of `sonde help`; docs/cli.md; the man page; completion scripts. Appended to b. */
+void help_command(sd_buf *b, const cli_cmd *cmd);
+void help_overview(sd_buf *b);
+void help_noun(sd_buf *b, const char *noun); /* "dict": its verbs */
+void help_markdown(sd_buf *b);
+void help_man(sd_buf *b);
+
+/* progress.c */
+void progress_init(cli *c);
+void progress_end(cli *c);   /* clears a bar that is drawn; called before anything else goes to a terminal */
+
+#endif

@@ -1,0 +1,24 @@
+/* Every command's definition, in the order of `sonde help`. One line each: main.c makes its table of them, and a definition
+ * whose file is not linked is left out of it. */
+#ifndef SD_CLI_COMMANDS_H
+#define SD_CLI_COMMANDS_H
+
+#define CLI_COMMANDS(XX) \
+    XX(cmd_info)         \
+    XX(cmd_tokenize)     \
+    XX(cmd_trace)        \
+    XX(cmd_run)          \
+    XX(cmd_score)        \
+    XX(cmd_capture)      \
+    XX(cmd_dict_train)   \
+    XX(cmd_dict_eval)    \
+    XX(cmd_feature_build) \
+    XX(cmd_feature_search) \
+    XX(cmd_feature_show) \
+    XX(cmd_feature_near) \
+    XX(cmd_doctor)       \
+    XX(cmd_completion)   \
+    XX(cmd_help)         \
+    XX(cmd_version)
+
+#endif
