@@ -22,7 +22,7 @@ sd_status sd_json_opt_bool(const json_t *obj, const char *key, bool *out, const 
 
 /* Writer. Commas and escapes are its business; invalid UTF-8 becomes U+FFFD; NaN and infinities become null.
  *   sd_jw w; sd_jw_init(&w, &buf); sd_jw_obj(&w); sd_jw_key(&w, "n"); sd_jw_i64(&w, 3); sd_jw_end(&w); */
-typedef struct sd_jw { sd_buf *b; int depth; bool comma, after_key; uint64_t is_obj; } sd_jw;
+typedef struct sd_jw { sd_buf *b; int depth; bool comma, after_key; uint64_t is_obj[2]; } sd_jw; /* at most 128 deep */
 void sd_jw_init(sd_jw *w, sd_buf *b);
 void sd_jw_obj(sd_jw *w);
 void sd_jw_arr(sd_jw *w);

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum sd_log_level { SD_LOG_DEBUG, SD_LOG_INFO, SD_LOG_WARN } sd_log_level;

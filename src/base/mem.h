@@ -35,7 +35,8 @@ void sd_alloc_guard_end(void);
 int64_t sd_mem_fail_nth(int64_t n);
 /* Bytes and blocks out at the moment, for leak tests. */
 int64_t sd_mem_live_blocks(void);
-/* Physical memory of this machine and of this process (resident, peak), in bytes; 0 when unknown. */
+int64_t sd_mem_live_bytes(void);
+/* Physical memory of this machine (or of this control group, when that is less) and of this process (resident, peak), in bytes; 0 when unknown. */
 typedef struct sd_mem_info { uint64_t total, available, rss, rss_peak; } sd_mem_info;
 sd_mem_info sd_mem_query(void);
 

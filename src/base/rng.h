@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 typedef struct sd_rng { uint32_t key[2]; uint64_t stream, pos; } sd_rng; /* by value; copying forks nothing, it repeats */
+/* One block: out = Philox4x32-10(ctr, key). What the functions below are made of. */
+void sd_philox(uint32_t out[4], const uint32_t ctr[4], const uint32_t key[2]);
 /* purpose: a short name such as "shuffle"; index: a feature, a batch, an epoch. */
 sd_rng sd_rng_make(uint64_t seed, const char *purpose, uint64_t index);
 uint32_t sd_rng_u32(sd_rng *r);

@@ -22,6 +22,11 @@ bool sd_parse_i64(sd_slice s, int64_t *out);
 bool sd_parse_u64(sd_slice s, uint64_t *out);
 bool sd_parse_f64(sd_slice s, double *out); /* finite numbers only */
 
+/* The fewest digits that read back as the same number, in any locale; NaN and infinities as "nan", "inf", "-inf". Return out. */
+#define SD_FMT_MAX 32
+const char *sd_fmt_f64(char out[SD_FMT_MAX], double v);
+const char *sd_fmt_f32(char out[SD_FMT_MAX], float v);
+
 /* A growable byte buffer with a maximum given at init. After a failed append `failed` stays set and appends do nothing. */
 typedef struct sd_buf { char *p; size_t n, cap, max; bool failed; } sd_buf;
 void sd_buf_init(sd_buf *b, size_t max_bytes);
