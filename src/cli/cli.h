@@ -31,12 +31,13 @@ struct cli {
     const cli_cmd *cmd;          /* the command that runs */
     const char **arg;            /* positional arguments */
     int n_arg;
-    bool json, quiet;
+    bool json, quiet, help;
     int verbose;
     int64_t threads;             /* 0: all CPUs of this process */
     const char *cpu;             /* NULL: all there is */
     uint64_t seed;
     sd_mode mode;                /* SD_MODE_DEFAULT when not given */
+    const char *mode_name;       /* as written */
     const char *site, *output, *resume;
     bool force;
     uint64_t given;              /* see opt_given */
@@ -56,17 +57,18 @@ struct cli {
 
 /* Threads and CPU level of --threads --cpu; made once. NULL with err filled. */
 const sd_exec *cli_exec(cli *c, sd_err *err);
-/* Prints "sonde: SENTENCE" and "  hint: HINT" on stderr and gives the exit code of err->code. For SD_E_CANCELLED also the
- * resume command, when there is one. */
+/* Prints "sonde: SENTENCE" and "hint: HINT" on stderr (an error without a hint gets its status's general one) and gives the exit
+ * code of err->code. For SD_E_CANCELLED the hint is the resume command, when there is one. */
 int cli_fail(cli *c, const sd_err *err);
-/* A wrong command line: the sentence, the hint "see `sonde CMD -h`", exit code 2. */
+/* A wrong command line: the sentence, the hint "see `sonde CMD -h`" (or "did you mean NEAR?" when near is not NULL), exit code 2. */
 int cli_usage(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
+int cli_usage_near(cli *c, const char *near, const char *fmt, ...) SD_PRINTF(3, 4);
 /* A line on stderr unless --quiet: what was done ("wrote 16,384 features to x (212 MB)"). */
 void cli_note(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
 /* What the user types to go on after an interruption: a complete command. Set it once a checkpoint could exist. */
 void cli_resume_with(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
-/* p is freed (sd_free) at exit; false (and p freed) when memory is out. */
-bool cli_keep(cli *c, void *p);
+/* p (NULL: memory was out) is freed with sd_free at exit; gives p, or NULL with p freed when memory is out. */
+void *cli_keep(cli *c, void *p);
 
 /* c->site parsed. SD_E_ARG when not given. */
 sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
@@ -80,6 +82,10 @@ sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char
 /* SHA-256 of the model (the file; of a folder: its weights file, or of the list "name sha256" of its shards) into c->prov.model_sha256, cached in
  * c->cache_dir. A model that cannot be read is an error. */
 sd_status cli_model_hash(cli *c, const char *model_path, sd_err *err);
+
+/* cli.c: filled from the streams, the environment and the clock; argv goes into the provenance. */
+void cli_init(cli *c, int argc, char **argv);
+void cli_release(cli *c);
 
 /* main.c's table. i from 0; NULL after the last. */
 const cli_cmd *cli_command(int i);

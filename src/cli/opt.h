@@ -1,7 +1,7 @@
 /* Options: one table a command, from which come the parser, the -h text, the man page, docs/cli.md and the completions.
  *
  *   typedef struct args { const char *prompt; int64_t n; double temp; opt_list steer; bool compare; } args;
- *   static const opt opts[] = {
+ *   static const cli_opt opts[] = {
  *       {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt"},
  *       {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1e6, .help = "tokens to generate"},
  *       {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
@@ -40,19 +40,20 @@ typedef enum opt_type {
 typedef struct opt_list { const char **v; int n; } opt_list; /* owned by the cli until exit */
 typedef struct opt_ints { int64_t *v; int64_t n; } opt_ints; /* owned by the cli until exit */
 
-typedef struct opt {
+typedef struct cli_opt {
     char short_name;     /* 0: none */
     const char *name;    /* without dashes; words joined by '-' */
     opt_type type;
     size_t at;           /* where the value goes: AT(args, field) */
     const char *arg;     /* name of the value in the help: "N", "FILE", "DIR", "SITE"; the last three also steer completion */
-    const char *def;     /* default, written as a user would; parsed like an argument. NULL: zero, NULL or empty */
+    const char *def;     /* default, written as a user would; parsed like an argument. NULL: zero, NULL or empty.
+                          * Lists have none: the command fills an empty list itself */
     const char *values;  /* "a|b|c": the only values allowed; NULL: any */
     double lo, hi;       /* numbers: allowed range; both 0: any */
     const char *unit;    /* "tokens", "bytes": shown in the help; NULL: none */
     const char *help;    /* one line, no full stop, lower case; the default and unit are appended by the printer */
     bool hidden;         /* parsed but not shown in help, docs and completion */
-} opt;
+} cli_opt;
 #define AT(type, field) offsetof(type, field)
 #define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false}
 
@@ -75,7 +76,7 @@ typedef struct cli_cmd {
     const char *name;     /* "run"; "dict train" for a noun with a verb: each verb is its own row with its own table */
     const char *brief;    /* one line, lower case, no full stop */
     const char *args;     /* positional arguments: "MODEL CORPUS..", "[DIR]", "MODEL|DIR [CORPUS..]"; ".." = one or more; NULL: none */
-    const opt *opts;      /* ends with OPT_END; NULL: none of its own */
+    const cli_opt *opts;      /* ends with OPT_END; NULL: none of its own */
     unsigned uses;        /* CLI_* */
     int (*run)(cli *c, int argc, char **argv); /* argv[0] is the command's name; returns the exit code */
     const char *text;     /* the manual: plain paragraphs, wrapped at <= 100 columns, '\n' between lines; NULL: none */
@@ -90,9 +91,11 @@ bool opt_parse(cli *c, const cli_cmd *cmd, void *args, size_t args_size, int arg
 bool opt_given(const cli *c, const char *name);
 
 /* The rows a command takes beside its own, in the order of the help; end with OPT_END. For docs and completion. */
-const opt *opt_common(void);                       /* taken by every command */
-const opt *opt_shared(int i, unsigned *use);       /* row i of the CLI_* flags and its bit; NULL after the last */
+const cli_opt *opt_common(void);                       /* taken by every command */
+const cli_opt *opt_shared(int i, unsigned *use);       /* row i of the CLI_* flags and its bit; NULL after the last */
 
+/* Is v one of "a|b|c"? */
+bool opt_in_values(const char *values, sd_slice v);
 /* The nearest of n names to `word` (Damerau-Levenshtein, at most a third of its length + 1 away); NULL when none is near. */
 const char *opt_nearest(const char *word, const char *const *names, int n);
 

@@ -45,7 +45,7 @@ void out_pair(out_pairs *p, const char *key, const char *fmt, ...) SD_PRINTF(3, 
 void out_pair_slice(out_pairs *p, const char *key, sd_slice value);
 int out_pairs_end(out_pairs *p);
 
-typedef struct out_json { sd_buf buf; sd_jw w; bool done; } out_json;
+typedef struct out_json { sd_buf buf; sd_jw w; } out_json;
 sd_jw *out_json_begin(cli *c, out_json *j, const char *schema);
 int out_json_end(cli *c, out_json *j);       /* with a "provenance" object made of c->prov */
 int out_json_end_plain(cli *c, out_json *j); /* without one (tokenize, version: nothing was computed with a model) */

@@ -1,0 +1,303 @@
+/* What every command does the same way: errors and notes on stderr, threads and CPU, numeric mode, hashes, places for files.
+ * The environment and the clock are read here and nowhere below; what they gave stands in the cli struct. */
+#include "cli/cli.h"
+#include "base/map.h"
+#include "base/par.h"
+#include "file/weights.h"
+#include "num/exec.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A terminal that does not say its width. */
+enum { DEFAULT_WIDTH = 80 };
+
+static int tty_width(int fd)
+{
+    struct winsize w;
+    return ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : DEFAULT_WIDTH;
+}
+
+/* $VAR/sonde, or $HOME/rest/sonde; empty when there is neither. */
+static void find_dir(char out[1024], const char *var, const char *rest)
+{
+    const char *dir = getenv(var), *home = getenv("HOME");
+    char base[1024] = "";
+    out[0] = 0;
+    if (dir && dir[0] == '/') snprintf(base, sizeof base, "%s", dir);
+    else if (!home || home[0] != '/' || !sd_path_join(base, sizeof base, home, rest)) return;
+    if (!sd_path_join(out, 1024, base, "sonde")) out[0] = 0;
+}
+
+/* The command line as one string for the provenance; cut with an ellipsis when it is too long. */
+static void join_args(char *out, size_t cap, int argc, char **argv)
+{
+    size_t n = 0;
+    for (int i = 0; i < argc; i++) {
+        size_t k = strlen(argv[i]);
+        if (n + k + 5 > cap) {
+            memcpy(out + n, " ..", 4);
+            return;
+        }
+        if (i) out[n++] = ' ';
+        memcpy(out + n, argv[i], k);
+        n += k;
+    }
+    out[n] = 0;
+}
+
+void cli_init(cli *c, int argc, char **argv)
+{
+    *c = (cli){.out = stdout, .err = stderr};
+    c->out_tty = isatty(STDOUT_FILENO);
+    c->err_tty = isatty(STDERR_FILENO);
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    bool color = !(no_color && no_color[0]) && !(term && strcmp(term, "dumb") == 0);
+    c->out_color = color && c->out_tty;
+    c->err_color = color && c->err_tty;
+    if (c->out_tty) c->width = tty_width(STDOUT_FILENO);
+    if (c->err_tty) c->err_width = tty_width(STDERR_FILENO);
+    find_dir(c->cache_dir, "XDG_CACHE_HOME", ".cache");
+    find_dir(c->data_dir, "XDG_DATA_HOME", ".local/share");
+
+    time_t now = time(NULL);
+    struct tm tm;
+    if (gmtime_r(&now, &tm)) strftime(c->prov.created, sizeof c->prov.created, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    snprintf(c->prov.tool, sizeof c->prov.tool, "sonde %s", sd_version());
+    join_args(c->prov.args, sizeof c->prov.args, argc, argv);
+}
+
+void cli_release(cli *c)
+{
+    sd_log_set(NULL, NULL);
+    sd_exec_free(c->exec);
+    for (int i = 0; i < c->n_kept; i++) sd_free(c->kept[i]);
+    sd_free(c->kept);
+}
+
+void *cli_keep(cli *c, void *p)
+{
+    if (!p) return NULL;
+    if (c->n_kept == c->cap_kept) {
+        int cap = c->cap_kept ? 2 * c->cap_kept : 16;
+        void **kept = sd_realloc(c->kept, (size_t)cap * sizeof *kept);
+        if (!kept) {
+            sd_free(p);
+            return NULL;
+        }
+        c->kept = kept;
+        c->cap_kept = cap;
+    }
+    c->kept[c->n_kept++] = p;
+    return p;
+}
+
+/* What to try, for errors whose maker did not say. */
+static const char *general_hint(const cli *c, sd_status st, char *out, size_t cap)
+{
+    switch (st) {
+    case SD_E_ARG: snprintf(out, cap, "see `sonde %s%s-h`", c->cmd ? c->cmd->name : "", c->cmd ? " " : ""); break;
+    case SD_E_FORMAT:
+    case SD_E_SHAPE: snprintf(out, cap, "the file may be cut or damaged: compare its size and SHA-256 with its source"); break;
+    case SD_E_UNSUPPORTED: snprintf(out, cap, "docs/FORMATS.md lists what is supported"); break;
+    case SD_E_NOTFOUND: snprintf(out, cap, "check the spelling of the path or name"); break;
+    case SD_E_IO: snprintf(out, cap, "check that the path is right and that you may read and write there"); break;
+    case SD_E_NOMEM: snprintf(out, cap, "close other programs, or use a smaller model, width, batch or context; `sonde info MODEL` says what is needed"); break;
+    case SD_E_NOSPACE: snprintf(out, cap, "free some space, or write elsewhere with -o"); break;
+    case SD_E_STORE: snprintf(out, cap, "the store may be damaged or made by another version; build it again"); break;
+    case SD_E_BUSY: snprintf(out, cap, "another process uses it; try again when that has ended"); break;
+    case SD_E_CANCELLED: snprintf(out, cap, "nothing to resume; run the command again"); break;
+    case SD_OK:
+    case SD_E_FAIL:
+    case SD_E_GATE: snprintf(out, cap, "`sonde doctor` checks this machine"); break;
+    }
+    return out;
+}
+
+static void put_error(cli *c, const char *msg, const char *hint)
+{
+    progress_end(c);
+    fflush(c->out);
+    const char *red = c->err_color ? "\x1b[31m" : "", *plain = c->err_color ? "\x1b[0m" : "";
+    sd_buf b;
+    sd_buf_init(&b, 1 << 16);
+    out_clean(&b, sd_slice_of(msg)); /* names come from files and from the command line */
+    fprintf(c->err, "%ssonde:%s %s\n", red, plain, sd_buf_str(&b));
+    sd_buf_reset(&b);
+    out_clean(&b, sd_slice_of(hint));
+    fprintf(c->err, "hint: %s\n", sd_buf_str(&b));
+    sd_buf_release(&b);
+}
+
+int cli_fail(cli *c, const sd_err *err)
+{
+    char hint[600] = "";
+    if (err->code == SD_E_CANCELLED && c->resume_with[0]) snprintf(hint, sizeof hint, "go on with: %s", c->resume_with);
+    else if (err->hint[0]) snprintf(hint, sizeof hint, "%s", err->hint);
+    else general_hint(c, err->code, hint, sizeof hint);
+    put_error(c, err->msg[0] ? err->msg : "failed without saying why, which is a bug", hint);
+    return err->code == SD_OK ? 1 : sd_status_exit_code(err->code);
+}
+
+static int usage_error(cli *c, const char *near, const char *fmt, va_list ap)
+{
+    char msg[1024], hint[256];
+    vsnprintf(msg, sizeof msg, fmt, ap);
+    if (near) snprintf(hint, sizeof hint, "did you mean %s?", near);
+    else general_hint(c, SD_E_ARG, hint, sizeof hint);
+    put_error(c, msg, hint);
+    return sd_status_exit_code(SD_E_ARG);
+}
+
+int cli_usage(cli *c, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int rc = usage_error(c, NULL, fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
+int cli_usage_near(cli *c, const char *near, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int rc = usage_error(c, near, fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
+void cli_note(cli *c, const char *fmt, ...)
+{
+    if (c->quiet) return;
+    va_list ap;
+    progress_end(c);
+    va_start(ap, fmt);
+    vfprintf(c->err, fmt, ap);
+    va_end(ap);
+    fputc('\n', c->err);
+}
+
+void cli_resume_with(cli *c, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(c->resume_with, sizeof c->resume_with, fmt, ap);
+    va_end(ap);
+}
+
+const sd_exec *cli_exec(cli *c, sd_err *err)
+{
+    if (c->exec) return c->exec;
+    sd_exec_opt opt = {.cpu = c->cpu, .n_threads = (int)c->threads};
+    if (sd_exec_new(&c->exec, &opt, err)) return NULL;
+    c->prov.n_threads = c->exec->n_threads;
+    c->prov.seed = c->seed;
+    snprintf(c->prov.cpu, sizeof c->prov.cpu, "%s", c->exec->cpu.name);
+    snprintf(c->prov.isa, sizeof c->prov.isa, "%s", sd_cpu_level(&c->exec->cpu));
+    return c->exec;
+}
+
+sd_status cli_site(const cli *c, sd_site *out, sd_err *err)
+{
+    if (!c->site) {
+        sd_fail(err, SD_E_ARG, "no site was given");
+        return sd_hint(err, "add --site resid_post.14 (or another layer)");
+    }
+    return sd_site_parse(out, c->site, strlen(c->site), err);
+}
+
+/* Has the folder anything in it that is not a dot file? */
+static sd_status dir_is_used(const char *path, bool *used, sd_err *err)
+{
+    sd_paths p = {0};
+    sd_status st = sd_dir_list(&p, path, err);
+    *used = p.n > 0;
+    sd_paths_free(&p);
+    return st;
+}
+
+sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
+{
+    char parent[1024];
+    bool used = sd_file_exists(path);
+    sd_status st;
+    if (sd_dir_exists(path) && (st = dir_is_used(path, &used, err))) return st;
+    if (used && !c->force) {
+        sd_fail(err, SD_E_ARG, "%s is already there", path);
+        return sd_hint(err, "use -f to overwrite it, or another -o");
+    }
+    const char *slash = strrchr(path, '/');
+    snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - path) : 0, path);
+    if (parent[0] && !sd_dir_exists(parent)) {
+        sd_fail(err, SD_E_NOTFOUND, "%s: the folder %s does not exist", path, parent);
+        return sd_hint(err, "make it with mkdir -p %s", parent);
+    }
+    return SD_OK;
+}
+
+/* Are most bytes of the tensors in block-quantised types? */
+static sd_status is_quantised(const char *model_path, bool *yes, sd_err *err)
+{
+    sd_weights *w = NULL;
+    double quant = 0, all = 0;
+    sd_status st = sd_weights_open(&w, model_path, err);
+    if (st) return st;
+    for (int64_t i = 0; i < sd_weights_count(w); i++) {
+        const sd_tensor *t = sd_weights_at(w, i);
+        all += (double)t->bytes;
+        if (sd_dtype_get(t->dtype)->block > 1) quant += (double)t->bytes;
+    }
+    *yes = quant > all / 2;
+    sd_weights_close(w);
+    return SD_OK;
+}
+
+sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char *model_path, sd_mode *out, sd_err *err)
+{
+    bool quantised = false;
+    sd_status st = SD_OK;
+    *out = c->mode;
+    if (c->mode != SD_MODE_DEFAULT) return SD_OK;
+    if (k == CLI_CHAT && (st = is_quantised(model_path, &quantised, err))) return st;
+    if (k == CLI_EXACT) *out = SD_MODE_FAITHFUL;
+    else if (quantised) *out = SD_MODE_FAST;
+    else *out = ex->cpu.flags & SD_CPU_AVX512_BF16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL;
+    return SD_OK;
+}
+
+/* The folder's weights as the text "NAME SHA256\n" a shard, by name; a single file gives its own hash. */
+static sd_status hash_folder(sd_sha256 *out, const char *dir, const char *cache, sd_err *err)
+{
+    sd_paths p = {0};
+    sd_buf list;
+    sd_buf_init(&list, 1 << 20); /* some thousand shards */
+    int64_t n = 0;
+    sd_status st = sd_dir_list(&p, dir, err);
+    for (int64_t i = 0; i < p.n && !st; i++) {
+        char hex[65];
+        if (!sd_slice_ends(sd_slice_of(p.v[i]), ".safetensors")) continue;
+        if ((st = sd_sha256_file(out, p.v[i], cache, err))) break;
+        sd_sha256_hex(out, hex);
+        sd_buf_printf(&list, "%s %s\n", strrchr(p.v[i], '/') ? strrchr(p.v[i], '/') + 1 : p.v[i], hex);
+        n++;
+    }
+    if (!st && n == 0) st = sd_fail(err, SD_E_NOTFOUND, "%s holds no .safetensors file", dir);
+    if (!st) st = sd_buf_check(&list, "list of shards", err);
+    if (!st && n > 1) sd_sha256_of(out, list.p, list.n);
+    sd_buf_release(&list);
+    sd_paths_free(&p);
+    return st;
+}
+
+sd_status cli_model_hash(cli *c, const char *model_path, sd_err *err)
+{
+    sd_sha256 h;
+    /* A cache that cannot be written costs time, not the answer. */
+    const char *cache = c->cache_dir[0] && sd_dir_make(c->cache_dir, NULL) == SD_OK ? c->cache_dir : NULL;
+    sd_status st = sd_dir_exists(model_path) ? hash_folder(&h, model_path, cache, err) : sd_sha256_file(&h, model_path, cache, err);
+    if (!st) sd_sha256_hex(&h, c->prov.model_sha256);
+    return st;
+}
