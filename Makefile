@@ -45,8 +45,8 @@ all: $(O)/sonde $(O)/libsonde.so
 $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(ISA) -c $< -o $@
-$(O)/src/num/kern_avx2%.o: ISA := -mavx2 -mfma -mf16c
-$(O)/src/num/kern_avx512%.o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512
+$(O)/src/num/kern_avx2%o: ISA := -mavx2 -mfma -mf16c
+$(O)/src/num/kern_avx512%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512
 
 define layer_lib
 $(call lib,$(1)): $(call obj,$(1))

@@ -1,0 +1,51 @@
+/* Which table serves which CPU. Every table is filled once, in order ref, avx2, avx512, and never changes. */
+#include "num/kern.h"
+#include "base/err.h"
+#include <pthread.h>
+#include <string.h>
+
+enum { N_COMBINATIONS = 16, N_SLOTS = (int)((sizeof(sd_kern) - offsetof(sd_kern, dot)) / sizeof(void (*)(void))) };
+
+static sd_kern tables[N_COMBINATIONS];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* A flag counts only when the level below it is there: AVX-512 kernels lean on AVX2, VNNI and BF16 on AVX-512. */
+static uint32_t usable(uint32_t flags)
+{
+    flags &= N_COMBINATIONS - 1;
+    if (!(flags & SD_CPU_AVX2)) return 0;
+    if (!(flags & SD_CPU_AVX512)) return SD_CPU_AVX2;
+    return flags;
+}
+
+static void fill(sd_kern *k, uint32_t flags)
+{
+    sd_kern_fill_ref(k);
+    if (flags & SD_CPU_AVX2) sd_kern_fill_avx2(k, flags);
+    if (flags & SD_CPU_AVX512) sd_kern_fill_avx512(k, flags);
+    k->cpu_flags = flags;
+}
+
+static void fill_all(void)
+{
+    for (uint32_t f = 0; f < N_COMBINATIONS; f++) fill(&tables[f], usable(f));
+}
+
+const sd_kern *sd_kern_select(uint32_t cpu_flags)
+{
+    (void)pthread_once(&once, fill_all);
+    return &tables[usable(cpu_flags)];
+}
+
+static bool same_slot(const sd_kern *a, const sd_kern *b, int slot)
+{
+    const size_t off = offsetof(sd_kern, dot) + (size_t)slot * sizeof(void (*)(void));
+    return memcmp((const char *)a + off, (const char *)b + off, sizeof(void (*)(void))) == 0;
+}
+
+const char *sd_kern_isa_of(const sd_kern *k, int slot)
+{
+    SD_ASSERT(slot >= 0 && slot < N_SLOTS);
+    if (same_slot(k, sd_kern_select(0), slot)) return "ref";
+    return same_slot(k, sd_kern_select(SD_CPU_AVX2), slot) ? "avx2" : "avx512";
+}
