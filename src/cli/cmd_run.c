@@ -1,0 +1,240 @@
+/* sonde run: text from a prompt, plain, steered, or both side by side. */
+#include "cli/cli.h"
+#include "lab/generate.h"
+#include "base/map.h"
+
+typedef struct args {
+    const char *prompt, *system;
+    bool chat, compare;
+    int64_t n, top_k;
+    double temp, top_p, min_p;
+    opt_list steer;
+} args;
+
+static const opt opts[] = {
+    {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt"},
+    {0, "chat", OPT_BOOL, AT(args, chat), .help = "send the prompt as the user's turn of the model's chat template"},
+    {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message (with --chat); the template's own when not given"},
+    {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1 << 20, .unit = "tokens", .help = "tokens to generate at most"},
+    {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
+    {0, "top-k", OPT_INT, AT(args, top_k), .arg = "K", .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
+    {0, "top-p", OPT_FLOAT, AT(args, top_p), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "sample among the likeliest that hold P of the probability"},
+    {0, "min-p", OPT_FLOAT, AT(args, min_p), .arg = "P", .def = "0", .lo = 0, .hi = 1, .help = "leave out tokens below P times the likeliest"},
+    {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one; may be repeated"},
+    {0, "compare", OPT_BOOL, AT(args, compare), .help = "decode plain and steered side by side, with the same random stream"},
+    OPT_END};
+
+/* The steers of a command line and the dictionaries they opened. */
+typedef struct steers { sd_steer_spec *spec; sd_steer **steer; sd_dict **dict; int n; } steers;
+
+static void steers_release(steers *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        sd_steer_free(s->steer[i]);
+        sd_dict_free(s->dict[i]);
+        sd_steer_spec_release(&s->spec[i]);
+    }
+    sd_free(s->spec);
+    sd_free(s->steer);
+    sd_free(s->dict);
+}
+
+static sd_status parse_spec(sd_steer_spec *out, const char *text, sd_err *err)
+{
+    sd_buf b;
+    if (text[0] != '@') return sd_steer_spec_parse(out, sd_slice_of(text), err);
+    sd_buf_init(&b, 1 << 20);
+    sd_status st = sd_file_read(&b, text + 1, err);
+    if (!st) st = sd_steer_spec_parse(out, (sd_slice){b.p, b.n}, err);
+    sd_buf_release(&b);
+    return st;
+}
+
+static sd_status steers_parse(steers *s, const opt_list *text, sd_err *err)
+{
+    sd_status st = SD_OK;
+    size_t n = (size_t)text->n + 1;
+    if ((st = sd_alloc_zero(&s->spec, n * sizeof *s->spec, "steers", err))) return st;
+    if ((st = sd_alloc_zero(&s->steer, n * sizeof *s->steer, "steers", err))) return st;
+    if ((st = sd_alloc_zero(&s->dict, n * sizeof *s->dict, "steers", err))) return st;
+    for (int i = 0; i < text->n && !st; i++) {
+        st = parse_spec(&s->spec[i], text->v[i], err);
+        if (!st) s->n++;
+    }
+    return st;
+}
+
+static sd_status steers_open(steers *s, const sd_model *m, cli *c, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int i = 0; i < s->n && !st; i++) {
+        if (s->spec[i].feature >= 0) {
+            if ((st = sd_dict_open(&s->dict[i], s->spec[i].dict, err))) return st;
+            const char *of = sd_dict_get_info(s->dict[i])->model_sha256;
+            if (*of && strcmp(of, c->prov.model_sha256) != 0)
+                cli_note(c, "note: the dictionary %s was trained on another file of a model (%.12s.., this is %.12s..)", s->spec[i].dict, of,
+                         c->prov.model_sha256);
+        }
+        st = sd_steer_new(&s->steer[i], &s->spec[i], m, s->dict[i], err);
+    }
+    return st;
+}
+
+static sd_status lane_text(sd_buf *b, const sd_model *m, const sd_lane *l, sd_err *err)
+{
+    sd_buf_init(b, 1 << 24);
+    return sd_tok_decode(m->tok, l->ids.v, l->ids.n, false, b, err);
+}
+
+static void json_lane(sd_jw *w, const char *key_text, const char *key_ids, sd_buf *text, const sd_lane *l)
+{
+    sd_jw_key(w, key_text);
+    sd_jw_slice(w, (sd_slice){text->p, text->n});
+    sd_jw_key(w, key_ids);
+    sd_jw_arr(w);
+    for (int64_t i = 0; i < l->ids.n; i++) sd_jw_i64(w, l->ids.v[i]);
+    sd_jw_end(w);
+}
+
+static void json_applied(sd_jw *w, const steers *s)
+{
+    char site[64];
+    sd_jw_key(w, "applied");
+    sd_jw_arr(w);
+    for (int i = 0; i < s->n; i++) {
+        sd_steer_applied ap = sd_steer_get_applied(s->steer[i]);
+        sd_jw_obj(w);
+        sd_jw_key(w, "steer");
+        sd_steer_spec_write(w, &s->spec[i]);
+        sd_jw_kstr(w, "site", sd_site_print(site, sizeof site, ap.site));
+        sd_jw_kf64(w, "value_raw", ap.value_raw);
+        sd_jw_ki64(w, "n_positions", ap.n_positions);
+        sd_jw_kf64(w, "mean_abs_change", ap.mean_abs_change);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+static int print_json(cli *c, const sd_generate_result *r, const steers *s, sd_buf text[2])
+{
+    out_json j;
+    const sd_lane *main_lane = &r->lane[r->lane[1].ran];
+    sd_jw *w = out_json_begin(c, &j, "sonde.run/1");
+    json_lane(w, "text", "tokens", &text[r->lane[1].ran], main_lane);
+    if (r->lane[0].ran && r->lane[1].ran) json_lane(w, "plain_text", "plain_tokens", &text[0], &r->lane[0]);
+    sd_jw_kstr(w, "stop", main_lane->stopped ? "end" : "length");
+    sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
+    sd_jw_key(w, "timings");
+    sd_jw_obj(w);
+    sd_jw_kf64(w, "prefill_tok_s", (double)r->n_prompt / r->prefill_s);
+    if (r->n_decoded) sd_jw_kf64(w, "decode_tok_s", (double)r->n_decoded / r->decode_s);
+    else { sd_jw_key(w, "decode_tok_s"); sd_jw_null(w); }
+    sd_jw_ki64(w, "n_prompt", r->n_prompt);
+    sd_jw_ki64(w, "n_gen", main_lane->ids.n);
+    sd_jw_kf64(w, "first_token_s", r->first_token_s);
+    sd_jw_end(w);
+    json_applied(w, s);
+    return out_json_end(c, &j);
+}
+
+static void note_applied(cli *c, const sd_generate_result *r, const steers *s)
+{
+    char site[64];
+    for (int i = 0; i < s->n; i++) {
+        sd_steer_applied ap = sd_steer_get_applied(s->steer[i]);
+        cli_note(c, "steered %s at %lld positions, mean change %.4g", sd_site_print(site, sizeof site, ap.site), (long long)ap.n_positions,
+                 ap.mean_abs_change);
+    }
+    cli_note(c, "prefill %.0f tokens/s, decode %.1f tokens/s, %s", (double)r->n_prompt / r->prefill_s,
+             r->n_decoded ? (double)r->n_decoded / r->decode_s : 0.0, sd_mode_name(c->mode));
+}
+
+struct stream { cli *c; const sd_model *m; out_text text; };
+
+static void on_token(void *self, int lane, int32_t id)
+{
+    struct stream *s = self;
+    (void)lane;
+    if (!sd_tok_is_special(s->m->tok, id)) out_text_put(s->c, &s->text, sd_tok_bytes(s->m->tok, id));
+    fflush(s->c->out);
+}
+
+static int print_text(cli *c, const sd_generate_result *r, const steers *s, sd_buf text[2], struct stream *live)
+{
+    static const char *const title[] = {"plain", "steered"};
+    if (r->lane[0].ran && r->lane[1].ran) {
+        for (int l = 0; l < 2; l++) {
+            out_text t = {0};
+            fprintf(c->out, "%s%s%s\n", out_sgr(c, OUT_BOLD), title[l], out_sgr(c, OUT_PLAIN));
+            out_text_put(c, &t, sd_slice_trim((sd_slice){text[l].p, text[l].n}));
+            out_text_end(c, &t);
+            fprintf(c->out, l ? "\n" : "\n\n");
+        }
+    } else {
+        out_text_end(c, &live->text);
+        fputc('\n', c->out);
+    }
+    int rc = out_flush(c);
+    note_applied(c, r, s);
+    return rc;
+}
+
+static int cmd_run(cli *c, int argc, char **argv);
+const cli_cmd cmd_run_def = {
+    .name = "run",
+    .brief = "generate text, plain or steered",
+    .args = "MODEL",
+    .opts = opts,
+    .uses = CLI_MODE | CLI_SEED,
+    .run = cmd_run,
+    .text = "A steer is one JSON object: {\"feature\":{\"dict\":DIR,\"index\":N}} or {\"vector\":[..],\"site\":SITE}, with \"op\" add (default), scale,\n"
+            "ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), raw or max_act;\n"
+            "\"positions\" all (default), prompt, generated, last or a list; \"special\" true to edit special tokens too. Positive is\n"
+            "more of the concept. The answer says what was applied and at how many positions.",
+    .examples = "sonde run model.gguf -p 'The bridge' -n 40\n"
+                "sonde run model.gguf --chat -p 'Who are you?' --steer '{\"feature\":{\"dict\":\"dict/\",\"index\":7},\"value\":0.5}' --compare\n",
+    .json = "sonde.run/1"};
+
+static int cmd_run(cli *c, int argc, char **argv)
+{
+    args a;
+    int rc;
+    sd_err err = {0};
+    sd_model *m = NULL;
+    sd_ids ids = {0};
+    steers s = {0};
+    sd_buf text[2] = {{0}};
+    sd_generate_result r = {0};
+    if (!cli_parse(c, &cmd_run_def, &a, argc, argv, &rc)) return rc;
+    if (!a.prompt) return cli_usage(c, "give a prompt with -p");
+    if (a.compare && !a.steer.n) return cli_usage(c, "--compare needs a --steer to compare with");
+    if (a.system && !a.chat) return cli_usage(c, "--system goes with --chat");
+    const sd_exec *ex = cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    sd_status st = steers_parse(&s, &a.steer, &err);
+    if (!st) st = cli_mode(c, ex, CLI_CHAT, c->arg[0], &c->mode, &err);
+    if (!st) st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.mode = c->mode}, &err);
+    if (st) goto done;
+    if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
+    if ((st = steers_open(&s, m, c, &err))) goto done;
+    if ((st = sd_lab_prompt_ids(&ids, m, sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
+    struct stream live = {.c = c, .m = m};
+    bool streams = !c->json && !a.compare;
+    sd_generate_opt o = {.n_gen = a.n, .seed = c->seed, .steer = s.steer, .n_steer = s.n, .compare = a.compare,
+                         .sample = {.temp = a.temp, .top_k = (int)a.top_k, .top_p = a.top_p, .min_p = a.min_p},
+                         .on_token = streams ? on_token : NULL, .self = &live};
+    if ((st = sd_lab_generate(&r, ex, m, ids.v, ids.n, &o, &c->progress, &err))) goto done;
+    for (int l = 0; l < 2; l++)
+        if (r.lane[l].ran && (st = lane_text(&text[l], m, &r.lane[l], &err))) goto done;
+    if (!s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
+    rc = c->json ? print_json(c, &r, &s, text) : print_text(c, &r, &s, text, &live);
+done:
+    if (st) rc = cli_fail(c, &err);
+    sd_buf_release(&text[0]);
+    sd_buf_release(&text[1]);
+    sd_generate_release(&r);
+    steers_release(&s);
+    sd_ids_release(&ids);
+    sd_model_close(m);
+    return rc;
+}

@@ -1,0 +1,95 @@
+/* sonde score: cross-entropy and perplexity of text files. */
+#include "cli/cli.h"
+#include "lab/score.h"
+#include "base/map.h"
+
+typedef struct args { int64_t window, stride; } args;
+
+static const cli_opt opts[] = {
+    {0, "window", OPT_INT, AT(args, window), .arg = "N", .def = "512", .lo = 2, .hi = 1 << 20, .unit = "tokens", .help = "length of a window"},
+    {0, "stride", OPT_INT, AT(args, stride), .arg = "N", .lo = 1, .hi = 1 << 20, .unit = "tokens",
+     .help = "score the last N tokens of overlapping windows instead of the second half of disjoint ones"},
+    OPT_END};
+
+enum { MAX_TEXT = 1 << 30 };
+
+static sd_status read_texts(sd_buf *text, cli *c, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int i = 1; i < c->n_arg && !st; i++) {
+        size_t at = text->n;
+        st = sd_file_read(text, c->arg[i], err);
+        sd_slice part = {text->p + at, text->n - at};
+        size_t ok = st ? 0 : sd_utf8_valid_prefix(part);
+        if (!st && ok != part.n) {
+            sd_fail(err, SD_E_FORMAT, "%s: not UTF-8 at byte %zu", c->arg[i], ok);
+            st = sd_hint(err, "convert it: iconv -f LATIN1 -t UTF-8");
+        }
+    }
+    return st;
+}
+
+static int print(cli *c, const sd_score_result *r)
+{
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, "sonde.score/1");
+        sd_jw_ki64(w, "n_tokens", r->n_tokens);
+        sd_jw_ki64(w, "n_windows", r->n_windows);
+        sd_jw_ki64(w, "n_nonfinite", r->n_nonfinite);
+        sd_jw_kf64(w, "ce_loss", r->ce_loss);
+        sd_jw_kf64(w, "ppl", r->ppl);
+        sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
+        return out_json_end(c, &j);
+    }
+    out_pairs *p = out_pairs_new(c);
+    out_pair(p, "perplexity", "%.4f", r->ppl);
+    out_pair(p, "cross-entropy", "%.5f nats a token", r->ce_loss);
+    out_pair(p, "tokens scored", "%lld in %lld windows", (long long)r->n_tokens, (long long)r->n_windows);
+    if (r->n_nonfinite) out_pair(p, "not finite", "%lld tokens left out", (long long)r->n_nonfinite);
+    out_pair(p, "mode", "%s", sd_mode_name(c->mode));
+    return out_pairs_end(p);
+}
+
+static int cmd_score(cli *c, int argc, char **argv);
+const cli_cmd cmd_score_def = {
+    .name = "score",
+    .brief = "cross-entropy and perplexity of text",
+    .args = "MODEL FILE..",
+    .opts = opts,
+    .uses = CLI_MODE,
+    .run = cmd_score,
+    .text = "By default as llama-perplexity counts: the files are joined and cut in windows of 512 tokens, the second half of each\n"
+            "is scored, and where the tokenizer adds BOS it replaces the first token of a window.",
+    .examples = "sonde score model.gguf wiki.test.raw\nsonde score model.gguf book.txt --window 1024 --stride 256 --json\n",
+    .json = "sonde.score/1"};
+
+static int cmd_score(cli *c, int argc, char **argv)
+{
+    args a;
+    int rc;
+    sd_err err = {0};
+    sd_model *m = NULL;
+    sd_ids ids = {0};
+    sd_buf text;
+    sd_score_result r;
+    if (!cli_parse(c, &cmd_score_def, &a, argc, argv, &rc)) return rc;
+    sd_buf_init(&text, MAX_TEXT);
+    sd_status st = SD_OK;
+    const sd_exec *ex = cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    if ((st = read_texts(&text, c, &err))) goto done;
+    if ((st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err))) goto done;
+    if ((st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.mode = c->mode}, &err))) goto done;
+    if ((st = sd_tok_encode(m->tok, (sd_slice){text.p, text.n}, &(sd_encode_opt){0}, &ids, &err))) goto done;
+    if ((st = sd_lab_score(&r, ex, m, ids.v, ids.n, &(sd_score_opt){.window = a.window, .stride = a.stride}, NULL, &c->progress, &err)))
+        goto done;
+    if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
+    rc = print(c, &r);
+done:
+    if (st) rc = cli_fail(c, &err);
+    sd_ids_release(&ids);
+    sd_buf_release(&text);
+    sd_model_close(m);
+    return rc;
+}

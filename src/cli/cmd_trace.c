@@ -1,0 +1,99 @@
+/* sonde trace: every wanted site of one prompt into a safetensors file. */
+#include "cli/cli.h"
+#include "lab/trace.h"
+
+typedef struct args { const char *text; opt_ints ids; bool no_special; opt_list sites; } args;
+
+static const cli_opt opts[] = {
+    {0, "text", OPT_STR, AT(args, text), .arg = "TEXT", .help = "the prompt, tokenised by the model"},
+    {0, "ids", OPT_INTS, AT(args, ids), .arg = "IDS", .help = "the prompt as token ids, comma-separated"},
+    {0, "no-special", OPT_BOOL, AT(args, no_special), .help = "neither add nor read special tokens in --text"},
+    {0, "sites", OPT_LIST, AT(args, sites), .arg = "SITES", .help = "sites to record besides the logits; TransformerLens and transformers names are known too"},
+    OPT_END};
+
+static sd_status prompt(sd_ids *ids, const args *a, const sd_model *m, sd_err *err)
+{
+    sd_status st = SD_OK;
+    if (a->text) return sd_tok_encode(m->tok, sd_slice_of(a->text), &(sd_encode_opt){.no_special = a->no_special}, ids, err);
+    for (int64_t i = 0; !st && i < a->ids.n; i++) {
+        if (a->ids.v[i] < 0 || a->ids.v[i] >= m->cfg.n_vocab)
+            return sd_fail(err, SD_E_ARG, "token id %lld is outside the vocabulary of %lld", (long long)a->ids.v[i], (long long)m->cfg.n_vocab);
+        st = sd_ids_push(ids, (int32_t)a->ids.v[i], err);
+    }
+    return st;
+}
+
+static int print(cli *c, const sd_trace *t, int64_t n_ids)
+{
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, "sonde.trace/1");
+        sd_jw_ki64(w, "n_tokens", n_ids);
+        sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
+        sd_jw_kstr(w, "file", c->output);
+        sd_jw_key(w, "tensors");
+        sd_jw_arr(w);
+        for (int64_t i = 0; i < t->n; i++) {
+            sd_jw_obj(w);
+            sd_jw_kstr(w, "name", t->v[i].name);
+            sd_jw_key(w, "shape");
+            sd_jw_arr(w);
+            for (int k = 0; k < t->v[i].rank; k++) sd_jw_i64(w, t->v[i].dim[k]);
+            sd_jw_end(w);
+            sd_jw_end(w);
+        }
+        sd_jw_end(w);
+        return out_json_end(c, &j);
+    }
+    static const out_col cols[] = {{"tensor", OUT_LEFT}, {"shape", OUT_LEFT}};
+    out_table *o = out_table_new(c, cols, 2);
+    for (int64_t i = 0; i < t->n; i++) {
+        const sd_trace_tensor *v = &t->v[i];
+        out_str(o, v->name);
+        if (v->rank == 3) out_cell(o, "%lld x %lld x %lld", (long long)v->dim[0], (long long)v->dim[1], (long long)v->dim[2]);
+        else out_cell(o, "%lld x %lld", (long long)v->dim[0], (long long)v->dim[1]);
+    }
+    return out_table_end(o);
+}
+
+static int cmd_trace(cli *c, int argc, char **argv);
+const cli_cmd cmd_trace_def = {
+    .name = "trace",
+    .brief = "record the logits and any site of one prompt",
+    .args = "MODEL",
+    .opts = opts,
+    .uses = CLI_MODE | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .run = cmd_trace,
+    .text = "Runs the prompt once and writes the tensor `logits` [n, V] and one tensor a site, f32, named as asked. Sites are\n"
+            "embed, resid_pre.L, attn_q.L, attn_k.L, attn_v.L, rot_q.L, rot_k.L, attn_pattern.L, attn_z.L, attn_out.L,\n"
+            "resid_mid.L, mlp_pre.L, mlp_up.L, mlp_post.L, mlp_out.L, resid_post.L and final_norm, with L from 0.",
+    .examples = "sonde trace model.gguf --text 'The bridge is' --sites resid_post.14,attn_pattern.3 -o trace.safetensors\n",
+    .json = "sonde.trace/1"};
+
+static int cmd_trace(cli *c, int argc, char **argv)
+{
+    args a;
+    int rc;
+    sd_err err = {0};
+    sd_model *m = NULL;
+    sd_ids ids = {0};
+    sd_trace t = {0};
+    if (!cli_parse(c, &cmd_trace_def, &a, argc, argv, &rc)) return rc;
+    if (!a.text == !a.ids.n) return cli_usage(c, "give the prompt either as --text or as --ids");
+    sd_status st = cli_check_output(c, c->output, &err);
+    const sd_exec *ex = st ? NULL : cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    if ((st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err))) goto done;
+    if ((st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.mode = c->mode}, &err))) goto done;
+    if ((st = prompt(&ids, &a, m, &err))) goto done;
+    if ((st = sd_lab_trace(&t, ex, m, ids.v, ids.n, a.sites.v, a.sites.n, &err))) goto done;
+    if ((st = sd_trace_save(&t, c->output, &err))) goto done;
+    if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
+    rc = print(c, &t, ids.n);
+done:
+    if (st) rc = cli_fail(c, &err);
+    sd_trace_release(&t);
+    sd_ids_release(&ids);
+    sd_model_close(m);
+    return rc;
+}

@@ -1,0 +1,164 @@
+/* Owns: run.json and the choice of source. A resumed run takes everything from run.json, so that it cannot differ. */
+#include "cli/dict_run.h"
+
+static const char *const FILE_NAME = "run.json";
+
+static sd_status load(dict_run *a, cli *c, sd_err *err)
+{
+    char p[1200];
+    const json_t *paths;
+    int64_t seed = 0;
+    if (!sd_path_join(p, sizeof p, c->resume, FILE_NAME)) return sd_fail(err, SD_E_ARG, "%s: path too long", c->resume);
+    sd_status st = sd_json_load(&a->saved, p, 1 << 20, err);
+    if (st) return sd_hint(err, "--resume takes the folder of a run that `sonde dict train` began");
+    if (!sd_learn_has_checkpoint(c->resume)) {
+        sd_fail(err, SD_E_NOTFOUND, "%s has no checkpoint", c->resume);
+        return sd_hint(err, "a finished run leaves none; start anew with -f");
+    }
+    st = sd_json_get_str(a->saved, "kind", &a->kind, p, err);
+    if (!st) st = sd_json_get_i64(a->saved, "width", &a->width, p, err);
+    if (!st) st = sd_json_get_i64(a->saved, "k", &a->k, p, err);
+    if (!st) st = sd_json_get_i64(a->saved, "tokens", &a->tokens, p, err);
+    if (!st) st = sd_json_get_i64(a->saved, "batch", &a->batch, p, err);
+    if (!st) st = sd_json_get_i64(a->saved, "ctx", &a->ctx, p, err);
+    if (!st) st = sd_json_get_i64(a->saved, "heldout", &a->heldout, p, err);
+    if (!st) st = sd_json_get_i64(a->saved, "buffer", &a->buffer, p, err);
+    if (!st) st = sd_json_get_f64(a->saved, "lr", &a->lr, p, err);
+    if (!st) st = sd_json_get_i64(a->saved, "seed", &seed, p, err);
+    if (!st) st = sd_json_opt_str(a->saved, "site", &c->site, p, err);
+    if (!st) st = sd_json_get_str(a->saved, "mode", &a->mode, p, err);
+    paths = json_object_get(a->saved, "paths");
+    if (!st && !json_is_array(paths)) st = sd_fail(err, SD_E_FORMAT, "%s: paths is no list", p);
+    if (st) return st;
+    a->n_path = (int)json_array_size(paths);
+    st = sd_alloc_zero(&a->path, (size_t)(a->n_path + 1) * sizeof *a->path, "paths", err);
+    for (int i = 0; !st && i < a->n_path; i++)
+        if (!(a->path[i] = json_string_value(json_array_get(paths, (size_t)i)))) st = sd_fail(err, SD_E_FORMAT, "%s: paths[%d] is no text", p, i);
+    c->seed = (uint64_t)seed;
+    c->output = c->resume;
+    return st;
+}
+
+sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err)
+{
+    if (c->resume) {
+        if (c->n_arg) return sd_fail(err, SD_E_ARG, "--resume takes everything from the run; give no MODEL or CORPUS");
+        return load(a, c, err);
+    }
+    if (c->n_arg < 1 || !c->output) {
+        sd_fail(err, SD_E_ARG, "give MODEL CORPUS.. or DIR, and -o for the result");
+        return sd_hint(err, "sonde dict train model.gguf corpus/ --site resid_post.14 -o dict/");
+    }
+    sd_status st = cli_check_output(c, c->output, err);
+    if (st) return st;
+    a->n_path = c->n_arg;
+    st = sd_alloc_zero(&a->path, (size_t)(a->n_path + 1) * sizeof *a->path, "paths", err);
+    for (int i = 0; !st && i < a->n_path; i++) a->path[i] = c->arg[i];
+    return st;
+}
+
+sd_status dict_run_save(const dict_run *a, cli *c, sd_err *err)
+{
+    char p[1200];
+    sd_buf b;
+    sd_jw w;
+    sd_status st = sd_dir_make(c->output, err);
+    if (st || c->resume) return st;
+    sd_buf_init(&b, 1 << 20);
+    sd_jw_init(&w, &b);
+    sd_jw_obj(&w);
+    sd_jw_key(&w, "paths");
+    sd_jw_arr(&w);
+    for (int i = 0; i < a->n_path; i++) sd_jw_str(&w, a->path[i]);
+    sd_jw_end(&w);
+    sd_jw_kstr(&w, "kind", a->kind);
+    sd_jw_ki64(&w, "width", a->width);
+    sd_jw_ki64(&w, "k", a->k);
+    sd_jw_ki64(&w, "tokens", a->tokens);
+    sd_jw_ki64(&w, "batch", a->batch);
+    sd_jw_ki64(&w, "ctx", a->ctx);
+    sd_jw_ki64(&w, "heldout", a->heldout);
+    sd_jw_ki64(&w, "buffer", a->buffer);
+    sd_jw_kf64(&w, "lr", a->lr);
+    sd_jw_ki64(&w, "seed", (int64_t)c->seed);
+    if (c->site) sd_jw_kstr(&w, "site", c->site);
+    sd_jw_kstr(&w, "mode", a->mode);
+    sd_jw_end(&w);
+    sd_buf_putc(&b, '\n');
+    st = sd_buf_check(&b, FILE_NAME, err);
+    if (!st && !sd_path_join(p, sizeof p, c->output, FILE_NAME)) st = sd_fail(err, SD_E_ARG, "%s: path too long", c->output);
+    if (!st) st = sd_file_write_atomic(p, b.p, b.n, err);
+    sd_buf_release(&b);
+    return st;
+}
+
+void dict_run_release(dict_run *a)
+{
+    sd_free(a->path);
+    json_decref(a->saved);
+}
+
+static sd_status open_shards(dict_source *s, dict_run *a, cli *c, sd_err *err)
+{
+    sd_status st = sd_act_reader_open(&s->reader, a->path[0], err);
+    if (st) return st;
+    const sd_act_manifest *m = sd_act_reader_manifest(s->reader);
+    s->src = sd_act_reader_source(s->reader);
+    s->n_rows = m->n_rows;
+    a->mode = m->mode;
+    snprintf(s->meta.model_name, sizeof s->meta.model_name, "%s", m->model_name);
+    memcpy(s->meta.model_sha256, m->model_sha256, sizeof s->meta.model_sha256);
+    memcpy(c->prov.model_sha256, m->model_sha256, sizeof m->model_sha256);
+    memcpy(c->prov.data_sha256, m->data_sha256, sizeof m->data_sha256);
+    snprintf(s->meta.site, sizeof s->meta.site, "%s", m->site);
+    snprintf(s->meta.dataset, sizeof s->meta.dataset, "sha256:%s", m->data_sha256);
+    return SD_OK;
+}
+
+static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *ex, sd_err *err)
+{
+    sd_site site;
+    sd_mode mode;
+    sd_sha256 sha;
+    sd_status st = cli_site(c, &site, err);
+    if (!st) st = sd_corpus_open(&s->corpus, a->path + 1, a->n_path - 1, err);
+    if (!st && a->mode) mode = strcmp(a->mode, "faithful") == 0 ? SD_MODE_FAITHFUL : strcmp(a->mode, "bf16") == 0 ? SD_MODE_BF16 : SD_MODE_FAST;
+    else if (!st) st = cli_mode(c, ex, CLI_BULK, a->path[0], &mode, err);
+    if (st) return st;
+    a->mode = sd_mode_name(mode);
+    sd_model_opt mo = {.mode = mode, .no_head = true, .max_layer = sd_site_is_layered(site.kind) ? site.layer + 1 : 1};
+    if ((st = sd_model_open(&s->model, ex, a->path[0], &mo, err))) return st;
+    int64_t rows = a->tokens ? a->tokens + (a->heldout ? a->heldout : 16384) : 0;
+    sd_harvest_opt ho = {.site = site, .max_rows = rows, .n_ctx = a->ctx, .seed = c->seed};
+    if ((st = sd_harvest_open(&s->harvest, ex, s->model, s->corpus, &ho, err))) return st;
+    s->src = sd_harvest_source(s->harvest);
+    s->n_rows = sd_harvest_rows(s->harvest);
+    if ((st = cli_model_hash(c, a->path[0], err))) return st;
+    sd_corpus_sha256(s->corpus, &sha);
+    sd_sha256_hex(&sha, c->prov.data_sha256);
+    snprintf(s->meta.model_name, sizeof s->meta.model_name, "%s", s->model->cfg.name);
+    memcpy(s->meta.model_sha256, c->prov.model_sha256, sizeof s->meta.model_sha256);
+    sd_site_print(s->meta.site, sizeof s->meta.site, site);
+    snprintf(s->meta.dataset, sizeof s->meta.dataset, "sha256:%s", c->prov.data_sha256);
+    return SD_OK;
+}
+
+sd_status dict_source_open(dict_source *s, dict_run *a, cli *c, const sd_exec *ex, sd_err *err)
+{
+    *s = (dict_source){0};
+    sd_status st = a->n_path == 1 ? open_shards(s, a, c, err) : open_model(s, a, c, ex, err);
+    sd_site site;
+    if (st) return st;
+    s->meta.seed = c->seed;
+    st = sd_site_parse(&site, s->meta.site, strlen(s->meta.site), err);
+    if (!st) sd_site_print_tl(s->meta.hook_name, sizeof s->meta.hook_name, site);
+    return st;
+}
+
+void dict_source_close(dict_source *s)
+{
+    sd_harvest_close(s->harvest);
+    sd_model_close(s->model);
+    sd_corpus_close(s->corpus);
+    sd_act_reader_close(s->reader);
+}

@@ -1,0 +1,37 @@
+/* What a training run was asked for: from the flags, kept in run.json for --resume; and the source of its rows. */
+#ifndef SD_CLI_DICT_RUN_H
+#define SD_CLI_DICT_RUN_H
+
+#include "cli/cli.h"
+#include "lab/harvest.h"
+#include "lab/learn.h"
+
+typedef struct dict_run {
+    const char *kind;
+    int64_t width, k, tokens, batch, ctx, heldout, buffer;
+    double lr;
+    const char **path;   /* [n_path] MODEL CORPUS.., or DIR */
+    int n_path;
+    const char *mode;
+    json_t *saved;       /* owns the strings of a resumed run */
+} dict_run;
+
+typedef struct dict_source {
+    sd_act_source src;
+    int64_t n_rows;
+    sd_dict_info meta;
+    sd_model *model;
+    sd_corpus *corpus;
+    sd_harvest *harvest; /* NULL when the rows come from shards */
+    sd_act_reader *reader;
+} dict_source;
+
+/* Checks the command line, or reads run.json of --resume into a and c (output, seed, site). */
+sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err);
+sd_status dict_run_save(const dict_run *a, cli *c, sd_err *err);
+void dict_run_release(dict_run *a);
+/* Opens model and corpus, or shards; fills meta and the provenance's hashes; sets a->mode. */
+sd_status dict_source_open(dict_source *s, dict_run *a, cli *c, const sd_exec *ex, sd_err *err);
+void dict_source_close(dict_source *s);
+
+#endif

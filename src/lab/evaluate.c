@@ -1,0 +1,162 @@
+/* Owns: the splice hook and the three runs. The plain run's logits are kept for one context, for the KL. */
+#include "lab/evaluate.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+enum variant { PLAIN, SPLICED, ZEROED };
+static const double SINK_FACTOR = 10; /* the limit that training uses, there against the median */
+
+struct splice {
+    const sd_exec *ex;
+    const sd_model *m;
+    const sd_dict *dict;
+    enum variant variant;
+    double max_norm;
+    sd_mat x, y;        /* rows to replace and their reconstruction, [ctx, d], owned */
+    int64_t *at;        /* their places */
+    sd_codes codes;
+    sd_dict_metrics *recon;
+    int64_t n_replaced, n_kept;
+};
+
+static double norm_of(const float *x, int64_t n)
+{
+    double s = 0;
+    for (int64_t i = 0; i < n; i++) s += (double)x[i] * (double)x[i];
+    return sqrt(s);
+}
+
+static sd_status edit(void *self, sd_act *act, sd_err *err)
+{
+    struct splice *s = self;
+    int64_t n = 0, d = act->x.cols;
+    if (s->variant == PLAIN) return SD_OK;
+    for (int64_t i = 0; i < act->x.rows; i++) {
+        float *row = sd_mat_row(act->x, i);
+        if (s->variant == ZEROED) {
+            memset(row, 0, (size_t)d * sizeof(float));
+            continue;
+        }
+        if (sd_tok_is_special(s->m->tok, act->tok[i]) || (s->max_norm > 0 && norm_of(row, d) > s->max_norm)) {
+            s->n_kept++;
+            continue;
+        }
+        memcpy(sd_mat_row(s->x, n), row, (size_t)d * sizeof(float));
+        s->at[n++] = i;
+    }
+    if (n == 0) return SD_OK;
+    sd_mat x = sd_mat_rows(s->x, 0, n), y = sd_mat_rows(s->y, 0, n);
+    sd_status st = sd_dict_encode(&s->codes, s->ex, s->dict, x, err);
+    if (st) return st;
+    sd_dict_decode(y, s->ex, s->dict, &s->codes);
+    sd_dict_metrics_add(s->recon, x, y, &s->codes);
+    for (int64_t i = 0; i < n; i++) memcpy(sd_mat_row(act->x, s->at[i]), sd_mat_row(y, i), (size_t)d * sizeof(float));
+    s->n_replaced += n;
+    return SD_OK;
+}
+
+/* KL(p || q) of two rows of logits. */
+static double kl_row(const float *p, const float *q, int64_t n)
+{
+    double lp = sd_logsumexp(p, n), lq = sd_logsumexp(q, n), kl = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double a = (double)p[i] - lp;
+        kl += exp(a) * (a - ((double)q[i] - lq));
+    }
+    return kl;
+}
+
+struct sums { double ce[3], kl; int64_t n, n_nonfinite; };
+
+static sd_status run_context(struct sums *sum, sd_runner *r, sd_session *s, struct splice *sp, float *plain, const int32_t *ids, int64_t n,
+                             sd_err *err)
+{
+    for (int v = PLAIN; v <= ZEROED; v++) {
+        sp->variant = (enum variant)v;
+        sd_session_rewind(s, 0);
+        sd_segment seg = {.s = s, .tok = ids, .n = n, .want = SD_LOGITS_ALL};
+        sd_status st = sd_runner_step(r, &seg, 1, -1, err);
+        if (st) return st;
+        int64_t V = seg.logits.cols;
+        for (int64_t i = 0; i + 1 < n; i++) {
+            const float *row = sd_mat_row(seg.logits, i);
+            double ce = sd_logsumexp(row, V) - (double)row[ids[i + 1]];
+            if (!isfinite(ce)) sum->n_nonfinite++; else sum->ce[v] += ce;
+            if (v == PLAIN) memcpy(plain + i * V, row, (size_t)V * sizeof(float));
+            if (v == SPLICED) sum->kl += kl_row(plain + i * V, row, V);
+        }
+    }
+    sum->n += n - 1;
+    return SD_OK;
+}
+
+static void conclude(sd_evaluation *out, const struct sums *sum, const struct splice *sp)
+{
+    double n = (double)sum->n;
+    sd_dict_metrics_finish(sp->recon);
+    out->ce_plain = sum->ce[PLAIN] / n;
+    out->ce_spliced = sum->ce[SPLICED] / n;
+    out->ce_zero = sum->ce[ZEROED] / n;
+    out->ce_recovered = (out->ce_zero - out->ce_spliced) / (out->ce_zero - out->ce_plain);
+    out->kl = sum->kl / n;
+    out->n_tokens = sum->n;
+    out->n_nonfinite = sum->n_nonfinite;
+    out->n_replaced = sp->n_replaced;
+    out->n_kept = sp->n_kept;
+}
+
+sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const sd_harvest *h,
+                          const sd_evaluate_opt *opt, const sd_progress *progress, sd_err *err)
+{
+    const sd_dict_info *info = sd_dict_get_info(dict);
+    struct splice sp = {.ex = ex, .m = m, .dict = dict, .max_norm = SINK_FACTOR * info->site_rms, .recon = &out->recon};
+    struct sums sum = {0};
+    sd_session *s = NULL;
+    sd_runner *r = NULL;
+    float *plain = NULL;
+    int64_t total = sd_harvest_contexts(h), count = opt->max_contexts && opt->max_contexts < total ? opt->max_contexts : total;
+    int64_t begin = opt->from_end ? total - count : 0, longest = 0, n, cols = 0;
+    sd_site site = sd_harvest_site(h);
+    *out = (sd_evaluation){0};
+    sd_status st = sd_model_site_cols(m, site, &cols, err);
+    if (st) return st;
+    if (cols != info->d)
+        return sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %" PRId64 ", %s has %" PRId64, info->d,
+                       sd_site_print((char[64]){0}, 64, site), cols);
+    for (int64_t i = 0; i < count; i++) {
+        sd_harvest_context(h, begin + i, &n);
+        if (n > longest) longest = n;
+    }
+    if ((st = sd_dict_metrics_init(&out->recon, info->d, info->m, err))) goto done;
+    if ((st = sd_alloc(&sp.x.data, (size_t)(longest * cols) * 4, "rows", err))) goto done;
+    if ((st = sd_alloc(&sp.y.data, (size_t)(longest * cols) * 4, "rows", err))) goto done;
+    if ((st = sd_alloc(&sp.at, (size_t)longest * sizeof *sp.at, "rows", err))) goto done;
+    if ((st = sd_alloc(&plain, (size_t)(longest * m->cfg.n_vocab) * 4, "logits of a context", err))) goto done;
+    sp.x = sd_mat_of(sp.x.data, longest, cols);
+    sp.y = sd_mat_of(sp.y.data, longest, cols);
+    if ((st = sd_session_new(&s, m, &(sd_session_opt){.n_ctx = longest}, err))) goto done;
+    if ((st = sd_runner_new(&r, ex, m, &(sd_runner_opt){.max_rows = longest, .max_logit_rows = longest, .n_ctx = longest}, err))) goto done;
+    if ((st = sd_session_attach(s, &(sd_hook){.name = "splice", .at = &site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = &sp}, NULL, err)))
+        goto done;
+    for (int64_t i = 0; i < count; i++) {
+        const int32_t *ids = sd_harvest_context(h, begin + i, &n);
+        if ((st = run_context(&sum, r, s, &sp, plain, ids, n, err))) goto done;
+        sd_progress_update(progress, "evaluate", (double)(i + 1), (double)count, "contexts");
+        if (sd_progress_cancelled(progress)) {
+            st = sd_fail(err, SD_E_CANCELLED, "stopped after %" PRId64 " of %" PRId64 " contexts", i + 1, count);
+            goto done;
+        }
+    }
+    conclude(out, &sum, &sp);
+done:
+    sd_runner_free(r);
+    sd_session_free(s);
+    sd_codes_release(&sp.codes);
+    sd_dict_metrics_release(&out->recon);
+    sd_free(sp.x.data);
+    sd_free(sp.y.data);
+    sd_free(sp.at);
+    sd_free(plain);
+    return st;
+}

@@ -1,0 +1,29 @@
+/* evaluate: what a dictionary keeps of a model. Each context runs three times: plain, with the site replaced by the dictionary's
+ * reconstruction, and with the site set to zero; next-token cross-entropy over the same positions each time.
+ *
+ *   ce_recovered = (CE_zero - CE_spliced) / (CE_zero - CE_plain)        SAELens evals.py, `ce_loss_score`
+ *   kl           = mean over positions of KL(plain || spliced)
+ * Special tokens and sinks (norm above 10 times the site's mean token norm) keep their own activations in the spliced run, since
+ * no dictionary is trained on them; all next-token positions count. */
+#ifndef SD_LAB_EVALUATE_H
+#define SD_LAB_EVALUATE_H
+
+#include "dict/dict_eval.h"
+#include "lab/harvest.h"
+
+typedef struct sd_evaluate_opt {
+    int64_t max_contexts; /* 0: all */
+    bool from_end;        /* the last contexts of the harvest (the held-out ones of a run) */
+} sd_evaluate_opt;
+
+typedef struct sd_evaluation {
+    sd_dict_metrics recon;  /* of the rows that were replaced */
+    double ce_plain, ce_spliced, ce_zero, ce_recovered, kl;
+    int64_t n_tokens, n_replaced, n_kept, n_nonfinite;
+} sd_evaluation;
+
+/* m: the whole model with its head; h gives contexts and site; the dictionary's width must be the site's. */
+sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const sd_harvest *h,
+                          const sd_evaluate_opt *opt, const sd_progress *progress, sd_err *err);
+
+#endif

@@ -1,0 +1,258 @@
+/* Owns: the list of contexts and the sessions they run in. Leaves to the shuffle buffer: mixing and the sink filter.
+ * Easy to break: seek() needs the row of each context before the model has run, so which rows are kept may depend on
+ * token ids only. */
+#include "lab/harvest.h"
+
+#include <inttypes.h>
+
+enum { DEFAULT_CTX = 256, DEFAULT_BATCH = 8, MIN_CONTEXT = 8 };
+
+typedef struct context { int64_t tok0, row0; int32_t n, doc, pos0; } context;
+
+struct sd_harvest {
+    const sd_exec *ex;
+    const sd_model *m;
+    sd_harvest_opt opt;
+    int last_layer;
+    sd_ids ids;
+    context *ctx;
+    int64_t n_ctx_list, cap_ctx, n_rows, n_docs;
+    int64_t next_ctx, skip_rows; /* the next step starts here; rows of it already handed out */
+    int64_t row;
+    sd_session **session;
+    sd_segment *seg;
+    struct sink *sink;
+    sd_runner *runner;
+    float *x;
+    int32_t *token_id, *doc, *pos;
+    int64_t n_block;
+};
+
+/* One session's hook: copies its kept rows to their place in the block. */
+struct sink { sd_harvest *h; const context *c; int64_t at; };
+
+static sd_status take_rows(void *self, sd_act *act, sd_err *err)
+{
+    struct sink *s = self;
+    sd_harvest *h = s->h;
+    (void)err;
+    int64_t at = s->at;
+    for (int64_t i = 0; i < act->x.rows; i++) {
+        if (sd_tok_is_special(h->m->tok, act->tok[i])) continue;
+        memcpy(h->x + at * act->x.cols, sd_mat_row(act->x, i), (size_t)act->x.cols * sizeof(float));
+        h->token_id[at] = act->tok[i];
+        h->doc[at] = s->c->doc;
+        h->pos[at] = s->c->pos0 + (int32_t)(act->pos0 + i);
+        at++;
+    }
+    return SD_OK;
+}
+
+static int64_t kept(const sd_harvest *h, const context *c)
+{
+    int64_t n = 0;
+    for (int32_t i = 0; i < c->n; i++) n += !sd_tok_is_special(h->m->tok, h->ids.v[c->tok0 + i]);
+    return n;
+}
+
+static sd_status push_context(sd_harvest *h, context c, sd_err *err)
+{
+    if (h->n_ctx_list == h->cap_ctx) {
+        int64_t cap = h->cap_ctx ? h->cap_ctx * 2 : 256;
+        context *p = sd_realloc(h->ctx, (size_t)cap * sizeof *p);
+        if (!p) return sd_fail(err, SD_E_NOMEM, "out of memory: list of %" PRId64 " contexts", cap);
+        h->ctx = p;
+        h->cap_ctx = cap;
+    }
+    c.row0 = h->n_rows;
+    int64_t n = kept(h, &c);
+    if (n == 0) return SD_OK;
+    h->ctx[h->n_ctx_list++] = c;
+    h->n_rows += n;
+    return SD_OK;
+}
+
+static bool wants_more(const sd_harvest *h) { return !h->opt.max_rows || h->n_rows < h->opt.max_rows; }
+
+/* Each context begins with BOS where the tokenizer adds one. */
+static sd_status cut_document(sd_harvest *h, const sd_ids *doc, int32_t doc_no, sd_err *err)
+{
+    sd_status st = SD_OK;
+    int32_t bos = sd_tok_add_bos(h->m->tok) ? 1 : 0;
+    for (int64_t p = 0; p < doc->n && wants_more(h) && !st;) {
+        int64_t n = doc->n - p < h->opt.n_ctx - bos ? doc->n - p : h->opt.n_ctx - bos, t0 = h->ids.n;
+        if (n < MIN_CONTEXT) break;
+        if (bos) st = sd_ids_push(&h->ids, sd_tok_bos(h->m->tok), err);
+        for (int64_t i = 0; i < n && !st; i++) st = sd_ids_push(&h->ids, doc->v[p + i], err);
+        if (!st)
+            st = push_context(h, (context){.tok0 = t0, .n = (int32_t)n + bos, .doc = doc_no, .pos0 = (int32_t)p - bos}, err);
+        p += n;
+    }
+    return st;
+}
+
+/* Documents in the order of the seed until max_rows rows are there. A tail shorter than MIN_CONTEXT tokens is left out:
+ * its rows would mostly be sinks. */
+static sd_status plan_contexts(sd_harvest *h, const sd_corpus *c, sd_err *err)
+{
+    sd_status st = SD_OK;
+    int64_t n_doc = sd_corpus_count(c), *order = NULL;
+    sd_ids doc = {0};
+    st = sd_alloc(&order, (size_t)n_doc * sizeof *order, "order of documents", err);
+    if (st) return st;
+    for (int64_t i = 0; i < n_doc; i++) order[i] = i;
+    sd_rng rng = sd_rng_make(h->opt.seed, "documents", 0);
+    sd_rng_shuffle_i64(&rng, order, n_doc);
+    for (int64_t i = 0; i < n_doc && wants_more(h); i++) {
+        int64_t before = h->n_ctx_list;
+        doc.n = 0;
+        st = sd_tok_encode(h->m->tok, sd_corpus_text(c, order[i]), &(sd_encode_opt){.no_special = true}, &doc, err);
+        if (!st) st = cut_document(h, &doc, (int32_t)order[i], err);
+        if (st) goto done;
+        h->n_docs += h->n_ctx_list > before;
+    }
+    if (h->n_rows == 0) {
+        sd_fail(err, SD_E_FORMAT, "the corpus has no document of at least %d tokens", MIN_CONTEXT);
+        st = sd_hint(err, "give more text");
+    }
+done:
+    sd_ids_release(&doc);
+    sd_free(order);
+    return st;
+}
+
+static sd_status make_sessions(sd_harvest *h, int64_t cols, sd_err *err)
+{
+    int64_t b = h->opt.batch, rows = b * h->opt.n_ctx;
+    sd_status st;
+    if ((st = sd_alloc_zero(&h->session, (size_t)b * sizeof *h->session, "sessions", err))) return st;
+    if ((st = sd_alloc_zero(&h->seg, (size_t)b * sizeof *h->seg, "segments", err))) return st;
+    if ((st = sd_alloc_zero(&h->sink, (size_t)b * sizeof *h->sink, "sinks", err))) return st;
+    for (int64_t i = 0; i < b; i++) {
+        st = sd_session_new(&h->session[i], h->m, &(sd_session_opt){.n_ctx = h->opt.n_ctx}, err);
+        if (st) return st;
+        h->sink[i].h = h;
+        st = sd_session_attach(h->session[i], &(sd_hook){.name = "harvest", .at = &h->opt.site, .n_at = 1, .mode = SD_HOOK_READ,
+                                                         .fn = take_rows, .self = &h->sink[i]}, NULL, err);
+        if (st) return st;
+    }
+    st = sd_runner_new(&h->runner, h->ex, h->m, &(sd_runner_opt){.max_rows = rows, .max_logit_rows = 1, .n_ctx = h->opt.n_ctx}, err);
+    if (st) return st;
+    if ((st = sd_alloc(&h->x, (size_t)(rows * cols) * sizeof(float), "a block of activations", err))) return st;
+    if ((st = sd_alloc(&h->token_id, (size_t)rows * 4, "token ids", err))) return st;
+    if ((st = sd_alloc(&h->doc, (size_t)rows * 4, "document numbers", err))) return st;
+    return sd_alloc(&h->pos, (size_t)rows * 4, "positions", err);
+}
+
+sd_status sd_harvest_open(sd_harvest **out, const sd_exec *ex, const sd_model *m, const sd_corpus *c,
+                          const sd_harvest_opt *opt, sd_err *err)
+{
+    sd_status st;
+    int64_t cols = 0;
+    sd_harvest *h = NULL;
+    *out = NULL;
+    if ((st = sd_model_site_cols(m, opt->site, &cols, err))) return st;
+    if (cols == 0 || opt->site.kind == SD_SITE_LOGITS || opt->site.kind == SD_SITE_FINAL_NORM)
+        return sd_fail(err, SD_E_ARG, "activations are captured inside the blocks, not at %s",
+                       sd_site_print((char[64]){0}, 64, opt->site));
+    if ((st = sd_alloc_zero(&h, sizeof *h, "harvest", err))) return st;
+    h->ex = ex;
+    h->m = m;
+    h->opt = *opt;
+    if (!h->opt.n_ctx) h->opt.n_ctx = m->cfg.n_ctx < DEFAULT_CTX ? m->cfg.n_ctx : DEFAULT_CTX;
+    if (!h->opt.batch) h->opt.batch = DEFAULT_BATCH;
+    h->last_layer = sd_site_is_layered(opt->site.kind) ? opt->site.layer : 0;
+    if ((st = plan_contexts(h, c, err))) goto done;
+    if ((st = make_sessions(h, cols, err))) goto done;
+    *out = h;
+    h = NULL;
+done:
+    sd_harvest_close(h);
+    return st;
+}
+
+void sd_harvest_close(sd_harvest *h)
+{
+    if (!h) return;
+    for (int64_t i = 0; h->session && i < h->opt.batch; i++) sd_session_free(h->session[i]);
+    sd_runner_free(h->runner);
+    sd_ids_release(&h->ids);
+    sd_free(h->ctx);
+    sd_free(h->session);
+    sd_free(h->seg);
+    sd_free(h->sink);
+    sd_free(h->x);
+    sd_free(h->token_id);
+    sd_free(h->doc);
+    sd_free(h->pos);
+    sd_free(h);
+}
+
+static sd_status next_block(void *self, sd_act_block *out, sd_err *err)
+{
+    sd_harvest *h = self;
+    int64_t cols = 0, n = 0, n_seg = 0;
+    *out = (sd_act_block){0};
+    sd_status st = sd_model_site_cols(h->m, h->opt.site, &cols, err);
+    if (st || h->next_ctx >= h->n_ctx_list) return st;
+    for (; n_seg < h->opt.batch && h->next_ctx + n_seg < h->n_ctx_list; n_seg++) {
+        const context *c = &h->ctx[h->next_ctx + n_seg];
+        sd_session_rewind(h->session[n_seg], 0);
+        h->seg[n_seg] = (sd_segment){.s = h->session[n_seg], .tok = h->ids.v + c->tok0, .n = c->n};
+        h->sink[n_seg].c = c;
+        h->sink[n_seg].at = c->row0 - h->ctx[h->next_ctx].row0;
+        n = c->row0 + kept(h, c) - h->ctx[h->next_ctx].row0;
+    }
+    if ((st = sd_runner_step(h->runner, h->seg, (int)n_seg, h->last_layer, err))) return st;
+    h->next_ctx += n_seg;
+    int64_t skip = h->skip_rows;
+    h->skip_rows = 0;
+    h->row += n - skip;
+    *out = (sd_act_block){.x = sd_mat_of(h->x + skip * cols, n - skip, cols), .token_id = h->token_id + skip,
+                          .doc = h->doc + skip, .pos = h->pos + skip};
+    return SD_OK;
+}
+
+static int64_t tell(void *self) { return ((sd_harvest *)self)->row; }
+
+/* Steps are always whole batches counted from context 0, so that a row comes out of the same step after a seek. */
+static sd_status seek(void *self, int64_t row, sd_err *err)
+{
+    sd_harvest *h = self;
+    if (row < 0 || row > h->n_rows) return sd_fail(err, SD_E_ARG, "row %" PRId64 " of %" PRId64, row, h->n_rows);
+    int64_t lo = 0, hi = h->n_ctx_list;
+    while (lo < hi) { /* first context that starts after row */
+        int64_t mid = lo + (hi - lo) / 2;
+        if (h->ctx[mid].row0 <= row) lo = mid + 1; else hi = mid;
+    }
+    int64_t c = row == h->n_rows ? h->n_ctx_list : lo - 1;
+    if (c < h->n_ctx_list) c -= c % h->opt.batch;
+    h->next_ctx = c;
+    h->skip_rows = c < h->n_ctx_list ? row - h->ctx[c].row0 : 0;
+    h->row = row;
+    return SD_OK;
+}
+
+sd_act_source sd_harvest_source(sd_harvest *h)
+{
+    int64_t cols = 0;
+    sd_model_site_cols(h->m, h->opt.site, &cols, NULL);
+    return (sd_act_source){.self = h, .d = cols, .next = next_block, .tell = tell, .seek = seek};
+}
+
+int64_t sd_harvest_rows(const sd_harvest *h) { return h->n_rows; }
+int64_t sd_harvest_docs(const sd_harvest *h) { return h->n_docs; }
+int64_t sd_harvest_tokens(const sd_harvest *h)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < h->n_ctx_list; i++) n += h->ctx[i].n;
+    return n;
+}
+int64_t sd_harvest_contexts(const sd_harvest *h) { return h->n_ctx_list; }
+sd_site sd_harvest_site(const sd_harvest *h) { return h->opt.site; }
+const int32_t *sd_harvest_context(const sd_harvest *h, int64_t i, int64_t *n)
+{
+    SD_ASSERT(i >= 0 && i < h->n_ctx_list);
+    *n = h->ctx[i].n;
+    return h->ids.v + h->ctx[i].tok0;
+}

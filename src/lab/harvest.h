@@ -1,0 +1,33 @@
+/* Activations of a corpus at one site, as a source of rows: documents in a seeded order, cut into contexts, several
+ * contexts a step, the model stopped after the wanted block. Special tokens are left out here; sinks by whoever reads. */
+#ifndef SD_LAB_HARVEST_H
+#define SD_LAB_HARVEST_H
+
+#include "dict/act.h"
+#include "model/session.h"
+#include "text/corpus.h"
+
+typedef struct sd_harvest_opt {
+    sd_site site;
+    int64_t max_rows; /* rows wanted; 0: the whole corpus */
+    int64_t n_ctx;    /* tokens a context; 0: 256 */
+    int64_t batch;    /* contexts a step; 0: 8 */
+    uint64_t seed;    /* order of the documents */
+} sd_harvest_opt;
+
+typedef struct sd_harvest sd_harvest;
+/* Tokenises as much of the corpus as is needed. ex, m and c are borrowed until close. m must hold the blocks up to the site. */
+sd_status sd_harvest_open(sd_harvest **out, const sd_exec *ex, const sd_model *m, const sd_corpus *c,
+                          const sd_harvest_opt *opt, sd_err *err);
+void sd_harvest_close(sd_harvest *h);
+sd_act_source sd_harvest_source(sd_harvest *h);
+int64_t sd_harvest_rows(const sd_harvest *h);   /* rows a whole pass gives */
+int64_t sd_harvest_tokens(const sd_harvest *h); /* tokens the model sees for them */
+int64_t sd_harvest_docs(const sd_harvest *h);
+
+/* The contexts themselves, for whoever runs them again: i in [0, count); ids borrowed until close. */
+int64_t sd_harvest_contexts(const sd_harvest *h);
+const int32_t *sd_harvest_context(const sd_harvest *h, int64_t i, int64_t *n);
+sd_site sd_harvest_site(const sd_harvest *h);
+
+#endif

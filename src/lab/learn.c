@@ -1,0 +1,214 @@
+/* Owns: the order of a training run (held-out rows, calibration, steps, events, finish). Checkpoints are in learn_ckpt.c.
+ * Easy to break: everything a step depends on (trainer, shuffle buffer, source row, epoch) must be in the checkpoint. */
+#include "lab/learn_int.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+enum { MIN_HELDOUT = 512, MAX_HELDOUT = 16384, BUFFER_ROWS = 262144, EVENTS_PER_RUN = 200 };
+
+/* A source that begins again after n_rows rows, for ever. */
+static sd_status loop_next(void *self, sd_act_block *out, sd_err *err)
+{
+    struct loop *l = self;
+    sd_status st;
+    double t0 = sd_now();
+    int64_t at = l->src.tell(l->src.self);
+    if (at >= l->n_rows) {
+        if ((st = l->src.seek(l->src.self, 0, err))) return st;
+        at = 0;
+        l->epoch++;
+    }
+    st = l->src.next(l->src.self, out, err);
+    if (!st && out->x.rows == 0) st = sd_fail(err, SD_E_FORMAT, "the activations end at row %" PRId64 " of %" PRId64, at, l->n_rows);
+    if (!st && out->x.rows > l->n_rows - at) out->x.rows = l->n_rows - at;
+    l->seconds += sd_now() - t0;
+    return st;
+}
+static int64_t loop_tell(void *self) { struct loop *l = self; return l->src.tell(l->src.self); }
+static sd_status loop_seek(void *self, int64_t row, sd_err *err) { struct loop *l = self; return l->src.seek(l->src.self, row, err); }
+
+static sd_status read_heldout(struct run *r, sd_err *err)
+{
+    int64_t n = r->n_heldout, d = r->loop.src.d, got = 0;
+    sd_act_source *src = &r->loop.src;
+    sd_status st = sd_alloc(&r->heldout.data, (size_t)(n * d) * sizeof(float), "held-out rows", err);
+    if (!st) st = src->seek(src->self, r->loop.n_rows, err);
+    r->heldout = sd_mat_of(r->heldout.data, n, d);
+    while (!st && got < n) {
+        sd_act_block b;
+        if ((st = src->next(src->self, &b, err))) break;
+        if (b.x.rows == 0) { st = sd_fail(err, SD_E_FORMAT, "the activations end %" PRId64 " rows early", n - got); break; }
+        for (int64_t i = 0; i < b.x.rows && got < n; i++, got++)
+            memcpy(sd_mat_row(r->heldout, got), sd_mat_row(b.x, i), (size_t)d * sizeof(float));
+    }
+    if (!st) st = src->seek(src->self, 0, err);
+    return st;
+}
+
+/* Takes the sinks out of the held-out rows, as the shuffle buffer does with the others. */
+static void drop_sinks(sd_mat *x, double max_norm)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < x->rows; i++) {
+        double s = 0;
+        const float *row = sd_mat_row(*x, i);
+        for (int64_t j = 0; j < x->cols; j++) s += (double)row[j] * (double)row[j];
+        if (sqrt(s) > max_norm) continue;
+        if (n != i) memcpy(sd_mat_row(*x, n), row, (size_t)x->cols * sizeof(float));
+        n++;
+    }
+    x->rows = n;
+}
+
+static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
+{
+    const sd_learn_opt *o = r->opt;
+    sd_dict_train_opt t = o->train;
+    t.d = r->loop.src.d;
+    if (!t.n_tokens) t.n_tokens = r->loop.n_rows;
+    int64_t cap = o->buffer_rows ? o->buffer_rows : BUFFER_ROWS;
+    if (cap > r->loop.n_rows) cap = r->loop.n_rows;
+    sd_status st = sd_dict_train_new(&r->trainer, ex, &t, err);
+    if (!st) st = sd_dict_train_calibrate(r->trainer, ex, r->heldout, err);
+    if (!st) st = sd_shuffle_new(&r->shuffle, cap, t.d, t.seed, sd_dict_train_max_norm(r->trainer), err);
+    return st;
+}
+
+static sd_status write_event(struct run *r, const sd_dict_stats *s, sd_err *err)
+{
+    sd_jw w;
+    sd_jw_init(&w, &r->line);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "event", "step");
+    sd_jw_ki64(&w, "step", s->step);
+    sd_jw_ki64(&w, "n_tokens", s->n_tokens);
+    sd_jw_kf64(&w, "fvu", s->fvu);
+    sd_jw_kf64(&w, "l0", s->l0);
+    sd_jw_ki64(&w, "dead", s->n_dead);
+    sd_jw_kf64(&w, "loss", s->loss);
+    sd_jw_kf64(&w, "aux_loss", s->aux_loss);
+    sd_jw_kf64(&w, "lr", s->lr);
+    sd_jw_ki64(&w, "n_nonfinite", s->n_nonfinite);
+    sd_jw_end(&w);
+    return sd_events_line(&r->events, &r->line, err);
+}
+
+static sd_status train(struct run *r, const sd_exec *ex, const sd_progress *progress, sd_err *err)
+{
+    const sd_dict_train_opt *t = sd_dict_train_get_opt(r->trainer);
+    sd_act_source src = {.self = &r->loop, .d = t->d, .next = loop_next, .tell = loop_tell, .seek = loop_seek};
+    double last = sd_now(), every = r->opt->checkpoint_s ? r->opt->checkpoint_s : 120;
+    int64_t total = t->n_tokens / t->batch, per_event = total / EVENTS_PER_RUN > 0 ? total / EVENTS_PER_RUN : 1, got = 0;
+    sd_status st;
+    char note[96];
+    while (r->stats.step < total) {
+        if ((st = sd_shuffle_next(r->shuffle, &src, r->batch, &got, err))) return st;
+        SD_ASSERT(got == t->batch);
+        if ((st = sd_dict_train_step(r->trainer, ex, r->batch, &r->stats, err))) return st;
+        if ((r->stats.step % per_event == 0 || r->stats.step == total) && (st = write_event(r, &r->stats, err))) return st;
+        snprintf(note, sizeof note, "tokens  fvu %.3f  dead %" PRId64, r->stats.fvu, r->stats.n_dead);
+        sd_progress_update(progress, "train", (double)r->stats.n_tokens, (double)(total * t->batch), note);
+        bool stop = sd_progress_cancelled(progress) && r->stats.step < total;
+        if (stop || (every > 0 && sd_now() - last > every)) {
+            if ((st = sd_learn__checkpoint(r, err))) return st;
+            last = sd_now();
+        }
+        if (stop) return sd_fail(err, SD_E_CANCELLED, "stopped at step %" PRId64 " of %" PRId64 "; the checkpoint is in %s",
+                                 r->stats.step, total, r->opt->dir);
+    }
+    return SD_OK;
+}
+
+static sd_status finish(struct run *r, const sd_exec *ex, sd_learn_result *out, sd_err *err)
+{
+    sd_dict *dict = NULL;
+    sd_dict_info meta = r->opt->meta;
+    sd_status st = sd_dict_train_finish(r->trainer, ex, r->heldout, &meta, &dict, err);
+    if (!st) st = sd_dict_save(dict, r->opt->dir, err);
+    if (!st) {
+        const sd_dict_info *i = sd_dict_get_info(dict);
+        out->fvu = i->fvu;
+        out->l0 = i->l0;
+        out->dead = i->n_dead;
+    }
+    sd_dict_free(dict);
+    return st;
+}
+
+static sd_status write_last_event(struct run *r, const sd_learn_result *o, sd_err *err)
+{
+    sd_jw w;
+    sd_jw_init(&w, &r->line);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "event", "end");
+    sd_jw_ki64(&w, "step", o->steps);
+    sd_jw_ki64(&w, "n_tokens", o->n_tokens);
+    sd_jw_kf64(&w, "tok_s", o->tok_s);
+    sd_jw_kf64(&w, "fvu", o->fvu);
+    sd_jw_kf64(&w, "l0", o->l0);
+    sd_jw_ki64(&w, "dead", o->dead);
+    sd_jw_ki64(&w, "n_heldout", o->n_heldout);
+    sd_jw_ki64(&w, "n_sinks_dropped", o->n_dropped);
+    if (r->opt->prov) {
+        sd_jw_key(&w, "provenance");
+        sd_prov_write(&w, r->opt->prov);
+    }
+    sd_jw_end(&w);
+    return sd_events_line(&r->events, &r->line, err);
+}
+
+static sd_status prepare(struct run *r, const sd_exec *ex, int64_t n_rows, sd_err *err)
+{
+    const sd_learn_opt *o = r->opt;
+    int64_t h = o->n_heldout ? o->n_heldout : n_rows / 50;
+    if (!o->n_heldout) h = h < MIN_HELDOUT ? MIN_HELDOUT : h > MAX_HELDOUT ? MAX_HELDOUT : h;
+    if (h >= n_rows / 2) {
+        sd_fail(err, SD_E_FORMAT, "%" PRId64 " activations are too few: %" PRId64 " are held out", n_rows, h);
+        return sd_hint(err, "give more text");
+    }
+    r->n_heldout = h;
+    r->loop.n_rows = n_rows - h;
+    sd_buf_init(&r->line, 1 << 16);
+    sd_status st = read_heldout(r, err);
+    if (!st) st = o->resume ? sd_learn__restore(r, ex, err) : begin(r, ex, err);
+    if (st) return st;
+    const sd_dict_train_opt *t = sd_dict_train_get_opt(r->trainer);
+    drop_sinks(&r->heldout, sd_dict_train_max_norm(r->trainer));
+    if ((st = sd_alloc(&r->batch.data, (size_t)(t->batch * t->d) * sizeof(float), "a batch", err))) return st;
+    r->batch = sd_mat_of(r->batch.data, t->batch, t->d);
+    char path[1100];
+    if (!sd_path_join(path, sizeof path, o->dir, "events.jsonl")) return sd_fail(err, SD_E_ARG, "%s: path too long", o->dir);
+    return sd_events_open(&r->events, path, r->events.n_bytes, err);
+}
+
+sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source src, int64_t n_rows, const sd_learn_opt *opt,
+                       const sd_progress *progress, sd_err *err)
+{
+    struct run r = {.opt = opt, .loop = {.src = src}, .events = {.fd = -1}};
+    double t0 = sd_now();
+    *out = (sd_learn_result){0};
+    sd_status st = prepare(&r, ex, n_rows, err);
+    int64_t before = r.stats.n_tokens;
+    if (!st) st = train(&r, ex, progress, err);
+    if (st) goto done;
+    out->steps = r.stats.step;
+    out->n_tokens = r.stats.n_tokens;
+    out->n_heldout = r.heldout.rows;
+    out->n_dropped = sd_shuffle_dropped(r.shuffle);
+    out->epochs = r.loop.epoch + 1;
+    if ((st = finish(&r, ex, out, err))) goto done;
+    out->seconds = sd_now() - t0;
+    out->source_seconds = r.loop.seconds;
+    out->tok_s = (double)(out->n_tokens - before) / out->seconds;
+    if ((st = write_last_event(&r, out, err))) goto done;
+    sd_learn__forget_checkpoint(&r);
+done:
+    sd_events_close(&r.events);
+    sd_dict_train_free(r.trainer);
+    sd_shuffle_free(r.shuffle);
+    sd_buf_release(&r.line);
+    sd_free(r.heldout.data);
+    sd_free(r.batch.data);
+    return st;
+}

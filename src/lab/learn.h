@@ -1,0 +1,36 @@
+/* learn: a stream of activations to a dictionary on disk, with events, checkpoints and exact resume.
+ *
+ * The last n_heldout rows of the source are never trained on: they calibrate mean, scale and sink limit at the start, and the
+ * threshold, FVU and L0 at the end. The rest is read as often as the token budget asks. */
+#ifndef SD_LAB_LEARN_H
+#define SD_LAB_LEARN_H
+
+#include "base/prov.h"
+#include "dict/act.h"
+#include "dict/dict_train.h"
+
+typedef struct sd_learn_opt {
+    sd_dict_train_opt train;  /* .d is taken from the source; .n_tokens 0: one pass */
+    sd_dict_info meta;        /* what the dictionary is of */
+    int64_t n_heldout;        /* 0: a fiftieth of the rows, between 512 and 16,384 */
+    int64_t buffer_rows;      /* shuffle buffer; 0: 262,144 or all rows */
+    double checkpoint_s;      /* seconds between checkpoints; 0: 120; negative: only when interrupted */
+    const char *dir;          /* where the dictionary goes; exists */
+    const sd_prov *prov;      /* into provenance.json; may be NULL */
+    bool resume;              /* go on from the checkpoint in dir */
+} sd_learn_opt;
+
+typedef struct sd_learn_result {
+    double tok_s, fvu, l0, seconds, source_seconds; /* source_seconds: spent waiting for rows (the model) */
+    int64_t dead, n_tokens, steps, n_heldout, n_dropped; /* dropped: sinks */
+    int epochs;
+} sd_learn_result;
+
+/* n_rows: rows a whole pass of src gives. Cancelled: a checkpoint is written and SD_E_CANCELLED returned. Writes into dir: the
+ * SAELens directory, events.jsonl, and while it runs checkpoint-N/ named by checkpoint.json. */
+sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source src, int64_t n_rows, const sd_learn_opt *opt,
+                       const sd_progress *progress, sd_err *err);
+/* Is there a checkpoint to go on from? */
+bool sd_learn_has_checkpoint(const char *dir);
+
+#endif

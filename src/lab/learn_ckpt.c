@@ -1,0 +1,126 @@
+/* Checkpoints of a training run: dir/checkpoint-STEP/{trainer.safetensors,shuffle.bin}, named by dir/checkpoint.json. The JSON is
+ * replaced last and atomically, so a run that dies while writing goes on from the checkpoint before. */
+#include "lab/learn_int.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+static sd_status path_in(char out[1200], const char *dir, const char *name, sd_err *err)
+{
+    return sd_path_join(out, 1200, dir, name) ? SD_OK : sd_fail(err, SD_E_ARG, "%s: path too long", dir);
+}
+
+static void remove_folder(const char *dir)
+{
+    char p[1200];
+    if (sd_path_join(p, sizeof p, dir, "trainer.safetensors")) unlink(p);
+    if (sd_path_join(p, sizeof p, dir, "shuffle.bin")) unlink(p);
+    rmdir(dir);
+}
+
+/* Removes every checkpoint-* folder of dir but `keep` (may be NULL). */
+static void sweep(const char *dir, const char *keep)
+{
+    DIR *d = opendir(dir);
+    char p[1200];
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (strncmp(e->d_name, "checkpoint-", 11) == 0 && (!keep || strcmp(e->d_name, keep) != 0) && sd_path_join(p, sizeof p, dir, e->d_name))
+            remove_folder(p);
+    if (d) closedir(d);
+}
+
+static void write_state(sd_buf *b, const struct run *r, const char *name)
+{
+    sd_jw w;
+    sd_jw_init(&w, b);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "checkpoint", name);
+    sd_jw_ki64(&w, "step", r->stats.step);
+    sd_jw_ki64(&w, "n_tokens", r->stats.n_tokens);
+    sd_jw_ki64(&w, "source_row", r->loop.src.tell(r->loop.src.self));
+    sd_jw_ki64(&w, "n_rows", r->loop.n_rows);
+    sd_jw_ki64(&w, "n_heldout", r->n_heldout);
+    sd_jw_ki64(&w, "epoch", r->loop.epoch);
+    sd_jw_ki64(&w, "events_bytes", r->events.n_bytes);
+    sd_jw_end(&w);
+    sd_buf_putc(b, '\n');
+}
+
+sd_status sd_learn__checkpoint(struct run *r, sd_err *err)
+{
+    char name[64], dir[1200], p[1200];
+    sd_buf b;
+    snprintf(name, sizeof name, "checkpoint-%08" PRId64, r->stats.step);
+    sd_buf_init(&b, 4096);
+    sd_status st = path_in(dir, r->opt->dir, name, err);
+    if (!st) st = sd_dir_make(dir, err);
+    if (!st) st = path_in(p, dir, "trainer.safetensors", err);
+    if (!st) st = sd_dict_train_save(r->trainer, p, err);
+    if (!st) st = path_in(p, dir, "shuffle.bin", err);
+    if (!st) st = sd_shuffle_save(r->shuffle, p, err);
+    if (!st) st = path_in(p, r->opt->dir, "checkpoint.json", err);
+    write_state(&b, r, name);
+    if (!st) st = sd_buf_check(&b, "checkpoint.json", err);
+    if (!st) st = sd_file_write_atomic(p, b.p, b.n, err);
+    sd_buf_release(&b);
+    if (st) remove_folder(dir);
+    else sweep(r->opt->dir, name);
+    return st;
+}
+
+static sd_status read_state(struct run *r, char name[64], int64_t *row, sd_err *err)
+{
+    char p[1200];
+    const char *what = "checkpoint.json", *folder = NULL;
+    json_t *j = NULL;
+    int64_t n_rows = 0, n_heldout = 0, epoch = 0;
+    sd_status st = path_in(p, r->opt->dir, what, err);
+    if (!st && (st = sd_json_load(&j, p, 1 << 16, err))) return sd_hint(err, "there is nothing to resume in %s", r->opt->dir);
+    if (!st) st = sd_json_get_str(j, "checkpoint", &folder, what, err);
+    if (!st) st = sd_json_get_i64(j, "step", &r->stats.step, what, err);
+    if (!st) st = sd_json_get_i64(j, "n_tokens", &r->stats.n_tokens, what, err);
+    if (!st) st = sd_json_get_i64(j, "source_row", row, what, err);
+    if (!st) st = sd_json_get_i64(j, "n_rows", &n_rows, what, err);
+    if (!st) st = sd_json_get_i64(j, "n_heldout", &n_heldout, what, err);
+    if (!st) st = sd_json_get_i64(j, "epoch", &epoch, what, err);
+    if (!st) st = sd_json_get_i64(j, "events_bytes", &r->events.n_bytes, what, err);
+    if (!st && (strlen(folder) >= 64 || strncmp(folder, "checkpoint-", 11) != 0 || strchr(folder, '/')))
+        st = sd_fail(err, SD_E_FORMAT, "%s: \"%s\" is no checkpoint of this folder", p, folder);
+    if (!st && (n_rows != r->loop.n_rows || n_heldout != r->n_heldout)) {
+        sd_fail(err, SD_E_FORMAT, "%s was written for %" PRId64 " + %" PRId64 " rows, the data now gives %" PRId64 " + %" PRId64, p, n_rows,
+                n_heldout, r->loop.n_rows, r->n_heldout);
+        st = sd_hint(err, "resume with the same model, text and options");
+    }
+    if (!st) snprintf(name, 64, "%s", folder);
+    r->loop.epoch = (int)epoch;
+    json_decref(j);
+    return st;
+}
+
+sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
+{
+    char name[64], dir[1200], p[1200];
+    int64_t row = 0;
+    sd_status st = read_state(r, name, &row, err);
+    if (!st) st = path_in(dir, r->opt->dir, name, err);
+    if (!st) st = path_in(p, dir, "trainer.safetensors", err);
+    if (!st) st = sd_dict_train_load(&r->trainer, ex, p, err);
+    if (!st) st = path_in(p, dir, "shuffle.bin", err);
+    if (!st) st = sd_shuffle_load(&r->shuffle, p, err);
+    if (!st) st = r->loop.src.seek(r->loop.src.self, row, err);
+    return st;
+}
+
+void sd_learn__forget_checkpoint(struct run *r)
+{
+    char p[1200];
+    sweep(r->opt->dir, NULL);
+    if (sd_path_join(p, sizeof p, r->opt->dir, "checkpoint.json")) unlink(p);
+}
+
+bool sd_learn_has_checkpoint(const char *dir)
+{
+    char p[1200];
+    return sd_path_join(p, sizeof p, dir, "checkpoint.json") && sd_file_exists(p);
+}

@@ -1,0 +1,190 @@
+/* Steering as a hook: one row edit of d multiply-adds, counted. Resolves units once, when the steer is made. */
+#include "lab/steer.h"
+
+#include <math.h>
+
+struct sd_steer {
+    sd_steer_spec spec;      /* without vector and list, which live below */
+    sd_site site;
+    int64_t d, feature;
+    const sd_dict *dict;
+    const sd_model *m;
+    float *u;                /* [d] direction: unit norm (raw add: as given) */
+    float *row;              /* [d] w_dec of a clamped feature */
+    double value, lo, hi;    /* in the units of the residual stream */
+    int64_t *list, n_list, n_prompt, n_edited;
+    double sum_abs;
+    bool nothing;            /* add 0, scale 1 */
+};
+
+static sd_status unit_size(double *out, const sd_steer_spec *s, const sd_dict *dict, sd_err *err)
+{
+    static const char *const hint = "use \"unit\":\"raw\", or a dictionary trained by sonde, which stores these figures";
+    const sd_dict_info *info = dict ? sd_dict_get_info(dict) : NULL;
+    *out = 1;
+    switch (s->unit) {
+    case SD_UNIT_RAW: return SD_OK;
+    case SD_UNIT_RMS:
+        *out = info ? info->site_rms : 0;
+        if (*out > 0) return SD_OK;
+        sd_fail(err, SD_E_ARG, "steer: unit rms needs the site's mean token norm, which %s", info ? "this dictionary does not state" : "a plain vector does not bring");
+        return sd_hint(err, "%s", hint);
+    case SD_UNIT_MAX_ACT:
+        *out = info ? sd_dict_max_act(dict, s->feature) : 0;
+        if (*out > 0) return SD_OK;
+        sd_fail(err, SD_E_ARG, "steer: unit max_act needs the feature's top activation, which %s", info ? "this dictionary does not state" : "a vector does not have");
+        return sd_hint(err, "%s", hint);
+    default:
+        sd_fail(err, SD_E_UNSUPPORTED, "steer: unit std needs the spread of the projection on reference text, which is not stored");
+        return sd_hint(err, "%s", hint);
+    }
+}
+
+static sd_status resolve_site(sd_steer *s, const sd_steer_spec *spec, const sd_dict *dict, sd_err *err)
+{
+    sd_status st = SD_OK;
+    int64_t cols = 0;
+    s->site = spec->site;
+    if (!spec->has_site) {
+        const char *name = dict ? sd_dict_get_info(dict)->site : "";
+        if (!*name) return sd_fail(err, SD_E_ARG, "steer: the dictionary does not say its site; give \"site\"");
+        if ((st = sd_site_parse(&s->site, name, strlen(name), err))) return st;
+    }
+    if ((st = sd_model_site_cols(s->m, s->site, &cols, err))) return st;
+    s->d = dict ? sd_dict_get_info(dict)->d : spec->n_vector;
+    if (cols != s->d)
+        return sd_fail(err, SD_E_SHAPE, "steer: %s has %lld columns, the %s %lld", sd_site_print((char[64]){0}, 64, s->site),
+                       (long long)cols, dict ? "dictionary" : "vector", (long long)s->d);
+    if (dict && spec->feature >= sd_dict_get_info(dict)->m) {
+        sd_fail(err, SD_E_NOTFOUND, "steer: feature %lld of a dictionary with %lld", (long long)spec->feature,
+                (long long)sd_dict_get_info(dict)->m);
+        return sd_hint(err, "features count from 0");
+    }
+    return SD_OK;
+}
+
+static sd_status resolve_direction(sd_steer *s, const sd_steer_spec *spec, sd_err *err)
+{
+    double norm2 = 0;
+    const float *src = s->dict ? sd_dict_dec_row(s->dict, spec->feature) : spec->vector;
+    for (int64_t i = 0; i < s->d; i++) norm2 += (double)src[i] * (double)src[i];
+    if (norm2 == 0 && !s->nothing) return sd_fail(err, SD_E_ARG, "steer: the %s is all zero", s->dict ? "feature's decoder row" : "vector");
+    bool as_given = spec->op == SD_STEER_ADD && spec->unit == SD_UNIT_RAW;
+    double f = as_given || norm2 == 0 ? 1 : 1 / sqrt(norm2);
+    for (int64_t i = 0; i < s->d; i++) {
+        s->u[i] = (float)((double)src[i] * f);
+        s->row[i] = src[i];
+    }
+    return SD_OK;
+}
+
+sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, sd_err *err)
+{
+    sd_steer *s = NULL;
+    double unit;
+    *out = NULL;
+    SD_ASSERT((spec->feature >= 0) == (dict != NULL));
+    sd_status st = sd_alloc_zero(&s, sizeof *s, "steer", err);
+    if (st) return st;
+    s->spec = *spec;
+    s->spec.vector = NULL;
+    s->spec.list = NULL;
+    s->m = m;
+    s->dict = dict;
+    s->feature = spec->feature;
+    if ((st = resolve_site(s, spec, dict, err))) goto done;
+    s->nothing = (spec->op == SD_STEER_ADD && spec->value == 0) || (spec->op == SD_STEER_SCALE && spec->value == 1);
+    bool has_unit = spec->op != SD_STEER_SCALE && spec->op != SD_STEER_ABLATE && !s->nothing;
+    unit = 1;
+    if (has_unit && (st = unit_size(&unit, spec, dict, err))) goto done;
+    s->value = spec->op == SD_STEER_ABLATE ? 0 : spec->value * unit;
+    s->lo = spec->min * unit;
+    s->hi = spec->max * unit;
+    if ((st = sd_alloc(&s->u, (size_t)s->d * sizeof(float), "steer", err))) goto done;
+    if ((st = sd_alloc(&s->row, (size_t)s->d * sizeof(float), "steer", err))) goto done;
+    if ((st = resolve_direction(s, spec, err))) goto done;
+    if (spec->n_list) {
+        if ((st = sd_alloc(&s->list, (size_t)spec->n_list * sizeof *s->list, "steer", err))) goto done;
+        memcpy(s->list, spec->list, (size_t)spec->n_list * sizeof *s->list);
+        s->n_list = spec->n_list;
+    }
+    *out = s;
+    s = NULL;
+done:
+    sd_steer_free(s);
+    return st;
+}
+
+void sd_steer_free(sd_steer *s)
+{
+    if (!s) return;
+    sd_free(s->u);
+    sd_free(s->row);
+    sd_free(s->list);
+    sd_free(s);
+}
+
+static bool wanted(const sd_steer *s, int64_t pos, int32_t tok)
+{
+    if (!s->spec.special && sd_tok_is_special(s->m->tok, tok)) return false;
+    switch (s->spec.positions) {
+    case SD_POS_PROMPT: return pos < s->n_prompt;
+    case SD_POS_GENERATED: return pos >= s->n_prompt;
+    case SD_POS_LAST: return pos == s->n_prompt - 1;
+    case SD_POS_LIST:
+        for (int64_t i = 0; i < s->n_list; i++)
+            if (s->list[i] == pos) return true;
+        return false;
+    default: return true;
+    }
+}
+
+/* Returns the coefficient of the edit along *v: h += c v. */
+static double coefficient(const sd_steer *s, const float *h, const float **v)
+{
+    double p = 0;
+    *v = s->u;
+    if (s->spec.op == SD_STEER_ADD) return s->value;
+    if (s->spec.op == SD_STEER_CLAMP && s->dict) {
+        double z = (double)sd_dict_preact(s->dict, s->feature, h);
+        if (z <= (double)sd_dict_threshold(s->dict, s->feature) || z < 0) z = 0;
+        *v = s->row;
+        return s->value - z;
+    }
+    for (int64_t i = 0; i < s->d; i++) p += (double)s->u[i] * (double)h[i];
+    if (s->spec.op == SD_STEER_CLAMP) return s->value - p;
+    if (s->spec.op == SD_STEER_CAP) return fmin(fmax(p, s->lo), s->hi) - p;
+    return (s->value - 1) * p;
+}
+
+static sd_status edit(void *self, sd_act *act, sd_err *err)
+{
+    sd_steer *s = self;
+    (void)err;
+    for (int64_t i = 0; i < act->x.rows; i++) {
+        const float *v;
+        float *h = sd_mat_row(act->x, i);
+        if (!wanted(s, act->pos0 + i, act->tok[i])) continue;
+        float c = (float)coefficient(s, h, &v);
+        for (int64_t j = 0; j < s->d; j++) h[j] += c * v[j];
+        s->n_edited++;
+        s->sum_abs += fabs((double)c);
+    }
+    return SD_OK;
+}
+
+sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd_err *err)
+{
+    s->n_prompt = n_prompt;
+    s->n_edited = 0;
+    s->sum_abs = 0;
+    if (s->nothing) return SD_OK;
+    return sd_session_attach(session, &(sd_hook){.name = "steer", .at = &s->site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = s},
+                             NULL, err);
+}
+
+sd_steer_applied sd_steer_get_applied(const sd_steer *s)
+{
+    return (sd_steer_applied){.site = s->site, .value_raw = s->value, .n_positions = s->n_edited,
+                              .mean_abs_change = s->n_edited ? s->sum_abs / (double)s->n_edited : 0};
+}

@@ -1,0 +1,49 @@
+/* Steering (CONTRACT section 5): a spec says what to do at which site; a steer is the spec resolved against a model and its
+ * dictionaries; attached to a session it edits rows and counts them. With u a unit vector, h a row, v the value times its unit:
+ *   add     h + v u              scale   (I - uu')h + v uu'h       ablate  scale by 0
+ *   clamp   feature: h + (v - z(h)) w_dec, z the feature's activation (the reconstruction error stays); vector: h + (v - u'h) u
+ *   cap     h + (min(max(u'h, lo), hi) - u'h) u
+ * `add` 0 and `scale` 1 attach no edit at all: the bytes are those of the plain run. */
+#ifndef SD_LAB_STEER_H
+#define SD_LAB_STEER_H
+
+#include "base/json.h"
+#include "model/session.h"
+#include "sonde/dict.h"
+
+typedef enum sd_steer_op { SD_STEER_ADD, SD_STEER_SCALE, SD_STEER_ABLATE, SD_STEER_CLAMP, SD_STEER_CAP } sd_steer_op;
+typedef enum sd_steer_unit { SD_UNIT_RMS, SD_UNIT_RAW, SD_UNIT_STD, SD_UNIT_MAX_ACT } sd_steer_unit;
+typedef enum sd_steer_pos { SD_POS_ALL, SD_POS_PROMPT, SD_POS_GENERATED, SD_POS_LAST, SD_POS_LIST } sd_steer_pos;
+
+typedef struct sd_steer_spec {
+    char dict[512];         /* directory of the feature's dictionary; empty for a vector */
+    int64_t feature;        /* -1: a vector */
+    float *vector;          /* [n_vector], owned; NULL for a feature */
+    int64_t n_vector;
+    bool has_site;
+    sd_site site;
+    sd_steer_op op;
+    double value, min, max; /* min, max: cap only; an absent bound is infinite */
+    sd_steer_unit unit;
+    sd_steer_pos positions;
+    int64_t *list;          /* [n_list] positions, ascending, owned */
+    int64_t n_list;
+    bool special;           /* edit special tokens too */
+} sd_steer_spec;
+
+/* text: one JSON object. Unknown keys, a missing value, NaN, unknown ops and units are SD_E_ARG with the key in the sentence. */
+sd_status sd_steer_spec_parse(sd_steer_spec *out, sd_slice text, sd_err *err);
+void sd_steer_spec_release(sd_steer_spec *s);
+void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s);
+
+typedef struct sd_steer sd_steer;
+/* dict: the opened dictionary of a feature spec (borrowed until free; NULL for a vector). Checks site, width, feature index, units. */
+sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, sd_err *err);
+void sd_steer_free(sd_steer *s);
+/* n_prompt: positions below it are the prompt. Attach to one session at a time; counts start at zero. */
+sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd_err *err);
+/* What was done: site, op, value in raw units, positions edited. */
+typedef struct sd_steer_applied { sd_site site; double value_raw; int64_t n_positions; double mean_abs_change; } sd_steer_applied;
+sd_steer_applied sd_steer_get_applied(const sd_steer *s);
+
+#endif
