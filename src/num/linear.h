@@ -12,9 +12,6 @@
 #include "num/exec.h"
 #include "num/dtype.h"
 
-typedef enum sd_mode { SD_MODE_DEFAULT = 0, SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST } sd_mode;
-const char *sd_mode_name(sd_mode m); /* "faithful", "bf16", "fast" */
-
 typedef struct sd_linear sd_linear;
 /* w and bias [w.rows] are borrowed only during the call (except: an f32 weight at --cpu ref may be used in place). */
 sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode, sd_err *err);

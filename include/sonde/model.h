@@ -1,0 +1,149 @@
+/* Models, sessions and hooks: opening a language model, running it, watching and editing it on the way.
+ *
+ *   sd_exec_new -> sd_model_open -> sd_session_new + sd_runner_new -> sd_runner_step ..
+ *
+ * A model is immutable and shared by any number of sessions. A session is one timeline of tokens with its key-value
+ * cache and its hooks; it belongs to one thread at a time. A runner owns the scratch memory of a step; a step advances
+ * a batch of sessions: packed documents, plain beside steered, many clients. Options: zero means the default. */
+#ifndef SONDE_MODEL_H
+#define SONDE_MODEL_H
+
+#include "sonde/mat.h"
+#include "sonde/site.h"
+#include "sonde/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- what every computation runs with: kernels chosen for this CPU, the number of threads ---- */
+
+typedef struct sd_exec sd_exec;
+typedef struct sd_exec_opt {
+    const char *cpu; /* NULL or "auto": all there is; "ref", "avx2", "avx512" */
+    int n_threads;   /* 0: the CPUs this process may use */
+} sd_exec_opt;
+/* Also caps oneDNN's ISA (once a process: the first call decides; a different level afterwards is SD_E_ARG unless it is
+ * "ref", which never calls oneDNN). opt may be NULL. */
+sd_status sd_exec_new(sd_exec **out, const sd_exec_opt *opt, sd_err *err);
+void sd_exec_free(sd_exec *ex);
+
+/* ---- model ---- */
+
+/* Numeric modes (CONTRACT section 4). faithful: f32 products, f32 key-value cache. bf16: bf16 products, f32
+ * accumulation, f32 cache. fast: int8 activations on quantised weights, f16 cache. */
+typedef enum sd_mode { SD_MODE_DEFAULT = 0, SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST } sd_mode;
+const char *sd_mode_name(sd_mode m); /* "faithful", "bf16", "fast" */
+
+/* The blueprint, read from metadata and validated. Symbols: d width, h heads, L layers, V vocabulary. */
+typedef struct sd_config {
+    char arch[24];  /* "llama" */
+    char name[128]; /* general.name, or the folder's name */
+    int n_layer, n_head, n_head_kv, d_head;
+    int64_t d_model, d_ffn, n_vocab, n_ctx;
+    double rope_theta;
+    int n_rot; /* rotary part of a head */
+    float norm_eps;
+    float attn_scale;  /* scores are q.k times this: 1/sqrt(d_head) */
+    int64_t window;    /* attention reaches this many positions back; 0: all */
+    bool tied;         /* the head is the embedding matrix */
+    float embed_scale; /* 1, or sqrt(d) */
+} sd_config;
+
+typedef struct sd_model sd_model;
+typedef struct sd_model_opt {
+    sd_mode mode;  /* DEFAULT: faithful */
+    int max_layer; /* 0: all; else pack only the first max_layer blocks (early exit needs no more); the head is then
+                      left out */
+    bool no_head;  /* leave the head out (capture of a middle layer) */
+    int64_t n_ctx; /* longest session; 0: the model's own limit */
+} sd_model_opt;
+
+/* path: a .gguf file, or a Hugging Face folder. Binding is strict: a missing tensor, a wrong shape and a leftover
+ * tensor are errors with the tensor's name. ex is borrowed until close. opt may be NULL. */
+sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, sd_err *err);
+void sd_model_close(sd_model *m);
+const sd_config *sd_model_get_config(const sd_model *m); /* valid until close */
+sd_mode sd_model_get_mode(const sd_model *m);
+/* Columns of a site ([n, cols]); 0 for attn_pattern. SD_E_ARG when the layer is out of range. */
+sd_status sd_model_site_cols(const sd_model *m, sd_site s, int64_t *cols, sd_err *err);
+/* Packed bytes; bytes read a decoded token (weights only). */
+size_t sd_model_packed_bytes(const sd_model *m);
+size_t sd_model_read_bytes(const sd_model *m);
+
+/* ---- sessions and hooks ---- */
+
+/* What a hook sees: the rows of its own session at one site. Valid during the call. At `logits` the rows are those that
+ * the step was asked for. */
+typedef struct sd_act {
+    sd_site site;
+    sd_mat x; /* [n, cols]; for attn_pattern [H*n, n_kv]: row h*n + i. Entries after a row's own position are zero, and
+                 an edit of them is not read. */
+    int64_t pos0;       /* position of row 0 in the session */
+    const int32_t *tok; /* [n] the tokens of these rows */
+} sd_act;
+
+typedef enum sd_hook_mode {
+    SD_HOOK_READ,
+    SD_HOOK_EDIT
+} sd_hook_mode; /* READ promises not to write x; dev builds check it */
+
+typedef struct sd_hook {
+    const char *name;
+    const sd_site *at; /* [n_at] asked once, at attach; borrowed only during attach */
+    int n_at;
+    sd_hook_mode mode;
+    /* Runs between ops on the caller's thread; an error stops the step. */
+    sd_status (*fn)(void *self, sd_act *act, sd_err *err);
+    void *self; /* borrowed until detach */
+} sd_hook;
+
+typedef struct sd_session_opt {
+    int64_t n_ctx; /* positions; 0: the model's own limit, at most 4096 */
+} sd_session_opt;
+
+typedef struct sd_session sd_session;
+/* m is borrowed until free. opt may be NULL. */
+sd_status sd_session_new(sd_session **out, const sd_model *m, const sd_session_opt *opt, sd_err *err);
+void sd_session_free(sd_session *s);
+/* Hooks run in order of attachment. The id is for detach. SD_E_ARG when a site's layer is not in the model. */
+sd_status sd_session_attach(sd_session *s, const sd_hook *hook, int *id, sd_err *err);
+void sd_session_detach(sd_session *s, int id);
+/* Forget positions >= pos. */
+void sd_session_rewind(sd_session *s, int64_t pos);
+int64_t sd_session_pos(const sd_session *s);
+int64_t sd_session_ctx(const sd_session *s);
+size_t sd_session_bytes(const sd_session *s); /* the key-value cache */
+
+/* ---- steps ---- */
+
+typedef enum sd_want_logits { SD_LOGITS_NONE, SD_LOGITS_LAST, SD_LOGITS_ALL } sd_want_logits;
+
+typedef struct sd_segment {
+    sd_session *s;
+    const int32_t *tok; /* [n] */
+    int64_t n;
+    sd_want_logits want;
+    sd_mat logits; /* out: [1 or n, V], in the runner's memory until its next step; empty when not wanted */
+} sd_segment;
+
+/* A runner owns the scratch of a step of at most max_rows rows (all segments together) and max_logit_rows rows of
+ * logits. */
+typedef struct sd_runner sd_runner;
+typedef struct sd_runner_opt {
+    int64_t max_rows, max_logit_rows, n_ctx;
+} sd_runner_opt; /* 0: 512, 1, the model's limit up to 4096 */
+sd_status sd_runner_new(sd_runner **out, const sd_exec *ex, const sd_model *m, const sd_runner_opt *opt, sd_err *err);
+void sd_runner_free(sd_runner *r);
+size_t sd_runner_bytes(const sd_runner *r);
+/* last_layer: blocks 0..last_layer run (-1: all), then the step ends without final norm and head unless it was the last
+ * block. A session whose cache holds fewer blocks than a step needs is refused (rewind it to 0). SD_E_ARG when a
+ * session is over its context ("position 512 of 512"), a token is outside the vocabulary, or a session is there twice.
+ * On error no session has moved. Nothing is allocated between ops; the buffer of attention patterns is taken before the
+ * first op of the first step whose session has a hook at attn_pattern. */
+sd_status sd_runner_step(sd_runner *r, sd_segment *seg, int n_seg, int last_layer, sd_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
