@@ -1,4 +1,5 @@
-/* The ops of a transformer, forward only so far. Row-major f32; rows are independent unless said. No op allocates. */
+/* The ops of a transformer, forward only so far. Row-major f32; rows are independent unless said, so the bits of a row
+ * depend neither on the other rows nor on the number of threads. No op allocates. */
 #ifndef SD_NUM_OPS_H
 #define SD_NUM_OPS_H
 
@@ -12,24 +13,60 @@ void sd_silu_mul(const sd_exec *ex, sd_mat out, sd_mat gate, sd_mat up);
 void sd_add(const sd_exec *ex, sd_mat y, sd_mat x);
 
 /* Rotary embedding, Su et al. 2021, in the rotate-half layout of Hugging Face:
- *   (x_i, x_{i+h/2}) -> (x_i c - x_{i+h/2} s, x_{i+h/2} c + x_i s), angle = pos * inv_freq[i].
- * cos/sin tables [n_ctx, dh/2] are built once in double and rounded. */
-typedef struct sd_rope { float *cos, *sin; int64_t n_ctx; int half; } sd_rope;
-sd_status sd_rope_init(sd_rope *r, int64_t n_ctx, int n_rot, double theta, sd_err *err);
+ *   (x_i, x_{i+half}) -> (x_i c - x_{i+half} s, x_{i+half} c + x_i s),  angle = pos * inv_freq[i],  inv_freq[i] =
+ * theta^(-2i/n_rot). inv_freq and the angle are rounded to f32 as transformers does it (its f32 angles are the
+ * reference); cos and sin of that angle are computed in double and rounded. */
+typedef struct sd_rope {
+    float *inv_freq;
+    int half;
+} sd_rope; /* [half] owns */
+sd_status sd_rope_init(sd_rope *r, int n_rot, double theta, sd_err *err);
 void sd_rope_release(sd_rope *r);
-/* x [n, H*dh] in place; pos[n]. Only the first n_rot = 2*half of each head turn. */
-void sd_rope_apply(const sd_exec *ex, const sd_rope *r, sd_mat x, int n_head, const int32_t *pos);
+/* cos, sin [n, half] of positions pos[n]: once a step, for all layers. */
+void sd_rope_angles(float *cos, float *sin, const sd_rope *r, const int32_t *pos, int64_t n);
+/* x [n, n_head * d_head] in place. Only the first 2*half of each head turn. */
+void sd_rope_apply(const sd_exec *ex, sd_mat x, int n_head, int half, const float *cos, const float *sin);
 
-/* Causal attention of one sequence with grouped queries: for row i (position pos0+i) over keys 0..pos0+i.
- *   q [n, H*dh], out [n, H*dh]; k, v: cached rows of all positions, [n_kv, Hkv*dh], f32 or f16.
- * p = softmax(scale q k^T); out = p v. Each row's sums run over keys in order, so bits do not depend on the split of a prompt.
- * pattern (may be NULL): [H, n, n_kv], written when asked. window 0: none; else keys j with i - j < window. */
-typedef struct sd_kv { const void *k, *v; int64_t ld; bool f16; } sd_kv; /* ld in elements */
-typedef struct sd_attn_opt { int n_head, n_head_kv, d_head; float scale; int64_t window; } sd_attn_opt;
-size_t sd_attn_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_rows, int64_t n_kv);
-void sd_attn(const sd_exec *ex, const sd_attn_opt *o, sd_mat out, sd_mat q, sd_kv kv, int64_t pos0, float *pattern, void *scratch);
+/* Keys and values of one sequence at one layer, f32 or f16; the memory is the caller's (sd_kv_bytes, zeroed once).
+ *   k: each kv head holds panels of 16 positions, [cap/16][d_head][16], so that scores of 16 keys are one vector
+ *   v: each kv head holds [cap][d_head] */
+enum { SD_KV_PANEL = 16 };
+typedef struct sd_kv {
+    void *k, *v;
+    int64_t cap; /* positions, a multiple of SD_KV_PANEL */
+    int n_head, d_head;
+    bool f16;
+} sd_kv;
+int64_t sd_kv_cap(int64_t n_pos); /* n_pos rounded up to panels */
+/* Bytes of k (the same again for v); false when it does not fit in a size_t. */
+bool sd_kv_bytes(size_t *out, int64_t cap, int n_head, int d_head, bool f16);
+/* Stores rows k, v [n, n_head * d_head] at positions pos0.. (f16: rounded to nearest even). */
+void sd_kv_write(const sd_exec *ex, sd_kv kv, int64_t pos0, sd_mat k, sd_mat v);
 
-/* In place; returns nothing; max subtracted. n may be up to a vocabulary. */
+/* Causal attention with grouped queries, a batch of sequences: row i of a sequence (position pos0+i) over keys
+ * 0..pos0+i. p = softmax(scale q k^T), out = p v A score is one chain of fused multiply-adds over the head's width, an
+ * output one chain over the keys in order, and the normaliser is summed in lanes counted from the row's first key: a
+ * row's bits depend neither on the split of a prompt nor on the batch nor on threads. window 0: none; else only keys j
+ * with i - j < window. */
+typedef struct sd_attn_opt {
+    int n_head, n_head_kv, d_head;
+    float scale;
+    int64_t window;
+} sd_attn_opt;
+typedef struct sd_attn_seq {
+    sd_mat out, q; /* [n, n_head * d_head] */
+    sd_kv kv;      /* holds positions 0..pos0+n-1 already */
+    int64_t pos0;
+    float *pattern; /* NULL, or [n_head * n, pos0 + n] contiguous: p, zero outside of a row's keys */
+} sd_attn_seq;
+/* Scratch for sequences of at most n_kv keys; independent of rows and of the number of sequences. */
+size_t sd_attn_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv);
+void sd_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, int n_seq, void *scratch);
+/* out = pattern v again for a pattern that was edited: the same chains as sd_attn, so an unedited pattern gives the
+ * same bits. Entries outside of a row's keys are not read. */
+void sd_attn_mix(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, void *scratch);
+
+/* In place; max subtracted. n may be up to a vocabulary. */
 void sd_softmax(float *x, int64_t n);
 /* log(sum(exp(x))) in double over f32 input. */
 double sd_logsumexp(const float *x, int64_t n);

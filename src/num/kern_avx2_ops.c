@@ -1,0 +1,239 @@
+/* sd_kern_ops for AVX2 with FMA and F16C. Scores and mixes are register tiles: 6 rows by 2 vectors of 8 sums, which
+ * with two vectors of keys or values and one broadcast fill 15 of the 16 registers. */
+#include "num/kern_ops.h"
+
+#include "num/kern_ops_plain.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum { W = 8, PANEL = 16 }; /* floats a vector; keys a panel */
+
+/* Lanes below n are all ones. */
+static inline __m256i tail_mask(int64_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n > W ? W : (int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline float sum_lanes(__m256 v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* exp(x) = 2^n exp(r), n = round(x log2 e), |r| <= ln2/2; the polynomial and the split of ln 2 are Cephes' expf
+ * (Moshier). Operands are clamped to where f32 overflows or is zero; NaN passes through (max and min return their
+ * second operand). 2^n is applied as two factors, since n reaches below the exponents of normal numbers. */
+static inline __m256 exp_ps(__m256 x)
+{
+    x = _mm256_min_ps(_mm256_set1_ps(100.0f), _mm256_max_ps(_mm256_set1_ps(-110.0f), x));
+    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)),
+                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
+    __m256 p = _mm256_set1_ps(1.9875691500e-4f);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.3981999507e-3f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(8.3334519073e-3f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.1665795894e-2f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.6666665459e-1f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(5.0000001201e-1f));
+    p = _mm256_fmadd_ps(_mm256_mul_ps(p, r), r, r);
+    p = _mm256_add_ps(p, _mm256_set1_ps(1.0f));
+    __m256i i = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(i, 1), bias = _mm256_set1_epi32(127);
+    __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), bias), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
+}
+
+static void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t n)
+{
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0;
+    int64_t i = 0;
+    for (; i + 2 * W <= n; i += 2 * W) {
+        __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + i + W);
+        s0 = _mm256_fmadd_ps(a, a, s0);
+        s1 = _mm256_fmadd_ps(b, b, s1);
+    }
+    for (; i < n; i += W) {
+        __m256 a = _mm256_maskload_ps(x + i, tail_mask(n - i));
+        s0 = _mm256_fmadd_ps(a, a, s0);
+    }
+    float sum = sum_lanes(_mm256_add_ps(s0, s1));
+    __m256 r = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(_mm256_set1_ps(sum / (float)n + eps)));
+    for (i = 0; i < n; i += W) {
+        __m256i k = tail_mask(n - i);
+        __m256 a = _mm256_mul_ps(_mm256_maskload_ps(x + i, k), r);
+        _mm256_maskstore_ps(y + i, k, _mm256_mul_ps(_mm256_maskload_ps(g + i, k), a));
+    }
+}
+
+static void silu_mul(float *out, const float *g, const float *u, int64_t n)
+{
+    const __m256 one = _mm256_set1_ps(1.0f);
+    for (int64_t i = 0; i < n; i += W) {
+        __m256i k = tail_mask(n - i);
+        __m256 a = _mm256_maskload_ps(g + i, k);
+        __m256 e = exp_ps(_mm256_sub_ps(_mm256_setzero_ps(), a));
+        __m256 s = _mm256_div_ps(a, _mm256_add_ps(one, e));
+        _mm256_maskstore_ps(out + i, k, _mm256_mul_ps(s, _mm256_maskload_ps(u + i, k)));
+    }
+}
+
+static void softmax(float *x, int64_t n)
+{
+    const __m256 low = _mm256_set1_ps(-__builtin_inff());
+    __m256 m = low, nan = _mm256_setzero_ps();
+    for (int64_t i = 0; i < n; i += W) {
+        __m256i k = tail_mask(n - i);
+        __m256 a = _mm256_blendv_ps(low, _mm256_maskload_ps(x + i, k), _mm256_castsi256_ps(k));
+        nan = _mm256_or_ps(nan, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+        m = _mm256_max_ps(m, a);
+    }
+    float lane[W], max = -__builtin_inff();
+    _mm256_storeu_ps(lane, m);
+    for (int i = 0; i < W; i++) max = lane[i] > max ? lane[i] : max;
+    if (_mm256_movemask_ps(nan)) max = __builtin_nanf("");
+    __m256 sum = _mm256_setzero_ps();
+    for (int64_t i = 0; i < n; i += W) {
+        __m256i k = tail_mask(n - i);
+        __m256 e = exp_ps(_mm256_sub_ps(_mm256_maskload_ps(x + i, k), _mm256_set1_ps(max)));
+        _mm256_maskstore_ps(x + i, k, e);
+        sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(k)));
+    }
+    __m256 r = _mm256_set1_ps(1.0f / sum_lanes(sum));
+    for (int64_t i = 0; i < n; i += W) {
+        __m256i k = tail_mask(n - i);
+        _mm256_maskstore_ps(x + i, k, _mm256_mul_ps(_mm256_maskload_ps(x + i, k), r));
+    }
+}
+
+static void to_f16(uint16_t *dst, const float *src, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += W) {
+        __m128i h = _mm256_cvtps_ph(_mm256_maskload_ps(src + i, tail_mask(n - i)),
+                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        uint16_t lane[W];
+        _mm_storeu_si128((__m128i *)(void *)lane, h);
+        memcpy(dst + i, lane, (size_t)(n - i < W ? n - i : W) * sizeof *dst);
+    }
+}
+
+/* Vector i of a typed array of which n elements are left from i. */
+static inline __m256 load(const void *p, bool f16, int64_t i, int64_t n)
+{
+    if (!f16)
+        return n >= W ? _mm256_loadu_ps((const float *)p + i) : _mm256_maskload_ps((const float *)p + i, tail_mask(n));
+    const uint16_t *h = (const uint16_t *)p + i;
+    if (n >= W) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)h));
+    uint16_t part[W] = {0};
+    memcpy(part, h, (size_t)n * sizeof *h);
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)part));
+}
+
+/* Score tile: M rows by one panel of 16 keys. */
+static inline __attribute__((always_inline)) void score_tile(int M, bool f16, float *s, int64_t lds, const float *q,
+                                                             const void *k, int64_t d, float scale)
+{
+    __m256 acc[SD_MIX_ROWS][2];
+#pragma GCC unroll 6
+    for (int r = 0; r < M; r++) acc[r][0] = acc[r][1] = _mm256_setzero_ps();
+    for (int64_t c = 0; c < d; c++) {
+        __m256 k0 = load(k, f16, c * PANEL, W), k1 = load(k, f16, c * PANEL + W, W);
+#pragma GCC unroll 6
+        for (int r = 0; r < M; r++) {
+            __m256 b = _mm256_set1_ps(q[r * d + c]);
+            acc[r][0] = _mm256_fmadd_ps(b, k0, acc[r][0]);
+            acc[r][1] = _mm256_fmadd_ps(b, k1, acc[r][1]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < M; r++) {
+        _mm256_storeu_ps(s + r * lds, _mm256_mul_ps(acc[r][0], _mm256_set1_ps(scale)));
+        _mm256_storeu_ps(s + r * lds + W, _mm256_mul_ps(acc[r][1], _mm256_set1_ps(scale)));
+    }
+}
+
+/* Mix tile: M rows by V vectors of columns from c0; FULL: the last vector is whole. */
+static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool full, bool f16, float *o, const float *p,
+                                                           int64_t ldp, const void *v, int64_t n, int64_t d, int64_t c0)
+{
+    __m256 acc[SD_MIX_ROWS][2];
+    const int64_t left = full ? 2 * W : d - c0;
+    const __m256i last = tail_mask(left - (V - 1) * W);
+#pragma GCC unroll 6
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 2
+        for (int j = 0; j < V; j++) acc[r][j] = load(o, false, r * d + c0 + j * W, left - j * W);
+    for (int64_t i = 0; i < n; i++) {
+        __m256 x[2];
+#pragma GCC unroll 2
+        for (int j = 0; j < V; j++) x[j] = load(v, f16, i * d + c0 + j * W, left - j * W);
+#pragma GCC unroll 6
+        for (int r = 0; r < M; r++) {
+            __m256 b = _mm256_set1_ps(p[r * ldp + i]);
+#pragma GCC unroll 2
+            for (int j = 0; j < V; j++) acc[r][j] = _mm256_fmadd_ps(b, x[j], acc[r][j]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 2
+        for (int j = 0; j < V; j++) {
+            float *to = o + r * d + c0 + j * W;
+            if (full || j + 1 < V)
+                _mm256_storeu_ps(to, acc[r][j]);
+            else
+                _mm256_maskstore_ps(to, last, acc[r][j]);
+        }
+}
+
+/* One function a (rows, type): the tile with its constants. A tail of columns takes one vector at a time. */
+#define ALL(X) X(1, 0) X(2, 0) X(3, 0) X(4, 0) X(5, 0) X(6, 0) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1)
+typedef void score_fn(float *s, int64_t lds, const float *q, const void *k, int64_t d, float scale);
+typedef void mix_fn(float *o, const float *p, int64_t ldp, const void *v, int64_t n, int64_t d);
+#define DEFINE(M, H)                                                                                                   \
+    static void score_##M##_##H(float *s, int64_t lds, const float *q, const void *k, int64_t d, float scale)          \
+    {                                                                                                                  \
+        score_tile(M, H, s, lds, q, k, d, scale);                                                                      \
+    }                                                                                                                  \
+    static void mix_##M##_##H(float *o, const float *p, int64_t ldp, const void *v, int64_t n, int64_t d)              \
+    {                                                                                                                  \
+        int64_t c = 0;                                                                                                 \
+        for (; c + 2 * W <= d; c += 2 * W) mix_tile(M, 2, true, H, o, p, ldp, v, n, d, c);                             \
+        for (; c < d; c += W) mix_tile(M, 1, false, H, o, p, ldp, v, n, d, c);                                         \
+    }
+ALL(DEFINE)
+#define SCORE_ROW(M, H) [H][M - 1] = score_##M##_##H,
+#define MIX_ROW(M, H)   [H][M - 1] = mix_##M##_##H,
+static score_fn *const score_table[2][SD_MIX_ROWS] = {ALL(SCORE_ROW)};
+static mix_fn *const mix_table[2][SD_MIX_ROWS] = {ALL(MIX_ROW)};
+
+static void scores(float *s, int64_t lds, const float *q, int64_t m, const void *k, bool f16, int64_t n_panel,
+                   int64_t d, float scale)
+{
+    /* A panel of keys (4 KB at a width of 64) stays in the first cache while all rows pass. */
+    for (int64_t p = 0; p < n_panel; p++) {
+        const void *kp = (const uint8_t *)k + (size_t)(p * d * PANEL) * (f16 ? 2 : 4);
+        for (int64_t r = 0; r < m; r += SD_MIX_ROWS) {
+            int64_t mr = m - r < SD_MIX_ROWS ? m - r : SD_MIX_ROWS;
+            score_table[f16][mr - 1](s + r * lds + p * PANEL, lds, q + r * d, kp, d, scale);
+        }
+    }
+}
+
+static void mix(float *o, const float *p, int64_t ldp, int64_t m, const void *v, bool f16, int64_t n, int64_t d)
+{
+    mix_table[f16][m - 1](o, p, ldp, v, n, d);
+}
+
+const sd_kern_ops sd_kern_ops_avx2 = {
+    .rmsnorm = rmsnorm,
+    .silu_mul = silu_mul,
+    .softmax = softmax,
+    .add = plain_add,
+    .to_f16 = to_f16,
+    .rope = plain_rope,
+    .scores = scores,
+    .mix = mix,
+};

@@ -1,0 +1,220 @@
+/* sd_kern_ops for AVX-512 F. Scores and mixes are register tiles: 6 rows by 4 vectors of 16 sums (24 chains hide the
+ * four cycles of a multiply-add; 4 loads and 6 broadcasts a step of 24 keep the load ports half idle). */
+#include "num/kern_ops.h"
+
+#include "num/kern_ops_plain.h"
+
+#include <immintrin.h>
+
+enum { W = 16 }; /* floats a vector */
+
+static inline __mmask16 tail_mask(int64_t n)
+{
+    return _cvtu32_mask16(n >= W ? 0xffffu : (1u << n) - 1u);
+}
+
+/* exp(x) = 2^n exp(r), n = round(x log2 e), |r| <= ln2/2; the polynomial and the split of ln 2 are Cephes' expf
+ * (Moshier). Operands are clamped to where f32 overflows or is zero; NaN passes through (max and min return their
+ * second operand). */
+static inline __m512 exp_ps(__m512 x)
+{
+    x = _mm512_min_ps(_mm512_set1_ps(100.0f), _mm512_max_ps(_mm512_set1_ps(-110.0f), x));
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)),
+                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+    __m512 p = _mm512_set1_ps(1.9875691500e-4f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
+    p = _mm512_fmadd_ps(_mm512_mul_ps(p, r), r, r);
+    return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
+}
+
+static void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t n)
+{
+    __m512 s0 = _mm512_setzero_ps(), s1 = s0;
+    int64_t i = 0;
+    for (; i + 2 * W <= n; i += 2 * W) {
+        __m512 a = _mm512_loadu_ps(x + i), b = _mm512_loadu_ps(x + i + W);
+        s0 = _mm512_fmadd_ps(a, a, s0);
+        s1 = _mm512_fmadd_ps(b, b, s1);
+    }
+    for (; i < n; i += W) {
+        __m512 a = _mm512_maskz_loadu_ps(tail_mask(n - i), x + i);
+        s0 = _mm512_fmadd_ps(a, a, s0);
+    }
+    float sum = _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+    __m512 r = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(_mm512_set1_ps(sum / (float)n + eps)));
+    for (i = 0; i < n; i += W) {
+        __mmask16 k = tail_mask(n - i);
+        __m512 a = _mm512_mul_ps(_mm512_maskz_loadu_ps(k, x + i), r);
+        _mm512_mask_storeu_ps(y + i, k, _mm512_mul_ps(_mm512_maskz_loadu_ps(k, g + i), a));
+    }
+}
+
+static void silu_mul(float *out, const float *g, const float *u, int64_t n)
+{
+    const __m512 one = _mm512_set1_ps(1.0f);
+    for (int64_t i = 0; i < n; i += W) {
+        __mmask16 k = tail_mask(n - i);
+        __m512 a = _mm512_maskz_loadu_ps(k, g + i);
+        __m512 e = exp_ps(_mm512_sub_ps(_mm512_setzero_ps(), a));
+        __m512 s = _mm512_div_ps(a, _mm512_add_ps(one, e));
+        _mm512_mask_storeu_ps(out + i, k, _mm512_mul_ps(s, _mm512_maskz_loadu_ps(k, u + i)));
+    }
+}
+
+static void softmax(float *x, int64_t n)
+{
+    const __m512 low = _mm512_set1_ps(-__builtin_inff());
+    __m512 m = low;
+    __mmask16 nan = 0;
+    for (int64_t i = 0; i < n; i += W) {
+        __m512 a = _mm512_mask_loadu_ps(low, tail_mask(n - i), x + i);
+        nan |= _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+        m = _mm512_max_ps(m, a);
+    }
+    __m512 max = _mm512_set1_ps(nan ? __builtin_nanf("") : _mm512_reduce_max_ps(m)), sum = _mm512_setzero_ps();
+    for (int64_t i = 0; i < n; i += W) {
+        __mmask16 k = tail_mask(n - i);
+        __m512 e = exp_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(k, x + i), max));
+        _mm512_mask_storeu_ps(x + i, k, e);
+        sum = _mm512_mask_add_ps(sum, k, sum, e);
+    }
+    __m512 r = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
+    for (int64_t i = 0; i < n; i += W) {
+        __mmask16 k = tail_mask(n - i);
+        _mm512_mask_storeu_ps(x + i, k, _mm512_mul_ps(_mm512_maskz_loadu_ps(k, x + i), r));
+    }
+}
+
+static void to_f16(uint16_t *dst, const float *src, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += W) {
+        __mmask16 k = tail_mask(n - i);
+        __m256i h = _mm512_cvtps_ph(_mm512_maskz_loadu_ps(k, src + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        _mm256_mask_storeu_epi16(dst + i, k, h);
+    }
+}
+
+/* Vector i of a typed array; the mask guards the end of the array. */
+static inline __m512 load(const void *p, bool f16, int64_t i, __mmask16 k)
+{
+    if (f16) return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(k, (const uint16_t *)p + i));
+    return _mm512_maskz_loadu_ps(k, (const float *)p + i);
+}
+
+/* Score tile: M rows by P panels, M and P compile-time constants after inlining. */
+static inline __attribute__((always_inline)) void score_tile(int M, int P, bool f16, float *s, int64_t lds,
+                                                             const float *q, const void *k, int64_t d, float scale)
+{
+    __m512 acc[SD_MIX_ROWS][4];
+#pragma GCC unroll 6
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) acc[r][p] = _mm512_setzero_ps();
+    for (int64_t c = 0; c < d; c++) {
+        __m512 kv[4];
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) kv[p] = load(k, f16, (p * d + c) * W, 0xffff);
+#pragma GCC unroll 6
+        for (int r = 0; r < M; r++) {
+            __m512 b = _mm512_set1_ps(q[r * d + c]);
+#pragma GCC unroll 4
+            for (int p = 0; p < P; p++) acc[r][p] = _mm512_fmadd_ps(b, kv[p], acc[r][p]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++)
+            _mm512_storeu_ps(s + r * lds + p * W, _mm512_mul_ps(acc[r][p], _mm512_set1_ps(scale)));
+}
+
+/* Mix tile: M rows by V vectors of columns; the mask is of the last vector. */
+static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool f16, float *o, const float *p,
+                                                           int64_t ldp, const void *v, int64_t n, int64_t d, int64_t c0)
+{
+    __m512 acc[SD_MIX_ROWS][4];
+    __mmask16 last = tail_mask(d - c0 - (V - 1) * W);
+#pragma GCC unroll 6
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < V; j++)
+            acc[r][j] = load(o, false, r * d + c0 + j * W, j + 1 < V ? (__mmask16)0xffff : last);
+    for (int64_t i = 0; i < n; i++) {
+        __m512 x[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < V; j++) x[j] = load(v, f16, i * d + c0 + j * W, j + 1 < V ? (__mmask16)0xffff : last);
+#pragma GCC unroll 6
+        for (int r = 0; r < M; r++) {
+            __m512 b = _mm512_set1_ps(p[r * ldp + i]);
+#pragma GCC unroll 4
+            for (int j = 0; j < V; j++) acc[r][j] = _mm512_fmadd_ps(b, x[j], acc[r][j]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < V; j++)
+            _mm512_mask_storeu_ps(o + r * d + c0 + j * W, j + 1 < V ? (__mmask16)0xffff : last, acc[r][j]);
+}
+
+/* One function a (rows, vectors, type): the tile with its constants. */
+#define ROWS(X, f16, V) X(1, V, f16) X(2, V, f16) X(3, V, f16) X(4, V, f16) X(5, V, f16) X(6, V, f16)
+#define ALL(X)                                                                                                         \
+    ROWS(X, 0, 1) ROWS(X, 0, 2) ROWS(X, 0, 3) ROWS(X, 0, 4) ROWS(X, 1, 1) ROWS(X, 1, 2) ROWS(X, 1, 3) ROWS(X, 1, 4)
+
+typedef void score_fn(float *s, int64_t lds, const float *q, const void *k, int64_t d, float scale);
+typedef void mix_fn(float *o, const float *p, int64_t ldp, const void *v, int64_t n, int64_t d, int64_t c0);
+#define DEFINE(M, V, H)                                                                                                \
+    static void score_##M##_##V##_##H(float *s, int64_t lds, const float *q, const void *k, int64_t d, float scale)    \
+    {                                                                                                                  \
+        score_tile(M, V, H, s, lds, q, k, d, scale);                                                                   \
+    }                                                                                                                  \
+    static void mix_##M##_##V##_##H(float *o, const float *p, int64_t ldp, const void *v, int64_t n, int64_t d,        \
+                                    int64_t c0)                                                                        \
+    {                                                                                                                  \
+        mix_tile(M, V, H, o, p, ldp, v, n, d, c0);                                                                     \
+    }
+ALL(DEFINE)
+#define SCORE_ROW(M, V, H) [H][V - 1][M - 1] = score_##M##_##V##_##H,
+#define MIX_ROW(M, V, H)   [H][V - 1][M - 1] = mix_##M##_##V##_##H,
+static score_fn *const score_table[2][4][SD_MIX_ROWS] = {ALL(SCORE_ROW)};
+static mix_fn *const mix_table[2][4][SD_MIX_ROWS] = {ALL(MIX_ROW)};
+
+static void scores(float *s, int64_t lds, const float *q, int64_t m, const void *k, bool f16, int64_t n_panel,
+                   int64_t d, float scale)
+{
+    /* Four panels of keys (16 KB at a width of 64) stay in the first cache while all rows pass. */
+    for (int64_t p = 0; p < n_panel; p += 4) {
+        int64_t np = n_panel - p < 4 ? n_panel - p : 4;
+        const void *kp = (const uint8_t *)k + (size_t)(p * d * W) * (f16 ? 2 : 4);
+        for (int64_t r = 0; r < m; r += SD_MIX_ROWS) {
+            int64_t mr = m - r < SD_MIX_ROWS ? m - r : SD_MIX_ROWS;
+            score_table[f16][np - 1][mr - 1](s + r * lds + p * W, lds, q + r * d, kp, d, scale);
+        }
+    }
+}
+
+static void mix(float *o, const float *p, int64_t ldp, int64_t m, const void *v, bool f16, int64_t n, int64_t d)
+{
+    for (int64_t c = 0; c < d; c += 4 * W) {
+        int64_t nv = d - c < 4 * W ? (d - c + W - 1) / W : 4;
+        mix_table[f16][nv - 1][m - 1](o, p, ldp, v, n, d, c);
+    }
+}
+
+const sd_kern_ops sd_kern_ops_avx512 = {
+    .rmsnorm = rmsnorm,
+    .silu_mul = silu_mul,
+    .softmax = softmax,
+    .add = plain_add,
+    .to_f16 = to_f16,
+    .rope = plain_rope,
+    .scores = scores,
+    .mix = mix,
+};

@@ -1,0 +1,42 @@
+/* The table of inner loops of norms, gates and attention, apart from sd_kern's loops of products. One constant table an
+ * ISA: kern_ref_ops.c is the meaning of every slot, kern_avx2_ops.c and kern_avx512_ops.c compute the same faster.
+ *
+ * Elementwise results do not depend on where in a vector an element sits: tails are masked, never computed by other
+ * code. */
+#ifndef SD_NUM_KERN_OPS_H
+#define SD_NUM_KERN_OPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct sd_kern_ops {
+    /* y_i = g_i (x_i r), r = 1/sqrt(sum(x^2)/n + eps); the sum in fixed lanes of this ISA. y may alias x. */
+    void (*rmsnorm)(float *y, const float *x, const float *g, float eps, int64_t n);
+    /* out_i = g_i / (1 + exp(-g_i)) * u_i; exp within 2 ulp. out may alias g or u. */
+    void (*silu_mul)(float *out, const float *g, const float *u, int64_t n);
+    /* x <- exp(x - max) / sum, n >= 1; the sum in fixed lanes counted from x[0]. NaN anywhere gives NaN everywhere. */
+    void (*softmax)(float *x, int64_t n);
+    /* y += x */
+    void (*add)(float *y, const float *x, int64_t n);
+    /* dst_i = src_i rounded to the nearest f16, ties to even. */
+    void (*to_f16)(uint16_t *dst, const float *src, int64_t n);
+    /* One head turned in place, see sd_rope_apply. cos, sin [half]. */
+    void (*rope)(float *x, const float *cos, const float *sin, int64_t half);
+    /* s[r, 16 p + j] = scale * sum_c q[r, c] k[p][c][j]: one chain of fused multiply-adds in order of c, from +0.
+     *   s [m, lds], q [m, d], k [n_panel][d][16] f32 or f16, m >= 1. The same bits on every ISA. */
+    void (*scores)(float *s, int64_t lds, const float *q, int64_t m, const void *k, bool f16, int64_t n_panel,
+                   int64_t d, float scale);
+    /* o[r, c] = chain over i of fma(p[r, i], v[i, c], .), starting from o[r, c].
+     *   o [m, d], p [m, ldp], v [n, d] f32 or f16, 1 <= m <= SD_MIX_ROWS. The same bits on every ISA. */
+    void (*mix)(float *o, const float *p, int64_t ldp, int64_t m, const void *v, bool f16, int64_t n, int64_t d);
+} sd_kern_ops;
+
+/* Rows of one call of mix: with four vectors of values they fill the 32 AVX-512 registers (6 x 4 sums, 4 values, 1
+ * weight). */
+enum { SD_MIX_ROWS = 6 };
+
+extern const sd_kern_ops sd_kern_ops_ref, sd_kern_ops_avx2, sd_kern_ops_avx512;
+/* The best table for these flags (sd_cpu.flags). */
+const sd_kern_ops *sd_kern_ops_select(uint32_t cpu_flags);
+
+#endif

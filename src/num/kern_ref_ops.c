@@ -1,0 +1,83 @@
+/* The meaning of every slot of sd_kern_ops, in plain C. Chains use fmaf, which C defines as one rounding: the vector
+ * files give the same bits where the slot's contract says so. */
+#include "num/kern_ops.h"
+
+#include "base/cpu.h"
+#include "num/dtype.h"
+#include "num/kern_ops_plain.h"
+#include "num/ops.h"
+
+#include <math.h>
+
+static void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t n)
+{
+    float sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
+    float r = 1.0f / sqrtf(sum / (float)n + eps);
+    for (int64_t i = 0; i < n; i++) y[i] = g[i] * (x[i] * r);
+}
+
+static void silu_mul(float *out, const float *g, const float *u, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = g[i] / (1.0f + expf(-g[i])) * u[i];
+}
+
+static void softmax(float *x, int64_t n)
+{
+    float max = x[0], sum = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (x[i] > max || x[i] != x[i]) max = x[i];
+    for (int64_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - max);
+    float r = 1.0f / sum;
+    for (int64_t i = 0; i < n; i++) x[i] *= r;
+}
+
+static void to_f16(uint16_t *dst, const float *src, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) dst[i] = sd_f32_to_f16(src[i]);
+}
+
+static float load(const void *p, bool f16, int64_t i)
+{
+    return f16 ? sd_f16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
+
+static void scores(float *s, int64_t lds, const float *q, int64_t m, const void *k, bool f16, int64_t n_panel,
+                   int64_t d, float scale)
+{
+    for (int64_t r = 0; r < m; r++)
+        for (int64_t p = 0; p < n_panel; p++)
+            for (int64_t j = 0; j < SD_KV_PANEL; j++) {
+                float sum = 0;
+                for (int64_t c = 0; c < d; c++)
+                    sum = fmaf(q[r * d + c], load(k, f16, (p * d + c) * SD_KV_PANEL + j), sum);
+                s[r * lds + p * SD_KV_PANEL + j] = scale * sum;
+            }
+}
+
+static void mix(float *o, const float *p, int64_t ldp, int64_t m, const void *v, bool f16, int64_t n, int64_t d)
+{
+    for (int64_t r = 0; r < m; r++)
+        for (int64_t c = 0; c < d; c++) {
+            float sum = o[r * d + c];
+            for (int64_t i = 0; i < n; i++) sum = fmaf(p[r * ldp + i], load(v, f16, i * d + c), sum);
+            o[r * d + c] = sum;
+        }
+}
+
+const sd_kern_ops sd_kern_ops_ref = {
+    .rmsnorm = rmsnorm,
+    .silu_mul = silu_mul,
+    .softmax = softmax,
+    .add = plain_add,
+    .to_f16 = to_f16,
+    .rope = plain_rope,
+    .scores = scores,
+    .mix = mix,
+};
+
+const sd_kern_ops *sd_kern_ops_select(uint32_t cpu_flags)
+{
+    if (cpu_flags & SD_CPU_AVX512) return &sd_kern_ops_avx512;
+    return cpu_flags & SD_CPU_AVX2 ? &sd_kern_ops_avx2 : &sd_kern_ops_ref;
+}

@@ -1,0 +1,234 @@
+/* Every slot of sd_kern_ops on every ISA of this CPU: random, odd and unaligned sizes, guard bytes behind each output,
+ * compared with double arithmetic within a stated number of roundings, or with the reference bit for bit. */
+#include "t.h"
+
+#include "base/cpu.h"
+#include "base/rng.h"
+#include "num/dtype.h"
+#include "num/kern_ops.h"
+
+#include <math.h>
+
+static const int64_t sizes[] = {1, 2, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 576, 1000, 4097};
+enum { N_SIZES = sizeof sizes / sizeof *sizes, MOST = 4097, GUARD = 16 };
+static const float guard_value = -12345.5f;
+
+static const sd_kern_ops *table(void **state)
+{
+    sd_cpu cpu;
+    if (!sd_cpu_detect(&cpu, *state)) t_skip("this CPU has no %s", (const char *)*state);
+    return sd_kern_ops_select(cpu.flags);
+}
+
+static void fill(float *x, int64_t n, float scale, uint64_t index)
+{
+    sd_rng r = sd_rng_make(7, "test_kern_ops", index);
+    for (int64_t i = 0; i < n; i++) x[i] = scale * sd_rng_normal(&r);
+}
+
+static void put_guard(float *p)
+{
+    for (int i = 0; i < GUARD; i++) p[i] = guard_value;
+}
+
+static void check_guard(const float *p)
+{
+    for (int i = 0; i < GUARD; i++) assert_true(p[i] == guard_value);
+}
+
+/* |a - b| <= tol * max(|b|, floor) */
+static void near_at(double a, double b, double tol, double floor_, int64_t n, int64_t i)
+{
+    double scale = fabs(b) > floor_ ? fabs(b) : floor_;
+    if (!(fabs(a - b) <= tol * scale))
+        fail_msg("n=%lld, element %lld: %.9g, expected %.9g", (long long)n, (long long)i, a, b);
+}
+
+static float buf_x[MOST + 1], buf_g[MOST + 1], buf_y[MOST + 1 + GUARD], buf_z[MOST + 1 + GUARD];
+
+static void test_rmsnorm(void **state)
+{
+    const sd_kern_ops *k = table(state);
+    for (int s = 0; s < N_SIZES; s++)
+        for (int shift = 0; shift < 2; shift++) {
+            int64_t n = sizes[s];
+            float *x = buf_x + shift, *g = buf_g + shift, *y = buf_y + shift;
+            fill(x, n, 3.0f, (uint64_t)n), fill(g, n, 1.0f, (uint64_t)n + 1);
+            put_guard(y + n);
+            k->rmsnorm(y, x, g, 1e-5f, n);
+            check_guard(y + n);
+            double sum = 0;
+            for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+            double r = 1.0 / sqrt(sum / (double)n + 1e-5f);
+            /* The sum's error is at most n/16 + 8 roundings a lane in theory, far fewer in practice for equal signs:
+             * half of it comes through the root. 3e-6 leaves a chain of 4097 additions (the reference) its sqrt(n)
+             * growth. */
+            for (int64_t i = 0; i < n; i++) near_at((double)y[i], (double)g[i] * (double)x[i] * r, 3e-6, 0, n, i);
+            k->rmsnorm(x, x, g, 1e-5f, n); /* in place */
+            assert_memory_equal(x, y, (size_t)n * 4);
+        }
+}
+
+static void test_silu_mul(void **state)
+{
+    const sd_kern_ops *k = table(state);
+    for (int s = 0; s < N_SIZES; s++) {
+        int64_t n = sizes[s];
+        float *g = buf_x, *u = buf_g, *y = buf_y;
+        fill(g, n, 20.0f, (uint64_t)n + 2), fill(u, n, 1.0f, (uint64_t)n + 3);
+        put_guard(y + n);
+        k->silu_mul(y, g, u, n);
+        check_guard(y + n);
+        /* exp 2 ulp, sum, quotient, product half an ulp each: 3.5 ulp of 1.2e-7 */
+        for (int64_t i = 0; i < n; i++)
+            near_at((double)y[i], (double)g[i] / (1.0 + exp(-(double)g[i])) * (double)u[i], 4.2e-7, 1e-37, n, i);
+        k->silu_mul(g, g, u, n);
+        assert_memory_equal(g, y, (size_t)n * 4);
+    }
+    float edge[] = {0.0f, -0.0f, 200.0f, -200.0f, 1e30f, -1e30f, NAN}, one[7] = {1, 1, 1, 1, 1, 1, 1}, out[7];
+    k->silu_mul(out, edge, one, 7);
+    assert_true(out[0] == 0 && out[1] == 0 && out[2] == 200.0f && fabsf(out[3]) < 1e-37f && out[4] == 1e30f &&
+                fabsf(out[5]) < 1e-37f);
+    assert_true(isnan(out[6]));
+}
+
+static void test_softmax(void **state)
+{
+    const sd_kern_ops *k = table(state);
+    for (int s = 0; s < N_SIZES; s++)
+        for (int shift = 0; shift < 2; shift++) {
+            int64_t n = sizes[s];
+            float *x = buf_x, *y = buf_y + shift;
+            fill(x, n, 8.0f, (uint64_t)n + 4);
+            memcpy(y, x, (size_t)n * 4);
+            put_guard(y + n);
+            k->softmax(y, n);
+            check_guard(y + n);
+            double max = -INFINITY, sum = 0;
+            for (int64_t i = 0; i < n; i++) max = fmax(max, (double)x[i]);
+            for (int64_t i = 0; i < n; i++) sum += exp((double)x[i] - max);
+            /* x - max is rounded at magnitude up to 64: 64 * 6e-8 = 4e-6 relative in the exponential; the sum adds a
+             * few ulp. */
+            for (int64_t i = 0; i < n; i++) near_at((double)y[i], exp((double)x[i] - max) / sum, 8e-6, 1e-37, n, i);
+        }
+    float far_[3] = {0.0f, -1e30f, -300.0f};
+    k->softmax(far_, 3);
+    assert_true(far_[0] == 1.0f && far_[1] == 0.0f && far_[2] == 0.0f);
+    float nan_[20];
+    fill(nan_, 20, 1.0f, 5);
+    nan_[18] = NAN;
+    k->softmax(nan_, 20);
+    for (int i = 0; i < 20; i++) assert_true(isnan(nan_[i]));
+}
+
+static void test_add_rope_f16(void **state)
+{
+    const sd_kern_ops *k = table(state), *ref = &sd_kern_ops_ref;
+    static uint16_t h[MOST + GUARD], h_ref[MOST];
+    for (int s = 0; s < N_SIZES; s++) {
+        int64_t n = sizes[s];
+        float *x = buf_x, *y = buf_y, *z = buf_z;
+        fill(x, n, 1.0f, (uint64_t)n + 6), fill(y, n, 1.0f, (uint64_t)n + 7);
+        memcpy(z, y, (size_t)n * 4);
+        put_guard(y + n);
+        k->add(y, x, n), ref->add(z, x, n);
+        check_guard(y + n);
+        assert_memory_equal(y, z, (size_t)n * 4);
+        if (n % 2 == 0) {
+            k->rope(y, x, buf_g, n / 2), ref->rope(z, x, buf_g, n / 2);
+            check_guard(y + n);
+            assert_memory_equal(y, z, (size_t)n * 4);
+        }
+        x[0] = 1e6f, x[n - 1] = 3e-8f; /* overflows, a denormal f16 */
+        memset(h + n, 0x5a, GUARD * 2);
+        k->to_f16(h, x, n), ref->to_f16(h_ref, x, n);
+        for (int i = 0; i < GUARD; i++) assert_int_equal(h[n + i], 0x5a5a);
+        assert_memory_equal(h, h_ref, (size_t)n * 2);
+    }
+}
+
+enum { MOST_ROWS = 13, MOST_D = 80, MOST_PANEL = 6, MOST_KEYS = 96 };
+
+/* Scores: against double, and bit for bit against the reference. */
+static void test_scores(void **state)
+{
+    const sd_kern_ops *k = table(state);
+    static const int64_t widths[] = {1, 8, 16, 33, 64, 80}, rows[] = {1, 2, 3, 5, 6, 7, 13},
+                         panels[] = {1, 2, 3, 4, 5, 6};
+    static float q[MOST_ROWS * MOST_D], keys[MOST_PANEL * MOST_D * 16], s[MOST_ROWS * (MOST_KEYS + 16) + GUARD],
+        ref[MOST_ROWS * (MOST_KEYS + 16)];
+    static uint16_t half[MOST_PANEL * MOST_D * 16];
+    for (int f16 = 0; f16 < 2; f16++)
+        for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+                for (size_t p = 0; p < sizeof panels / sizeof *panels; p++) {
+                    int64_t d = widths[w], m = rows[r], np = panels[p], lds = np * 16 + 16;
+                    fill(q, m * d, 1.0f, 10), fill(keys, np * d * 16, 1.0f, 11);
+                    sd_kern_ops_ref.to_f16(half, keys, np * d * 16);
+                    const void *kp = f16 ? (const void *)half : keys;
+                    float *end = s + (m - 1) * lds + np * 16;
+                    put_guard(end);
+                    k->scores(s, lds, q, m, kp, f16, np, d, 0.125f);
+                    check_guard(end);
+                    sd_kern_ops_ref.scores(ref, lds, q, m, kp, f16, np, d, 0.125f);
+                    for (int64_t i = 0; i < m; i++) {
+                        assert_memory_equal(s + i * lds, ref + i * lds, (size_t)np * 64);
+                        for (int64_t j = 0; j < np * 16; j++) {
+                            double sum = 0, mag = 0;
+                            for (int64_t c = 0; c < d; c++) {
+                                int64_t at = (j / 16 * d + c) * 16 + j % 16;
+                                double kv = f16 ? (double)sd_f16_to_f32(half[at]) : (double)keys[at];
+                                sum += (double)q[i * d + c] * kv, mag += fabs((double)q[i * d + c] * kv);
+                            }
+                            /* a chain of d roundings of partial sums: d * 6e-8 of the sum of magnitudes */
+                            near_at((double)s[i * lds + j], 0.125 * sum, (double)(d + 1) * 6e-8, 0.125 * mag, d, j);
+                        }
+                    }
+                }
+}
+
+static void test_mix(void **state)
+{
+    const sd_kern_ops *k = table(state);
+    static const int64_t widths[] = {1, 3, 8, 12, 16, 24, 33, 64, 80}, keys_n[] = {1, 2, 15, 16, 96};
+    static float p[SD_MIX_ROWS * (MOST_KEYS + 3)], v[MOST_KEYS * MOST_D], o[SD_MIX_ROWS * MOST_D + GUARD],
+        ref[SD_MIX_ROWS * MOST_D];
+    static uint16_t half[MOST_KEYS * MOST_D];
+    for (int f16 = 0; f16 < 2; f16++)
+        for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+            for (int64_t m = 1; m <= SD_MIX_ROWS; m++)
+                for (size_t kn = 0; kn < sizeof keys_n / sizeof *keys_n; kn++) {
+                    int64_t d = widths[w], n = keys_n[kn], ldp = n + 3;
+                    fill(p, m * ldp, 1.0f, 20), fill(v, n * d, 1.0f, 21), fill(o, m * d, 1.0f, 22);
+                    sd_kern_ops_ref.to_f16(half, v, n * d);
+                    memcpy(ref, o, (size_t)(m * d) * 4);
+                    put_guard(o + m * d);
+                    const void *vp = f16 ? (const void *)half : v;
+                    k->mix(o, p, ldp, m, vp, f16, n, d);
+                    check_guard(o + m * d);
+                    for (int64_t i = 0; i < m * d; i++) {
+                        double sum = (double)ref[i], mag = fabs(sum);
+                        for (int64_t j = 0; j < n; j++) {
+                            double x = (double)p[i / d * ldp + j] *
+                                       (f16 ? (double)sd_f16_to_f32(half[j * d + i % d]) : (double)v[j * d + i % d]);
+                            sum += x, mag += fabs(x);
+                        }
+                        near_at((double)o[i], sum, (double)(n + 1) * 6e-8, mag, d, i);
+                    }
+                    sd_kern_ops_ref.mix(ref, p, ldp, m, vp, f16, n, d);
+                    assert_memory_equal(o, ref, (size_t)(m * d) * 4);
+                }
+}
+
+#define K(f, isa)                                                                                                      \
+    {                                                                                                                  \
+#f "/" isa, f, NULL, NULL, (void *)(uintptr_t)isa                                                              \
+    }
+#define ALL(f) K(f, "ref"), K(f, "avx2"), K(f, "avx512")
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {ALL(test_rmsnorm),      ALL(test_silu_mul), ALL(test_softmax),
+                                       ALL(test_add_rope_f16), ALL(test_scores),   ALL(test_mix)};
+    return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}

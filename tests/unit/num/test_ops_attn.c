@@ -1,0 +1,263 @@
+/* Attention against its definition in double, and its promise: a row's bits depend neither on the split of a prompt,
+ * nor on the other sequences of a batch, nor on threads. */
+#include "t.h"
+
+#include "base/rng.h"
+#include "num/dtype.h"
+#include "num/ops.h"
+
+#include <math.h>
+
+/* A sequence with its cache and rows of all positions. */
+typedef struct seq {
+    sd_attn_opt o;
+    int64_t n;
+    sd_mat q, k, v, out;
+    sd_kv kv;
+    float *pattern;
+    void *scratch;
+} seq;
+
+static void make_exec(sd_exec *ex, int threads, const char *level)
+{
+    *ex = (sd_exec){.n_threads = threads};
+    if (!sd_cpu_detect(&ex->cpu, level)) t_skip("this CPU has no %s", level);
+}
+
+static sd_mat random_rows(int64_t n, int64_t cols, uint64_t index)
+{
+    float *p = sd_malloc((size_t)(n * cols) * 4);
+    assert_non_null(p);
+    sd_rng r = sd_rng_make(5, "test_ops_attn", index);
+    for (int64_t i = 0; i < n * cols; i++) p[i] = 1.5f * sd_rng_normal(&r);
+    return sd_mat_of(p, n, cols);
+}
+
+static seq make_seq(sd_attn_opt o, int64_t n, bool f16, uint64_t index)
+{
+    seq s = {.o = o, .n = n};
+    s.q = random_rows(n, o.n_head * o.d_head, index), s.out = random_rows(n, o.n_head * o.d_head, index + 1);
+    s.k = random_rows(n, o.n_head_kv * o.d_head, index + 2), s.v = random_rows(n, o.n_head_kv * o.d_head, index + 3);
+    size_t bytes;
+    s.kv = (sd_kv){.cap = sd_kv_cap(n), .n_head = o.n_head_kv, .d_head = o.d_head, .f16 = f16};
+    assert_true(sd_kv_bytes(&bytes, s.kv.cap, o.n_head_kv, o.d_head, f16));
+    s.kv.k = sd_calloc(bytes), s.kv.v = sd_calloc(bytes);
+    sd_exec most = {.n_threads = 4};
+    s.scratch = sd_malloc(sd_attn_scratch(&most, &o, n));
+    s.pattern = sd_malloc((size_t)(o.n_head * n * n) * 4);
+    return s;
+}
+
+static void free_seq(seq *s)
+{
+    sd_free(s->q.data), sd_free(s->k.data), sd_free(s->v.data), sd_free(s->out.data);
+    sd_free(s->kv.k), sd_free(s->kv.v), sd_free(s->pattern), sd_free(s->scratch);
+}
+
+/* Positions [from, to) in one call. */
+static void run(const sd_exec *ex, seq *s, int64_t from, int64_t to, float *pattern)
+{
+    int64_t n = to - from;
+    sd_kv_write(ex, s->kv, from, sd_mat_rows(s->k, from, n), sd_mat_rows(s->v, from, n));
+    sd_attn_seq a = {.out = sd_mat_rows(s->out, from, n),
+                     .q = sd_mat_rows(s->q, from, n),
+                     .kv = s->kv,
+                     .pos0 = from,
+                     .pattern = pattern};
+    sd_attn(ex, &s->o, &a, 1, s->scratch);
+}
+
+static double stored(const seq *s, float x)
+{
+    return (double)(s->kv.f16 ? sd_f16_to_f32(sd_f32_to_f16(x)) : x);
+}
+
+/* The definition, row i of head h, in double; also checks the pattern. */
+static void check_row(const seq *s, int64_t i, int h)
+{
+    int64_t d = s->o.d_head, g = h / (s->o.n_head / s->o.n_head_kv), lo = 0;
+    if (s->o.window > 0 && i + 1 > s->o.window) lo = i + 1 - s->o.window;
+    double p[1024], max = -INFINITY, sum = 0, z[256] = {0};
+    assert_true(i < 1024 && d <= 256);
+    for (int64_t j = lo; j <= i; j++) {
+        p[j] = 0;
+        for (int64_t c = 0; c < d; c++)
+            p[j] += (double)sd_mat_row(s->q, i)[h * d + c] * stored(s, sd_mat_row(s->k, j)[g * d + c]);
+        p[j] *= (double)s->o.scale;
+        max = fmax(max, p[j]);
+    }
+    for (int64_t j = lo; j <= i; j++) sum += p[j] = exp(p[j] - max);
+    for (int64_t j = 0; j < s->n; j++) {
+        double want = j < lo || j > i ? 0 : p[j] / sum, got = (double)s->pattern[(h * s->n + i) * s->n + j];
+        /* scores reach 40: their rounding (5e-6) is the exponential's relative error */
+        if (!(fabs(got - want) <= 1e-5 * want))
+            fail_msg("pattern head %d row %d key %d: %g, expected %g", h, (int)i, (int)j, got, want);
+        if (j >= lo && j <= i)
+            for (int64_t c = 0; c < d; c++) z[c] += want * stored(s, sd_mat_row(s->v, j)[g * d + c]);
+    }
+    for (int64_t c = 0; c < d; c++) {
+        double got = (double)sd_mat_row(s->out, i)[h * d + c];
+        if (!(fabs(got - z[c]) <= 3e-5))
+            fail_msg("out head %d row %d col %d: %g, expected %g", h, (int)i, (int)c, got, z[c]);
+    }
+}
+
+static const sd_attn_opt shapes[] = {
+    {9, 3, 64, 0.125f, 0}, {4, 2, 16, 0.25f, 0}, {2, 2, 24, 0.2f, 0},   {4, 1, 33, 0.17f, 0},
+    {64, 1, 8, 0.35f, 0},  {4, 2, 16, 0.25f, 7}, {3, 3, 16, 0.25f, 33}, {8, 4, 80, 0.11f, 1},
+};
+
+static void check_shapes(const char *level)
+{
+    sd_exec ex;
+    make_exec(&ex, 2, level);
+    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++)
+        for (int f16 = 0; f16 < 2; f16++) {
+            seq s = make_seq(shapes[t], 75, f16, 100 * t);
+            run(&ex, &s, 0, 75, s.pattern);
+            for (int64_t i = 0; i < s.n; i++)
+                for (int h = 0; h < s.o.n_head; h++) check_row(&s, i, h);
+            free_seq(&s);
+        }
+}
+
+static void test_definition(void **state)
+{
+    check_shapes(*state);
+}
+
+/* One prompt whole, in pieces, token by token, on other thread counts: the same bits. */
+static void test_split_and_threads(void **state)
+{
+    (void)state;
+    sd_exec one, two, four;
+    make_exec(&one, 1, "auto"), make_exec(&two, 2, "auto"), make_exec(&four, 4, "auto");
+    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++)
+        for (int f16 = 0; f16 < 2; f16++) {
+            enum { N = 205 };
+            seq a = make_seq(shapes[t], N, f16, 7), b = make_seq(shapes[t], N, f16, 7);
+            size_t bytes = (size_t)(N * a.q.cols) * 4;
+            run(&one, &a, 0, N, NULL);
+            run(&four, &b, 0, N, b.pattern);
+            assert_memory_equal(a.out.data, b.out.data, bytes);
+            memset(b.out.data, 0, bytes);
+            run(&two, &b, 0, 100, NULL), run(&two, &b, 100, 117, NULL), run(&four, &b, 117, N, NULL);
+            assert_memory_equal(a.out.data, b.out.data, bytes);
+            memset(b.out.data, 0, bytes);
+            for (int64_t i = 0; i < N; i++) run(&two, &b, i, i + 1, NULL);
+            assert_memory_equal(a.out.data, b.out.data, bytes);
+            free_seq(&a), free_seq(&b);
+        }
+}
+
+/* A row never reads what comes after it: poison there stays there. */
+static void test_no_leak_from_the_future(void **state)
+{
+    (void)state;
+    sd_exec ex;
+    make_exec(&ex, 2, "auto");
+    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++) {
+        seq a = make_seq(shapes[t], 40, false, 11), b = make_seq(shapes[t], 40, false, 11);
+        for (int64_t i = 20; i < 40; i++)
+            for (int64_t c = 0; c < b.k.cols; c++) sd_mat_row(b.k, i)[c] = sd_mat_row(b.v, i)[c] = NAN;
+        run(&ex, &a, 0, 40, NULL), run(&ex, &b, 0, 40, NULL);
+        assert_memory_equal(a.out.data, b.out.data, (size_t)(20 * a.q.cols) * 4);
+        assert_true(isnan(sd_mat_row(b.out, 20)[0]));
+        free_seq(&a), free_seq(&b);
+    }
+}
+
+static void test_batch(void **state)
+{
+    (void)state;
+    sd_exec ex;
+    make_exec(&ex, 2, "auto");
+    enum { S = 3 };
+    const int64_t n[S] = {70, 1, 23};
+    seq alone[S], both[S];
+    sd_attn_seq a[S];
+    for (int i = 0; i < S; i++) {
+        alone[i] = make_seq(shapes[0], n[i], false, 31 + (uint64_t)i),
+        both[i] = make_seq(shapes[0], n[i], false, 31 + (uint64_t)i);
+        run(&ex, &alone[i], 0, n[i], NULL);
+        sd_kv_write(&ex, both[i].kv, 0, both[i].k, both[i].v);
+        a[i] = (sd_attn_seq){.out = both[i].out, .q = both[i].q, .kv = both[i].kv};
+    }
+    sd_attn(&ex, &shapes[0], a, S, both[0].scratch);
+    for (int i = 0; i < S; i++)
+        assert_memory_equal(alone[i].out.data, both[i].out.data, (size_t)(n[i] * both[i].out.cols) * 4);
+    for (int i = 0; i < S; i++) free_seq(&alone[i]), free_seq(&both[i]);
+}
+
+static void test_mix(void **state)
+{
+    (void)state;
+    sd_exec ex;
+    make_exec(&ex, 2, "auto");
+    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++) {
+        enum { N = 60, FROM = 20 };
+        seq s = make_seq(shapes[t], N, false, 41);
+        run(&ex, &s, 0, FROM, NULL);
+        run(&ex, &s, FROM, N, s.pattern);
+        size_t bytes = (size_t)(N * s.q.cols) * 4;
+        float *before = sd_malloc(bytes);
+        memcpy(before, s.out.data, bytes);
+        sd_attn_seq a = {.out = sd_mat_rows(s.out, FROM, N - FROM),
+                         .q = sd_mat_rows(s.q, FROM, N - FROM),
+                         .kv = s.kv,
+                         .pos0 = FROM,
+                         .pattern = s.pattern};
+        memset(a.out.data, 0, (size_t)((N - FROM) * s.q.cols) * 4);
+        s.pattern[N - 1] = 0.5f; /* head 0, row 0: in the future, not read */
+        sd_attn_mix(&ex, &s.o, &a, s.scratch);
+        assert_memory_equal(before, s.out.data, bytes);
+        /* All attention of the last row's last head on key FROM + 39 = itself: out is that value. */
+        float *row = s.pattern + ((int64_t)s.o.n_head * (N - FROM) - 1) * N;
+        memset(row, 0, N * 4);
+        row[N - 1] = 1.0f;
+        sd_attn_mix(&ex, &s.o, &a, s.scratch);
+        int64_t d = s.o.d_head;
+        assert_memory_equal(sd_mat_row(s.out, N - 1) + (s.o.n_head - 1) * d,
+                            sd_mat_row(s.v, N - 1) + (s.o.n_head_kv - 1) * d, (size_t)d * 4);
+        assert_memory_equal(before, s.out.data, (size_t)((N - 1) * s.q.cols) * 4);
+        sd_free(before), free_seq(&s);
+    }
+}
+
+/* So many keys that a task is a single position: its scratch is then a function of the keys. */
+static void test_long_context(void **state)
+{
+    (void)state;
+    sd_exec one, two;
+    make_exec(&one, 1, "auto"), make_exec(&two, 2, "auto");
+    enum { N = 15000, LAST = 5 };
+    sd_attn_opt o = {8, 1, 8, 0.35f, 0};
+    seq s = {.o = o, .n = N, .kv = {.cap = sd_kv_cap(N), .n_head = 1, .d_head = 8}};
+    size_t bytes;
+    assert_true(sd_kv_bytes(&bytes, s.kv.cap, 1, 8, false));
+    s.kv.k = sd_calloc(bytes), s.kv.v = sd_calloc(bytes);
+    s.k = random_rows(N, 8, 51), s.v = random_rows(N, 8, 52), s.q = random_rows(LAST, 64, 53);
+    sd_mat a = random_rows(LAST, 64, 54), b = random_rows(LAST, 64, 55);
+    s.scratch = sd_malloc(sd_attn_scratch(&two, &o, N));
+    sd_kv_write(&two, s.kv, 0, s.k, s.v);
+    sd_attn(&two, &o, &(sd_attn_seq){.out = a, .q = s.q, .kv = s.kv, .pos0 = N - LAST}, 1, s.scratch);
+    for (int64_t i = 0; i < LAST; i++)
+        sd_attn(
+            &one, &o,
+            &(sd_attn_seq){.out = sd_mat_rows(b, i, 1), .q = sd_mat_rows(s.q, i, 1), .kv = s.kv, .pos0 = N - LAST + i},
+            1, s.scratch);
+    assert_memory_equal(a.data, b.data, LAST * 64 * 4);
+    sd_free(a.data), sd_free(b.data), free_seq(&s);
+}
+
+static const struct CMUnitTest tests[] = {
+    {"test_definition/ref", test_definition, NULL, NULL, (void *)(uintptr_t) "ref"},
+    {"test_definition/avx2", test_definition, NULL, NULL, (void *)(uintptr_t) "avx2"},
+    {"test_definition/avx512", test_definition, NULL, NULL, (void *)(uintptr_t) "avx512"},
+    T(test_split_and_threads),
+    T(test_no_leak_from_the_future),
+    T(test_batch),
+    T(test_mix),
+    T(test_long_context),
+};
+T_MAIN(tests)
