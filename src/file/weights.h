@@ -16,6 +16,7 @@ typedef struct sd_tensor {
     int64_t dim[SD_MAX_RANK]; /* logical order, outermost first: a matrix is [rows = outputs, cols = inputs] in both containers */
     const void *data;
     size_t bytes;
+    const char *type_name; /* as the container calls it: "Q4_1", "BOOL"; static */
 } sd_tensor;
 
 typedef enum sd_container { SD_CONTAINER_GGUF, SD_CONTAINER_HF } sd_container;
@@ -23,6 +24,12 @@ typedef enum sd_container { SD_CONTAINER_GGUF, SD_CONTAINER_HF } sd_container;
 typedef struct sd_weights sd_weights;
 /* path: a .gguf file, a .safetensors file, or a folder with config.json and model.safetensors (or a shard index). */
 sd_status sd_weights_open(sd_weights **out, const char *path, sd_err *err);
+/* Zero is what a loader wants: everything is read and a type without a decoder is an error. */
+typedef struct sd_weights_opt {
+    bool meta_only;     /* GGUF metadata or config.json alone, no tensors: the tokenizer of any model */
+    bool keep_unknown;  /* tensors of known size whose type has no decoder stay listed, with dtype SD_DTYPE_NONE: for `info` */
+} sd_weights_opt;
+sd_status sd_weights_open_opt(sd_weights **out, const char *path, const sd_weights_opt *opt, sd_err *err);
 void sd_weights_close(sd_weights *w);
 sd_container sd_weights_container(const sd_weights *w);
 int64_t sd_weights_count(const sd_weights *w);
@@ -44,10 +51,12 @@ sd_status sd_weights_kv_arr(const sd_weights *w, const char *key, sd_kv_array *o
 /* Strings of an array (type 8) as slices into the map: *out [n] by sd_free. */
 sd_status sd_kv_array_strings(const sd_kv_array *a, sd_slice **out, sd_err *err);
 
-/* config.json of a Hugging Face folder; NULL for a GGUF. Borrowed. */
+/* config.json of a Hugging Face folder; NULL for a GGUF or a lone .safetensors file. Borrowed. */
 const json_t *sd_weights_config(const sd_weights *w);
+/* Value of a "__metadata__" key of the (first) safetensors file; NULL when absent. Borrowed. */
+const char *sd_weights_meta(const sd_weights *w, const char *key);
 
-/* Writing safetensors: header first, tensors in the order of the list, 8-byte aligned, atomic. */
+/* Writing safetensors: header first, 8-byte aligned, atomic. */
 typedef struct sd_st_tensor {
     const char *name;
     sd_dtype dtype;           /* a type with st_name */
@@ -55,7 +64,17 @@ typedef struct sd_st_tensor {
     int64_t dim[SD_MAX_RANK];
     const void *data;
 } sd_st_tensor;
-/* meta: "__metadata__" pairs {key, value, key, value, NULL} or NULL. */
+/* meta: "__metadata__" pairs {key, value, key, value, NULL} or NULL. Wider element types are laid down first, otherwise in the
+ * order of the list, so that every tensor is aligned to its element (the format allows no padding between tensors). */
 sd_status sd_safetensors_write(const char *path, const sd_st_tensor *t, int64_t n, const char *const *meta, sd_err *err);
+
+/* The same in pieces, for tensors that are never in memory as a whole. `data` of the list is not read; the bytes of all tensors
+ * are appended in the order of the list, which must keep each aligned to its element (SD_E_ARG otherwise). */
+typedef struct sd_st_writer sd_st_writer;
+sd_status sd_safetensors_begin(sd_st_writer **out, const char *path, const sd_st_tensor *t, int64_t n, const char *const *meta,
+                               sd_err *err);
+sd_status sd_safetensors_append(sd_st_writer *w, const void *p, size_t n, sd_err *err);
+sd_status sd_safetensors_end(sd_st_writer *w, sd_err *err); /* refuses a file with bytes missing; frees w also on failure */
+void sd_safetensors_abort(sd_st_writer *w);                 /* nothing stays behind; NULL is fine */
 
 #endif

@@ -1,0 +1,17 @@
+/* Any bytes as a safetensors file. */
+#include "fuzz_weights.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    fuzz_open(p, n, "fuzz.safetensors", false);
+    fuzz_open(p, n, "fuzz.safetensors", true);
+    return 0;
+}
+
+#ifndef SD_LIBFUZZER
+int main(int argc, char **argv)
+{
+    return fuzz_replay("fuzz_safetensors", argc, argv);
+}
+#endif
