@@ -1,4 +1,4 @@
-/* oneDNN, 2.x and 3.x: the one file that includes its header.
+/* oneDNN, 2.x and 3.x: with score.c the only files that include its header.
  * sd_gemm_nt cuts the result in tiles of fixed size and gives each to one thread, where oneDNN runs serially: so no sum is
  * split between threads and the bits do not depend on their number. Serially means that the calling thread's OpenMP setting is
  * 1 during the call: oneDNN asks for it, also outside a parallel region. */
