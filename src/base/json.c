@@ -5,8 +5,10 @@
 #include "base/json.h"
 
 #include "base/map.h"
+#include "base/mem_int.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define MAX_DEPTH 64
 
@@ -95,10 +97,28 @@ static void widen(const scan *s, sd_buf *out)
     sd_buf_put(out, s->p + from, s->n - from);
 }
 
+/* jansson 2.14 loses bytes of a token without a word when its buffer cannot grow, and calls other shortages syntax
+ * errors. So its requests come by here and a refused one is remembered. A program that gave jansson functions of its
+ * own before this library was loaded keeps them. */
+static _Thread_local bool json_memory_out;
+
+static void *json_malloc(size_t n)
+{
+    void *p = sd_mem__foreign_malloc(n);
+    if (!p) json_memory_out = true;
+    return p;
+}
+
+__attribute__((constructor)) static void watch_json_memory(void)
+{
+    json_malloc_t has_malloc;
+    json_free_t has_free;
+    json_get_alloc_funcs(&has_malloc, &has_free);
+    if (has_malloc == malloc && has_free == free) json_set_alloc_funcs(json_malloc, sd_mem__foreign_free);
+}
+
 static sd_status parse_error(const json_error_t *e, const char *what, sd_err *err)
 {
-    enum json_error_code code = json_error_code(e);
-    if (code == json_error_out_of_memory) return sd_fail(err, SD_E_NOMEM, "out of memory: parsing %s", what);
     if (e->line < 1) return sd_fail(err, SD_E_FORMAT, "%s: %s", what, e->text);
     return sd_fail(err, SD_E_FORMAT, "%s: line %d, column %d: %s", what, e->line, e->column, e->text);
 }
@@ -120,8 +140,15 @@ sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what,
     }
     if (!st) {
         json_error_t e;
+        json_memory_out = false;
         *out = json_loadb(n ? p : "", n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
-        if (!*out) st = parse_error(&e, what, err);
+        if (json_memory_out || (!*out && !e.text[0])) {
+            json_decref(*out);
+            *out = NULL;
+            st = sd_fail(err, SD_E_NOMEM, "out of memory: parsing %s", what);
+        } else if (!*out) {
+            st = parse_error(&e, what, err);
+        }
     }
     sd_buf_release(&copy);
     return st;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 #include "base/log.h"
+#include "base/mem_int.h"
 #include "base/sys_int.h"
 
 #include <stdatomic.h>
@@ -21,6 +22,8 @@ _Static_assert(sizeof(header) <= SD_ALIGN, "the header fits in front of an align
 
 #define MARK_LIVE 0x53444d454d4c4956u
 #define MARK_DEAD 0x53444d454d444541u
+/* No object is larger than PTRDIFF_MAX; the header and the padding come on top. */
+#define MAX_BYTES ((size_t)PTRDIFF_MAX - 4096)
 /* From here on calloc() hands out fresh pages of the kernel, which are zero without being touched
  * (glibc's M_MMAP_THRESHOLD starts at 128 KiB). */
 #define LAZY_ZERO_BYTES ((size_t)128 << 10)
@@ -52,15 +55,11 @@ static bool may_allocate(void)
 
 static void *allocate(size_t n, bool zero)
 {
-    if (!may_allocate()) {
-        return NULL;
-    }
-    size_t total;
-    if (!sd_add_size(n, 2 * SD_ALIGN, &total)) return NULL;
+    if (!may_allocate() || n > MAX_BYTES) return NULL;
     void *raw = NULL;
     uint8_t *p;
     if (zero && n >= LAZY_ZERO_BYTES) {
-        raw = calloc(1, total);
+        raw = calloc(1, n + 2 * SD_ALIGN);
         if (!raw) return NULL;
         p = (uint8_t *)raw + SD_ALIGN;
         p += (SD_ALIGN - (uintptr_t)p % SD_ALIGN) % SD_ALIGN;
@@ -105,6 +104,19 @@ void sd_free(void *p)
     atomic_fetch_sub_explicit(&live_bytes, (int64_t)h->size, memory_order_relaxed);
     h->mark = MARK_DEAD;
     free(h->raw);
+}
+
+void *sd_mem__foreign_malloc(size_t n)
+{
+    void *p = may_allocate() ? malloc(n) : NULL;
+    if (p) atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
+    return p;
+}
+
+void sd_mem__foreign_free(void *p)
+{
+    if (p) atomic_fetch_sub_explicit(&live_blocks, 1, memory_order_relaxed);
+    free(p);
 }
 
 char *sd_strdup(const char *s)

@@ -1,0 +1,94 @@
+/* What a fuzz target shares: with libFuzzer (SD_LIBFUZZER) nothing but the prototype; else a main that replays every
+ * file of the folder argv[1], and of each file cut short at many places and with bytes changed, always the same ones.
+ * Each input stands in a block of exactly its size, so that a sanitizer sees the first byte read past the end. */
+#ifndef SD_TEST_FUZZ_H
+#define SD_TEST_FUZZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#ifndef SD_LIBFUZZER
+#include <dirent.h>
+
+enum { T_FUZZ_MAX = 1 << 24, T_FUZZ_CUTS = 64, T_FUZZ_CHANGES = 200 };
+
+static inline uint64_t t_fuzz_next(uint64_t *x) /* xorshift64, Marsaglia 2003 */
+{
+    *x ^= *x << 13;
+    *x ^= *x >> 7;
+    *x ^= *x << 17;
+    return *x;
+}
+
+static inline void t_fuzz_one(const uint8_t *p, size_t n)
+{
+    uint8_t *copy = malloc(n ? n : 1);
+    if (!copy) abort();
+    memcpy(copy, p, n);
+    LLVMFuzzerTestOneInput(copy, n);
+    free(copy);
+}
+
+/* The file, its beginnings, and copies with one to four bytes replaced, most by a byte that the file has elsewhere. */
+static inline long t_fuzz_file(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    uint8_t *p = malloc(T_FUZZ_MAX), *q = malloc(T_FUZZ_MAX);
+    if (!f || !p || !q) abort();
+    size_t n = fread(p, 1, T_FUZZ_MAX, f);
+    fclose(f);
+    fprintf(stderr, "input: %s\n", path); /* the last one named is the one that crashed */
+    long count = 1;
+    t_fuzz_one(p, n);
+    for (size_t i = 0; i < T_FUZZ_CUTS && i < n; i++, count++)
+        t_fuzz_one(p, n <= T_FUZZ_CUTS ? i : n * i / T_FUZZ_CUTS);
+    uint64_t x = 88172645463325252u + n;
+    for (int i = 0; n > 0 && i < T_FUZZ_CHANGES; i++, count++) {
+        memcpy(q, p, n);
+        for (uint64_t k = 1 + t_fuzz_next(&x) % 4; k > 0; k--) {
+            size_t at = (size_t)(t_fuzz_next(&x) % n);
+            uint64_t r = t_fuzz_next(&x);
+            q[at] = r % 3 == 0 ? (uint8_t)(r >> 8) : p[(r >> 8) % n];
+        }
+        t_fuzz_one(q, n);
+    }
+    free(p);
+    free(q);
+    return count;
+}
+
+static inline int t_fuzz_replay(const char *name, int argc, char **argv)
+{
+    struct dirent **entry = NULL;
+    int files = argc == 2 ? scandir(argv[1], &entry, NULL, alphasort) : 0, used = 0;
+    long count = 0;
+    for (int i = 0; i < files; i++) {
+        char path[1024];
+        snprintf(path, sizeof path, "%s/%s", argv[1], entry[i]->d_name);
+        if (entry[i]->d_name[0] != '.') count += t_fuzz_file(path), used++;
+        free(entry[i]);
+    }
+    free(entry);
+    if (used == 0) {
+        printf("[  FAILED  ] %s: no corpus at %s\n", name, argc == 2 ? argv[1] : "argv[1]");
+        return 1;
+    }
+    printf("[       OK ] %s (%ld inputs from %d files)\n", name, count, used);
+    return 0;
+}
+
+#define T_FUZZ_MAIN(name)                                                                                              \
+    int main(int argc, char **argv)                                                                                    \
+    {                                                                                                                  \
+        return t_fuzz_replay(name, argc, argv);                                                                        \
+    }
+#else
+#define T_FUZZ_MAIN(name)
+#endif
+
+#endif
