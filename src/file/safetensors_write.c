@@ -81,7 +81,7 @@ static sd_status make_header(sd_buf *b, uint64_t *total, const char *path, const
         sd_jw_end(&w);
     }
     for (int64_t i = 0; i < n; i++) {
-        size_t elem, bytes;
+        size_t elem = 1, bytes = 0;
         sd_status st = tensor_bytes(&t[i], path, &elem, &bytes, err);
         if (st) return st;
         if (*total % elem)
@@ -188,7 +188,7 @@ sd_status sd_safetensors_write(const char *path, const sd_st_tensor *t, int64_t 
     sd_status st = order_tensors(&list, t, n, err);
     if (!st) st = sd_safetensors_begin(&w, path, list, n, meta, err);
     for (int64_t i = 0; i < n && !st; i++) {
-        size_t elem, bytes;
+        size_t elem = 1, bytes = 0;
         st = tensor_bytes(&list[i], path, &elem, &bytes, err);
         if (!st) st = sd_safetensors_append(w, list[i].data, bytes, err);
     }
