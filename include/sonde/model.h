@@ -15,6 +15,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- what every computation runs with: kernels chosen for this CPU, the number of threads ---- */
 
@@ -143,6 +144,7 @@ size_t sd_runner_bytes(const sd_runner *r);
  * first op of the first step whose session has a hook at attn_pattern. */
 sd_status sd_runner_step(sd_runner *r, sd_segment *seg, int n_seg, int last_layer, sd_err *err);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* enum, name, per layer?, TransformerLens alias ("" when there is none; %d is the layer) */
 #define SD_SITE_MAP(XX)                                                    \
@@ -49,6 +50,7 @@ const char *sd_site_print(char *out, size_t cap, sd_site s);
 const char *sd_site_print_tl(char *out, size_t cap, sd_site s);
 bool sd_site_is_layered(sd_site_kind k);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

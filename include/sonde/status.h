@@ -8,6 +8,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* name, exit code of the program (DESIGN section 5), words */
 #define SD_STATUS_MAP(XX)                                                      \
@@ -49,6 +50,7 @@ int sd_status_exit_code(sd_status st);
 /* "0.1.0" */
 const char *sd_version(void);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
