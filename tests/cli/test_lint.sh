@@ -57,6 +57,7 @@ fault layers "<sqlite3.h> is included from src/store/ only" src/num/n.c '#includ
 fault layers "has no place" src/odd/o.c 'int a;'
 fault layers "an installed header includes base/b.h" include/sonde/a.h '#include "base/b.h"'
 fault layers "base includes num/x.h" tests/unit/base/test_b.c '#include "num/x.h"'
+fault layers "has the same name" src/num/b.c 'int a;'
 fault headers "uint8_t" src/num/n.h 'uint8_t sd_x(void);'
 fault headers "as C++" include/sonde/c.h 'int sd_class(int class);'
 fault calls "calls sd_num of src/num" src/base/b.c 'size_t sd_num(void);\nsize_t sd_up(void);\nsize_t sd_up(void) { return sd_num(); }'
