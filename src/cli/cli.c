@@ -138,7 +138,9 @@ int cli_fail(cli *c, const sd_err *err)
     else if (err->hint[0]) snprintf(hint, sizeof hint, "%s", err->hint);
     else general_hint(c, err->code, hint, sizeof hint);
     put_error(c, err->msg[0] ? err->msg : "failed without saying why, which is a bug", hint);
-    return err->code == SD_OK ? 1 : sd_status_exit_code(err->code);
+    /* A command line of the right form with a value that does not fit (a site, a layer, a feature, an id) is bad input. */
+    sd_status code = err->code == SD_E_ARG ? SD_E_NOTFOUND : err->code == SD_OK ? SD_E_FAIL : err->code;
+    return sd_status_exit_code(code);
 }
 
 static int usage_error(cli *c, const char *near, const char *fmt, va_list ap)

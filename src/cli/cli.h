@@ -58,7 +58,7 @@ struct cli {
 /* Threads and CPU level of --threads --cpu; made once. NULL with err filled. */
 const sd_exec *cli_exec(cli *c, sd_err *err);
 /* Prints "sonde: SENTENCE" and "hint: HINT" on stderr (an error without a hint gets its status's general one) and gives the exit
- * code of err->code. For SD_E_CANCELLED the hint is the resume command, when there is one. */
+ * code of err->code, with SD_E_ARG as bad input (4): 2 is for command lines of the wrong form, see cli_usage. For SD_E_CANCELLED the hint is the resume command, when there is one. */
 int cli_fail(cli *c, const sd_err *err);
 /* A wrong command line: the sentence, the hint "see `sonde CMD -h`" (or "did you mean NEAR?" when near is not NULL), exit code 2. */
 int cli_usage(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);

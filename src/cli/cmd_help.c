@@ -9,7 +9,7 @@ static const cli_opt opts[] = {
     {0, "markdown", OPT_BOOL, AT(args, markdown), .help = "docs/cli.md", .hidden = true},
     OPT_END};
 
-int cmd_help(cli *c, int argc, char **argv);
+static int cmd_help(cli *c, int argc, char **argv);
 const cli_cmd cmd_help_def = {
     .name = "help",
     .brief = "list the commands, or explain one",
@@ -37,7 +37,7 @@ static int print_topic(cli *c, sd_buf *b)
     return cli_usage(c, "there is no command '%s' to explain", name);
 }
 
-int cmd_help(cli *c, int argc, char **argv)
+static int cmd_help(cli *c, int argc, char **argv)
 {
     args a;
     int rc;
@@ -48,7 +48,7 @@ int cmd_help(cli *c, int argc, char **argv)
     else if (a.markdown) help_markdown(&b);
     else if (c->n_arg == 0) help_overview(&b);
     else rc = print_topic(c, &b);
-    fwrite(b.p, 1, b.n, c->out);
+    out_raw(c, &b);
     sd_buf_release(&b);
     return rc ? rc : out_flush(c);
 }

@@ -4,7 +4,7 @@
 
 typedef struct args { bool unused; } args;
 
-int cmd_version(cli *c, int argc, char **argv);
+static int cmd_version(cli *c, int argc, char **argv);
 const cli_cmd cmd_version_def = {
     .name = "version",
     .brief = "print the version",
@@ -13,7 +13,7 @@ const cli_cmd cmd_version_def = {
     .examples = "sonde version\nsonde version --json\n",
 };
 
-int cmd_version(cli *c, int argc, char **argv)
+static int cmd_version(cli *c, int argc, char **argv)
 {
     args a;
     int rc;

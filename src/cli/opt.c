@@ -98,9 +98,9 @@ static int parse_number(cli *c, const cli_opt *o, sd_slice v, double *f, int64_t
     bool is_int = o->type != OPT_FLOAT;
     if (is_int ? !sd_parse_i64(v, i) : !sd_parse_f64(v, f))
         return cli_usage(c, "--%s takes %s, not '%.*s'", o->name, is_int ? "a whole number" : "a number", SD_SLICE(v));
-    double x = is_int ? (double)*i : *f;
-    if ((o->lo != 0 || o->hi != 0) && !(x >= o->lo && x <= o->hi))
-        return cli_usage(c, "--%s is between %.15g and %.15g, not %.*s", o->name, o->lo, o->hi, SD_SLICE(v));
+    bool within = is_int ? *i >= (int64_t)o->lo && *i <= (int64_t)o->hi : *f >= o->lo && *f <= o->hi;
+    if ((o->lo != 0 || o->hi != 0) && !within)
+        return cli_usage(c, is_int ? "--%s is between %.0f and %.0f, not %.*s" : "--%s is between %g and %g, not %.*s", o->name, o->lo, o->hi, SD_SLICE(v));
     return 0;
 }
 
@@ -241,7 +241,8 @@ static int check_args(parse *p)
     sd_slice rest = sd_slice_of(p->cmd->args ? p->cmd->args : ""), one;
     int n = 0, max = 0;
     while (sd_slice_cut(&rest, ' ', &one)) {
-        bool optional = one.n && one.p[0] == '[', many = sd_slice_ends(one, "..") || sd_slice_ends(one, "..]");
+        if (one.n == 0) continue;
+        bool optional = one.p[0] == '[', many = sd_slice_ends(one, "..") || sd_slice_ends(one, "..]");
         if (!optional && p->c->n_arg <= n) return cli_usage(p->c, "`sonde %s` needs %.*s", p->cmd->name, SD_SLICE(one));
         n += !optional;
         max = many || max < 0 ? -1 : max + 1;
@@ -278,7 +279,7 @@ static int print_help(cli *c, const cli_cmd *cmd)
     sd_buf b;
     sd_buf_init(&b, 1 << 20); /* the longest help is a few kilobytes */
     help_command(&b, cmd);
-    fwrite(b.p, 1, b.n, c->out);
+    out_raw(c, &b);
     sd_buf_release(&b);
     return out_flush(c);
 }

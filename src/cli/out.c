@@ -25,11 +25,16 @@ int out_flush(cli *c)
     return cli_fail(c, &err);
 }
 
-static int no_memory(cli *c)
+static int result_no_memory(cli *c)
 {
     sd_err err = {0};
     sd_fail(&err, SD_E_NOMEM, "out of memory while the result was printed");
     return cli_fail(c, &err);
+}
+
+void out_raw(cli *c, const sd_buf *b)
+{
+    if (b->n) fwrite(b->p, 1, b->n, c->out); /* an empty buffer has no address */
 }
 
 struct out_table {
@@ -47,7 +52,7 @@ out_table *out_table_new(cli *c, const out_col *cols, int n)
     static out_table none = {.failed = true};
     out_table *t = sd_calloc(sizeof *t);
     if (!t) {
-        no_memory(c);
+        result_no_memory(c);
         return &none;
     }
     SD_ASSERT(n > 0 && n <= (int)(sizeof t->width / sizeof t->width[0]));
@@ -152,7 +157,7 @@ static void fit(out_table *t)
 static int put_cut(FILE *f, sd_slice s, int w)
 {
     if (out_width(s) <= w) {
-        fwrite(s.p, 1, s.n, f);
+        if (s.n) fwrite(s.p, 1, s.n, f);
         return out_width(s);
     }
     int used = 0;
@@ -203,7 +208,7 @@ int out_table_end(out_table *t)
     if (t->failed) return sd_status_exit_code(SD_E_NOMEM);
     SD_ASSERT(t->col == 0);
     progress_end(c);
-    int rc = t->text.failed ? no_memory(c) : 0;
+    int rc = t->text.failed ? result_no_memory(c) : 0;
     if (!rc && c->out_tty) {
         const char *cell = t->text.p;
         fit(t);
@@ -222,7 +227,7 @@ out_pairs *out_pairs_new(cli *c)
 {
     out_pairs *p = sd_calloc(sizeof *p);
     if (!p) {
-        no_memory(c);
+        result_no_memory(c);
         return NULL;
     }
     p->c = c;
@@ -259,7 +264,7 @@ int out_pairs_end(out_pairs *p)
     if (!p) return sd_status_exit_code(SD_E_NOMEM);
     cli *c = p->c;
     progress_end(c);
-    int rc = p->text.failed ? no_memory(c) : 0;
+    int rc = p->text.failed ? result_no_memory(c) : 0;
     const char *s = p->text.p;
     for (int i = 0; i < p->n && !rc; i++) {
         const char *value = s + strlen(s) + 1;
@@ -292,8 +297,8 @@ int out_json_end_plain(cli *c, out_json *j)
     sd_jw_end(&j->w);
     sd_buf_putc(&j->buf, '\n');
     progress_end(c);
-    int rc = j->buf.failed ? no_memory(c) : 0;
-    if (!rc) fwrite(j->buf.p, 1, j->buf.n, c->out);
+    int rc = j->buf.failed ? result_no_memory(c) : 0;
+    if (!rc) out_raw(c, &j->buf);
     sd_buf_release(&j->buf);
     return rc ? rc : out_flush(c);
 }

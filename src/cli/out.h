@@ -58,6 +58,9 @@ void out_text_end(cli *c, out_text *t);
 /* Cleaned copy of s into b, as a cell on a terminal shows it. */
 void out_clean(sd_buf *b, sd_slice s);
 
+/* The bytes of b on stdout as they are. */
+void out_raw(cli *c, const sd_buf *b);
+
 /* Columns that UTF-8 text takes on a terminal (wide East Asian and emoji 2, combining 0). */
 int out_width(sd_slice s);
 

@@ -58,14 +58,14 @@ static void put_clean(cli *c, sd_slice s)
     sd_buf b;
     sd_buf_init(&b, 16 * s.n + 64); /* an escape takes at most six bytes a byte */
     clean(&b, s, false);
-    fwrite(b.p, 1, b.n, c->out);
+    out_raw(c, &b);
     sd_buf_release(&b);
 }
 
 void out_text_put(cli *c, out_text *t, sd_slice s)
 {
     if (!c->out_tty) {
-        fwrite(s.p, 1, s.n, c->out);
+        if (s.n) fwrite(s.p, 1, s.n, c->out);
         return;
     }
     sd_buf b;
