@@ -19,9 +19,18 @@ typedef struct sd_tok_spec {
     sd_slice pattern;             /* pre-tokeniser regex of a tokenizer.json, when pre is empty */
     int32_t bos, eos, unk, pad;   /* -1: none */
     bool add_bos, add_eos, add_space_prefix;
+    const sd_slice *patterns;     /* [n_patterns] several regexes instead of one, each cutting the pieces of the one before */
+    int n_patterns;
+    const uint8_t *strip;         /* [n_vocab] SD_STRIP_* of added tokens, or NULL */
+    bool ignore_merges;           /* a word that is a piece is that piece, whatever the merges say; some `pre` names imply it */
+    bool nfc;                     /* text between special tokens is brought to Unicode NFC first (not reversible) */
 } sd_tok_spec;
+enum { SD_STRIP_LEFT = 1, SD_STRIP_RIGHT = 2 }; /* the token swallows white space on that side */
 
-typedef struct sd_tok sd_tok;
+/* What llama.cpp sets for a `pre` name unless the file says otherwise; false when the name is unknown. */
+bool sd_tok_pre_defaults(sd_slice pre, bool *add_bos);
+
+typedef struct sd_tok sd_tok; /* immutable; any number of threads may encode and decode at once */
 sd_status sd_tok_new(sd_tok **out, const sd_tok_spec *spec, sd_err *err); /* copies what it keeps */
 void sd_tok_free(sd_tok *t);
 int32_t sd_tok_n_vocab(const sd_tok *t);

@@ -1,0 +1,486 @@
+/* Tokenizers from a Hugging Face folder: tokenizer.json (pieces, merges, pre-tokeniser, normaliser, post-processor),
+ * tokenizer_config.json (names of special tokens, add_bos_token) and the chat template (chat_template.jinja, or inside
+ * tokenizer_config.json).
+ *
+ * Only what is reproduced exactly is read; any other component is SD_E_UNSUPPORTED with its name. */
+#include "model/tokspec.h"
+
+#include "base/hash.h"
+
+#include <stdio.h>
+
+#define MAX_TOKENIZER_BYTES (256u << 20) /* gemma's, the largest in use, has 33 MB */
+#define MAX_CONFIG_BYTES (16u << 20)
+#define MAX_VOCAB (1 << 22)              /* the largest have 262,144 */
+#define MAX_PATTERNS 8
+#define GPT2_PATTERN "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+typedef struct hf {
+    const char *dir;
+    char what[4096];       /* path of tokenizer.json, in front of errors */
+    json_t *tok, *cfg;     /* cfg may be NULL */
+    sd_tok_spec spec;
+    sd_slice *piece, *merge;
+    uint8_t *type, *strip;
+    sd_table *by_text;
+    sd_buf joined;         /* merges that are pairs, as lines */
+    sd_slice pattern[MAX_PATTERNS];
+    char *kept[MAX_PATTERNS]; /* escaped patterns */
+    int n_kept;
+    bool byte_level;
+} hf;
+
+static void hf_release(hf *h)
+{
+    json_decref(h->tok);
+    json_decref(h->cfg);
+    sd_free(h->piece);
+    sd_free(h->merge);
+    sd_free(h->type);
+    sd_free(h->strip);
+    sd_table_free(h->by_text);
+    sd_buf_release(&h->joined);
+    for (int i = 0; i < h->n_kept; i++) sd_free(h->kept[i]);
+}
+
+static const char *type_of(const json_t *o)
+{
+    const char *s = json_string_value(json_object_get(o, "type"));
+    return s ? s : "";
+}
+
+static bool is_true(const json_t *o, const char *key, bool otherwise)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_boolean(v) ? json_is_true(v) : otherwise;
+}
+
+static bool is_absent(const json_t *v)
+{
+    return !v || json_is_null(v);
+}
+
+static sd_slice slice_of_json(const json_t *s)
+{
+    return (sd_slice){json_string_value(s), json_string_length(s)};
+}
+
+static sd_status bad(const hf *h, const char *what, sd_err *err)
+{
+    return sd_fail(err, SD_E_FORMAT, "%s: %s", h->what, what);
+}
+
+static sd_status unsupported(const hf *h, const char *part, const char *name, sd_err *err)
+{
+    return sd_fail(err, SD_E_UNSUPPORTED, "%s: the %s \"%.64s\" is not supported", h->what, part, name);
+}
+
+/* ---- pieces ---- */
+
+static sd_status check_id(const hf *h, const json_t *v, sd_slice text, int64_t *max, sd_err *err)
+{
+    json_int_t id = json_integer_value(v);
+    if (!json_is_integer(v) || id < 0 || id >= MAX_VOCAB)
+        return sd_fail(err, SD_E_FORMAT, "%s: the piece \"%.*s\" has no id from 0 to %d", h->what,
+                       (int)(text.n > 64 ? 64 : text.n), text.p ? text.p : "", MAX_VOCAB - 1);
+    if (id > *max) *max = id;
+    return SD_OK;
+}
+
+static sd_status count_pieces(hf *h, json_t *vocab, const json_t *added, sd_err *err)
+{
+    const char *key;
+    json_t *v;
+    int64_t max = -1;
+    sd_status st = SD_OK;
+    json_object_foreach(vocab, key, v)
+    {
+        st = check_id(h, v, sd_slice_of(key), &max, err);
+        if (st) return st;
+    }
+    for (size_t i = 0; i < json_array_size(added) && !st; i++) {
+        const json_t *a = json_array_get(added, i);
+        if (!json_is_string(json_object_get(a, "content"))) return bad(h, "an added token has no content", err);
+        st = check_id(h, json_object_get(a, "id"), slice_of_json(json_object_get(a, "content")), &max, err);
+    }
+    if (!st && max < 0) return bad(h, "the vocabulary is empty", err);
+    h->spec.n_vocab = (int32_t)(max + 1);
+    return st;
+}
+
+static sd_status read_vocab(hf *h, json_t *vocab, sd_err *err)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(vocab, key, v)
+    {
+        json_int_t id = json_integer_value(v);
+        if (h->piece[id].p)
+            return sd_fail(err, SD_E_FORMAT, "%s: the pieces \"%.64s\" and \"%.64s\" share the id %lld", h->what,
+                           h->piece[id].p, key, (long long)id);
+        h->piece[id] = sd_slice_of(key);
+        h->type[id] = SD_PIECE_NORMAL;
+    }
+    return SD_OK;
+}
+
+static sd_status read_added(hf *h, const json_t *added, sd_err *err)
+{
+    for (size_t i = 0; i < json_array_size(added); i++) {
+        const json_t *a = json_array_get(added, i);
+        json_int_t id = json_integer_value(json_object_get(a, "id"));
+        sd_slice text = slice_of_json(json_object_get(a, "content"));
+        if (text.n == 0) return bad(h, "an added token is empty", err);
+        if (is_true(a, "single_word", false)) return unsupported(h, "added token that matches whole words only,", text.p, err);
+        h->piece[id] = text;
+        h->type[id] = is_true(a, "special", false) ? SD_PIECE_CONTROL : SD_PIECE_USER;
+        h->strip[id] = (uint8_t)((is_true(a, "lstrip", false) ? SD_STRIP_LEFT : 0) |
+                                 (is_true(a, "rstrip", false) ? SD_STRIP_RIGHT : 0));
+    }
+    return SD_OK;
+}
+
+static sd_status read_pieces(hf *h, const json_t *model, sd_err *err)
+{
+    json_t *vocab = json_object_get(model, "vocab");
+    const json_t *added = json_object_get(h->tok, "added_tokens");
+    if (!json_is_object(vocab)) return bad(h, "model.vocab is not an object", err);
+    sd_status st = count_pieces(h, vocab, added, err);
+    if (st) return st;
+    size_t n = (size_t)h->spec.n_vocab;
+    st = sd_alloc_zero(&h->piece, n * sizeof *h->piece, "the vocabulary", err);
+    if (!st) st = sd_alloc(&h->type, n, "the vocabulary", err);
+    if (!st) st = sd_alloc_zero(&h->strip, n, "the vocabulary", err);
+    if (st) return st;
+    memset(h->type, SD_PIECE_UNUSED, n); /* ids that no piece has */
+    st = read_vocab(h, vocab, err);
+    if (!st) st = read_added(h, added, err);
+    if (!st) st = sd_table_new(&h->by_text, h->spec.n_vocab, err);
+    for (size_t i = 0; i < n && !st; i++)
+        if (h->piece[i].n) st = sd_table_set(h->by_text, h->piece[i], (int64_t)i, NULL, err);
+    h->spec.piece = h->piece;
+    h->spec.type = h->type;
+    h->spec.strip = h->strip;
+    return st;
+}
+
+/* ---- merges: "a b" lines, or ["a", "b"] pairs ---- */
+
+static sd_status read_merges(hf *h, const json_t *model, sd_err *err)
+{
+    const json_t *list = json_object_get(model, "merges");
+    size_t n = json_array_size(list), bytes = 0;
+    if (!json_is_array(list)) return bad(h, "model.merges is not an array", err);
+    sd_status st = sd_alloc(&h->merge, n * sizeof *h->merge, "the merges", err);
+    if (st) return st;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *m = json_array_get(list, i);
+        const json_t *a = json_array_get(m, 0), *b = json_array_get(m, 1);
+        if (json_is_string(m)) continue;
+        if (json_array_size(m) != 2 || !json_is_string(a) || !json_is_string(b))
+            return sd_fail(err, SD_E_FORMAT, "%s: merge %zu is neither a string nor a pair of strings", h->what, i);
+        sd_buf_put(&h->joined, json_string_value(a), json_string_length(a));
+        sd_buf_putc(&h->joined, ' ');
+        sd_buf_put(&h->joined, json_string_value(b), json_string_length(b));
+    }
+    st = sd_buf_check(&h->joined, "the merges", err);
+    /* The buffer has stopped moving: slices of it are final. */
+    for (size_t i = 0; i < n && !st; i++) {
+        const json_t *m = json_array_get(list, i);
+        if (json_is_string(m)) {
+            h->merge[i] = slice_of_json(m);
+            continue;
+        }
+        size_t len = json_string_length(json_array_get(m, 0)) + 1 + json_string_length(json_array_get(m, 1));
+        h->merge[i] = (sd_slice){h->joined.p + bytes, len};
+        bytes += len;
+    }
+    h->spec.merge = h->merge;
+    h->spec.n_merge = (int64_t)n;
+    return st;
+}
+
+static sd_status read_model(hf *h, sd_err *err)
+{
+    const json_t *model = json_object_get(h->tok, "model");
+    if (!json_is_object(model)) return bad(h, "there is no model", err);
+    const char *type = type_of(model); /* files of 2020 have none; they are BPE when they have merges */
+    bool bpe = strcmp(type, "BPE") == 0 || (!*type && json_object_get(model, "merges"));
+    if (!bpe) return unsupported(h, "model", *type ? type : "(unnamed)", err);
+    if (json_number_value(json_object_get(model, "dropout")) != 0) return unsupported(h, "option", "dropout", err);
+    if (json_string_length(json_object_get(model, "continuing_subword_prefix")) > 0)
+        return unsupported(h, "option", "continuing_subword_prefix", err);
+    if (json_string_length(json_object_get(model, "end_of_word_suffix")) > 0)
+        return unsupported(h, "option", "end_of_word_suffix", err);
+    if (is_true(model, "byte_fallback", false)) return unsupported(h, "option", "byte_fallback", err);
+    h->spec.ignore_merges = is_true(model, "ignore_merges", false);
+    sd_status st = read_pieces(h, model, err);
+    if (!st) st = read_merges(h, model, err);
+    const json_t *unk = json_object_get(model, "unk_token");
+    if (!st && json_is_string(unk)) h->spec.unk = (int32_t)sd_table_get(h->by_text, slice_of_json(unk));
+    return st;
+}
+
+/* ---- pre-tokeniser and normaliser ---- */
+
+static sd_status add_pattern(hf *h, sd_slice pattern, sd_err *err)
+{
+    if (h->spec.n_patterns == MAX_PATTERNS) return bad(h, "the pre-tokeniser has more than 8 parts", err);
+    h->pattern[h->spec.n_patterns++] = pattern;
+    return SD_OK;
+}
+
+/* A literal as a pattern: every character that is not a letter, a digit or beyond ASCII gets a backslash. */
+static sd_status add_literal(hf *h, sd_slice text, sd_err *err)
+{
+    if (h->n_kept == MAX_PATTERNS) return bad(h, "the pre-tokeniser has more than 8 parts", err);
+    char *out;
+    sd_status st = sd_alloc(&out, 2 * text.n + 1, "a pattern", err);
+    if (st) return st;
+    h->kept[h->n_kept++] = out;
+    size_t n = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        if (c > ' ' && c < 0x7f && !(c >= '0' && c <= '9') && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z'))
+            out[n++] = '\\';
+        out[n++] = (char)c;
+    }
+    return add_pattern(h, (sd_slice){out, n}, err);
+}
+
+/* "Removed" with `invert` keeps the matches and drops the rest; the patterns in use match everything. */
+static sd_status read_split(hf *h, const json_t *p, sd_err *err)
+{
+    const char *behavior = json_string_value(json_object_get(p, "behavior"));
+    bool invert = is_true(p, "invert", false);
+    const json_t *pattern = json_object_get(p, "pattern");
+    const json_t *regex = json_object_get(pattern, "Regex"), *text = json_object_get(pattern, "String");
+    if (!behavior || (strcmp(behavior, "Isolated") != 0 && !(strcmp(behavior, "Removed") == 0 && invert)))
+        return unsupported(h, "Split behaviour", behavior ? behavior : "(none)", err);
+    if (json_is_string(regex)) return add_pattern(h, slice_of_json(regex), err);
+    if (json_is_string(text)) return add_literal(h, slice_of_json(text), err);
+    return bad(h, "a Split has neither a Regex nor a String", err);
+}
+
+static sd_status read_byte_level(hf *h, const json_t *p, sd_err *err)
+{
+    h->byte_level = true;
+    if (is_true(p, "add_prefix_space", true)) {
+        if (h->spec.n_patterns) return unsupported(h, "option", "add_prefix_space after a split", err);
+        h->spec.add_space_prefix = true;
+    }
+    return is_true(p, "use_regex", true) ? add_pattern(h, SD_LIT(GPT2_PATTERN), err) : SD_OK;
+}
+
+static sd_status read_pre_tokenizer(hf *h, const json_t *p, sd_err *err)
+{
+    const char *type = type_of(p);
+    if (h->byte_level) return unsupported(h, "pre-tokeniser after ByteLevel", type, err);
+    if (strcmp(type, "ByteLevel") == 0) return read_byte_level(h, p, err);
+    if (strcmp(type, "Split") == 0) return read_split(h, p, err);
+    if (strcmp(type, "Digits") == 0)
+        return add_pattern(h, is_true(p, "individual_digits", false) ? SD_LIT("\\p{N}") : SD_LIT("\\p{N}+"), err);
+    if (strcmp(type, "Punctuation") == 0) {
+        const char *behavior = json_string_value(json_object_get(p, "behavior"));
+        if (!behavior || strcmp(behavior, "Isolated") == 0) return add_pattern(h, SD_LIT("[\\p{P}$+<=>^`|~]"), err);
+        if (strcmp(behavior, "Contiguous") == 0) return add_pattern(h, SD_LIT("[\\p{P}$+<=>^`|~]+"), err);
+        return unsupported(h, "Punctuation behaviour", behavior, err);
+    }
+    return unsupported(h, "pre-tokeniser", *type ? type : "(none)", err);
+}
+
+static sd_status read_pre_tokenizers(hf *h, sd_err *err)
+{
+    const json_t *p = json_object_get(h->tok, "pre_tokenizer");
+    sd_status st = SD_OK;
+    if (strcmp(type_of(p), "Sequence") == 0) {
+        const json_t *list = json_object_get(p, "pretokenizers");
+        for (size_t i = 0; i < json_array_size(list) && !st; i++) st = read_pre_tokenizer(h, json_array_get(list, i), err);
+    } else {
+        st = read_pre_tokenizer(h, p, err);
+    }
+    if (!st && !h->byte_level) st = unsupported(h, "pre-tokeniser", "(no ByteLevel)", err);
+    h->spec.patterns = h->pattern;
+    return st;
+}
+
+static sd_status read_normalizer(hf *h, const json_t *n, sd_err *err)
+{
+    sd_status st = SD_OK;
+    if (is_absent(n)) return SD_OK;
+    const char *type = type_of(n);
+    if (strcmp(type, "NFC") == 0) {
+        h->spec.nfc = true;
+    } else if (strcmp(type, "Sequence") == 0) {
+        const json_t *list = json_object_get(n, "normalizers");
+        for (size_t i = 0; i < json_array_size(list) && !st; i++) {
+            const json_t *one = json_array_get(list, i);
+            if (strcmp(type_of(one), "NFC") != 0) return unsupported(h, "normaliser", type_of(one), err);
+            h->spec.nfc = true;
+        }
+    } else {
+        st = unsupported(h, "normaliser", type, err);
+    }
+    return st;
+}
+
+/* ---- what is added around a text ---- */
+
+static sd_status find_token(const hf *h, const json_t *name, int32_t *out, sd_err *err)
+{
+    sd_slice text = slice_of_json(name);
+    int64_t id = json_is_string(name) ? sd_table_get(h->by_text, text) : -1;
+    if (id < 0)
+        return sd_fail(err, SD_E_FORMAT, "%s: the post-processor adds \"%.*s\", which is no piece", h->what,
+                       (int)(text.n > 64 ? 64 : text.n), text.p ? text.p : "");
+    *out = (int32_t)id;
+    return SD_OK;
+}
+
+/* TemplateProcessing: at most one token in front of sequence A and one after it. */
+static sd_status read_template(hf *h, const json_t *p, sd_err *err)
+{
+    const json_t *list = json_object_get(p, "single");
+    bool seen = false;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i), *special = json_object_get(item, "SpecialToken");
+        if (json_object_get(item, "Sequence")) {
+            if (seen) return unsupported(h, "post-processor", "TemplateProcessing with two sequences", err);
+            seen = true;
+            continue;
+        }
+        if ((seen && h->spec.add_eos) || (!seen && h->spec.add_bos))
+            return unsupported(h, "post-processor", "TemplateProcessing with several tokens on a side", err);
+        sd_status st = find_token(h, json_object_get(special, "id"), seen ? &h->spec.eos : &h->spec.bos, err);
+        if (st) return st;
+        *(seen ? &h->spec.add_eos : &h->spec.add_bos) = true;
+    }
+    return SD_OK;
+}
+
+static sd_status read_post(hf *h, const json_t *p, int depth, sd_err *err)
+{
+    sd_status st = SD_OK;
+    if (is_absent(p)) return SD_OK;
+    const char *type = type_of(p);
+    if (strcmp(type, "ByteLevel") == 0) return SD_OK;
+    if (strcmp(type, "TemplateProcessing") == 0) return read_template(h, p, err);
+    if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
+        st = find_token(h, json_array_get(json_object_get(p, "cls"), 0), &h->spec.bos, err);
+        if (!st) st = find_token(h, json_array_get(json_object_get(p, "sep"), 0), &h->spec.eos, err);
+        h->spec.add_bos = h->spec.add_eos = true;
+        return st;
+    }
+    if (strcmp(type, "Sequence") != 0 || depth > 0) return unsupported(h, "post-processor", type, err);
+    const json_t *list = json_object_get(p, "processors");
+    for (size_t i = 0; i < json_array_size(list) && !st; i++) st = read_post(h, json_array_get(list, i), depth + 1, err);
+    return st;
+}
+
+/* A name in tokenizer_config.json: a string, or an object with "content". */
+static void find_named(const hf *h, const char *key, int32_t *out)
+{
+    const json_t *v = json_object_get(h->cfg, key);
+    if (json_is_object(v)) v = json_object_get(v, "content");
+    if (json_is_string(v)) *out = (int32_t)sd_table_get(h->by_text, slice_of_json(v));
+}
+
+static void find_in_config(const hf *h, const json_t *config, const char *key, int32_t *out)
+{
+    const json_t *v = json_object_get(config, key);
+    if (json_is_array(v)) v = json_array_get(v, 0);
+    if (*out < 0 && json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) < h->spec.n_vocab)
+        *out = (int32_t)json_integer_value(v);
+}
+
+/* As transformers 5: add_bos_token or add_eos_token in the config take the post-processor's place. */
+static sd_status read_specials(hf *h, const json_t *config, sd_err *err)
+{
+    sd_tok_spec *s = &h->spec;
+    bool named = json_is_boolean(json_object_get(h->cfg, "add_bos_token")) ||
+                 json_is_boolean(json_object_get(h->cfg, "add_eos_token"));
+    find_named(h, "bos_token", &s->bos);
+    find_named(h, "eos_token", &s->eos);
+    find_named(h, "pad_token", &s->pad);
+    if (s->unk < 0) find_named(h, "unk_token", &s->unk);
+    find_in_config(h, config, "bos_token_id", &s->bos);
+    find_in_config(h, config, "eos_token_id", &s->eos);
+    if (named) {
+        s->add_bos = is_true(h->cfg, "add_bos_token", false) && s->bos >= 0;
+        s->add_eos = is_true(h->cfg, "add_eos_token", false) && s->eos >= 0;
+        return SD_OK;
+    }
+    return read_post(h, json_object_get(h->tok, "post_processor"), 0, err);
+}
+
+static sd_status read_all(hf *h, const json_t *config, sd_err *err)
+{
+    h->spec = (sd_tok_spec){.kind = SD_TOK_BPE, .bos = -1, .eos = -1, .unk = -1, .pad = -1};
+    sd_status st = read_model(h, err);
+    if (!st) st = read_pre_tokenizers(h, err);
+    if (!st) st = read_normalizer(h, json_object_get(h->tok, "normalizer"), err);
+    const json_t *decoder = json_object_get(h->tok, "decoder");
+    if (!st && !is_absent(decoder) && strcmp(type_of(decoder), "ByteLevel") != 0)
+        st = unsupported(h, "decoder", type_of(decoder), err);
+    if (!st) st = read_specials(h, config, err);
+    return st;
+}
+
+/* chat_template.jinja wins over tokenizer_config.json, as in transformers 5. */
+static sd_status read_chat(sd_chat **chat, const hf *h, sd_err *err)
+{
+    char path[4096];
+    sd_buf b;
+    sd_buf_init(&b, MAX_CONFIG_BYTES);
+    sd_status st = SD_OK;
+    sd_slice text = {NULL, 0};
+    if (sd_path_join(path, sizeof path, h->dir, "chat_template.jinja") && sd_file_exists(path)) {
+        st = sd_file_read(&b, path, err);
+        text = (sd_slice){b.p, b.n};
+    } else {
+        const json_t *t = json_object_get(h->cfg, "chat_template");
+        for (size_t i = 0; json_is_array(t) && i < json_array_size(t); i++) {
+            const json_t *one = json_array_get(t, i);
+            const char *name = json_string_value(json_object_get(one, "name"));
+            if (name && strcmp(name, "default") == 0) t = json_object_get(one, "template");
+        }
+        if (json_is_string(t)) text = slice_of_json(t);
+    }
+    sd_slice none = {"", 0};
+    if (!st && text.p)
+        st = sd_model__chat(chat, text, h->spec.bos < 0 ? none : h->piece[h->spec.bos],
+                            h->spec.eos < 0 ? none : h->piece[h->spec.eos], h->dir, err);
+    sd_buf_release(&b);
+    return st;
+}
+
+sd_status sd_model__tokenizer_hf(sd_tok **out, sd_chat **chat, const char *dir, const char *json, const json_t *config,
+                                 sd_err *err)
+{
+    hf h = {.dir = dir};
+    char cfg[4096];
+    sd_status st = SD_OK;
+    sd_buf_init(&h.joined, MAX_TOKENIZER_BYTES);
+    if (json ? (size_t)snprintf(h.what, sizeof h.what, "%s", json) >= sizeof h.what
+             : !sd_path_join(h.what, sizeof h.what, dir, "tokenizer.json")) {
+        st = sd_fail(err, SD_E_ARG, "%.200s..: the path is too long", dir);
+        goto done;
+    }
+    if (!sd_file_exists(h.what)) {
+        st = sd_fail(err, SD_E_NOTFOUND, "%s: there is no such file", h.what);
+        sd_hint(err, "a folder needs tokenizer.json; save the tokenizer again with a current transformers");
+        goto done;
+    }
+    st = sd_json_load(&h.tok, h.what, MAX_TOKENIZER_BYTES, err);
+    if (!st && sd_path_join(cfg, sizeof cfg, dir, "tokenizer_config.json") && sd_file_exists(cfg))
+        st = sd_json_load(&h.cfg, cfg, MAX_CONFIG_BYTES, err);
+    if (!st) st = read_all(&h, config, err);
+    if (!st && (st = sd_tok_new(out, &h.spec, err))) sd_err_wrap(err, "%s", h.what);
+    if (!st && chat && (st = read_chat(chat, &h, err))) {
+        sd_tok_free(*out);
+        *out = NULL;
+    }
+done:
+    hf_release(&h);
+    return st;
+}
