@@ -13,6 +13,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef struct sd_exec sd_exec;
 
@@ -27,6 +28,7 @@ typedef struct sd_dict_info {
     int64_t d, m;
     int k;                  /* top-k kinds: active features a token; else 0 */
     char model_name[128], model_sha256[65], site[64]; /* site in our spelling: "resid_post.14"; empty when unknown */
+    char hook_name[96];     /* the site as TransformerLens writes it: "blocks.14.hook_resid_post"; what cfg.json says */
     char dataset[256];
     double site_rms;        /* mean token norm of the training activations (raw units); 0 when unknown */
     double fvu, l0;         /* on held-out tokens at the end of training; NaN when unknown */
@@ -34,10 +36,13 @@ typedef struct sd_dict_info {
     uint64_t seed;
 } sd_dict_info;
 
-typedef struct sd_dict sd_dict; /* immutable; owns its memory */
-/* dir: a SAELens directory (cfg.json, sae_weights.safetensors). Refuses unknown architectures, wrong shapes, non-finite numbers, a missing threshold. */
+typedef struct sd_dict sd_dict; /* immutable once opened or finished; owns its memory; encoding takes a lock */
+/* dir: a SAELens directory (cfg.json, sae_weights.safetensors). Refuses unknown architectures and settings, wrong shapes,
+ * non-finite numbers, a missing threshold, each with its reason. Gated dictionaries become the JumpReLU they equal
+ * (docs/DICT.md), decoder norms of a rescaled TopK are folded in; info.kind keeps the kind in the file. */
 sd_status sd_dict_open(sd_dict **out, const char *dir, sd_err *err);
-/* Writes a SAELens v6 directory (normalisation already folded in). Atomic a file; cfg.json last. */
+/* Writes a SAELens v6 directory (normalisation already folded in), with what SAELens has no place for in sonde.safetensors.
+ * A full disk leaves an older dictionary whole; a kill leaves it, the new one, or a folder without cfg.json. */
 sd_status sd_dict_save(const sd_dict *d, const char *dir, sd_err *err);
 void sd_dict_free(sd_dict *d);
 const sd_dict_info *sd_dict_get_info(const sd_dict *d);
@@ -46,24 +51,33 @@ const float *sd_dict_enc_row(const sd_dict *d, int64_t f);  /* [d] */
 const float *sd_dict_dec_row(const sd_dict *d, int64_t f);  /* [d], unit norm for the kinds we train */
 const float *sd_dict_b_enc(const sd_dict *d);               /* [m] */
 const float *sd_dict_b_dec(const sd_dict *d);               /* [d] */
-/* The activation above which feature f counts as active when it is looked at alone (TopK: calibrated on held-out tokens; JumpReLU: its threshold; ReLU: 0). */
+/* The activation above which feature f counts as active when it is looked at alone (TopK: calibrated on held-out tokens; JumpReLU:
+ * its threshold, at least 0; ReLU: 0). NaN for a TopK dictionary that nobody calibrated: then sd_dict_has_threshold is false. */
 float sd_dict_threshold(const sd_dict *d, int64_t f);
-/* Pre-activation of one feature for one row: (x - b_dec).w + b. */
+bool sd_dict_has_threshold(const sd_dict *d);
+/* Top activation of feature f and share of rows where it is active, on the rows it was calibrated on; 0 and NaN when unknown. Saved with the dictionary. */
+float sd_dict_max_act(const sd_dict *d, int64_t f);
+float sd_dict_density(const sd_dict *d, int64_t f);
+/* Pre-activation of one feature for one row: (x - b_dec).w + b, summed in double (x alone where the file says apply_b_dec_to_input false). */
 float sd_dict_preact(const sd_dict *d, int64_t f, const float *x);
+/* Threshold (TopK kinds), top activations and densities from raw rows x [n, d]; for dictionaries from elsewhere. Not while others use d. */
+sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err);
 
 /* Sparse codes of n rows: entries row_ptr[i]..row_ptr[i+1], features ascending within a row, values > 0. */
 typedef struct sd_codes {
-    int64_t n, nnz, cap_nnz;
+    int64_t n, nnz, cap_n, cap_nnz;
     int64_t *row_ptr; /* [n+1] */
     int32_t *idx;     /* [nnz] */
     float *val;       /* [nnz] */
 } sd_codes;
 void sd_codes_release(sd_codes *c); /* zero-initialise before first use; memory is reused between calls */
-/* Encodes raw activations x [n, d]. Exact: the top k by f32 pre-activation, ties to the lower index. Blocked over features: never holds [n, m]. */
+/* Encodes raw activations x [n, d]. Exact: the top k by f32 pre-activation (or all above the gate), ties to the lower index. Blocked
+ * over features: never holds [n, m]. SD_E_FORMAT names the first row that is not finite. */
 sd_status sd_dict_encode(sd_codes *out, const sd_exec *ex, const sd_dict *d, sd_mat x, sd_err *err);
 /* y [n, d] = decoded codes. */
 void sd_dict_decode(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd_codes *z);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,29 @@
+/* The body of sd_dict, for the files of this folder. */
+#ifndef SD_DICT_INT_H
+#define SD_DICT_INT_H
+
+#include "base/mem.h"
+#include "dict/scan.h"
+#include "sonde/dict.h"
+#include <pthread.h>
+
+struct sd_dict {
+    sd_dict_info info;
+    float *W_enc, *W_dec; /* [m, d] */
+    float *b_enc;         /* [m] */
+    float *b_dec;         /* [d] */
+    float *b_in;          /* [d] subtracted before encoding: b_dec, or zeros where apply_b_dec_to_input is false */
+    float *gate;          /* [m] the pre-activation must exceed it; NULL: TopK or plain ReLU */
+    float *threshold, *max_act, *density; /* [m] see sonde/dict.h */
+    bool topk, has_threshold, input_centred;
+    sd_arena arena;
+    pthread_mutex_t lock; /* guards scan */
+    sd_scan *scan;        /* packed encoder, made at first use, remade when another exec needs another */
+};
+
+/* All arrays zero, threshold and density NaN; info.d, m, k and kind are taken from `info`. with_gate: gate is there. */
+sd_status sd_dict__new(sd_dict **out, const sd_dict_info *info, bool topk, bool with_gate, sd_err *err);
+/* Refuses numbers that are not finite, by tensor and index. `where` begins the sentence. */
+sd_status sd_dict__check(const sd_dict *d, const char *where, sd_err *err);
+
+#endif

@@ -1,0 +1,40 @@
+/* The encoder's scan: which features of a dictionary are worth an exact look for which row. Never holds [n, m].
+ *
+ * Rows go in tiles of 128, features in blocks of 512. A tile of cheap scores s (bf16 products where the CPU has them, f32
+ * elsewhere) is compared with each row's running cut; what passes is scored again by the ISA's f32 dot, and that value alone
+ * decides. The cheap score cannot lose a winner: with x^ and w^ the rounded vectors and |.| the Euclidean norm,
+ *   |s - x.w| <= |x - x^| |w| + |x^| |w - w^| + g |x^| |w^|      (Cauchy-Schwarz; g bounds any order of d f32 additions,
+ *                                                                  Higham 2002, Accuracy and Stability, eq. 3.5)
+ * The norms of the errors are measured, not assumed, so e(row, f) = c(row) |w_f| is a proven bound. A row keeps every f with
+ * s + b + e >= L, L the k-th largest s + b - e so far: at least k features are that good, so no other can be among the k best.
+ * A row whose list overflows (thousands of near ties) is scored against every feature exactly. */
+#ifndef SD_DICT_SCAN_H
+#define SD_DICT_SCAN_H
+
+#include "num/exec.h"
+
+typedef struct sd_scan sd_scan;
+/* k > 0: for sd_scan_topk, k <= m; k = 0: for sd_scan_above. */
+sd_status sd_scan_new(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_err *err);
+void sd_scan_free(sd_scan *s);
+size_t sd_scan_plan(const sd_exec *ex, int64_t m, int64_t d, int k); /* bytes it will hold, oneDNN's own apart */
+/* Can it serve this exec (same kernels, no more threads than it was made for)? */
+bool sd_scan_fits(const sd_scan *s, const sd_exec *ex);
+
+/* Takes in weights W [m, d] and bias b [m], both borrowed until the next pack. gate [m] (NULL: 0) is for sd_scan_above. */
+void sd_scan_pack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate);
+
+/* For every row of x (minus sub, where sub [d] is given): the k features with the largest dot(x - sub, w_f) + b_f, ties to the
+ * lower index, features ascending. idx, val [n, k]; values may be negative. Returns the first row that is not finite, or -1. */
+int64_t sd_scan_topk(sd_scan *s, const sd_exec *ex, int32_t *idx, float *val, sd_mat x, const float *sub);
+
+/* For every row: the features with dot + b > max(gate_f, 0). *bad as above. Lists grow: SD_E_NOMEM is possible. */
+typedef struct sd_scan_list { int32_t *idx; float *val; int64_t *row_ptr; int64_t cap; } sd_scan_list; /* row_ptr [n+1] given; idx, val grown with sd_realloc */
+sd_status sd_scan_above(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat x, const float *sub, int64_t *bad, sd_err *err);
+
+/* Since the last call: exact dots taken, rows that overflowed. For tests and figures. */
+typedef struct sd_scan_count { int64_t n_exact, n_overflow; } sd_scan_count;
+sd_scan_count sd_scan_take_count(sd_scan *s);
+bool sd_scan_is_bf16(const sd_scan *s);
+
+#endif

@@ -1,0 +1,87 @@
+/* What scan.c (packing, tiles) and scan_pick.c (choosing among candidates) share. */
+#ifndef SD_DICT_SCAN_INT_H
+#define SD_DICT_SCAN_INT_H
+
+#include "dict/scan.h"
+#include "num/kern_dict.h"
+#include "num/score.h"
+
+enum {
+    SD_SCAN_TILE = 128,  /* rows a tile: x, scores and candidates stay in 1 MB of L2 (895 GFLOP/s; 256 rows: 918, but 4x the lists) */
+    SD_SCAN_BLOCK = 512, /* features a block: 590 KB of packed bf16 at d = 576 */
+    SD_SCAN_FEW = 4,     /* up to so many rows every feature is scored exactly: reading W once costs less than a padded tile */
+    SD_SCAN_FEW_CHUNK = 1024
+};
+
+/* Candidates of one row. */
+typedef struct sd_cand {
+    int32_t *idx;
+    float *up, *low; /* bounds of the exact pre-activation */
+    int64_t n, mark; /* entries; entries when the cut was last moved */
+    float cut, eta;
+    bool overflow;
+} sd_cand;
+
+typedef struct sd_scan_worker {
+    float *x;       /* [TILE, d] centred rows */
+    uint16_t *xb;   /* [TILE, d] as bf16 */
+    float *score;   /* [TILE, BLOCK] */
+    uint8_t *rows;  /* [BLOCK, d] rounded or padded rows on their way to the pack */
+    sd_cand cand[SD_SCAN_TILE];
+    uint64_t *key, *key2;  /* [cap], quickselect's */
+    float *group, *margin; /* [BLOCK]; [TILE] a row's c: what it adds to a score of unit |w| */
+    int64_t n_exact, n_overflow, bad;
+} sd_scan_worker;
+
+struct sd_scan {
+    int64_t m, d, n_block, cap;
+    int k;
+    bool bf16;
+    uint32_t cpu_flags;
+    int n_workers;
+    const sd_kern *kern;
+    const sd_kern_dict *kd;
+    sd_score *score;
+    size_t pack_bytes;
+    uint8_t *packed;       /* [n_block] packed blocks */
+    float *norm, *bias;    /* [n_block * BLOCK]: |w_f|, b_f minus the gate; padding 0 and -inf */
+    float *block_rho, *block_bias; /* [n_block]: max |w - w^| / |w|, max |b| */
+    float rho, max_bias;
+    const float *W, *b, *gate; /* borrowed */
+    sd_scan_worker *worker;
+    uint64_t *few;         /* [chunks, k] keys */
+    sd_arena arena;
+};
+
+/* The exact pre-activation; -0 becomes +0 so that equal numbers have equal keys. */
+static inline float sd_scan__exact(const sd_scan *s, const float *x, int64_t f)
+{
+    return s->kern->dot(x, s->W + f * s->d, s->d) + s->b[f] + 0.0f;
+}
+/* Larger value first, then lower index: as one integer that grows with both. */
+static inline uint64_t sd_scan__key(float p, int64_t f)
+{
+    union { float f; uint32_t u; } v = {p};
+    const uint32_t up = v.u & 0x80000000u ? ~v.u : v.u | 0x80000000u;
+    return (uint64_t)up << 32 | (0xffffffffu - (uint32_t)f);
+}
+static inline int32_t sd_scan__key_idx(uint64_t key) { return (int32_t)(0xffffffffu - (uint32_t)key); }
+static inline float sd_scan__key_val(uint64_t key)
+{
+    const uint32_t up = (uint32_t)(key >> 32);
+    union { uint32_t u; float f; } v = {up & 0x80000000u ? up & 0x7fffffffu : ~up};
+    return v.f;
+}
+
+/* Moves c->cut up to the k-th largest lower bound and drops who is below. */
+void sd_scan__tighten(const sd_scan *s, sd_cand *c);
+/* A first cut from a block's scores, without collecting them: the k-th largest of group maxima. */
+void sd_scan__first_cut(const sd_scan *s, float *group, sd_cand *c, const sd_scan_in *in);
+/* The k best of c's candidates for the centred row x, into idx, val [k]. */
+void sd_scan__pick(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const float *x, int32_t *idx, float *val);
+/* The k best of features [f0, f1), exactly, as keys in key [k] (fewer when f1 - f0 < k); returns how many. No order. */
+int64_t sd_scan__best_of(const sd_scan *s, uint64_t *key, const float *x, int64_t f0, int64_t f1);
+/* The k largest of n keys written as features ascending. n >= k; key is reordered, spare [n]. */
+void sd_scan__emit(uint64_t *key, uint64_t *spare, int64_t n, int k, int32_t *idx, float *val);
+
+#endif

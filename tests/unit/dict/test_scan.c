@@ -1,0 +1,235 @@
+/* The scan against brute force over every feature with the same dot: the same features, the same bits, on data as trained
+ * dictionaries make it and on data made to break the margin: rows equal to the last bit, differences far below a bf16 step, wild
+ * norms, zero rows, thousands of ties. Level avx2 runs in a child process, since oneDNN takes its level once. */
+#include "t.h"
+
+#include "base/rng.h"
+#include "dict/scan.h"
+
+#include <math.h>
+#include <sys/wait.h>
+
+static sd_exec *ex;
+
+typedef struct data { int64_t n, m, d; float *x, *W, *b, *sub; } data;
+
+static data make(int64_t n, int64_t m, int64_t d)
+{
+    data a = {n, m, d, sd_malloc((size_t)(n * d) * 4), sd_malloc((size_t)(m * d) * 4), sd_malloc((size_t)m * 4), sd_malloc((size_t)d * 4)};
+    sd_rng r = sd_rng_make(5, "scan", (uint64_t)(n * 31 + m * 7 + d));
+    for (int64_t i = 0; i < n * d; i++) a.x[i] = sd_rng_normal(&r);
+    for (int64_t i = 0; i < m * d; i++) a.W[i] = sd_rng_normal(&r) / sqrtf((float)d);
+    for (int64_t i = 0; i < m; i++) a.b[i] = 0.1f * sd_rng_normal(&r);
+    for (int64_t i = 0; i < d; i++) a.sub[i] = 0.3f * sd_rng_normal(&r);
+    return a;
+}
+static void drop(data *a) { sd_free(a->x), sd_free(a->W), sd_free(a->b), sd_free(a->sub); }
+
+typedef struct scored { float p; int32_t f; } scored;
+static int by_value(const void *pa, const void *pb)
+{
+    const scored *a = pa, *b = pb;
+    if (a->p != b->p) return a->p > b->p ? -1 : 1;
+    return a->f < b->f ? -1 : 1;
+}
+static int by_feature(const void *pa, const void *pb) { return ((const scored *)pa)->f < ((const scored *)pb)->f ? -1 : 1; }
+
+static void exact_row(const data *a, int64_t r, const float *sub, scored *s)
+{
+    float *xc = sd_malloc((size_t)a->d * 4);
+    for (int64_t i = 0; i < a->d; i++) xc[i] = sub ? a->x[r * a->d + i] - sub[i] : a->x[r * a->d + i];
+    for (int64_t f = 0; f < a->m; f++) s[f] = (scored){ex->kern->dot(xc, a->W + f * a->d, a->d) + a->b[f] + 0.0f, (int32_t)f};
+    sd_free(xc);
+}
+
+static sd_scan_count check_topk(const data *a, int k, const char *what)
+{
+    sd_err err = {0};
+    sd_scan *s;
+    int32_t *idx = sd_malloc((size_t)(a->n * k) * 4);
+    float *val = sd_malloc((size_t)(a->n * k) * 4);
+    scored *all = sd_malloc((size_t)a->m * sizeof *all);
+    t_ok(sd_scan_new(&s, ex, a->m, a->d, k, &err), err);
+    sd_scan_pack(s, ex, a->W, a->b, NULL);
+    for (int use_sub = 0; use_sub < 2; use_sub++) {
+        const float *sub = use_sub ? a->sub : NULL;
+        assert_int_equal(sd_scan_topk(s, ex, idx, val, sd_mat_of(a->x, a->n, a->d), sub), -1);
+        for (int64_t r = 0; r < a->n; r++) {
+            exact_row(a, r, sub, all);
+            qsort(all, (size_t)a->m, sizeof *all, by_value);
+            qsort(all, (size_t)k, sizeof *all, by_feature);
+            for (int i = 0; i < k; i++)
+                if (idx[r * k + i] != all[i].f || val[r * k + i] != all[i].p)
+                    fail_msg("%s, row %lld, place %d: feature %d (%.9g), expected %d (%.9g)", what, (long long)r, i, idx[r * k + i],
+                             (double)val[r * k + i], all[i].f, (double)all[i].p);
+        }
+    }
+    const sd_scan_count c = sd_scan_take_count(s);
+    sd_scan_free(s);
+    sd_free(idx), sd_free(val), sd_free(all);
+    return c;
+}
+
+static void test_random(void **state)
+{
+    (void)state;
+    const int64_t shape[][4] = {{300, 1500, 64, 8}, {130, 3000, 100, 32}, {5, 700, 33, 1}, {3, 2500, 48, 16}, {64, 513, 16, 100},
+                                {40, 40, 8, 40},    {20, 5, 3, 5},        {129, 600, 24, 300}, {10, 1, 4, 1}};
+    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+        data a = make(shape[i][0], shape[i][1], shape[i][2]);
+        const sd_scan_count c = check_topk(&a, (int)shape[i][3], "random");
+        /* The margin is no licence to look at everything. */
+        if (shape[i][0] > 4 && shape[i][1] > 1000) assert_true(c.n_exact < 2 * shape[i][0] * (4 * shape[i][3] + 64));
+        drop(&a);
+    }
+}
+
+/* A few strong features a row, rows of W with norms over two decades, biases of their size: what training gives. */
+static void test_trained_like(void **state)
+{
+    (void)state;
+    data a = make(200, 4096, 96);
+    sd_rng r = sd_rng_make(1, "trained", 0);
+    for (int64_t f = 0; f < a.m; f++) {
+        const float scale = expf(1.5f * sd_rng_normal(&r));
+        for (int64_t i = 0; i < a.d; i++) a.W[f * a.d + i] *= scale;
+        a.b[f] = -scale * (float)sd_rng_uniform(&r);
+    }
+    for (int64_t i = 0; i < a.n; i++)
+        for (int j = 0; j < 12; j++) {
+            const int64_t f = (int64_t)sd_rng_below(&r, (uint64_t)a.m);
+            for (int64_t c = 0; c < a.d; c++) a.x[i * a.d + c] += 3.0f * a.W[f * a.d + c];
+        }
+    check_topk(&a, 32, "trained-like");
+    drop(&a);
+}
+
+/* Copies of a row, and copies that differ by one unit in the last place: bf16 sees none of it, f32 decides, then the index. */
+static void test_near_ties(void **state)
+{
+    (void)state;
+    data a = make(40, 2100, 64);
+    for (int64_t f = 1; f < a.m; f++) {
+        memcpy(a.W + f * a.d, a.W, (size_t)a.d * 4);
+        a.b[f] = a.b[0];
+        const uint32_t h = (uint32_t)f * 2654435761u;
+        if (h % 3 == 1) a.W[f * a.d + (int64_t)(h % 64)] = nextafterf(a.W[(int64_t)(h % 64)], 10.0f);
+        if (h % 3 == 2) a.b[f] = nextafterf(a.b[0], h & 64 ? 1.0f : -1.0f);
+    }
+    const sd_scan_count c = check_topk(&a, 20, "near ties");
+    assert_true(c.n_overflow > 0); /* thousands within the margin: the list cannot hold them */
+    drop(&a);
+}
+
+static void test_hostile(void **state)
+{
+    (void)state;
+    data a = make(30, 1600, 40);
+    for (int64_t i = 0; i < 40; i++) {
+        a.W[7 * a.d + i] *= 1e6f;    /* one row that dwarfs the rest */
+        a.W[900 * a.d + i] *= 1e-30f; /* one whose squares underflow */
+        a.x[3 * a.d + i] = 0;
+        a.x[4 * a.d + i] *= 1e12f;
+        a.x[5 * a.d + i] *= 1e-25f;
+        a.x[6 * a.d + i] = i ? 0.0f : 1e5f; /* all in one place, as a sink has it */
+    }
+    memset(a.W + 1000 * a.d, 0, (size_t)(100 * a.d) * 4);
+    for (int64_t f = 0; f < a.m; f++) a.b[f] *= f % 2 ? 1.0f : 1000.0f;
+    check_topk(&a, 25, "hostile");
+    for (int64_t f = 0; f < a.m; f++) a.b[f] = f % 2 ? -0.0f : 0.0f;
+    memset(a.W, 0, (size_t)(a.m * a.d) * 4); /* every score is +0 or -0: the first k features */
+    check_topk(&a, 25, "all equal");
+    drop(&a);
+}
+
+static void test_bad_rows(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    data a = make(300, 600, 16);
+    sd_scan *s;
+    int32_t idx[300 * 4];
+    float val[300 * 4];
+    t_ok(sd_scan_new(&s, ex, a.m, a.d, 4, &err), err);
+    sd_scan_pack(s, ex, a.W, a.b, NULL);
+    a.x[290 * 16 + 3] = INFINITY;
+    a.x[170 * 16] = NAN;
+    assert_int_equal(sd_scan_topk(s, ex, idx, val, sd_mat_of(a.x, 300, 16), NULL), 170);
+    assert_int_equal(sd_scan_topk(s, ex, idx, val, sd_mat_of(a.x + 168 * 16, 3, 16), NULL), 2);
+    a.x[290 * 16 + 3] = a.x[170 * 16] = 0;
+    assert_int_equal(sd_scan_topk(s, ex, idx, val, sd_mat_of(a.x, 300, 16), NULL), -1);
+    sd_scan_free(s);
+    drop(&a);
+}
+
+static void test_above(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    for (int use_gate = 0; use_gate < 2; use_gate++) {
+        data a = make(150, 1300, 50);
+        float *gate = sd_malloc((size_t)a.m * 4);
+        sd_scan *s;
+        int64_t bad;
+        int64_t *ptr = sd_malloc(151 * sizeof *ptr);
+        scored *all = sd_malloc((size_t)a.m * sizeof *all);
+        sd_scan_list out = {.row_ptr = ptr};
+        for (int64_t f = 0; f < a.m; f++) gate[f] = f % 5 ? 1.2f : -0.5f;
+        t_ok(sd_scan_new(&s, ex, a.m, a.d, 0, &err), err);
+        sd_scan_pack(s, ex, a.W, a.b, use_gate ? gate : NULL);
+        t_ok(sd_scan_above(s, ex, &out, sd_mat_of(a.x, a.n, a.d), a.sub, &bad, &err), err);
+        assert_int_equal(bad, -1);
+        for (int64_t r = 0; r < a.n; r++) {
+            int64_t at = ptr[r];
+            exact_row(&a, r, a.sub, all);
+            for (int64_t f = 0; f < a.m; f++) {
+                if (!(all[f].p > 0) || (use_gate && !(all[f].p > gate[f]))) continue;
+                assert_true(at < ptr[r + 1]);
+                assert_int_equal(out.idx[at], f);
+                assert_true(out.val[at] == all[f].p);
+                at++;
+            }
+            assert_int_equal(at, ptr[r + 1]);
+        }
+        const sd_scan_count c = sd_scan_take_count(s);
+        assert_true(c.n_exact < ptr[a.n] + ptr[a.n] / 3 + 1000); /* few looked at in vain */
+        sd_scan_free(s);
+        sd_free(out.idx), sd_free(out.val), sd_free(ptr), sd_free(all), sd_free(gate);
+        drop(&a);
+    }
+}
+
+static int run_level(const char *level)
+{
+    sd_err err = {0};
+    sd_cpu cpu;
+    char name[64];
+    if (!sd_cpu_detect(&cpu, level)) {
+        printf("skip: this CPU has no %s\n[  SKIPPED ] scan at %s\n", level, level);
+        return 0;
+    }
+    if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
+    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_bad_rows), T(test_above)};
+    snprintf(name, sizeof name, "scan at %s", level);
+    const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
+    sd_exec_free(ex);
+    if (sd_mem_live_blocks() != 0) return printf("%lld blocks left\n", (long long)sd_mem_live_blocks()), 1;
+    return rc ? 1 : 0;
+}
+
+int main(void)
+{
+    static const char *const level[] = {"ref", "avx2", "auto"};
+    int bad = 0, st;
+    for (int i = 0; i < 3; i++) {
+        fflush(stdout);
+        const pid_t p = fork();
+        if (p == 0) {
+            st = run_level(level[i]);
+            fflush(stdout);
+            exit(st);
+        }
+        if (p < 0 || waitpid(p, &st, 0) != p || st != 0) bad = 1;
+    }
+    return bad;
+}
