@@ -84,4 +84,5 @@ void sd_kern_fill_avx2(sd_kern *k, uint32_t cpu_flags)
     k->dot = dot_avx2;
     k->axpy = axpy_avx2;
     k->tile_f32 = tile_f32_avx2;
+    sd_kern_fill_avx2_q(k);
 }

@@ -71,4 +71,5 @@ void sd_kern_fill_avx512(sd_kern *k, uint32_t cpu_flags)
     k->dot = dot_avx512;
     k->axpy = axpy_avx512;
     k->tile_f32 = tile_f32_avx512;
+    sd_kern_fill_avx512_q(k, cpu_flags);
 }

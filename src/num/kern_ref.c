@@ -33,4 +33,5 @@ void sd_kern_fill_ref(sd_kern *k)
     k->dot = dot_ref;
     k->axpy = axpy_ref;
     k->tile_f32 = tile_f32_ref;
+    sd_kern_fill_ref_q(k);
 }

@@ -1,6 +1,6 @@
-/* sd_linear: choosing the form, packing, and what all forms share at the end of a tile (bias, accumulate, ragged edges).
- * Packed weights are panels of SD_PANEL outputs, so that one tile kernel call owns its outputs alone and no sum is ever
- * split between threads. */
+/* sd_linear: choosing the form, packing, cutting a product in tasks, and what all forms share at the end of a tile (bias,
+ * accumulate, ragged edges). Packed weights are panels of SD_PANEL outputs, so that a task owns its outputs alone: no sum
+ * is ever split between threads, and each form's tile gives a row the same bits whatever rows stand beside it. */
 #include "num/linear_int.h"
 #include "base/par.h"
 #include <string.h>
@@ -12,26 +12,37 @@ const char *sd_mode_name(sd_mode m)
     return names[m];
 }
 
-typedef struct pack_arg { sd_linear *l; const sd_wmat *w; float *rows; } pack_arg;
+/* ---- packing ---- */
 
-/* [SD_PANEL, k] decoded rows -> [k, SD_PANEL]; rows above w.rows are zero. */
-static void pack_f32(void *arg, int64_t chunk, int64_t begin, int64_t end)
+void sd_linear__decode_panel(float *rows, const sd_wmat *w, int64_t p)
 {
-    const pack_arg *a = arg;
-    const int64_t k = a->l->cols;
-    float *buf = a->rows + sd_par_worker() * SD_PANEL * k;
-    (void)chunk;
-    for (int64_t p = begin; p < end; p++) {
-        float *dst = (float *)(void *)(a->l->packed + (size_t)p * a->l->panel_bytes);
-        for (int64_t j = 0; j < SD_PANEL; j++) {
-            if (p * SD_PANEL + j < a->l->rows)
-                sd_wmat_decode_row(buf + j * k, a->w, p * SD_PANEL + j);
-            else
-                memset(buf + j * k, 0, (size_t)k * sizeof *buf);
-        }
-        for (int64_t t = 0; t < k; t++)
-            for (int64_t j = 0; j < SD_PANEL; j++) dst[t * SD_PANEL + j] = buf[j * k + t];
+    for (int64_t j = 0; j < SD_PANEL; j++) {
+        if (p * SD_PANEL + j < w->rows)
+            sd_wmat_decode_row(rows + j * w->cols, w, p * SD_PANEL + j);
+        else
+            memset(rows + j * w->cols, 0, (size_t)w->cols * sizeof *rows);
     }
+}
+
+static bool quantised(const sd_wmat *w, sd_qkind *kind)
+{
+    if (w->bias != 0.0f) return false; /* only gemma's norms have it, and those are vectors */
+    switch (w->dtype) {
+    case SD_Q4_0: *kind = SD_QKIND_4_0; return true;
+    case SD_Q4_1: *kind = SD_QKIND_4_1; return true;
+    case SD_Q8_0: *kind = SD_QKIND_8_0; return true;
+    default: return false;
+    }
+}
+
+static void choose_form(sd_linear *l, const sd_exec *ex, const sd_wmat *w, sd_mode mode)
+{
+    if (mode == SD_MODE_FAST && quantised(w, &l->qkind))
+        l->form = &sd_linear__q8;
+    else if (mode == SD_MODE_DEFAULT || mode == SD_MODE_FAITHFUL || !(ex->kern->cpu_flags & SD_CPU_AVX512_BF16))
+        l->form = &sd_linear__f32;
+    else
+        l->form = &sd_linear__bf16;
 }
 
 static sd_status check(const sd_wmat *w, sd_err *err)
@@ -48,43 +59,53 @@ static sd_status check(const sd_wmat *w, sd_err *err)
     return SD_OK;
 }
 
-static sd_status plan(sd_linear *l, const sd_wmat *w, size_t *total, sd_err *err)
+/* Sizes from shapes: the packed bytes and the scratch that decodes one panel a thread. */
+static sd_status plan(sd_linear *l, int n_threads, size_t *total, size_t *decode, sd_err *err)
 {
-    size_t panel;
-    l->mode = SD_MODE_FAITHFUL;
-    l->rows = w->rows;
-    l->cols = w->cols;
-    l->n_panel = (w->rows + SD_PANEL - 1) / SD_PANEL;
-    if (!sd_mul_size((size_t)l->cols, SD_PANEL * sizeof(float), &panel) || !sd_mul_size(panel, (size_t)l->n_panel, total))
-        return sd_fail(err, SD_E_NOMEM, "a weight matrix of %lld x %lld elements does not fit in the address space.",
-                       (long long)w->rows, (long long)w->cols);
-    l->panel_bytes = panel;
-    return SD_OK;
+    l->n_panel = (l->rows - 1) / SD_PANEL + 1;
+    if (l->form->panel_bytes(l, &l->panel_bytes) && sd_mul_size(l->panel_bytes, (size_t)l->n_panel, total) &&
+        sd_mul_size((size_t)l->cols, SD_PANEL * sizeof(float), decode) && sd_mul_size(*decode, (size_t)n_threads, decode))
+        return SD_OK;
+    return sd_fail(err, SD_E_NOMEM, "a weight matrix of %lld x %lld elements does not fit in the address space.",
+                   (long long)l->rows, (long long)l->cols);
+}
+
+typedef struct pack_arg { sd_linear *l; const sd_wmat *w; float *rows; } pack_arg;
+
+static void pack_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const pack_arg *a = arg;
+    (void)chunk;
+    for (int64_t p = begin; p < end; p++)
+        a->l->form->pack(a->l, a->l->packed + (size_t)p * a->l->panel_bytes, a->w, p,
+                         a->rows + sd_par_worker() * SD_PANEL * a->l->cols);
 }
 
 sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode, sd_err *err)
 {
     sd_linear *l = NULL;
     float *rows = NULL;
-    size_t total;
+    size_t total, decode;
     sd_status st = check(w, err);
-    (void)mode;
     *out = NULL;
     if (st) goto done;
     st = sd_alloc_zero(&l, sizeof *l, "a linear layer", err);
     if (st) goto done;
-    st = plan(l, w, &total, err);
+    l->rows = w->rows;
+    l->cols = w->cols;
+    choose_form(l, ex, w, mode);
+    st = plan(l, ex->n_threads, &total, &decode, err);
     if (st) goto done;
     st = sd_alloc(&l->packed, total, "packed weights", err);
     if (st) goto done;
-    st = sd_alloc(&rows, (size_t)ex->n_threads * SD_PANEL * (size_t)l->cols * sizeof *rows, "decoding weights", err);
+    st = sd_alloc(&rows, decode, "decoding weights", err);
     if (st) goto done;
     if (bias) {
         st = sd_alloc_zero(&l->bias, (size_t)l->n_panel * SD_PANEL * sizeof *l->bias, "a bias", err);
         if (st) goto done;
         memcpy(l->bias, bias, (size_t)l->rows * sizeof *bias);
     }
-    sd_parallel_for(ex->n_threads, l->n_panel, 1, pack_f32, &(pack_arg){l, w, rows});
+    sd_parallel_for(ex->n_threads, l->n_panel, 1, pack_panels, &(pack_arg){l, w, rows});
     *out = l;
     l = NULL;
 done:
@@ -104,16 +125,13 @@ void sd_linear_free(sd_linear *l)
 static size_t bias_bytes(const sd_linear *l) { return l->bias ? (size_t)l->n_panel * SD_PANEL * sizeof *l->bias : 0; }
 size_t sd_linear_bytes(const sd_linear *l) { return sizeof *l + sd_linear_read_bytes(l); }
 size_t sd_linear_read_bytes(const sd_linear *l) { return (size_t)l->n_panel * l->panel_bytes + bias_bytes(l); }
-sd_mode sd_linear_mode(const sd_linear *l) { return l->mode; }
+sd_mode sd_linear_mode(const sd_linear *l) { return l->form->mode; }
+size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows) { return l->form->scratch(l, n_rows); }
 
-size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows)
-{
-    (void)l;
-    (void)n_rows;
-    return 0;
-}
+/* ---- running ---- */
 
-void sd_linear__store(const sd_linear_run_arg *a, int64_t p, int64_t r0, int64_t m, const float *tile, int64_t ld)
+/* tile [m, SD_PANEL] (rows ld apart; may be y itself) of panel p goes to rows [r0, r0 + m) of y. */
+static void store(const sd_linear_job *a, int64_t p, int64_t r0, int64_t m, const float *tile, int64_t ld)
 {
     const int64_t j0 = p * SD_PANEL, n = a->l->rows - j0 < SD_PANEL ? a->l->rows - j0 : SD_PANEL;
     const float *b = a->l->bias ? a->l->bias + j0 : NULL;
@@ -131,18 +149,35 @@ void sd_linear__store(const sd_linear_run_arg *a, int64_t p, int64_t r0, int64_t
     }
 }
 
+static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const sd_linear_job *j = arg;
+    float own[SD_ROW_TILE * SD_PANEL];
+    (void)chunk;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t p = i / j->row_tiles, r0 = i % j->row_tiles * SD_ROW_TILE;
+        const int64_t m = j->x.rows - r0 < SD_ROW_TILE ? j->x.rows - r0 : SD_ROW_TILE;
+        const bool direct = !j->accumulate && (p + 1) * SD_PANEL <= j->l->rows;
+        float *tile = direct ? sd_mat_row(j->y, r0) + p * SD_PANEL : own;
+        const int64_t ld = direct ? j->y.ld : SD_PANEL;
+        j->l->form->tile(j, p, r0, m, tile, ld);
+        store(j, p, r0, m, tile, ld);
+    }
+}
+
 void sd_linear_prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch)
 {
     SD_ASSERT(x.cols == l->cols);
-    (void)ex;
-    (void)scratch;
+    if (l->form->prepare && x.rows > 0) l->form->prepare(ex, l, x, scratch);
 }
 
 void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, const void *scratch)
 {
     SD_ASSERT(y.rows == x.rows && y.cols == l->rows && x.cols == l->cols);
-    const sd_linear_run_arg a = {.ex = ex, .l = l, .y = y, .x = x, .accumulate = accumulate, .scratch = scratch};
-    if (x.rows > 0) sd_linear__run_f32(&a);
+    sd_linear_job j = {ex, l, y, x, accumulate, scratch, (x.rows + SD_ROW_TILE - 1) / SD_ROW_TILE};
+    const int64_t n_tasks = j.row_tiles * l->n_panel, share = n_tasks / (8 * ex->n_threads);
+    /* Tasks share nothing, so their grouping changes no bit; about eight groups a thread keep hand-outs rare and ends even. */
+    if (x.rows > 0) sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, &j);
 }
 
 void sd_linear_fwd(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch)

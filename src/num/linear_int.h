@@ -1,31 +1,48 @@
-/* The inside of sd_linear: one struct, one form a numeric mode. linear.c owns it and packs; each linear_<form>.c knows its layout. */
+/* The inside of sd_linear: one struct, and one form a numeric mode as a row of functions. linear.c owns the struct, the
+ * choice of the form and the edges of tiles; each linear_<form>.c knows its layout. */
 #ifndef SD_NUM_LINEAR_INT_H
 #define SD_NUM_LINEAR_INT_H
 
 #include "num/linear.h"
 
-struct sd_linear {
-    sd_mode mode;
-    int64_t rows, cols;
-    int64_t n_panel;      /* of SD_PANEL outputs; the last one is padded with zeros */
-    size_t panel_bytes;
-    uint8_t *packed;      /* n_panel panels; owned */
-    float *bias;          /* [n_panel * SD_PANEL], owned; NULL: none */
-};
-
 /* One product y (+)= x W^T + b, cut in tasks of (row tile x panel). */
-typedef struct sd_linear_run_arg {
+typedef struct sd_linear_job {
     const sd_exec *ex;
     const sd_linear *l;
     sd_mat y, x;
     bool accumulate;
-    const void *scratch;
+    const void *scratch; /* as prepare left it */
     int64_t row_tiles;
-} sd_linear_run_arg;
+} sd_linear_job;
 
-void sd_linear__run_f32(const sd_linear_run_arg *a);
+typedef struct sd_linear_form {
+    sd_mode mode;
+    /* Bytes of a panel; false when they overflow. */
+    bool (*panel_bytes)(const sd_linear *l, size_t *bytes);
+    /* Panel p from w into dst; rows [SD_PANEL, cols] is scratch. */
+    void (*pack)(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows);
+    size_t (*scratch)(const sd_linear *l, int64_t n_rows);
+    void (*prepare)(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch);
+    /* Rows [r0, r0 + m) of panel p, m <= SD_ROW_TILE: sums into tile, rows ld apart. */
+    void (*tile)(const sd_linear_job *j, int64_t p, int64_t r0, int64_t m, float *tile, int64_t ld);
+} sd_linear_form;
 
-/* The end of a task: tile [m, SD_PANEL] (rows ld apart; may be y itself) of panel p goes to rows [r0, r0 + m) of y. */
-void sd_linear__store(const sd_linear_run_arg *a, int64_t p, int64_t r0, int64_t m, const float *tile, int64_t ld);
+extern const sd_linear_form sd_linear__f32, sd_linear__bf16, sd_linear__q8;
+
+enum { SD_ROW_TILE = 96 }; /* a multiple of all the tile kernels' 12, 6 and 4 rows */
+
+struct sd_linear {
+    const sd_linear_form *form;
+    int64_t rows, cols;
+    int64_t n_panel;    /* of SD_PANEL outputs; the last one is padded with zeros */
+    size_t panel_bytes;
+    uint8_t *packed;    /* n_panel panels; owned */
+    float *bias;        /* [n_panel * SD_PANEL], owned; NULL: none */
+    sd_qkind qkind;     /* of the quantised form */
+};
+
+static inline const uint8_t *sd_linear__panel(const sd_linear *l, int64_t p) { return l->packed + (size_t)p * l->panel_bytes; }
+/* Decodes rows [p*SD_PANEL ..) of w into rows [SD_PANEL, cols], zeros below the last. */
+void sd_linear__decode_panel(float *rows, const sd_wmat *w, int64_t p);
 
 #endif

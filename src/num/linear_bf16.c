@@ -1,0 +1,61 @@
+/* The bf16 form: panels [k/2, SD_PANEL, 2] of bf16, activations rounded to bf16 once for all matrices that read them.
+ * An odd k is padded with one zero. Only chosen where the CPU multiplies bf16. */
+#include "num/linear_int.h"
+#include "base/par.h"
+
+enum { K_PIECE = 4096 }; /* panel piece 256 KB, row piece 768 KB at most; even */
+
+static inline int64_t even(int64_t k) { return k + (k & 1); }
+
+static bool panel_bytes(const sd_linear *l, size_t *bytes)
+{
+    return sd_mul_size((size_t)even(l->cols), SD_PANEL * sizeof(uint16_t), bytes);
+}
+
+static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows)
+{
+    uint16_t *d = (uint16_t *)(void *)dst;
+    const int64_t k = l->cols;
+    sd_linear__decode_panel(rows, w, p);
+    for (int64_t t = 0; t < k; t++)
+        for (int64_t j = 0; j < SD_PANEL; j++) d[(t & ~(int64_t)1) * SD_PANEL + 2 * j + (t & 1)] = sd_f32_to_bf16(rows[j * k + t]);
+    if (k & 1)
+        for (int64_t j = 0; j < SD_PANEL; j++) d[(k - 1) * SD_PANEL + 2 * j + 1] = 0;
+}
+
+static size_t scratch(const sd_linear *l, int64_t n_rows) { return (size_t)(n_rows * even(l->cols)) * sizeof(uint16_t); }
+
+typedef struct convert_arg { const sd_exec *ex; sd_mat x; uint16_t *dst; } convert_arg;
+
+static void convert_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const convert_arg *a = arg;
+    (void)chunk;
+    for (int64_t i = begin; i < end; i++) {
+        uint16_t *d = a->dst + i * even(a->x.cols);
+        a->ex->kern->to_bf16(d, sd_mat_row(a->x, i), a->x.cols);
+        if (a->x.cols & 1) d[a->x.cols] = 0;
+    }
+}
+
+static void prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *s)
+{
+    (void)l;
+    sd_parallel_for(ex->n_threads, x.rows, 16, convert_rows, &(convert_arg){ex, x, s});
+}
+
+static void tile(const sd_linear_job *j, int64_t p, int64_t r0, int64_t m, float *y, int64_t ld)
+{
+    const int64_t k = even(j->l->cols);
+    const uint16_t *w = (const uint16_t *)(const void *)sd_linear__panel(j->l, p), *x = (const uint16_t *)j->scratch + r0 * k;
+    sd_tile t = {.y = y, .ldy = ld, .ldx = k, .m = m};
+    for (int64_t k0 = 0; k0 < k; k0 += K_PIECE) {
+        t.x = x + k0;
+        t.w = w + k0 * SD_PANEL;
+        t.k = k - k0 < K_PIECE ? k - k0 : K_PIECE;
+        t.carry = k0 > 0;
+        j->ex->kern->tile_bf16(&t);
+    }
+}
+
+const sd_linear_form sd_linear__bf16 = {SD_MODE_BF16, panel_bytes, pack, scratch, prepare, tile};
