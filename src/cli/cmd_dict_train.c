@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-static const opt opts[] = {
+static const cli_opt opts[] = {
     {0, "kind", OPT_STR, AT(dict_run, kind), .arg = "KIND", .def = "topk", .values = "topk", .help = "kind of dictionary"},
     {0, "width", OPT_INT, AT(dict_run, width), .arg = "F", .def = "16384", .lo = 2, .hi = 1 << 24, .help = "features"},
     {0, "k", OPT_INT, AT(dict_run, k), .arg = "K", .def = "32", .lo = 1, .hi = 4096, .help = "active features a token"},

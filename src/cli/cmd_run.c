@@ -11,7 +11,7 @@ typedef struct args {
     opt_list steer;
 } args;
 
-static const opt opts[] = {
+static const cli_opt opts[] = {
     {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt"},
     {0, "chat", OPT_BOOL, AT(args, chat), .help = "send the prompt as the user's turn of the model's chat template"},
     {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message (with --chat); the template's own when not given"},

@@ -16,6 +16,9 @@
     XX(cmd_feature_search) \
     XX(cmd_feature_show) \
     XX(cmd_feature_near) \
+    XX(cmd_bench_model)  \
+    XX(cmd_bench_dict)   \
+    XX(cmd_bench)        \
     XX(cmd_doctor)       \
     XX(cmd_completion)   \
     XX(cmd_help)         \

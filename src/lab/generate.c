@@ -108,7 +108,8 @@ sd_status sd_lab_generate(sd_generate_result *out, const sd_exec *ex, const sd_m
         return sd_hint(err, "shorten the prompt");
     }
     if (n + n_gen > m->cfg.n_ctx) n_gen = m->cfg.n_ctx - n;
-    sd_status st = open_lanes(&g, ex, n, n_gen, err);
+    sd_status st = sd_sample_check(&opt->sample, err);
+    if (!st) st = open_lanes(&g, ex, n, n_gen, err);
     double t0 = sd_now();
     if (!st) st = prefill(&g, prompt, n, n_gen, err);
     double t1 = sd_now();

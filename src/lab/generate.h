@@ -2,6 +2,7 @@
 #ifndef SD_LAB_GENERATE_H
 #define SD_LAB_GENERATE_H
 
+#include "base/log.h"
 #include "lab/steer.h"
 #include "model/sample.h"
 

@@ -1,4 +1,4 @@
-/* Checkpoints of a training run: dir/checkpoint-STEP/{trainer.safetensors,shuffle.bin}, named by dir/checkpoint.json. The JSON is
+/* Checkpoints of a training run: dir/checkpoint-STEP/{trainer.safetensors,shuffle.safetensors}, named by dir/checkpoint.json. The JSON is
  * replaced last and atomically, so a run that dies while writing goes on from the checkpoint before. */
 #include "lab/learn_int.h"
 
@@ -15,7 +15,7 @@ static void remove_folder(const char *dir)
 {
     char p[1200];
     if (sd_path_join(p, sizeof p, dir, "trainer.safetensors")) unlink(p);
-    if (sd_path_join(p, sizeof p, dir, "shuffle.bin")) unlink(p);
+    if (sd_path_join(p, sizeof p, dir, "shuffle.safetensors")) unlink(p);
     rmdir(dir);
 }
 
@@ -57,7 +57,7 @@ sd_status sd_learn__checkpoint(struct run *r, sd_err *err)
     if (!st) st = sd_dir_make(dir, err);
     if (!st) st = path_in(p, dir, "trainer.safetensors", err);
     if (!st) st = sd_dict_train_save(r->trainer, p, err);
-    if (!st) st = path_in(p, dir, "shuffle.bin", err);
+    if (!st) st = path_in(p, dir, "shuffle.safetensors", err);
     if (!st) st = sd_shuffle_save(r->shuffle, p, err);
     if (!st) st = path_in(p, r->opt->dir, "checkpoint.json", err);
     write_state(&b, r, name);
@@ -106,7 +106,7 @@ sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
     if (!st) st = path_in(dir, r->opt->dir, name, err);
     if (!st) st = path_in(p, dir, "trainer.safetensors", err);
     if (!st) st = sd_dict_train_load(&r->trainer, ex, p, err);
-    if (!st) st = path_in(p, dir, "shuffle.bin", err);
+    if (!st) st = path_in(p, dir, "shuffle.safetensors", err);
     if (!st) st = sd_shuffle_load(&r->shuffle, p, err);
     if (!st) st = r->loop.src.seek(r->loop.src.self, row, err);
     return st;

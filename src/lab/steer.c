@@ -173,14 +173,20 @@ static sd_status edit(void *self, sd_act *act, sd_err *err)
     return SD_OK;
 }
 
-sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd_err *err)
+sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt, int *id, sd_err *err)
 {
     s->n_prompt = n_prompt;
     s->n_edited = 0;
     s->sum_abs = 0;
+    *id = -1;
     if (s->nothing) return SD_OK;
-    return sd_session_attach(session, &(sd_hook){.name = "steer", .at = &s->site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = s},
-                             NULL, err);
+    return sd_session_attach(session, &(sd_hook){.name = "steer", .at = &s->site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = s}, id, err);
+}
+
+sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd_err *err)
+{
+    int id;
+    return sd_steer_attach_id(s, session, n_prompt, &id, err);
 }
 
 sd_steer_applied sd_steer_get_applied(const sd_steer *s)

@@ -42,6 +42,8 @@ sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model
 void sd_steer_free(sd_steer *s);
 /* n_prompt: positions below it are the prompt. Attach to one session at a time; counts start at zero. */
 sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd_err *err);
+/* The same, giving the id for sd_session_detach (-1 when there is nothing to edit). */
+sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt, int *id, sd_err *err);
 /* What was done: site, op, value in raw units, positions edited. */
 typedef struct sd_steer_applied { sd_site site; double value_raw; int64_t n_positions; double mean_abs_change; } sd_steer_applied;
 sd_steer_applied sd_steer_get_applied(const sd_steer *s);

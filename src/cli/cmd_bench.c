@@ -1,0 +1,133 @@
+/* sonde bench: speed of the parts on this machine, with the share of its peak. */
+#include "cli/cli.h"
+#include "lab/bench.h"
+#include "lab/machine.h"
+
+typedef struct model_args { int64_t prompt, gen, depth, reps; } model_args;
+
+static const cli_opt model_opts[] = {
+    {0, "prompt", OPT_INT, AT(model_args, prompt), .arg = "N", .def = "512", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "length of the prefill"},
+    {0, "gen", OPT_INT, AT(model_args, gen), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "tokens decoded one by one"},
+    {0, "depth", OPT_INT, AT(model_args, depth), .arg = "N", .lo = 0, .hi = 1 << 16, .unit = "tokens", .help = "positions in the cache before decoding"},
+    {0, "reps", OPT_INT, AT(model_args, reps), .arg = "N", .def = "5", .lo = 1, .hi = 64, .help = "repetitions; the median counts"},
+    OPT_END};
+
+static double peak_gops(const sd_machine *p, sd_mode mode)
+{
+    for (int i = 0; i < 3; i++)
+        if (p->product[i].mode == mode) return p->product[i].gops;
+    return 0;
+}
+
+static int print_model(cli *c, const sd_bench_model *b, const sd_machine *p)
+{
+    double peak = peak_gops(p, c->mode);
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, "sonde.bench.model/1");
+        sd_jw_kf64(w, "prefill_tok_s", b->prefill_tok_s);
+        sd_jw_kf64(w, "decode_tok_s", b->decode_tok_s);
+        sd_jw_kf64(w, "prefill_gops", b->prefill_gops);
+        sd_jw_kf64(w, "decode_gb_s", b->decode_gb_s);
+        sd_jw_kf64(w, "share_of_peak", b->prefill_gops / peak);
+        sd_jw_kf64(w, "share_of_bandwidth", b->decode_gb_s / p->read_gb_s);
+        sd_jw_kf64(w, "product_gops", peak);
+        sd_jw_kf64(w, "read_gb_s", p->read_gb_s);
+        sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
+        return out_json_end(c, &j);
+    }
+    out_pairs *o = out_pairs_new(c);
+    out_pair(o, "prefill", "%.0f tokens/s, %.0f Gop/s, %.0f %% of this machine's own products (%.0f)", b->prefill_tok_s, b->prefill_gops,
+             100 * b->prefill_gops / peak, peak);
+    out_pair(o, "decode", "%.1f tokens/s, %.1f GB/s, %.0f %% of the read bandwidth (%.1f)", b->decode_tok_s, b->decode_gb_s,
+             100 * b->decode_gb_s / p->read_gb_s, p->read_gb_s);
+    out_pair(o, "mode", "%s", sd_mode_name(c->mode));
+    return out_pairs_end(o);
+}
+
+static int cmd_bench_model(cli *c, int argc, char **argv);
+const cli_cmd cmd_bench_model_def = {
+    .name = "bench model",
+    .brief = "prefill and decode speed of a model",
+    .args = "MODEL",
+    .opts = model_opts,
+    .uses = CLI_MODE,
+    .run = cmd_bench_model,
+    .text = "As llama-bench measures: random tokens, the head on the last row only, one run before that is not counted; the median of\n"
+            "the repetitions. Shares are of the same machine's read bandwidth and products, measured in the same run.",
+    .examples = "sonde bench model model.gguf --json\nsonde bench model model.gguf --mode bf16 --depth 512\n",
+    .json = "sonde.bench.model/1"};
+
+static int cmd_bench_model(cli *c, int argc, char **argv)
+{
+    model_args a;
+    int rc;
+    sd_err err = {0};
+    sd_model *m = NULL;
+    sd_bench_model b;
+    sd_machine peak;
+    if (!cli_parse(c, &cmd_bench_model_def, &a, argc, argv, &rc)) return rc;
+    const sd_exec *ex = cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    sd_status st = cli_mode(c, ex, CLI_CHAT, c->arg[0], &c->mode, &err);
+    if (!st) st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.mode = c->mode}, &err);
+    if (!st) st = sd_lab_bench_model(&b, ex, m, &(sd_bench_model_opt){a.prompt, a.gen, a.depth, (int)a.reps}, &err);
+    if (!st) st = sd_lab_machine(&peak, ex, &c->progress, &err);
+    rc = st ? cli_fail(c, &err) : print_model(c, &b, &peak);
+    sd_model_close(m);
+    return rc;
+}
+
+typedef struct dict_args { int64_t d, width, k, batch, steps; } dict_args;
+
+static const cli_opt dict_opts[] = {
+    {0, "d", OPT_INT, AT(dict_args, d), .arg = "N", .def = "576", .lo = 8, .hi = 1 << 16, .help = "width of the activations"},
+    {0, "width", OPT_INT, AT(dict_args, width), .arg = "F", .def = "16384", .lo = 64, .hi = 1 << 24, .help = "features"},
+    {0, "k", OPT_INT, AT(dict_args, k), .arg = "K", .def = "32", .lo = 1, .hi = 1024, .help = "active features a token"},
+    {0, "batch", OPT_INT, AT(dict_args, batch), .arg = "N", .def = "4096", .lo = 64, .hi = 1 << 20, .help = "rows a step"},
+    {0, "steps", OPT_INT, AT(dict_args, steps), .arg = "N", .def = "8", .lo = 1, .hi = 1 << 20, .help = "steps that count"},
+    OPT_END};
+
+static int cmd_bench_dict(cli *c, int argc, char **argv);
+const cli_cmd cmd_bench_dict_def = {
+    .name = "bench dict",
+    .brief = "training speed of a TopK dictionary on random rows",
+    .opts = dict_opts,
+    .uses = CLI_SEED,
+    .run = cmd_bench_dict,
+    .text = "The trainer alone, as the peers' scripts measure theirs. The share is of the machine's own bf16 products (f32 where the CPU\n"
+            "has no bf16), counting 2 d F operations a token, the one dense term.",
+    .examples = "sonde bench dict --width 65536 --json\n",
+    .json = "sonde.bench.dict/1"};
+
+static int cmd_bench_dict(cli *c, int argc, char **argv)
+{
+    dict_args a;
+    int rc;
+    sd_err err = {0};
+    sd_bench_dict b;
+    sd_machine p;
+    if (!cli_parse(c, &cmd_bench_dict_def, &a, argc, argv, &rc)) return rc;
+    const sd_exec *ex = cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    sd_bench_dict_opt o = {.d = a.d, .width = a.width, .batch = a.batch, .steps = a.steps, .k = (int)a.k, .seed = c->seed};
+    sd_status st = sd_lab_bench_dict(&b, ex, &o, &err);
+    if (!st) st = sd_lab_machine(&p, ex, &c->progress, &err);
+    if (st) return cli_fail(c, &err);
+    double peak = peak_gops(&p, SD_MODE_BF16);
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, "sonde.bench.dict/1");
+        sd_jw_kf64(w, "tok_s", b.tok_s);
+        sd_jw_kf64(w, "gops", b.gops);
+        sd_jw_kf64(w, "share_of_peak", b.gops / peak);
+        sd_jw_ki64(w, "width", a.width);
+        sd_jw_ki64(w, "k", a.k);
+        sd_jw_ki64(w, "batch", a.batch);
+        return out_json_end(c, &j);
+    }
+    out_pairs *t = out_pairs_new(c);
+    out_pair(t, "training", "%.0f tokens/s", b.tok_s);
+    out_pair(t, "encoder", "%.0f Gop/s, %.0f %% of this machine's own products (%.0f)", b.gops, 100 * b.gops / peak, peak);
+    return out_pairs_end(t);
+}

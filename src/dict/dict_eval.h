@@ -1,0 +1,31 @@
+/* Metrics of a reconstruction, streamed: add blocks of rows, then finish. All sums in double. e = x - x', n rows, mean over them.
+ *
+ *   fvu                sum|e|^2 / sum|x - mean x|^2                      global over all rows added
+ *   explained_variance 1 - E|e|^2 / (E|x|^2 - |E x|^2)                   SAELens evals.py since 6.45.1; = 1 - fvu
+ *   explained_variance_legacy  E[1 - |e|^2 / |x - mean_batch x|^2]       SAELens before; a batch is one call of add
+ *   explained_variance_vs0     1 - sum|e|^2 / sum|x|^2                   relative to zero: flatters, because the mean is large
+ *   mse                E|e|^2 (per row, summed over columns)
+ *   l0, l1             E #(z != 0), E sum|z|
+ *   cossim, l2_ratio   E cos(x, x'), E |x'|/|x|
+ *   relative_reconstruction_bias   E|x'|^2 / E[x.x']                     arXiv 2404.16014, eq. 10; 1 = no shrinkage
+ *   dead_share         share of features that never fired in these rows */
+#ifndef SD_DICT_EVAL_H
+#define SD_DICT_EVAL_H
+
+#include "sonde/dict.h"
+
+typedef struct sd_dict_metrics {
+    double fvu, explained_variance, explained_variance_legacy, explained_variance_vs0, mse, l0, l1, cossim, l2_ratio, relative_reconstruction_bias, dead_share;
+    int64_t n_rows, n_fired;
+    struct sd_dict_sums *sums; /* owned; NULL after finish */
+} sd_dict_metrics;
+
+sd_status sd_dict_metrics_init(sd_dict_metrics *m, int64_t d, int64_t n_features, sd_err *err);
+void sd_dict_metrics_add(sd_dict_metrics *m, sd_mat x, sd_mat y, const sd_codes *z);
+void sd_dict_metrics_finish(sd_dict_metrics *m);  /* NaN where there were no rows */
+void sd_dict_metrics_release(sd_dict_metrics *m); /* also after finish */
+
+/* The metrics by definition id, in a fixed order, for tables and JSON: i from 0; false after the last. */
+bool sd_dict_metric_at(const sd_dict_metrics *m, int i, const char **id, double *value);
+
+#endif
