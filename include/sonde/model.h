@@ -94,7 +94,8 @@ typedef struct sd_hook {
     const sd_site *at; /* [n_at] asked once, at attach; borrowed only during attach */
     int n_at;
     sd_hook_mode mode;
-    /* Runs between ops on the caller's thread; an error stops the step. */
+    /* Runs between ops on the caller's thread; an error stops the step. It may allocate, and may not touch its session.
+     */
     sd_status (*fn)(void *self, sd_act *act, sd_err *err);
     void *self; /* borrowed until detach */
 } sd_hook;

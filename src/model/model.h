@@ -29,6 +29,7 @@ struct sd_model {
     sd_tok *tok;              /* owns */
     sd_chat *chat;            /* owns; NULL when the model has no template that we know */
     char path[1024];
+    int64_t max_ctx;    /* longest session */
     int n_layer_loaded; /* layers bound; fewer than cfg.n_layer when opened with max_layer */
 };
 

@@ -1,0 +1,143 @@
+/* Sampling by thresholds: each filter is a smallest logit that stays, found by selection and not by sorting the
+ * vocabulary. */
+#include "model/sample.h"
+
+#include "base/par.h"
+#include "model/session_int.h"
+
+#include <math.h>
+
+sd_status sd_sample_check(const sd_sample_opt *o, sd_err *err)
+{
+    if (!(o->temp >= 0) || isinf(o->temp)) return sd_fail(err, SD_E_ARG, "temperature %g: expected 0 or more", o->temp);
+    if (o->top_k < 0) return sd_fail(err, SD_E_ARG, "top-k %d: expected 0 or more", o->top_k);
+    if (!(o->top_p >= 0 && o->top_p <= 1)) return sd_fail(err, SD_E_ARG, "top-p %g: expected 0 to 1", o->top_p);
+    if (!(o->min_p >= 0 && o->min_p <= 1)) return sd_fail(err, SD_E_ARG, "min-p %g: expected 0 to 1", o->min_p);
+    return SD_OK;
+}
+
+/* Three-way partition of y[lo, hi) around a pivot: larger ones, then equals [*eq, *lt), then smaller ones. */
+static void partition(float *y, int64_t lo, int64_t hi, float pivot, int64_t *eq, int64_t *lt)
+{
+    int64_t i = lo, a = lo, b = hi;
+    while (i < b) {
+        float v = y[i];
+        if (v > pivot)
+            y[i++] = y[a], y[a++] = v;
+        else if (v < pivot)
+            y[i] = y[--b], y[b] = v;
+        else
+            i++;
+    }
+    *eq = a;
+    *lt = b;
+}
+
+static float median3(float a, float b, float c)
+{
+    return a > b ? (b > c ? b : a > c ? c : a) : (a > c ? a : b > c ? c : b);
+}
+
+/* The largest t so that the entries >= t weigh at least `need`: an entry weighs 1, or exp(y) when by_p. y is reordered
+ * so that its first *kept entries are those >= t. */
+static float select_weight(float *y, int64_t n, double need, bool by_p, int64_t *kept)
+{
+    int64_t lo = 0, hi = n, eq, lt;
+    while (lo < hi) {
+        float pivot = median3(y[lo], y[lo + (hi - lo) / 2], y[hi - 1]);
+        partition(y, lo, hi, pivot, &eq, &lt);
+        double above = 0;
+        for (int64_t i = lo; i < eq; i++) above += by_p ? exp((double)y[i]) : 1;
+        double same = (double)(lt - eq) * (by_p ? exp((double)pivot) : 1);
+        if (above >= need) {
+            hi = eq;
+        } else if (above + same >= need) {
+            *kept = lt;
+            return pivot;
+        } else {
+            need -= above + same;
+            lo = lt;
+        }
+    }
+    /* Rounding of sums alone leads here: what is before hi is enough. */
+    float t = y[0];
+    for (int64_t i = 1; i < hi; i++) t = y[i] < t ? y[i] : t;
+    *kept = hi;
+    return t;
+}
+
+/* Smallest scaled logit y = (logit - max) / temp that stays. */
+static float threshold(const sd_sample_opt *o, const float *logits, int64_t n, float max, float *y)
+{
+    float t = -INFINITY;
+    int64_t kept = n;
+    for (int64_t i = 0; i < n; i++) y[i] = (float)((double)(logits[i] - max) / o->temp);
+    if (o->top_k > 0 && o->top_k < n) t = select_weight(y, n, (double)o->top_k, false, &kept);
+    if (o->top_p > 0 && o->top_p < 1) {
+        double total = 0;
+        for (int64_t i = 0; i < kept; i++) total += exp((double)y[i]);
+        t = fmaxf(t, select_weight(y, kept, o->top_p * total, true, &kept));
+    }
+    if (o->min_p > 0) t = fmaxf(t, (float)log(o->min_p));
+    return t;
+}
+
+int32_t sd_sample(const sd_sample_opt *o, const float *logits, int64_t n, sd_rng *rng, float *scratch)
+{
+    int64_t best = sd_argmax(logits, n);
+    for (int64_t i = 0; i < n; i++)
+        if (isnan(logits[i])) return -1;
+    if (best < 0 || isinf(logits[best])) return -1;
+    if (o->temp == 0) return (int32_t)best;
+    float max = logits[best], t = threshold(o, logits, n, max, scratch);
+    double total = 0, u = sd_rng_uniform(rng);
+    for (int64_t i = 0; i < n; i++) {
+        float y = (float)((double)(logits[i] - max) / o->temp);
+        scratch[i] = y >= t ? expf(y) : 0.0f;
+        total += (double)scratch[i];
+    }
+    /* The first token at which the cumulated probability passes u; u < 1, so rounding alone can pass the end. */
+    int64_t last = best;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (scratch[i] == 0.0f) continue;
+        sum += (double)scratch[i];
+        last = i;
+        if (sum > u * total) break;
+    }
+    return (int32_t)last;
+}
+
+double sd_logprob(const float *logits, int64_t n, int32_t id)
+{
+    return (double)logits[id] - sd_logsumexp(logits, n);
+}
+
+typedef struct lp_job {
+    double *lp;
+    sd_mat logits;
+    const int32_t *next;
+} lp_job;
+
+static void lp_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    (void)chunk;
+    const lp_job *j = arg;
+    for (int64_t i = begin; i < end; i++) j->lp[i] = sd_logprob(sd_mat_row(j->logits, i), j->logits.cols, j->next[i]);
+}
+
+sd_status sd_logprob_ids(double *lp, sd_runner *r, sd_session *s, const int32_t *ids, int64_t n, sd_err *err)
+{
+    int64_t part = r->max_logit_rows < r->max_rows ? r->max_logit_rows : r->max_rows;
+    if (n > 0) lp[0] = (double)NAN;
+    for (int64_t i = 0; i < n; i += part) {
+        int64_t rows = n - i < part ? n - i : part;
+        sd_segment seg = {.s = s, .tok = ids + i, .n = rows, .want = SD_LOGITS_ALL};
+        sd_status st = sd_runner_step(r, &seg, 1, -1, err);
+        if (st) return st;
+        int64_t scored = i + rows < n ? rows : rows - 1; /* the last row predicts what is not given */
+        lp_job j = {lp + i + 1, seg.logits, ids + i + 1};
+        sd_parallel_for(r->ex->n_threads, scored, 1, lp_rows, &j);
+    }
+    return SD_OK;
+}

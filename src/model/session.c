@@ -1,0 +1,95 @@
+/* A session's memory and position. The key-value cache is one block, planned before it is taken; forgetting is moving a
+ * number, since what lies beyond the position is never read. */
+#include "model/session_int.h"
+
+#include "base/log.h"
+
+enum { DEFAULT_CTX = 4096 };
+
+static sd_status plan(sd_session *s, size_t *total, sd_err *err)
+{
+    const sd_config *c = &s->m->cfg;
+    s->kv_cap = sd_kv_cap(s->n_ctx);
+    if (!sd_kv_bytes(&s->kv_half_bytes, s->kv_cap, c->n_head_kv, c->d_head, s->kv_f16) ||
+        !sd_mul_size(sd_arena_need(s->kv_half_bytes), 2 * (size_t)s->m->n_layer_loaded, total))
+        return sd_fail(err, SD_E_NOMEM, "a key-value cache of %lld positions does not fit in the address space",
+                       (long long)s->n_ctx);
+    s->kv_half_bytes = sd_arena_need(s->kv_half_bytes);
+    return SD_OK;
+}
+
+sd_status sd_session_new(sd_session **out, const sd_model *m, const sd_session_opt *opt, sd_err *err)
+{
+    sd_session *s = NULL;
+    size_t total, table = (size_t)m->cfg.n_layer * sizeof(uint32_t);
+    *out = NULL;
+    int64_t n_ctx = opt && opt->n_ctx ? opt->n_ctx : m->max_ctx < DEFAULT_CTX ? m->max_ctx : DEFAULT_CTX;
+    if (n_ctx < 1 || n_ctx > m->max_ctx) {
+        sd_fail(err, SD_E_ARG, "a session of %lld positions, the model's limit is %lld", (long long)n_ctx,
+                (long long)m->max_ctx);
+        return sd_hint(err, "give a context of 1 to %lld", (long long)m->max_ctx);
+    }
+    sd_status st = sd_alloc_zero(&s, sizeof *s, "a session", err);
+    if (st) return st;
+    s->m = m;
+    s->n_ctx = n_ctx;
+    s->n_layer_cached = m->n_layer_loaded;
+    s->kv_f16 = m->mode == SD_MODE_FAST;
+    if ((st = plan(s, &total, err))) goto done;
+    /* Zeroed: the last panel of keys is read whole, also where no position has been written yet. */
+    if ((st = sd_alloc_zero(&s->kv, total, "the key-value cache", err))) {
+        sd_hint(err, "%lld positions take that much; ask for fewer", (long long)n_ctx);
+        goto done;
+    }
+    if ((st = sd_alloc_zero(&s->want, table, "the sites of a session", err))) goto done;
+    if ((st = sd_alloc_zero(&s->edit, table, "the sites of a session", err))) goto done;
+    *out = s;
+    s = NULL;
+done:
+    sd_session_free(s);
+    return st;
+}
+
+void sd_session_free(sd_session *s)
+{
+    if (!s) return;
+    for (int i = 0; i < s->n_slot; i++) sd_free(s->slot[i].at);
+    sd_free(s->slot);
+    sd_free(s->want);
+    sd_free(s->edit);
+    sd_free(s->kv);
+    sd_free(s);
+}
+
+void sd_session_rewind(sd_session *s, int64_t pos)
+{
+    if (pos < 0) pos = 0;
+    if (pos < s->pos) s->pos = pos;
+    if (s->pos == 0) s->n_layer_cached = s->m->n_layer_loaded;
+}
+
+int64_t sd_session_pos(const sd_session *s)
+{
+    return s->pos;
+}
+
+int64_t sd_session_ctx(const sd_session *s)
+{
+    return s->n_ctx;
+}
+
+size_t sd_session_bytes(const sd_session *s)
+{
+    return 2 * s->kv_half_bytes * (size_t)s->m->n_layer_loaded;
+}
+
+sd_kv sd_session__kv(const sd_session *s, int layer)
+{
+    uint8_t *k = s->kv + 2 * s->kv_half_bytes * (size_t)layer;
+    return (sd_kv){.k = k,
+                   .v = k + s->kv_half_bytes,
+                   .cap = s->kv_cap,
+                   .n_head = s->m->cfg.n_head_kv,
+                   .d_head = s->m->cfg.d_head,
+                   .f16 = s->kv_f16};
+}
