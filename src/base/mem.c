@@ -203,20 +203,6 @@ static uint64_t proc_kb(const char *text, const char *key)
     return 0;
 }
 
-/* A control group's limit cuts the total, and what is left of it cuts what is available. */
-static void apply_cgroup(void *arg, const char *dir, const char *text)
-{
-    sd_mem_info *info = arg;
-    if (text[0] < '0' || text[0] > '9') return; /* "max" */
-    uint64_t limit = strtoull(text, NULL, 10);
-    if (info->total == 0 || limit < info->total) info->total = limit;
-    char path[1280], current[64];
-    snprintf(path, sizeof path, "%smemory.current", dir);
-    if (!sd_sys__read_small(path, current, sizeof current)) return;
-    uint64_t used = strtoull(current, NULL, 10), left = used < limit ? limit - used : 0;
-    if (info->available == 0 || left < info->available) info->available = left;
-}
-
 sd_mem_info sd_mem_query(void)
 {
     sd_mem_info info = {0};
@@ -229,7 +215,9 @@ sd_mem_info sd_mem_query(void)
         info.rss = proc_kb(text, "VmRSS:");
         info.rss_peak = proc_kb(text, "VmHWM:");
     }
-    sd_sys__cgroup_walk("memory.max", apply_cgroup, &info);
+    sd_sys_limits group = sd_sys__cgroup_limits(SD_SYS_SELF, SD_SYS_ROOT);
+    if (group.memory_bytes < info.total) info.total = group.memory_bytes;
+    if (group.memory_left < info.available) info.available = group.memory_left;
     return info;
 }
 

@@ -7,7 +7,6 @@
 
 #include <omp.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 void sd_parallel_for(int n_threads, int64_t n, int64_t chunk, sd_par_fn fn, void *arg)
@@ -29,25 +28,11 @@ int sd_par_worker(void)
     return omp_get_thread_num();
 }
 
-/* "QUOTA PERIOD" in microseconds: a group may use QUOTA / PERIOD CPUs. */
-static void apply_quota(void *arg, const char *dir, const char *text)
-{
-    (void)dir;
-    int *limit = arg;
-    char *end;
-    if (text[0] < '0' || text[0] > '9') return; /* "max" */
-    uint64_t quota = strtoull(text, &end, 10), period = strtoull(end, NULL, 10);
-    if (period == 0) return;
-    uint64_t cpus = (quota + period - 1) / period;
-    if (cpus < 1) cpus = 1;
-    if (cpus < (uint64_t)*limit) *limit = (int)cpus;
-}
-
 int sd_par_hw_threads(void)
 {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (n < 1) n = 1;
-    sd_sys__cgroup_walk("cpu.max", apply_quota, &n);
-    return n;
+    uint64_t limit = sd_sys__cgroup_limits(SD_SYS_SELF, SD_SYS_ROOT).cpus;
+    return limit < (uint64_t)n ? (int)limit : n;
 }

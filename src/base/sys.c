@@ -1,9 +1,10 @@
-/* Small text files of the kernel: /proc and the control groups (version 2, cgroups(7)). Everything here is
- * fail-soft: what cannot be read is as if it were not there. */
+/* Small text files of the kernel: /proc and the control groups (version 2, Documentation/admin-guide/cgroup-v2.rst).
+ * Everything here is fail-soft: what cannot be read is as if it were not there. */
 #include "base/sys_int.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,26 +23,64 @@ bool sd_sys__read_small(const char *path, char *out, size_t cap)
     return n > 0;
 }
 
-void sd_sys__cgroup_walk(const char *file, sd_sys_cgroup_fn fn, void *arg)
+/* The number at the beginning of a group's file; false for "max" and for what is not there. */
+static bool read_number(const char *root, const char *group, const char *file, uint64_t *out, uint64_t *second)
 {
-    char text[4096], dir[1024], path[1280];
-    if (!sd_sys__read_small("/proc/self/cgroup", text, sizeof text)) return;
-    const char *at = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
-    if (!at) return;
-    at = strchr(at, '/');
-    if (!at) return;
-    size_t n = strcspn(at, "\n");
-    if (n >= sizeof dir) return;
-    memcpy(dir, at, n);
-    dir[n] = '\0';
-    for (;;) {
-        int len = snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", strcmp(dir, "/") == 0 ? "" : dir, file);
-        if (len > 0 && (size_t)len < sizeof path && sd_sys__read_small(path, text, sizeof text)) {
-            path[(size_t)len - strlen(file)] = '\0';
-            fn(arg, path, text);
+    char path[2048], text[128], *end;
+    int len = snprintf(path, sizeof path, "%s%s/%s", root, group, file);
+    if (len < 0 || (size_t)len >= sizeof path || !sd_sys__read_small(path, text, sizeof text)) return false;
+    if (text[0] < '0' || text[0] > '9') return false;
+    *out = strtoull(text, &end, 10);
+    if (second) *second = strtoull(end, NULL, 10);
+    return true;
+}
+
+/* Bytes of file cache in a group: memory.current counts them, and the kernel takes them back when they are needed
+ * (a mapped model is nothing else). */
+static uint64_t file_cache(const char *root, const char *group)
+{
+    char path[2048], text[8192];
+    int len = snprintf(path, sizeof path, "%s%s/memory.stat", root, group);
+    uint64_t sum = 0;
+    if (len < 0 || (size_t)len >= sizeof path || !sd_sys__read_small(path, text, sizeof text)) return 0;
+    for (char *line = text; line; line = strchr(line, '\n'), line = line ? line + 1 : NULL)
+        if (strncmp(line, "active_file ", 12) == 0 || strncmp(line, "inactive_file ", 14) == 0)
+            sum += strtoull(strchr(line, ' '), NULL, 10);
+    return sum;
+}
+
+static void apply_group(sd_sys_limits *l, const char *root, const char *group)
+{
+    uint64_t limit, used = 0, quota, period;
+    if (read_number(root, group, "memory.max", &limit, NULL)) {
+        if (read_number(root, group, "memory.current", &used, NULL)) {
+            uint64_t cache = file_cache(root, group);
+            used = cache < used ? used - cache : 0;
         }
-        char *slash = strrchr(dir, '/');
-        if (!slash || dir[1] == '\0') return;
-        slash[slash == dir ? 1 : 0] = '\0';
+        uint64_t left = used < limit ? limit - used : 0;
+        if (limit < l->memory_bytes) l->memory_bytes = limit;
+        if (left < l->memory_left) l->memory_left = left;
     }
+    /* "QUOTA PERIOD" in microseconds: a group may use QUOTA / PERIOD CPUs. */
+    if (read_number(root, group, "cpu.max", &quota, &period) && period > 0) {
+        uint64_t cpus = quota / period + (quota % period != 0);
+        if (cpus < 1) cpus = 1;
+        if (cpus < l->cpus) l->cpus = cpus;
+    }
+}
+
+sd_sys_limits sd_sys__cgroup_limits(const char *self, const char *root)
+{
+    sd_sys_limits l = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    char text[4096];
+    if (!sd_sys__read_small(self, text, sizeof text)) return l;
+    /* "0::/path" is the line of version 2. */
+    char *group = strncmp(text, "0::/", 4) == 0 ? text + 3 : strstr(text, "\n0::/");
+    if (!group) return l;
+    group = strchr(group, '/');
+    group[strcspn(group, "\n")] = '\0';
+    for (char *slash; (slash = strrchr(group, '/')); *slash = '\0')
+        if (slash[1]) apply_group(&l, root, group);
+    apply_group(&l, root, "");
+    return l;
 }

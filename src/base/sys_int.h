@@ -8,9 +8,16 @@
 
 /* Reads at most cap-1 bytes of a small text file (/proc, /sys) into out; false when it cannot be read. */
 bool sd_sys__read_small(const char *path, char *out, size_t cap);
-/* Calls fn with the text of `file` (such as "memory.max") in this process's version 2 control group and in
- * each group above it, innermost first. Nothing is called where there is no such hierarchy. */
-typedef void (*sd_sys_cgroup_fn)(void *arg, const char *dir, const char *text);
-void sd_sys__cgroup_walk(const char *file, sd_sys_cgroup_fn fn, void *arg);
+
+/* The tightest limits of this process's version 2 control group and of all groups above it. */
+typedef struct sd_sys_limits {
+    uint64_t memory_bytes; /* UINT64_MAX without a limit */
+    uint64_t memory_left;  /* what is not used of it; UINT64_MAX without a limit */
+    uint64_t cpus;         /* rounded up to whole ones; UINT64_MAX without a limit */
+} sd_sys_limits;
+#define SD_SYS_SELF "/proc/self/cgroup"
+#define SD_SYS_ROOT "/sys/fs/cgroup"
+/* self, root: the two above, or a test's own. No limits where they cannot be read. */
+sd_sys_limits sd_sys__cgroup_limits(const char *self, const char *root);
 
 #endif
