@@ -27,25 +27,35 @@ typedef struct sd_act_source {
 /* Shards as CONTRACT section 6 says: acts-%05d.safetensors + manifest.json. */
 typedef struct sd_act_writer sd_act_writer;
 typedef struct sd_act_manifest { char model_name[128], model_sha256[65], data_sha256[65], site[64], mode[16]; int64_t d, n_rows, rows_per_shard; bool f16; } sd_act_manifest;
+/* Bytes on disk that n_rows of width d will take, before anything starts. */
+uint64_t sd_act_plan(int64_t n_rows, int64_t d, bool f16);
+/* m->n_rows: rows expected (0: unknown); SD_E_NOSPACE when they will not fit on the disk. rows_per_shard 0: 65,536, fewer where that
+ * is over 128 MB. Without force a folder that holds shards already is refused; with it they are removed now. */
 sd_status sd_act_writer_open(sd_act_writer **out, const char *dir, const sd_act_manifest *m, bool force, sd_err *err);
+/* Refuses NaN and infinities, naming the row; f16 keeps larger numbers at 65,504. After an error only abort is left. */
 sd_status sd_act_writer_put(sd_act_writer *w, const sd_act_block *b, sd_err *err);
-sd_status sd_act_writer_finish(sd_act_writer *w, sd_err *err); /* writes the manifest; frees */
-void sd_act_writer_abort(sd_act_writer *w);
+sd_status sd_act_writer_finish(sd_act_writer *w, sd_err *err); /* writes the manifest, last; frees, also on failure */
+void sd_act_writer_abort(sd_act_writer *w);                    /* removes what it wrote, the folder too if it made it; NULL is fine */
 
 typedef struct sd_act_reader sd_act_reader;
-sd_status sd_act_reader_open(sd_act_reader **out, const char *dir, sd_err *err); /* checks shapes, hashes of sizes, finiteness on read */
+/* Checks the manifest and every shard's size now, shapes and finiteness as shards are read (the error names row and shard). */
+sd_status sd_act_reader_open(sd_act_reader **out, const char *dir, sd_err *err);
 void sd_act_reader_close(sd_act_reader *r);
 const sd_act_manifest *sd_act_reader_manifest(const sd_act_reader *r);
 sd_act_source sd_act_reader_source(sd_act_reader *r);
 
-/* The shuffle buffer: holds cap rows; each batch takes random rows and fills the gaps from the source. */
+/* The shuffle buffer: cap rows as f16. A batch takes random rows, and each gap is filled with the next row of the source, so
+ * neighbours in a document end up about cap rows apart. The order depends on seed and source alone. */
 typedef struct sd_shuffle sd_shuffle;
+/* max_norm 0: no limit. */
 sd_status sd_shuffle_new(sd_shuffle **out, int64_t cap_rows, int64_t d, uint64_t seed, double max_norm, sd_err *err);
 void sd_shuffle_free(sd_shuffle *s);
-/* Fills x [n, d] with the next shuffled rows; *n_got < n only at the end of the data. Rows with norm above max_norm are dropped and counted. epochs: how often the source may start again. */
+/* Fills x [n, d] with the next shuffled rows; *n_got < n only at the end of the data. Rows with norm above max_norm are dropped
+ * and counted; a row that is not finite or does not fit f16 is SD_E_FORMAT. */
 sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, sd_mat x, int64_t *n_got, sd_err *err);
-void sd_shuffle_set_max_norm(sd_shuffle *s, double max_norm);
 int64_t sd_shuffle_dropped(const sd_shuffle *s);
+/* Rows, those read from the source but not yet in the buffer, and the generator's place: with the source at the same
+ * tell(), what follows is the same bit for bit. */
 sd_status sd_shuffle_save(const sd_shuffle *s, const char *path, sd_err *err);
 sd_status sd_shuffle_load(sd_shuffle **out, const char *path, sd_err *err);
 

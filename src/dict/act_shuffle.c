@@ -1,175 +1,199 @@
-/* The shuffle buffer: f16 rows, a random one out, the next of the source in. Owns: the rows and the generator's position.
- * A source's block is copied whole into a queue before its rows enter, so that the source always stands between two blocks
- * and the buffer alone is enough to go on from. */
+/* Owns the shuffle buffer. A block of the source is filtered and rounded to f16 at once and waits in `pend`, so the state that a
+ * checkpoint must hold is plain numbers: the buffer, the waiting rows and the generator's place. */
 #include "dict/act.h"
-
+#include "dict/act_int.h"
+#include "base/cpu.h"
 #include "file/weights.h"
-
-#include <inttypes.h>
+#include "num/kern.h"
+#include "num/kern_dict.h"
 #include <math.h>
 
 struct sd_shuffle {
-    int64_t cap, d, n;          /* n: rows in the buffer */
-    uint16_t *rows;             /* [cap, d] f16 */
-    uint16_t *queue;            /* [queue_cap, d] rows that wait to enter */
-    int64_t queue_n, queue_at, queue_cap;
-    int64_t n_dropped, n_drawn, n_seen;
-    uint64_t seed;
-    double max_norm;            /* <= 0: no limit */
-    bool at_end;                /* the source has no more */
+    int64_t cap, d, n;         /* rows held */
+    uint16_t *row;             /* [cap, d] */
+    uint16_t *pend;            /* [pend_cap, d] rows not yet in the buffer */
+    int64_t pend_at, pend_n, pend_cap, dropped;
+    double max_norm;
+    sd_rng rng;
+    bool ended;                /* the source said so; tried again at every call */
+    const sd_kern *kern;
+    const sd_kern_dict *kd;
 };
 
 sd_status sd_shuffle_new(sd_shuffle **out, int64_t cap_rows, int64_t d, uint64_t seed, double max_norm, sd_err *err)
 {
     sd_shuffle *s = NULL;
-    size_t n = 0;
+    size_t bytes;
+    sd_cpu cpu;
     *out = NULL;
-    if (cap_rows < 1 || d < 1) return sd_fail(err, SD_E_ARG, "a shuffle buffer of %" PRId64 " rows of %" PRId64, cap_rows, d);
-    if (!sd_mul_size((size_t)cap_rows, (size_t)d * sizeof(uint16_t), &n)) return sd_fail(err, SD_E_NOMEM, "a shuffle buffer of %" PRId64 " rows does not fit", cap_rows);
-    sd_status st = sd_alloc_zero(&s, sizeof *s, "shuffle buffer", err);
+    if (cap_rows < 1 || d < 1 || !sd_mul_size((size_t)cap_rows, (size_t)d * sizeof *s->row, &bytes))
+        return sd_fail(err, SD_E_ARG, "a shuffle buffer of %lld rows of width %lld is impossible.", (long long)cap_rows, (long long)d);
+    sd_status st = sd_alloc_zero(&s, sizeof *s, "a shuffle buffer", err);
     if (st) return st;
-    *s = (sd_shuffle){.cap = cap_rows, .d = d, .seed = seed, .max_norm = max_norm};
-    st = sd_alloc(&s->rows, n, "the shuffle buffer", err);
-    if (st) sd_shuffle_free(s);
-    else *out = s;
+    (void)sd_cpu_detect(&cpu, NULL);
+    s->cap = cap_rows;
+    s->d = d;
+    s->max_norm = max_norm;
+    s->rng = sd_rng_make(seed, "shuffle", 0);
+    s->kern = sd_kern_select(cpu.flags);
+    s->kd = sd_kern_dict_select(cpu.flags);
+    st = sd_alloc(&s->row, bytes, "the shuffle buffer", err);
+    if (st)
+        sd_shuffle_free(s);
+    else
+        *out = s;
     return st;
 }
 
 void sd_shuffle_free(sd_shuffle *s)
 {
     if (!s) return;
-    sd_free(s->rows);
-    sd_free(s->queue);
+    sd_free(s->row);
+    sd_free(s->pend);
     sd_free(s);
 }
 
-void sd_shuffle_set_max_norm(sd_shuffle *s, double max_norm) { s->max_norm = max_norm; }
-int64_t sd_shuffle_dropped(const sd_shuffle *s) { return s->n_dropped; }
+int64_t sd_shuffle_dropped(const sd_shuffle *s) { return s->dropped; }
 
-static void to_f16(uint16_t *dst, const float *src, int64_t n)
+/* One row into `pend`, or dropped. */
+static sd_status take_row(sd_shuffle *s, const float *x, int64_t source_row, sd_err *err)
 {
-    for (int64_t i = 0; i < n; i++) dst[i] = sd_f32_to_f16(src[i]);
-}
-
-static sd_status pull_block(sd_shuffle *s, sd_act_source *src, sd_err *err)
-{
-    sd_act_block b = {0};
-    sd_status st = src->next(src->self, &b, err);
-    s->queue_n = s->queue_at = 0;
-    if (st) return st;
-    if (b.x.rows == 0) {
-        s->at_end = true;
+    const double sq = (double)s->kern->dot(x, x, s->d);
+    if (!isnan(sq) && s->max_norm > 0 && sqrt(sq) > s->max_norm && !isinf(sq)) {
+        s->dropped++;
         return SD_OK;
     }
-    if (b.x.cols != s->d) return sd_fail(err, SD_E_SHAPE, "rows of %" PRId64 " for a buffer of %" PRId64, b.x.cols, s->d);
-    if (b.x.rows > s->queue_cap) {
-        uint16_t *q = sd_realloc(s->queue, (size_t)(b.x.rows * s->d) * sizeof *q);
-        if (!q) return sd_fail(err, SD_E_NOMEM, "out of memory: a queue of %" PRId64 " rows", b.x.rows);
-        s->queue = q;
-        s->queue_cap = b.x.rows;
-    }
-    for (int64_t i = 0; i < b.x.rows; i++) {
-        const float *x = sd_mat_row(b.x, i);
-        double sum = 0;
-        for (int64_t j = 0; j < s->d; j++) sum += (double)x[j] * (double)x[j];
-        s->n_seen++;
-        if (!isfinite(sum))
-            return sd_fail(err, SD_E_FORMAT, "activation row %" PRId64 " has a NaN or an infinite number", s->n_seen - 1);
-        if (s->max_norm > 0 && sqrt(sum) > s->max_norm) s->n_dropped++;
-        else to_f16(s->queue + s->queue_n++ * s->d, x, s->d);
-    }
+    for (int64_t i = 0; i < s->d; i++)
+        if (!(fabsf(x[i]) <= SD_F16_MAX)) {
+            (void)sd_fail(err, SD_E_FORMAT, "activation row %lld of the source, dimension %lld, is %g; the shuffle buffer holds f16, up to 65504.",
+                          (long long)source_row, (long long)i, (double)x[i]);
+            return sd_hint(err, "leave out such rows, or check the model");
+        }
+    s->kd->f32_to_f16(s->pend + s->pend_n++ * s->d, x, s->d);
     return SD_OK;
 }
 
-/* The next row that may enter, NULL at the end of the data. */
-static sd_status next_row(sd_shuffle *s, sd_act_source *src, const uint16_t **row, sd_err *err)
+/* The next block of the source, or ended. */
+static sd_status fetch(sd_shuffle *s, sd_act_source *src, sd_err *err)
 {
-    *row = NULL;
-    while (s->queue_at >= s->queue_n && !s->at_end) {
-        sd_status st = pull_block(s, src, err);
+    sd_act_block b;
+    sd_status st = src->next(src->self, &b, err);
+    if (st) return st;
+    s->pend_at = s->pend_n = 0;
+    s->ended = b.x.rows == 0;
+    if (s->ended) return SD_OK;
+    if (b.x.cols != s->d) return sd_fail(err, SD_E_SHAPE, "activations of width %lld do not go into a shuffle buffer of width %lld.", (long long)b.x.cols, (long long)s->d);
+    if (b.x.rows > s->pend_cap) {
+        sd_free(s->pend);
+        s->pend = NULL;
+        s->pend_cap = 0;
+        st = sd_alloc(&s->pend, (size_t)(b.x.rows * s->d) * sizeof *s->pend, "a block of activations", err);
+        if (st) return st;
+        s->pend_cap = b.x.rows;
+    }
+    const int64_t row0 = src->tell(src->self) - b.x.rows;
+    for (int64_t i = 0; i < b.x.rows && !st; i++) st = take_row(s, sd_mat_row(b.x, i), row0 + i, err);
+    return st;
+}
+
+/* A waiting row into place `at` of the buffer; false at the end of the data. */
+static sd_status put_next(sd_shuffle *s, sd_act_source *src, int64_t at, bool *done, sd_err *err)
+{
+    *done = false;
+    while (s->pend_at == s->pend_n && !s->ended) {
+        const sd_status st = fetch(s, src, err);
         if (st) return st;
     }
-    if (s->queue_at < s->queue_n) *row = s->queue + s->queue_at++ * s->d;
+    if (s->pend_at == s->pend_n) return SD_OK;
+    memcpy(s->row + at * s->d, s->pend + s->pend_at++ * s->d, (size_t)s->d * sizeof *s->row);
+    *done = true;
     return SD_OK;
 }
 
 sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, sd_mat x, int64_t *n_got, sd_err *err)
 {
-    const sd_dtype_info *f16 = sd_dtype_get(SD_F16);
-    size_t bytes = (size_t)s->d * sizeof(uint16_t);
-    const uint16_t *row;
-    sd_status st = SD_OK;
+    bool done = true;
     SD_ASSERT(x.cols == s->d);
-    while (s->n < s->cap && !st && !s->at_end) {
-        st = next_row(s, src, &row, err);
-        if (!st && row) memcpy(s->rows + s->n++ * s->d, row, bytes);
+    *n_got = 0;
+    s->ended = false;
+    while (s->n < s->cap && done) {
+        const sd_status st = put_next(s, src, s->n, &done, err);
+        if (st) return st;
+        s->n += done;
     }
-    for (*n_got = 0; *n_got < x.rows && s->n > 0 && !st; (*n_got)++) {
-        sd_rng rng = sd_rng_make(s->seed, "shuffle", (uint64_t)s->n_drawn++);
-        uint16_t *slot = s->rows + (int64_t)sd_rng_below(&rng, (uint64_t)s->n) * s->d;
-        f16->decode(sd_mat_row(x, *n_got), slot, s->d);
-        if ((st = next_row(s, src, &row, err))) break;
-        if (!row) row = s->rows + --s->n * s->d;
-        if (row != slot) memcpy(slot, row, bytes);
+    for (int64_t i = 0; i < x.rows && s->n > 0; i++) {
+        const int64_t j = (int64_t)sd_rng_below(&s->rng, (uint64_t)s->n);
+        s->kd->f16_to_f32(sd_mat_row(x, i), s->row + j * s->d, s->d);
+        (*n_got)++;
+        const sd_status st = put_next(s, src, j, &done, err);
+        if (st) return st;
+        if (done) continue;
+        s->n--;
+        memmove(s->row + j * s->d, s->row + s->n * s->d, (size_t)s->d * sizeof *s->row);
     }
-    return st;
+    return SD_OK;
 }
 
-enum { ST_CAP, ST_D, ST_N, ST_DROPPED, ST_DRAWN, ST_SEEN, ST_SEED, ST_MAX_NORM, ST_AT_END, ST_QUEUE, ST_COUNT };
+enum { ST_CAP, ST_D, ST_N, ST_PEND, ST_DROPPED, ST_MAX_NORM, ST_KEY, ST_STREAM, ST_POS, N_STATE };
 
 sd_status sd_shuffle_save(const sd_shuffle *s, const char *path, sd_err *err)
 {
-    int64_t state[ST_COUNT] = {s->cap, s->d, s->n, s->n_dropped, s->n_drawn, s->n_seen, (int64_t)s->seed, 0, s->at_end, s->queue_n - s->queue_at};
+    int64_t state[N_STATE] = {[ST_CAP] = s->cap, [ST_D] = s->d, [ST_N] = s->n, [ST_PEND] = s->pend_n - s->pend_at, [ST_DROPPED] = s->dropped,
+                              [ST_KEY] = (int64_t)((uint64_t)s->rng.key[1] << 32 | s->rng.key[0]), [ST_STREAM] = (int64_t)s->rng.stream,
+                              [ST_POS] = (int64_t)s->rng.pos};
     memcpy(&state[ST_MAX_NORM], &s->max_norm, sizeof s->max_norm);
-    static const uint16_t none[1] = {0};
-    const sd_st_tensor t[] = {
-        {.name = "state", .dtype = SD_I64, .rank = 1, .dim = {ST_COUNT}, .data = state},
-        {.name = "rows", .dtype = SD_F16, .rank = 2, .dim = {s->n, s->d}, .data = s->n ? s->rows : none},
-        {.name = "queue", .dtype = SD_F16, .rank = 2, .dim = {s->queue_n - s->queue_at, s->d}, .data = s->queue ? s->queue + s->queue_at * s->d : none},
-    };
-    return sd_safetensors_write(path, t, 3, NULL, err);
+    sd_st_tensor t[3] = {{"state", SD_I64, 1, {N_STATE}, state}};
+    int64_t n = 1;
+    if (s->n) t[n++] = (sd_st_tensor){"rows", SD_F16, 2, {s->n, s->d}, s->row};
+    if (state[ST_PEND]) t[n++] = (sd_st_tensor){"waiting", SD_F16, 2, {state[ST_PEND], s->d}, s->pend + s->pend_at * s->d};
+    return sd_safetensors_write(path, t, n, NULL, err);
 }
 
-static const sd_tensor *tensor(const sd_weights *w, const char *name, sd_dtype dtype, int64_t rows, int64_t cols)
+static sd_status load_rows(const sd_weights *w, const char *name, uint16_t *to, int64_t n, int64_t d, sd_err *err)
 {
-    const sd_tensor *t = sd_weights_find(w, name);
-    if (!t || t->dtype != dtype || t->dim[0] != rows || (cols && (t->rank != 2 || t->dim[1] != cols))) return NULL;
-    return t;
+    const sd_tensor *t = n ? sd_weights_find(w, name) : NULL;
+    if (!n) return SD_OK;
+    if (!t || t->dtype != SD_F16 || t->rank != 2 || t->dim[0] != n || t->dim[1] != d)
+        return sd_fail(err, SD_E_FORMAT, "%s: \"%s\" is not %lld rows of width %lld.", sd_weights_path(w), name, (long long)n, (long long)d);
+    memcpy(to, t->data, (size_t)(n * d) * sizeof *to);
+    return SD_OK;
 }
 
 sd_status sd_shuffle_load(sd_shuffle **out, const char *path, sd_err *err)
 {
     sd_weights *w = NULL;
     sd_shuffle *s = NULL;
-    int64_t v[ST_COUNT];
+    int64_t state[N_STATE];
     double max_norm;
     *out = NULL;
     sd_status st = sd_weights_open(&w, path, err);
     if (st) return st;
-    const sd_tensor *state = tensor(w, "state", SD_I64, ST_COUNT, 0), *rows, *queue;
-    if (!state) { st = sd_fail(err, SD_E_FORMAT, "%s: no shuffle buffer: tensor state is missing", path); goto done; }
-    memcpy(v, state->data, sizeof v);
-    memcpy(&max_norm, &v[ST_MAX_NORM], sizeof max_norm);
-    rows = tensor(w, "rows", SD_F16, v[ST_N], v[ST_D]);
-    queue = tensor(w, "queue", SD_F16, v[ST_QUEUE], v[ST_D]);
-    if (!rows || !queue || v[ST_N] > v[ST_CAP] || v[ST_N] < 0 || v[ST_QUEUE] < 0) {
-        st = sd_fail(err, SD_E_FORMAT, "%s: a shuffle buffer whose rows or queue do not fit its state", path);
+    const sd_tensor *t = sd_weights_find(w, "state");
+    if (!t || t->dtype != SD_I64 || t->rank != 1 || t->dim[0] != N_STATE) {
+        st = sd_fail(err, SD_E_FORMAT, "%s: this is no shuffle buffer.", path);
         goto done;
     }
-    if ((st = sd_shuffle_new(&s, v[ST_CAP], v[ST_D], (uint64_t)v[ST_SEED], max_norm, err))) goto done;
-    if (v[ST_QUEUE] && (st = sd_alloc(&s->queue, queue->bytes, "the shuffle buffer's queue", err))) goto done;
-    if (v[ST_QUEUE]) memcpy(s->queue, queue->data, queue->bytes);
-    if (v[ST_N]) memcpy(s->rows, rows->data, rows->bytes);
-    s->n = v[ST_N];
-    s->queue_n = s->queue_cap = v[ST_QUEUE];
-    s->n_dropped = v[ST_DROPPED];
-    s->n_drawn = v[ST_DRAWN];
-    s->n_seen = v[ST_SEEN];
-    s->at_end = v[ST_AT_END] != 0;
-    *out = s;
-    s = NULL;
+    memcpy(state, t->data, sizeof state);
+    memcpy(&max_norm, &state[ST_MAX_NORM], sizeof max_norm);
+    if (state[ST_N] < 0 || state[ST_N] > state[ST_CAP] || state[ST_PEND] < 0 || state[ST_PEND] > INT32_MAX || state[ST_D] < 1 || state[ST_D] > 1 << 20) {
+        st = sd_fail(err, SD_E_FORMAT, "%s: the state of the shuffle buffer makes no sense.", path);
+        goto done;
+    }
+    st = sd_shuffle_new(&s, state[ST_CAP], state[ST_D], 0, max_norm, err);
+    if (st) goto done;
+    const uint64_t key = (uint64_t)state[ST_KEY];
+    s->n = state[ST_N];
+    s->dropped = state[ST_DROPPED];
+    s->rng = (sd_rng){{(uint32_t)key, (uint32_t)(key >> 32)}, (uint64_t)state[ST_STREAM], (uint64_t)state[ST_POS]};
+    s->pend_n = s->pend_cap = state[ST_PEND];
+    if (s->pend_n) st = sd_alloc(&s->pend, (size_t)(s->pend_n * s->d) * sizeof *s->pend, "a block of activations", err);
+    if (!st) st = load_rows(w, "rows", s->row, s->n, s->d, err);
+    if (!st) st = load_rows(w, "waiting", s->pend, s->pend_n, s->d, err);
 done:
-    sd_shuffle_free(s);
     sd_weights_close(w);
+    if (st)
+        sd_shuffle_free(s);
+    else
+        *out = s;
     return st;
 }
