@@ -3,7 +3,7 @@
 #include "cli/cli.h"
 #include "base/map.h"
 #include "base/par.h"
-#include "file/weights.h"
+#include "lab/describe.h"
 #include "num/exec.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -48,9 +48,31 @@ static void join_args(char *out, size_t cap, int argc, char **argv)
     out[n] = 0;
 }
 
+/* stdio forgets why a write failed when it tells of it later; this stream remembers. */
+static ssize_t write_stdout(void *cookie, const char *p, size_t n)
+{
+    cli *c = cookie;
+    size_t done = 0;
+    while (done < n) {
+        ssize_t k = write(STDOUT_FILENO, p + done, n - done);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) {
+            if (!c->out_errno) c->out_errno = errno;
+            break;
+        }
+        done += (size_t)k;
+    }
+    return (ssize_t)done; /* short: stdio marks the stream as failed */
+}
+
 void cli_init(cli *c, int argc, char **argv)
 {
     *c = (cli){.out = stdout, .err = stderr};
+    c->out_own = fopencookie(c, "w", (cookie_io_functions_t){.write = write_stdout});
+    if (c->out_own) {
+        c->out = c->out_own;
+        setvbuf(c->out, NULL, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, BUFSIZ);
+    }
     c->out_tty = isatty(STDOUT_FILENO);
     c->err_tty = isatty(STDERR_FILENO);
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -72,6 +94,7 @@ void cli_init(cli *c, int argc, char **argv)
 void cli_release(cli *c)
 {
     sd_log_set(NULL, NULL);
+    if (c->out_own) fclose(c->out_own);
     sd_exec_free(c->exec);
     for (int i = 0; i < c->n_kept; i++) sd_free(c->kept[i]);
     sd_free(c->kept);
@@ -240,34 +263,29 @@ sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
     return SD_OK;
 }
 
-/* Are most bytes of the tensors in block-quantised types? */
-static sd_status is_quantised(const char *model_path, bool *yes, sd_err *err)
+/* A process that asks for more than there is would be killed without a word. A capture packs the first blocks only, so BULK is
+ * left to the allocator. */
+static sd_status check_memory(const sd_describe *d, sd_mode mode, const char *path, sd_err *err)
 {
-    sd_weights *w = NULL;
-    double quant = 0, all = 0;
-    sd_status st = sd_weights_open(&w, model_path, err);
-    if (st) return st;
-    for (int64_t i = 0; i < sd_weights_count(w); i++) {
-        const sd_tensor *t = sd_weights_at(w, i);
-        all += (double)t->bytes;
-        if (sd_dtype_get(t->dtype)->block > 1) quant += (double)t->bytes;
-    }
-    *yes = quant > all / 2;
-    sd_weights_close(w);
-    return SD_OK;
+    char need[32], have[32];
+    uint64_t available = sd_mem_query().available, packed = d->memory[mode - SD_MODE_FAITHFUL].packed;
+    if (available == 0 || packed <= available) return SD_OK;
+    sd_fail(err, SD_E_NOMEM, "%s needs %s of memory in %s mode, and %s are free", path, sd_fmt_bytes(need, sizeof need, (double)packed), sd_mode_name(mode),
+            sd_fmt_bytes(have, sizeof have, (double)available));
+    return sd_hint(err, mode == SD_MODE_FAITHFUL ? "`sonde info MODEL` says what each mode needs; try --mode bf16 or fast" : "`sonde info MODEL` says what each mode needs");
 }
 
 sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char *model_path, sd_mode *out, sd_err *err)
 {
-    bool quantised = false;
-    sd_status st = SD_OK;
-    *out = c->mode;
-    if (c->mode != SD_MODE_DEFAULT) return SD_OK;
-    if (k == CLI_CHAT && (st = is_quantised(model_path, &quantised, err))) return st;
-    if (k == CLI_EXACT) *out = SD_MODE_FAITHFUL;
-    else if (quantised) *out = SD_MODE_FAST;
-    else *out = ex->cpu.flags & SD_CPU_AVX512_BF16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL;
-    return SD_OK;
+    sd_describe d;
+    bool has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16;
+    sd_status st = sd_lab_describe(&d, model_path, &(sd_describe_opt){.has_bf16 = has_bf16, .no_tokenizer = true}, err);
+    if (st) return st;
+    if (c->mode != SD_MODE_DEFAULT) *out = c->mode;
+    else if (k == CLI_EXACT) *out = SD_MODE_FAITHFUL;
+    else if (k == CLI_CHAT && sd_describe_is_quantised(&d)) *out = SD_MODE_FAST;
+    else *out = has_bf16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL;
+    return k == CLI_BULK ? SD_OK : check_memory(&d, *out, model_path, err);
 }
 
 /* The folder's weights as the text "NAME SHA256\n" a shard, by name; a single file gives its own hash. */

@@ -24,6 +24,9 @@
 
 struct cli {
     FILE *out, *err;             /* results; everything else */
+    FILE *out_own;               /* what `out` is until a test puts another there */
+    int out_errno;               /* of the first write to stdout that failed */
+    int out_rc;                  /* exit code after it was told */
     bool out_tty, err_tty, out_color, err_color;
     int width;                   /* columns of stdout's terminal; 0 when it is none */
     int err_width;
@@ -76,7 +79,8 @@ sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
 sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
 
 /* The numeric mode of CONTRACT section 4 when --mode is not given: EXACT faithful; BULK bf16 where the CPU multiplies bf16, else
- * faithful; CHAT fast when most weight bytes of the file are quantised, else as BULK. c->mode wins over all of them. */
+ * faithful; CHAT fast when most weight bytes of the file are quantised, else as BULK. c->mode wins over all of them. SD_E_NOMEM when the weights of a
+ * whole model (EXACT, CHAT) will not fit in what is free. */
 typedef enum cli_mode_class { CLI_EXACT, CLI_BULK, CLI_CHAT } cli_mode_class;
 sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char *model_path, sd_mode *out, sd_err *err);
 /* SHA-256 of the model (the file; of a folder: its weights file, or of the list "name sha256" of its shards) into c->prov.model_sha256, cached in

@@ -126,8 +126,8 @@ static int print_text(cli *c, const sd_describe *d)
     pair_count(p, "context", d->n_ctx_model);
     out_pair(p, "file", "%s, %lld tensors (%s)", sd_fmt_bytes(x, sizeof x, (double)d->file_bytes), (long long)d->n_tensors, d->container);
     for (int i = 0; i < d->n_types; i++)
-        out_pair(p, i ? "" : "types", "%s %.1f %% of the bytes, %lld tensors", d->type[i].name, 100 * (double)d->type[i].bytes / (double)(d->tensor_bytes ? d->tensor_bytes : 1),
-                 (long long)d->type[i].n_tensors);
+        out_pair(p, "type", "%s %.1f %% of the bytes, %lld tensor%s", d->type[i].name, 100 * (double)d->type[i].bytes / (double)(d->tensor_bytes ? d->tensor_bytes : 1),
+                 (long long)d->type[i].n_tensors, d->type[i].n_tensors == 1 ? "" : "s");
     out_pair(p, "tokenizer", "%s", d->tokenizer[0] ? d->tokenizer : "none");
     out_pair(p, "chat template", "%s", d->chat[0] ? d->chat : d->no_chat);
     for (int i = 0; i < 3; i++) {
@@ -151,7 +151,7 @@ static int cmd_info(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_info_def, &a, argc, argv, &rc)) return rc;
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
-    sd_status st = sd_lab_describe(&d, c->arg[0], a.ctx, ex->cpu.flags & SD_CPU_AVX512_BF16, &err);
+    sd_status st = sd_lab_describe(&d, c->arg[0], &(sd_describe_opt){.n_ctx = a.ctx, .has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16}, &err);
     if (!st && !a.no_hash) st = cli_model_hash(c, c->arg[0], &err);
     if (st) return cli_fail(c, &err);
     return c->json ? print_json(c, &d) : print_text(c, &d);

@@ -18,7 +18,6 @@
     XX(cmd_feature_near) \
     XX(cmd_bench_model)  \
     XX(cmd_bench_dict)   \
-    XX(cmd_bench)        \
     XX(cmd_doctor)       \
     XX(cmd_completion)   \
     XX(cmd_help)         \

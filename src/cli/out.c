@@ -1,6 +1,6 @@
 /* Tables, pairs and JSON on stdout (out.h says how they look). A table keeps its cells until the end only for a terminal, where
- * widths must be known first; piped rows leave at once. The state of stdout is looked at once, in out_flush: ENOSPC becomes exit
- * code 5, a closed pipe is the reader's right and no error. */
+ * widths must be known first; piped rows leave at once. Errors of stdout are looked at in one place, out_flush: ENOSPC becomes
+ * exit code 5, a closed pipe is the reader's right and no error. */
 #include "cli/cli.h"
 #include <errno.h>
 #include <math.h>
@@ -18,11 +18,13 @@ const char *out_sgr(const cli *c, out_style s)
 int out_flush(cli *c)
 {
     errno = 0;
-    if (fflush(c->out) == 0 && !ferror(c->out)) return 0;
-    if (errno == EPIPE) return 0;
+    if (c->out_rc || (fflush(c->out) == 0 && !ferror(c->out))) return c->out_rc;
+    int e = c->out_errno ? c->out_errno : errno ? errno : EIO;
+    if (e == EPIPE) return 0;
     sd_err err = {0};
-    sd_fail_errno(&err, errno ? errno : EIO, "cannot write the result to standard output");
-    return cli_fail(c, &err);
+    sd_fail_errno(&err, e, "cannot write the result to standard output");
+    c->out_rc = cli_fail(c, &err);
+    return c->out_rc;
 }
 
 static int result_no_memory(cli *c)
@@ -175,7 +177,7 @@ static int put_cut(FILE *f, sd_slice s, int w)
     return used + 1;
 }
 
-static void put_row(const out_table *t, const char **cell)
+static void put_row(const out_table *t, const char **cell, const char *end)
 {
     FILE *f = t->c->out;
     for (int i = 0; i < t->n_cols; i++) {
@@ -186,7 +188,7 @@ static void put_row(const out_table *t, const char **cell)
         pad = t->width[i] - put_cut(f, s, t->width[i]);
         bool last = i + 1 == t->n_cols;
         if (t->cols[i].align != OUT_RIGHT && pad > 0 && !last) fprintf(f, "%*s", pad, "");
-        fputs(last ? "\n" : "  ", f);
+        fputs(last ? end : "  ", f);
     }
 }
 
@@ -197,8 +199,8 @@ static void put_head(const out_table *t)
     for (int i = 0; i < t->n_cols; i++) sd_buf_put(&names, t->cols[i].name, strlen(t->cols[i].name) + 1);
     const char *cell = names.p;
     fputs(out_sgr(t->c, OUT_BOLD), t->c->out);
-    if (cell && !names.failed) put_row(t, &cell);
-    fputs(out_sgr(t->c, OUT_PLAIN), t->c->out);
+    if (cell && !names.failed) put_row(t, &cell, out_sgr(t->c, OUT_PLAIN));
+    fputc('\n', t->c->out);
     sd_buf_release(&names);
 }
 
@@ -213,7 +215,7 @@ int out_table_end(out_table *t)
         const char *cell = t->text.p;
         fit(t);
         put_head(t);
-        for (int64_t i = 0; i < t->n_rows; i++) put_row(t, &cell);
+        for (int64_t i = 0; i < t->n_rows; i++) put_row(t, &cell, "\n");
     }
     sd_buf_release(&t->text);
     sd_free(t);
@@ -305,6 +307,7 @@ int out_json_end_plain(cli *c, out_json *j)
 
 int out_json_end(cli *c, out_json *j)
 {
+    if (c->mode != SD_MODE_DEFAULT) snprintf(c->prov.mode, sizeof c->prov.mode, "%s", sd_mode_name(c->mode));
     sd_jw_key(&j->w, "provenance");
     sd_prov_write(&j->w, &c->prov);
     return out_json_end_plain(c, j);

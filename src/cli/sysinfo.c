@@ -54,7 +54,6 @@ static const library libraries[] = {
     {"utf8proc", "utf8proc_version", ask_string},
     {"xxHash", "XXH_versionNumber", ask_xxhash},
     {"nettle", "nettle_version_major", ask_nettle},
-    {"zlib", "zlibVersion", ask_string},
 };
 enum { N_LIBRARIES = sizeof libraries / sizeof libraries[0] };
 

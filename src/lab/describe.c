@@ -41,11 +41,23 @@ static void string_kv(char *out, size_t cap, const sd_weights *w, const char *ke
     if (sd_weights_has_kv(w, key) && sd_weights_kv_str(w, key, &s, NULL) == SD_OK) copy(out, cap, s);
 }
 
-static void read_gguf_chat(sd_describe *d, const sd_weights *w)
+static void read_id(int32_t *out, const sd_weights *w, const char *key)
 {
+    uint64_t id;
+    if (sd_weights_has_kv(w, key) && !sd_weights_kv_u64(w, key, &id, NULL) && id <= INT32_MAX) *out = (int32_t)id;
+}
+
+static void read_gguf_tokenizer(sd_describe *d, const sd_weights *w)
+{
+    char model[48] = "", pre[48] = "";
     sd_slice text;
     sd_chat *chat = NULL;
     sd_err why = {0};
+    string_kv(model, sizeof model, w, "tokenizer.ggml.model");
+    string_kv(pre, sizeof pre, w, "tokenizer.ggml.pre");
+    snprintf(d->tokenizer, sizeof d->tokenizer, "%s%s%s", model, pre[0] ? ", pre " : "", pre);
+    read_id(&d->bos, w, "tokenizer.ggml.bos_token_id");
+    read_id(&d->eos, w, "tokenizer.ggml.eos_token_id");
     if (!sd_weights_has_kv(w, "tokenizer.chat_template") || sd_weights_kv_str(w, "tokenizer.chat_template", &text, NULL)) {
         copy(d->no_chat, sizeof d->no_chat, SD_LIT("no template"));
         return;
@@ -57,9 +69,7 @@ static void read_gguf_chat(sd_describe *d, const sd_weights *w)
 
 static void read_gguf(sd_describe *d, const sd_weights *w)
 {
-    char model[48] = "", pre[48] = "";
     sd_kv_array tokens;
-    uint64_t id;
     d->container = "gguf";
     string_kv(d->arch, sizeof d->arch, w, "general.architecture");
     string_kv(d->name, sizeof d->name, w, "general.name");
@@ -72,12 +82,6 @@ static void read_gguf(sd_describe *d, const sd_weights *w)
     d->n_ctx_model = arch_u64(w, d->arch, "context_length");
     d->n_vocab = arch_u64(w, d->arch, "vocab_size");
     if (sd_weights_has_kv(w, "tokenizer.ggml.tokens") && sd_weights_kv_arr(w, "tokenizer.ggml.tokens", &tokens, NULL) == SD_OK) d->n_vocab = tokens.n;
-    string_kv(model, sizeof model, w, "tokenizer.ggml.model");
-    string_kv(pre, sizeof pre, w, "tokenizer.ggml.pre");
-    snprintf(d->tokenizer, sizeof d->tokenizer, "%s%s%s", model, pre[0] ? ", pre " : "", pre);
-    if (sd_weights_has_kv(w, "tokenizer.ggml.bos_token_id") && !sd_weights_kv_u64(w, "tokenizer.ggml.bos_token_id", &id, NULL) && id <= INT32_MAX) d->bos = (int32_t)id;
-    if (sd_weights_has_kv(w, "tokenizer.ggml.eos_token_id") && !sd_weights_kv_u64(w, "tokenizer.ggml.eos_token_id", &id, NULL) && id <= INT32_MAX) d->eos = (int32_t)id;
-    read_gguf_chat(d, w);
 }
 
 /* ---- a Hugging Face folder ---- */
@@ -134,7 +138,6 @@ static void read_hf(sd_describe *d, const sd_weights *w)
     d->d_ffn = config_i64(c, "intermediate_size", "n_inner");
     d->n_ctx_model = config_i64(c, "max_position_embeddings", "n_positions");
     d->n_vocab = config_i64(c, "vocab_size", NULL);
-    read_hf_tokenizer(d, path);
 }
 
 /* ---- tensors ---- */
@@ -144,7 +147,7 @@ static void add_type(sd_describe *d, const sd_tensor *t, int64_t n)
     int i = 0;
     while (i < d->n_types && strcmp(d->type[i].name, t->type_name) != 0) i++;
     if (i == SD_DESCRIBE_TYPES) return;
-    if (i == d->n_types) d->type[d->n_types++] = (sd_describe_type){.name = t->type_name, .readable = t->dtype != SD_DTYPE_NONE};
+    if (i == d->n_types) d->type[d->n_types++] = (sd_describe_type){.name = t->type_name, .readable = t->dtype != SD_DTYPE_NONE, .quantised = sd_dtype_get(t->dtype)->block > 1};
     d->type[i].n_tensors++;
     d->type[i].n_elements += n;
     d->type[i].bytes += t->bytes;
@@ -244,19 +247,30 @@ static uint64_t file_bytes(const char *path)
     return sum;
 }
 
-sd_status sd_lab_describe(sd_describe *out, const char *path, int64_t n_ctx, bool has_bf16, sd_err *err)
+bool sd_describe_is_quantised(const sd_describe *d)
+{
+    uint64_t quantised = 0;
+    for (int i = 0; i < d->n_types; i++)
+        if (d->type[i].quantised) quantised += d->type[i].bytes;
+    return quantised > d->tensor_bytes / 2;
+}
+
+sd_status sd_lab_describe(sd_describe *out, const char *path, const sd_describe_opt *opt, sd_err *err)
 {
     sd_weights *w = NULL;
     *out = (sd_describe){.bos = -1, .eos = -1};
     sd_status st = sd_weights_open_opt(&w, path, &(sd_weights_opt){.keep_unknown = true}, err);
     if (st) return st;
-    if (sd_weights_container(w) == SD_CONTAINER_GGUF) read_gguf(out, w);
+    bool gguf = sd_weights_container(w) == SD_CONTAINER_GGUF;
+    if (gguf) read_gguf(out, w);
     else read_hf(out, w);
+    if (!opt->no_tokenizer && gguf) read_gguf_tokenizer(out, w);
+    if (!opt->no_tokenizer && !gguf) read_hf_tokenizer(out, path);
     if (out->n_head_kv == 0) out->n_head_kv = out->n_head;
     if (out->d_head == 0 && out->n_head) out->d_head = out->d_model / out->n_head;
     out->file_bytes = file_bytes(path);
-    read_tensors(out, w, has_bf16);
-    plan_session(out, n_ctx);
+    read_tensors(out, w, opt->has_bf16);
+    plan_session(out, opt->n_ctx);
     judge(out, w);
     sd_weights_close(w);
     return SD_OK;

@@ -8,7 +8,12 @@
 #include <stdint.h>
 
 enum { SD_DESCRIBE_TYPES = 40 }; /* more than GGUF and safetensors have types */
-typedef struct sd_describe_type { const char *name; int64_t n_tensors, n_elements; uint64_t bytes; bool readable; } sd_describe_type;
+typedef struct sd_describe_type {
+    const char *name;
+    int64_t n_tensors, n_elements;
+    uint64_t bytes;
+    bool readable, quantised; /* has a decoder; several elements share a scale */
+} sd_describe_type;
 
 /* Bytes of memory for one numeric mode. */
 typedef struct sd_describe_memory {
@@ -40,7 +45,13 @@ typedef struct sd_describe {
     sd_describe_memory memory[3]; /* faithful, bf16, fast */
 } sd_describe;
 
-/* n_ctx 0: the model's own limit, at most 4096. has_bf16: does this CPU multiply bf16 (decides what fast mode falls back to)? */
-sd_status sd_lab_describe(sd_describe *out, const char *path, int64_t n_ctx, bool has_bf16, sd_err *err);
+typedef struct sd_describe_opt {
+    int64_t n_ctx;      /* positions to plan for; 0: the model's own limit, at most 4096 */
+    bool has_bf16;      /* this CPU multiplies bf16: decides what fast mode falls back to */
+    bool no_tokenizer;  /* leave tokenizer and chat template out: a folder's tokenizer.json takes longer to read than all else */
+} sd_describe_opt;
+sd_status sd_lab_describe(sd_describe *out, const char *path, const sd_describe_opt *opt, sd_err *err);
+/* Bytes of weights in block-quantised types are more than half of all. */
+bool sd_describe_is_quantised(const sd_describe *d);
 
 #endif
