@@ -185,10 +185,13 @@ static sd_status read_tensor(gguf *g, uint64_t i, sd_tensor *t, uint64_t *offset
     const char *type_name = type < N_GGML_TYPE ? ggml_type[type].name : NULL;
     t->dtype = sd_dtype_from_ggml(type);
     t->type_name = type_name;
-    if (!type_name || (t->dtype == SD_DTYPE_NONE && !g->w->opt.keep_unknown))
-        return sd_fail(err, SD_E_UNSUPPORTED, "%s: tensor %.*s has type %u%s%s%s, which cannot be read", g->path,
-                       SD_SLICE(t->name), type, type_name ? " (" : "", type_name ? type_name : "",
-                       type_name ? ")" : "");
+    if (!type_name || (t->dtype == SD_DTYPE_NONE && !g->w->opt.keep_unknown)) {
+        sd_status st =
+            sd_fail(err, SD_E_UNSUPPORTED, "%s: tensor %.*s has type %u%s%s%s, which cannot be read", g->path,
+                    SD_SLICE(t->name), type, type_name ? " (" : "", type_name ? type_name : "", type_name ? ")" : "");
+        sd_hint(err, "quantise the model to a common type, such as Q8_0 or Q4_K_M, with llama-quantize");
+        return st;
+    }
     if (!sd_weights__size(t, ggml_type[type].block, ggml_type[type].bytes, &t->bytes))
         return sd_fail(err, SD_E_FORMAT,
                        "%s: tensor %.*s of type %s has impossible dimensions (rows of %lld in blocks of %d)", g->path,

@@ -29,12 +29,12 @@ if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=192k tmpfs "$dir/disk" 2>/dev/
     sum=$(sha256sum <"$out")
     "$sonde" trace "$model" --ids "$(ids 200)" --sites resid_post.0,resid_post.1,mlp_pre.0 -f -o "$out" >/dev/null 2>"$dir/err"
     [ $? -eq 5 ] && said t.safetensors && ! pieces "$dir/disk"; verdict $? "a trace larger than the disk: code 5, named, nothing left"
-    [ "$sum" = "$(sha256sum <"$out")" ]; verdict $? "the file that was there is the old one"
+    [ -s "$out" ] && [ "$sum" = "$(sha256sum <"$out")" ]; verdict $? "the file that was there is the old one"
     rm -f "$out"
     for i in $(seq 600); do echo "the river runs past the mill and the old bridge, number $i"; done >"$dir/corpus.txt"
     "$sonde" capture "$model" "$dir/corpus.txt" --site resid_post.1 -o "$dir/disk/acts" >/dev/null 2>"$dir/err"
-    [ $? -eq 5 ] && said acts && ! pieces "$dir/disk"; verdict $? "a capture larger than the disk: code 5, named, nothing left"
-    ! [ -e "$dir/disk/acts/manifest.json" ]; verdict $? "a capture that failed has no manifest"
+    [ $? -eq 5 ] && said acts && ! pieces "$dir/disk" && ! [ -e "$dir/disk/acts/manifest.json" ]
+    verdict $? "a capture larger than the disk: code 5, named, no piece and no manifest"
 else
     echo "skip: diskfull: a small tmpfs cannot be mounted by this user"
     echo "[  SKIPPED ] diskfull on tmpfs"
@@ -47,5 +47,5 @@ sum=$(sha256sum <"$out")
 (trap '' XFSZ; ulimit -f 64; exec "$sonde" trace "$model" --ids "$(ids 200)" --sites resid_post.0 -f -o "$out" >/dev/null 2>"$dir/err")
 code=$?
 { [ $code -eq 4 ] || [ $code -eq 5 ]; } && said l.safetensors && ! pieces "$dir"; verdict $? "a file larger than the limit: named, nothing left"
-[ "$sum" = "$(sha256sum <"$out")" ]; verdict $? "the file under the limit is the old one"
+[ -s "$out" ] && [ "$sum" = "$(sha256sum <"$out")" ]; verdict $? "the file under the limit is the old one"
 exit $rc
