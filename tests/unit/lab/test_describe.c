@@ -1,0 +1,95 @@
+/* The plan that `info` prints against what a loaded model, session and runner really hold. */
+#include "t.h"
+#include "lab/describe.h"
+#include "base/mem.h"
+#include "num/exec.h"
+#include "sonde/model.h"
+
+static sd_err err;
+
+/* Panels are padded to whole tiles and each layer has a struct: on a model of 100 thousand weights that is a few percent. */
+#define PACKED_SLACK 0.10
+/* The runner also keeps positions, rotary tables of its rows and each op's own scratch. */
+#define SCRATCH_FACTOR 2.0
+
+static void compare(const char *path, sd_mode mode)
+{
+    sd_exec *ex = NULL;
+    sd_model *m = NULL;
+    sd_session *s = NULL;
+    sd_runner *r = NULL;
+    sd_describe d;
+    enum { CTX = 256 };
+    t_ok(sd_exec_new(&ex, NULL, &err), err);
+    t_ok(sd_lab_describe(&d, path, &(sd_describe_opt){.n_ctx = CTX, .has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16}, &err), err);
+    assert_true(d.runnable);
+    t_ok(sd_model_open(&m, ex, path, &(sd_model_opt){.mode = mode, .n_ctx = CTX}, &err), err);
+    t_ok(sd_session_new(&s, m, &(sd_session_opt){.n_ctx = CTX}, &err), err);
+    t_ok(sd_runner_new(&r, ex, m, &(sd_runner_opt){.max_rows = 512, .max_logit_rows = 1, .n_ctx = CTX}, &err), err);
+    const sd_config *cfg = sd_model_get_config(m);
+    const sd_describe_memory *plan = &d.memory[mode - SD_MODE_FAITHFUL];
+    double packed = (double)sd_model_packed_bytes(m), kv = (double)sd_session_bytes(s), scratch = (double)sd_runner_bytes(r);
+    print_message("%s %s: packed %.0f of %.0f, kv %.0f of %.0f, scratch %.0f of %.0f\n", path, sd_mode_name(mode), (double)plan->packed, packed,
+                  (double)plan->kv, kv, (double)plan->scratch, scratch);
+    assert_int_equal(d.n_layer, cfg->n_layer);
+    assert_int_equal(d.n_head, cfg->n_head);
+    assert_int_equal(d.n_head_kv, cfg->n_head_kv);
+    assert_int_equal(d.d_head, cfg->d_head);
+    assert_int_equal(d.d_model, cfg->d_model);
+    assert_int_equal(d.d_ffn, cfg->d_ffn);
+    assert_int_equal(d.n_vocab, cfg->n_vocab);
+    assert_int_equal(d.tied, cfg->tied);
+    assert_true((double)plan->packed > packed * (1 - PACKED_SLACK) && (double)plan->packed < packed * (1 + PACKED_SLACK));
+    assert_true((double)plan->kv > kv * 0.9 && (double)plan->kv < kv * 1.1);
+    assert_true((double)plan->scratch * SCRATCH_FACTOR > scratch && (double)plan->scratch < scratch * SCRATCH_FACTOR);
+    sd_runner_free(r);
+    sd_session_free(s);
+    sd_model_close(m);
+    sd_exec_free(ex);
+}
+
+static void the_plan_is_close(void **state)
+{
+    (void)state;
+    const char *path[] = {t_shared("fixtures/models/llama/model.gguf"), t_shared("fixtures/models/llama")};
+    for (int i = 0; i < 2; i++) {
+        if (!path[i]) t_skip("no fixtures/models/llama");
+        for (sd_mode mode = SD_MODE_FAITHFUL; mode <= SD_MODE_FAST; mode++) compare(path[i], mode);
+    }
+    assert_int_equal(sd_mem_live_blocks(), 0);
+}
+
+static void both_containers_say_the_same(void **state)
+{
+    (void)state;
+    const char *gguf = t_shared("fixtures/models/llama/model.gguf"), *hf = t_shared("fixtures/models/llama");
+    sd_describe a, b;
+    if (!gguf || !hf) t_skip("no fixtures/models/llama");
+    t_ok(sd_lab_describe(&a, gguf, &(sd_describe_opt){0}, &err), err);
+    t_ok(sd_lab_describe(&b, hf, &(sd_describe_opt){0}, &err), err);
+    assert_string_equal(a.arch, b.arch);
+    assert_int_equal(a.n_params, b.n_params);
+    assert_int_equal(a.n_vocab, b.n_vocab);
+    assert_int_equal(a.kv_per_1k, b.kv_per_1k);
+    assert_int_equal(a.tied, b.tied);
+    assert_int_equal(sd_mem_live_blocks(), 0);
+}
+
+static void memory_may_run_out_anywhere(void **state)
+{
+    (void)state;
+    const char *path = t_shared("fixtures/models/llama");
+    if (!path) t_skip("no fixtures/models/llama");
+    for (int64_t n = 1;; n++) {
+        sd_describe d;
+        sd_mem_fail_nth(n);
+        sd_status st = sd_lab_describe(&d, path, &(sd_describe_opt){0}, &err);
+        int64_t asked = sd_mem_fail_nth(0);
+        assert_int_equal(sd_mem_live_blocks(), 0);
+        if (st) assert_int_equal(st, SD_E_NOMEM);
+        if (asked < n) break;
+    }
+}
+
+static const struct CMUnitTest tests[] = {T(the_plan_is_close), T(both_containers_say_the_same), T(memory_may_run_out_anywhere)};
+T_MAIN(tests)
