@@ -2,11 +2,15 @@
  * window x vocabulary. */
 #include "lab/score.h"
 
+#include "base/par.h"
+#include "model/sample.h"
+
 #include <math.h>
 
 enum { DEFAULT_WINDOW = 512, LOGIT_ROWS = 64 };
 
 typedef struct scorer {
+    const sd_exec *ex;
     sd_session *s;
     sd_runner *r;
     int32_t *tok;
@@ -14,17 +18,30 @@ typedef struct scorer {
     int64_t n, n_nonfinite;
 } scorer;
 
-/* Runs tokens [from, to) of the window; scores the prediction of token i+1 by row i when i+1 >= first. */
+/* lp[i] = log p(tok[i + 1]) under row i of the logits. */
+struct rows { sd_mat logits; const int32_t *tok; double lp[LOGIT_ROWS]; };
+
+static void row_logprob(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    struct rows *r = arg;
+    (void)chunk;
+    for (int64_t i = begin; i < end; i++) r->lp[i] = sd_logprob(sd_mat_row(r->logits, i), r->logits.cols, r->tok[i + 1]);
+}
+
+/* Runs tokens [from, to) of the window, at most LOGIT_ROWS when they are scored; row i scores token i + 1 when that is at
+ * least `first`. */
 static sd_status run_part(scorer *sc, int64_t from, int64_t to, int64_t first, int64_t window, sd_err *err)
 {
     bool want = to + 1 > first;
     sd_segment seg = {.s = sc->s, .tok = sc->tok + from, .n = to - from, .want = want ? SD_LOGITS_ALL : SD_LOGITS_NONE};
     sd_status st = sd_runner_step(sc->r, &seg, 1, -1, err);
     if (st || !want) return st;
-    for (int64_t i = from; i < to && i + 1 < window; i++) {
+    int64_t last = to < window - 1 ? to : window - 1;
+    struct rows r = {.logits = seg.logits, .tok = sc->tok + from};
+    sd_parallel_for(sc->ex->n_threads, last - from, 1, row_logprob, &r);
+    for (int64_t i = from; i < last; i++) {
+        double lp = r.lp[i - from];
         if (i + 1 < first) continue;
-        const float *row = sd_mat_row(seg.logits, i - from);
-        double lp = (double)row[sc->tok[i + 1]] - sd_logsumexp(row, seg.logits.cols);
         if (!isfinite(lp)) sc->n_nonfinite++; else sc->nll -= lp;
         sc->n++;
     }
@@ -46,7 +63,7 @@ static sd_status run_window(scorer *sc, int64_t first, int64_t window, sd_err *e
 sd_status sd_lab_score(sd_score_result *out, const sd_exec *ex, const sd_model *m, const int32_t *ids, int64_t n,
                        const sd_score_opt *opt, const sd_hook *edit, const sd_progress *progress, sd_err *err)
 {
-    scorer sc = {0};
+    scorer sc = {.ex = ex};
     int64_t window = opt->window ? opt->window : DEFAULT_WINDOW, stride = opt->stride ? opt->stride : window;
     *out = (sd_score_result){0};
     if (window < 2 || window > m->cfg.n_ctx || stride < 1 || stride > window)

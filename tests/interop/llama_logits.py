@@ -1,0 +1,87 @@
+"""Teacher-forced comparison with llama.cpp: on its own greedy continuations our top token is the same wherever its margin is over 0.05.
+
+usage: llama_logits.py SONDE MODEL.gguf LLAMA_BIN_DIR [MODE]
+
+5 prompts x 32 greedy tokens of llama-completion; its log-probabilities come from llama-perplexity --kl-divergence-base (16-bit
+steps of at most 16/65535 nats). llama-perplexity keeps only the second half of a window, so each prompt is padded on the left
+with text until prompt + continuation end inside it. Prints one line a prompt and exits 1 on the first difference."""
+import json, os, re, struct, subprocess, sys, tempfile
+from safetensors.numpy import load_file
+import numpy as np
+
+sonde, model, bins = sys.argv[1:4]
+mode = sys.argv[4] if len(sys.argv) > 4 else 'fast'
+PROMPTS = ['The capital of France is', 'Water boils when', 'def fibonacci(n):', 'Once upon a time there was a', 'The three laws of thermodynamics say that']
+N_GEN, MARGIN = 32, 0.05
+
+
+def run(*cmd):
+    return subprocess.run(cmd, check=True, capture_output=True, text=True)
+
+
+def tokens(text):
+    out = run(sonde, 'tokenize', model, '--text', text, '--no-special', '--json').stdout
+    return json.loads(out)['ids']
+
+
+def base_logits(ids_text, n_ctx, tmp):
+    """llama-perplexity's file: '_logits_', n_ctx, n_vocab, n_chunk, tokens, then per scored row f32 scale, f32 min, u16 codes."""
+    path, txt = os.path.join(tmp, 'base.kld'), os.path.join(tmp, 'text.txt')
+    open(txt, 'w').write(ids_text)
+    run(os.path.join(bins, 'llama-perplexity'), '-m', model, '-f', txt, '-c', str(n_ctx), '--kl-divergence-base', path, '-t', '2', '--chunks', '1')
+    raw = open(path, 'rb').read()
+    assert raw[:8] == b'_logits_', raw[:8]
+    ctx, vocab, n_chunk = struct.unpack_from('<Iii', raw, 8)
+    at = 8 + 12
+    toks = np.frombuffer(raw, '<i4', ctx * n_chunk, at)
+    at += toks.nbytes
+    width = 4 + 2 * ((vocab + 1) // 2)
+    rows = ctx - 1 - ctx // 2
+    codes = np.frombuffer(raw, '<u2', rows * width, at).reshape(rows, width)
+    head = codes[:, :4].copy().view('<f4')
+    return toks, ctx // 2, head[:, 1:2] + head[:, 0:1] * codes[:, 4:4 + vocab].astype(np.float32)
+
+
+def main():
+    bad = 0
+    with tempfile.TemporaryDirectory() as tmp:
+        for prompt in PROMPTS:
+            r = run(os.path.join(bins, 'llama-completion'), '-m', model, '-p', prompt, '-n', str(N_GEN), '--temp', '0', '-no-cnv', '-t', '2', '--no-warmup', '--ignore-eos', '--simple-io')
+            text = r.stdout
+            text = text[text.index(prompt):].rstrip('\n')
+            text = re.sub(r'\s*\[end of text\]\s*$', '', text)
+            n_prompt, ids = len(tokens(prompt)), tokens(text)
+            # The window: twice the tokens that are compared, so that all of them are in the scored half.
+            pad = tokens('This is some text that stands before the rest. ' * 12)
+            n_new = len(ids) - n_prompt
+            lead = len(ids) - 2 * n_prompt + 4
+            full = (pad[:max(lead, 0)] + ids) if lead > 0 else ids
+            full_text = run(sonde, 'tokenize', model, '--ids', ','.join(map(str, full)), '--decode').stdout
+            # llama-perplexity wants two windows of text at least; what follows is never scored.
+            toks, first, base = base_logits(full_text + pad_text(len(full)), len(full), tmp)
+            assert list(toks[:len(full)]) == full, 'tokenisers differ'
+            st = os.path.join(tmp, 'ours.safetensors')
+            run(sonde, 'trace', model, '--ids', ','.join(map(str, full)), '--mode', mode, '-o', st, '-f')
+            ours = load_file(st)['logits'][first:len(full) - 1]
+            close = same = 0
+            for b, o in zip(base, ours):
+                top2 = np.partition(b, -2)[-2:]
+                if top2[1] - top2[0] <= MARGIN:
+                    close += 1
+                    continue
+                if int(b.argmax()) == int(o.argmax()):
+                    same += 1
+                else:
+                    bad += 1
+            lp = ours - np.log(np.exp(ours - ours.max(1, keepdims=True)).sum(1, keepdims=True)) - ours.max(1, keepdims=True)
+            kl = float((np.exp(lp) * (lp - base)).sum(1).mean())
+            print(f'{prompt!r}: {n_new} tokens, {same} of {len(base) - close} rows with a margin agree, {close} closer than {MARGIN}, mean KL {kl:.2e}')
+    print('rows that differ:', bad)
+    sys.exit(bad > 0)
+
+
+def pad_text(n):
+    return ' The rest is not scored.' * (n // 3 + 8)
+
+
+main()
