@@ -1,6 +1,6 @@
 """make_model.py OUT.gguf [--arch NAME] [--type F32|Q8_0|Q4_0] [--fault NAME]: a random llama of two layers, width 64, vocabulary 297, so that the
 commands can be tried without a download. Byte-level BPE with 38 merges, ChatML. Only the standard library; same bytes every time.
-Faults: offset, rank, product, type (a lie in the entry of blk.0.ffn_up.weight); missing, leftover, shape, nan (the tensor itself); cut
+Faults: offset, rank, product, type (a lie in the entry of blk.0.ffn_up.weight); missing, leftover, shape (the tensor itself); cut
 (the file ends in the middle of the data)."""
 import random, struct, sys
 
@@ -92,8 +92,6 @@ if FAULT == "leftover":
     tensors["blk.0.ffn_sideways.weight"] = tensors[VICTIM]
 if FAULT == "shape":
     tensors[VICTIM] = matrix(FFN - 32, D)
-if FAULT == "nan":
-    tensors[VICTIM] = tensors[VICTIM][:2] + (struct.pack("<f", float("nan")) + tensors[VICTIM][2][4:],)
 head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(kv)) + b"".join(string(k) + value(v) for k, v in kv.items())
 data = b""
 for name, (dims, kind, raw) in tensors.items():

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Bad input: exit code 4 or 5, one sentence that names file and place, one hint, nothing left half-written.
+. "$(dirname "$0")/lib.bash"
+cd "$dir" || exit 1
+mkdir models corpus new
+make() { python3 "$here/make_model.py" "$@" || not_ok make_model "$*"; }
+make tiny.gguf
+for f in offset rank product type missing leftover shape cut; do make "models/$f.gguf" --fault $f; done
+make models/arch.gguf --arch mamba3
+head -c 5000 tiny.gguf >models/metadata.gguf
+head -c 3 tiny.gguf >models/magic.gguf
+: >models/empty.gguf
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n' >models/lfs.gguf
+printf 'The cat sat on the mat. The red gate and the bridge.\n%.0s' $(seq 400) >corpus/a.txt
+printf 'fine\nnot \xff fine\n' >bad.txt
+
+# nothing_left NAME PATH..: none of the paths, nor a temporary file beside them.
+nothing_left() {
+    local left
+    left=$(for p in "${@:2}"; do find . -path "./$p*" ! -path './models*'; done)
+    if [ -z "$left" ]; then ok "$1"; else not_ok "$1" "left: $left"; fi
+}
+# A broken model, for every command that opens one.
+for f in offset rank product type missing leftover shape cut arch metadata magic empty lfs; do
+    expect_error "trace_$f" 4 "models/$f\.gguf" trace "models/$f.gguf" --ids 1,2 -o new/t.safetensors
+    case $f in missing | leftover | shape | arch) ;; *) expect_error "info_$f" 4 "models/$f\.gguf" info "models/$f.gguf" ;; esac
+done
+for f in missing cut; do
+    expect_error "run_$f" 4 "models/$f\.gguf" run "models/$f.gguf" -p the
+    expect_error "score_$f" 4 "models/$f\.gguf" score "models/$f.gguf" corpus/a.txt
+    expect_error "capture_$f" 4 "models/$f\.gguf" capture "models/$f.gguf" corpus --site resid_post.0 -o acts
+    expect_error "dict_train_$f" 4 "models/$f\.gguf" dict train "models/$f.gguf" corpus --site resid_post.0 --width 64 --k 4 -o d
+done
+expect_error offset_is_named 4 'blk.0.ffn_up.weight.*1099511667616' info models/offset.gguf
+expect_error rank_is_named 4 'blk.0.ffn_up.weight.*rank 9' info models/rank.gguf
+expect_error missing_is_named 4 'blk.0.ffn_up.weight' trace models/missing.gguf --ids 1 -o t.safetensors
+expect_error leftover_is_named 4 'blk.0.ffn_sideways.weight' trace models/leftover.gguf --ids 1 -o t.safetensors
+expect_error shape_is_named 4 'blk.0.ffn_up.weight.*96' trace models/shape.gguf --ids 1 -o t.safetensors
+nothing_left broken_models_leave_nothing 'new/*' acts d t.safetensors
+
+# No such file; a folder where a file is wanted; a file that may not be read.
+expect_error no_model 4 'nowhere.gguf' run nowhere.gguf -p the
+expect_error no_folder 4 'models' info models
+expect_error no_text 4 'nowhere.txt' score tiny.gguf nowhere.txt
+expect_error no_corpus 4 'nowhere' capture tiny.gguf nowhere --site resid_post.0 -o acts
+expect_error no_output_folder 4 'nowhere' trace tiny.gguf --ids 1 -o nowhere/t.safetensors
+if [ "$(id -u)" -ne 0 ]; then
+    cp tiny.gguf locked.gguf; chmod a-r locked.gguf
+    expect_error unreadable 4 'locked.gguf' info locked.gguf
+else
+    skip unreadable "root may read everything"
+fi
+
+# Values that do not fit.
+expect_error site_unknown 4 'resid_psot' trace tiny.gguf --ids 1 --sites resid_psot.1 -o t.safetensors
+grep -q resid_post err && ok site_nearest || not_ok site_nearest "$(cat err)"
+expect_error site_layer 4 'layer 9' trace tiny.gguf --ids 1 --sites resid_post.9 -o t.safetensors
+expect_error capture_site 4 'resid_psot' capture tiny.gguf corpus --site resid_psot.0 -o acts
+expect_error capture_layer 4 '(layer 9|resid_post.9)' capture tiny.gguf corpus --site resid_post.9 -o acts
+expect_error dict_train_site 4 '(layer 9|resid_post.9)' dict train tiny.gguf corpus --site resid_post.9 --width 64 --k 4 -o d
+expect_error token_outside 4 '297' trace tiny.gguf --ids 1,297 -o t.safetensors
+expect_error context_full 4 '(256|context)' trace tiny.gguf --ids "$(seq -s , 1 257)" -o t.safetensors
+expect_error steer_not_json 4 'steer: line 1, column 11' run tiny.gguf -p the --steer '{"feature":'
+expect_error steer_unknown_key 4 'colour' run tiny.gguf -p the --steer '{"vector":[1],"site":"resid_post.0","op":"add","value":1,"colour":1}'
+expect_error steer_wrong_length 4 '(64|length|values)' run tiny.gguf -p the --steer '{"vector":[1,2],"site":"resid_post.0","op":"add","value":1}'
+expect_error steer_no_dictionary 4 'nowhere' run tiny.gguf -p the --steer '{"feature":{"dict":"nowhere","index":1},"op":"add","value":1}'
+
+# Text that is not UTF-8: file and place.
+expect_error tokenize_utf8 4 'bad.txt.*(line 2|byte 9)' tokenize tiny.gguf --file bad.txt
+expect_error score_utf8 4 'bad.txt.*(line 2|byte 9)' score tiny.gguf bad.txt
+expect_error capture_utf8 4 'bad.txt.*(line 2|byte 9)' capture tiny.gguf bad.txt --site resid_post.0 -o acts
+expect_error dict_train_utf8 4 'bad.txt.*(line 2|byte 9)' dict train tiny.gguf bad.txt --site resid_post.0 --width 64 --k 4 -o d
+nothing_left bad_values_leave_nothing acts d t.safetensors
+
+# What is there is not overwritten without -f.
+expect_exit trace_writes 0 trace tiny.gguf --ids 1,2,3 --sites resid_post.1 -o t.safetensors
+cp t.safetensors before
+expect_error trace_keeps 4 't.safetensors is already there' trace tiny.gguf --ids 4,5 -o t.safetensors
+cmp -s t.safetensors before && ok trace_kept || not_ok trace_kept
+expect_exit trace_forced 0 trace tiny.gguf --ids 4,5 -f -o t.safetensors
+cmp -s t.safetensors before && not_ok trace_overwritten || ok trace_overwritten
+expect_exit capture_writes 0 capture tiny.gguf corpus --site resid_post.0 --tokens 2000 -o acts
+expect_error capture_keeps 4 'acts is already there' capture tiny.gguf corpus --site resid_post.0 --tokens 2000 -o acts
+
+# A dictionary, then features that are not there and folders that are no dictionaries.
+expect_exit dict_train_writes 0 dict train tiny.gguf corpus --site resid_post.0 --width 128 --k 4 --tokens 4000 -o d -q
+expect_error feature_outside 4 '128' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":128},"op":"add","value":1}'
+expect_error feature_negative 4 '(-1|index)' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":-1},"op":"add","value":1}'
+expect_error dict_of_nothing 4 'corpus' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"corpus","index":1},"op":"add","value":1}'
+cp -r d cut; truncate -s -1000 cut/sae_weights.safetensors
+expect_error dict_cut 4 'cut' dict eval cut tiny.gguf corpus
+expect_error dict_train_keeps 4 'd is already there' dict train tiny.gguf corpus --site resid_post.0 --width 128 --k 4 -o d
+
+# Too little memory: 3 GB of address space hold the program and not 16 million features of 64 numbers with their moments.
+(ulimit -v 3000000; exec "$sonde" dict train tiny.gguf corpus --site resid_post.0 --width 16000000 --k 4 --tokens 4000 -o big -q) >out 2>err; rc=$?
+if [ $rc -eq 5 ] && grep -q '^sonde: .*memory' err && grep -q '^hint: ' err && [ ! -s out ]; then ok too_little_memory; else not_ok too_little_memory "$(what_happened)"; fi
+[ ! -e big/cfg.json ] && ok too_little_memory_leaves_no_dictionary || not_ok too_little_memory_leaves_no_dictionary "$(ls -la big)"
+finish
