@@ -14,6 +14,6 @@ int64_t sd_corpus_count(const sd_corpus *c);
 uint64_t sd_corpus_bytes(const sd_corpus *c);
 sd_slice sd_corpus_text(const sd_corpus *c, int64_t doc);   /* valid until close */
 const char *sd_corpus_name(const sd_corpus *c, int64_t doc); /* file it came from */
-void sd_corpus_sha256(const sd_corpus *c, sd_sha256 *out);   /* over all documents, in order, with their lengths */
+void sd_corpus_sha256(const sd_corpus *c, sd_sha256 *out);   /* a chain over the documents, in order */
 
 #endif
