@@ -1,0 +1,190 @@
+/* sonde feature build: every feature of a dictionary over a text, as a store. */
+#include "cli/cli.h"
+#include "lab/dashboard.h"
+#include "lab/harvest.h"
+#include "num/exec.h"
+
+typedef struct args { const char *acts; int64_t tokens, ctx, batch, top, intervals, per_interval, logits, near, before, after; } args;
+
+static const cli_opt opts[] = {
+    {0, "acts", OPT_STR, AT(args, acts), .arg = "DIR", .help = "activations written by `sonde capture`; the model then does not run, CORPUS gives the names of the documents"},
+    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "tokens to read; all of the corpus when not given"},
+    {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
+    {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step"},
+    {0, "top", OPT_INT, AT(args, top), .arg = "N", .def = "20", .lo = 1, .hi = 200, .help = "top examples a feature"},
+    {0, "intervals", OPT_INT, AT(args, intervals), .arg = "N", .def = "10", .lo = 1, .hi = 64, .help = "intervals of activation"},
+    {0, "per-interval", OPT_INT, AT(args, per_interval), .arg = "N", .def = "5", .lo = 1, .hi = 40, .help = "examples an interval"},
+    {0, "logits", OPT_INT, AT(args, logits), .arg = "N", .def = "15", .lo = 1, .hi = 100, .help = "tokens made likelier, and as many made unlikelier"},
+    {0, "near", OPT_INT, AT(args, near), .arg = "N", .def = "10", .lo = 1, .hi = 100, .help = "neighbours a feature"},
+    {0, "before", OPT_INT, AT(args, before), .arg = "N", .def = "48", .lo = 1, .hi = 250, .unit = "tokens", .help = "window before an example's token"},
+    {0, "after", OPT_INT, AT(args, after), .arg = "N", .def = "16", .lo = 1, .hi = 250, .unit = "tokens", .help = "window after it"},
+    OPT_END};
+
+/* What is open while the store is built. */
+typedef struct inputs {
+    sd_dict *dict;
+    sd_model *model;
+    sd_corpus *corpus;
+    sd_harvest *harvest;
+    sd_act_reader *reader;
+    sd_features_in in;
+} inputs;
+
+static void close_inputs(inputs *x)
+{
+    sd_act_reader_close(x->reader);
+    sd_harvest_close(x->harvest);
+    sd_corpus_close(x->corpus);
+    sd_model_close(x->model);
+    sd_dict_free(x->dict);
+}
+
+/* Shards say themselves of which site and text they are; what does not fit is refused before the long part. */
+static sd_status open_shards(inputs *x, const args *a, cli *c, sd_err *err)
+{
+    sd_status st = sd_act_reader_open(&x->reader, a->acts, err);
+    if (st) return st;
+    const sd_act_manifest *m = sd_act_reader_manifest(x->reader);
+    const sd_dict_info *d = sd_dict_get_info(x->dict);
+    if (m->site[0] && d->site[0] && strcmp(m->site, d->site) != 0) {
+        sd_fail(err, SD_E_SHAPE, "%s holds activations of %s, the dictionary %s is of %s", a->acts, m->site, c->arg[0], d->site);
+        return sd_hint(err, "capture that site: sonde capture %s CORPUS --site %s -o DIR", c->arg[1], d->site);
+    }
+    if (m->model_sha256[0] && strcmp(m->model_sha256, c->prov.model_sha256) != 0)
+        return sd_fail(err, SD_E_SHAPE, "%s holds activations of another model file (%.12s.., %s is %.12s..)", a->acts, m->model_sha256, c->arg[1],
+                       c->prov.model_sha256);
+    if (x->corpus && m->data_sha256[0] && strcmp(m->data_sha256, c->prov.data_sha256) != 0) {
+        sd_fail(err, SD_E_FORMAT, "%s was captured from another text (%.12s.., the corpus given is %.12s..)", a->acts, m->data_sha256,
+                c->prov.data_sha256);
+        return sd_hint(err, "leave CORPUS out, or capture it again");
+    }
+    memcpy(c->prov.data_sha256, m->data_sha256, sizeof m->data_sha256);
+    snprintf(c->prov.mode, sizeof c->prov.mode, "%s", m->mode);
+    x->in.source = sd_act_reader_source(x->reader);
+    x->in.n_rows = m->n_rows;
+    return SD_OK;
+}
+
+static sd_status open_harvest(inputs *x, const args *a, cli *c, const sd_exec *ex, sd_err *err)
+{
+    sd_site site;
+    if (!c->site) c->site = sd_dict_get_info(x->dict)->site;
+    sd_status st = cli_site(c, &site, err);
+    if (st) return st;
+    const sd_harvest_opt ho = {.site = site, .max_rows = a->tokens, .n_ctx = a->ctx, .batch = a->batch, .seed = c->seed};
+    if ((st = sd_harvest_open(&x->harvest, ex, x->model, x->corpus, &ho, err))) return st;
+    x->in.source = sd_harvest_source(x->harvest);
+    x->in.n_rows = sd_harvest_rows(x->harvest);
+    snprintf(c->prov.mode, sizeof c->prov.mode, "%s", sd_mode_name(c->mode));
+    return SD_OK;
+}
+
+static sd_status open_inputs(inputs *x, const args *a, cli *c, const sd_exec *ex, sd_err *err)
+{
+    sd_sha256 sha;
+    sd_status st = sd_dict_open(&x->dict, c->arg[0], err);
+    if (st) return st;
+    if (c->n_arg > 2) {
+        if ((st = sd_corpus_open(&x->corpus, c->arg + 2, c->n_arg - 2, err))) return st;
+        sd_corpus_sha256(x->corpus, &sha);
+        sd_sha256_hex(&sha, c->prov.data_sha256);
+    } else if (!a->acts) {
+        sd_fail(err, SD_E_ARG, "no text: give CORPUS, or --acts with captured activations");
+        return sd_hint(err, "see `sonde feature build -h`");
+    }
+    if ((st = cli_model_hash(c, c->arg[1], err))) return st;
+    const char *of = sd_dict_get_info(x->dict)->model_sha256;
+    if (*of && strcmp(of, c->prov.model_sha256) != 0)
+        cli_note(c, "note: the dictionary was trained on another file of a model (%.12s.., this is %.12s..)", of, c->prov.model_sha256);
+    if (a->acts && (st = open_shards(x, a, c, err))) return st;
+    if ((st = cli_mode(c, ex, a->acts ? CLI_EXACT : CLI_BULK, c->arg[1], &c->mode, err))) return st;
+    if ((st = sd_model_open(&x->model, ex, c->arg[1], &(sd_model_opt){.mode = c->mode}, err))) return st;
+    if (!a->acts && (st = open_harvest(x, a, c, ex, err))) return st;
+    x->in.dict = x->dict;
+    x->in.model = x->model;
+    x->in.tok = x->model->tok;
+    x->in.model_name = x->model->cfg.name;
+    x->in.model_sha256 = c->prov.model_sha256;
+    x->in.n_layer = x->model->cfg.n_layer;
+    x->in.corpus = x->corpus;
+    x->in.prov = &c->prov;
+    return SD_OK;
+}
+
+static int print(cli *c, const sd_features_result *r)
+{
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, "sonde.feature.build/1");
+        sd_jw_kstr(w, "store", c->output);
+        sd_jw_ki64(w, "n_features", r->n_features);
+        sd_jw_ki64(w, "n_alive", r->n_alive);
+        sd_jw_ki64(w, "n_tokens", r->n_tokens);
+        sd_jw_ki64(w, "n_docs", r->n_docs);
+        sd_jw_ki64(w, "n_sinks", r->n_sinks);
+        sd_jw_ki64(w, "n_examples", r->n_examples);
+        sd_jw_kf64(w, "l0", r->l0);
+        sd_jw_ki64(w, "bytes", (int64_t)r->store_bytes);
+        sd_jw_key(w, "seconds");
+        sd_jw_obj(w);
+        sd_jw_kf64(w, "source", r->source_s);
+        sd_jw_kf64(w, "encode", r->encode_s);
+        sd_jw_kf64(w, "neighbours", r->near_s);
+        sd_jw_kf64(w, "logits", r->logits_s);
+        sd_jw_kf64(w, "study", r->study_s);
+        sd_jw_kf64(w, "write", r->write_s);
+        sd_jw_kf64(w, "total", r->total_s);
+        sd_jw_end(w);
+        return out_json_end(c, &j);
+    }
+    char b[32], t[32];
+    out_pairs *p = out_pairs_new(c);
+    out_pair(p, "features", "%lld, %lld of them fired", (long long)r->n_features, (long long)r->n_alive);
+    out_pair(p, "tokens", "%lld in %lld documents, %lld sinks left out", (long long)r->n_tokens, (long long)r->n_docs, (long long)r->n_sinks);
+    out_pair(p, "L0", "%.1f", r->l0);
+    out_pair(p, "examples", "%lld", (long long)r->n_examples);
+    out_pair(p, "store", "%s, %s", c->output, sd_fmt_bytes(b, sizeof b, (double)r->store_bytes));
+    out_pair(p, "time", "%s: rows %.1f s, encoding %.1f s, neighbours %.1f s, logits %.1f s, examples %.1f s, writing %.1f s",
+             sd_fmt_seconds(t, sizeof t, r->total_s), r->source_s, r->encode_s, r->near_s, r->logits_s, r->study_s, r->write_s);
+    int rc = out_pairs_end(p);
+    cli_note(c, "next: sonde feature search %s WORDS", c->output);
+    return rc;
+}
+
+static int cmd_feature_build(cli *c, int argc, char **argv);
+const cli_cmd cmd_feature_build_def = {
+    .name = "feature build",
+    .brief = "study every feature of a dictionary over a text",
+    .args = "DICT MODEL [CORPUS..]",
+    .opts = opts,
+    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .run = cmd_feature_build,
+    .text = "One pass over the text: density, histogram, top examples, examples by interval, the tokens each feature makes likelier and\n"
+            "unlikelier, nearest neighbours by decoder cosine, and full-text search, in one SQLite file (docs/STORE.md). With --acts the\n"
+            "rows come from captured shards. What was at the path stays there until the new store is whole.",
+    .examples = "sonde feature build dict/ model.gguf corpus/ --tokens 500000 -o features.db\n"
+                "sonde feature build dict/ model.gguf --acts acts/ -o features.db\n",
+    .json = "sonde.feature.build/1"};
+
+static int cmd_feature_build(cli *c, int argc, char **argv)
+{
+    args a;
+    int rc;
+    sd_err err = {0};
+    inputs x = {0};
+    sd_features_result r;
+    if (!cli_parse(c, &cmd_feature_build_def, &a, argc, argv, &rc)) return rc;
+    sd_status st = cli_check_output(c, c->output, &err);
+    const sd_exec *ex = st ? NULL : cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    if ((st = open_inputs(&x, &a, c, ex, &err))) goto done;
+    const sd_features_opt o = {.path = c->output, .force = c->force, .n_top = (int)a.top, .n_intervals = (int)a.intervals,
+                               .per_interval = (int)a.per_interval, .n_logits = (int)a.logits, .n_near = (int)a.near, .before = (int)a.before,
+                               .after = (int)a.after, .max_rows = a.tokens, .seed = c->seed};
+    if ((st = sd_lab_features_build(&r, ex, &x.in, &o, &c->progress, &err))) goto done;
+    rc = print(c, &r);
+done:
+    if (st) rc = cli_fail(c, &err);
+    close_inputs(&x);
+    return rc;
+}

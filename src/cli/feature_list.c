@@ -1,0 +1,35 @@
+/* Owns: the columns of a list of features, the same for every command that gives one. */
+#include "cli/feature_list.h"
+#include "lab/feature_json.h"
+#include "lab/token_text.h"
+
+int feature_list_print(cli *c, sd_store *s, const sd_feature_list *l, const char *score, const char *schema)
+{
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, schema);
+        sd_feature_list_write(w, s, l);
+        sd_store_info_write(w, sd_store_get_info(s));
+        return out_json_end(c, &j);
+    }
+    const out_col cols[] = {{"index", OUT_RIGHT}, {score, OUT_RIGHT}, {"density", OUT_RIGHT}, {"max", OUT_RIGHT}, {"label", OUT_FILL}, {"promotes", OUT_FILL}};
+    out_table *t = out_table_new(c, cols, 6);
+    sd_buf b;
+    sd_buf_init(&b, 1 << 16);
+    for (int64_t i = 0; i < l->n; i++) {
+        const sd_feature_brief *f = &l->v[i];
+        sd_buf_reset(&b);
+        for (int k = 0; k < f->n_top; k++) {
+            if (k) sd_buf_putc(&b, ' ');
+            sd_token_show_id(&b, s, f->top[k].id);
+        }
+        out_i64(t, f->stats.index);
+        out_f64(t, f->score, 3);
+        out_f64(t, f->stats.density, 2);
+        out_f64(t, f->stats.max_act, 3);
+        out_str(t, f->label ? f->label : f->words);
+        out_slice(t, (sd_slice){b.p, b.n});
+    }
+    sd_buf_release(&b);
+    return out_table_end(t);
+}
