@@ -1,0 +1,272 @@
+/* Opening: the blueprint, strict binding with sentences that name the tensor, what is refused, what is left over on
+ * purpose. */
+#include "tiny_model.h"
+
+#include "base/log.h"
+#include "model/session.h"
+
+static sd_exec *ex;
+
+static int set_up(void **state)
+{
+    (void)state;
+    return sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, NULL);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    sd_exec_free(ex);
+    return 0;
+}
+
+static char last_log[512];
+static void keep_log(void *self, sd_log_level level, const char *line)
+{
+    (void)self, (void)level;
+    snprintf(last_log, sizeof last_log, "%s", line);
+}
+
+/* Writes the model as a folder (or as a GGUF) and opens it. */
+static sd_status open_tiny(sd_model **m, const tiny_spec *s, bool gguf, const sd_model_opt *opt, sd_err *err)
+{
+    const char *dir = t_tmpdir();
+    char path[300];
+    snprintf(path, sizeof path, gguf ? "%s/tiny.gguf" : "%s", dir);
+    if (gguf)
+        tiny_write_gguf(path, s);
+    else
+        tiny_write_hf(dir, s);
+    sd_status st = sd_model_open(m, ex, path, opt, err);
+    if (st && !strstr(err->msg, dir)) fail_msg("no path in: %s", err->msg);
+    t_rmtree(dir);
+    return st;
+}
+
+static void refused(const tiny_spec *s, bool gguf, sd_status want, const char *sentence)
+{
+    sd_model *m = (sd_model *)8;
+    sd_err err = {0};
+    int64_t live = sd_mem_live_blocks();
+    sd_status st = open_tiny(&m, s, gguf, NULL, &err);
+    if (st != want || !strstr(err.msg, sentence))
+        fail_msg("status %d, \"%s\", expected \"%s\"", (int)st, err.msg, sentence);
+    assert_null(m);
+    assert_int_equal(sd_mem_live_blocks(), live);
+}
+
+static void test_blueprint(void **state)
+{
+    (void)state;
+    for (int gguf = 0; gguf < 2; gguf++)
+        for (int tied = 0; tied < 2; tied++) {
+            sd_model *m;
+            sd_err err = {0};
+            tiny_spec s = tiny_default;
+            s.tied = tied;
+            t_ok(open_tiny(&m, &s, gguf, NULL, &err), err);
+            const sd_config *c = sd_model_get_config(m);
+            assert_string_equal(c->arch, "llama");
+            assert_true(gguf ? strcmp(c->name, "tiny") == 0 : strncmp(c->name, "sonde-test-", 11) == 0);
+            assert_true(c->n_layer == 3 && c->n_head == 4 && c->n_head_kv == 2 && c->d_head == 16 && c->n_rot == 16);
+            assert_true(c->d_model == 64 && c->d_ffn == 96 && c->n_vocab == TINY_VOCAB && c->n_ctx == 512);
+            assert_true(c->rope_theta == 10000.0 && c->norm_eps == 1e-5f && c->attn_scale == 0.25f && c->tied == tied);
+            assert_int_equal(sd_model_get_mode(m), SD_MODE_FAITHFUL);
+            assert_int_equal(sd_tok_n_vocab(m->tok), TINY_VOCAB);
+            size_t weights = 3 * (64 * 64 * 2 + 32 * 64 * 2 + 3 * 64 * 96) + TINY_VOCAB * 64;
+            assert_true(sd_model_packed_bytes(m) >= weights * 4 && sd_model_read_bytes(m) >= weights * 4);
+            sd_model_close(m);
+        }
+}
+
+static void test_biases_bind(void **state)
+{
+    (void)state;
+    tiny_spec s = tiny_default;
+    s.bias = true;
+    for (int gguf = 0; gguf < 2; gguf++) {
+        sd_model *m;
+        sd_err err = {0};
+        t_ok(open_tiny(&m, &s, gguf, NULL, &err), err);
+        sd_model_close(m);
+    }
+}
+
+static void test_tensors_are_strict(void **state)
+{
+    (void)state;
+    tiny_spec s = tiny_default;
+    s.drop = "model.layers.2.mlp.up_proj.weight";
+    refused(&s, false, SD_E_NOTFOUND, "tensor model.layers.2.mlp.up_proj.weight is missing");
+    refused(&s, true, SD_E_NOTFOUND, "tensor blk.2.ffn_up.weight is missing");
+    s.drop = "lm_head.weight";
+    refused(&s, false, SD_E_NOTFOUND, "tensor lm_head.weight is missing");
+    s.drop = "model.embed_tokens.weight";
+    refused(&s, true, SD_E_NOTFOUND, "tensor token_embd.weight is missing");
+    s = tiny_default;
+    s.stretch = "model.layers.1.self_attn.q_proj.weight";
+    refused(&s, false, SD_E_SHAPE, "model.layers.1.self_attn.q_proj.weight: expected [64, 64], file has [65, 64]");
+    s.stretch = "model.layers.1.input_layernorm.weight";
+    refused(&s, true, SD_E_SHAPE, "blk.1.attn_norm.weight: expected [64], file has [65]");
+    s.stretch = "model.embed_tokens.weight";
+    refused(&s, false, SD_E_SHAPE, "config.json: vocab_size is 260, but model.embed_tokens.weight has 261 rows");
+    s = tiny_default;
+    s.extra = "model.layers.0.self_attn.q_norm.weight";
+    refused(&s, false, SD_E_FORMAT, "tensor model.layers.0.self_attn.q_norm.weight is not part of a llama model");
+}
+
+static void test_named_leftovers(void **state)
+{
+    (void)state;
+    static const char *const fine[] = {"model.layers.0.self_attn.rotary_emb.inv_freq", "h.0.attn.bias",
+                                       "lm_head.weight"};
+    sd_log_set(keep_log, NULL);
+    for (int i = 0; i < 3; i++) {
+        sd_model *m;
+        sd_err err = {0};
+        tiny_spec s = tiny_default;
+        s.tied = true;
+        s.extra = fine[i];
+        t_ok(open_tiny(&m, &s, false, NULL, &err), err);
+        assert_non_null(strstr(last_log, fine[i]));
+        sd_model_close(m);
+    }
+    sd_log_set(NULL, NULL);
+    tiny_spec s = tiny_default;
+    s.extra = "rope_freqs.weight"; /* random numbers, not ones */
+    refused(&s, true, SD_E_UNSUPPORTED, "scaled rotary embedding is not supported");
+}
+
+static void test_refused_configs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *member;
+        sd_status st;
+        const char *sentence;
+    } bad[] = {
+        {", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", SD_E_UNSUPPORTED,
+         "rope_scaling has type \"linear\""},
+        {", \"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": 5e5}", SD_E_UNSUPPORTED,
+         "rope_parameters has type \"llama3\""},
+        {", \"partial_rotary_factor\": 0.5", SD_E_UNSUPPORTED, "partial_rotary_factor"},
+        {", \"rope_interleaved\": true", SD_E_UNSUPPORTED, "rope_interleaved"},
+        {", \"rope_theta\": -1", SD_E_FORMAT, "rotary base"},
+        {", \"rope_theta\": \"big\"", SD_E_FORMAT, "rope_theta"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        tiny_spec s = tiny_default;
+        s.config_extra = bad[i].member;
+        refused(&s, false, bad[i].st, bad[i].sentence);
+    }
+    tiny_spec s = tiny_default;
+    s.model_type = "qwen2";
+    for (int gguf = 0; gguf < 2; gguf++) {
+        sd_model *m;
+        sd_err err = {0};
+        assert_int_equal(open_tiny(&m, &s, gguf, NULL, &err), SD_E_UNSUPPORTED);
+        assert_non_null(strstr(err.msg, "\"qwen2\", which is not supported"));
+        assert_string_equal(err.hint, "supported: llama");
+    }
+    s = tiny_default;
+    s.n_head = 3; /* 3 heads over 2 */
+    refused(&s, true, SD_E_FORMAT, "3 heads cannot share 2 key-value heads evenly");
+    s = tiny_default;
+    s.n_layer = 0;
+    refused(&s, false, SD_E_FORMAT, "number of layers is 0");
+    s = tiny_default;
+    s.n_ctx = 0;
+    refused(&s, true, SD_E_FORMAT, "context length is 0");
+    sd_model *m;
+    sd_err err = {0};
+    s = tiny_default;
+    s.config_extra = ", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5e5}, \"rope_scaling\": null";
+    t_ok(open_tiny(&m, &s, false, NULL, &err), err);
+    assert_true(sd_model_get_config(m)->rope_theta == 5e5);
+    sd_model_close(m);
+}
+
+static void test_options(void **state)
+{
+    (void)state;
+    sd_model *m;
+    sd_err err = {0};
+    tiny_spec s = tiny_default;
+    assert_int_equal(open_tiny(&m, &s, false, &(sd_model_opt){.max_layer = 4}, &err), SD_E_ARG);
+    assert_int_equal(open_tiny(&m, &s, false, &(sd_model_opt){.n_ctx = 513}, &err), SD_E_ARG);
+    /* Blocks that are not packed are still checked. */
+    s.drop = "model.layers.2.mlp.up_proj.weight";
+    assert_int_equal(open_tiny(&m, &s, false, &(sd_model_opt){.max_layer = 1}, &err), SD_E_NOTFOUND);
+    s = tiny_default;
+    t_ok(open_tiny(&m, &s, true, &(sd_model_opt){.max_layer = 1, .mode = SD_MODE_FAST}, &err), err);
+    assert_int_equal(sd_model_get_mode(m), SD_MODE_FAST);
+    size_t one = sd_model_packed_bytes(m);
+    sd_model_close(m);
+    t_ok(open_tiny(&m, &s, true, &(sd_model_opt){.no_head = true, .mode = SD_MODE_FAST}, &err), err);
+    assert_int_equal(sd_model_packed_bytes(m), 3 * one);
+    int64_t cols;
+    t_ok(sd_model_site_cols(m, (sd_site){SD_SITE_MLP_PRE, 2}, &cols, &err), err);
+    assert_int_equal(cols, 96);
+    t_ok(sd_model_site_cols(m, (sd_site){SD_SITE_ROT_K, 0}, &cols, &err), err);
+    assert_int_equal(cols, 32);
+    t_ok(sd_model_site_cols(m, (sd_site){SD_SITE_ATTN_PATTERN, 0}, &cols, &err), err);
+    assert_int_equal(cols, 0);
+    assert_int_equal(sd_model_site_cols(m, (sd_site){SD_SITE_RESID_POST, 40}, &cols, &err), SD_E_ARG);
+    assert_string_equal(err.msg, "resid_post.40: layer 40 of a model with 3");
+    sd_model_close(m);
+}
+
+static void test_missing_files(void **state)
+{
+    (void)state;
+    sd_model *m;
+    sd_err err = {0};
+    assert_int_equal(sd_model_open(&m, ex, "/nowhere/model.gguf", NULL, &err), SD_E_NOTFOUND);
+    assert_non_null(strstr(err.msg, "/nowhere/model.gguf"));
+    char longer[1200];
+    memset(longer, 'x', sizeof longer);
+    longer[sizeof longer - 1] = '\0';
+    assert_int_equal(sd_model_open(&m, ex, longer, NULL, &err), SD_E_ARG);
+}
+
+/* Requests for memory fail one after another (of a folder's 1,400, most of them for tokenizer.json, every 13th): an
+ * error each time, nothing left behind, then the model opens. */
+static void test_every_request_fails_once(void **state)
+{
+    (void)state;
+    for (int gguf = 0; gguf < 2; gguf++) {
+        const char *dir = t_tmpdir();
+        char path[300];
+        tiny_spec s = tiny_default;
+        s.n_layer = 1;
+        s.bias = true;
+        snprintf(path, sizeof path, gguf ? "%s/tiny.gguf" : "%s", dir);
+        if (gguf)
+            tiny_write_gguf(path, &s);
+        else
+            tiny_write_hf(dir, &s);
+        int64_t live = sd_mem_live_blocks(), n = 0;
+        for (sd_status st = SD_E_NOMEM; st; n += gguf ? 1 : 13) {
+            sd_model *m;
+            sd_err err = {0};
+            sd_mem_fail_nth(n + 1);
+            st = sd_model_open(&m, ex, path, NULL, &err);
+            sd_mem_fail_nth(0);
+            if (st && st != SD_E_NOMEM) fail_msg("request %d: status %d, %s", (int)n, (int)st, err.msg);
+            if (!st) sd_model_close(m);
+            assert_int_equal(sd_mem_live_blocks(), live);
+            assert_true(n < 20000);
+        }
+        assert_true(n > 20);
+        t_rmtree(dir);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    T(test_blueprint),       T(test_biases_bind), T(test_tensors_are_strict), T(test_named_leftovers),
+    T(test_refused_configs), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
+};
+int main(void)
+{
+    return cmocka_run_group_tests(tests, set_up, tear_down) ? 1 : 0;
+}

@@ -1,0 +1,106 @@
+/* Sampling against its definition on small vocabularies: which tokens stay, how often each is drawn. */
+#include "t.h"
+
+#include "base/mem.h"
+#include "model/sample.h"
+
+#include <math.h>
+
+/* Draws 40,000 times: the share of a token of probability p stays within four standard errors of p. */
+static void shares(const sd_sample_opt *o, const float *logits, int n, const double *want)
+{
+    enum { DRAWS = 40000 };
+    int count[16] = {0};
+    float scratch[16];
+    for (int i = 0; i < DRAWS; i++) {
+        sd_rng r = sd_rng_make(11, "sample", (uint64_t)i);
+        int32_t id = sd_sample(o, logits, n, &r, scratch);
+        assert_true(id >= 0 && id < n);
+        count[id]++;
+    }
+    for (int i = 0; i < n; i++) {
+        double se = sqrt(want[i] * (1 - want[i]) / DRAWS), got = (double)count[i] / DRAWS;
+        if (want[i] == 0 ? count[i] != 0 : fabs(got - want[i]) > 4 * se)
+            fail_msg("token %d: drawn %g, expected %g", i, got, want[i]);
+    }
+}
+
+/* p = .4 .3 .2 .1 in the order of tokens 2 0 3 1 */
+static const float four[4] = {-1.2039728f, -2.3025851f, -0.9162907f, -1.6094379f};
+
+static void test_filters(void **state)
+{
+    (void)state;
+    shares(&(sd_sample_opt){.temp = 1}, four, 4, (double[]){.3, .1, .4, .2});
+    shares(&(sd_sample_opt){.temp = 1, .top_k = 2}, four, 4, (double[]){3. / 7, 0, 4. / 7, 0});
+    shares(&(sd_sample_opt){.temp = 1, .top_k = 9, .top_p = 1}, four, 4, (double[]){.3, .1, .4, .2});
+    shares(&(sd_sample_opt){.temp = 1, .top_p = 0.75}, four, 4, (double[]){3. / 9, 0, 4. / 9, 2. / 9});
+    shares(&(sd_sample_opt){.temp = 1, .top_p = 0.3}, four, 4, (double[]){0, 0, 1, 0});
+    shares(&(sd_sample_opt){.temp = 1, .min_p = 0.6}, four, 4, (double[]){3. / 7, 0, 4. / 7, 0});
+    /* top-p of what top-k left: .4/.7 = 0.571 alone reaches 0.5 */
+    shares(&(sd_sample_opt){.temp = 1, .top_k = 2, .top_p = 0.5}, four, 4, (double[]){0, 0, 1, 0});
+    /* temperature first: p^2 renormalised */
+    shares(&(sd_sample_opt){.temp = 0.5}, four, 4, (double[]){.09 / .30, .01 / .30, .16 / .30, .04 / .30});
+    shares(&(sd_sample_opt){.temp = 1}, (float[]){-INFINITY, 0, 0}, 3, (double[]){0, .5, .5});
+    /* equals at the edge stay together */
+    shares(&(sd_sample_opt){.temp = 1, .top_k = 1}, (float[]){1, 0, 1}, 3, (double[]){.5, 0, .5});
+}
+
+static void test_greedy_and_broken(void **state)
+{
+    (void)state;
+    float scratch[4];
+    sd_rng r = sd_rng_make(1, "sample", 0), before = r;
+    assert_int_equal(sd_sample(&(sd_sample_opt){0}, four, 4, &r, scratch), 2);
+    assert_memory_equal(&r, &before, sizeof r);
+    assert_int_equal(sd_sample(&(sd_sample_opt){0}, (float[]){1, 3, 3}, 3, &r, scratch), 1);
+    for (int temp = 0; temp < 2; temp++) {
+        sd_sample_opt o = {.temp = temp};
+        assert_int_equal(sd_sample(&o, (float[]){1, NAN, 3}, 3, &r, scratch), -1);
+        assert_int_equal(sd_sample(&o, (float[]){1, INFINITY, 3}, 3, &r, scratch), -1);
+        assert_int_equal(sd_sample(&o, (float[]){-INFINITY, -INFINITY}, 2, &r, scratch), -1);
+    }
+    sd_err err = {0};
+    assert_int_equal(sd_sample_check(&(sd_sample_opt){.temp = -1}, &err), SD_E_ARG);
+    assert_int_equal(sd_sample_check(&(sd_sample_opt){.temp = INFINITY}, &err), SD_E_ARG);
+    assert_int_equal(sd_sample_check(&(sd_sample_opt){.top_k = -1}, &err), SD_E_ARG);
+    assert_int_equal(sd_sample_check(&(sd_sample_opt){.top_p = 1.5}, &err), SD_E_ARG);
+    assert_int_equal(sd_sample_check(&(sd_sample_opt){.min_p = -0.1}, &err), SD_E_ARG);
+    t_ok(sd_sample_check(&(sd_sample_opt){.temp = 1, .top_k = 40, .top_p = 1, .min_p = 1}, &err), err);
+}
+
+static int descending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* The selection against a full sort on a whole vocabulary: only tokens at or above the threshold are drawn. */
+static void test_vocabulary(void **state)
+{
+    (void)state;
+    enum { V = 49152 };
+    float *x = sd_malloc(V * sizeof(float)), *sorted = sd_malloc(V * sizeof(float)),
+          *scratch = sd_malloc(V * sizeof(float));
+    sd_rng r = sd_rng_make(2, "test_sample", 0);
+    for (int i = 0; i < V; i++) x[i] = sorted[i] = 3.0f * sd_rng_normal(&r);
+    qsort(sorted, V, sizeof(float), descending);
+    double total = 0, sum = 0;
+    for (int i = 0; i < V; i++) total += exp((double)sorted[i]);
+    int n_p = 0;
+    while (sum < 0.7 * total) sum += exp((double)sorted[n_p++]);
+    for (int i = 0; i < 300; i++) {
+        sd_rng u = sd_rng_make(3, "sample", (uint64_t)i);
+        sd_rng again = u;
+        int32_t k = sd_sample(&(sd_sample_opt){.temp = 1, .top_k = 100}, x, V, &u, scratch);
+        assert_true(x[k] >= sorted[99]);
+        assert_int_equal(k, sd_sample(&(sd_sample_opt){.temp = 1, .top_k = 100}, x, V, &again, scratch));
+        int32_t p = sd_sample(&(sd_sample_opt){.temp = 1, .top_p = 0.7}, x, V, &u, scratch);
+        assert_true(x[p] >= sorted[n_p]); /* one more than the count: sums are grouped otherwise here */
+    }
+    assert_true(fabs(sd_logprob(x, V, 5) - ((double)x[5] - log(total))) < 1e-9);
+    sd_free(x), sd_free(sorted), sd_free(scratch);
+}
+
+static const struct CMUnitTest tests[] = {T(test_filters), T(test_greedy_and_broken), T(test_vocabulary)};
+T_MAIN(tests)

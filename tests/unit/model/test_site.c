@@ -1,0 +1,81 @@
+/* Names of sites: our own, TransformerLens', transformers'; printing and reading back; sentences for what is unknown.
+ */
+#include "t.h"
+
+#include "sonde/site.h"
+
+static sd_status parse(sd_site *s, const char *text, sd_err *err)
+{
+    return sd_site_parse(s, text, strlen(text), err);
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    for (int k = 0; k < SD_SITE_KIND_COUNT; k++) {
+        sd_site s = {(sd_site_kind)k, sd_site_is_layered((sd_site_kind)k) ? 12 : 0}, back;
+        char name[48];
+        t_ok(parse(&back, sd_site_print(name, sizeof name, s), &err), err);
+        assert_true(back.kind == s.kind && back.layer == s.layer);
+        sd_site_print_tl(name, sizeof name, s);
+        if (!name[0]) continue; /* no alias there */
+        t_ok(parse(&back, name, &err), err);
+        assert_true(back.kind == s.kind && back.layer == s.layer);
+    }
+}
+
+static void test_aliases(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *ours;
+    } alias[] = {
+        {"blocks.12.hook_resid_post", "resid_post.12"}, {"blocks.0.attn.hook_pattern", "attn_pattern.0"},
+        {"blocks.3.mlp.hook_pre_linear", "mlp_up.3"},   {"hook_embed", "embed"},
+        {"ln_final.hook_normalized", "final_norm"},     {"model.layers.7.output", "resid_post.7"},
+        {"transformer.h.11.output", "resid_post.11"},   {"model.layers.7", "resid_post.7"},
+        {"resid_post.99999", "resid_post.99999"},
+    };
+    for (size_t i = 0; i < sizeof alias / sizeof *alias; i++) {
+        sd_site s;
+        sd_err err = {0};
+        t_ok(parse(&s, alias[i].text, &err), err);
+        assert_string_equal(sd_site_print((char[48]){0}, 48, s), alias[i].ours);
+    }
+}
+
+static void test_unknown(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *hint;
+    } bad[] = {
+        {"resid_pots.14", "did you mean resid_post.14?"},
+        {"resid_post", "did you mean resid_post.L?"},
+        {"logit", "did you mean logits?"},
+        {"embed.0", "did you mean embed?"},
+        {"resid_post.-1", "did you mean resid_post.L?"},
+        {"resid_post.1x", "did you mean resid_post.L?"},
+        {"resid_post.100000", "did you mean resid_post.L?"},
+        {"", "did you mean embed?"},
+        {"blocks.1.hook_resid_posts", NULL},
+        {"resid_post.1.2", NULL},
+        {"blocks..hook_resid_post", NULL},
+        {"a very long name that goes on and on beyond every bound that a name of a site could have.3", NULL},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        sd_site s;
+        sd_err err = {0};
+        assert_int_equal(parse(&s, bad[i].text, &err), SD_E_ARG);
+        assert_non_null(strstr(err.msg, "unknown site"));
+        assert_non_null(strstr(err.msg, "embed, resid_pre.L"));
+        if (bad[i].hint) assert_string_equal(err.hint, bad[i].hint);
+    }
+    sd_site s;
+    assert_int_equal(sd_site_parse(&s, "resid_post.3junk", 12, NULL), SD_OK); /* n counts, not the NUL */
+    assert_int_equal(s.layer, 3);
+}
+
+static const struct CMUnitTest tests[] = {T(test_round_trip), T(test_aliases), T(test_unknown)};
+T_MAIN(tests)
