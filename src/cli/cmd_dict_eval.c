@@ -83,7 +83,7 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
     if ((st = cli_mode(c, ex, CLI_EXACT, c->arg[1], &c->mode, &err))) goto done;
     if ((st = sd_model_open(&m, ex, c->arg[1], &(sd_model_opt){.mode = c->mode}, &err))) goto done;
     if ((st = sd_harvest_open(&h, ex, m, corpus, &(sd_harvest_opt){.site = site, .max_rows = a.tokens, .n_ctx = a.ctx, .seed = c->seed}, &err))) goto done;
-    if ((st = sd_lab_evaluate(&e, ex, m, d, h, &(sd_evaluate_opt){0}, &c->progress, &err))) goto done;
+    if ((st = sd_lab_evaluate(&e, ex, m, d, h, &(sd_evaluate_opt){.progress = &c->progress}, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[1], &err))) goto done;
     sd_corpus_sha256(corpus, &sha);
     sd_sha256_hex(&sha, c->prov.data_sha256);

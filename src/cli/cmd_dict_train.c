@@ -61,7 +61,7 @@ static sd_status ce_recovered(double *out, cli *c, const sd_exec *ex, const dict
     if (!s->harvest) return SD_OK;
     sd_status st = sd_dict_open(&d, c->output, err);
     if (!st) st = sd_model_open(&m, ex, a->path[0], &(sd_model_opt){.mode = SD_MODE_FAITHFUL}, err);
-    if (!st) st = sd_lab_evaluate(&e, ex, m, d, s->harvest, &(sd_evaluate_opt){.max_contexts = EVAL_CONTEXTS, .from_end = true}, &c->progress, err);
+    if (!st) st = sd_lab_evaluate(&e, ex, m, d, s->harvest, &(sd_evaluate_opt){.max_contexts = EVAL_CONTEXTS, .from_end = true, .progress = &c->progress}, err);
     if (!st) *out = e.ce_recovered;
     sd_model_close(m);
     sd_dict_free(d);

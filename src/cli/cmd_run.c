@@ -222,8 +222,8 @@ static int cmd_run(cli *c, int argc, char **argv)
     bool streams = !c->json && !a.compare;
     sd_generate_opt o = {.n_gen = a.n, .seed = c->seed, .steer = s.steer, .n_steer = s.n, .compare = a.compare,
                          .sample = {.temp = a.temp, .top_k = (int)a.top_k, .top_p = a.top_p, .min_p = a.min_p},
-                         .on_token = streams ? on_token : NULL, .self = &live};
-    if ((st = sd_lab_generate(&r, ex, m, ids.v, ids.n, &o, &c->progress, &err))) goto done;
+                         .on_token = streams ? on_token : NULL, .self = &live, .progress = &c->progress};
+    if ((st = sd_lab_generate(&r, ex, m, ids.v, ids.n, &o, &err))) goto done;
     for (int l = 0; l < 2; l++)
         if (r.lane[l].ran && (st = lane_text(&text[l], m, &r.lane[l], &err))) goto done;
     if (!s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;

@@ -17,7 +17,6 @@
     XX(cmd_feature_show) \
     XX(cmd_feature_near) \
     XX(cmd_feature_report) \
-    XX(cmd_feature_report) \
     XX(cmd_bench_model)  \
     XX(cmd_bench_dict)   \
     XX(cmd_doctor)       \

@@ -148,9 +148,9 @@ static sd_status open_lab(lab *l, const sd_exec *ex, sd_err *err)
     return st;
 }
 
-sd_status sd_lab_effect(sd_effect *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const int64_t *feature, int64_t n_feature,
-                        const sd_effect_opt *opt, const sd_progress *progress, sd_err *err)
+sd_status sd_lab_effect(sd_effect *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const sd_effect_opt *opt, sd_err *err)
 {
+    const int64_t *feature = opt->feature, n_feature = opt->n_feature;
     lab l = {.m = m, .dict = dict, .opt = opt, .n_gen = opt->n_gen ? opt->n_gen : DEFAULT_GEN};
     double ce_plain = 0;
     if (opt->n_prompt < 1 || opt->n_prompt > MAX_PROMPTS) return sd_fail(err, SD_E_ARG, "%d prompts; 1 to %d are wanted", opt->n_prompt, MAX_PROMPTS);
@@ -170,8 +170,8 @@ sd_status sd_lab_effect(sd_effect *out, const sd_exec *ex, const sd_model *m, co
         e->active_steered = share_active(&l, e->feature);
         e->distinct = share_distinct(&l);
         e->score = fmax(0, e->active_steered - e->active_plain) * e->distinct * fmin(1, fmax(0, (CE_NOISE - e->ce_steered) / (CE_NOISE - CE_FINE)));
-        sd_progress_update(progress, "measure effects", (double)(i + 1), (double)n_feature, "features");
-        if (sd_progress_cancelled(progress)) st = sd_fail(err, SD_E_CANCELLED, "stopped after %" PRId64 " of %" PRId64 " features", i + 1, n_feature);
+        sd_progress_update(opt->progress, "measure effects", (double)(i + 1), (double)n_feature, "features");
+        if (sd_progress_cancelled(opt->progress)) st = sd_fail(err, SD_E_CANCELLED, "stopped after %" PRId64 " of %" PRId64 " features", i + 1, n_feature);
     }
     for (int p = 0; p < MAX_PROMPTS; p++) {
         sd_session_free(l.session[p]);

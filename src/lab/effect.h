@@ -20,6 +20,9 @@ typedef struct sd_effect_opt {
     int64_t n_gen;             /* tokens a continuation; 0: 24 */
     const sd_ids *prompt;      /* [n_prompt] neutral prompts, the same for all features */
     int n_prompt;
+    const int64_t *feature;    /* [n_feature] */
+    int64_t n_feature;
+    const sd_progress *progress; /* may be NULL */
 } sd_effect_opt;
 
 typedef struct sd_effect {
@@ -28,7 +31,6 @@ typedef struct sd_effect {
 } sd_effect;
 
 /* out [n_feature], in the order of feature[]. m must have its head; dict must state its site and mean token norm. */
-sd_status sd_lab_effect(sd_effect *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const int64_t *feature, int64_t n_feature,
-                        const sd_effect_opt *opt, const sd_progress *progress, sd_err *err);
+sd_status sd_lab_effect(sd_effect *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const sd_effect_opt *opt, sd_err *err);
 
 #endif

@@ -11,6 +11,7 @@ struct splice {
     const sd_exec *ex;
     const sd_model *m;
     const sd_dict *dict;
+    sd_runner *runner;
     enum variant variant;
     double max_norm;
     sd_mat x, y;        /* rows to replace and their reconstruction, [ctx, d], owned */
@@ -69,14 +70,14 @@ static double kl_row(const float *p, const float *q, int64_t n)
 
 struct sums { double ce[3], kl; int64_t n, n_nonfinite; };
 
-static sd_status run_context(struct sums *sum, sd_runner *r, sd_session *s, struct splice *sp, float *plain, const int32_t *ids, int64_t n,
-                             sd_err *err)
+/* The three runs of one context. plain [n, V] keeps the logits of the first. */
+static sd_status run_context(struct sums *sum, struct splice *sp, sd_session *s, float *plain, const int32_t *ids, int64_t n, sd_err *err)
 {
     for (int v = PLAIN; v <= ZEROED; v++) {
         sp->variant = (enum variant)v;
         sd_session_rewind(s, 0);
         sd_segment seg = {.s = s, .tok = ids, .n = n, .want = SD_LOGITS_ALL};
-        sd_status st = sd_runner_step(r, &seg, 1, -1, err);
+        sd_status st = sd_runner_step(sp->runner, &seg, 1, -1, err);
         if (st) return st;
         int64_t V = seg.logits.cols;
         for (int64_t i = 0; i + 1 < n; i++) {
@@ -107,13 +108,12 @@ static void conclude(sd_evaluation *out, const struct sums *sum, const struct sp
 }
 
 sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const sd_harvest *h,
-                          const sd_evaluate_opt *opt, const sd_progress *progress, sd_err *err)
+                          const sd_evaluate_opt *opt, sd_err *err)
 {
     const sd_dict_info *info = sd_dict_get_info(dict);
     struct splice sp = {.ex = ex, .m = m, .dict = dict, .max_norm = SINK_FACTOR * info->site_rms, .recon = &out->recon};
     struct sums sum = {0};
     sd_session *s = NULL;
-    sd_runner *r = NULL;
     float *plain = NULL;
     int64_t total = sd_harvest_contexts(h), count = opt->max_contexts && opt->max_contexts < total ? opt->max_contexts : total;
     int64_t begin = opt->from_end ? total - count : 0, longest = 0, n, cols = 0;
@@ -136,21 +136,21 @@ sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model 
     sp.x = sd_mat_of(sp.x.data, longest, cols);
     sp.y = sd_mat_of(sp.y.data, longest, cols);
     if ((st = sd_session_new(&s, m, &(sd_session_opt){.n_ctx = longest}, err))) goto done;
-    if ((st = sd_runner_new(&r, ex, m, &(sd_runner_opt){.max_rows = longest, .max_logit_rows = longest, .n_ctx = longest}, err))) goto done;
+    if ((st = sd_runner_new(&sp.runner, ex, m, &(sd_runner_opt){.max_rows = longest, .max_logit_rows = longest, .n_ctx = longest}, err))) goto done;
     if ((st = sd_session_attach(s, &(sd_hook){.name = "splice", .at = &site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = &sp}, NULL, err)))
         goto done;
     for (int64_t i = 0; i < count; i++) {
         const int32_t *ids = sd_harvest_context(h, begin + i, &n);
-        if ((st = run_context(&sum, r, s, &sp, plain, ids, n, err))) goto done;
-        sd_progress_update(progress, "evaluate", (double)(i + 1), (double)count, "contexts");
-        if (sd_progress_cancelled(progress)) {
+        if ((st = run_context(&sum, &sp, s, plain, ids, n, err))) goto done;
+        sd_progress_update(opt->progress, "evaluate", (double)(i + 1), (double)count, "contexts");
+        if (sd_progress_cancelled(opt->progress)) {
             st = sd_fail(err, SD_E_CANCELLED, "stopped after %" PRId64 " of %" PRId64 " contexts", i + 1, count);
             goto done;
         }
     }
     conclude(out, &sum, &sp);
 done:
-    sd_runner_free(r);
+    sd_runner_free(sp.runner);
     sd_session_free(s);
     sd_codes_release(&sp.codes);
     sd_dict_metrics_release(&out->recon);

@@ -14,6 +14,7 @@
 typedef struct sd_evaluate_opt {
     int64_t max_contexts; /* 0: all */
     bool from_end;        /* the last contexts of the harvest (the held-out ones of a run) */
+    const sd_progress *progress; /* may be NULL */
 } sd_evaluate_opt;
 
 typedef struct sd_evaluation {
@@ -24,6 +25,6 @@ typedef struct sd_evaluation {
 
 /* m: the whole model with its head; h gives contexts and site; the dictionary's width must be the site's. */
 sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const sd_harvest *h,
-                          const sd_evaluate_opt *opt, const sd_progress *progress, sd_err *err);
+                          const sd_evaluate_opt *opt, sd_err *err);
 
 #endif

@@ -75,7 +75,7 @@ static sd_status prefill(gen *g, const int32_t *prompt, int64_t n, int64_t n_gen
     return SD_OK;
 }
 
-static sd_status decode(gen *g, int64_t n, int64_t n_gen, const sd_progress *progress, sd_err *err)
+static sd_status decode(gen *g, int64_t n, int64_t n_gen, sd_err *err)
 {
     for (int64_t pos = n; runs(g, 0) || runs(g, 1); pos++) {
         sd_segment seg[2];
@@ -90,14 +90,14 @@ static sd_status decode(gen *g, int64_t n, int64_t n_gen, const sd_progress *pro
         for (int i = 0; i < k && !st; i++) st = take(g, which[i], seg[i].logits, pos + 1, n_gen, err);
         if (st) return st;
         g->out->n_decoded += k;
-        sd_progress_update(progress, "generate", (double)(pos - n + 2), (double)n_gen, "tokens");
-        if (sd_progress_cancelled(progress)) return sd_fail(err, SD_E_CANCELLED, "stopped after %" PRId64 " tokens", pos - n + 2);
+        sd_progress_update(g->opt->progress, "generate", (double)(pos - n + 2), (double)n_gen, "tokens");
+        if (sd_progress_cancelled(g->opt->progress)) return sd_fail(err, SD_E_CANCELLED, "stopped after %" PRId64 " tokens", pos - n + 2);
     }
     return SD_OK;
 }
 
 sd_status sd_lab_generate(sd_generate_result *out, const sd_exec *ex, const sd_model *m, const int32_t *prompt, int64_t n,
-                          const sd_generate_opt *opt, const sd_progress *progress, sd_err *err)
+                          const sd_generate_opt *opt, sd_err *err)
 {
     gen g = {.m = m, .opt = opt, .out = out};
     int64_t n_gen = opt->n_gen ? opt->n_gen : DEFAULT_GEN;
@@ -113,7 +113,7 @@ sd_status sd_lab_generate(sd_generate_result *out, const sd_exec *ex, const sd_m
     double t0 = sd_now();
     if (!st) st = prefill(&g, prompt, n, n_gen, err);
     double t1 = sd_now();
-    if (!st) st = decode(&g, n, n_gen, progress, err);
+    if (!st) st = decode(&g, n, n_gen, err);
     out->prefill_s = out->first_token_s = t1 - t0;
     out->decode_s = sd_now() - t1;
     sd_runner_free(g.runner);

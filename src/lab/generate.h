@@ -16,6 +16,7 @@ typedef struct sd_generate_opt {
     /* Called for each new token of a lane (0 plain, 1 steered), may be NULL. */
     void (*on_token)(void *self, int lane, int32_t id);
     void *self;
+    const sd_progress *progress; /* may be NULL */
 } sd_generate_opt;
 
 typedef struct sd_lane { sd_ids ids; bool ran, stopped, full; } sd_lane; /* generated ids; stopped: by a control token; full: by length */
@@ -29,7 +30,7 @@ void sd_generate_release(sd_generate_result *r);
 
 /* Both lanes draw from the same random stream by position. Stops a lane at EOS or a control token that ends a turn. */
 sd_status sd_lab_generate(sd_generate_result *out, const sd_exec *ex, const sd_model *m, const int32_t *prompt, int64_t n,
-                          const sd_generate_opt *opt, const sd_progress *progress, sd_err *err);
+                          const sd_generate_opt *opt, sd_err *err);
 
 /* The prompt's ids: text as it is, or as the user's turn of the model's chat template. */
 sd_status sd_lab_prompt_ids(sd_ids *out, const sd_model *m, sd_slice text, sd_slice system, bool chat, sd_err *err);

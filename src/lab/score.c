@@ -61,7 +61,7 @@ static sd_status run_window(scorer *sc, int64_t first, int64_t window, sd_err *e
 }
 
 sd_status sd_lab_score(sd_score_result *out, const sd_exec *ex, const sd_model *m, const int32_t *ids, int64_t n,
-                       const sd_score_opt *opt, const sd_hook *edit, const sd_progress *progress, sd_err *err)
+                       const sd_score_opt *opt, sd_err *err)
 {
     scorer sc = {.ex = ex};
     int64_t window = opt->window ? opt->window : DEFAULT_WINDOW, stride = opt->stride ? opt->stride : window;
@@ -77,7 +77,7 @@ sd_status sd_lab_score(sd_score_result *out, const sd_exec *ex, const sd_model *
     if (st) goto done;
     if ((st = sd_runner_new(&sc.r, ex, m, &(sd_runner_opt){.max_rows = window, .max_logit_rows = LOGIT_ROWS, .n_ctx = window}, err)))
         goto done;
-    if (edit && (st = sd_session_attach(sc.s, edit, NULL, err))) goto done;
+    if (opt->edit && (st = sd_session_attach(sc.s, opt->edit, NULL, err))) goto done;
     if ((st = sd_alloc(&sc.tok, (size_t)window * sizeof *sc.tok, "a window of tokens", err))) goto done;
     int64_t n_windows = (n - window) / stride + 1;
     for (int64_t w = 0; w < n_windows; w++) {
@@ -85,8 +85,8 @@ sd_status sd_lab_score(sd_score_result *out, const sd_exec *ex, const sd_model *
         if (sd_tok_add_bos(m->tok)) sc.tok[0] = sd_tok_bos(m->tok);
         int64_t first = opt->stride ? (w == 0 ? 1 : window - stride) : window / 2 + 1;
         if ((st = run_window(&sc, first < 1 ? 1 : first, window, err))) goto done;
-        sd_progress_update(progress, "score", (double)((w + 1) * window), (double)(n_windows * window), "tokens");
-        if (sd_progress_cancelled(progress)) {
+        sd_progress_update(opt->progress, "score", (double)((w + 1) * window), (double)(n_windows * window), "tokens");
+        if (sd_progress_cancelled(opt->progress)) {
             st = sd_fail(err, SD_E_CANCELLED, "stopped after %lld of %lld windows", (long long)(w + 1), (long long)n_windows);
             goto done;
         }

@@ -8,14 +8,15 @@
 typedef struct sd_score_opt {
     int64_t window; /* tokens a window; 0: 512 */
     int64_t stride; /* tokens from one window to the next; 0: window (windows do not overlap) */
+    const sd_hook *edit; /* attached to the session, so that a spliced or steered model is scored the same way; may be NULL */
+    const sd_progress *progress; /* may be NULL */
 } sd_score_opt;
 typedef struct sd_score_result { int64_t n_tokens, n_windows, n_nonfinite; double ce_loss, ppl; } sd_score_result;
 
 /* As llama-perplexity does by default (tools/perplexity/perplexity.cpp): the ids are cut in windows, a rest is dropped; where the
  * tokenizer adds BOS it replaces the first token of each window; the second half of each window is scored, its first token given.
- * With a stride: each window scores its last `stride` tokens (the first window all but the first). ce in nats a token.
- * edit (may be NULL) is attached to the session, so that a spliced or steered model is scored the same way. */
+ * With a stride: each window scores its last `stride` tokens (the first window all but the first). ce in nats a token. */
 sd_status sd_lab_score(sd_score_result *out, const sd_exec *ex, const sd_model *m, const int32_t *ids, int64_t n,
-                       const sd_score_opt *opt, const sd_hook *edit, const sd_progress *progress, sd_err *err);
+                       const sd_score_opt *opt, sd_err *err);
 
 #endif

@@ -42,9 +42,10 @@ static sd_status ask(sd_session *s, const sd_model *m, const char *name, struct 
                              NULL, err);
 }
 
-sd_status sd_lab_trace(sd_trace *out, const sd_exec *ex, const sd_model *m, const int32_t *ids, int64_t n,
-                       const char *const *names, int n_names, sd_err *err)
+sd_status sd_lab_trace(sd_trace *out, const sd_exec *ex, const sd_model *m, const sd_ids *ids, const char *const *names, int n_names,
+                       sd_err *err)
 {
+    int64_t n = ids->n;
     sd_session *s = NULL;
     sd_runner *r = NULL;
     struct want *want = NULL;
@@ -60,7 +61,7 @@ sd_status sd_lab_trace(sd_trace *out, const sd_exec *ex, const sd_model *m, cons
         want[i].t = &out->v[i + 1];
         if ((st = ask(s, m, names[i], &want[i], err))) goto done;
     }
-    sd_segment seg = {.s = s, .tok = ids, .n = n, .want = SD_LOGITS_ALL};
+    sd_segment seg = {.s = s, .tok = ids->v, .n = n, .want = SD_LOGITS_ALL};
     if ((st = sd_runner_step(r, &seg, 1, -1, err))) goto done;
     want[n_names].t = &out->v[0];
     snprintf(out->v[0].name, sizeof out->v[0].name, "logits");

@@ -8,8 +8,8 @@ typedef struct sd_trace_tensor { char name[48]; int rank; int64_t dim[3]; float 
 typedef struct sd_trace { sd_trace_tensor *v; int64_t n; } sd_trace; /* owns */
 void sd_trace_release(sd_trace *t);
 /* names: "resid_post.3" or an alias; tensors come back under the names as asked, `logits` [n,V] first. */
-sd_status sd_lab_trace(sd_trace *out, const sd_exec *ex, const sd_model *m, const int32_t *ids, int64_t n,
-                       const char *const *names, int n_names, sd_err *err);
+sd_status sd_lab_trace(sd_trace *out, const sd_exec *ex, const sd_model *m, const sd_ids *ids, const char *const *names, int n_names,
+                       sd_err *err);
 sd_status sd_trace_save(const sd_trace *t, const char *path, sd_err *err);
 
 #endif
