@@ -1,5 +1,5 @@
-/* Tokenizers from GGUF metadata (tokenizer.ggml.*), and the choice between containers. Defaults where a file is silent are
- * llama.cpp's: the pre-tokeniser decides whether BOS is added, no pre-tokeniser means "default". */
+/* Tokenizers from GGUF metadata (tokenizer.ggml.*), and the choice between containers. Defaults where a file is silent
+ * are llama.cpp's: the pre-tokeniser decides whether BOS is added, no pre-tokeniser means "default". */
 #include "model/tokspec.h"
 
 #include "base/log.h"
@@ -97,8 +97,10 @@ static sd_status read_flag(bool *out, const sd_weights *w, const char *key, sd_e
 
 static sd_status read_kind(gguf_spec *g, const sd_weights *w, sd_err *err)
 {
-    static const struct { const char *name; sd_tok_kind kind; } known[] = {
-        {"gpt2", SD_TOK_BPE}, {"llama", SD_TOK_SPM}, {"bert", SD_TOK_WPM}};
+    static const struct {
+        const char *name;
+        sd_tok_kind kind;
+    } known[] = {{"gpt2", SD_TOK_BPE}, {"llama", SD_TOK_SPM}, {"bert", SD_TOK_WPM}};
     sd_slice model;
     sd_status st = sd_weights_kv_str(w, "tokenizer.ggml.model", &model, err);
     if (st) return st;
@@ -163,7 +165,8 @@ static sd_status read_gguf(gguf_spec *g, const sd_weights *w, sd_err *err)
     }
     if (!st) st = read_id(&s->bos, w, "tokenizer.ggml.bos_token_id", s->n_vocab, err);
     if (!st) st = read_id(&s->eos, w, "tokenizer.ggml.eos_token_id", s->n_vocab, err);
-    if (!st) st = read_id(&s->unk, w, "tokenizer.ggml.unknown_token_id", s->n_vocab, err);
+    /* llama.cpp's BPE has no use for the unknown token; a model has not seen it in the middle of a text. */
+    if (!st && s->kind != SD_TOK_BPE) st = read_id(&s->unk, w, "tokenizer.ggml.unknown_token_id", s->n_vocab, err);
     if (!st) st = read_id(&s->pad, w, "tokenizer.ggml.padding_token_id", s->n_vocab, err);
     if (!st) st = read_flags(g, w, err);
     if (st) return st;

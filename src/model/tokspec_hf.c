@@ -10,20 +10,20 @@
 #include <stdio.h>
 
 #define MAX_TOKENIZER_BYTES (256u << 20) /* gemma's, the largest in use, has 33 MB */
-#define MAX_CONFIG_BYTES (16u << 20)
-#define MAX_VOCAB (1 << 22)              /* the largest have 262,144 */
-#define MAX_PATTERNS 8
-#define GPT2_PATTERN "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define MAX_CONFIG_BYTES    (16u << 20)
+#define MAX_VOCAB           (1 << 22) /* the largest have 262,144 */
+#define MAX_PATTERNS        8
+#define GPT2_PATTERN        "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 typedef struct hf {
     const char *dir;
-    char what[4096];       /* path of tokenizer.json, in front of errors */
-    json_t *tok, *cfg;     /* cfg may be NULL */
+    char what[4096];   /* path of tokenizer.json, in front of errors */
+    json_t *tok, *cfg; /* cfg may be NULL */
     sd_tok_spec spec;
     sd_slice *piece, *merge;
     uint8_t *type, *strip;
     sd_table *by_text;
-    sd_buf joined;         /* merges that are pairs, as lines */
+    sd_buf joined; /* merges that are pairs, as lines */
     sd_slice pattern[MAX_PATTERNS];
     char *kept[MAX_PATTERNS]; /* escaped patterns */
     int n_kept;
@@ -131,7 +131,8 @@ static sd_status read_added(hf *h, const json_t *added, sd_err *err)
         json_int_t id = json_integer_value(json_object_get(a, "id"));
         sd_slice text = slice_of_json(json_object_get(a, "content"));
         if (text.n == 0) return bad(h, "an added token is empty", err);
-        if (is_true(a, "single_word", false)) return unsupported(h, "added token that matches whole words only,", text.p, err);
+        if (is_true(a, "single_word", false))
+            return unsupported(h, "added token that matches whole words only,", text.p, err);
         h->piece[id] = text;
         h->type[id] = is_true(a, "special", false) ? SD_PIECE_CONTROL : SD_PIECE_USER;
         h->strip[id] = (uint8_t)((is_true(a, "lstrip", false) ? SD_STRIP_LEFT : 0) |
@@ -295,7 +296,8 @@ static sd_status read_pre_tokenizers(hf *h, sd_err *err)
     sd_status st = SD_OK;
     if (strcmp(type_of(p), "Sequence") == 0) {
         const json_t *list = json_object_get(p, "pretokenizers");
-        for (size_t i = 0; i < json_array_size(list) && !st; i++) st = read_pre_tokenizer(h, json_array_get(list, i), err);
+        for (size_t i = 0; i < json_array_size(list) && !st; i++)
+            st = read_pre_tokenizer(h, json_array_get(list, i), err);
     } else {
         st = read_pre_tokenizer(h, p, err);
     }
@@ -373,7 +375,8 @@ static sd_status read_post(hf *h, const json_t *p, int depth, sd_err *err)
     }
     if (strcmp(type, "Sequence") != 0 || depth > 0) return unsupported(h, "post-processor", type, err);
     const json_t *list = json_object_get(p, "processors");
-    for (size_t i = 0; i < json_array_size(list) && !st; i++) st = read_post(h, json_array_get(list, i), depth + 1, err);
+    for (size_t i = 0; i < json_array_size(list) && !st; i++)
+        st = read_post(h, json_array_get(list, i), depth + 1, err);
     return st;
 }
 
@@ -402,7 +405,6 @@ static sd_status read_specials(hf *h, const json_t *config, sd_err *err)
     find_named(h, "bos_token", &s->bos);
     find_named(h, "eos_token", &s->eos);
     find_named(h, "pad_token", &s->pad);
-    if (s->unk < 0) find_named(h, "unk_token", &s->unk);
     find_in_config(h, config, "bos_token_id", &s->bos);
     find_in_config(h, config, "eos_token_id", &s->eos);
     if (named) {
@@ -415,7 +417,7 @@ static sd_status read_specials(hf *h, const json_t *config, sd_err *err)
 
 static sd_status read_all(hf *h, const json_t *config, sd_err *err)
 {
-    h->spec = (sd_tok_spec){.kind = SD_TOK_BPE, .bos = -1, .eos = -1, .unk = -1, .pad = -1};
+    h->spec = (sd_tok_spec){.kind = SD_TOK_BPE, .bos = -1, .eos = -1, .unk = -1, .pad = -1, .skip_missing = true};
     sd_status st = read_model(h, err);
     if (!st) st = read_pre_tokenizers(h, err);
     if (!st) st = read_normalizer(h, json_object_get(h->tok, "normalizer"), err);

@@ -1,12 +1,12 @@
-/* Rendering chat templates. The parser has settled every type, so a value here is what its node's type says, or undefined
- * where a variable was not set on the way taken. */
+/* Rendering chat templates. The parser has settled every type, so a value here is what its node's type says, or
+ * undefined where a variable was not set on the way taken. */
 #include "text/chat_int.h"
 
 #include <stdio.h>
 
 typedef struct value {
     chat_type type;
-    int64_t num;       /* int, bool; messages: first */
+    int64_t num; /* int, bool; messages: first */
     sd_slice str;
     const sd_message *msg;
     int n_msg;
@@ -17,7 +17,7 @@ typedef struct render {
     value slot[CHAT_MAX_SLOTS];
     int64_t loop_index, loop_length;
     sd_buf *out;
-    sd_buf made;       /* char *: concatenated strings, freed at the end */
+    sd_buf made; /* char *: concatenated strings, freed at the end */
 } render;
 
 static value undefined(void)
@@ -28,12 +28,17 @@ static value undefined(void)
 static bool truth(const value *v)
 {
     switch (v->type) {
-    case CT_STR: return v->str.n > 0;
+    case CT_STR:
+        return v->str.n > 0;
     case CT_INT:
-    case CT_BOOL: return v->num != 0;
-    case CT_MSGS: return v->n_msg > 0;
-    case CT_MSG: return true;
-    default: return false;
+    case CT_BOOL:
+        return v->num != 0;
+    case CT_MSGS:
+        return v->n_msg > 0;
+    case CT_MSG:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -48,18 +53,24 @@ static bool equal(const value *a, const value *b)
 static sd_slice as_text(const value *v, char small[24])
 {
     switch (v->type) {
-    case CT_STR: return v->str;
-    case CT_BOOL: return v->num ? SD_LIT("True") : SD_LIT("False");
-    case CT_NONE: return SD_LIT("None");
-    case CT_INT: return (sd_slice){small, (size_t)snprintf(small, 24, "%lld", (long long)v->num)};
-    default: return (sd_slice){"", 0};
+    case CT_STR:
+        return v->str;
+    case CT_BOOL:
+        return v->num ? SD_LIT("True") : SD_LIT("False");
+    case CT_NONE:
+        return SD_LIT("None");
+    case CT_INT:
+        return (sd_slice){small, (size_t)snprintf(small, 24, "%lld", (long long)v->num)};
+    default:
+        return (sd_slice){"", 0};
     }
 }
 
 bool sd_chat__is_space(uint32_t cp)
 {
     return (cp >= 9 && cp <= 13) || (cp >= 0x1c && cp <= 0x20) || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
-           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f ||
+           cp == 0x3000;
 }
 
 static sd_slice trim(sd_slice s, int64_t sides)
@@ -90,8 +101,10 @@ static sd_status concat(render *r, sd_slice a, sd_slice b, value *out, sd_err *e
     if (b.n) memcpy(p + a.n, b.p, b.n);
     sd_buf_put(&r->made, &p, sizeof p);
     st = sd_buf_check(&r->made, "a chat template's text", err);
-    if (st) sd_free(p);
-    else *out = (value){.type = CT_STR, .str = {p, a.n + b.n}};
+    if (st)
+        sd_free(p);
+    else
+        *out = (value){.type = CT_STR, .str = {p, a.n + b.n}};
     return st;
 }
 
@@ -107,7 +120,8 @@ static void free_made(render *r)
 
 static sd_status not_defined(const chat_node *n, sd_err *err)
 {
-    return sd_fail(err, SD_E_ARG, "the chat template cannot render these messages: line %d uses something that is not defined",
+    return sd_fail(err, SD_E_ARG,
+                   "the chat template cannot render these messages: line %d uses something that is not defined",
                    (int)n->line);
 }
 
@@ -119,17 +133,26 @@ static sd_status eval_pair(render *r, const chat_node *n, value *out, sd_err *er
     if (!st) st = eval(r, n->b, &b, err);
     if (st) return st;
     switch (n->op) {
-    case OP_EQ: *out = (value){.type = CT_BOOL, .num = equal(&a, &b)}; return SD_OK;
-    case OP_NE: *out = (value){.type = CT_BOOL, .num = !equal(&a, &b)}; return SD_OK;
-    case OP_CAT: return concat(r, as_text(&a, sa), as_text(&b, sb), out, err);
-    default: break;
+    case OP_EQ:
+        *out = (value){.type = CT_BOOL, .num = equal(&a, &b)};
+        return SD_OK;
+    case OP_NE:
+        *out = (value){.type = CT_BOOL, .num = !equal(&a, &b)};
+        return SD_OK;
+    case OP_CAT:
+        return concat(r, as_text(&a, sa), as_text(&b, sb), out, err);
+    default:
+        break;
     }
     if (a.type == CT_UNDEF || b.type == CT_UNDEF) return not_defined(n, err);
     if (n->op == OP_ADD && n->type == CT_STR) return concat(r, a.str, b.str, out, err);
     if (n->op == OP_MOD && b.num <= 0)
-        return sd_fail(err, SD_E_ARG, "the chat template cannot render these messages: line %d divides by %lld", (int)n->line,
-                       (long long)b.num);
-    int64_t v = n->op == OP_ADD ? a.num + b.num : n->op == OP_MOD ? a.num % b.num : n->op == OP_LT ? a.num < b.num : a.num <= b.num;
+        return sd_fail(err, SD_E_ARG, "the chat template cannot render these messages: line %d divides by %lld",
+                       (int)n->line, (long long)b.num);
+    int64_t v = n->op == OP_ADD   ? a.num + b.num
+                : n->op == OP_MOD ? a.num % b.num
+                : n->op == OP_LT  ? a.num < b.num
+                                  : a.num <= b.num;
     *out = (value){.type = (chat_type)n->type, .num = v};
     return SD_OK;
 }
@@ -157,8 +180,10 @@ static sd_status eval_messages(render *r, const chat_node *n, value *out, sd_err
     if (n->op == OP_LENGTH) {
         *out = (value){.type = CT_INT, .num = v.n_msg};
     } else if (n->op == OP_AT) {
-        if (k < 0 || k >= v.n_msg) *out = undefined();
-        else *out = (value){.type = CT_MSG, .msg = v.msg + k};
+        if (k < 0 || k >= v.n_msg)
+            *out = undefined();
+        else
+            *out = (value){.type = CT_MSG, .msg = v.msg + k};
     } else {
         if (k < 0) k = 0;
         if (k > v.n_msg) k = v.n_msg;
@@ -170,7 +195,11 @@ static sd_status eval_messages(render *r, const chat_node *n, value *out, sd_err
 static value loop_value(const render *r, const chat_node *n)
 {
     int64_t i = r->loop_index, len = r->loop_length;
-    int64_t v = n->num == LOOP_FIRST ? i == 0 : n->num == LOOP_LAST ? i + 1 == len : n->num == LOOP_INDEX ? i + 1 : n->num == LOOP_INDEX0 ? i : len;
+    int64_t v = n->num == LOOP_FIRST    ? i == 0
+                : n->num == LOOP_LAST   ? i + 1 == len
+                : n->num == LOOP_INDEX  ? i + 1
+                : n->num == LOOP_INDEX0 ? i
+                                        : len;
     return (value){.type = (chat_type)n->type, .num = v};
 }
 
@@ -179,16 +208,31 @@ static sd_status eval(render *r, int32_t at, value *out, sd_err *err)
     const chat_node *n = &r->c->node[at];
     sd_status st = SD_OK;
     switch (n->op) {
-    case OP_STR: *out = (value){.type = CT_STR, .str = {r->c->text.p + n->str, n->len}}; break;
-    case OP_INT: *out = (value){.type = CT_INT, .num = n->num}; break;
-    case OP_BOOL: *out = (value){.type = CT_BOOL, .num = n->num}; break;
-    case OP_NONE: *out = (value){.type = CT_NONE}; break;
-    case OP_UNDEF: *out = undefined(); break;
-    case OP_VAR: *out = r->slot[n->num]; break;
-    case OP_LOOP: *out = loop_value(r, n); break;
+    case OP_STR:
+        *out = (value){.type = CT_STR, .str = {r->c->text.p + n->str, n->len}};
+        break;
+    case OP_INT:
+        *out = (value){.type = CT_INT, .num = n->num};
+        break;
+    case OP_BOOL:
+        *out = (value){.type = CT_BOOL, .num = n->num};
+        break;
+    case OP_NONE:
+        *out = (value){.type = CT_NONE};
+        break;
+    case OP_UNDEF:
+        *out = undefined();
+        break;
+    case OP_VAR:
+        *out = r->slot[n->num];
+        break;
+    case OP_LOOP:
+        *out = loop_value(r, n);
+        break;
     case OP_AT:
     case OP_SLICE:
-    case OP_LENGTH: return eval_messages(r, n, out, err);
+    case OP_LENGTH:
+        return eval_messages(r, n, out, err);
     case OP_FIELD:
         st = eval(r, n->a, out, err);
         if (st) return st;
@@ -198,7 +242,8 @@ static sd_status eval(render *r, int32_t at, value *out, sd_err *err)
     case OP_NOT:
     case OP_AND:
     case OP_OR:
-    case OP_COND: return eval_logic(r, n, out, err);
+    case OP_COND:
+        return eval_logic(r, n, out, err);
     case OP_DEFINED:
         st = eval(r, n->a, out, err);
         if (!st) *out = (value){.type = CT_BOOL, .num = out->type != CT_UNDEF};
@@ -211,9 +256,12 @@ static sd_status eval(render *r, int32_t at, value *out, sd_err *err)
         break;
     case OP_RAISE:
         st = eval(r, n->a, out, err);
-        if (!st) st = sd_fail(err, SD_E_ARG, "the chat template refuses these messages: %.*s", (int)(out->str.n > 400 ? 400 : out->str.n), out->str.p ? out->str.p : "");
+        if (!st)
+            st = sd_fail(err, SD_E_ARG, "the chat template refuses these messages: %.*s",
+                         (int)(out->str.n > 400 ? 400 : out->str.n), out->str.p ? out->str.p : "");
         break;
-    default: return eval_pair(r, n, out, err);
+    default:
+        return eval_pair(r, n, out, err);
     }
     return st;
 }
@@ -243,7 +291,9 @@ static sd_status run_block(render *r, int32_t at, sd_err *err)
         char small[24];
         value v;
         switch (n->op) {
-        case OP_TEXT: sd_buf_put(r->out, r->c->text.p + n->str, n->len); break;
+        case OP_TEXT:
+            sd_buf_put(r->out, r->c->text.p + n->str, n->len);
+            break;
         case OP_OUT:
             st = eval(r, n->a, &v, err);
             if (!st) {
@@ -255,7 +305,9 @@ static sd_status run_block(render *r, int32_t at, sd_err *err)
             st = eval(r, n->a, &v, err);
             if (!st) st = run_block(r, truth(&v) ? n->b : n->c, err);
             break;
-        case OP_FOR: st = run_for(r, n, err); break;
+        case OP_FOR:
+            st = run_for(r, n, err);
+            break;
         default: /* OP_SET */
             st = eval(r, n->a, &v, err);
             if (!st) r->slot[n->num] = v;
@@ -264,7 +316,8 @@ static sd_status run_block(render *r, int32_t at, sd_err *err)
     return st;
 }
 
-sd_status sd_chat_render(const sd_chat *c, const sd_message *msg, int n_msg, bool add_generation_prompt, sd_buf *out, sd_err *err)
+sd_status sd_chat_render(const sd_chat *c, const sd_message *msg, int n_msg, bool add_generation_prompt, sd_buf *out,
+                         sd_err *err)
 {
     render r = {.c = c, .out = out};
     size_t n0 = out->n;
@@ -329,4 +382,7 @@ void sd_chat_free(sd_chat *c)
     sd_free(c);
 }
 
-const char *sd_chat_name(const sd_chat *c) { return c->name; }
+const char *sd_chat_name(const sd_chat *c)
+{
+    return c->name;
+}

@@ -78,8 +78,8 @@ static sd_status translate_escape(translation *t, sd_err *err)
     return SD_OK;
 }
 
-/* After "(?": groups that mean the same in both dialects. "(?i)" does at the start alone: further on, Ruby ends it at the
- * next "|" of another group than PCRE2. */
+/* After "(?": groups that mean the same in both dialects. "(?i)" does at the start alone: further on, Ruby ends it at
+ * the next "|" of another group than PCRE2. */
 static bool group_ok(sd_slice rest, bool at_start)
 {
     static const char *const same[] = {"(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!", "(?i:", "(?-i:"};
@@ -89,6 +89,18 @@ static bool group_ok(sd_slice rest, bool at_start)
     return false;
 }
 
+/* A class inside a class is a union in Ruby, and PCRE2 has none: the inner brackets go. */
+static sd_status translate_inner(translation *t, char c, sd_err *err)
+{
+    char before = t->in.p[t->at - 1], after = t->at + 1 < t->in.n ? t->in.p[t->at + 1] : '\0';
+    bool plain = c == '[' ? t->class_depth == 1 && before != '-' && after != '^' && after != ':' && after != ']'
+                          : before != '-' && after != '-';
+    if (!plain) return refuse(t, "this class inside a class", err);
+    t->class_depth = c == '[' ? 2 : 1;
+    t->at++;
+    return SD_OK;
+}
+
 static sd_status translate_one(translation *t, sd_err *err)
 {
     const char *p = t->in.p + t->at;
@@ -96,8 +108,8 @@ static sd_status translate_one(translation *t, sd_err *err)
     char c = *p;
     if (c == '\\') return translate_escape(t, err);
     if (t->class_depth) {
-        if (c == '[') return refuse(t, "a class inside a class", err);
         if (c == '&' && left > 1 && p[1] == '&') return refuse(t, "an intersection of classes", err);
+        if (c == '[' || (c == ']' && t->class_depth == 2)) return translate_inner(t, c, err);
         if (c == ']') t->class_depth = 0;
     } else if (c == '[') {
         t->class_depth = 1;
@@ -112,7 +124,8 @@ static sd_status translate_one(translation *t, sd_err *err)
     } else if (c == '(' && left > 1 && p[1] == '*') {
         return refuse(t, "(*", err);
     } else if (c == '}' && left > 1 && (p[1] == '+' || p[1] == '?')) {
-        return refuse(t, "a count with a further quantifier", err); /* Ruby repeats what PCRE2 makes possessive or lazy */
+        return refuse(t, "a count with a further quantifier",
+                      err); /* Ruby repeats what PCRE2 makes possessive or lazy */
     } else if (c == '^') {
         return refuse(t, "the anchor ^", err);
     }
@@ -144,8 +157,8 @@ static sd_status compile(sd_pretok *p, sd_slice pattern, bool trusted, sd_err *e
     int code;
     size_t at;
     /* $ is before every line end in Ruby's syntax, hence MULTILINE. */
-    pcre2_code *re = pcre2_compile((PCRE2_SPTR)text.p, text.n, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &at,
-                                   p->compile);
+    pcre2_code *re =
+        pcre2_compile((PCRE2_SPTR)text.p, text.n, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &at, p->compile);
     if (!re) {
         char why[128] = "";
         if (code == PCRE2_ERROR_HEAP_FAILED) {
@@ -182,8 +195,10 @@ static sd_status pretok_new(sd_pretok **out, const sd_slice *pattern, int n, boo
     pcre2_set_newline(p->compile, PCRE2_NEWLINE_LF);
     for (int i = 0; i < n && !st; i++) st = compile(p, pattern[i], trusted, err);
 done:
-    if (st) sd_pretok_free(p);
-    else *out = p;
+    if (st)
+        sd_pretok_free(p);
+    else
+        *out = p;
     return st;
 }
 
@@ -214,7 +229,8 @@ sd_status sd_pretok_named(sd_pretok **out, sd_slice name, sd_err *err)
         return SD_E_UNSUPPORTED;
     }
     if (n == 0)
-        return sd_fail(err, SD_E_UNSUPPORTED, "the pre-tokeniser \"%.*s\" is not supported: %s", SD_SLICE(name), reason);
+        return sd_fail(err, SD_E_UNSUPPORTED, "the pre-tokeniser \"%.*s\" is not supported: %s", SD_SLICE(name),
+                       reason);
     for (int i = 0; i < n; i++) pattern[i] = sd_slice_of(text[i]);
     return pretok_new(out, pattern, n, true, err);
 }
@@ -231,30 +247,35 @@ void sd_pretok_free(sd_pretok *p)
 sd_status sd_pretok_scratch_init(sd_pretok_scratch *s, const sd_pretok *p, sd_err *err)
 {
     s->match = pcre2_match_data_create(1, p->memory);
-    return s->match ? SD_OK : sd_fail(err, SD_E_NOMEM, "out of memory: match data of the pre-tokeniser");
+    s->limits = pcre2_match_context_create(p->memory);
+    return s->match && s->limits ? SD_OK : sd_fail(err, SD_E_NOMEM, "out of memory: match data of the pre-tokeniser");
 }
 
 void sd_pretok_scratch_release(sd_pretok_scratch *s)
 {
     pcre2_match_data_free(s->match);
-    s->match = NULL;
+    pcre2_match_context_free(s->limits);
+    s->match = s->limits = NULL;
 }
 
 typedef struct cut {
     const sd_pretok *p;
     pcre2_match_data *match;
+    pcre2_match_context *limits;
     sd_word_fn fn;
     void *self;
 } cut;
 
-/* >= 0: a match; PCRE2_ERROR_NOMATCH; or another error. Patterns that outgrow the JIT's stack run interpreted on the heap. */
+/* >= 0: a match; PCRE2_ERROR_NOMATCH; or another error. Patterns that outgrow the JIT's stack run interpreted on the
+ * heap. */
 static int find(const cut *c, int level, sd_slice s, size_t from)
 {
     if (c->p->jit[level]) {
-        int rc = pcre2_jit_match(c->p->code[level], (PCRE2_SPTR)s.p, s.n, from, 0, c->match, NULL);
+        int rc = pcre2_jit_match(c->p->code[level], (PCRE2_SPTR)s.p, s.n, from, 0, c->match, c->limits);
         if (rc != PCRE2_ERROR_JIT_STACKLIMIT) return rc;
     }
-    return pcre2_match(c->p->code[level], (PCRE2_SPTR)s.p, s.n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, c->match, NULL);
+    return pcre2_match(c->p->code[level], (PCRE2_SPTR)s.p, s.n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, c->match,
+                       c->limits);
 }
 
 static size_t char_bytes(const char *p)
@@ -276,8 +297,8 @@ static sd_status cut_level(const cut *c, int level, sd_slice s, sd_err *err)
         if (rc < 0) {
             char why[128] = "";
             pcre2_get_error_message(rc, (PCRE2_UCHAR *)why, sizeof why);
-            return sd_fail(err, SD_E_UNSUPPORTED, "the pre-tokeniser gives up on this text at byte %zu of a piece of %zu: %s",
-                           from, s.n, why);
+            return sd_fail(err, SD_E_UNSUPPORTED,
+                           "the pre-tokeniser gives up on this text at byte %zu of a piece of %zu: %s", from, s.n, why);
         }
         const size_t *span = pcre2_get_ovector_pointer(c->match);
         size_t begin = span[0], end = span[1];
@@ -294,6 +315,10 @@ static sd_status cut_level(const cut *c, int level, sd_slice s, sd_err *err)
 sd_status sd_pretok_split(const sd_pretok *p, sd_pretok_scratch *s, sd_slice text, sd_word_fn fn, void *self,
                           sd_err *err)
 {
-    cut c = {.p = p, .match = s->match, .fn = fn, .self = self};
+    cut c = {.p = p, .match = s->match, .limits = s->limits, .fn = fn, .self = self};
+    /* Steps of one match. The patterns in use take a few a byte of their longest match; one that explodes stops here.
+     */
+    uint64_t steps = 10000000u + 16 * (uint64_t)text.n;
+    pcre2_set_match_limit(s->limits, steps > UINT32_MAX ? UINT32_MAX : (uint32_t)steps);
     return cut_level(&c, 0, text, err);
 }

@@ -21,7 +21,7 @@ typedef struct sd_pretok_traits { bool ignore_merges, add_bos; } sd_pretok_trait
 bool sd_pretok_known(sd_slice name, sd_pretok_traits *traits);
 
 /* Match state of one thread; reused from text to text. */
-typedef struct sd_pretok_scratch { void *match; } sd_pretok_scratch;
+typedef struct sd_pretok_scratch { void *match, *limits; } sd_pretok_scratch;
 sd_status sd_pretok_scratch_init(sd_pretok_scratch *s, const sd_pretok *p, sd_err *err);
 void sd_pretok_scratch_release(sd_pretok_scratch *s);
 

@@ -1,25 +1,27 @@
-/* The tokenizer's common part: the vocabulary as bytes, special tokens found in text, encode and decode. What lies between
- * special tokens goes to the file of the kind (tok_bpe.c, tok_spm.c).
+/* The tokenizer's common part: the vocabulary as bytes, special tokens found in text, encode and decode. What lies
+ * between special tokens goes to the file of the kind (tok_bpe.c, tok_spm.c).
  *
- * Special tokens are found leftmost first and longest first at one place, as Hugging Face does. llama.cpp takes the longest
- * of the whole text first; the two differ only where two special tokens overlap in the text. */
+ * Special tokens are found leftmost first and longest first at one place, as Hugging Face does. llama.cpp takes the
+ * longest of the whole text first; the two differ only where two special tokens overlap in the text. */
 #include "text/tok_int.h"
 
 #include "base/hash.h"
 
 #include <utf8proc.h>
 
-#define MAX_VOCAB (1 << 22)                /* the largest vocabularies have 262,144 pieces */
-#define MAX_VOCAB_BYTES ((size_t)1 << 30)  /* offsets into the pieces' bytes have 32 bits */
-#define MAX_TEXT_BYTES ((size_t)1 << 40)   /* no limit of the method; a bound for the buffers that grow with a text */
+#define MAX_VOCAB       (1 << 22)         /* the largest vocabularies have 262,144 pieces */
+#define MAX_VOCAB_BYTES ((size_t)1 << 30) /* offsets into the pieces' bytes have 32 bits */
+#define MAX_TEXT_BYTES  ((size_t)1 << 40) /* no limit of the method; a bound for the buffers that grow with a text */
 
 static sd_status check_spec(const sd_tok_spec *s, sd_err *err)
 {
     if (s->n_vocab <= 0 || s->n_vocab > MAX_VOCAB)
         return sd_fail(err, SD_E_FORMAT, "tokenizer: a vocabulary of %d pieces, expected 1 to %d", (int)s->n_vocab,
                        MAX_VOCAB);
-    const struct { const char *name; int32_t id; } special[] = {
-        {"BOS", s->bos}, {"EOS", s->eos}, {"unknown", s->unk}, {"padding", s->pad}};
+    const struct {
+        const char *name;
+        int32_t id;
+    } special[] = {{"BOS", s->bos}, {"EOS", s->eos}, {"unknown", s->unk}, {"padding", s->pad}};
     for (size_t i = 0; i < sizeof special / sizeof special[0]; i++)
         if (special[i].id < -1 || special[i].id >= s->n_vocab)
             return sd_fail(err, SD_E_FORMAT, "tokenizer: the %s token is %d, the vocabulary has %d", special[i].name,
@@ -61,7 +63,10 @@ static int byte_piece(sd_slice p)
     int v = 0;
     for (int i = 3; i < 5; i++) {
         char c = p.p[i];
-        int d = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int d = c >= '0' && c <= '9'   ? c - '0'
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                       : -1;
         if (d < 0) return -1;
         v = v * 16 + d;
     }
@@ -138,8 +143,10 @@ sd_status sd_tok_new(sd_tok **out, const sd_tok_spec *spec, sd_err *err)
     if (!st) st = fill_bytes(t, spec, err);
     if (!st) st = sd_trie__build(&t->special, t, spec, err);
     if (!st) st = sd_bpe__new(&t->bpe, t, spec, err);
-    if (st) sd_tok_free(t);
-    else *out = t;
+    if (st)
+        sd_tok_free(t);
+    else
+        *out = t;
     return st;
 }
 
@@ -155,10 +162,22 @@ void sd_tok_free(sd_tok *t)
     sd_free(t);
 }
 
-int32_t sd_tok_n_vocab(const sd_tok *t) { return t->n_vocab; }
-int32_t sd_tok_bos(const sd_tok *t) { return t->bos; }
-int32_t sd_tok_eos(const sd_tok *t) { return t->eos; }
-bool sd_tok_add_bos(const sd_tok *t) { return t->add_bos; }
+int32_t sd_tok_n_vocab(const sd_tok *t)
+{
+    return t->n_vocab;
+}
+int32_t sd_tok_bos(const sd_tok *t)
+{
+    return t->bos;
+}
+int32_t sd_tok_eos(const sd_tok *t)
+{
+    return t->eos;
+}
+bool sd_tok_add_bos(const sd_tok *t)
+{
+    return t->add_bos;
+}
 
 bool sd_tok_is_special(const sd_tok *t, int32_t id)
 {
@@ -195,7 +214,8 @@ sd_status sd_ids_push(sd_ids *ids, int32_t id, sd_err *err)
 static bool is_space(uint32_t cp)
 {
     return (cp >= 9 && cp <= 13) || cp == ' ' || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
-           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f ||
+           cp == 0x3000;
 }
 
 static size_t leading_space(sd_slice s)
@@ -256,8 +276,10 @@ static sd_status to_nfc(sd_buf *b, sd_slice s, sd_err *err)
     sd_buf_reset(b);
     while (s.n && !st) {
         size_t n = sd_utf8_valid_prefix(s);
-        if (n) st = nfc_run(b, &wide, (sd_slice){s.p, n}, err);
-        else sd_buf_put(b, s.p, n = 1);
+        if (n)
+            st = nfc_run(b, &wide, (sd_slice){s.p, n}, err);
+        else
+            sd_buf_put(b, s.p, n = 1);
         s = (sd_slice){s.p + n, s.n - n};
     }
     if (!st) st = sd_buf_check(b, "normalised text", err);
@@ -285,7 +307,8 @@ static sd_status encode_fragment(const sd_tok *t, sd_encode_scratch *s, sd_slice
     return sd_bpe__encode(t, s, text, ids, err);
 }
 
-static sd_status encode_text(const sd_tok *t, sd_encode_scratch *s, sd_slice text, bool control, sd_ids *ids, sd_err *err)
+static sd_status encode_text(const sd_tok *t, sd_encode_scratch *s, sd_slice text, bool control, sd_ids *ids,
+                             sd_err *err)
 {
     sd_status st = SD_OK;
     size_t done = 0, at = 0; /* everything before `done` has been encoded */
@@ -320,12 +343,14 @@ sd_status sd_tok_encode(const sd_tok *t, sd_slice text, const sd_encode_opt *opt
     sd_encode_scratch s = {0};
     sd_buf_init(&s.nfc, MAX_TEXT_BYTES);
     sd_buf_init(&s.prefixed, MAX_TEXT_BYTES);
+    sd_buf_init(&s.kept, MAX_TEXT_BYTES);
     sd_status st = sd_bpe__scratch(t->bpe, &s, err);
     if (!st && control && t->add_bos) st = sd_ids_push(ids, t->bos, err);
     if (!st) st = encode_text(t, &s, text, control, ids, err);
     if (!st && control && t->add_eos) st = sd_ids_push(ids, t->eos, err);
     if (st) ids->n = n0;
     sd_pretok_scratch_release(&s.pretok);
+    sd_buf_release(&s.kept);
     sd_buf_release(&s.prefixed);
     sd_buf_release(&s.nfc);
     sd_free(s.heap.v);

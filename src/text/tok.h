@@ -23,6 +23,7 @@ typedef struct sd_tok_spec {
     int n_patterns;
     const uint8_t *strip;         /* [n_vocab] SD_STRIP_* of added tokens, or NULL */
     bool ignore_merges;           /* a word that is a piece is that piece, whatever the merges say; some `pre` names imply it */
+    bool skip_missing;            /* a byte without a token (and without unk) lets its neighbours merge (tokenizers); else it parts them (llama.cpp) */
     bool nfc;                     /* text between special tokens is brought to Unicode NFC first (not reversible) */
 } sd_tok_spec;
 enum { SD_STRIP_LEFT = 1, SD_STRIP_RIGHT = 2 }; /* the token swallows white space on that side */
@@ -43,7 +44,9 @@ typedef struct sd_ids { int32_t *v; int64_t n, cap; } sd_ids; /* zero-init; owns
 void sd_ids_release(sd_ids *ids);
 sd_status sd_ids_push(sd_ids *ids, int32_t id, sd_err *err);
 typedef struct sd_encode_opt { bool no_special; } sd_encode_opt; /* neither adds BOS/EOS nor reads "<|im_start|>" in the text as a token */
-/* Appends to ids. Any bytes are accepted; invalid UTF-8 goes byte by byte. */
+/* Appends to ids. Any bytes are accepted; invalid UTF-8 goes byte by byte. A byte that the vocabulary has no token for becomes `unk`,
+ * or is left out when there is none (what llama.cpp and tokenizers do); all 256 have one in most vocabularies, and then decoding gives
+ * the bytes back. */
 sd_status sd_tok_encode(const sd_tok *t, sd_slice text, const sd_encode_opt *opt, sd_ids *ids, sd_err *err);
 /* Appends the bytes of ids; special tokens as their text when `special`, else left out. Bytes may cut a UTF-8 sequence at the ends. */
 sd_status sd_tok_decode(const sd_tok *t, const int32_t *ids, int64_t n, bool special, sd_buf *out, sd_err *err);

@@ -1,32 +1,42 @@
 /* Byte-level BPE (Sennrich et al. 2016; on bytes: Radford et al. 2019): in each word of the pre-tokeniser the pair of
  * neighbours with the lowest rank is merged, the leftmost of equals, until no pair is in the list.
  *
- * Everything works on symbol numbers: a symbol is a vocabulary id, or a number from n_vocab on for a byte or an intermediate
- * string that the vocabulary does not hold (such a symbol is written out byte by byte at the end, as llama.cpp does).
+ * Everything works on symbol numbers: a symbol is a vocabulary id, or a number from n_vocab on for a byte or an
+ * intermediate string that the vocabulary does not hold (such a symbol is written out byte by byte at the end, as
+ * llama.cpp does). A byte without a token becomes the unknown token, or nothing: SmolLM2 lacks 21, six of them control
+ * characters. In llama.cpp it parts its neighbours, in tokenizers they meet and may merge.
+ *
  * Three ways through a word, all with the same result:
- *   - a word that is one piece, and that the merges would make into that piece, is one look-up (checked when the tokenizer
- *     is made: merges need not lead to every piece, and for some words lead elsewhere);
+ *   - a word that is one piece, and that the merges would make into that piece, is one look-up (settled when the
+ *     tokenizer is made: merges need not lead to every piece, and for some words lead elsewhere);
  *   - a short word scans its pairs for the lowest rank again after each merge;
  *   - a long one keeps its pairs in a heap, so that 10 MB without a space take n log n. */
 #include "text/tok_int.h"
 
 #include "base/hash.h"
+#include "base/log.h"
 
-#define SHORT_WORD 48          /* bytes; scanning beats the heap to about here, measured on English and on base64 */
-#define MAX_MERGES (1 << 23)   /* the largest vocabularies have 0.5 million */
-#define MAX_WORD ((size_t)INT32_MAX / 2)
-#define NO_RANK INT32_MAX
+#define SHORT_WORD 64 /* bytes; on words of 20 to 100 random letters every value from 24 to 128 takes the same time */
+#define MAX_MERGES (1 << 23) /* the largest vocabularies have 0.5 million */
+#define MAX_WORD   ((size_t)INT32_MAX / 2)
+#define NO_RANK    INT32_MAX
 
-typedef struct merge { int32_t left, right, rank, made; } merge; /* rank NO_RANK: an empty slot */
-typedef struct word_slot { uint32_t tag; int32_t id; } word_slot; /* id -1: empty */
+typedef struct merge {
+    int32_t left, right, rank, made;
+} merge; /* rank NO_RANK: an empty slot */
+typedef struct word_slot {
+    uint32_t tag;
+    int32_t id;
+} word_slot; /* id -1: empty */
 
 struct sd_bpe {
     sd_pretok *pretok;
     int32_t n_vocab;
     int32_t byte_sym[256];
+    bool skip_missing; /* a byte without a token is taken out before merging */
     merge *merges;     /* [merge_cap] open addressing */
     uint32_t merge_cap;
-    word_slot *words;  /* [word_cap] pieces that stand for themselves as a word */
+    word_slot *words; /* [word_cap] pieces that stand for themselves as a word */
     uint32_t word_cap;
 };
 
@@ -74,7 +84,8 @@ int64_t sd_bpe__piece_bytes(char *out, sd_slice piece)
 static uint32_t pair_slot(const sd_bpe *b, int32_t left, int32_t right)
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    return (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 32) & (b->merge_cap - 1); /* Fibonacci hashing, Knuth vol. 3, 6.4 */
+    return (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 32) &
+           (b->merge_cap - 1); /* Fibonacci hashing, Knuth vol. 3, 6.4 */
 }
 
 static const merge no_merge = {-1, -1, NO_RANK, -1};
@@ -90,7 +101,9 @@ static const merge *find_merge(const sd_bpe *b, int32_t left, int32_t right)
 
 /* ---- words ---- */
 
-typedef struct pair { int32_t rank, made; } pair;
+typedef struct pair {
+    int32_t rank, made;
+} pair;
 
 static pair pair_of(const sd_bpe *b, int32_t left, int32_t right)
 {
@@ -121,37 +134,50 @@ static int merge_short(const sd_bpe *b, int32_t *sym, int32_t *start, int n)
     return n;
 }
 
+/* Eight children a node, their slots in one cache line: a word of 10 MB keeps its heap in memory, not in cache, and
+ * each level costs a miss. Slot 0 is at v[7], so that the children of i begin at v[8 (i + 1)]. */
+#define HEAP_PAD 7
+
 sd_status sd_pair_heap__push(sd_pair_heap *h, uint64_t key, sd_err *err)
 {
-    if (h->n == h->cap) {
+    if (h->n + HEAP_PAD >= h->cap) {
         size_t cap = h->cap ? h->cap * 2 : 256;
         uint64_t *v = sd_realloc(h->v, cap * sizeof *v);
         if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: %zu pairs of a long word", cap);
         h->v = v;
         h->cap = cap;
     }
+    uint64_t *v = h->v + HEAP_PAD;
     size_t i = h->n++;
-    for (; i > 0 && h->v[(i - 1) / 2] > key; i = (i - 1) / 2) h->v[i] = h->v[(i - 1) / 2];
-    h->v[i] = key;
+    for (; i > 0 && v[(i - 1) / 8] > key; i = (i - 1) / 8) v[i] = v[(i - 1) / 8];
+    v[i] = key;
     return SD_OK;
 }
 
 uint64_t sd_pair_heap__pop(sd_pair_heap *h)
 {
-    uint64_t top = h->v[0], last = h->v[--h->n];
+    uint64_t *v = h->v + HEAP_PAD;
+    uint64_t top = v[0], last = v[--h->n];
     size_t i = 0;
-    for (size_t c; (c = 2 * i + 1) < h->n; i = c) {
-        if (c + 1 < h->n && h->v[c + 1] < h->v[c]) c++;
-        if (h->v[c] >= last) break;
-        h->v[i] = h->v[c];
+    for (size_t c; (c = 8 * i + 1) < h->n;) {
+        size_t end = c + 8 < h->n ? c + 8 : h->n, least = c;
+        for (size_t k = c + 1; k < end; k++)
+            if (v[k] < v[least]) least = k;
+        if (v[least] >= last) break;
+        v[i] = v[least];
+        i = least;
     }
-    h->v[i] = last;
+    v[i] = last;
     return top;
 }
 
 /* A long word as a list of symbols: symbol i begins at byte i; next and prev are -1 at the ends. rank[i] belongs to the
- * pair (i, next[i]) and is NO_RANK for symbols that were swallowed, so a heap entry is current exactly when its rank is. */
-typedef struct chain { int32_t *sym, *next, *prev, *rank; sd_pair_heap *heap; } chain;
+ * pair (i, next[i]) and is NO_RANK for symbols that were swallowed, so a heap entry is current exactly when its rank
+ * is. */
+typedef struct chain {
+    int32_t *sym, *next, *prev, *rank;
+    sd_pair_heap *heap;
+} chain;
 
 static sd_status chain_rank(const sd_bpe *b, chain *c, int32_t i, sd_err *err)
 {
@@ -194,9 +220,7 @@ static sd_status push_byte(encoding *e, unsigned char byte, sd_err *err)
 {
     int32_t id = e->b->byte_sym[byte];
     if (id >= e->b->n_vocab) id = e->t->unk;
-    if (id < 0)
-        return sd_fail(err, SD_E_UNSUPPORTED, "the vocabulary has no token for the byte 0x%02X and no unknown token", byte);
-    return sd_ids_push(e->ids, id, err);
+    return id < 0 ? SD_OK : sd_ids_push(e->ids, id, err);
 }
 
 /* A symbol that covers bytes [from, to) of word. */
@@ -231,8 +255,7 @@ static sd_status encode_short(encoding *e, sd_slice word, sd_err *err)
     n = merge_short(e->b, sym, start, n);
     start[n] = (int32_t)word.n;
     sd_status st = SD_OK;
-    for (int i = 0; i < n && !st; i++)
-        st = push_symbol(e, sym[i], word, (size_t)start[i], (size_t)start[i + 1], err);
+    for (int i = 0; i < n && !st; i++) st = push_symbol(e, sym[i], word, (size_t)start[i], (size_t)start[i + 1], err);
     return st;
 }
 
@@ -261,9 +284,26 @@ static sd_status encode_long(encoding *e, sd_slice word, sd_err *err)
     return st;
 }
 
+/* word without the bytes that have no token; itself when all have. */
+static sd_status skip_missing(encoding *e, sd_slice *word, sd_err *err)
+{
+    size_t i = 0;
+    while (i < word->n && e->b->byte_sym[(unsigned char)word->p[i]] < e->b->n_vocab) i++;
+    if (i == word->n) return SD_OK;
+    sd_buf_reset(&e->s->kept);
+    for (i = 0; i < word->n; i++)
+        if (e->b->byte_sym[(unsigned char)word->p[i]] < e->b->n_vocab) sd_buf_putc(&e->s->kept, word->p[i]);
+    *word = (sd_slice){e->s->kept.p, e->s->kept.n};
+    return sd_buf_check(&e->s->kept, "a word", err);
+}
+
 static sd_status encode_word(void *self, sd_slice word, sd_err *err)
 {
     encoding *e = self;
+    if (e->b->skip_missing) {
+        sd_status st = skip_missing(e, &word, err);
+        if (st || word.n == 0) return st;
+    }
     int32_t id = find_word(e->b, e->t->bytes, e->t->off, word);
     if (id >= 0) return sd_ids_push(e->ids, id, err);
     return word.n <= SHORT_WORD ? encode_short(e, word, err) : encode_long(e, word, err);
@@ -275,8 +315,10 @@ sd_status sd_bpe__encode(const sd_tok *t, sd_encode_scratch *s, sd_slice text, s
     sd_status st = SD_OK;
     while (text.n && !st) {
         size_t n = sd_utf8_valid_prefix(text);
-        if (n) st = sd_pretok_split(t->bpe->pretok, &s->pretok, (sd_slice){text.p, n}, encode_word, &e, err);
-        else st = push_byte(&e, (unsigned char)text.p[n++], err);
+        if (n)
+            st = sd_pretok_split(t->bpe->pretok, &s->pretok, (sd_slice){text.p, n}, encode_word, &e, err);
+        else
+            st = push_byte(&e, (unsigned char)text.p[n++], err);
         text = (sd_slice){text.p + n, text.n - n};
     }
     return st;
@@ -293,9 +335,9 @@ typedef struct builder {
     sd_bpe *b;
     const sd_tok *t;
     const sd_tok_spec *spec;
-    sd_table *by_text;  /* piece, or intermediate string -> symbol */
+    sd_table *by_text;   /* piece, or intermediate string -> symbol */
     char (*alphabet)[4]; /* [256] a byte's character, for keys of by_text */
-    char *made;         /* intermediate strings that no piece holds */
+    char *made;          /* intermediate strings that no piece holds */
     size_t n_made;
     int32_t n_sym;
 } builder;
@@ -327,15 +369,17 @@ static sd_status index_pieces(builder *k, sd_err *err)
     return st;
 }
 
-/* "left right" -> their symbols and the symbol of both together. A space never stands inside a piece of this alphabet. */
+/* "left right" -> their symbols and the symbol of both together. A space never stands inside a piece of this alphabet.
+ */
 static sd_status add_merge(builder *k, int32_t rank, sd_err *err)
 {
     sd_slice line = k->spec->merge[rank];
     const char *gap = line.n > 1 ? memchr(line.p + 1, ' ', line.n - 1) : NULL;
     size_t n_left = gap ? (size_t)(gap - line.p) : 0;
     if (!gap || n_left + 1 == line.n)
-        return sd_fail(err, SD_E_FORMAT, "tokenizer: merge %d is \"%.*s\", expected two pieces and a space between them",
-                       (int)rank, (int)(line.n > 64 ? 64 : line.n), line.n ? line.p : "");
+        return sd_fail(err, SD_E_FORMAT,
+                       "tokenizer: merge %d is \"%.*s\", expected two pieces and a space between them", (int)rank,
+                       (int)(line.n > 64 ? 64 : line.n), line.n ? line.p : "");
     sd_slice left = {line.p, n_left}, right = {gap + 1, line.n - n_left - 1};
     char *joined = k->made + k->n_made;
     memcpy(joined, left.p, left.n);
@@ -349,7 +393,8 @@ static sd_status add_merge(builder *k, int32_t rank, sd_err *err)
     if (k->n_sym > parts) k->n_made += line.n - 1; /* a new string keeps its bytes */
     uint32_t i = pair_slot(k->b, m.left, m.right);
     for (; k->b->merges[i].rank != NO_RANK; i = (i + 1) & (k->b->merge_cap - 1))
-        if (k->b->merges[i].left == m.left && k->b->merges[i].right == m.right) return SD_OK; /* a repeated line: the first counts */
+        if (k->b->merges[i].left == m.left && k->b->merges[i].right == m.right)
+            return SD_OK; /* a repeated line: the first counts */
     k->b->merges[i] = m;
     return SD_OK;
 }
@@ -362,7 +407,8 @@ static sd_status add_merges(builder *k, sd_err *err)
         return sd_fail(err, SD_E_FORMAT, "tokenizer: %lld merges, at most %d are supported", (long long)n, MAX_MERGES);
     size_t total = 1;
     for (int64_t i = 0; i < n; i++)
-        if (!sd_add_size(total, k->spec->merge[i].n, &total)) return sd_fail(err, SD_E_FORMAT, "tokenizer: merges too long");
+        if (!sd_add_size(total, k->spec->merge[i].n, &total))
+            return sd_fail(err, SD_E_FORMAT, "tokenizer: merges too long");
     b->merge_cap = 64;
     while (b->merge_cap < 2 * n) b->merge_cap *= 2;
     sd_status st = sd_alloc(&b->merges, b->merge_cap * sizeof *b->merges, "the merges", err);
@@ -374,15 +420,23 @@ static sd_status add_merges(builder *k, sd_err *err)
 }
 
 /* Do the merges make the bytes of piece id into id? */
-static sd_status makes_itself(builder *k, int32_t id, sd_slice word, sd_encode_scratch *s, sd_ids *ids, bool *yes, sd_err *err)
+static sd_status makes_itself(builder *k, int32_t id, sd_slice word, sd_encode_scratch *s, sd_ids *ids, bool *yes,
+                              sd_err *err)
 {
     encoding e = {k->t, k->b, s, ids};
     ids->n = 0;
-    sd_err why = {0};
-    sd_status st = word.n <= SHORT_WORD ? encode_short(&e, word, &why) : encode_long(&e, word, &why);
-    *yes = !st && ids->n == 1 && ids->v[0] == id;
-    if (st == SD_E_NOMEM) return sd_fail(err, st, "%s", why.msg);
-    return SD_OK; /* a byte without a token: not a word that stands for itself */
+    sd_status st = word.n <= SHORT_WORD ? encode_short(&e, word, err) : encode_long(&e, word, err);
+    *yes = ids->n == 1 && ids->v[0] == id;
+    return st;
+}
+
+static void settle_missing_bytes(sd_bpe *b, int32_t unk, bool skip)
+{
+    int n = 0;
+    for (int i = 0; i < 256; i++) n += b->byte_sym[i] >= b->n_vocab;
+    b->skip_missing = n && unk < 0 && skip;
+    if (n && unk < 0)
+        sd_log(SD_LOG_DEBUG, "%d of 256 byte values have no token; text with them is encoded without them", n);
 }
 
 static sd_status add_words(builder *k, bool ignore_merges, sd_err *err)
@@ -441,12 +495,15 @@ sd_status sd_bpe__new(sd_bpe **out, const sd_tok *t, const sd_tok_spec *spec, sd
     if (!st) st = index_pieces(&k, err);
     if (!st) st = add_merges(&k, err);
     if (!st) st = add_words(&k, ignore_merges, err);
+    if (!st) settle_missing_bytes(b, t->unk, spec->skip_missing);
 done:
     sd_table_free(k.by_text);
     sd_free(k.alphabet);
     sd_free(k.made);
-    if (st) sd_bpe__free(b);
-    else *out = b;
+    if (st)
+        sd_bpe__free(b);
+    else
+        *out = b;
     return st;
 }
 

@@ -30,7 +30,7 @@ struct sd_tok {
     sd_spm *spm;
 };
 
-/* Pairs of neighbours waiting to be merged: a binary heap of (priority << 32 | position), smallest first. */
+/* Pairs of neighbours waiting to be merged: a heap of (priority << 32 | position), smallest first. */
 typedef struct sd_pair_heap { uint64_t *v; size_t n, cap; } sd_pair_heap;
 sd_status sd_pair_heap__push(sd_pair_heap *h, uint64_t key, sd_err *err);
 uint64_t sd_pair_heap__pop(sd_pair_heap *h); /* n > 0 */
@@ -41,9 +41,7 @@ typedef struct sd_encode_scratch {
     int32_t *sym;       /* [4 * cap_sym] symbol, next, previous, priority of a long word's pieces */
     size_t cap_sym;
     sd_pair_heap heap;
-    sd_buf nfc, prefixed;
-    bool first_fragment; /* no text of this call has been encoded yet */
-    bool after_special;  /* the fragment follows a special token directly */
+    sd_buf nfc, prefixed, kept;
 } sd_encode_scratch;
 
 /* Byte-level BPE. t is filled except for the kind's own part. */

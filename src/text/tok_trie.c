@@ -1,5 +1,5 @@
-/* Finding special tokens in a text. One walk from each byte that can begin a token, so the cost is at most the length of
- * the longest token times the text, however many tokens there are (gemma has 6,000, all beginning with "<"). */
+/* Finding special tokens in a text. One walk from each byte that can begin a token, so the cost is at most the length
+ * of the longest token times the text, however many tokens there are (gemma has 6,000, all beginning with "<"). */
 #include "text/tok_int.h"
 
 #define MAX_SPECIAL_BYTES (1u << 23) /* node numbers have 24 bits in an edge; the largest vocabularies have 0.1 MB */
@@ -49,8 +49,8 @@ sd_status sd_trie__build(sd_trie *t, const sd_tok *tok, const sd_tok_spec *spec,
     for (int32_t i = 0; i < spec->n_vocab; i++)
         if (is_special_type(tok->type[i])) total += spec->piece[i].n;
     if (total > MAX_SPECIAL_BYTES)
-        return sd_fail(err, SD_E_FORMAT, "tokenizer: special tokens of %zu bytes in all, at most %u are supported", total,
-                       MAX_SPECIAL_BYTES);
+        return sd_fail(err, SD_E_FORMAT, "tokenizer: special tokens of %zu bytes in all, at most %u are supported",
+                       total, MAX_SPECIAL_BYTES);
     t->cap = 64;
     while (t->cap < 2 * total) t->cap *= 2;
     sd_status st = sd_alloc_zero(&t->edge, t->cap * sizeof *t->edge, "special tokens", err);

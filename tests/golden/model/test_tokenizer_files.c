@@ -1,13 +1,19 @@
-/* Tokenizers read from files against ids that other programs made: llama.cpp's vocabularies with its own test texts, and the
- * same vocabulary from a GGUF and from a tokenizer.json. Files of the shared folder; skipped aloud elsewhere. */
+/* Tokenizers read from files against ids that other programs made: llama.cpp's vocabularies with its own test texts,
+ * and the same vocabulary from a GGUF and from a tokenizer.json. Files of the shared folder; skipped aloud elsewhere.
+ */
 #include "t.h"
 
 #include "base/map.h"
 #include "model/tokspec.h"
 
-typedef struct texts { sd_buf inp, out; } texts;
+typedef struct texts {
+    sd_buf inp, out;
+} texts;
 
-static sd_slice whole(const sd_buf *b) { return (sd_slice){b->p, b->n}; }
+static sd_slice whole(const sd_buf *b)
+{
+    return (sd_slice){b->p, b->n};
+}
 
 static bool read_pair(texts *t, const char *name)
 {
@@ -50,7 +56,8 @@ static int check_texts(const sd_tok *tok, const texts *t, const char *name)
     while (next_text(&rest, &text)) {
         sd_ids ids = {0};
         assert_true(sd_slice_cut(&lines, '\n', &line));
-        /* llama.cpp's goldens were made without BOS (add_special = false) and with special tokens read from the text. */
+        /* llama.cpp's goldens were made without BOS (add_special = false) and with special tokens read from the text.
+         */
         t_ok(sd_tok_encode(tok, text, NULL, &ids, &err), err);
         int64_t from = sd_tok_add_bos(tok) ? 1 : 0, k = from;
         sd_slice want = line;
@@ -59,11 +66,14 @@ static int check_texts(const sd_tok *tok, const texts *t, const char *name)
             if (word.n == 0) continue;
             assert_true(sd_parse_i64(word, &id));
             if (k >= ids.n || ids.v[k] != id)
-                fail_msg("%s, text %d \"%.*s\": token %lld is %d, expected %lld (line \"%.*s\")", name, n, SD_SLICE(text),
-                         (long long)(k - from), k < ids.n ? (int)ids.v[k] : -1, (long long)id, SD_SLICE(line));
+                fail_msg("%s, text %d \"%.*s\": token %lld is %d, expected %lld (line \"%.*s\")", name, n,
+                         SD_SLICE(text), (long long)(k - from), k < ids.n ? (int)ids.v[k] : -1, (long long)id,
+                         SD_SLICE(line));
             k++;
         }
-        if (k != ids.n) fail_msg("%s, text %d: %lld tokens, expected %lld", name, n, (long long)(ids.n - from), (long long)(k - from));
+        if (k != ids.n)
+            fail_msg("%s, text %d: %lld tokens, expected %lld", name, n, (long long)(ids.n - from),
+                     (long long)(k - from));
         sd_buf back;
         sd_buf_init(&back, 1 << 20);
         t_ok(sd_tok_decode(tok, ids.v + from, ids.n - from, true, &back, &err), err);
@@ -92,11 +102,31 @@ static void check_vocabulary(const char *name)
     sd_buf_release(&t.out);
 }
 
-static void test_gpt2(void **s) { (void)s; check_vocabulary("gpt-2"); }
-static void test_falcon(void **s) { (void)s; check_vocabulary("falcon"); }
-static void test_refact(void **s) { (void)s; check_vocabulary("refact"); }
-static void test_deepseek_coder(void **s) { (void)s; check_vocabulary("deepseek-coder"); }
-static void test_deepseek_llm(void **s) { (void)s; check_vocabulary("deepseek-llm"); }
+static void test_gpt2(void **s)
+{
+    (void)s;
+    check_vocabulary("gpt-2");
+}
+static void test_falcon(void **s)
+{
+    (void)s;
+    check_vocabulary("falcon");
+}
+static void test_refact(void **s)
+{
+    (void)s;
+    check_vocabulary("refact");
+}
+static void test_deepseek_coder(void **s)
+{
+    (void)s;
+    check_vocabulary("deepseek-coder");
+}
+static void test_deepseek_llm(void **s)
+{
+    (void)s;
+    check_vocabulary("deepseek-llm");
+}
 
 /* GPT-2's vocabulary also lies there as a tokenizer.json: llama.cpp's texts give the same ids. */
 static void test_gpt2_json(void **s)
@@ -157,8 +187,13 @@ static void test_other_kinds(void **s)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_gpt2),         T(test_falcon),        T(test_refact),
-                                       T(test_deepseek_coder), T(test_deepseek_llm), T(test_gpt2_json),
-                                       T(test_folder_equals_gguf), T(test_other_kinds)};
+    const struct CMUnitTest tests[] = {T(test_gpt2),
+                                       T(test_falcon),
+                                       T(test_refact),
+                                       T(test_deepseek_coder),
+                                       T(test_deepseek_llm),
+                                       T(test_gpt2_json),
+                                       T(test_folder_equals_gguf),
+                                       T(test_other_kinds)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
