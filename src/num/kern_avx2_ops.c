@@ -131,15 +131,20 @@ static inline __m256 load(const void *p, bool f16, int64_t i, int64_t n)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)part));
 }
 
-/* Score tile: M rows by one panel of 16 keys. */
-static inline __attribute__((always_inline)) void score_tile(int M, bool f16, float *s, int64_t lds, const float *q,
-                                                             const void *k, int64_t d, float scale)
+/* Score tile: rows [r0, r0 + M) by panel p0 of 16 keys. */
+static inline __attribute__((always_inline)) void score_tile(int M, bool f16, const sd_score_args *a, int64_t r0,
+                                                             int64_t p0)
 {
+    const int64_t d = a->d, lds = a->lds;
+    const float *q = a->q + r0 * d;
+    const void *k = a->k;
+    float *s = a->s + r0 * lds + p0 * PANEL;
+    const __m256 scale = _mm256_set1_ps(a->scale);
     __m256 acc[SD_MIX_ROWS][2];
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++) acc[r][0] = acc[r][1] = _mm256_setzero_ps();
     for (int64_t c = 0; c < d; c++) {
-        __m256 k0 = load(k, f16, c * PANEL, W), k1 = load(k, f16, c * PANEL + W, W);
+        __m256 k0 = load(k, f16, (p0 * d + c) * PANEL, W), k1 = load(k, f16, (p0 * d + c) * PANEL + W, W);
 #pragma GCC unroll 6
         for (int r = 0; r < M; r++) {
             __m256 b = _mm256_set1_ps(q[r * d + c]);
@@ -149,22 +154,25 @@ static inline __attribute__((always_inline)) void score_tile(int M, bool f16, fl
     }
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++) {
-        _mm256_storeu_ps(s + r * lds, _mm256_mul_ps(acc[r][0], _mm256_set1_ps(scale)));
-        _mm256_storeu_ps(s + r * lds + W, _mm256_mul_ps(acc[r][1], _mm256_set1_ps(scale)));
+        _mm256_storeu_ps(s + r * lds, _mm256_mul_ps(acc[r][0], scale));
+        _mm256_storeu_ps(s + r * lds + W, _mm256_mul_ps(acc[r][1], scale));
     }
 }
 
-/* Mix tile: M rows by V vectors of columns from c0; FULL: the last vector is whole. */
-static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool full, bool f16, float *o, const float *p,
-                                                           int64_t ldp, const void *v, int64_t n, int64_t d, int64_t c0)
+/* Mix tile: M rows by V vectors of columns from c0; full: the last vector is whole. */
+static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool full, bool f16, const sd_mix_args *a,
+                                                           int64_t c0)
 {
-    __m256 acc[SD_MIX_ROWS][2];
-    const int64_t left = full ? 2 * W : d - c0;
+    const int64_t d = a->d, n = a->n, ldp = a->ldp, left = full ? 2 * W : d - c0;
+    const float *p = a->p;
+    const void *v = a->v;
+    float *o = a->o + c0;
     const __m256i last = tail_mask(left - (V - 1) * W);
+    __m256 acc[SD_MIX_ROWS][2];
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++)
 #pragma GCC unroll 2
-        for (int j = 0; j < V; j++) acc[r][j] = load(o, false, r * d + c0 + j * W, left - j * W);
+        for (int j = 0; j < V; j++) acc[r][j] = load(o, false, r * d + j * W, left - j * W);
     for (int64_t i = 0; i < n; i++) {
         __m256 x[2];
 #pragma GCC unroll 2
@@ -180,7 +188,7 @@ static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool fu
     for (int r = 0; r < M; r++)
 #pragma GCC unroll 2
         for (int j = 0; j < V; j++) {
-            float *to = o + r * d + c0 + j * W;
+            float *to = o + r * d + j * W;
             if (full || j + 1 < V)
                 _mm256_storeu_ps(to, acc[r][j]);
             else
@@ -190,18 +198,18 @@ static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool fu
 
 /* One function a (rows, type): the tile with its constants. A tail of columns takes one vector at a time. */
 #define ALL(X) X(1, 0) X(2, 0) X(3, 0) X(4, 0) X(5, 0) X(6, 0) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1)
-typedef void score_fn(float *s, int64_t lds, const float *q, const void *k, int64_t d, float scale);
-typedef void mix_fn(float *o, const float *p, int64_t ldp, const void *v, int64_t n, int64_t d);
+typedef void score_fn(const sd_score_args *a, int64_t r0, int64_t p0);
+typedef void mix_fn(const sd_mix_args *a);
 #define DEFINE(M, H)                                                                                                   \
-    static void score_##M##_##H(float *s, int64_t lds, const float *q, const void *k, int64_t d, float scale)          \
+    static void score_##M##_##H(const sd_score_args *a, int64_t r0, int64_t p0)                                        \
     {                                                                                                                  \
-        score_tile(M, H, s, lds, q, k, d, scale);                                                                      \
+        score_tile(M, H, a, r0, p0);                                                                                   \
     }                                                                                                                  \
-    static void mix_##M##_##H(float *o, const float *p, int64_t ldp, const void *v, int64_t n, int64_t d)              \
+    static void mix_##M##_##H(const sd_mix_args *a)                                                                    \
     {                                                                                                                  \
         int64_t c = 0;                                                                                                 \
-        for (; c + 2 * W <= d; c += 2 * W) mix_tile(M, 2, true, H, o, p, ldp, v, n, d, c);                             \
-        for (; c < d; c += W) mix_tile(M, 1, false, H, o, p, ldp, v, n, d, c);                                         \
+        for (; c + 2 * W <= a->d; c += 2 * W) mix_tile(M, 2, true, H, a, c);                                           \
+        for (; c < a->d; c += W) mix_tile(M, 1, false, H, a, c);                                                       \
     }
 ALL(DEFINE)
 #define SCORE_ROW(M, H) [H][M - 1] = score_##M##_##H,
@@ -209,22 +217,19 @@ ALL(DEFINE)
 static score_fn *const score_table[2][SD_MIX_ROWS] = {ALL(SCORE_ROW)};
 static mix_fn *const mix_table[2][SD_MIX_ROWS] = {ALL(MIX_ROW)};
 
-static void scores(float *s, int64_t lds, const float *q, int64_t m, const void *k, bool f16, int64_t n_panel,
-                   int64_t d, float scale)
+static void scores(const sd_score_args *a)
 {
     /* A panel of keys (4 KB at a width of 64) stays in the first cache while all rows pass. */
-    for (int64_t p = 0; p < n_panel; p++) {
-        const void *kp = (const uint8_t *)k + (size_t)(p * d * PANEL) * (f16 ? 2 : 4);
-        for (int64_t r = 0; r < m; r += SD_MIX_ROWS) {
-            int64_t mr = m - r < SD_MIX_ROWS ? m - r : SD_MIX_ROWS;
-            score_table[f16][mr - 1](s + r * lds + p * PANEL, lds, q + r * d, kp, d, scale);
+    for (int64_t p = 0; p < a->n_panel; p++)
+        for (int64_t r = 0; r < a->m; r += SD_MIX_ROWS) {
+            int64_t mr = a->m - r < SD_MIX_ROWS ? a->m - r : SD_MIX_ROWS;
+            score_table[a->f16][mr - 1](a, r, p);
         }
-    }
 }
 
-static void mix(float *o, const float *p, int64_t ldp, int64_t m, const void *v, bool f16, int64_t n, int64_t d)
+static void mix(const sd_mix_args *a)
 {
-    mix_table[f16][m - 1](o, p, ldp, v, n, d);
+    mix_table[a->f16][a->m - 1](a);
 }
 
 const sd_kern_ops sd_kern_ops_avx2 = {

@@ -107,10 +107,15 @@ static inline __m512 load(const void *p, bool f16, int64_t i, __mmask16 k)
     return _mm512_maskz_loadu_ps(k, (const float *)p + i);
 }
 
-/* Score tile: M rows by P panels, M and P compile-time constants after inlining. */
-static inline __attribute__((always_inline)) void score_tile(int M, int P, bool f16, float *s, int64_t lds,
-                                                             const float *q, const void *k, int64_t d, float scale)
+/* Score tile: rows [r0, r0 + M) by panels [p0, p0 + P); M, P and f16 are constants after inlining. */
+static inline __attribute__((always_inline)) void score_tile(int M, int P, bool f16, const sd_score_args *a, int64_t r0,
+                                                             int64_t p0)
 {
+    const int64_t d = a->d, lds = a->lds;
+    const float *q = a->q + r0 * d;
+    const void *k = a->k;
+    float *s = a->s + r0 * lds + p0 * W;
+    const __m512 scale = _mm512_set1_ps(a->scale);
     __m512 acc[SD_MIX_ROWS][4];
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++)
@@ -119,7 +124,7 @@ static inline __attribute__((always_inline)) void score_tile(int M, int P, bool 
     for (int64_t c = 0; c < d; c++) {
         __m512 kv[4];
 #pragma GCC unroll 4
-        for (int p = 0; p < P; p++) kv[p] = load(k, f16, (p * d + c) * W, 0xffff);
+        for (int p = 0; p < P; p++) kv[p] = load(k, f16, ((p0 + p) * d + c) * W, 0xffff);
 #pragma GCC unroll 6
         for (int r = 0; r < M; r++) {
             __m512 b = _mm512_set1_ps(q[r * d + c]);
@@ -130,25 +135,26 @@ static inline __attribute__((always_inline)) void score_tile(int M, int P, bool 
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++)
 #pragma GCC unroll 4
-        for (int p = 0; p < P; p++)
-            _mm512_storeu_ps(s + r * lds + p * W, _mm512_mul_ps(acc[r][p], _mm512_set1_ps(scale)));
+        for (int p = 0; p < P; p++) _mm512_storeu_ps(s + r * lds + p * W, _mm512_mul_ps(acc[r][p], scale));
 }
 
-/* Mix tile: M rows by V vectors of columns; the mask is of the last vector. */
-static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool f16, float *o, const float *p,
-                                                           int64_t ldp, const void *v, int64_t n, int64_t d, int64_t c0)
+/* Mix tile: M rows by V vectors of columns from c0; the mask is of the last vector. */
+static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool f16, const sd_mix_args *a, int64_t c0)
 {
+    const int64_t d = a->d, n = a->n, ldp = a->ldp;
+    const float *p = a->p;
+    const void *v = a->v;
+    float *o = a->o + c0;
+    const __mmask16 whole = 0xffff, last = tail_mask(d - c0 - (V - 1) * W);
     __m512 acc[SD_MIX_ROWS][4];
-    __mmask16 last = tail_mask(d - c0 - (V - 1) * W);
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++)
 #pragma GCC unroll 4
-        for (int j = 0; j < V; j++)
-            acc[r][j] = load(o, false, r * d + c0 + j * W, j + 1 < V ? (__mmask16)0xffff : last);
+        for (int j = 0; j < V; j++) acc[r][j] = load(o, false, r * d + j * W, j + 1 < V ? whole : last);
     for (int64_t i = 0; i < n; i++) {
         __m512 x[4];
 #pragma GCC unroll 4
-        for (int j = 0; j < V; j++) x[j] = load(v, f16, i * d + c0 + j * W, j + 1 < V ? (__mmask16)0xffff : last);
+        for (int j = 0; j < V; j++) x[j] = load(v, f16, i * d + c0 + j * W, j + 1 < V ? whole : last);
 #pragma GCC unroll 6
         for (int r = 0; r < M; r++) {
             __m512 b = _mm512_set1_ps(p[r * ldp + i]);
@@ -159,8 +165,7 @@ static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool f1
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++)
 #pragma GCC unroll 4
-        for (int j = 0; j < V; j++)
-            _mm512_mask_storeu_ps(o + r * d + c0 + j * W, j + 1 < V ? (__mmask16)0xffff : last, acc[r][j]);
+        for (int j = 0; j < V; j++) _mm512_mask_storeu_ps(o + r * d + j * W, j + 1 < V ? whole : last, acc[r][j]);
 }
 
 /* One function a (rows, vectors, type): the tile with its constants. */
@@ -168,17 +173,16 @@ static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool f1
 #define ALL(X)                                                                                                         \
     ROWS(X, 0, 1) ROWS(X, 0, 2) ROWS(X, 0, 3) ROWS(X, 0, 4) ROWS(X, 1, 1) ROWS(X, 1, 2) ROWS(X, 1, 3) ROWS(X, 1, 4)
 
-typedef void score_fn(float *s, int64_t lds, const float *q, const void *k, int64_t d, float scale);
-typedef void mix_fn(float *o, const float *p, int64_t ldp, const void *v, int64_t n, int64_t d, int64_t c0);
+typedef void score_fn(const sd_score_args *a, int64_t r0, int64_t p0);
+typedef void mix_fn(const sd_mix_args *a, int64_t c0);
 #define DEFINE(M, V, H)                                                                                                \
-    static void score_##M##_##V##_##H(float *s, int64_t lds, const float *q, const void *k, int64_t d, float scale)    \
+    static void score_##M##_##V##_##H(const sd_score_args *a, int64_t r0, int64_t p0)                                  \
     {                                                                                                                  \
-        score_tile(M, V, H, s, lds, q, k, d, scale);                                                                   \
+        score_tile(M, V, H, a, r0, p0);                                                                                \
     }                                                                                                                  \
-    static void mix_##M##_##V##_##H(float *o, const float *p, int64_t ldp, const void *v, int64_t n, int64_t d,        \
-                                    int64_t c0)                                                                        \
+    static void mix_##M##_##V##_##H(const sd_mix_args *a, int64_t c0)                                                  \
     {                                                                                                                  \
-        mix_tile(M, V, H, o, p, ldp, v, n, d, c0);                                                                     \
+        mix_tile(M, V, H, a, c0);                                                                                      \
     }
 ALL(DEFINE)
 #define SCORE_ROW(M, V, H) [H][V - 1][M - 1] = score_##M##_##V##_##H,
@@ -186,25 +190,23 @@ ALL(DEFINE)
 static score_fn *const score_table[2][4][SD_MIX_ROWS] = {ALL(SCORE_ROW)};
 static mix_fn *const mix_table[2][4][SD_MIX_ROWS] = {ALL(MIX_ROW)};
 
-static void scores(float *s, int64_t lds, const float *q, int64_t m, const void *k, bool f16, int64_t n_panel,
-                   int64_t d, float scale)
+static void scores(const sd_score_args *a)
 {
     /* Four panels of keys (16 KB at a width of 64) stay in the first cache while all rows pass. */
-    for (int64_t p = 0; p < n_panel; p += 4) {
-        int64_t np = n_panel - p < 4 ? n_panel - p : 4;
-        const void *kp = (const uint8_t *)k + (size_t)(p * d * W) * (f16 ? 2 : 4);
-        for (int64_t r = 0; r < m; r += SD_MIX_ROWS) {
-            int64_t mr = m - r < SD_MIX_ROWS ? m - r : SD_MIX_ROWS;
-            score_table[f16][np - 1][mr - 1](s + r * lds + p * W, lds, q + r * d, kp, d, scale);
+    for (int64_t p = 0; p < a->n_panel; p += 4) {
+        int64_t np = a->n_panel - p < 4 ? a->n_panel - p : 4;
+        for (int64_t r = 0; r < a->m; r += SD_MIX_ROWS) {
+            int64_t mr = a->m - r < SD_MIX_ROWS ? a->m - r : SD_MIX_ROWS;
+            score_table[a->f16][np - 1][mr - 1](a, r, p);
         }
     }
 }
 
-static void mix(float *o, const float *p, int64_t ldp, int64_t m, const void *v, bool f16, int64_t n, int64_t d)
+static void mix(const sd_mix_args *a)
 {
-    for (int64_t c = 0; c < d; c += 4 * W) {
-        int64_t nv = d - c < 4 * W ? (d - c + W - 1) / W : 4;
-        mix_table[f16][nv - 1][m - 1](o, p, ldp, v, n, d, c);
+    for (int64_t c = 0; c < a->d; c += 4 * W) {
+        int64_t nv = a->d - c < 4 * W ? (a->d - c + W - 1) / W : 4;
+        mix_table[a->f16][nv - 1][a->m - 1](a, c);
     }
 }
 

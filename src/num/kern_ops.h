@@ -9,6 +9,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Scores of m >= 1 rows of queries against panels of 16 keys. */
+typedef struct sd_score_args {
+    float *s;       /* [m, 16 n_panel], rows lds apart */
+    const float *q; /* [m, d] */
+    const void *k;  /* [n_panel][d][16] f32 or f16 */
+    int64_t lds, m, n_panel, d;
+    float scale;
+    bool f16;
+} sd_score_args;
+
+/* Rows of one call of mix: with four vectors of values they fill the 32 AVX-512 registers (6 x 4 sums, 4 values, 1
+ * weight). */
+enum { SD_MIX_ROWS = 6 };
+
+/* Weighted sums of n rows of values. */
+typedef struct sd_mix_args {
+    float *o;       /* [m, d], 1 <= m <= SD_MIX_ROWS */
+    const float *p; /* [m, n], rows ldp apart */
+    const void *v;  /* [n, d] f32 or f16 */
+    int64_t ldp, m, n, d;
+    bool f16;
+} sd_mix_args;
+
 typedef struct sd_kern_ops {
     /* y_i = g_i (x_i r), r = 1/sqrt(sum(x^2)/n + eps); the sum in fixed lanes of this ISA. y may alias x. */
     void (*rmsnorm)(float *y, const float *x, const float *g, float eps, int64_t n);
@@ -22,18 +45,12 @@ typedef struct sd_kern_ops {
     void (*to_f16)(uint16_t *dst, const float *src, int64_t n);
     /* One head turned in place, see sd_rope_apply. cos, sin [half]. */
     void (*rope)(float *x, const float *cos, const float *sin, int64_t half);
-    /* s[r, 16 p + j] = scale * sum_c q[r, c] k[p][c][j]: one chain of fused multiply-adds in order of c, from +0.
-     *   s [m, lds], q [m, d], k [n_panel][d][16] f32 or f16, m >= 1. The same bits on every ISA. */
-    void (*scores)(float *s, int64_t lds, const float *q, int64_t m, const void *k, bool f16, int64_t n_panel,
-                   int64_t d, float scale);
-    /* o[r, c] = chain over i of fma(p[r, i], v[i, c], .), starting from o[r, c].
-     *   o [m, d], p [m, ldp], v [n, d] f32 or f16, 1 <= m <= SD_MIX_ROWS. The same bits on every ISA. */
-    void (*mix)(float *o, const float *p, int64_t ldp, int64_t m, const void *v, bool f16, int64_t n, int64_t d);
+    /* s[r, 16 p + j] = scale * sum_c q[r, c] k[p][c][j]: one chain of fused multiply-adds in order of c, from +0. The
+     * same bits on every ISA. */
+    void (*scores)(const sd_score_args *a);
+    /* o[r, c] = chain over i of fma(p[r, i], v[i, c], .), starting from o[r, c]. The same bits on every ISA. */
+    void (*mix)(const sd_mix_args *a);
 } sd_kern_ops;
-
-/* Rows of one call of mix: with four vectors of values they fill the 32 AVX-512 registers (6 x 4 sums, 4 values, 1
- * weight). */
-enum { SD_MIX_ROWS = 6 };
 
 extern const sd_kern_ops sd_kern_ops_ref, sd_kern_ops_avx2, sd_kern_ops_avx512;
 /* The best table for these flags (sd_cpu.flags). */

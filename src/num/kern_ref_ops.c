@@ -42,26 +42,25 @@ static float load(const void *p, bool f16, int64_t i)
     return f16 ? sd_f16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
 }
 
-static void scores(float *s, int64_t lds, const float *q, int64_t m, const void *k, bool f16, int64_t n_panel,
-                   int64_t d, float scale)
+static void scores(const sd_score_args *a)
 {
-    for (int64_t r = 0; r < m; r++)
-        for (int64_t p = 0; p < n_panel; p++)
+    for (int64_t r = 0; r < a->m; r++)
+        for (int64_t p = 0; p < a->n_panel; p++)
             for (int64_t j = 0; j < SD_KV_PANEL; j++) {
                 float sum = 0;
-                for (int64_t c = 0; c < d; c++)
-                    sum = fmaf(q[r * d + c], load(k, f16, (p * d + c) * SD_KV_PANEL + j), sum);
-                s[r * lds + p * SD_KV_PANEL + j] = scale * sum;
+                for (int64_t c = 0; c < a->d; c++)
+                    sum = fmaf(a->q[r * a->d + c], load(a->k, a->f16, (p * a->d + c) * SD_KV_PANEL + j), sum);
+                a->s[r * a->lds + p * SD_KV_PANEL + j] = a->scale * sum;
             }
 }
 
-static void mix(float *o, const float *p, int64_t ldp, int64_t m, const void *v, bool f16, int64_t n, int64_t d)
+static void mix(const sd_mix_args *a)
 {
-    for (int64_t r = 0; r < m; r++)
-        for (int64_t c = 0; c < d; c++) {
-            float sum = o[r * d + c];
-            for (int64_t i = 0; i < n; i++) sum = fmaf(p[r * ldp + i], load(v, f16, i * d + c), sum);
-            o[r * d + c] = sum;
+    for (int64_t r = 0; r < a->m; r++)
+        for (int64_t c = 0; c < a->d; c++) {
+            float sum = a->o[r * a->d + c];
+            for (int64_t i = 0; i < a->n; i++) sum = fmaf(a->p[r * a->ldp + i], load(a->v, a->f16, i * a->d + c), sum);
+            a->o[r * a->d + c] = sum;
         }
 }
 

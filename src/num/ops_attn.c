@@ -187,8 +187,15 @@ static void weigh(const attn_task *t, int64_t rows)
     int64_t n_kv = t->s->pos0 + t->s->q.rows,
             n_panel = (key_end(t, rows - 1) - t->base + SD_KV_PANEL - 1) / SD_KV_PANEL;
     for (int64_t r = 0; r < rows; r++) memcpy(t->q + r * t->d, row_of(t, t->s->q, r), (size_t)t->d * 4);
-    t->j->kern->scores(t->scores, t->ld, t->q, rows, kv_at(kv, kv->k, t->head, t->base * t->d), kv->f16, n_panel, t->d,
-                       t->j->o->scale);
+    t->j->kern->scores(&(sd_score_args){.s = t->scores,
+                                        .q = t->q,
+                                        .k = kv_at(kv, kv->k, t->head, t->base * t->d),
+                                        .lds = t->ld,
+                                        .m = rows,
+                                        .n_panel = n_panel,
+                                        .d = t->d,
+                                        .scale = t->j->o->scale,
+                                        .f16 = kv->f16});
     for (int64_t r = 0; r < rows; r++) {
         int64_t lo = key_begin(t, r), hi = key_end(t, r);
         float *p = t->scores + r * t->ld + lo - t->base;
@@ -205,9 +212,15 @@ static void weigh(const attn_task *t, int64_t rows)
 static void mix_keys(const attn_task *t, int64_t r0, int64_t n, int64_t from, int64_t to)
 {
     const sd_kv *kv = &t->s->kv;
-    if (to > from)
-        t->j->kern->mix(t->out + r0 * t->d, t->scores + r0 * t->ld + from - t->base, t->ld, n,
-                        kv_at(kv, kv->v, t->head, from * t->d), kv->f16, to - from, t->d);
+    if (to <= from) return;
+    t->j->kern->mix(&(sd_mix_args){.o = t->out + r0 * t->d,
+                                   .p = t->scores + r0 * t->ld + from - t->base,
+                                   .v = kv_at(kv, kv->v, t->head, from * t->d),
+                                   .ldp = t->ld,
+                                   .m = n,
+                                   .n = to - from,
+                                   .d = t->d,
+                                   .f16 = kv->f16});
 }
 
 /* Keys that all rows of a tile see go through the tile at once, what is a row's own before and after it alone: in each

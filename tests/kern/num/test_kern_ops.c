@@ -168,9 +168,19 @@ static void test_scores(void **state)
                     const void *kp = f16 ? (const void *)half : keys;
                     float *end = s + (m - 1) * lds + np * 16;
                     put_guard(end);
-                    k->scores(s, lds, q, m, kp, f16, np, d, 0.125f);
+                    sd_score_args a = {.s = s,
+                                       .q = q,
+                                       .k = kp,
+                                       .lds = lds,
+                                       .m = m,
+                                       .n_panel = np,
+                                       .d = d,
+                                       .scale = 0.125f,
+                                       .f16 = f16};
+                    k->scores(&a);
                     check_guard(end);
-                    sd_kern_ops_ref.scores(ref, lds, q, m, kp, f16, np, d, 0.125f);
+                    a.s = ref;
+                    sd_kern_ops_ref.scores(&a);
                     for (int64_t i = 0; i < m; i++) {
                         assert_memory_equal(s + i * lds, ref + i * lds, (size_t)np * 64);
                         for (int64_t j = 0; j < np * 16; j++) {
@@ -204,7 +214,8 @@ static void test_mix(void **state)
                     memcpy(ref, o, (size_t)(m * d) * 4);
                     put_guard(o + m * d);
                     const void *vp = f16 ? (const void *)half : v;
-                    k->mix(o, p, ldp, m, vp, f16, n, d);
+                    sd_mix_args a = {.o = o, .p = p, .v = vp, .ldp = ldp, .m = m, .n = n, .d = d, .f16 = f16};
+                    k->mix(&a);
                     check_guard(o + m * d);
                     for (int64_t i = 0; i < m * d; i++) {
                         double sum = (double)ref[i], mag = fabs(sum);
@@ -215,7 +226,8 @@ static void test_mix(void **state)
                         }
                         near_at((double)o[i], sum, (double)(n + 1) * 6e-8, mag, d, i);
                     }
-                    sd_kern_ops_ref.mix(ref, p, ldp, m, vp, f16, n, d);
+                    a.o = ref;
+                    sd_kern_ops_ref.mix(&a);
                     assert_memory_equal(o, ref, (size_t)(m * d) * 4);
                 }
 }

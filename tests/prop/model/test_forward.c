@@ -1,6 +1,6 @@
 /* Properties of the forward pass on a tiny random model: what may not change a bit (hooks that do nothing, splits of a
  * prompt, batches, threads), and what hooks promise (every site in order, edits that reach all readers). */
-#include "tiny_model.h"
+#include "tiny_gguf.h"
 
 #include "model/session.h"
 #include "num/stats.h"

@@ -1,6 +1,6 @@
 /* Opening: the blueprint, strict binding with sentences that name the tensor, what is refused, what is left over on
  * purpose. */
-#include "tiny_model.h"
+#include "tiny_gguf.h"
 
 #include "base/log.h"
 #include "model/session.h"
