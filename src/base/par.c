@@ -28,6 +28,13 @@ int sd_par_worker(void)
     return omp_get_thread_num();
 }
 
+int sd_par_library_threads(int n)
+{
+    int before = omp_get_max_threads();
+    omp_set_num_threads(n);
+    return before;
+}
+
 int sd_par_hw_threads(void)
 {
     cpu_set_t set;

@@ -11,5 +11,7 @@ void sd_parallel_for(int n_threads, int64_t n, int64_t chunk, sd_par_fn fn, void
 /* The number of this worker inside fn: 0 <= id < n_threads; 0 outside. */
 int sd_par_worker(void);
 int sd_par_hw_threads(void); /* CPUs this process may use */
+/* How many threads a library with OpenMP inside may plan for when this thread calls it. Returns the former number. */
+int sd_par_library_threads(int n);
 
 #endif

@@ -129,7 +129,11 @@ sd_status sd_score_new(sd_score **out, const sd_exec *ex, const sd_score_shape *
     s->plain = !(ex->kern->cpu_flags & SD_CPU_AVX2);
     s->pack_bytes = (size_t)(shape->n_row * shape->d) * sizeof(float);
     st = sd_alloc_zero(&s->worker, (size_t)s->n_workers * sizeof *s->worker, "workers of a product", err);
-    if (!st && !s->plain) st = make_primitives(s, err);
+    if (!st && !s->plain) {
+        const int before = sd_par_library_threads(1); /* a plan for several threads might split sums by their number */
+        st = make_primitives(s, err);
+        (void)sd_par_library_threads(before);
+    }
 done:
     if (st)
         sd_score_free(s);
