@@ -8,7 +8,7 @@
 
 enum {
     LONG_FILE = 64 << 10,  /* bytes above which prose is cut */
-    PART = 8 << 10,        /* a part ends at the first blank line after so many bytes */
+    PART = 2 << 10,        /* a part ends at the first blank line after so many bytes: about two contexts of 256 tokens */
     MAX_LINE = 64 << 20,   /* of a .jsonl */
 };
 #define MAX_TEXT ((size_t)1 << 36)
