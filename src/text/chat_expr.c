@@ -347,7 +347,7 @@ sd_status sd_chat__expr(sd_chat_reader *k, int32_t *out, sd_err *err)
         int32_t yes = *out;
         chat_type t = sd_chat__type_of(k, yes) == sd_chat__type_of(k, other) ? sd_chat__type_of(k, yes) : CT_MIXED;
         st = sd_chat__add_over(k, OP_COND, t, cond, yes, out, err);
-        if (!st) k->c->node[*out].c = other;
+        if (!st) st = sd_chat__add_third(k, *out, other, err);
     }
     k->depth--;
     return st;

@@ -51,11 +51,13 @@ typedef enum chat_loop { LOOP_FIRST, LOOP_LAST, LOOP_INDEX, LOOP_INDEX0, LOOP_LE
 enum { SLOT_MESSAGES, SLOT_GENERATE, SLOT_BOS, SLOT_EOS, SLOT_TOOLS, SLOT_DOCUMENTS, SLOT_FIRST_FREE };
 #define CHAT_MAX_SLOTS 64
 #define CHAT_MAX_DEPTH 64         /* nesting of blocks and of expressions */
+#define CHAT_MAX_TREE 1000        /* levels of an expression's tree: "a + b + c" has two. Rendering recurses over them */
 #define CHAT_MAX_NODES 65536
 #define CHAT_MAX_BYTES (1u << 20) /* the longest templates in use have 30 KB */
 
 typedef struct chat_node {
     uint8_t op, type; /* chat_op, chat_type */
+    uint16_t levels;  /* of the expression below and with this node */
     int32_t a, b, c, next; /* nodes; -1: none */
     int64_t num;
     uint32_t str, len;     /* in sd_chat.text */

@@ -24,6 +24,16 @@ chat_type sd_chat__type_of(const sd_chat_reader *k, int32_t node)
 }
 
 /* A node over up to three others. */
+/* Makes `under` a child of `node` as far as levels go. */
+static sd_status count_levels(sd_chat_reader *k, int32_t node, int32_t under, sd_err *err)
+{
+    if (under < 0) return SD_OK;
+    int levels = k->c->node[under].levels + 1;
+    if (levels > CHAT_MAX_TREE) return sd_chat__refuse(k, "an expression is too long", err);
+    if (levels > k->c->node[node].levels) k->c->node[node].levels = (uint16_t)levels;
+    return SD_OK;
+}
+
 sd_status sd_chat__add_over(sd_chat_reader *k, chat_op op, chat_type type, int32_t a, int32_t b, int32_t *out,
                             sd_err *err)
 {
@@ -31,7 +41,14 @@ sd_status sd_chat__add_over(sd_chat_reader *k, chat_op op, chat_type type, int32
     if (st) return st;
     k->c->node[*out].a = a;
     k->c->node[*out].b = b;
-    return SD_OK;
+    st = count_levels(k, *out, a, err);
+    return st ? st : count_levels(k, *out, b, err);
+}
+
+sd_status sd_chat__add_third(sd_chat_reader *k, int32_t node, int32_t c, sd_err *err)
+{
+    k->c->node[node].c = c;
+    return count_levels(k, node, c, err);
 }
 
 sd_status sd_chat__add_num(sd_chat_reader *k, chat_op op, chat_type type, int64_t num, int32_t *out, sd_err *err)
@@ -232,12 +249,14 @@ sd_status sd_chat__parse(sd_chat *c, sd_slice source, sd_err *err)
     if (st) goto done;
     normalise(&text, source);
     st = sd_buf_check(&text, "a chat template", err);
+    if (!st) st = sd_buf_check(&c->text, "a chat template", err);
     if (st) goto done;
     sd_chat_reader k = {.c = c, .p = text.n ? text.p : "", .n = text.n, .line = 1, .line_start = true};
     add_given(&k);
     st = parse_block(&k, &c->program, &stop, err);
     if (!st && stop.n) st = sd_chat__refuse_name(&k, "the statement", stop, err);
-    if (!st) st = sd_buf_check(&c->text, "a chat template", err);
+    /* A literal that found no memory reads as another one: that error comes first. */
+    if (c->text.failed) st = sd_buf_check(&c->text, "a chat template", err);
 done:
     if (st) sd_err_wrap(err, "chat template");
     sd_buf_release(&text);

@@ -30,6 +30,7 @@ sd_status sd_chat__deeper(sd_chat_reader *k, sd_err *err);
 /* Nodes: bare, over one or two others (-1: none), with a number. */
 sd_status sd_chat__add(sd_chat_reader *k, chat_op op, chat_type type, int32_t *out, sd_err *err);
 sd_status sd_chat__add_over(sd_chat_reader *k, chat_op op, chat_type type, int32_t a, int32_t b, int32_t *out, sd_err *err);
+sd_status sd_chat__add_third(sd_chat_reader *k, int32_t node, int32_t c, sd_err *err); /* a condition's else */
 sd_status sd_chat__add_num(sd_chat_reader *k, chat_op op, chat_type type, int64_t num, int32_t *out, sd_err *err);
 chat_type sd_chat__type_of(const sd_chat_reader *k, int32_t node);
 
