@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "sonde/dict.h"
+#include <stdbool.h>
 
 typedef struct sd_dict_train_opt {
     sd_dict_kind kind;
@@ -18,20 +19,28 @@ typedef struct sd_dict_train_opt {
     int aux_k;              /* 0: d/2 */
     int64_t dead_after;     /* a feature silent for this many tokens is dead; 0: min(n_tokens/4, 10M) */
     uint64_t seed;
+    double warmup, decay;   /* shares of the steps with rising and falling rate; 0: 0.05 and 0.2; negative: none */
+    bool lazy;              /* rows that no token used rest (torch's SparseAdam); default: they drift on their momentum as dense Adam's do */
 } sd_dict_train_opt;
 
 typedef struct sd_dict_stats { double fvu, l0, loss, aux_loss, lr, grad_norm; int64_t n_dead, n_tokens, step, n_nonfinite; } sd_dict_stats;
+/* fvu: of this batch, against its own mean. loss: mean over rows of |x - x'|^2. grad_norm: of W_enc and W_dec, before projection. */
 
 typedef struct sd_dict_train sd_dict_train;
 sd_status sd_dict_train_new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err);
 void sd_dict_train_free(sd_dict_train *t);
 /* Bytes the trainer will hold, before it is made. */
-size_t sd_dict_train_plan(const sd_dict_train_opt *opt);
-/* Estimate mean, scale and the sink limit from the first rows (raw activations), and initialise the weights. Called once before the first step. */
+size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt);
+/* Estimate mean, scale and the sink limit from the first rows (raw activations; sinks among them do not count), and initialise
+ * the weights: unit rows drawn at random, W_enc = W_dec, biases 0. Called once before the first step. */
 sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_err *err);
+/* Starts from these weights instead (copied): W_enc, W_dec [m, d], b_enc [m], b_dec [d], in the trainer's units: rows minus
+ * the mean, scaled to a mean norm of sqrt(d). After calibrate, before the first step. */
+void sd_dict_train_set_weights(sd_dict_train *t, const float *W_enc, const float *W_dec, const float *b_enc, const float *b_dec);
 /* Norm above which a row is a sink (10x the median of the calibration rows, CONTRACT/issue); rows above are left out by the source. */
 double sd_dict_train_max_norm(const sd_dict_train *t);
-/* One step on raw rows x [batch, d]. Divergence (non-finite loss) is SD_E_FAIL and leaves the last good weights. */
+/* One step on raw rows x [n, d], n <= batch. A row or a loss that is not finite is SD_E_FAIL and leaves the last good weights. The
+ * bits do not depend on ex->n_threads, which must not exceed that of the exec the trainer was made with. */
 sd_status sd_dict_train_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict_stats *stats, sd_err *err);
 /* A finished dictionary, normalisation folded in; threshold calibrated on x (held-out raw rows), fvu and l0 measured there. */
 sd_status sd_dict_train_finish(sd_dict_train *t, const sd_exec *ex, sd_mat heldout, const sd_dict_info *meta, sd_dict **out, sd_err *err);

@@ -15,11 +15,7 @@ static size_t lay_out(sd_scan *s)
 {
     size_t at = 0;
     uint8_t *base = s->arena.base;
-#define TAKE(p, n)                                               \
-    do {                                                         \
-        if (base) (p) = (void *)(base + at);                     \
-        at += sd_arena_need((size_t)(n) * sizeof *(p));          \
-    } while (0)
+#define TAKE(p, n) SD_TAKE(base, at, p, n)
     const int64_t T = SD_SCAN_TILE, B = SD_SCAN_BLOCK, mp = s->n_block * B, d = s->d;
     const int64_t cap = s->k ? s->cap : B + 16;
     TAKE(s->packed, s->pack_bytes * (size_t)s->n_block);

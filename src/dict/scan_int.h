@@ -6,6 +6,9 @@
 #include "num/kern_dict.h"
 #include "num/score.h"
 
+/* Lays an array of n elements at `at` of an arena (base NULL: only counts) and moves on. */
+#define SD_TAKE(base, at, p, n) ((void)((base) ? ((p) = (void *)((base) + (at))) : NULL), (void)((at) += sd_arena_need((size_t)(n) * sizeof *(p))))
+
 enum {
     SD_SCAN_TILE = 128,  /* rows a tile: x, scores and candidates stay in 1 MB of L2 (895 GFLOP/s; 256 rows: 918, but 4x the lists) */
     SD_SCAN_BLOCK = 512, /* features a block: 590 KB of packed bf16 at d = 576 */

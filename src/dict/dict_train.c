@@ -1,0 +1,268 @@
+/* Owns the trainer's life: options, the one plan of memory, calibration, the order of a step. A step allocates nothing and
+ * changes no weight before the loss is known to be finite. */
+#include "dict/dict_train_int.h"
+#include "base/par.h"
+#include "num/stats.h"
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64 };
+static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024, app. A.2 */
+static const double BASE_LR = 4e-4;          /* see docs/DICT.md; at BASE_WIDTH features */
+static const double BASE_WIDTH = 16384;
+static const double SINK_FACTOR = 10;        /* dictionary_learning's max_activation_norm_multiple, against the median */
+
+int64_t sd_train__row_chunks(const sd_dict_train *t) { return (t->opt.batch + SD_TRAIN_ROWS - 1) / SD_TRAIN_ROWS; }
+
+static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
+{
+    sd_dict_train_opt o = *in;
+    if (!o.k) o.k = DEFAULT_K;
+    if (o.k > o.m) o.k = (int)o.m;
+    if (!o.batch) {
+        o.batch = DEFAULT_BATCH;
+        while (o.batch > MIN_BATCH && o.n_tokens / o.batch < MIN_STEPS) o.batch /= 2;
+    }
+    if (o.lr <= 0) o.lr = BASE_LR * sqrt(BASE_WIDTH / (double)(o.m < 1024 ? 1024 : o.m)); /* Gao et al. 2024, app. A.3: lr ~ 1 / sqrt(m) */
+    if (o.aux_alpha == 0) o.aux_alpha = 1.0 / 32;
+    if (!o.aux_k) o.aux_k = (int)(o.d / 2 > 0 ? o.d / 2 : 1);
+    if (!o.dead_after) o.dead_after = o.n_tokens / 4 < DEAD_TOKENS ? o.n_tokens / 4 : DEAD_TOKENS;
+    if (o.warmup == 0) o.warmup = 0.05;
+    if (o.decay == 0) o.decay = 0.2;
+    return o;
+}
+
+static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
+{
+    if (o->kind != SD_DICT_TOPK) {
+        (void)sd_fail(err, SD_E_UNSUPPORTED, "dictionaries of kind %s can be used but not trained.", sd_dict_kind_name(o->kind));
+        return sd_hint(err, "--kind topk");
+    }
+    if (o->d < 1 || o->m < 1 || o->d > 1 << 20 || o->m >= INT32_MAX || o->k < 0 || o->k > o->m || o->batch < 0 || o->batch > 1 << 24 || o->n_tokens < 1)
+        return sd_fail(err, SD_E_ARG, "a dictionary of %" PRId64 " features of width %" PRId64 " with k %d, batches of %" PRId64 " and %" PRId64 " tokens is impossible.",
+                       o->m, o->d, o->k, o->batch, o->n_tokens);
+    return SD_OK;
+}
+
+/* Linear warm-up over the first share of steps, linear decay over the last. */
+double sd_train__lr(const sd_dict_train *t, int64_t step)
+{
+    const double n = (double)t->n_step, s = (double)step;
+    double f = 1;
+    if (t->opt.warmup > 0 && s < t->opt.warmup * n) f = s / (t->opt.warmup * n);
+    if (t->opt.decay > 0 && n - s + 1 < t->opt.decay * n) f = (n - s + 1) / (t->opt.decay * n);
+    return t->opt.lr * (f > 0 ? f : 0);
+}
+
+/* The one list of what the arena holds; with base NULL it only counts. */
+static size_t lay_out(sd_dict_train *t, uint8_t *base)
+{
+    const int64_t m = t->opt.m, d = t->opt.d, B = t->opt.batch, k = t->opt.k, md = m * d, rc = sd_train__row_chunks(t);
+    size_t at = 0;
+#define TAKE(p, n) SD_TAKE(base, at, p, n)
+    TAKE(t->W, md), TAKE(t->D, md), TAKE(t->b, m), TAKE(t->bd, d);
+    TAKE(t->mW, md), TAKE(t->vW, md), TAKE(t->mD, md), TAKE(t->vD, md);
+    TAKE(t->mb, m), TAKE(t->vb, m), TAKE(t->mbd, d), TAKE(t->vbd, d);
+    TAKE(t->last_step, m), TAKE(t->last_fired, m), TAKE(t->top, m), TAKE(t->mean, d);
+    TAKE(t->x, B * d), TAKE(t->e, B * d), TAKE(t->idx, B * k), TAKE(t->val, B * k), TAKE(t->dz, B * k);
+    TAKE(t->col, m + 1), TAKE(t->ent_row, B * k), TAKE(t->ent_z, B * k), TAKE(t->ent_dz, B * k);
+    TAKE(t->sums, rc), TAKE(t->row_e, rc * d), TAKE(t->row_x, rc * d);
+    TAKE(t->part_bd, t->n_chunk * d), TAKE(t->part_norm, t->n_chunk), TAKE(t->gb, m), TAKE(t->gbd, d);
+    TAKE(t->rate, t->n_step + 2);
+    TAKE(t->grad, t->n_workers);
+    for (int i = 0; i < t->n_workers; i++) {
+        float *none, **g = base ? &t->grad[i] : &none;
+        TAKE(*g, 2 * d);
+    }
+#undef TAKE
+    return at + sd_train__aux_lay_out(t, base ? base + at : NULL);
+}
+
+static void describe(sd_dict_train *t, const sd_exec *ex, const sd_dict_train_opt *opt)
+{
+    *t = (sd_dict_train){.opt = resolve(opt), .n_workers = ex->n_threads, .kern = ex->kern, .kd = sd_kern_dict_select(ex->kern->cpu_flags)};
+    const int64_t m = t->opt.m, even = (m + SD_TRAIN_MAX_CHUNKS - 1) / SD_TRAIN_MAX_CHUNKS;
+    t->n_step = t->opt.n_tokens / t->opt.batch > 0 ? t->opt.n_tokens / t->opt.batch : 1;
+    t->chunk = even > SD_TRAIN_MIN_CHUNK ? even : SD_TRAIN_MIN_CHUNK;
+    t->n_chunk = (m + t->chunk - 1) / t->chunk;
+}
+
+size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
+{
+    sd_dict_train t;
+    size_t aux;
+    describe(&t, ex, opt);
+    /* The auxiliary loss lays itself out only once its products exist; 8 matrices of k_aux x d dominate it. */
+    aux = t.opt.aux_alpha > 0 ? (size_t)(2 * t.opt.aux_k + 64) * (size_t)t.opt.d * 8 * sizeof(float) : 0;
+    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.k);
+}
+
+sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)
+{
+    sd_dict_train *t = NULL;
+    *out = NULL;
+    sd_status st = check_options(opt, err);
+    if (!st) st = sd_alloc_zero(&t, sizeof *t, "a trainer", err);
+    if (st) return st;
+    describe(t, ex, opt);
+    st = sd_train__aux_new(t, ex, err);
+    if (!st) st = sd_scan_new(&t->scan, ex, t->opt.m, t->opt.d, t->opt.k, err);
+    if (!st) st = sd_arena_init(&t->arena, lay_out(t, NULL), "a dictionary in training", err);
+    if (st) {
+        sd_dict_train_free(t);
+        return st;
+    }
+    memset(t->arena.base, 0, t->arena.size);
+    (void)lay_out(t, t->arena.base);
+    for (int64_t s = 1; s <= t->n_step + 1; s++)
+        t->rate[s] = sd_train__lr(t, s) * sqrt(1 - pow(sd_train__beta2, (double)s)) / (1 - pow(sd_train__beta1, (double)s));
+    for (int64_t f = 0; f < t->opt.m && t->aux.slot; f++) t->aux.slot[f] = -1;
+    *out = t;
+    return SD_OK;
+}
+
+sd_status sd_dict_train_new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err) { return sd_train__new(out, ex, opt, err); }
+
+void sd_dict_train_free(sd_dict_train *t)
+{
+    if (!t) return;
+    sd_train__aux_free(t);
+    sd_scan_free(t->scan);
+    sd_arena_release(&t->arena);
+    sd_free(t);
+}
+
+const sd_dict_train_opt *sd_dict_train_get_opt(const sd_dict_train *t) { return &t->opt; }
+double sd_dict_train_max_norm(const sd_dict_train *t) { return t->max_norm; }
+
+static double norm_of(const float *x, const double *mean, int64_t d)
+{
+    double s = 0;
+    for (int64_t i = 0; i < d; i++) {
+        const double v = (double)x[i] - (mean ? mean[i] : 0);
+        s += v * v;
+    }
+    return sqrt(s);
+}
+
+static void init_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    sd_dict_train *t = arg;
+    const int64_t d = t->opt.d;
+    (void)chunk;
+    for (int64_t f = begin; f < end; f++) {
+        sd_rng r = sd_rng_make(t->opt.seed, "dict init", (uint64_t)f);
+        float *row = t->D + f * d;
+        double n2 = 0;
+        for (int64_t i = 0; i < d; i++) {
+            row[i] = sd_rng_normal(&r);
+            n2 += (double)row[i] * (double)row[i];
+        }
+        for (int64_t i = 0; i < d; i++) row[i] = (float)((double)row[i] / sqrt(n2));
+        memcpy(t->W + f * d, row, (size_t)d * sizeof *row);
+    }
+}
+
+/* Mean of the kept rows, then the mean norm around it, both in double and in order. */
+static sd_status estimate(sd_dict_train *t, sd_mat x, const float *norm, double *mean, sd_err *err)
+{
+    const int64_t d = t->opt.d;
+    double spread = 0, raw = 0;
+    int64_t n = 0;
+    for (int64_t r = 0; r < x.rows; r++) {
+        if ((double)norm[r] > t->max_norm) continue;
+        for (int64_t i = 0; i < d; i++) mean[i] += (double)sd_mat_row(x, r)[i];
+        raw += (double)norm[r];
+        n++;
+    }
+    for (int64_t i = 0; i < d; i++) mean[i] /= (double)n;
+    for (int64_t r = 0; r < x.rows; r++)
+        if ((double)norm[r] <= t->max_norm) spread += norm_of(sd_mat_row(x, r), mean, d);
+    if (!(spread / (double)n > 1e-30 && isfinite(spread)))
+        return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", x.rows);
+    t->scale = sqrt((double)d) / (spread / (double)n);
+    t->site_rms = raw / (double)n;
+    for (int64_t i = 0; i < d; i++) t->mean[i] = (float)mean[i];
+    return SD_OK;
+}
+
+sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_err *err)
+{
+    const int64_t d = t->opt.d, n = x.rows;
+    float *norm = NULL, *sorted = NULL;
+    double *mean = NULL;
+    if (x.cols != d || n < 2) return sd_fail(err, SD_E_SHAPE, "%" PRId64 " rows of width %" PRId64 " cannot calibrate a dictionary of width %" PRId64 ".", n, x.cols, d);
+    sd_status st = sd_alloc(&norm, (size_t)n * sizeof *norm, "norms", err);
+    if (!st) st = sd_alloc(&sorted, (size_t)n * sizeof *sorted, "norms", err);
+    if (!st) st = sd_alloc_zero(&mean, (size_t)d * sizeof *mean, "a mean", err);
+    if (st) goto done;
+    for (int64_t r = 0; r < n; r++) sorted[r] = norm[r] = (float)norm_of(sd_mat_row(x, r), NULL, d);
+    t->max_norm = SINK_FACTOR * sd_median_f32(sorted, n);
+    st = estimate(t, x, norm, mean, err);
+    if (st) goto done;
+    sd_parallel_for(ex->n_threads, t->opt.m, t->chunk, init_rows, t);
+    t->ready = true;
+done:
+    sd_free(norm);
+    sd_free(sorted);
+    sd_free(mean);
+    return st;
+}
+
+void sd_dict_train_set_weights(sd_dict_train *t, const float *W_enc, const float *W_dec, const float *b_enc, const float *b_dec)
+{
+    const size_t m = (size_t)t->opt.m, d = (size_t)t->opt.d;
+    SD_ASSERT(t->ready && t->step == 0);
+    memcpy(t->W, W_enc, m * d * sizeof(float));
+    memcpy(t->D, W_dec, m * d * sizeof(float));
+    memcpy(t->b, b_enc, m * sizeof(float));
+    memcpy(t->bd, b_dec, d * sizeof(float));
+}
+
+/* Forward, auxiliary loss, backward, in this order; t->step and t->n_tokens are already this step's. */
+static sd_status run_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict_stats *out, sd_err *err)
+{
+    const int64_t n = x.rows;
+    sd_train__centre(t, ex, x);
+    sd_scan_pack(t->scan, ex, t->W, t->b, NULL);
+    const int64_t bad = sd_scan_topk(t->scan, ex, t->idx, t->val, sd_mat_of(t->x, n, t->opt.d), NULL);
+    if (bad >= 0) {
+        out->n_nonfinite++;
+        return sd_fail(err, SD_E_FAIL, "step %" PRId64 ": row %" PRId64 " of the batch holds a number that is not finite or too large.", t->step, bad);
+    }
+    const sd_row_sums s = sd_train__residual(t, ex, n);
+    out->loss = s.e2 / (double)n;
+    if (!isfinite(s.e2)) {
+        out->n_nonfinite++;
+        (void)sd_fail(err, SD_E_FAIL, "step %" PRId64 ": the loss is not finite; the weights are those before the step.", t->step);
+        return sd_hint(err, "lower the learning rate (it was %g)", sd_train__lr(t, t->step));
+    }
+    out->fvu = s.e2 / sd_train__variance(t, n, &s);
+    out->l0 = (double)s.n_active / (double)n;
+    out->aux_loss = t->opt.aux_alpha > 0 ? sd_train__aux(t, ex, n) : 0;
+    sd_train__sort(t, n);
+    out->grad_norm = sqrt(sd_train__update(t, ex, n));
+    return SD_OK;
+}
+
+sd_status sd_dict_train_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict_stats *stats, sd_err *err)
+{
+    sd_dict_stats out = {0};
+    SD_ASSERT(t->ready && x.cols == t->opt.d && x.rows >= 1 && x.rows <= t->opt.batch && ex->n_threads <= t->n_workers);
+    sd_alloc_guard_begin("a training step");
+    t->step++;
+    t->n_tokens += x.rows;
+    const sd_status st = run_step(t, ex, x, &out, err);
+    if (st) {
+        t->step--;
+        t->n_tokens -= x.rows;
+    }
+    for (int64_t f = 0; f < t->opt.m; f++) out.n_dead += sd_train__is_dead(t, f);
+    out.lr = sd_train__lr(t, t->step);
+    out.step = t->step;
+    out.n_tokens = t->n_tokens;
+    if (stats) *stats = out;
+    sd_alloc_guard_end();
+    return st;
+}

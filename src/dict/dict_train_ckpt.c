@@ -1,0 +1,111 @@
+/* Owns checkpoints: one safetensors file with everything a later step depends on. It replaces the old one whole or not at all
+ * (sd_safetensors_write), and a trainer loaded from it goes on with the same bits. */
+#include "dict/dict_train_int.h"
+#include "file/weights.h"
+#include <math.h>
+#include <string.h>
+
+enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, N_STATE };
+enum { R_LR, R_AUX, R_WARMUP, R_DECAY, R_SCALE, R_MAX_NORM, R_SITE, N_REAL };
+enum { VERSION = 1, N_TENSORS = 18 };
+
+typedef struct part { const char *name; sd_dtype dtype; int64_t rows, cols; void *data; } part; /* cols 0: a vector */
+
+static void list_parts(const sd_dict_train *t, part out[N_TENSORS], int64_t *state, double *real)
+{
+    const int64_t m = t->opt.m, d = t->opt.d;
+    const part all[N_TENSORS] = {
+        {"state", SD_I64, N_STATE, 0, state}, {"real", SD_F64, N_REAL, 0, real},    {"last_fired", SD_I64, m, 0, t->last_fired},
+        {"last_step", SD_I32, m, 0, t->last_step},
+        {"W_enc", SD_F32, m, d, t->W},        {"W_dec", SD_F32, m, d, t->D},        {"b_enc", SD_F32, m, 0, t->b},
+        {"b_dec", SD_F32, d, 0, t->bd},       {"m.W_enc", SD_F32, m, d, t->mW},     {"v.W_enc", SD_F32, m, d, t->vW},
+        {"m.W_dec", SD_F32, m, d, t->mD},     {"v.W_dec", SD_F32, m, d, t->vD},     {"m.b_enc", SD_F32, m, 0, t->mb},
+        {"v.b_enc", SD_F32, m, 0, t->vb},     {"m.b_dec", SD_F32, d, 0, t->mbd},    {"v.b_dec", SD_F32, d, 0, t->vbd},
+        {"top", SD_F32, m, 0, t->top},        {"mean", SD_F32, d, 0, t->mean},
+    };
+    memcpy(out, all, sizeof all);
+}
+
+sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *err)
+{
+    const sd_dict_train_opt *o = &t->opt;
+    int64_t state[N_STATE] = {[S_VERSION] = VERSION, [S_KIND] = o->kind, [S_D] = o->d, [S_M] = o->m, [S_K] = o->k, [S_BATCH] = o->batch,
+                              [S_TOKENS] = o->n_tokens, [S_AUX_K] = o->aux_k, [S_DEAD_AFTER] = o->dead_after, [S_SEED] = (int64_t)o->seed,
+                              [S_LAZY] = o->lazy, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next};
+    double real[N_REAL] = {[R_LR] = o->lr, [R_AUX] = o->aux_alpha, [R_WARMUP] = o->warmup, [R_DECAY] = o->decay, [R_SCALE] = t->scale,
+                           [R_MAX_NORM] = t->max_norm, [R_SITE] = t->site_rms};
+    part p[N_TENSORS];
+    sd_st_tensor st[N_TENSORS];
+    SD_ASSERT(t->ready);
+    list_parts(t, p, state, real);
+    for (int i = 0; i < N_TENSORS; i++) st[i] = (sd_st_tensor){p[i].name, p[i].dtype, p[i].cols ? 2 : 1, {p[i].rows, p[i].cols}, p[i].data};
+    return sd_safetensors_write(path, st, N_TENSORS, NULL, err);
+}
+
+static sd_status find(const sd_weights *w, const part *p, const sd_tensor **out, sd_err *err)
+{
+    const sd_tensor *t = *out = sd_weights_find(w, p->name);
+    if (!t || t->dtype != p->dtype || t->rank != (p->cols ? 2 : 1) || t->dim[0] != p->rows || (p->cols && t->dim[1] != p->cols))
+        return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing or has another shape: this is no checkpoint of a dictionary.", sd_weights_path(w), p->name);
+    return SD_OK;
+}
+
+/* Options as they were resolved; what cannot be is refused here or by sd_train__new. */
+static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t state[N_STATE], double real[N_REAL], sd_err *err)
+{
+    const part ps = {"state", SD_I64, N_STATE, 0, NULL}, pr = {"real", SD_F64, N_REAL, 0, NULL};
+    const sd_tensor *ts, *tr;
+    sd_status st = find(w, &ps, &ts, err);
+    if (!st) st = find(w, &pr, &tr, err);
+    if (st) return st;
+    memcpy(state, ts->data, N_STATE * sizeof *state);
+    memcpy(real, tr->data, N_REAL * sizeof *real);
+    bool sane = state[S_VERSION] == VERSION && state[S_KIND] >= 0 && state[S_KIND] < SD_DICT_KIND_COUNT && state[S_K] >= 1 && state[S_K] <= INT32_MAX &&
+                state[S_BATCH] >= 1 && state[S_AUX_K] >= 1 && state[S_AUX_K] <= INT32_MAX && state[S_STEP] >= 0 && state[S_STEP] < INT32_MAX && state[S_SEEN] >= 0;
+    for (int i = 0; i < N_REAL; i++) sane = sane && isfinite(real[i]);
+    if (!sane || !(real[R_SCALE] > 0) || !(real[R_LR] > 0))
+        return sd_fail(err, SD_E_FORMAT, "%s: the state of the checkpoint makes no sense (version %lld).", sd_weights_path(w), (long long)state[S_VERSION]);
+    *o = (sd_dict_train_opt){.kind = (sd_dict_kind)state[S_KIND], .d = state[S_D], .m = state[S_M], .k = (int)state[S_K], .batch = state[S_BATCH],
+                             .n_tokens = state[S_TOKENS], .lr = real[R_LR], .aux_alpha = real[R_AUX], .aux_k = (int)state[S_AUX_K],
+                             .dead_after = state[S_DEAD_AFTER], .seed = (uint64_t)state[S_SEED], .warmup = real[R_WARMUP], .decay = real[R_DECAY],
+                             .lazy = state[S_LAZY] != 0};
+    return SD_OK;
+}
+
+sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char *path, sd_err *err)
+{
+    sd_weights *w = NULL;
+    sd_dict_train *t = NULL;
+    sd_dict_train_opt o;
+    int64_t state[N_STATE];
+    double real[N_REAL];
+    part p[N_TENSORS];
+    *out = NULL;
+    sd_status st = sd_weights_open(&w, path, err);
+    if (!st) st = read_state(w, &o, state, real, err);
+    if (!st) st = sd_train__new(&t, ex, &o, err);
+    if (st) goto done;
+    list_parts(t, p, state, real);
+    for (int i = 2; i < N_TENSORS && !st; i++) {
+        const sd_tensor *from;
+        st = find(w, &p[i], &from, err);
+        if (!st) memcpy(p[i].data, from->data, from->bytes);
+    }
+    t->step = state[S_STEP];
+    t->n_tokens = state[S_SEEN];
+    t->aux.next = state[S_AUX_NEXT];
+    t->scale = real[R_SCALE];
+    t->max_norm = real[R_MAX_NORM];
+    t->site_rms = real[R_SITE];
+    t->ready = true;
+    for (int64_t f = 0; f < o.m && !st; f++)
+        if (t->last_step[f] < 0 || t->last_step[f] > t->step || !isfinite(t->kern->dot(t->W + f * o.d, t->W + f * o.d, o.d)))
+            st = sd_fail(err, SD_E_FORMAT, "%s: feature %lld of the checkpoint makes no sense.", path, (long long)f);
+done:
+    sd_weights_close(w);
+    if (st)
+        sd_dict_train_free(t);
+    else
+        *out = t;
+    return st;
+}

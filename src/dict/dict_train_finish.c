@@ -1,0 +1,103 @@
+/* Owns the end of a run: rows that rested catch up, the normalisation is folded in, thresholds and figures come from held-out
+ * rows.
+ *
+ * With x = (raw - mean) s and x' = sum z D + b_dec:  raw' = mean + x' / s = sum (z/s) D + (mean + b_dec/s), and
+ *   z/s = (raw - (mean + b_dec/s)).W + b/s,
+ * so W and the unit rows D stay, b_enc = b / s, b_dec = mean + b_dec / s, and activations are in raw units. */
+#include "dict/dict_eval.h"
+#include "dict/dict_train_int.h"
+#include "base/par.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct job { const sd_dict_train *t; sd_dict *d; } job;
+
+static void copy_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const job *j = arg;
+    const sd_dict_train *t = j->t;
+    const int64_t d = t->opt.d;
+    const size_t bytes = (size_t)d * sizeof(float);
+    float *m = t->grad[sd_par_worker()], *v = m + d;
+    (void)chunk;
+    for (int64_t f = begin; f < end; f++) {
+        float *W = j->d->W_enc + f * d, *D = j->d->W_dec + f * d;
+        memcpy(W, t->W + f * d, bytes);
+        memcpy(m, t->mW + f * d, bytes);
+        memcpy(v, t->vW + f * d, bytes);
+        sd_train__drift(t, f, t->step, W, m, v);
+        memcpy(D, t->D + f * d, bytes);
+        memcpy(m, t->mD + f * d, bytes);
+        memcpy(v, t->vD + f * d, bytes);
+        sd_train__drift(t, f, t->step, D, m, v);
+        double n2 = 0;
+        for (int64_t i = 0; i < d; i++) n2 += (double)D[i] * (double)D[i];
+        for (int64_t i = 0; i < d && n2 > 0; i++) D[i] = (float)((double)D[i] / sqrt(n2));
+        j->d->b_enc[f] = (float)((double)t->b[f] / t->scale);
+    }
+}
+
+/* FVU and L0 of the held-out rows, a thousand at a time. */
+static sd_status measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err)
+{
+    enum { ROWS = 1024 };
+    sd_dict_metrics m = {0};
+    sd_codes z = {0};
+    float *y = NULL;
+    sd_status st = sd_dict_metrics_init(&m, d->info.d, d->info.m, err);
+    if (!st) st = sd_alloc(&y, (size_t)(ROWS * d->info.d) * sizeof *y, "reconstructions", err);
+    for (int64_t r = 0; r < x.rows && !st; r += ROWS) {
+        const sd_mat part = sd_mat_rows(x, r, x.rows - r < ROWS ? x.rows - r : ROWS);
+        const sd_mat to = sd_mat_of(y, part.rows, d->info.d);
+        st = sd_dict_encode(&z, ex, d, part, err);
+        if (st) break;
+        sd_dict_decode(to, ex, d, &z);
+        sd_dict_metrics_add(&m, part, to, &z);
+    }
+    if (!st) {
+        sd_dict_metrics_finish(&m);
+        d->info.fvu = m.fvu;
+        d->info.l0 = m.l0;
+    }
+    sd_dict_metrics_release(&m);
+    sd_codes_release(&z);
+    sd_free(y);
+    return st;
+}
+
+sd_status sd_dict_train_finish(sd_dict_train *t, const sd_exec *ex, sd_mat heldout, const sd_dict_info *meta, sd_dict **out, sd_err *err)
+{
+    sd_dict_info info = *meta;
+    sd_dict *d = NULL;
+    *out = NULL;
+    SD_ASSERT(t->ready && ex->n_threads <= t->n_workers);
+    if (heldout.cols != t->opt.d || heldout.rows < 2)
+        return sd_fail(err, SD_E_SHAPE, "%lld held-out rows of width %lld cannot judge a dictionary of width %lld.", (long long)heldout.rows, (long long)heldout.cols, (long long)t->opt.d);
+    info.kind = t->opt.kind;
+    info.d = t->opt.d;
+    info.m = t->opt.m;
+    info.k = t->opt.k;
+    info.site_rms = t->site_rms;
+    info.n_tokens = t->n_tokens;
+    info.seed = t->opt.seed;
+    info.n_dead = 0;
+    for (int64_t f = 0; f < info.m; f++) info.n_dead += sd_train__is_dead(t, f);
+    sd_status st = sd_dict__new(&d, &info, true, false, err);
+    if (st) return st;
+    job j = {t, d};
+    sd_parallel_for(ex->n_threads, info.m, t->chunk, copy_rows, &j);
+    for (int64_t i = 0; i < info.d; i++) d->b_in[i] = d->b_dec[i] = (float)((double)t->mean[i] + (double)t->bd[i] / t->scale);
+    st = sd_dict__check(d, "the trained dictionary", err);
+    if (!st) st = measure(d, ex, heldout, err);
+    if (!st) st = sd_dict_calibrate(d, ex, heldout, err);
+    for (int64_t f = 0; f < info.m && !st; f++) {
+        const float top = (float)((double)t->top[f] / t->scale);
+        if (top > d->max_act[f]) d->max_act[f] = top;
+    }
+    if (st)
+        sd_dict_free(d);
+    else
+        *out = d;
+    return st;
+}

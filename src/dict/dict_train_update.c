@@ -1,0 +1,147 @@
+/* Owns the backward pass and the optimiser. Entries (row, feature) are sorted by feature; then each touched row of W and D is
+ * visited once: gradients summed in L1, the part of gD along D taken out (Bricken et al. 2023, "Decoder weights": the norm is
+ * fixed, so only the rest can help), Adam (Kingma & Ba 2015, algorithm 1), D back to unit norm. No gradient matrix exists.
+ *
+ * Rows that no row of x used. Dense Adam goes on moving them by their momentum; a row untouched since step s has, at s + j,
+ *   m = beta1^j m_s, v = beta2^j v_s, so it moves by rate(s+j) (beta1 / sqrt(beta2))^j m_s / sqrt(v_s), rate = lr sqrt(bc2) / bc1,
+ * and the sum over j is done in one go when the row is next touched (eps, 1e-8 against gradients of 1e-4, is left out of the
+ * sum). So moments and total movement are dense Adam's; only between touches is the row behind. Features are rare, so this
+ * matters: with v decaying between firings a rare feature's steps are larger than under lazy Adam (docs/DICT.md has figures). */
+#include "dict/dict_train_int.h"
+#include "base/par.h"
+#include <math.h>
+#include <string.h>
+
+const double sd_train__beta1 = 0.9, sd_train__beta2 = 0.999, sd_train__eps = 1e-8; /* torch.optim.Adam's defaults */
+
+/* A counting sort; within a feature the rows ascend, which fixes the order of every sum. */
+void sd_train__sort(sd_dict_train *t, int64_t n)
+{
+    const int k = t->opt.k;
+    const int64_t m = t->opt.m;
+    int64_t *at = t->col;
+    memset(at, 0, (size_t)(m + 1) * sizeof *at);
+    for (int64_t i = 0; i < n * k; i++)
+        if (t->val[i] > 0.0f) at[t->idx[i] + 1]++;
+    for (int64_t f = 0; f < m; f++) at[f + 1] += at[f];
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t i = r * k; i < (r + 1) * k; i++) {
+            if (!(t->val[i] > 0.0f)) continue;
+            const int64_t o = at[t->idx[i]]++;
+            t->ent_row[o] = (int32_t)r;
+            t->ent_z[o] = t->val[i];
+            t->ent_dz[o] = t->dz[i];
+        }
+    for (int64_t f = m; f > 0; f--) at[f] = at[f - 1]; /* back from ends to beginnings */
+    at[0] = 0;
+}
+
+void sd_train__drift(const sd_dict_train *t, int64_t f, int64_t now, float *p, float *m, float *v)
+{
+    const int64_t s = t->last_step[f], idle = now - s;
+    if (s == 0 || idle <= 0 || t->opt.lazy) return;
+    const double r = sd_train__beta1 / sqrt(sd_train__beta2);
+    double sum = 0, power = 1;
+    for (int64_t j = 1; j <= idle && j <= SD_TRAIN_MEMORY; j++) {
+        power *= r;
+        sum += t->rate[s + j < t->n_step ? s + j : t->n_step] * power;
+    }
+    const float k[4] = {(float)sum, (float)sd_train__eps, (float)pow(sd_train__beta1, (double)idle), (float)pow(sd_train__beta2, (double)idle)};
+    t->kd->idle(p, m, v, k, t->opt.d);
+}
+
+static sd_adam_k adam_of(const sd_dict_train *t)
+{
+    const double b1 = sd_train__beta1, b2 = sd_train__beta2, n = (double)t->step;
+    return (sd_adam_k){(float)b1, (float)b2, (float)(1 - b1), (float)(1 - b2), (float)(sd_train__lr(t, t->step) / (1 - pow(b1, n))),
+                       (float)(1 / sqrt(1 - pow(b2, n))), (float)sd_train__eps};
+}
+
+typedef struct job { sd_dict_train *t; int64_t n; sd_adam_k adam; bool keep_top; } job;
+
+static void normalise(const sd_dict_train *t, float *row)
+{
+    const int64_t d = t->opt.d;
+    const float n2 = t->kern->dot(row, row, d);
+    if (!(n2 > 0.0f)) return;
+    const float s = 1.0f / sqrtf(n2);
+    for (int64_t i = 0; i < d; i++) row[i] *= s;
+}
+
+/* gD, gW and gb of feature f, from the entries and from the auxiliary loss. */
+static void gather(const job *j, int64_t f, float *gD, float *gW)
+{
+    sd_dict_train *t = j->t;
+    const int64_t d = t->opt.d;
+    const int32_t slot = t->aux.slot ? t->aux.slot[f] : -1;
+    const float two_over_n = (float)(2.0 / (double)j->n);
+    float gb = 0.0f;
+    if (slot >= 0) {
+        memcpy(gD, t->aux.gD + slot * d, (size_t)d * sizeof *gD);
+        memcpy(gW, t->aux.gW + slot * d, (size_t)d * sizeof *gW);
+        gb = t->aux.gb[slot];
+    } else {
+        memset(gD, 0, (size_t)d * sizeof *gD);
+        memset(gW, 0, (size_t)d * sizeof *gW);
+    }
+    for (int64_t i = t->col[f]; i < t->col[f + 1]; i++) {
+        const int64_t r = t->ent_row[i];
+        if (i + 1 < t->col[f + 1]) { /* the next rows lie anywhere in L3 */
+            const float *ne = t->e + t->ent_row[i + 1] * d, *nx = t->x + t->ent_row[i + 1] * d;
+            for (int64_t c = 0; c < d && c < 128; c += 16) __builtin_prefetch(ne + c), __builtin_prefetch(nx + c);
+        }
+        t->kern->axpy(gD, two_over_n * t->ent_z[i], t->e + r * d, d);
+        t->kern->axpy(gW, t->ent_dz[i], t->x + r * d, d);
+        gb += t->ent_dz[i];
+    }
+    t->gb[f] = gb;
+}
+
+static void update_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const job *j = arg;
+    sd_dict_train *t = j->t;
+    const int64_t d = t->opt.d;
+    float *gD = t->grad[sd_par_worker()], *gW = gD + d, *part = t->part_bd + chunk * d;
+    double norm = 0;
+    memset(part, 0, (size_t)d * sizeof *part);
+    for (int64_t f = begin; f < end; f++) {
+        const bool fired = t->col[f] < t->col[f + 1];
+        t->gb[f] = 0.0f;
+        if (!fired && !(t->aux.slot && t->aux.slot[f] >= 0)) continue;
+        float *W = t->W + f * d, *D = t->D + f * d;
+        gather(j, f, gD, gW);
+        t->kern->axpy(part, t->gb[f], W, d);
+        norm += (double)t->kern->dot(gD, gD, d) + (double)t->kern->dot(gW, gW, d);
+        t->kern->axpy(gD, -t->kern->dot(gD, D, d), D, d);
+        sd_train__drift(t, f, t->step - 1, W, t->mW + f * d, t->vW + f * d);
+        sd_train__drift(t, f, t->step - 1, D, t->mD + f * d, t->vD + f * d);
+        t->kd->adam(W, t->mW + f * d, t->vW + f * d, gW, &j->adam, d);
+        t->kd->adam(D, t->mD + f * d, t->vD + f * d, gD, &j->adam, d);
+        normalise(t, D);
+        t->last_step[f] = (int32_t)t->step;
+        if (!fired) continue;
+        t->last_fired[f] = t->n_tokens;
+        for (int64_t i = t->col[f]; i < t->col[f + 1] && j->keep_top; i++)
+            if (t->ent_z[i] > t->top[f]) t->top[f] = t->ent_z[i];
+    }
+    t->part_norm[chunk] = norm;
+}
+
+double sd_train__update(sd_dict_train *t, const sd_exec *ex, int64_t n)
+{
+    const int64_t d = t->opt.d;
+    /* The top activation is of the features as they end up: only the last tenth of the run counts. */
+    job j = {t, n, adam_of(t), t->step > t->n_step - t->n_step / 10};
+    double norm = 0;
+    sd_parallel_for(ex->n_threads, t->opt.m, t->chunk, update_rows, &j);
+    memset(t->gbd, 0, (size_t)d * sizeof *t->gbd);
+    for (int64_t c = 0; c * SD_TRAIN_ROWS < n; c++) t->kern->axpy(t->gbd, (float)(2.0 / (double)n), t->row_e + c * d, d);
+    for (int64_t c = 0; c < t->n_chunk; c++) {
+        t->kern->axpy(t->gbd, -1.0f, t->part_bd + c * d, d);
+        norm += t->part_norm[c];
+    }
+    t->kd->adam(t->b, t->mb, t->vb, t->gb, &j.adam, t->opt.m);
+    t->kd->adam(t->bd, t->mbd, t->vbd, t->gbd, &j.adam, d);
+    return norm;
+}
