@@ -7,6 +7,7 @@ orders). Prints one line a text, exits 1 when one is over the bound."""
 import json, os, subprocess, sys, tempfile
 
 import torch
+import transformers
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -25,6 +26,7 @@ def run(*cmd):
 def main():
     sonde, path = sys.argv[1:3]
     torch.set_num_threads(2)
+    transformers.utils.logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(os.path.dirname(path), gguf_file=os.path.basename(path), dtype=torch.float32,
                                                  attn_implementation='eager').eval()
     bad = 0

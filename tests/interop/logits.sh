@@ -3,6 +3,7 @@
 #   SONDE_PYTHON  a Python with torch, transformers, gguf, safetensors     SONDE_MODEL  a llama GGUF (default: the one of make demo)
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+export TQDM_DISABLE=1
 name=interop_logits
 sonde=${SONDE_BIN:-$PWD/out/release/sonde}
 python=${SONDE_PYTHON:-}
