@@ -275,11 +275,22 @@ static sd_status check_memory(const sd_describe *d, sd_mode mode, const char *pa
     return sd_hint(err, mode == SD_MODE_FAITHFUL ? "`sonde info MODEL` says what each mode needs; try --mode bf16 or fast" : "`sonde info MODEL` says what each mode needs");
 }
 
+/* --site against the number of layers in the model's files, before anything is loaded. */
+static sd_status check_site(const cli *c, const sd_describe *d, const char *path, sd_err *err)
+{
+    sd_site site;
+    sd_status st = c->site ? cli_site(c, &site, err) : SD_OK;
+    if (st || !c->site || d->n_layer == 0 || !sd_site_is_layered(site.kind) || site.layer < d->n_layer) return st;
+    sd_fail(err, SD_E_ARG, "%s: layer %d of a model with %lld", c->site, site.layer, (long long)d->n_layer);
+    return sd_hint(err, "%s has layers 0 to %lld", path, (long long)d->n_layer - 1);
+}
+
 sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char *model_path, sd_mode *out, sd_err *err)
 {
     sd_describe d;
     bool has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16;
     sd_status st = sd_lab_describe(&d, model_path, &(sd_describe_opt){.has_bf16 = has_bf16, .no_tokenizer = true}, err);
+    if (!st) st = check_site(c, &d, model_path, err);
     if (st) return st;
     if (c->mode != SD_MODE_DEFAULT) *out = c->mode;
     else if (k == CLI_EXACT) *out = SD_MODE_FAITHFUL;

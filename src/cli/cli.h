@@ -79,8 +79,9 @@ sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
 sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
 
 /* The numeric mode of CONTRACT section 4 when --mode is not given: EXACT faithful; BULK bf16 where the CPU multiplies bf16, else
- * faithful; CHAT fast when most weight bytes of the file are quantised, else as BULK. c->mode wins over all of them. SD_E_NOMEM when the weights of a
- * whole model (EXACT, CHAT) will not fit in what is free. */
+ * faithful; CHAT fast when most weight bytes of the file are quantised, else as BULK. c->mode wins over all of them. Looks at the model's files, so it
+ * also tells before anything is loaded that --site names a layer which is not there (SD_E_ARG), and that the weights of a whole model
+ * (EXACT, CHAT) will not fit in what is free (SD_E_NOMEM). */
 typedef enum cli_mode_class { CLI_EXACT, CLI_BULK, CLI_CHAT } cli_mode_class;
 sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char *model_path, sd_mode *out, sd_err *err);
 /* SHA-256 of the model (the file; of a folder: its weights file, or of the list "name sha256" of its shards) into c->prov.model_sha256, cached in

@@ -1,5 +1,5 @@
-/* Every command's definition, in the order of `sonde help`. One line each: main.c makes its table of them, and a definition
- * whose file is not linked is left out of it. */
+/* Every command, in the order of `sonde help`: cmd_x stands for the definition cmd_x_def in its own file. main.c makes its table
+ * of this list. */
 #ifndef SD_CLI_COMMANDS_H
 #define SD_CLI_COMMANDS_H
 

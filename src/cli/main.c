@@ -8,8 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-/* Weak: a build with fewer command files has fewer commands. */
-#define XX(name) extern const cli_cmd name##_def __attribute__((weak));
+#define XX(name) extern const cli_cmd name##_def;
 CLI_COMMANDS(XX)
 #undef XX
 
@@ -22,9 +21,7 @@ enum { N_TABLE = sizeof table / sizeof table[0] };
 
 const cli_cmd *cli_command(int i)
 {
-    for (int k = 0; k < N_TABLE; k++)
-        if (table[k] && i-- == 0) return table[k];
-    return NULL;
+    return i >= 0 && i < N_TABLE ? table[i] : NULL;
 }
 
 const cli_cmd *cli_find_command(const char *name)

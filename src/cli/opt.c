@@ -293,7 +293,8 @@ bool opt_parse(cli *c, const cli_cmd *cmd, void *args, size_t args_size, int arg
     c->arg = cli_keep(c, sd_malloc((size_t)(argc + 1) * sizeof *c->arg));
     *rc = c->arg ? set_defaults(&p) : no_memory(c);
     for (int i = 1; i < argc && !*rc; i++) {
-        if (only_args || argv[i][0] != '-' || !argv[i][1]) c->arg[c->n_arg++] = argv[i];
+        bool number = argv[i][0] == '-' && argv[i][1] >= '0' && argv[i][1] <= '9'; /* no flag is a digit */
+        if (only_args || number || argv[i][0] != '-' || !argv[i][1]) c->arg[c->n_arg++] = argv[i];
         else if (strcmp(argv[i], "--") == 0) only_args = true;
         else *rc = argv[i][1] == '-' ? parse_long(&p, argc, argv, &i) : parse_short(&p, argc, argv, &i);
     }

@@ -17,7 +17,7 @@
  *       if (!cli_parse(c, &cmd_run_def, &a, argc, argv, &rc)) return rc;   // -h was printed, or the usage was wrong
  *       const char *model = c->arg[0];
  *
- * Rules of the parser: "--name value", "--name=value", "-n 5", "-n5", "--" ends options, "-" is an argument. Names are never
+ * Rules of the parser: "--name value", "--name=value", "-n 5", "-n5", "--" ends options, "-" and "-3" are arguments. Names are never
  * abbreviated; an unknown one is answered with the nearest and exit code 2. A value may start with '-'. The last of a
  * repeated single value wins. Numbers are parsed strictly and checked against [lo, hi]. */
 #ifndef SD_CLI_OPT_H

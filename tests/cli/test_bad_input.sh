@@ -56,8 +56,8 @@ expect_error site_unknown 4 'resid_psot' trace tiny.gguf --ids 1 --sites resid_p
 grep -q resid_post err && ok site_nearest || not_ok site_nearest "$(cat err)"
 expect_error site_layer 4 'layer 9' trace tiny.gguf --ids 1 --sites resid_post.9 -o t.safetensors
 expect_error capture_site 4 'resid_psot' capture tiny.gguf corpus --site resid_psot.0 -o acts
-expect_error capture_layer 4 '(layer 9|resid_post.9)' capture tiny.gguf corpus --site resid_post.9 -o acts
-expect_error dict_train_site 4 '(layer 9|resid_post.9)' dict train tiny.gguf corpus --site resid_post.9 --width 64 --k 4 -o d
+expect_error capture_layer 4 'resid_post.9: layer 9 of a model with 2' capture tiny.gguf corpus --site resid_post.9 -o acts
+expect_error dict_train_site 4 'resid_post.9: layer 9 of a model with 2' dict train tiny.gguf corpus --site resid_post.9 --width 64 --k 4 -o d
 expect_error token_outside 4 '297' trace tiny.gguf --ids 1,297 -o t.safetensors
 expect_error context_full 4 '(256|context)' trace tiny.gguf --ids "$(seq -s , 1 257)" -o t.safetensors
 expect_error steer_not_json 4 'steer: line 1, column 11' run tiny.gguf -p the --steer '{"feature":'

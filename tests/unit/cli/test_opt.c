@@ -117,6 +117,17 @@ static void every_type_is_read(void **state)
     end(&p);
 }
 
+static void negative_numbers_are_arguments(void **state)
+{
+    (void)state;
+    PARSE(p, "m", "-1", "-n", "-3", "-0.5x");
+    assert_true(p.ok);
+    assert_int_equal(p.a.i, -3);
+    assert_int_equal(p.c.n_arg, 3);
+    assert_string_equal(p.c.arg[1], "-1");
+    end(&p);
+}
+
 static void the_last_value_wins(void **state)
 {
     (void)state;
@@ -261,7 +272,7 @@ static void memory_may_run_out_anywhere(void **state)
     }
 }
 
-static const struct CMUnitTest tests[] = {T(defaults_are_set), T(every_type_is_read), T(the_last_value_wins), T(refusals_say_what_and_what_next),
+static const struct CMUnitTest tests[] = {T(defaults_are_set), T(every_type_is_read), T(negative_numbers_are_arguments), T(the_last_value_wins), T(refusals_say_what_and_what_next),
                                           T(arguments_are_counted), T(needed_flags_are_asked_for), T(help_shows_what_the_table_knows),
                                           T(nearest_is_near), T(a_model_too_big_is_refused), T(memory_may_run_out_anywhere)};
 T_MAIN(tests)

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# The first Ctrl-C ends a long command with 130, after a checkpoint and with the command to go on; the second one kills.
+. "$(dirname "$0")/lib.bash"
+cd "$dir" || exit 1
+python3 "$here/make_model.py" tiny.gguf
+mkdir corpus
+printf 'The cat sat on the mat. The red gate and the bridge, %s.\n%.0s' $(seq 3000) >corpus/a.txt
+
+# Not a shell's job: those are started with SIGINT ignored. interrupt SECONDS TIMES COMMAND..: SIGINT after SECONDS, TIMES in all.
+interrupt() {
+    python3 - "$@" <<'X'
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+p = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL, stdout=open("out", "wb"), stderr=open("err", "wb"))
+for i in range(int(sys.argv[2])):
+    time.sleep(float(sys.argv[1]) if i == 0 else 0.05)
+    p.send_signal(signal.SIGINT)
+try:
+    sys.exit(p.wait(60) & 255)
+except subprocess.TimeoutExpired:
+    p.kill()
+    sys.exit(99)
+X
+    rc=$?
+}
+train=("$sonde" dict train tiny.gguf corpus --site resid_post.0 --width 4096 --k 16 --tokens 50000000 --batch 512 --seed 3 -o d)
+interrupt 3 1 "${train[@]}"
+[ $rc -eq 130 ] && ok interrupted_is_130 || not_ok interrupted_is_130 "$(what_happened)"
+[ ! -s out ] && grep -q '^sonde: ' err && grep -qE '^hint: go on with: sonde dict train --resume ' err && ok resume_is_told || not_ok resume_is_told "$(what_happened)"
+[ ! -e d/cfg.json ] && ok no_half_dictionary || not_ok no_half_dictionary "$(ls -la d)"
+again=$(sed -n 's/^hint: go on with: sonde //p' err)
+if [ -n "$again" ]; then
+    eval "set -- $again"
+    interrupt 2 1 "$sonde" "$@"
+    if [ $rc -eq 130 ] && grep -q 'go on with' err; then ok resumed_and_interrupted_again; else not_ok resumed_and_interrupted_again "$(what_happened)"; fi
+else
+    not_ok resumed_and_interrupted_again "no command to go on with"
+fi
+rm -rf d
+interrupt 3 2 "${train[@]}"
+case $rc in 130 | 254) ok second_interrupt_ends_it ;; *) not_ok second_interrupt_ends_it "$(what_happened)" ;; esac
+[ ! -e d/cfg.json ] && ok killed_leaves_no_dictionary || not_ok killed_leaves_no_dictionary "$(ls -la d)"
+
+interrupt 2 1 "$sonde" capture tiny.gguf corpus --site resid_post.0 -o acts --ctx 16
+case $rc in
+    130) [ ! -e acts/manifest.json ] && ok capture_interrupted || not_ok capture_interrupted "$(ls -la acts)" ;;
+    0) skip capture_interrupted "the capture was over before the signal" ;;
+    *) not_ok capture_interrupted "$(what_happened)" ;;
+esac
+
+# Uninterrupted and interrupted-then-resumed runs give the same dictionary, byte for byte.
+short=(dict train tiny.gguf corpus --site resid_post.0 --width 512 --k 8 --tokens 120000 --batch 512 --seed 3 -q)
+"$sonde" "${short[@]}" -o whole >out 2>err || not_ok uninterrupted "$(cat err)"
+interrupt 1 1 "$sonde" "${short[@]}" -o parts
+if [ $rc -eq 130 ]; then
+    run dict train --resume parts -q
+    if [ $rc -eq 0 ] && cmp -s whole/sae_weights.safetensors parts/sae_weights.safetensors; then ok resume_equals_uninterrupted; else not_ok resume_equals_uninterrupted "$(what_happened)"; fi
+elif [ $rc -eq 0 ]; then
+    skip resume_equals_uninterrupted "the run was over before the signal"
+else
+    not_ok resume_equals_uninterrupted "$(what_happened)"
+fi
+finish
