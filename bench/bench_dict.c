@@ -11,7 +11,7 @@
 #include "dict/dict_eval.h"
 #include "dict/dict_train.h"
 #include "file/weights.h"
-#include "num/score.h"
+#include "num/gemm_tile.h"
 #include "num/stats.h"
 
 #include <math.h>

@@ -14,7 +14,7 @@
 #include "dict/dict_train.h"
 #include "dict/scan_int.h"
 #include "num/kern_dict.h"
-#include "num/score.h"
+#include "num/gemm_tile.h"
 
 enum {
     SD_TRAIN_ROWS = 32,       /* rows of x a chunk of the forward pass */

@@ -4,7 +4,7 @@
 
 #include "dict/scan.h"
 #include "num/kern_dict.h"
-#include "num/score.h"
+#include "num/gemm_tile.h"
 
 /* Lays an array of n elements at `at` of an arena (base NULL: only counts) and moves on. */
 #define SD_TAKE(base, at, p, n) ((void)((base) ? ((p) = (void *)((base) + (at))) : NULL), (void)((at) += sd_arena_need((size_t)(n) * sizeof *(p))))

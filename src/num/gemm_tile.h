@@ -1,7 +1,7 @@
 /* Small dense products that one thread does alone: out [n_tok, n_row] = x [n_tok, d] w^T, for a fixed shape. The caller
  * spreads tiles over threads, so no sum is ever split between threads and the bits do not depend on their number. */
-#ifndef SD_NUM_SCORE_H
-#define SD_NUM_SCORE_H
+#ifndef SD_NUM_GEMM_TILE_H
+#define SD_NUM_GEMM_TILE_H
 
 #include "num/exec.h"
 

@@ -5,7 +5,7 @@
 #include "base/rng.h"
 #include "num/dtype.h"
 #include "num/kern_dict.h"
-#include "num/score.h"
+#include "num/gemm_tile.h"
 
 #include <math.h>
 
