@@ -1,5 +1,6 @@
-/* Files to documents. Owns: one pool that holds all text, so that a document is an offset and a length. What a file is comes from
- * its name: .jsonl a row a document, .csv a row a document, all else prose, cut at blank lines when it is long. */
+/* Files to documents. Owns: one pool that holds all text, so that a document is an offset and a length. What a file is
+ * comes from its name: .jsonl a row a document, .csv a row a document, all else prose, cut at blank lines when it is
+ * long. */
 #include "text/corpus.h"
 
 #include "base/json.h"
@@ -7,13 +8,16 @@
 #include <inttypes.h>
 
 enum {
-    LONG_FILE = 64 << 10,  /* bytes above which prose is cut */
-    PART = 2 << 10,        /* a part ends at the first blank line after so many bytes: about two contexts of 256 tokens */
-    MAX_LINE = 64 << 20,   /* of a .jsonl */
+    LONG_FILE = 64 << 10, /* bytes above which prose is cut */
+    PART = 2 << 10,      /* a part ends at the first blank line after so many bytes: about two contexts of 256 tokens */
+    MAX_LINE = 64 << 20, /* of a .jsonl */
 };
 #define MAX_TEXT ((size_t)1 << 36)
 
-typedef struct doc { size_t at, n; int32_t file; } doc;
+typedef struct doc {
+    size_t at, n;
+    int32_t file;
+} doc;
 
 struct sd_corpus {
     sd_buf pool;
@@ -52,20 +56,25 @@ static sd_status not_utf8(const char *path, const char *p, size_t at, sd_err *er
     int64_t line = 1;
     for (size_t i = 0; i < at; i++) line += p[i] == '\n';
     sd_fail(err, SD_E_FORMAT, "%s: line %" PRId64 ", byte %zu of the file is not UTF-8", path, line, at);
-    return sd_hint(err, "convert it, for example: iconv -f LATIN1 -t UTF-8 %s", path);
+    return sd_hint(err, "leave it out, or convert it, for example: iconv -f LATIN1 -t UTF-8 %s", path);
 }
 
+static bool blank_before(const char *p, size_t begin, size_t i)
+{
+    while (i > begin && (p[i - 1] == ' ' || p[i - 1] == '\t' || p[i - 1] == '\r')) i--;
+    return i > begin && p[i - 1] == '\n';
+}
+
+/* Cut at the first blank line after PART bytes; where none comes before LONG_FILE bytes, at the end of a line. */
 static sd_status add_prose(sd_corpus *c, size_t at, size_t n, sd_err *err)
 {
     sd_status st = SD_OK;
     if (n <= LONG_FILE) return push(c, at, n, err);
+    const char *p = c->pool.p + at;
     size_t begin = 0;
-    for (size_t i = 1; i < n && !st; i++) {
-        const char *p = c->pool.p + at;
-        if (i - begin < PART || p[i] != '\n') continue;
-        size_t back = i;
-        while (back > begin && (p[back - 1] == ' ' || p[back - 1] == '\t' || p[back - 1] == '\r')) back--;
-        if (p[back - 1] != '\n') continue;
+    for (size_t i = PART; i < n && !st; i++) {
+        if (p[i] != '\n' || i - begin < PART) continue;
+        if (i - begin < LONG_FILE && !blank_before(p, begin, i)) continue;
         st = push(c, at + begin, i - begin, err);
         begin = i + 1;
     }
@@ -99,48 +108,106 @@ static sd_status add_jsonl(sd_corpus *c, const char *path, sd_slice text, sd_err
     return st;
 }
 
-/* One field of RFC 4180 into b (emptied first); returns false at the end of the text. *row_end: the field was the last of its row. */
-static bool csv_field(sd_slice *text, sd_buf *b, bool *row_end)
+/* RFC 4180: fields in quotes hold commas, line ends and doubled quotes. */
+typedef struct csv {
+    const char *path;
+    sd_slice rest;
+    sd_buf field;
+    int64_t line; /* where the rest begins */
+    int64_t col;  /* fields of this row so far, the last read included */
+    bool row_end; /* the last field was the last of its row */
+} csv;
+
+static sd_status csv_quoted(csv *r, size_t *used, sd_err *err)
 {
-    sd_buf_reset(b);
-    *row_end = true;
-    if (text->n == 0) return false;
-    size_t i = 0;
-    if (text->p[0] == '"') {
-        for (i = 1; i < text->n; i++) {
-            if (text->p[i] == '"' && !(i + 1 < text->n && text->p[i + 1] == '"')) break;
-            if (text->p[i] == '"') i++;
-            sd_buf_putc(b, text->p[i]);
+    size_t i = 1;
+    int64_t began = r->line;
+    for (; i < r->rest.n; i++) {
+        char ch = r->rest.p[i];
+        if (ch == '"') {
+            if (i + 1 == r->rest.n || r->rest.p[i + 1] != '"') break;
+            i++;
         }
-        if (i < text->n) i++;
+        if (ch == '\n') r->line++;
+        sd_buf_putc(&r->field, ch);
     }
-    for (; i < text->n && text->p[i] != ',' && text->p[i] != '\n'; i++)
-        if (text->p[i] != '\r') sd_buf_putc(b, text->p[i]);
-    *row_end = i >= text->n || text->p[i] == '\n';
-    if (i < text->n) i++;
-    text->p += i;
-    text->n -= i;
-    return true;
+    if (i == r->rest.n)
+        return sd_fail(err, SD_E_FORMAT, "%s: line %" PRId64 ": a quoted field does not end", r->path, began);
+    *used = i + 1;
+    return SD_OK;
+}
+
+/* The next field into r->field. The rest is not empty. */
+static sd_status csv_field(csv *r, sd_err *err)
+{
+    size_t i = 0;
+    sd_buf_reset(&r->field);
+    if (r->row_end) r->col = 0;
+    r->col++;
+    if (r->rest.p[0] == '"') {
+        sd_status st = csv_quoted(r, &i, err);
+        if (st) return st;
+        if (i < r->rest.n && !memchr(",\r\n", r->rest.p[i], 3)) {
+            sd_fail(err, SD_E_FORMAT, "%s: line %" PRId64 ": text after the closing quote of a field", r->path,
+                    r->line);
+            return sd_hint(err, "a quote inside a quoted field is written twice");
+        }
+    }
+    for (; i < r->rest.n && r->rest.p[i] != ',' && r->rest.p[i] != '\n'; i++)
+        if (r->rest.p[i] != '\r' || (i + 1 < r->rest.n && r->rest.p[i + 1] != '\n'))
+            sd_buf_putc(&r->field, r->rest.p[i]);
+    r->row_end = i == r->rest.n || r->rest.p[i] == '\n';
+    if (i < r->rest.n && r->rest.p[i] == '\n') r->line++;
+    if (i < r->rest.n) i++;
+    r->rest = (sd_slice){r->rest.p + i, r->rest.n - i};
+    return sd_buf_check(&r->field, r->path, err);
+}
+
+static sd_status csv_header(csv *r, int64_t *want, int64_t *n_col, sd_err *err)
+{
+    sd_status st = SD_OK;
+    *want = 0;
+    while (!st && r->rest.n && !(r->row_end && r->col)) {
+        st = csv_field(r, err);
+        const char *name = sd_buf_str(&r->field);
+        if (!st && *want == 0 && (strcmp(name, "text") == 0 || strcmp(name, "content") == 0)) *want = r->col;
+    }
+    *n_col = r->col;
+    if (st || *want) return st;
+    sd_fail(err, SD_E_FORMAT, "%s: line 1: no column named text", r->path);
+    return sd_hint(err, "the first line names the columns; one of them is text or content");
+}
+
+static sd_status csv_ragged(const csv *r, int64_t line, int64_t n, int64_t n_col, sd_err *err)
+{
+    sd_fail(err, SD_E_FORMAT, "%s: line %" PRId64 ": %" PRId64 " fields, the first line has %" PRId64, r->path, line, n,
+            n_col);
+    return sd_hint(err, "a field with a comma or a line end stands in quotes");
+}
+
+static sd_status csv_rows(sd_corpus *c, csv *r, int64_t want, int64_t n_col, sd_err *err)
+{
+    sd_status st = SD_OK;
+    while (!st && r->rest.n) {
+        int64_t line = r->line;
+        st = csv_field(r, err);
+        if (!st && r->col == want) st = put(c, (sd_slice){r->field.p, r->field.n}, err);
+        bool empty_line = r->col == 1 && r->field.n == 0;
+        if (!st && r->row_end && r->col != n_col && !empty_line) st = csv_ragged(r, line, r->col, n_col, err);
+    }
+    /* A comma at the very end: one more field, and it is empty. */
+    if (!st && !r->row_end && r->col + 1 != n_col) st = csv_ragged(r, r->line, r->col + 1, n_col, err);
+    return st;
 }
 
 static sd_status add_csv(sd_corpus *c, const char *path, sd_slice text, sd_err *err)
 {
-    sd_buf field;
-    int64_t want = -1, col = 0;
-    bool end = false;
-    sd_status st = SD_OK;
-    sd_buf_init(&field, MAX_LINE);
-    for (; !end && csv_field(&text, &field, &end); col++)
-        if (want < 0 && (strcmp(sd_buf_str(&field), "text") == 0 || strcmp(sd_buf_str(&field), "content") == 0)) want = col;
-    if (want < 0) {
-        sd_fail(err, SD_E_FORMAT, "%s: line 1: no column named text", path);
-        st = sd_hint(err, "the first line names the columns; one of them is text or content");
-    }
-    for (col = 0; !st && csv_field(&text, &field, &end); col = end ? 0 : col + 1) {
-        if (col == want) st = put(c, (sd_slice){field.p, field.n}, err);
-        if (!st && field.failed) st = sd_buf_check(&field, path, err);
-    }
-    sd_buf_release(&field);
+    csv r = {.path = path, .rest = text, .line = 1};
+    int64_t want, n_col;
+    sd_buf_init(&r.field, MAX_LINE);
+    sd_status st = csv_header(&r, &want, &n_col, err);
+    if (!st) st = csv_rows(c, &r, want, n_col, err);
+    sd_buf_release(&r.field);
     return st;
 }
 
@@ -200,8 +267,10 @@ sd_status sd_corpus_open(sd_corpus **out, const char *const *paths, int n_paths,
         sd_fail(err, SD_E_FORMAT, "%s: no text in it", n_paths ? paths[0] : "the corpus");
         st = sd_hint(err, "give files or folders with .txt, .md, source code, .jsonl or .csv");
     }
-    if (st) sd_corpus_close(c);
-    else *out = c;
+    if (st)
+        sd_corpus_close(c);
+    else
+        *out = c;
     return st;
 }
 
@@ -214,7 +283,10 @@ void sd_corpus_close(sd_corpus *c)
     sd_free(c);
 }
 
-int64_t sd_corpus_count(const sd_corpus *c) { return c->n; }
+int64_t sd_corpus_count(const sd_corpus *c)
+{
+    return c->n;
+}
 
 uint64_t sd_corpus_bytes(const sd_corpus *c)
 {
@@ -235,7 +307,8 @@ const char *sd_corpus_name(const sd_corpus *c, int64_t i)
     return c->files.v[c->v[i].file];
 }
 
-/* The hash of the list of documents' hashes: a document moved across a boundary changes it, and no copy of all text is needed. */
+/* The hash of the list of documents' hashes: a document moved across a boundary changes it, and no copy of all text is
+ * needed. */
 void sd_corpus_sha256(const sd_corpus *c, sd_sha256 *out)
 {
     sd_sha256 link[2] = {{{0}}};

@@ -1,5 +1,7 @@
-/* A corpus is an ordered list of documents read from files: .txt/.md/source (a file is a document, or one a blank-line
- * separated paragraph block when large), .jsonl (field "text", or "content"), .csv (column "text"). UTF-8 is required. */
+/* A corpus is an ordered list of documents read from files: .jsonl (a row a document, its field "text" or "content"), .csv
+ * with a header (RFC 4180; column "text" or "content"), and prose or source code for every other name: a file is one
+ * document, or, above 64 KiB, one for every 2 KiB or so, cut at blank lines. White space around a document goes, and
+ * documents of nothing else. UTF-8 is required. */
 #ifndef SD_TEXT_CORPUS_H
 #define SD_TEXT_CORPUS_H
 
