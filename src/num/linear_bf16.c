@@ -17,8 +17,10 @@ static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, 
     uint16_t *d = (uint16_t *)(void *)dst;
     const int64_t k = l->cols;
     sd_linear__decode_panel(rows, w, p);
-    for (int64_t t = 0; t < k; t++)
-        for (int64_t j = 0; j < SD_PANEL; j++) d[(t & ~(int64_t)1) * SD_PANEL + 2 * j + (t & 1)] = sd_f32_to_bf16(rows[j * k + t]);
+    for (int64_t t0 = 0; t0 < k; t0 += SD_PACK_STEP)
+        for (int64_t j = 0; j < SD_PANEL; j++)
+            for (int64_t t = t0; t < k && t < t0 + SD_PACK_STEP; t++)
+                d[(t & ~(int64_t)1) * SD_PANEL + 2 * j + (t & 1)] = sd_f32_to_bf16(rows[j * k + t]);
     if (k & 1)
         for (int64_t j = 0; j < SD_PANEL; j++) d[(k - 1) * SD_PANEL + 2 * j + 1] = 0;
 }

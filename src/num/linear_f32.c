@@ -17,8 +17,9 @@ static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, 
     float *d = (float *)(void *)dst;
     const int64_t k = l->cols;
     sd_linear__decode_panel(rows, w, p);
-    for (int64_t t = 0; t < k; t++)
-        for (int64_t j = 0; j < SD_PANEL; j++) d[t * SD_PANEL + j] = rows[j * k + t];
+    for (int64_t t0 = 0; t0 < k; t0 += SD_PACK_STEP)
+        for (int64_t j = 0; j < SD_PANEL; j++)
+            for (int64_t t = t0; t < k && t < t0 + SD_PACK_STEP; t++) d[t * SD_PANEL + j] = rows[j * k + t];
 }
 
 static size_t scratch(const sd_linear *l, int64_t n_rows)

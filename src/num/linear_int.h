@@ -29,7 +29,10 @@ typedef struct sd_linear_form {
 
 extern const sd_linear_form sd_linear__f32, sd_linear__bf16, sd_linear__q8;
 
-enum { SD_ROW_TILE = 96 }; /* a multiple of all the tile kernels' 12, 6 and 4 rows */
+enum {
+    SD_ROW_TILE = 96,  /* a multiple of all the tile kernels' 12, 6 and 4 rows */
+    SD_PACK_STEP = 16, /* inputs transposed at a time: one cache line of a decoded row, 2 KB of the panel */
+};
 
 struct sd_linear {
     const sd_linear_form *form;

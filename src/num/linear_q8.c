@@ -38,7 +38,12 @@ static void pack_bytes(const sd_linear *l, uint8_t *d, const uint8_t *src, int j
 {
     uint8_t *v = d + scale_bytes(l) + j / 16 * 512 + j % 16 * 4;
     memcpy(d + 2 * j, src, 2);
-    for (int t = 0; t < SD_QBLOCK; t++) v[t / 4 * 64 + t % 4] = (uint8_t)(src[2 + t] ^ 0x80); /* two's complement + 128 */
+    for (int line = 0; line < 8; line++) {
+        uint32_t word;
+        memcpy(&word, src + 2 + 4 * line, 4);
+        word ^= 0x80808080u; /* two's complement + 128 */
+        memcpy(v + 64 * line, &word, 4);
+    }
 }
 
 static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows)
