@@ -44,6 +44,7 @@ typedef struct build {
     sd_interest *interest;
     sd_logit_effect *logits;
     sd_logit_lists lists[BLOCK];
+    sd_interest_parts parts[BLOCK];
     sd_study_slot slot[BLOCK];
     sd_feature_words words;
 } build;
@@ -270,7 +271,7 @@ static void study_chunk(void *arg, int64_t chunk, int64_t begin, int64_t end)
         /* A dictionary that nobody calibrated: the lowest activation that was seen. */
         if (sd_dict_has_threshold(b->in->dict)) f->stats.threshold = (double)sd_dict_threshold(b->in->dict, id);
         else f->stats.threshold = f->n_interval ? (double)f->interval[f->n_interval - 1].lo : 0;
-        f->stats.interest = sd_interest_of(b->interest, f, b->lists[i].peak).score;
+        b->parts[i] = sd_interest_of(b->interest, f, b->lists[i].peak);
         for (f->n_near = 0; f->n_near < b->opt.n_near; f->n_near++) {
             int64_t at = id * b->opt.n_near + f->n_near;
             if (b->near[at] < 0) break;
@@ -295,6 +296,7 @@ static sd_status do_block(build *b, int64_t f0, int64_t n, sd_err *err)
         sd_feature *f = &b->slot[i].f;
         sd_feature_text text;
         if ((st = sd_feature_words_of(&b->words, f, &vocab, &text, err))) break;
+        f->stats.interest = sd_interest_score(&b->parts[i], b->words.n_words, b->words.letters);
         st = sd_store_put_feature(b->store, f, f->stats.n_fire ? &text : NULL, err);
         b->res->n_alive += f->stats.n_fire > 0;
         b->res->n_examples += f->n_example;

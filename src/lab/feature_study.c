@@ -268,6 +268,19 @@ static bool is_peak(const sd_study *s, const list *l, int64_t i)
     return true;
 }
 
+/* The last n examples, strongest first. */
+static void order_examples(sd_feature *f, int n)
+{
+    sd_example *e = (sd_example *)(uintptr_t)f->example + f->n_example - n;
+    for (int i = 1; i < n; i++)
+        for (int k = i; k > 0 && e[k].act > e[k - 1].act; k--) {
+            sd_example t = e[k];
+            e[k] = e[k - 1];
+            e[k - 1] = t;
+        }
+    for (int i = 0; i < n; i++) e[i].rank = i;
+}
+
 static void draw(sd_feature *f, scratch *c, const sd_study *s, const list *l, uint32_t *member, int64_t n, int group)
 {
     sd_rng rng = sd_rng_make(s->opt.seed, "interval", (uint64_t)f->stats.index * 64 + (uint64_t)group);
@@ -285,6 +298,7 @@ static void draw(sd_feature *f, scratch *c, const sd_study *s, const list *l, ui
             if (!is_new(c, s, l->row[i], context_key(s->rows, l->row[i])) || (peaks && !is_peak(s, l, i))) continue;
             take(f, c, s, l, i, group, rank++);
         }
+    order_examples(f, rank);
 }
 
 static int interval_of(const list *l, float v, int n)

@@ -1,12 +1,12 @@
-/* Owns: the formula of interest.h. Works on tokens, not words: a word of several tokens counts by its parts. */
+/* Owns: the formula of interest.h. Contexts are counted by tokens: a word of several tokens counts by its parts. */
 #include "lab/interest.h"
 
 #include "base/hash.h"
 #include <math.h>
 #include <stdlib.h>
 
-/* Tokens on each side of a peak that count as its context, and how many of a window's are looked at. */
-enum { REACH = 16, MAX_PAIRS = 4096, STRONGEST = 5, MAX_PEAKS = 64 };
+/* Tokens on each side of a peak that count as its context; words that count; examples looked at. */
+enum { REACH = 16, STRONGEST = 5, MAX_PEAKS = 64 };
 
 struct sd_interest {
     int32_t n_vocab;
@@ -93,41 +93,74 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* exp(entropy) of the words at the peaks. */
-static double effective_words(const uint64_t *sorted, int n)
+/* The words of one example within REACH of its peak: sorted, each once. *looked: tokens that were there. */
+static int words_around(const sd_interest *s, const sd_example *x, uint64_t *word, int *looked)
 {
-    double h = 0;
-    for (int i = 0, j; i < n; i = j) {
-        for (j = i + 1; j < n && sorted[j] == sorted[i];) j++;
-        double p = (double)(j - i) / n;
-        h -= p * log(p);
-    }
-    return n ? exp(h) : 0;
+    int n = 0, m = 0, at = x->pos - x->pos0, a = at > REACH ? at - REACH : 0, b = at + REACH + 1 < x->n ? at + REACH + 1 : x->n;
+    for (int t = a; t < b; t++)
+        if (x->tok[t] >= 0 && x->tok[t] < s->n_vocab && s->fold[x->tok[t]] >= 0) word[n++] = (uint64_t)s->fold[x->tok[t]];
+    qsort(word, (size_t)n, sizeof *word, by_number);
+    for (int i = 0; i < n; i++)
+        if (i == 0 || word[i] != word[i - 1]) word[m++] = word[i];
+    *looked = b - a;
+    return m;
 }
 
-/* Pairs (word, example), each once, of the tokens within REACH of the peaks. *reach: tokens looked at. */
-static int context_pairs(const sd_interest *s, const sd_feature *f, const uint64_t *peak, int n_peak, uint64_t *pair, double *reach)
+static int in_common(const uint64_t *a, int n_a, const uint64_t *b, int n_b)
 {
-    int n = 0, looked = 0;
-    for (int e = 0, ex = 0; e < f->n_example && ex < n_peak; e++) {
-        const sd_example *x = &f->example[e];
-        if (x->group != 0) continue;
-        int at = x->pos - x->pos0, a = at > REACH ? at - REACH : 0, b = at + REACH + 1 < x->n ? at + REACH + 1 : x->n;
-        for (int t = a; t < b && n < MAX_PAIRS; t++) {
-            int32_t id = x->tok[t];
-            looked++;
-            if (id < 0 || id >= s->n_vocab || s->fold[id] < 0) continue;
-            uint64_t w = (uint64_t)s->fold[id];
-            if (!bsearch(&w, peak, (size_t)n_peak, sizeof *peak, by_number)) pair[n++] = w << 16 | (uint64_t)ex;
-        }
-        ex++;
+    int n = 0;
+    for (int i = 0, j = 0; i < n_a && j < n_b;) {
+        if (a[i] == b[j]) n++, i++, j++;
+        else if (a[i] < b[j]) i++;
+        else j++;
     }
+    return n;
+}
+
+typedef struct contexts {
+    uint64_t word[MAX_PEAKS][2 * REACH + 1];
+    int n_word[MAX_PEAKS];
+    int n;
+    double reach; /* tokens looked at, a context */
+} contexts;
+
+static void gather(const sd_interest *s, const sd_feature *f, contexts *c)
+{
+    int looked = 0, sum = 0;
+    c->n = 0;
+    for (int e = 0; e < f->n_example && c->n < MAX_PEAKS; e++) {
+        if (f->example[e].group != 0) continue;
+        c->n_word[c->n] = words_around(s, &f->example[e], c->word[c->n], &looked);
+        c->n++;
+        sum += looked;
+    }
+    c->reach = c->n ? (double)sum / c->n : 0;
+}
+
+/* Share of the contexts that are no near copy of an earlier one. */
+static double freshness(const contexts *c)
+{
+    int fresh = 0;
+    for (int i = 0; i < c->n; i++) {
+        bool copy = false;
+        for (int j = 0; j < i && !copy; j++) {
+            int less = c->n_word[i] < c->n_word[j] ? c->n_word[i] : c->n_word[j];
+            copy = less > 0 && 2 * in_common(c->word[i], c->n_word[i], c->word[j], c->n_word[j]) > less;
+        }
+        fresh += !copy;
+    }
+    return (double)fresh / c->n;
+}
+
+/* Pairs (word, context), each once, sorted; words that stand at a peak are left out. */
+static int context_pairs(const contexts *c, const uint64_t *peak, uint64_t *pair)
+{
+    int n = 0;
+    for (int i = 0; i < c->n; i++)
+        for (int k = 0; k < c->n_word[i]; k++)
+            if (!bsearch(&c->word[i][k], peak, (size_t)c->n, sizeof *peak, by_number)) pair[n++] = c->word[i][k] << 16 | (uint64_t)i;
     qsort(pair, (size_t)n, sizeof *pair, by_number);
-    int m = 0;
-    for (int i = 0; i < n; i++)
-        if (i == 0 || pair[i] != pair[i - 1]) pair[m++] = pair[i];
-    *reach = n_peak ? (double)looked / n_peak : 0;
-    return m;
+    return n;
 }
 
 static double context_strength(const sd_interest *s, const uint64_t *pair, int n, int n_peak, double reach)
@@ -154,20 +187,25 @@ static double context_strength(const sd_interest *s, const uint64_t *pair, int n
 sd_interest_parts sd_interest_of(const sd_interest *s, const sd_feature *f, double logit_peak)
 {
     sd_interest_parts p = {0};
-    uint64_t peak[MAX_PEAKS], pair[MAX_PAIRS];
+    contexts c;
+    uint64_t peak[MAX_PEAKS], pair[MAX_PEAKS * (2 * REACH + 1)];
     int n = 0;
-    double reach = 0;
     for (int e = 0; e < f->n_example && n < MAX_PEAKS; e++) {
         const sd_example *x = &f->example[e];
         if (x->group == 0) peak[n++] = (uint64_t)(uint32_t)peak_word(s, x->tok[x->pos - x->pos0]);
     }
     if (n < 2 || s->total < 2) return p;
     qsort(peak, (size_t)n, sizeof *peak, by_number);
+    gather(s, f, &c);
     p.density = fmin(1, fmin(f->stats.density / 1e-4, 1e-2 / f->stats.density));
-    p.variety = fmin(1, (effective_words(peak, n) - 1) / 3);
-    int n_pair = context_pairs(s, f, peak, n, pair, &reach);
-    p.context = context_strength(s, pair, n_pair, n, reach);
+    p.fresh = freshness(&c);
+    p.context = context_strength(s, pair, context_pairs(&c, peak, pair), n, c.reach);
     p.logits = fmin(1, fmax(0, (logit_peak - 4) / 4));
-    p.score = p.density * p.variety * (0.2 + 0.4 * p.context + 0.4 * p.logits);
     return p;
+}
+
+double sd_interest_score(const sd_interest_parts *p, double n_words, double letters)
+{
+    double variety = fmin(1, fmax(0, n_words - 1) / 3);
+    return p->density * variety * p->fresh * (0.25 + 0.75 * letters) * (0.2 + 0.5 * p->context + 0.3 * p->logits);
 }

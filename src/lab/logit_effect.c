@@ -4,14 +4,39 @@
 #include "base/par.h"
 #include <math.h>
 
+enum { PEAK_TOKENS = 10, SPREAD_FEATURES = 64 };
+
 struct sd_logit_effect {
     const sd_exec *ex;
     const sd_model *m;
     const sd_dict *dict;
     int n;
-    float *x, *logits; /* [BLOCK, d], [BLOCK, V] */
+    float *x, *logits;   /* [BLOCK, d], [BLOCK, V] */
+    float *inv_spread;   /* [V] */
     void *scratch;
 };
+
+/* Effects of n features f0, f0 + step, .. into e->logits. */
+static void effects(sd_logit_effect *e, int64_t f0, int64_t step, int64_t n)
+{
+    int64_t d = e->m->cfg.d_model, V = e->m->cfg.n_vocab;
+    for (int64_t i = 0; i < n; i++) {
+        const float *w = sd_dict_dec_row(e->dict, f0 + i * step);
+        for (int64_t k = 0; k < d; k++) e->x[i * d + k] = w[k] * e->m->final_norm[k];
+    }
+    sd_linear_fwd(e->ex, e->m->head, sd_mat_of(e->logits, n, V), sd_mat_of(e->x, n, d), false, e->scratch);
+}
+
+static void measure_spread(sd_logit_effect *e, int64_t m)
+{
+    int64_t n = m < SPREAD_FEATURES ? m : SPREAD_FEATURES, V = e->m->cfg.n_vocab;
+    effects(e, 0, m / n, n);
+    for (int64_t t = 0; t < V; t++) {
+        double sq = 0;
+        for (int64_t i = 0; i < n; i++) sq += (double)e->logits[i * V + t] * (double)e->logits[i * V + t];
+        e->inv_spread[t] = sq > 0 ? (float)(1 / sqrt(sq / (double)n)) : 0;
+    }
+}
 
 sd_status sd_logit_effect_new(sd_logit_effect **out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, int n, sd_err *err)
 {
@@ -24,11 +49,13 @@ sd_status sd_logit_effect_new(sd_logit_effect **out, const sd_exec *ex, const sd
     *e = (sd_logit_effect){.ex = ex, .m = m, .dict = dict, .n = n};
     st = sd_alloc(&e->x, SD_LOGIT_BLOCK * (size_t)in->d * sizeof(float), "effects on the logits", err);
     if (!st) st = sd_alloc(&e->logits, SD_LOGIT_BLOCK * (size_t)m->cfg.n_vocab * sizeof(float), "effects on the logits", err);
+    if (!st) st = sd_alloc(&e->inv_spread, (size_t)m->cfg.n_vocab * sizeof(float), "effects on the logits", err);
     if (!st) st = sd_alloc(&e->scratch, sd_linear_scratch(m->head, SD_LOGIT_BLOCK), "effects on the logits", err);
     if (st) {
         sd_logit_effect_free(e);
         return st;
     }
+    measure_spread(e, in->m);
     *out = e;
     return SD_OK;
 }
@@ -38,8 +65,26 @@ void sd_logit_effect_free(sd_logit_effect *e)
     if (!e) return;
     sd_free(e->x);
     sd_free(e->logits);
+    sd_free(e->inv_spread);
     sd_free(e->scratch);
     sd_free(e);
+}
+
+/* The mean of the ten highest v_t scale_t. */
+static double ten_highest(const float *v, const float *scale, int64_t count)
+{
+    float high[PEAK_TOKENS];
+    int have = 0;
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) {
+        float s = v[i] * scale[i];
+        if (have == PEAK_TOKENS && !(s > high[have - 1])) continue;
+        int at = have < PEAK_TOKENS ? have++ : have - 1;
+        for (; at > 0 && s > high[at - 1]; at--) high[at] = high[at - 1];
+        high[at] = s;
+    }
+    for (int i = 0; i < have; i++) sum += (double)high[i];
+    return have ? sum / have : 0;
 }
 
 /* Keeps the n best of v[0..count) by sign * v, best first, ties to the lower index. */
@@ -59,7 +104,6 @@ static void best(sd_token_logit *out, int n, const float *v, int64_t count, floa
 }
 
 typedef struct job { sd_logit_lists *out; const sd_logit_effect *e; } job;
-enum { PEAK_TOKENS = 10 };
 
 /* Eight lanes: a single chain of double additions would wait for itself. */
 static void moments(const float *v, int64_t n, double *mean, double *std)
@@ -81,28 +125,17 @@ static void lists(void *arg, int64_t chunk, int64_t begin, int64_t end)
     for (int64_t i = begin; i < end; i++) {
         const float *v = j->e->logits + i * V;
         sd_logit_lists *o = &j->out[i];
-        sd_token_logit high[PEAK_TOKENS];
-        const sd_token_logit *ten = o->top;
-        double top = 0;
-        int n_high = V < PEAK_TOKENS ? (int)V : PEAK_TOKENS;
         best(o->top, j->e->n, v, V, 1);
         best(o->bottom, j->e->n, v, V, -1);
-        if (j->e->n < n_high) best(high, n_high, v, V, 1), ten = high;
         moments(v, V, &o->mean, &o->std);
-        for (int t = 0; t < n_high; t++) top += (double)ten[t].value / n_high;
-        o->peak = o->std > 0 ? (top - o->mean) / o->std : 0;
+        o->peak = ten_highest(v, j->e->inv_spread, V);
     }
 }
 
 void sd_logit_effect_run(sd_logit_lists *out, sd_logit_effect *e, int64_t f0, int64_t n_features)
 {
-    int64_t d = e->m->cfg.d_model, V = e->m->cfg.n_vocab;
     SD_ASSERT(n_features >= 1 && n_features <= SD_LOGIT_BLOCK);
-    for (int64_t i = 0; i < n_features; i++) {
-        const float *w = sd_dict_dec_row(e->dict, f0 + i);
-        for (int64_t k = 0; k < d; k++) e->x[i * d + k] = w[k] * e->m->final_norm[k];
-    }
-    sd_linear_fwd(e->ex, e->m->head, sd_mat_of(e->logits, n_features, V), sd_mat_of(e->x, n_features, d), false, e->scratch);
+    effects(e, f0, 1, n_features);
     job j = {out, e};
     sd_parallel_for(e->ex->n_threads, n_features, 4, lists, &j);
 }

@@ -16,9 +16,11 @@ sd_status sd_logit_effect_new(sd_logit_effect **out, const sd_exec *ex, const sd
 void sd_logit_effect_free(sd_logit_effect *e);
 
 /* The n highest (descending) and lowest (ascending) effects of a feature, ties to the lower token; mean and standard deviation over
- * the vocabulary, and `peak`: the mean of the ten highest in standard deviations above the mean. */
+ * the vocabulary; and `peak`: the mean of the ten highest of effect_t / spread_t, spread_t the root mean square of the effects on
+ * token t of 64 features spread evenly over the dictionary. (Tokens with a long row in the head top the plain lists of most
+ * features; by its own spread a token stands out only where the direction is really its own.) */
 typedef struct sd_logit_lists { sd_token_logit *top, *bottom; double mean, std, peak; } sd_logit_lists; /* top, bottom: [n] of the caller */
-enum { SD_LOGIT_BLOCK = 64 }; /* features a call */
+enum { SD_LOGIT_BLOCK = 128 }; /* features a call */
 void sd_logit_effect_run(sd_logit_lists *out, sd_logit_effect *e, int64_t f0, int64_t n_features);
 
 #endif

@@ -218,10 +218,11 @@ static void how(sd_buf *b, const sd_store_info *in, const sd_report_page *page)
     sd_buf_puts(b, "<footer><h2>How this was made</h2><p>");
     if (page->ranking) sd_report__str(b, page->ranking);
     else
-        sd_buf_puts(b, "The features are ordered by <i>interest</i> = D\xc2\xb7V\xc2\xb7(0.2 + 0.4\xc2\xb7" "C + 0.4\xc2\xb7P): D is 1 for a density "
-                       "between 0.01 % and 1 % and falls outside; V rises with the number of different words at the peaks, so that a "
-                       "feature of a single word scores 0; C rises with rare words shared by the surroundings of the peaks; P with how "
-                       "far the promoted tokens stand out of the vocabulary. It is a choice of what to look at first, not a measure of truth.");
+        sd_buf_puts(b, "The features are ordered by <i>interest</i> = D\xc2\xb7V\xc2\xb7" "F\xc2\xb7L\xc2\xb7(0.2 + 0.5\xc2\xb7" "C + 0.3\xc2\xb7P): D is 1 for a "
+                       "density between 0.01 % and 1 % and falls outside; V rises with the number of different words at the peaks, so that a feature of "
+                       "a single word scores 0; F is the share of examples that are no near copy of another; L prefers words to signs and "
+                       "numbers; C rises with rare words shared by the surroundings of the peaks; P with how far the direction stands out in "
+                       "the vocabulary. It is a choice of what to look at first, not a measure of truth.");
     sd_buf_puts(b, "</p><p>Highlight: the activation as a share of the feature\xe2\x80\x99s highest; the token that qualified is underlined. "
                    "\xe2\x80\x9cMakes likelier\xe2\x80\x9d: the decoder direction through the last norm\xe2\x80\x99s weights and the unembedding, later "
                    "blocks not run. Nearest directions: cosine of decoder rows. Tokens with a norm above ten times the mean are left out.</p><dl class=facts>");

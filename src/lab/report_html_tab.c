@@ -3,17 +3,17 @@
 #include "lab/report_int.h"
 
 const char *const sd_report__style[] = {
-    ":root{--bg:#faf8f4;--card:#fffdf9;--ink:#23211d;--soft:#6b665c;--faint:#a49d90;--line:#e6e0d5;--hi:28 95% 52%;--up:#1f5f8b;--down:#a2462f;--accent:#b4530a;--mark:#23211d;"
+    ":root{--bg:#faf8f4;--card:#fffdf9;--ink:#23211d;--soft:#6b665c;--faint:#7b7468;--line:#e6e0d5;--hi:28 95% 52%;--up:#1f5f8b;--down:#a2462f;--accent:#b4530a;--mark:#23211d;"
     "--serif:ui-serif,'Iowan Old Style','Palatino Linotype',Palatino,'Source Serif 4',Georgia,serif;--sans:ui-sans-serif,system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',sans-serif;"
     "--mono:ui-monospace,'SF Mono','Cascadia Mono','DejaVu Sans Mono',Menlo,monospace}",
-    "@media(prefers-color-scheme:dark){:root{--bg:#171614;--card:#1f1d1a;--ink:#e9e4da;--soft:#a59e90;--faint:#746d61;--line:#35312b;--hi:30 92% 50%;--up:#7db7e0;--down:#e2967e;--accent:#f0a35e;--mark:#fff}}",
+    "@media(prefers-color-scheme:dark){:root{--bg:#171614;--card:#1f1d1a;--ink:#e9e4da;--soft:#a59e90;--faint:#968e80;--line:#35312b;--hi:30 92% 50%;--up:#7db7e0;--down:#e2967e;--accent:#f0a35e;--mark:#fff}}",
     "*{box-sizing:border-box}html{scroll-behavior:smooth;scroll-padding-top:4.2rem;-webkit-text-size-adjust:100%}",
     "body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.55 var(--sans);font-variant-numeric:tabular-nums}",
     "a{color:inherit}code{font-family:var(--mono);font-size:.9em}",
     "header.top,main,footer{max-width:1240px;margin:0 auto;padding:0 24px}",
     "header.top{padding-top:56px;padding-bottom:28px}",
     ".kicker{margin:0 0 10px;font-size:13px;letter-spacing:.12em;text-transform:uppercase;color:var(--accent);font-weight:600}",
-    "h1{font:500 clamp(30px,5vw,52px)/1.1 var(--serif);letter-spacing:-.015em;margin:0 0 18px;max-width:22ch;overflow-wrap:anywhere}h1 em{font-style:italic}",
+    "h1{font:500 clamp(30px,5vw,52px)/1.1 var(--serif);letter-spacing:-.015em;margin:0 0 18px;max-width:26ch;overflow-wrap:anywhere;text-wrap:balance}h1 em{font-style:italic}",
     "h2{font:500 34px/1.15 var(--serif);letter-spacing:-.01em;margin:0 0 10px}",
     ".lead{font:400 19px/1.55 var(--serif);color:var(--soft);max-width:64ch;margin:0 0 26px}.lead code{color:var(--ink);font-size:.85em}",
     ".facts{display:flex;flex-wrap:wrap;gap:14px 34px;margin:0;padding-top:18px;border-top:1px solid var(--line)}",
@@ -30,7 +30,7 @@ const char *const sd_report__style[] = {
     "h3{font:500 25px/1.25 var(--serif);letter-spacing:-.005em;margin:0;overflow-wrap:anywhere;min-width:0}",
     "h4{font:600 11.5px/1.4 var(--sans);letter-spacing:.06em;text-transform:uppercase;color:var(--faint);margin:0 0 8px}",
     ".cols{display:grid;grid-template-columns:minmax(250px,300px) minmax(0,1fr);gap:36px}",
-    ".fig{display:flex;flex-wrap:wrap;gap:8px 18px;margin:0 0 16px}.fig dt{font-size:10.5px}.fig dd{font-size:14.5px}",
+    ".fig{display:flex;flex-wrap:wrap;justify-content:space-between;gap:8px 10px;margin:0 0 16px}.fig dt{font-size:10px;letter-spacing:.03em}.fig dd{font-size:14px}",
     ".hist{display:block;width:100%;height:64px;border-bottom:1px solid var(--faint)}.hist rect{fill:hsl(var(--hi)/calc(.25 + .75*var(--a)))}.hist .mark{stroke:var(--mark);stroke-width:1.5;opacity:0;vector-effect:non-scaling-stroke}.hist.on .mark{opacity:1}",
     ".axis{display:flex;justify-content:space-between;gap:8px;font-size:11px;color:var(--faint);margin:3px 0 18px}",
     ".logits{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-bottom:18px}.logits ul,.near ul{list-style:none;margin:0;padding:0}",

@@ -106,14 +106,16 @@ void sd_report__histogram(sd_buf *b, const sd_feature *f)
     sd_buf_puts(b, "</span></div>");
 }
 
-/* The text of a token inside running text: newlines as marks. */
-static void run_of_text(sd_buf *b, sd_store *s, int32_t id)
+/* The text of a token inside running text, without its first `skip` bytes: newlines as marks. */
+static void run_of_text(sd_buf *b, sd_store *s, int32_t id, size_t skip)
 {
     if (id < 0) {
         sd_buf_puts(b, "<i class=sp>\xe2\x80\xa6</i>");
         return;
     }
     sd_slice t = sd_store_token(s, id);
+    t.p += skip;
+    t.n -= skip;
     if (sd_store_token_special(s, id)) {
         sd_buf_puts(b, "<i class=special>");
         sd_report__text(b, t.p, t.n);
@@ -152,13 +154,16 @@ static void example(sd_buf *b, sd_store *s, const sd_feature *f, const sd_exampl
     for (int t = 0; t < e->n; t++) {
         if (t == a && a > 0) sd_buf_puts(b, "</span>");
         if (t == z) sd_buf_puts(b, "<span class=far>");
-        if (e->val[t] > 0) {
+        size_t space = 0;
+        if (e->val[t] > 0) { /* the space before a word stays outside its mark, unless it is all there is */
+            sd_slice text = e->tok[t] < 0 ? SD_LIT("") : sd_store_token(s, e->tok[t]);
+            if (text.n > 1 && text.p[0] == ' ') sd_buf_putc(b, ' '), space = 1;
             double share = f->stats.max_act > 0 ? fmin(1, (double)e->val[t] / f->stats.max_act) : 0;
             sd_buf_printf(b, "<b%s style=--a:%.2f data-v=\"", t == at ? " class=pk" : "", share);
             sd_report__num(b, (double)e->val[t]);
             sd_buf_puts(b, "\">");
         }
-        run_of_text(b, s, e->tok[t]);
+        run_of_text(b, s, e->tok[t], space);
         if (e->val[t] > 0) sd_buf_puts(b, "</b>");
     }
     if (z < e->n) sd_buf_puts(b, "</span>");

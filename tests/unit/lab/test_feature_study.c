@@ -130,9 +130,9 @@ static void check_examples(const world *w, const sd_feature *f)
         check_window(w, f, e);
         assert_in_range(e->group, 0, 5);
         assert_int_equal(e->rank, in_group[e->group]++);
+        if (e->rank) assert_true(e->act <= f->example[i - 1].act);
         if (e->group == 0) {
             n_top++;
-            if (e->rank) assert_true(e->act <= f->example[i - 1].act);
         } else {
             const sd_interval *v = &f->interval[e->group - 1];
             assert_true(e->act >= v->lo - 1e-5f && e->act <= v->hi + 1e-5f);

@@ -1,5 +1,6 @@
 /* The parts of interest on features whose parts are known. */
 #include "feature_sample.h"
+#include "lab/feature_words.h"
 #include "lab/interest.h"
 
 #include <math.h>
@@ -41,59 +42,79 @@ static void parts(void **state)
     static feature_case c;
     sd_tok *tok = fs_tok();
     sd_interest *s = counts(tok);
-    const int32_t one[] = {50}, four[] = {50, 51, 52, 53}, twenty[] = {20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39};
+    const int32_t one[] = {50}, twenty[] = {20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39};
     make(&c, one, 1, 0);
     sd_interest_parts p = sd_interest_of(s, &c.f, 0);
-    assert_true(p.variety == 0 && p.score == 0); /* a feature of one word */
-    make(&c, four, 4, 0);
-    p = sd_interest_of(s, &c.f, 0);
-    assert_true(fabs(p.variety - 1) < 1e-9 && p.density == 1 && p.logits == 0);
+    assert_true(p.density == 1 && p.logits == 0 && p.fresh >= 0.9);
     assert_true(p.context < 0.2); /* random surroundings share little */
     make(&c, twenty, 20, 5);
     sd_interest_parts theme = sd_interest_of(s, &c.f, 0);
-    assert_true(theme.context >= 0.2); /* one of five words at full strength */
-    assert_true(theme.context > p.context && theme.score > p.score);
+    assert_true(theme.context >= 0.2 && theme.context > p.context); /* one of five words at full strength */
+    make(&c, one, 1, 50);
+    assert_true(sd_interest_of(s, &c.f, 0).context < 0.2); /* the peak's own word is no context */
+    make(&c, twenty, 20, 0);
+    assert_true(sd_interest_of(s, &c.f, 8).logits == 1 && sd_interest_of(s, &c.f, 6).logits == 0.5);
+    for (int i = 10; i < N; i++) memcpy(c.tok[i], c.tok[i - 10], 16 * sizeof(int32_t)), memcpy(c.tok[i] + 17, c.tok[i - 10] + 17, 10 * sizeof(int32_t));
     p = sd_interest_of(s, &c.f, 8);
-    assert_true(p.logits == 1 && fabs(p.score - (theme.score + 0.4)) < 1e-9);
-    assert_true(sd_interest_of(s, &c.f, 6).logits == 0.5);
+    assert_true(p.fresh <= 0.5 && p.fresh >= 0.4); /* half of them are near copies */
     c.f.stats.density = 1e-5;
     assert_true(fabs(sd_interest_of(s, &c.f, 0).density - 0.1) < 1e-9);
     c.f.stats.density = 0.5;
     assert_true(fabs(sd_interest_of(s, &c.f, 0).density - 0.02) < 1e-9);
     c.f.n_example = 1;
-    assert_true(sd_interest_of(s, &c.f, 8).score == 0); /* nothing to compare */
+    p = sd_interest_of(s, &c.f, 8);
+    assert_true(sd_interest_score(&p, 10, 1) == 0); /* nothing to compare */
     sd_interest_free(s);
     sd_tok_free(tok);
 }
 
-static void case_and_spaces_are_folded(void **state)
+static void formula(void **state)
 {
     (void)state;
-    static feature_case c;
+    const sd_interest_parts p = {.density = 0.5, .fresh = 0.8, .context = 0.6, .logits = 0.4};
+    assert_true(fabs(sd_interest_score(&p, 2.5, 0.5) - 0.5 * 0.5 * 0.8 * 0.625 * (0.2 + 0.3 + 0.12)) < 1e-12);
+    assert_true(sd_interest_score(&p, 1, 1) == 0);                                /* one word */
+    assert_true(sd_interest_score(&p, 4, 1) == sd_interest_score(&p, 40, 1));     /* four are enough */
+    const sd_interest_parts best = {1, 1, 1, 1};
+    assert_true(fabs(sd_interest_score(&best, 20, 1) - 1) < 1e-12);
+}
+
+/* Words at the peaks, as feature_words counts them. */
+static sd_slice bytes(const void *self, int32_t id) { return sd_slice_of(((const char *const *)self)[id]); }
+
+static void words_are_counted_folded(void **state)
+{
+    (void)state;
+    static const char *const piece[] = {" Annabel", "'s", " annabella", " bob", ".", " 12", " the", "\n"};
+    const sd_vocab vocab = {bytes, piece};
+    /* peaks: Annabel, Annabel's, annabella, bob, "." */
+    static const int32_t tok[5][3] = {{6, 0, 6}, {0, 1, 6}, {6, 2, 6}, {6, 3, 4}, {6, 4, 7}};
+    static const float val[3];
+    sd_example ex[5];
+    const sd_token_logit top[1] = {{3, 1.0f}};
+    for (int i = 0; i < 5; i++) ex[i] = (sd_example){.rank = i, .doc = i, .pos = 1, .n = 3, .act = 1, .tok = tok[i], .val = val};
+    sd_feature f = {.n_example = 5, .example = ex, .n_top = 1, .top = top};
+    sd_feature_words w;
+    sd_feature_text text;
     sd_err err = {0};
-    const sd_slice piece[] = {SD_LIT("the"), SD_LIT("\xc4\xa0The"), SD_LIT("THE"), SD_LIT("\xc4\xa0the"), SD_LIT("."), SD_LIT("\xc4\xa0.")};
-    sd_tok *tok = NULL;
-    t_ok(sd_tok_new(&tok, &(sd_tok_spec){.kind = SD_TOK_BPE, .n_vocab = 6, .piece = piece, .pre = SD_LIT("gpt-2"), .bos = -1, .eos = -1,
-                                         .unk = -1, .pad = -1}, &err), err);
-    sd_rows rows = {0};
-    for (int32_t i = 0; i < 60; i++) {
-        int32_t token = i % 6, doc = 0;
-        t_ok(sd_rows_put(&rows, &token, &doc, &i, 1, &err), err);
-    }
-    sd_interest *s = NULL;
-    t_ok(sd_interest_new(&s, &rows, tok, &err), err);
-    const int32_t same[] = {0, 1, 2, 3}, signs[] = {4, 5};
-    make(&c, same, 4, 0);
-    assert_true(sd_interest_of(s, &c.f, 8).variety < 1e-9);
-    make(&c, signs, 2, 0);
-    assert_true(fabs(sd_interest_of(s, &c.f, 8).variety - 1.0 / 3) < 1e-9); /* signs are themselves */
-    sd_interest_free(s);
-    sd_rows_release(&rows);
-    sd_tok_free(tok);
+    sd_feature_words_init(&w);
+    t_ok(sd_feature_words_of(&w, &f, &vocab, &text, &err), err);
+    const double h = -(0.6 * log(0.6) + 2 * 0.2 * log(0.2)); /* ann 3, bob 1, "." 1 */
+    assert_true(fabs(w.n_words - exp(h)) < 1e-12);
+    assert_true(fabs(w.letters - 0.8) < 1e-12);
+    assert_string_equal(f.words, "Annabel, Annabel's, annabella, bob, .");
+    assert_true(sd_slice_eq_str(text.peak, "Annabel Annabel's annabella bob . "));
+    assert_true(sd_slice_eq_str(text.logits, " bob "));
+    assert_true(sd_slice_starts(text.context, " the Annabel the\n Annabel's the\n"));
+    f.n_example = 0;
+    t_ok(sd_feature_words_of(&w, &f, &vocab, &text, &err), err);
+    assert_string_equal(f.words, "");
+    assert_true(w.n_words == 0 && w.letters == 0);
+    sd_feature_words_release(&w);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(parts), T(case_and_spaces_are_folded)};
+    const struct CMUnitTest tests[] = {T(parts), T(formula), T(words_are_counted_folded)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
