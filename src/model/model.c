@@ -201,7 +201,7 @@ static sd_status bind_head(const binder *b)
     sd_model *m = b->m;
     char name[MAX_TENSOR_NAME];
     sd_status st;
-    bool keep = !b->opt->no_head && m->n_layer_loaded == m->cfg.n_layer;
+    bool keep = b->opt->keep_head || (!b->opt->no_head && m->n_layer_loaded == m->cfg.n_layer);
     if (sd_weights_container(m->weights) == SD_CONTAINER_GGUF)
         m->cfg.tied = !find(b, SD_ROLE_HEAD, 0, "weight", name);
     else {
