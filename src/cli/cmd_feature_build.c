@@ -68,7 +68,6 @@ static sd_status open_shards(inputs *x, const args *a, cli *c, sd_err *err)
 static sd_status open_harvest(inputs *x, const args *a, cli *c, const sd_exec *ex, sd_err *err)
 {
     sd_site site;
-    if (!c->site) c->site = sd_dict_get_info(x->dict)->site;
     sd_status st = cli_site(c, &site, err);
     if (st) return st;
     const sd_harvest_opt ho = {.site = site, .max_rows = a->tokens, .n_ctx = a->ctx, .batch = a->batch, .seed = c->seed};
@@ -98,7 +97,15 @@ static sd_status open_inputs(inputs *x, const args *a, cli *c, const sd_exec *ex
         cli_note(c, "note: the dictionary was trained on another file of a model (%.12s.., this is %.12s..)", of, c->prov.model_sha256);
     if (a->acts && (st = open_shards(x, a, c, err))) return st;
     if ((st = cli_mode(c, ex, a->acts ? CLI_EXACT : CLI_BULK, c->arg[1], &c->mode, err))) return st;
-    if ((st = sd_model_open(&x->model, ex, c->arg[1], &(sd_model_opt){.mode = c->mode}, err))) return st;
+    /* Rows from shards need no block of the model, rows of the model those up to the site; the effects on the logits need the head. */
+    sd_model_opt mo = {.mode = c->mode, .max_layer = 1, .keep_head = true};
+    sd_site site;
+    if (!a->acts) {
+        if (!c->site) c->site = sd_dict_get_info(x->dict)->site;
+        if ((st = cli_site(c, &site, err))) return st;
+        if (sd_site_is_layered(site.kind)) mo.max_layer = site.layer + 1;
+    }
+    if ((st = sd_model_open(&x->model, ex, c->arg[1], &mo, err))) return st;
     if (!a->acts && (st = open_harvest(x, a, c, ex, err))) return st;
     x->in.dict = x->dict;
     x->in.model = x->model;
