@@ -97,16 +97,18 @@ static void widen(const scan *s, sd_buf *out)
     sd_buf_put(out, s->p + from, s->n - from);
 }
 
-/* jansson 2.14 loses bytes of a token without a word when its buffer cannot grow, and calls other shortages syntax
- * errors. So its requests come by here and a refused one is remembered. A program that gave jansson functions of its
+/* jansson 2.14 loses bytes of a token without a word when its buffer cannot grow, calls other shortages syntax errors, and
+ * after a lost closing quote reads past the token into an assertion. So its requests come by here, a refused one is
+ * remembered and served nevertheless, and the parse ends as out of memory. A program that gave jansson functions of its
  * own before this library was loaded keeps them. */
 static _Thread_local bool json_memory_out;
 
 static void *json_malloc(size_t n)
 {
     void *p = sd_mem__foreign_malloc(n);
-    if (!p) json_memory_out = true;
-    return p;
+    if (p) return p;
+    json_memory_out = true;
+    return sd_mem__foreign_malloc_anyway(n);
 }
 
 __attribute__((constructor)) static void watch_json_memory(void)

@@ -113,6 +113,13 @@ void *sd_mem__foreign_malloc(size_t n)
     return p;
 }
 
+void *sd_mem__foreign_malloc_anyway(size_t n)
+{
+    void *p = malloc(n);
+    if (p) atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
+    return p;
+}
+
 void sd_mem__foreign_free(void *p)
 {
     if (p) atomic_fetch_sub_explicit(&live_blocks, 1, memory_order_relaxed);

@@ -6,6 +6,8 @@
 #include <stddef.h>
 
 void *sd_mem__foreign_malloc(size_t n);
+/* As above, but the hook is not asked: for a library that cannot bear a refusal. */
+void *sd_mem__foreign_malloc_anyway(size_t n);
 void sd_mem__foreign_free(void *p);
 
 #endif
