@@ -301,20 +301,19 @@ static void test_dead_and_aux(void **state)
         o.aux_k = 8;
         rows_of(raw, B, 5);
         sd_dict_train *t = fresh(o, raw, B);
-        for (int f = M / 2; f < M; f++) t->b[f] = -50; /* half of them far below any other */
+        for (int f = M / 2; f < M; f++) t->b[f] = -2.5f; /* half of them: sometimes above 0, hardly ever among the best */
         sd_dict_stats st = {0};
         for (int s = 0; s < 400; s++) {
             rows_of(raw, B, (uint64_t)(1000 + s));
             t_ok(sd_dict_train_step(t, ex, sd_mat_of(raw, B, D), &st, &err), err);
             if (s < 10) assert_int_equal(st.n_dead, 0);
-            if (s == 12) assert_true(st.n_dead >= M / 2);
-            if (s == 100 && aux) assert_true(st.aux_loss > 0 || t->aux.n_used > 0);
+            if (s == 12) assert_true(st.n_dead > M / 4);
+            assert_true(aux ? (st.aux_loss > 0) == (t->aux.n_used > 0) : st.aux_loss == 0);
         }
         dead[aux] = st.n_dead;
         sd_dict_train_free(t);
     }
-    assert_true(dead[0] >= M / 2);
-    (void)dead[1]; /* a bias of -50 keeps p < 0: no gradient reaches such a feature, with or without */
+    if (!(dead[0] >= 12 && dead[1] <= dead[0] / 3)) fail_msg("%d dead without, %d with the auxiliary loss", (int)dead[0], (int)dead[1]);
 }
 
 /* The auxiliary gradients against the dense formula in double. */
