@@ -10,7 +10,10 @@
 float sd_f16_to_f32(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, mag = h & 0x7fffu;
-    union { uint32_t u; float f; } v;
+    union {
+        uint32_t u;
+        float f;
+    } v;
     if (mag >= 0x7c00u) {
         v.u = sign | 0x7f800000u | (mag & 0x3ffu) << 13;
     } else if (mag >= 0x400u) {
@@ -24,7 +27,10 @@ float sd_f16_to_f32(uint16_t h)
 
 uint16_t sd_f32_to_f16(float f)
 {
-    union { uint32_t u; float f; } v = {.f = f};
+    union {
+        uint32_t u;
+        float f;
+    } v = {.f = f};
     const uint32_t sign = v.u >> 16 & 0x8000u, mag = v.u & 0x7fffffffu;
     if (mag > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | (mag >> 13 & 0x3ffu));
     if (mag >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* 65520 and above round to infinity */
@@ -39,12 +45,18 @@ uint16_t sd_f32_to_f16(float f)
 
 uint16_t sd_f32_to_bf16(float f)
 {
-    union { uint32_t u; float f; } v = {.f = f};
+    union {
+        uint32_t u;
+        float f;
+    } v = {.f = f};
     if ((v.u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(v.u >> 16 | 0x40u); /* quiet, so that it stays a NaN */
     return (uint16_t)((v.u + 0x7fffu + (v.u >> 16 & 1u)) >> 16);
 }
 
-static void decode_f32(float *dst, const void *src, int64_t n) { memcpy(dst, src, (size_t)n * sizeof *dst); }
+static void decode_f32(float *dst, const void *src, int64_t n)
+{
+    memcpy(dst, src, (size_t)n * sizeof *dst);
+}
 static void decode_f16(float *dst, const void *src, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {

@@ -5,21 +5,48 @@
 
 #include <stdint.h>
 
-#define SD_QK 32   /* elements of a plain block */
+#define SD_QK  32  /* elements of a plain block */
 #define SD_QKK 256 /* elements of a super-block of the K and IQ types */
 
-typedef struct sd_block_q4_0 { uint8_t d[2], qs[16]; } sd_block_q4_0;
-typedef struct sd_block_q4_1 { uint8_t d[2], m[2], qs[16]; } sd_block_q4_1;
-typedef struct sd_block_q5_0 { uint8_t d[2], qh[4], qs[16]; } sd_block_q5_0;
-typedef struct sd_block_q5_1 { uint8_t d[2], m[2], qh[4], qs[16]; } sd_block_q5_1;
-typedef struct sd_block_q8_0 { uint8_t d[2]; int8_t qs[32]; } sd_block_q8_0;
-typedef struct sd_block_q2_k { uint8_t scales[16], qs[64], d[2], dmin[2]; } sd_block_q2_k;
-typedef struct sd_block_q3_k { uint8_t hmask[32], qs[64], scales[12], d[2]; } sd_block_q3_k;
-typedef struct sd_block_q4_k { uint8_t d[2], dmin[2], scales[12], qs[128]; } sd_block_q4_k;
-typedef struct sd_block_q5_k { uint8_t d[2], dmin[2], scales[12], qh[32], qs[128]; } sd_block_q5_k;
-typedef struct sd_block_q6_k { uint8_t ql[128], qh[64]; int8_t scales[16]; uint8_t d[2]; } sd_block_q6_k;
-typedef struct sd_block_iq4_nl { uint8_t d[2], qs[16]; } sd_block_iq4_nl;
-typedef struct sd_block_iq4_xs { uint8_t d[2], scales_h[2], scales_l[4], qs[128]; } sd_block_iq4_xs;
+typedef struct sd_block_q4_0 {
+    uint8_t d[2], qs[16];
+} sd_block_q4_0;
+typedef struct sd_block_q4_1 {
+    uint8_t d[2], m[2], qs[16];
+} sd_block_q4_1;
+typedef struct sd_block_q5_0 {
+    uint8_t d[2], qh[4], qs[16];
+} sd_block_q5_0;
+typedef struct sd_block_q5_1 {
+    uint8_t d[2], m[2], qh[4], qs[16];
+} sd_block_q5_1;
+typedef struct sd_block_q8_0 {
+    uint8_t d[2];
+    int8_t qs[32];
+} sd_block_q8_0;
+typedef struct sd_block_q2_k {
+    uint8_t scales[16], qs[64], d[2], dmin[2];
+} sd_block_q2_k;
+typedef struct sd_block_q3_k {
+    uint8_t hmask[32], qs[64], scales[12], d[2];
+} sd_block_q3_k;
+typedef struct sd_block_q4_k {
+    uint8_t d[2], dmin[2], scales[12], qs[128];
+} sd_block_q4_k;
+typedef struct sd_block_q5_k {
+    uint8_t d[2], dmin[2], scales[12], qh[32], qs[128];
+} sd_block_q5_k;
+typedef struct sd_block_q6_k {
+    uint8_t ql[128], qh[64];
+    int8_t scales[16];
+    uint8_t d[2];
+} sd_block_q6_k;
+typedef struct sd_block_iq4_nl {
+    uint8_t d[2], qs[16];
+} sd_block_iq4_nl;
+typedef struct sd_block_iq4_xs {
+    uint8_t d[2], scales_h[2], scales_l[4], qs[128];
+} sd_block_iq4_xs;
 
 _Static_assert(sizeof(sd_block_q4_0) == 18, "q4_0: f16 scale, 32 nibbles");
 _Static_assert(sizeof(sd_block_q4_1) == 20, "q4_1: f16 scale, f16 minimum, 32 nibbles");

@@ -4,7 +4,10 @@
 #include "num/dtype.h"
 #include "num/dtype_blocks.h"
 
-static inline float half_at(const uint8_t p[2]) { return sd_f16_to_f32((uint16_t)(p[0] | p[1] << 8)); }
+static inline float half_at(const uint8_t p[2])
+{
+    return sd_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
+}
 
 void sd_decode_q4_0(float *dst, const void *src, int64_t n)
 {
@@ -31,7 +34,10 @@ void sd_decode_q4_1(float *dst, const void *src, int64_t n)
 }
 
 /* The fifth bit of element i is bit i of the four bytes qh. */
-static inline int bit5(const uint8_t qh[4], int i) { return (qh[i >> 3] >> (i & 7) & 1) << 4; }
+static inline int bit5(const uint8_t qh[4], int i)
+{
+    return (qh[i >> 3] >> (i & 7) & 1) << 4;
+}
 
 void sd_decode_q5_0(float *dst, const void *src, int64_t n)
 {

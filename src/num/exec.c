@@ -34,4 +34,7 @@ done:
     return st;
 }
 
-void sd_exec_free(sd_exec *ex) { sd_free(ex); }
+void sd_exec_free(sd_exec *ex)
+{
+    sd_free(ex);
+}

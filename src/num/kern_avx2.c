@@ -49,8 +49,7 @@ static inline __attribute__((always_inline)) void f32_rows(const sd_tile *t, int
     const float *x = (const float *)t->x + row * t->ldx, *w = (const float *)t->w + col;
     __m256 s[6][2];
     for (int i = 0; i < mr; i++)
-        for (int j = 0; j < 2; j++)
-            s[i][j] = t->carry ? _mm256_loadu_ps(y + i * t->ldy + 8 * j) : _mm256_setzero_ps();
+        for (int j = 0; j < 2; j++) s[i][j] = t->carry ? _mm256_loadu_ps(y + i * t->ldy + 8 * j) : _mm256_setzero_ps();
     for (int64_t p = 0; p < t->k; p++, w += SD_PANEL) {
         const __m256 w0 = _mm256_loadu_ps(w), w1 = _mm256_loadu_ps(w + 8);
         for (int i = 0; i < mr; i++) {
@@ -69,12 +68,23 @@ static void tile_f32_avx2(const sd_tile *t)
     for (; r + 6 <= t->m; r += 6)
         for (int c = 0; c < SD_PANEL; c += 16) f32_rows(t, r, c, 6);
     for (int c = 0; c < SD_PANEL; c += 16) switch (t->m - r) {
-        case 5: f32_rows(t, r, c, 5); break;
-        case 4: f32_rows(t, r, c, 4); break;
-        case 3: f32_rows(t, r, c, 3); break;
-        case 2: f32_rows(t, r, c, 2); break;
-        case 1: f32_rows(t, r, c, 1); break;
-        default: break;
+        case 5:
+            f32_rows(t, r, c, 5);
+            break;
+        case 4:
+            f32_rows(t, r, c, 4);
+            break;
+        case 3:
+            f32_rows(t, r, c, 3);
+            break;
+        case 2:
+            f32_rows(t, r, c, 2);
+            break;
+        case 1:
+            f32_rows(t, r, c, 1);
+            break;
+        default:
+            break;
         }
 }
 

@@ -1,6 +1,7 @@
 /* AVX2 for the quantised tile: 8 outputs a register, 4 rows a pass, one group of 8 outputs after the other.
- * Values below 16: maddubs gives pairs of at most 2 x 15 x 127 = 3810, and eight of those stay below 32,768, so a block is
- * summed in 16 bits. Bytes of Q8_0: maddubs(|w|, sign(a, w)) is at most 2 x 128 x 127 = 32,512: no saturation; widened at once. */
+ * Values below 16: maddubs gives pairs of at most 2 x 15 x 127 = 3810, and eight of those stay below 32,768, so a block
+ * is summed in 16 bits. Bytes of Q8_0: maddubs(|w|, sign(a, w)) is at most 2 x 128 x 127 = 32,512: no saturation;
+ * widened at once. */
 #include "num/kern.h"
 #include <float.h>
 #include <immintrin.h>
@@ -16,8 +17,14 @@ UNROLLED __m256i word_at(const int8_t *q)
     return _mm256_set1_epi32(v);
 }
 
-UNROLLED __m256i load(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
-UNROLLED __m256 halves_at(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
+UNROLLED __m256i load(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+UNROLLED __m256 halves_at(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
 
 /* Integer sums of one block for mr rows and the 8 outputs whose lines begin at v. Lines are 64 bytes apart. */
 UNROLLED void block_small(__m256i s[], const uint8_t *v, const int8_t *q, int64_t ldq, const int mr, const bool nibbles)
@@ -81,26 +88,54 @@ UNROLLED void q8_all(const sd_qtile *t, const sd_qkind kind, const bool nibbles)
         int64_t r = 0;
         for (; r + 4 <= t->m; r += 4) q8_rows(t, r, g, 4, kind, nibbles);
         switch (t->m - r) {
-        case 3: q8_rows(t, r, g, 3, kind, nibbles); break;
-        case 2: q8_rows(t, r, g, 2, kind, nibbles); break;
-        case 1: q8_rows(t, r, g, 1, kind, nibbles); break;
-        default: break;
+        case 3:
+            q8_rows(t, r, g, 3, kind, nibbles);
+            break;
+        case 2:
+            q8_rows(t, r, g, 2, kind, nibbles);
+            break;
+        case 1:
+            q8_rows(t, r, g, 1, kind, nibbles);
+            break;
+        default:
+            break;
         }
     }
 }
 
-static void q4_0_nibbles(const sd_qtile *t) { q8_all(t, SD_QKIND_4_0, true); }
-static void q4_1_nibbles(const sd_qtile *t) { q8_all(t, SD_QKIND_4_1, true); }
-static void q4_0_bytes(const sd_qtile *t) { q8_all(t, SD_QKIND_4_0, false); }
-static void q4_1_bytes(const sd_qtile *t) { q8_all(t, SD_QKIND_4_1, false); }
-static void q8_0_bytes(const sd_qtile *t) { q8_all(t, SD_QKIND_8_0, false); }
+static void q4_0_nibbles(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_4_0, true);
+}
+static void q4_1_nibbles(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_4_1, true);
+}
+static void q4_0_bytes(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_4_0, false);
+}
+static void q4_1_bytes(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_4_1, false);
+}
+static void q8_0_bytes(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_8_0, false);
+}
 
 static void tile_q8_avx2(const sd_qtile *t)
 {
     switch (t->kind) {
-    case SD_QKIND_4_0: t->nibbles ? q4_0_nibbles(t) : q4_0_bytes(t); break;
-    case SD_QKIND_4_1: t->nibbles ? q4_1_nibbles(t) : q4_1_bytes(t); break;
-    case SD_QKIND_8_0: q8_0_bytes(t); break;
+    case SD_QKIND_4_0:
+        t->nibbles ? q4_0_nibbles(t) : q4_0_bytes(t);
+        break;
+    case SD_QKIND_4_1:
+        t->nibbles ? q4_1_nibbles(t) : q4_1_bytes(t);
+        break;
+    case SD_QKIND_8_0:
+        q8_0_bytes(t);
+        break;
     }
 }
 
@@ -132,7 +167,10 @@ static void quantise_avx2(int8_t *q, sd_qact *act, const float *x, int64_t n_blo
         /* As integers magnitudes are in order, and NaN and infinity stand above all numbers. */
         for (int i = 0; i < 4; i++)
             m = _mm256_max_epu32(m, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * i)), mag));
-        const union { uint32_t u; float f; } top = {top_of(m)};
+        const union {
+            uint32_t u;
+            float f;
+        } top = {top_of(m)};
         const bool finite = top.u < 0x7f800000u;
         const float d = finite ? top.f / 127.0f : 0.0f;
         const bool live = d >= FLT_MIN; /* below, 1/d overflows */

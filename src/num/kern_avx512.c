@@ -25,7 +25,8 @@ static void axpy_avx512(float *y, float a, const float *x, int64_t n)
         _mm512_storeu_ps(y + i, _mm512_fmadd_ps(va, _mm512_loadu_ps(x + i), _mm512_loadu_ps(y + i)));
     if (i < n) {
         const __mmask16 m = (__mmask16)((1u << (n - i)) - 1);
-        _mm512_mask_storeu_ps(y + i, m, _mm512_fmadd_ps(va, _mm512_maskz_loadu_ps(m, x + i), _mm512_maskz_loadu_ps(m, y + i)));
+        _mm512_mask_storeu_ps(y + i, m,
+                              _mm512_fmadd_ps(va, _mm512_maskz_loadu_ps(m, x + i), _mm512_maskz_loadu_ps(m, y + i)));
     }
 }
 
@@ -36,8 +37,7 @@ static inline __attribute__((always_inline)) void f32_rows(const sd_tile *t, int
     const float *x = (const float *)t->x + row * t->ldx, *w = t->w;
     __m512 s[12][2];
     for (int i = 0; i < mr; i++)
-        for (int j = 0; j < 2; j++)
-            s[i][j] = t->carry ? _mm512_loadu_ps(y + i * t->ldy + 16 * j) : _mm512_setzero_ps();
+        for (int j = 0; j < 2; j++) s[i][j] = t->carry ? _mm512_loadu_ps(y + i * t->ldy + 16 * j) : _mm512_setzero_ps();
     for (int64_t p = 0; p < t->k; p++, w += SD_PANEL) {
         const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
         for (int i = 0; i < mr; i++) {
@@ -56,12 +56,23 @@ static void tile_f32_avx512(const sd_tile *t)
     for (; r + 12 <= t->m; r += 12) f32_rows(t, r, 12);
     for (; r + 6 <= t->m; r += 6) f32_rows(t, r, 6);
     switch (t->m - r) {
-    case 5: f32_rows(t, r, 5); break;
-    case 4: f32_rows(t, r, 4); break;
-    case 3: f32_rows(t, r, 3); break;
-    case 2: f32_rows(t, r, 2); break;
-    case 1: f32_rows(t, r, 1); break;
-    default: break;
+    case 5:
+        f32_rows(t, r, 5);
+        break;
+    case 4:
+        f32_rows(t, r, 4);
+        break;
+    case 3:
+        f32_rows(t, r, 3);
+        break;
+    case 2:
+        f32_rows(t, r, 2);
+        break;
+    case 1:
+        f32_rows(t, r, 1);
+        break;
+    default:
+        break;
     }
 }
 

@@ -1,6 +1,7 @@
 /* AVX-512 VNNI and BF16. A tile of 6 rows x 32 outputs keeps 12 integer and 12 float sums in registers and loads each
  * activation word once for two lines of weights: half a load a product, so that the two load ports do not bind.
- * The nibble form takes up to 4 rows and splits each line in two as it comes; with more rows the caller unpacks once. */
+ * The nibble form takes up to 4 rows and splits each line in two as it comes; with more rows the caller unpacks once.
+ */
 #include "num/kern.h"
 #include <float.h>
 #include <immintrin.h>
@@ -16,7 +17,10 @@ UNROLLED __m512i word_at(const int8_t *q)
     return _mm512_set1_epi32(v);
 }
 
-UNROLLED __m512 halves_at(const uint8_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+UNROLLED __m512 halves_at(const uint8_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
 
 /* One block's integer sums s[mr][2], from bytes or from nibbles. */
 UNROLLED void block_bytes(__m512i s[][2], const uint8_t *v, const int8_t *q, int64_t ldq, const int mr)
@@ -56,8 +60,7 @@ UNROLLED void q8_rows(const sd_qtile *t, int64_t row, const int mr, const sd_qki
     const uint8_t *v = t->values, *sc = t->scales;
     __m512 f[6][2];
     for (int i = 0; i < mr; i++)
-        for (int j = 0; j < 2; j++)
-            f[i][j] = t->carry ? _mm512_loadu_ps(y + i * t->ldy + 16 * j) : _mm512_setzero_ps();
+        for (int j = 0; j < 2; j++) f[i][j] = t->carry ? _mm512_loadu_ps(y + i * t->ldy + 16 * j) : _mm512_setzero_ps();
     for (int64_t b = 0; b < t->n_block; b++, q += SD_QBLOCK, act++, v += t->value_step, sc += t->scale_step) {
         __m512i s[6][2];
         for (int i = 0; i < mr; i++) {
@@ -74,7 +77,8 @@ UNROLLED void q8_rows(const sd_qtile *t, int64_t row, const int mr, const sd_qki
             const __m512 dw = halves_at(sc + 32 * j);
             for (int i = 0; i < mr; i++) {
                 const sd_qact *a = &act[i * t->ld_act];
-                f[i][j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(s[i][j]), _mm512_mul_ps(dw, _mm512_set1_ps(a->d)), f[i][j]);
+                f[i][j] =
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(s[i][j]), _mm512_mul_ps(dw, _mm512_set1_ps(a->d)), f[i][j]);
             }
             if (kind != SD_QKIND_4_1) continue;
             const __m512 mw = halves_at(sc + SD_QSCALE_BYTES + 32 * j);
@@ -92,25 +96,53 @@ UNROLLED void q8_all(const sd_qtile *t, const sd_qkind kind, const bool nibbles)
         for (; r + 6 <= t->m; r += 6) q8_rows(t, r, 6, kind, false);
     for (; r + 4 <= t->m; r += 4) q8_rows(t, r, 4, kind, nibbles);
     switch (t->m - r) {
-    case 3: q8_rows(t, r, 3, kind, nibbles); break;
-    case 2: q8_rows(t, r, 2, kind, nibbles); break;
-    case 1: q8_rows(t, r, 1, kind, nibbles); break;
-    default: break;
+    case 3:
+        q8_rows(t, r, 3, kind, nibbles);
+        break;
+    case 2:
+        q8_rows(t, r, 2, kind, nibbles);
+        break;
+    case 1:
+        q8_rows(t, r, 1, kind, nibbles);
+        break;
+    default:
+        break;
     }
 }
 
-static void q4_0_nibbles(const sd_qtile *t) { q8_all(t, SD_QKIND_4_0, true); }
-static void q4_1_nibbles(const sd_qtile *t) { q8_all(t, SD_QKIND_4_1, true); }
-static void q4_0_bytes(const sd_qtile *t) { q8_all(t, SD_QKIND_4_0, false); }
-static void q4_1_bytes(const sd_qtile *t) { q8_all(t, SD_QKIND_4_1, false); }
-static void q8_0_bytes(const sd_qtile *t) { q8_all(t, SD_QKIND_8_0, false); }
+static void q4_0_nibbles(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_4_0, true);
+}
+static void q4_1_nibbles(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_4_1, true);
+}
+static void q4_0_bytes(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_4_0, false);
+}
+static void q4_1_bytes(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_4_1, false);
+}
+static void q8_0_bytes(const sd_qtile *t)
+{
+    q8_all(t, SD_QKIND_8_0, false);
+}
 
 static void tile_q8_avx512(const sd_qtile *t)
 {
     switch (t->kind) {
-    case SD_QKIND_4_0: t->nibbles ? q4_0_nibbles(t) : q4_0_bytes(t); break;
-    case SD_QKIND_4_1: t->nibbles ? q4_1_nibbles(t) : q4_1_bytes(t); break;
-    case SD_QKIND_8_0: q8_0_bytes(t); break;
+    case SD_QKIND_4_0:
+        t->nibbles ? q4_0_nibbles(t) : q4_0_bytes(t);
+        break;
+    case SD_QKIND_4_1:
+        t->nibbles ? q4_1_nibbles(t) : q4_1_bytes(t);
+        break;
+    case SD_QKIND_8_0:
+        q8_0_bytes(t);
+        break;
     }
 }
 
@@ -131,9 +163,13 @@ static void quantise_avx512(int8_t *q, sd_qact *act, const float *x, int64_t n_b
     const __m512i mag = _mm512_set1_epi32(0x7fffffff);
     for (int64_t b = 0; b < n_block; b++, q += SD_QBLOCK, x += SD_QBLOCK) {
         const __m512 x0 = _mm512_loadu_ps(x), x1 = _mm512_loadu_ps(x + 16);
-        const __m512i a0 = _mm512_and_si512(_mm512_castps_si512(x0), mag), a1 = _mm512_and_si512(_mm512_castps_si512(x1), mag);
+        const __m512i a0 = _mm512_and_si512(_mm512_castps_si512(x0), mag),
+                      a1 = _mm512_and_si512(_mm512_castps_si512(x1), mag);
         /* As integers magnitudes are in order, and NaN and infinity stand above all numbers. */
-        union { uint32_t u; float f; } top = {_mm512_reduce_max_epu32(_mm512_max_epu32(a0, a1))};
+        union {
+            uint32_t u;
+            float f;
+        } top = {_mm512_reduce_max_epu32(_mm512_max_epu32(a0, a1))};
         const bool finite = top.u < 0x7f800000u;
         const float d = finite ? top.f / 127.0f : 0.0f;
         const bool live = d >= FLT_MIN; /* below, 1/d overflows */
@@ -165,8 +201,7 @@ UNROLLED void bf16_rows(const sd_tile *t, int64_t row, const int mr)
     const uint16_t *x = (const uint16_t *)t->x + row * t->ldx, *w = t->w;
     __m512 s[12][2];
     for (int i = 0; i < mr; i++)
-        for (int j = 0; j < 2; j++)
-            s[i][j] = t->carry ? _mm512_loadu_ps(y + i * t->ldy + 16 * j) : _mm512_setzero_ps();
+        for (int j = 0; j < 2; j++) s[i][j] = t->carry ? _mm512_loadu_ps(y + i * t->ldy + 16 * j) : _mm512_setzero_ps();
     for (int64_t p = 0; p < t->k; p += 2, w += 2 * SD_PANEL) {
         const __m512bh w0 = (__m512bh)_mm512_loadu_si512(w), w1 = (__m512bh)_mm512_loadu_si512(w + SD_PANEL);
         for (int i = 0; i < mr; i++) {
@@ -185,12 +220,23 @@ static void tile_bf16_avx512(const sd_tile *t)
     for (; r + 12 <= t->m; r += 12) bf16_rows(t, r, 12);
     for (; r + 6 <= t->m; r += 6) bf16_rows(t, r, 6);
     switch (t->m - r) {
-    case 5: bf16_rows(t, r, 5); break;
-    case 4: bf16_rows(t, r, 4); break;
-    case 3: bf16_rows(t, r, 3); break;
-    case 2: bf16_rows(t, r, 2); break;
-    case 1: bf16_rows(t, r, 1); break;
-    default: break;
+    case 5:
+        bf16_rows(t, r, 5);
+        break;
+    case 4:
+        bf16_rows(t, r, 4);
+        break;
+    case 3:
+        bf16_rows(t, r, 3);
+        break;
+    case 2:
+        bf16_rows(t, r, 2);
+        break;
+    case 1:
+        bf16_rows(t, r, 1);
+        break;
+    default:
+        break;
     }
 }
 

@@ -1,5 +1,6 @@
-/* The meaning of every slot, in plain C. Compiled without contraction; fmaf is libm's: one instruction's worth where the CPU
- * has FMA (glibc dispatches), correctly rounded in software where it has none, which is slow and still exact. */
+/* The meaning of every slot, in plain C. Compiled without contraction; fmaf is libm's: one instruction's worth where
+ * the CPU has FMA (glibc dispatches), correctly rounded in software where it has none, which is slow and still exact.
+ */
 #include "num/kern.h"
 #include <math.h>
 #include <string.h>

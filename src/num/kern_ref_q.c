@@ -26,7 +26,10 @@ static void to_bf16_ref(uint16_t *dst, const float *src, int64_t n)
     for (int64_t i = 0; i < n; i++) dst[i] = sd_f32_to_bf16(src[i]);
 }
 
-static inline float half_at(const uint8_t *p) { return sd_f16_to_f32((uint16_t)(p[0] | p[1] << 8)); }
+static inline float half_at(const uint8_t *p)
+{
+    return sd_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
+}
 
 /* Weight of output j and input t of a block, without its offset. */
 static inline int value_at(const uint8_t *v, bool nibbles, int j, int t)

@@ -1,6 +1,7 @@
-/* sd_linear: choosing the form, packing, cutting a product in tasks, and what all forms share at the end of a tile (bias,
- * accumulate, ragged edges). Packed weights are panels of SD_PANEL outputs, so that a task owns its outputs alone: no sum
- * is ever split between threads, and each form's tile gives a row the same bits whatever rows stand beside it. */
+/* sd_linear: choosing the form, packing, cutting a product in tasks, and what all forms share at the end of a tile
+ * (bias, accumulate, ragged edges). Packed weights are panels of SD_PANEL outputs, so that a task owns its outputs
+ * alone: no sum is ever split between threads, and each form's tile gives a row the same bits whatever rows stand
+ * beside it. */
 #include "num/linear_int.h"
 #include "base/par.h"
 #include <string.h>
@@ -28,10 +29,17 @@ static bool quantised(const sd_wmat *w, sd_qkind *kind)
 {
     if (w->bias != 0.0f) return false; /* only gemma's norms have it, and those are vectors */
     switch (w->dtype) {
-    case SD_Q4_0: *kind = SD_QKIND_4_0; return true;
-    case SD_Q4_1: *kind = SD_QKIND_4_1; return true;
-    case SD_Q8_0: *kind = SD_QKIND_8_0; return true;
-    default: return false;
+    case SD_Q4_0:
+        *kind = SD_QKIND_4_0;
+        return true;
+    case SD_Q4_1:
+        *kind = SD_QKIND_4_1;
+        return true;
+    case SD_Q8_0:
+        *kind = SD_QKIND_8_0;
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -49,13 +57,14 @@ static sd_status check(const sd_wmat *w, sd_err *err)
 {
     const sd_dtype_info *info = sd_dtype_get(w->dtype);
     if (!info->decode)
-        return sd_fail(err, SD_E_UNSUPPORTED, "a weight matrix of type %s cannot be decoded.", info->name ? info->name : "none");
+        return sd_fail(err, SD_E_UNSUPPORTED, "a weight matrix of type %s cannot be decoded.",
+                       info->name ? info->name : "none");
     if (w->rows < 1 || w->cols < 1)
         return sd_fail(err, SD_E_SHAPE, "a weight matrix of %lld x %lld elements has no product.", (long long)w->rows,
                        (long long)w->cols);
     if (w->cols % info->block != 0)
-        return sd_fail(err, SD_E_SHAPE, "rows of %lld elements are no multiple of the %s block of %d.", (long long)w->cols,
-                       info->name, info->block);
+        return sd_fail(err, SD_E_SHAPE, "rows of %lld elements are no multiple of the %s block of %d.",
+                       (long long)w->cols, info->name, info->block);
     return SD_OK;
 }
 
@@ -64,13 +73,18 @@ static sd_status plan(sd_linear *l, int n_threads, size_t *total, size_t *decode
 {
     l->n_panel = (l->rows - 1) / SD_PANEL + 1;
     if (l->form->panel_bytes(l, &l->panel_bytes) && sd_mul_size(l->panel_bytes, (size_t)l->n_panel, total) &&
-        sd_mul_size((size_t)l->cols, SD_PANEL * sizeof(float), decode) && sd_mul_size(*decode, (size_t)n_threads, decode))
+        sd_mul_size((size_t)l->cols, SD_PANEL * sizeof(float), decode) &&
+        sd_mul_size(*decode, (size_t)n_threads, decode))
         return SD_OK;
     return sd_fail(err, SD_E_NOMEM, "a weight matrix of %lld x %lld elements does not fit in the address space.",
                    (long long)l->rows, (long long)l->cols);
 }
 
-typedef struct pack_arg { sd_linear *l; const sd_wmat *w; float *rows; } pack_arg;
+typedef struct pack_arg {
+    sd_linear *l;
+    const sd_wmat *w;
+    float *rows;
+} pack_arg;
 
 static void pack_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
@@ -81,7 +95,8 @@ static void pack_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
                          a->rows + sd_par_worker() * SD_PANEL * a->l->cols);
 }
 
-sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode, sd_err *err)
+sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode,
+                        sd_err *err)
 {
     sd_linear *l = NULL;
     float *rows = NULL;
@@ -122,11 +137,26 @@ void sd_linear_free(sd_linear *l)
     sd_free(l);
 }
 
-static size_t bias_bytes(const sd_linear *l) { return l->bias ? (size_t)l->n_panel * SD_PANEL * sizeof *l->bias : 0; }
-size_t sd_linear_bytes(const sd_linear *l) { return sizeof *l + sd_linear_read_bytes(l); }
-size_t sd_linear_read_bytes(const sd_linear *l) { return (size_t)l->n_panel * l->panel_bytes + bias_bytes(l); }
-sd_mode sd_linear_mode(const sd_linear *l) { return l->form->mode; }
-size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows) { return l->form->scratch(l, n_rows); }
+static size_t bias_bytes(const sd_linear *l)
+{
+    return l->bias ? (size_t)l->n_panel * SD_PANEL * sizeof *l->bias : 0;
+}
+size_t sd_linear_bytes(const sd_linear *l)
+{
+    return sizeof *l + sd_linear_read_bytes(l);
+}
+size_t sd_linear_read_bytes(const sd_linear *l)
+{
+    return (size_t)l->n_panel * l->panel_bytes + bias_bytes(l);
+}
+sd_mode sd_linear_mode(const sd_linear *l)
+{
+    return l->form->mode;
+}
+size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows)
+{
+    return l->form->scratch(l, n_rows);
+}
 
 /* ---- running ---- */
 
@@ -176,7 +206,8 @@ void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bo
     SD_ASSERT(y.rows == x.rows && y.cols == l->rows && x.cols == l->cols);
     sd_linear_job j = {ex, l, y, x, accumulate, scratch, (x.rows + SD_ROW_TILE - 1) / SD_ROW_TILE};
     const int64_t n_tasks = j.row_tiles * l->n_panel, share = n_tasks / (8 * ex->n_threads);
-    /* Tasks share nothing, so their grouping changes no bit; about eight groups a thread keep hand-outs rare and ends even. */
+    /* Tasks share nothing, so their grouping changes no bit; about eight groups a thread keep hand-outs rare and ends
+     * even. */
     if (x.rows > 0) sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, &j);
 }
 

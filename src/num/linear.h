@@ -1,11 +1,12 @@
 /* y = x W^T (+ b): one weight matrix in the best form for a numeric mode, packed once, immutable afterwards.
  *
- *   faithful  weights decoded to f32, f32 products (oneDNN; plain C at --cpu ref). Each output is one chain of fused
- *             multiply-adds in index order of the inputs, so the bits do not depend on rows a batch, on how a prompt is
- *             split, nor on threads.
- *   bf16      bf16 weights and activations, f32 accumulation.
- *   fast      activations in int8 blocks of 32 against quantised weights (Q4_0, Q4_1, Q8_0), as llama.cpp does;
- *             the same sums for one row and for many. Weights of other types fall back to bf16 (or f32). */
+ *   faithful  weights decoded to f32, f32 products. Each output is one chain of fused multiply-adds in index order of the inputs, so
+ *             the bits depend neither on the rows of a batch, nor on how a prompt is split, nor on threads, nor on --cpu.
+ *   bf16      bf16 weights and activations, f32 accumulation; f32 products where the CPU has no bf16 (sd_linear_mode says so). Bits
+ *             do not depend on rows, splits and threads.
+ *   fast      activations in int8 blocks of 32 against quantised weights (Q4_0, Q4_1, Q8_0), as llama.cpp does; the same sums for
+ *             one row and for many, for any threads and any --cpu. Weights of other types fall back to bf16 (or f32).
+ * The inner loops are our own, at the same rate as oneDNN's (linear_f32.c has the figures). */
 #ifndef SD_NUM_LINEAR_H
 #define SD_NUM_LINEAR_H
 
@@ -13,7 +14,7 @@
 #include "num/dtype.h"
 
 typedef struct sd_linear sd_linear;
-/* w and bias [w.rows] are borrowed only during the call (except: an f32 weight at --cpu ref may be used in place). */
+/* w and bias [w.rows] are borrowed only during the call. mode DEFAULT: faithful. */
 sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode, sd_err *err);
 void sd_linear_free(sd_linear *l);
 size_t sd_linear_bytes(const sd_linear *l);       /* packed bytes it holds */

@@ -5,7 +5,10 @@
 
 enum { K_PIECE = 4096 }; /* panel piece 256 KB, row piece 768 KB at most; even */
 
-static inline int64_t even(int64_t k) { return k + (k & 1); }
+static inline int64_t even(int64_t k)
+{
+    return k + (k & 1);
+}
 
 static bool panel_bytes(const sd_linear *l, size_t *bytes)
 {
@@ -25,9 +28,16 @@ static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, 
         for (int64_t j = 0; j < SD_PANEL; j++) d[(k - 1) * SD_PANEL + 2 * j + 1] = 0;
 }
 
-static size_t scratch(const sd_linear *l, int64_t n_rows) { return (size_t)(n_rows * even(l->cols)) * sizeof(uint16_t); }
+static size_t scratch(const sd_linear *l, int64_t n_rows)
+{
+    return (size_t)(n_rows * even(l->cols)) * sizeof(uint16_t);
+}
 
-typedef struct convert_arg { const sd_exec *ex; sd_mat x; uint16_t *dst; } convert_arg;
+typedef struct convert_arg {
+    const sd_exec *ex;
+    sd_mat x;
+    uint16_t *dst;
+} convert_arg;
 
 static void convert_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
@@ -49,7 +59,8 @@ static void prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *s)
 static void tile(const sd_linear_job *j, int64_t p, int64_t r0, int64_t m, float *y, int64_t ld)
 {
     const int64_t k = even(j->l->cols);
-    const uint16_t *w = (const uint16_t *)(const void *)sd_linear__panel(j->l, p), *x = (const uint16_t *)j->scratch + r0 * k;
+    const uint16_t *w = (const uint16_t *)(const void *)sd_linear__panel(j->l, p),
+                   *x = (const uint16_t *)j->scratch + r0 * k;
     sd_tile t = {.y = y, .ldy = ld, .ldx = k, .m = m};
     for (int64_t k0 = 0; k0 < k; k0 += K_PIECE) {
         t.x = x + k0;

@@ -1,8 +1,8 @@
 /* The faithful form: panels [k, SD_PANEL] of f32.
- * Every output is one chain of fused multiply-adds over k; a long k is cut so that a piece of the panel and of the rows stay in
- * L2, and the chain goes on from the stored sums, which changes no bit.
- * oneDNN's matmul on the same tiles is no faster (512x1536x576 on two Zen 5 cores: 459-483 GFLOP/s, here 478-489) and sums in
- * another order at every height, so that its rows could not equal those of single-token steps. */
+ * Every output is one chain of fused multiply-adds over k; a long k is cut so that a piece of the panel and of the rows
+ * stay in L2, and the chain goes on from the stored sums, which changes no bit. oneDNN's matmul on the same tiles is no
+ * faster (512x1536x576 on two Zen 5 cores: 459-483 GFLOP/s, here 478-489) and sums in another order at every height, so
+ * that its rows could not equal those of single-token steps. */
 #include "num/linear_int.h"
 
 enum { K_PIECE = 2048 }; /* panel piece 256 KB, row piece 768 KB at most */

@@ -37,14 +37,17 @@ enum {
 struct sd_linear {
     const sd_linear_form *form;
     int64_t rows, cols;
-    int64_t n_panel;    /* of SD_PANEL outputs; the last one is padded with zeros */
+    int64_t n_panel; /* of SD_PANEL outputs; the last one is padded with zeros */
     size_t panel_bytes;
-    uint8_t *packed;    /* n_panel panels; owned */
-    float *bias;        /* [n_panel * SD_PANEL], owned; NULL: none */
-    sd_qkind qkind;     /* of the quantised form */
+    uint8_t *packed; /* n_panel panels; owned */
+    float *bias;     /* [n_panel * SD_PANEL], owned; NULL: none */
+    sd_qkind qkind;  /* of the quantised form */
 };
 
-static inline const uint8_t *sd_linear__panel(const sd_linear *l, int64_t p) { return l->packed + (size_t)p * l->panel_bytes; }
+static inline const uint8_t *sd_linear__panel(const sd_linear *l, int64_t p)
+{
+    return l->packed + (size_t)p * l->panel_bytes;
+}
 /* Decodes rows [p*SD_PANEL ..) of w into rows [SD_PANEL, cols], zeros below the last. */
 void sd_linear__decode_panel(float *rows, const sd_wmat *w, int64_t p);
 

@@ -1,6 +1,6 @@
-/* The fast form: quantised weights as they are in the file, their blocks interleaved by 32 outputs (kern_slots.h), against
- * activations in int8 blocks of 32. A decoded token reads each weight byte once; with five rows or more the nibbles of a piece of
- * the panel are unpacked once into L1 and serve all rows. Both give the same bits. */
+/* The fast form: quantised weights as they are in the file, their blocks interleaved by 32 outputs (kern_slots.h),
+ * against activations in int8 blocks of 32. A decoded token reads each weight byte once; with five rows or more the
+ * nibbles of a piece of the panel are unpacked once into L1 and serve all rows. Both give the same bits. */
 #include "num/linear_int.h"
 #include "num/dtype_blocks.h"
 #include "base/par.h"
@@ -11,8 +11,14 @@ enum {
     UNPACK_FROM = 5, /* the nibble kernels take 4 rows at a time */
 };
 
-static inline int64_t n_blocks(const sd_linear *l) { return l->cols / SD_QBLOCK; }
-static inline int64_t scale_bytes(const sd_linear *l) { return l->qkind == SD_QKIND_4_1 ? 2 * SD_QSCALE_BYTES : SD_QSCALE_BYTES; }
+static inline int64_t n_blocks(const sd_linear *l)
+{
+    return l->cols / SD_QBLOCK;
+}
+static inline int64_t scale_bytes(const sd_linear *l)
+{
+    return l->qkind == SD_QKIND_4_1 ? 2 * SD_QSCALE_BYTES : SD_QSCALE_BYTES;
+}
 static inline int64_t block_bytes(const sd_linear *l)
 {
     return scale_bytes(l) + (l->qkind == SD_QKIND_8_0 ? (int)SD_QBYTE_BYTES : (int)SD_QNIBBLE_BYTES);
@@ -23,8 +29,8 @@ static bool panel_bytes(const sd_linear *l, size_t *bytes)
     return sd_mul_size((size_t)n_blocks(l), (size_t)block_bytes(l), bytes);
 }
 
-/* Output j of one block. The file's byte i of a nibble block has inputs i and 16 + i, so that a word of four bytes is the word of
- * a line as it is. */
+/* Output j of one block. The file's byte i of a nibble block has inputs i and 16 + i, so that a word of four bytes is
+ * the word of a line as it is. */
 static void pack_nibbles(const sd_linear *l, uint8_t *d, const uint8_t *src, int j)
 {
     const bool min = l->qkind == SD_QKIND_4_1;
@@ -69,7 +75,12 @@ static size_t scratch(const sd_linear *l, int64_t n_rows)
     return (size_t)(n_rows * l->cols) + (size_t)(n_rows * n_blocks(l)) * sizeof(sd_qact);
 }
 
-typedef struct quantise_arg { const sd_exec *ex; sd_mat x; int8_t *q; sd_qact *act; } quantise_arg;
+typedef struct quantise_arg {
+    const sd_exec *ex;
+    sd_mat x;
+    int8_t *q;
+    sd_qact *act;
+} quantise_arg;
 
 static void quantise_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
@@ -94,8 +105,19 @@ static void tile(const sd_linear_job *j, int64_t p, int64_t r0, int64_t m, float
     const uint8_t *w = sd_linear__panel(l, p);
     const int8_t *q = (const int8_t *)j->scratch + r0 * l->cols;
     const sd_qact *act = (const sd_qact *)(const void *)((const int8_t *)j->scratch + j->x.rows * l->cols) + r0 * nb;
-    sd_qtile t = {.y = y, .ldy = ld, .q = q, .ldq = l->cols, .act = act, .ld_act = nb, .values = w + scale_bytes(l), .scales = w,
-                  .value_step = step, .scale_step = step, .m = m, .n_block = nb, .kind = l->qkind,
+    sd_qtile t = {.y = y,
+                  .ldy = ld,
+                  .q = q,
+                  .ldq = l->cols,
+                  .act = act,
+                  .ld_act = nb,
+                  .values = w + scale_bytes(l),
+                  .scales = w,
+                  .value_step = step,
+                  .scale_step = step,
+                  .m = m,
+                  .n_block = nb,
+                  .kind = l->qkind,
                   .nibbles = l->qkind != SD_QKIND_8_0};
     if (!t.nibbles || m < UNPACK_FROM) {
         j->ex->kern->tile_q8(&t);

@@ -30,7 +30,10 @@ sd_diff sd_diff_f32(const float *a, const float *b, int64_t n)
 }
 
 /* An order over all floats: NaN is larger than anything, so selection ends whatever the data. */
-static inline int before(float a, float b) { return a < b || (isnan(b) && !isnan(a)); }
+static inline int before(float a, float b)
+{
+    return a < b || (isnan(b) && !isnan(a));
+}
 static inline void swap(float *a, float *b)
 {
     const float t = *a;
@@ -38,7 +41,8 @@ static inline void swap(float *a, float *b)
     *b = t;
 }
 
-/* Hoare's selection with the median of three as pivot; data of this project is no adversary, so no guard against n^2. */
+/* Hoare's selection with the median of three as pivot; data of this project is no adversary, so no guard against n^2.
+ */
 float sd_select_f32(float *x, int64_t n, int64_t k)
 {
     int64_t lo = 0, hi = n - 1;

@@ -1,4 +1,5 @@
-/* sd_exec_new and sd_linear_new when the 1st, 2nd, .. request for memory fails: a sentence, NULL, and nothing left behind. */
+/* sd_exec_new and sd_linear_new when the 1st, 2nd, .. request for memory fails: a sentence, NULL, and nothing left
+ * behind. */
 #include "num/linear.h"
 #include "t.h"
 

@@ -1,5 +1,6 @@
-/* Every quantised type decoded equals what the `gguf` Python package decodes, bit for bit (fixtures/quants). The two files are
- * read here with just enough code for their layouts (GGUF v3, safetensors): the real readers live above this layer. */
+/* Every quantised type decoded equals what the `gguf` Python package decodes, bit for bit (fixtures/quants). The two
+ * files are read here with just enough code for their layouts (GGUF v3, safetensors): the real readers live above this
+ * layer. */
 #include "num/dtype.h"
 #include "base/cursor.h"
 #include "base/json.h"
@@ -7,7 +8,11 @@
 #include "t.h"
 
 enum { MAX_TYPES = 64, GGUF_ALIGN = 32 };
-typedef struct gg_tensor { sd_slice name; uint64_t dim[4], off; uint32_t type; } gg_tensor;
+typedef struct gg_tensor {
+    sd_slice name;
+    uint64_t dim[4], off;
+    uint32_t type;
+} gg_tensor;
 
 static void skip_value(sd_cursor *c, uint32_t type)
 {
@@ -50,7 +55,8 @@ static int read_gguf(const sd_map *m, gg_tensor *t, const uint8_t **data)
 
 static void quants_equal_the_gguf_package(void **state)
 {
-    const char *blocks = t_shared("fixtures/quants/blocks.gguf"), *decoded = t_shared("fixtures/quants/decoded.safetensors");
+    const char *blocks = t_shared("fixtures/quants/blocks.gguf"),
+               *decoded = t_shared("fixtures/quants/decoded.safetensors");
     gg_tensor t[MAX_TYPES];
     sd_map mg, ms;
     sd_err err = {0};
@@ -73,15 +79,16 @@ static void quants_equal_the_gguf_package(void **state)
         snprintf(name, sizeof name, "%.*s", SD_SLICE(t[i].name));
         const json_t *off = json_object_get(json_object_get(head, name), "data_offsets");
         assert_non_null(off);
-        const float *want = (const float *)(const void *)(ms.p + 8 + head_bytes + json_integer_value(json_array_get(off, 0)));
+        const float *want =
+            (const float *)(const void *)(ms.p + 8 + head_bytes + json_integer_value(json_array_get(off, 0)));
         const sd_wmat w = {data + t[i].off, type, (int64_t)t[i].dim[1], (int64_t)t[i].dim[0], NULL, 0};
         float *row = sd_malloc((size_t)w.cols * sizeof *row);
         for (int64_t r = 0; r < w.rows; r++) {
             sd_wmat_decode_row(row, &w, r);
             for (int64_t k = 0; k < w.cols; k++)
                 if (memcmp(&row[k], &want[r * w.cols + k], 4) != 0)
-                    fail_msg("%s [%lld,%lld]: %.9g, the gguf package says %.9g", name, (long long)r, (long long)k, (double)row[k],
-                             (double)want[r * w.cols + k]);
+                    fail_msg("%s [%lld,%lld]: %.9g, the gguf package says %.9g", name, (long long)r, (long long)k,
+                             (double)row[k], (double)want[r * w.cols + k]);
         }
         sd_free(row);
     }

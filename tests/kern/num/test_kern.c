@@ -1,5 +1,6 @@
-/* Every slot of sd_kern, every instruction set of this machine: against sums in double and against the plain C table, at odd
- * sizes, unaligned, with guards around what may be written, with NaN, infinity and subnormals where they have a meaning. */
+/* Every slot of sd_kern, every instruction set of this machine: against sums in double and against the plain C table,
+ * at odd sizes, unaligned, with guards around what may be written, with NaN, infinity and subnormals where they have a
+ * meaning. */
 #include "num/kern.h"
 #include "num/dtype.h"
 #include "base/mem.h"
@@ -8,7 +9,10 @@
 #include <float.h>
 #include <math.h>
 
-static const struct { const char *name; uint32_t flags; } isas[] = {
+static const struct {
+    const char *name;
+    uint32_t flags;
+} isas[] = {
     {"ref", 0},
     {"avx2", SD_CPU_AVX2},
     {"avx512", SD_CPU_AVX2 | SD_CPU_AVX512},
@@ -30,7 +34,10 @@ static const sd_kern *table(int i)
 }
 
 /* n bytes with 64 guard bytes on both sides; `shift` bytes off the alignment of 64. */
-typedef struct guarded { uint8_t *all, *p; size_t n, shift; } guarded;
+typedef struct guarded {
+    uint8_t *all, *p;
+    size_t n, shift;
+} guarded;
 static guarded guard_new(size_t n, size_t shift)
 {
     guarded g = {sd_malloc(n + shift + 128), NULL, n, shift};
@@ -56,8 +63,8 @@ static void fill_normal(float *x, int64_t n)
 static const int64_t lengths[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 1000, 4097};
 enum { N_LENGTH = sizeof lengths / sizeof *lengths };
 
-/* A sum of n products in any order errs by at most gamma_n sum|a b|, gamma_n = n u / (1 - n u), u = 2^-24 (Higham 2002, sec. 3.1).
- * With 16 lanes or more the chains are shorter; the bound of the plain chain holds for all. */
+/* A sum of n products in any order errs by at most gamma_n sum|a b|, gamma_n = n u / (1 - n u), u = 2^-24 (Higham 2002,
+ * sec. 3.1). With 16 lanes or more the chains are shorter; the bound of the plain chain holds for all. */
 static void dot_is_close(void **state)
 {
     (void)state;
@@ -93,7 +100,8 @@ static void axpy_equals_plain_c(void **state)
         const sd_kern *k = table(c);
         for (int l = 0; k && l < N_LENGTH; l++) {
             const int64_t n = lengths[l];
-            guarded a = guard_new((size_t)n * 4, 4), b = guard_new((size_t)n * 4, 0), want = guard_new((size_t)n * 4, 0);
+            guarded a = guard_new((size_t)n * 4, 4), b = guard_new((size_t)n * 4, 0),
+                    want = guard_new((size_t)n * 4, 0);
             float *y = (float *)(void *)a.p, *x = (float *)(void *)b.p;
             fill_normal(y, n);
             fill_normal(x, n);
@@ -113,12 +121,17 @@ static const int64_t tile_m[] = {0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 18, 24, 96}
 static const int64_t tile_k[] = {0, 1, 2, 31, 64, 577};
 enum { LDY = SD_PANEL + 5, LDX_EXTRA = 3 };
 
-typedef struct tile_case { guarded y, x, w; float *before; sd_tile t; } tile_case;
+typedef struct tile_case {
+    guarded y, x, w;
+    float *before;
+    sd_tile t;
+} tile_case;
 
 static tile_case tile_new(int64_t m, int64_t k, bool carry, size_t elem)
 {
     const size_t nx = (size_t)(m ? (m - 1) * (k + LDX_EXTRA) + k : 0), ny = (size_t)(m ? (m - 1) * LDY + SD_PANEL : 0);
-    tile_case c = {.y = guard_new(ny * 4, 4), .x = guard_new(nx * elem, 4), .w = guard_new((size_t)(k * SD_PANEL) * elem, 0)};
+    tile_case c = {
+        .y = guard_new(ny * 4, 4), .x = guard_new(nx * elem, 4), .w = guard_new((size_t)(k * SD_PANEL) * elem, 0)};
     c.before = sd_malloc(ny * 4 + 4);
     fill_normal((float *)(void *)c.y.p, (int64_t)ny);
     memcpy(c.before, c.y.p, ny * 4);
@@ -144,8 +157,8 @@ static void tile_compare(void (*fn)(const sd_tile *), void (*ref)(const sd_tile 
     fn(&c->t);
     for (size_t i = 0; i < ny; i++)
         if (memcmp(&want[i], &c->t.y[i], 4) != 0 && !(isnan(want[i]) && isnan(c->t.y[i])))
-            fail_msg("%s m=%lld k=%lld carry=%d: [%zu,%zu] is %.9g, plain C %.9g", what, (long long)c->t.m, (long long)c->t.k,
-                     c->t.carry, i / LDY, i % LDY, (double)c->t.y[i], (double)want[i]);
+            fail_msg("%s m=%lld k=%lld carry=%d: [%zu,%zu] is %.9g, plain C %.9g", what, (long long)c->t.m,
+                     (long long)c->t.k, c->t.carry, i / LDY, i % LDY, (double)c->t.y[i], (double)want[i]);
     sd_free(want);
 }
 
@@ -176,24 +189,28 @@ static void bf16_tile_is_close(void **state)
         for (size_t i = 0; k && i < sizeof tile_m / sizeof *tile_m * 2; i++)
             for (int64_t kk = 0; kk <= 578; kk += 34) {
                 tile_case t = tile_new(tile_m[i / 2], kk, i & 1, 2);
-                for (size_t e = 0; e < t.x.n / 2; e++) ((uint16_t *)(void *)t.x.p)[e] = sd_f32_to_bf16(sd_rng_normal(&rng));
-                for (size_t e = 0; e < t.w.n / 2; e++) ((uint16_t *)(void *)t.w.p)[e] = sd_f32_to_bf16(sd_rng_normal(&rng));
+                for (size_t e = 0; e < t.x.n / 2; e++)
+                    ((uint16_t *)(void *)t.x.p)[e] = sd_f32_to_bf16(sd_rng_normal(&rng));
+                for (size_t e = 0; e < t.w.n / 2; e++)
+                    ((uint16_t *)(void *)t.w.p)[e] = sd_f32_to_bf16(sd_rng_normal(&rng));
                 k->tile_bf16(&t.t);
                 for (int64_t r = 0; r < t.t.m; r++)
                     for (int j = 0; j < SD_PANEL; j++) {
                         double s = t.t.carry ? t.before[r * LDY + j] : 0, mag = fabs(s);
                         for (int64_t p = 0; p < kk; p++) {
-                            const double v = (double)sd_bf16_to_f32(((const uint16_t *)t.t.x)[r * t.t.ldx + p]) *
-                                             sd_bf16_to_f32(((const uint16_t *)t.t.w)[(p & ~1) * SD_PANEL + 2 * j + (p & 1)]);
+                            const double v =
+                                (double)sd_bf16_to_f32(((const uint16_t *)t.t.x)[r * t.t.ldx + p]) *
+                                sd_bf16_to_f32(((const uint16_t *)t.t.w)[(p & ~1) * SD_PANEL + 2 * j + (p & 1)]);
                             s += v, mag += fabs(v);
                         }
                         /* gamma_k as for dot: products of bf16 are exact in f32, each sum rounds once */
                         if (!(fabs(t.t.y[r * LDY + j] - s) <= (double)(kk + 1) * 0x1p-24 * 1.001 * mag))
-                            fail_msg("bf16 %s m=%lld k=%lld: %.9g, in double %.9g", isas[c].name, (long long)t.t.m, (long long)kk,
-                                     (double)t.t.y[r * LDY + j], s);
+                            fail_msg("bf16 %s m=%lld k=%lld: %.9g, in double %.9g", isas[c].name, (long long)t.t.m,
+                                     (long long)kk, (double)t.t.y[r * LDY + j], s);
                     }
                 for (int64_t r = 0; r + 1 < t.t.m; r++)
-                    assert_memory_equal(t.t.y + r * LDY + SD_PANEL, t.before + r * LDY + SD_PANEL, (LDY - SD_PANEL) * 4);
+                    assert_memory_equal(t.t.y + r * LDY + SD_PANEL, t.before + r * LDY + SD_PANEL,
+                                        (LDY - SD_PANEL) * 4);
                 tile_free(&t, isas[c].name);
             }
     }
@@ -202,9 +219,12 @@ static void bf16_tile_is_close(void **state)
 static void bf16_rounds_to_even(void **state)
 {
     (void)state;
-    static const struct { uint32_t f32; uint16_t bf16; } cases[] = {
-        {0x3f800000, 0x3f80}, {0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81}, {0x7f7fffff, 0x7f80},
-        {0xff800000, 0xff80}, {0x80000000, 0x8000}, {0x00800000, 0x0080},
+    static const struct {
+        uint32_t f32;
+        uint16_t bf16;
+    } cases[] = {
+        {0x3f800000, 0x3f80}, {0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81},
+        {0x7f7fffff, 0x7f80}, {0xff800000, 0xff80}, {0x80000000, 0x8000}, {0x00800000, 0x0080},
     };
     for (int c = 0; c < N_ISA; c++) {
         const sd_kern *k = table(c);
@@ -234,7 +254,8 @@ static void quantise_equals_plain_c(void **state)
         const sd_kern *k = table(c);
         for (int64_t nb = 0; k && nb < 12; nb++) {
             const int64_t n = nb * SD_QBLOCK;
-            guarded q = guard_new((size_t)n, 1), act = guard_new((size_t)nb * sizeof(sd_qact), 4), x = guard_new((size_t)n * 4, 4);
+            guarded q = guard_new((size_t)n, 1), act = guard_new((size_t)nb * sizeof(sd_qact), 4),
+                    x = guard_new((size_t)n * 4, 4);
             float *v = (float *)(void *)x.p;
             int8_t want_q[12 * SD_QBLOCK];
             sd_qact want[12];
@@ -259,7 +280,8 @@ static void quantise_equals_plain_c(void **state)
                 }
                 assert_int_equal(want[b].nsum, -sum);
                 assert_int_equal(got[b].nsum, -sum);
-                assert_true(isnan(want[b].d) ? isnan(got[b].d) && isnan(got[b].ds) : got[b].d == want[b].d && got[b].ds == want[b].ds);
+                assert_true(isnan(want[b].d) ? isnan(got[b].d) && isnan(got[b].ds)
+                                             : got[b].d == want[b].d && got[b].ds == want[b].ds);
             }
             if (nb > 6) {
                 assert_true(want[0].d == 0 && isnan(want[1].d) && isnan(want[2].d) && want[3].d == 0);
@@ -270,15 +292,21 @@ static void quantise_equals_plain_c(void **state)
     }
 }
 
-typedef struct q_case { guarded y, q, act, values, scales; float *before; sd_qtile t; } q_case;
+typedef struct q_case {
+    guarded y, q, act, values, scales;
+    float *before;
+    sd_qtile t;
+} q_case;
 
 /* worst: all weights and activations at their ends, so that a 16-bit sum that may overflow does. */
 static q_case q_new(int64_t m, int64_t nb, sd_qkind kind, bool nibbles, bool worst)
 {
     const size_t ny = (size_t)(m ? (m - 1) * LDY + SD_PANEL : 0), vb = nibbles ? SD_QNIBBLE_BYTES : SD_QBYTE_BYTES;
     const size_t sb = kind == SD_QKIND_4_1 ? 2 * SD_QSCALE_BYTES : SD_QSCALE_BYTES;
-    q_case c = {.y = guard_new(ny * 4, 4), .q = guard_new((size_t)(m * nb * SD_QBLOCK), 1),
-                .act = guard_new((size_t)(m * nb) * sizeof(sd_qact), 4), .values = guard_new((size_t)nb * vb, 1),
+    q_case c = {.y = guard_new(ny * 4, 4),
+                .q = guard_new((size_t)(m * nb * SD_QBLOCK), 1),
+                .act = guard_new((size_t)(m * nb) * sizeof(sd_qact), 4),
+                .values = guard_new((size_t)nb * vb, 1),
                 .scales = guard_new((size_t)nb * sb, 2)};
     c.before = sd_malloc(ny * 4 + 4);
     fill_normal((float *)(void *)c.y.p, (int64_t)ny);
@@ -296,16 +324,30 @@ static q_case q_new(int64_t m, int64_t nb, sd_qkind kind, bool nibbles, bool wor
     }
     for (size_t i = 0; i < (size_t)nb * vb; i++) {
         const uint8_t v = (uint8_t)sd_rng_u32(&rng);
-        c.values.p[i] = worst ? (kind == SD_QKIND_8_0 ? (uint8_t)(i & 64 ? 0 : 255) : nibbles ? 255 : 15)
-                              : nibbles || kind == SD_QKIND_8_0 ? v : v & 15;
+        c.values.p[i] = worst                             ? (kind == SD_QKIND_8_0 ? (uint8_t)(i & 64 ? 0 : 255)
+                                                             : nibbles            ? 255
+                                                                                  : 15)
+                        : nibbles || kind == SD_QKIND_8_0 ? v
+                                                          : v & 15;
     }
     for (size_t i = 0; i < (size_t)nb * sb; i += 2) {
         const uint16_t h = sd_f32_to_f16(sd_rng_normal(&rng));
         memcpy(c.scales.p + i, &h, 2);
     }
-    c.t = (sd_qtile){.y = (float *)(void *)c.y.p, .ldy = LDY, .q = (const int8_t *)c.q.p, .ldq = nb * SD_QBLOCK, .act = act, .ld_act = nb,
-                     .values = c.values.p, .scales = c.scales.p, .value_step = (int64_t)vb, .scale_step = (int64_t)sb,
-                     .m = m, .n_block = nb, .kind = kind, .nibbles = nibbles};
+    c.t = (sd_qtile){.y = (float *)(void *)c.y.p,
+                     .ldy = LDY,
+                     .q = (const int8_t *)c.q.p,
+                     .ldq = nb * SD_QBLOCK,
+                     .act = act,
+                     .ld_act = nb,
+                     .values = c.values.p,
+                     .scales = c.scales.p,
+                     .value_step = (int64_t)vb,
+                     .scale_step = (int64_t)sb,
+                     .m = m,
+                     .n_block = nb,
+                     .kind = kind,
+                     .nibbles = nibbles};
     return c;
 }
 
@@ -323,8 +365,9 @@ static void q_compare(const sd_kern *k, q_case *c, const char *what)
         k->tile_q8(&c->t);
         for (size_t i = 0; i < ny; i++)
             if (memcmp(&want[i], &c->t.y[i], 4) != 0)
-                fail_msg("%s kind %d nibbles %d m=%lld blocks=%lld: [%zu,%zu] is %.9g, plain C %.9g", what, (int)c->t.kind, c->t.nibbles,
-                         (long long)c->t.m, (long long)c->t.n_block, i / LDY, i % LDY, (double)c->t.y[i], (double)want[i]);
+                fail_msg("%s kind %d nibbles %d m=%lld blocks=%lld: [%zu,%zu] is %.9g, plain C %.9g", what,
+                         (int)c->t.kind, c->t.nibbles, (long long)c->t.m, (long long)c->t.n_block, i / LDY, i % LDY,
+                         (double)c->t.y[i], (double)want[i]);
     }
     sd_free(want);
 }
@@ -348,7 +391,8 @@ static void q8_tile_equals_plain_c(void **state)
     }
 }
 
-/* The plain form against the formula in double, weight by weight; nibbles and bytes agree through unpack_q4 on every ISA. */
+/* The plain form against the formula in double, weight by weight; nibbles and bytes agree through unpack_q4 on every
+ * ISA. */
 static void q8_tile_means_the_formula(void **state)
 {
     (void)state;
@@ -373,10 +417,13 @@ static void q8_tile_means_the_formula(void **state)
                         mw = sd_f16_to_f32(h);
                     }
                     for (int t = 0; t < SD_QBLOCK; t++) {
-                        const uint8_t *v = c.t.values + b * c.t.value_step + j / 16 * (kind == SD_QKIND_8_0 ? 512 : 256) + j % 16 * 4 + t % 4;
+                        const uint8_t *v = c.t.values + b * c.t.value_step +
+                                           j / 16 * (kind == SD_QKIND_8_0 ? 512 : 256) + j % 16 * 4 + t % 4;
                         const int w = kind == SD_QKIND_8_0 ? v[t / 4 * 64] - 128
-                                                           : (t < 16 ? v[t / 4 * 64] & 15 : v[(t / 4 - 4) * 64] >> 4) - (kind == SD_QKIND_4_0 ? 8 : 0);
-                        const double p = (dw * w + mw) * c.t.act[r * nb + b].d * c.t.q[r * nb * SD_QBLOCK + b * SD_QBLOCK + t];
+                                                           : (t < 16 ? v[t / 4 * 64] & 15 : v[(t / 4 - 4) * 64] >> 4) -
+                                                                 (kind == SD_QKIND_4_0 ? 8 : 0);
+                        const double p =
+                            (dw * w + mw) * c.t.act[r * nb + b].d * c.t.q[r * nb * SD_QBLOCK + b * SD_QBLOCK + t];
                         s += p, mag += fabs(p) + fabs(mw);
                     }
                 }
@@ -421,9 +468,10 @@ static void tables_are_whole(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(tables_are_whole), T(dot_is_close), T(axpy_equals_plain_c), T(f32_tile_equals_plain_c),
-                                       T(bf16_tile_is_close), T(bf16_rounds_to_even), T(quantise_equals_plain_c),
-                                       T(q8_tile_equals_plain_c), T(q8_tile_means_the_formula)};
+    const struct CMUnitTest tests[] = {
+        T(tables_are_whole),        T(dot_is_close),           T(axpy_equals_plain_c),
+        T(f32_tile_equals_plain_c), T(bf16_tile_is_close),     T(bf16_rounds_to_even),
+        T(quantise_equals_plain_c), T(q8_tile_equals_plain_c), T(q8_tile_means_the_formula)};
     rng = sd_rng_make(1, "test_kern", 0);
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

@@ -1,5 +1,6 @@
-/* sd_linear and sd_gemm_nt against sums in double, and the promise of equal bits: any number of threads, any split of the
- * rows; faithful and fast also any instruction set. `test_linear --bench [LEVEL]` prints GFLOP/s and GB/s of each mode. */
+/* sd_linear and sd_gemm_nt against sums in double, and the promise of equal bits: any number of threads, any split of
+ * the rows; faithful and fast also any instruction set. `test_linear --bench [LEVEL]` prints GFLOP/s and GB/s of each
+ * mode. */
 #include "num/linear.h"
 #include "num/stats.h"
 #include "base/log.h"
@@ -8,7 +9,8 @@
 #include "t.h"
 #include <math.h>
 
-/* Several levels in one process, which sd_exec_new does not allow because of oneDNN: sd_linear itself does not call it. */
+/* Several levels in one process, which sd_exec_new does not allow because of oneDNN: sd_linear itself does not call it.
+ */
 static sd_exec exec_of(const char *level, int n_threads)
 {
     sd_exec ex = {.n_threads = n_threads};
@@ -52,7 +54,8 @@ static void *random_weights(sd_dtype t, int64_t rows, int64_t cols, uint64_t see
 }
 
 /* y = x W^T + b (+ y) in double on decoded weights; *mag gets sum |x w|, the scale of rounding errors. */
-static void reference(double *y, double *mag, const sd_wmat *w, const float *bias, const float *x, int64_t n, const float *old)
+static void reference(double *y, double *mag, const sd_wmat *w, const float *bias, const float *x, int64_t n,
+                      const float *old)
 {
     float *row = sd_malloc((size_t)w->cols * sizeof *row);
     for (int64_t j = 0; j < w->rows; j++) {
@@ -78,28 +81,36 @@ static sd_linear *linear_of(const sd_exec *ex, const sd_wmat *w, const float *bi
     return l;
 }
 
-static void forward(const sd_exec *ex, const sd_linear *l, float *y, int64_t rows, const float *x, int64_t cols, int64_t n, bool acc)
+static void forward(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool acc)
 {
-    void *scratch = sd_malloc(sd_linear_scratch(l, n));
-    sd_linear_fwd(ex, l, sd_mat_of(y, n, rows), sd_mat_of((float *)(uintptr_t)x, n, cols), acc, scratch);
+    void *scratch = sd_malloc(sd_linear_scratch(l, x.rows));
+    sd_linear_fwd(ex, l, y, x, acc, scratch);
     sd_free(scratch);
 }
 
-typedef struct shape { int64_t n, rows, cols; } shape;
-static const shape shapes[] = {{1, 1, 32}, {1, 33, 64}, {5, 32, 96}, {7, 31, 32}, {3, 64, 576}, {13, 97, 160}, {97, 65, 2080}, {1, 200, 4096}};
+typedef struct shape {
+    int64_t n, rows, cols;
+} shape;
+static const shape shapes[] = {{1, 1, 32},   {1, 33, 64},   {5, 32, 96},    {7, 31, 32},
+                               {3, 64, 576}, {13, 97, 160}, {97, 65, 2080}, {1, 200, 4096}};
 
-/* An f32 chain of k roundings errs by at most gamma_k times the sum of magnitudes (Higham 2002, sec. 3.1) and typically by its
- * square root; 4 sqrt(k) u catches any lost term. 3 u more for bias and accumulation. */
-static double chain_bound(int64_t k) { return 4 * sqrt((double)k) * 0x1p-24; }
+/* An f32 chain of k roundings errs by at most gamma_k times the sum of magnitudes (Higham 2002, sec. 3.1) and typically
+ * by its square root; 4 sqrt(k) u catches any lost term. 3 u more for bias and accumulation. */
+static double chain_bound(int64_t k)
+{
+    return 4 * sqrt((double)k) * 0x1p-24;
+}
 
 static void check_close(const float *y, const double *ref, const double *mag, int64_t n, double unit, const char *what)
 {
     for (int64_t i = 0; i < n; i++)
         if (!(fabs(y[i] - ref[i]) <= unit * mag[i] + 3 * 0x1p-24 * (fabs(ref[i]) + 3)))
-            fail_msg("%s: element %lld is %.9g, reference %.9g, bound %.3g", what, (long long)i, (double)y[i], ref[i], unit * mag[i]);
+            fail_msg("%s: element %lld is %.9g, reference %.9g, bound %.3g", what, (long long)i, (double)y[i], ref[i],
+                     unit * mag[i]);
 }
 
-/* What the mode makes of the activations, so that the rest is a sum of f32: bf16 rounds them, fast puts them on the grid of a block. */
+/* What the mode makes of the activations, so that the rest is a sum of f32: bf16 rounds them, fast puts them on the
+ * grid of a block. */
 static void as_seen(float *dst, const float *x, int64_t n, sd_mode mode)
 {
     int8_t q[SD_QBLOCK];
@@ -113,15 +124,27 @@ static void as_seen(float *dst, const float *x, int64_t n, sd_mode mode)
     }
 }
 
-typedef struct problem { sd_wmat w; void *data; float *x, *seen, *bias, *old, *y, *y2; double *ref, *mag; int64_t n; } problem;
+typedef struct problem {
+    sd_wmat w;
+    void *data;
+    float *x, *seen, *bias, *old, *y, *y2;
+    double *ref, *mag;
+    int64_t n;
+} problem;
 
 static problem problem_new(sd_dtype t, const shape *s, uint64_t seed)
 {
     const size_t ny = (size_t)(s->n * s->rows);
-    problem p = {.data = random_weights(t, s->rows, s->cols, seed), .x = random_f32(s->n * s->cols, seed + 1), .n = s->n,
-                 .seen = sd_malloc((size_t)(s->n * s->cols) * 4), .bias = random_f32(s->rows, seed + 2),
-                 .old = random_f32((int64_t)ny, seed + 3), .y = sd_malloc(ny * 4), .y2 = sd_malloc(ny * 4),
-                 .ref = sd_malloc(ny * 8), .mag = sd_malloc(ny * 8)};
+    problem p = {.data = random_weights(t, s->rows, s->cols, seed),
+                 .x = random_f32(s->n * s->cols, seed + 1),
+                 .n = s->n,
+                 .seen = sd_malloc((size_t)(s->n * s->cols) * 4),
+                 .bias = random_f32(s->rows, seed + 2),
+                 .old = random_f32((int64_t)ny, seed + 3),
+                 .y = sd_malloc(ny * 4),
+                 .y2 = sd_malloc(ny * 4),
+                 .ref = sd_malloc(ny * 8),
+                 .mag = sd_malloc(ny * 8)};
     p.w = (sd_wmat){p.data, t, s->rows, s->cols, NULL, 0};
     return p;
 }
@@ -161,16 +184,17 @@ static void check_values(const sd_exec *ex, const char *level, sd_dtype t, sd_mo
     char what[160];
     for (int64_t i = 0; i < s->rows; i++) perm[i] = (int32_t)(s->rows - 1 - i);
     const int step = s->rows * s->cols > 50000 ? 15 : 1; /* the large shapes with all or nothing */
-    for (int v = 0; v < 16; v += step) { /* bias, accumulate, row order, added constant */
+    for (int v = 0; v < 16; v += step) {                 /* bias, accumulate, row order, added constant */
         const float *bias = v & 1 ? p.bias : NULL, *old = v & 2 ? p.old : NULL;
         p.w.perm = v & 4 ? perm : NULL;
         p.w.bias = v & 8 ? -0.25f : 0.0f;
         sd_linear *l = linear_of(ex, &p.w, bias, mode);
         memcpy(p.y, p.old, (size_t)(s->n * s->rows) * 4);
-        forward(ex, l, p.y, s->rows, p.x, s->cols, s->n, old != NULL);
+        forward(ex, l, sd_mat_of(p.y, s->n, s->rows), sd_mat_of(p.x, s->n, s->cols), old != NULL);
         reference_of(&p, sd_linear_mode(l), bias, old);
-        snprintf(what, sizeof what, "%s %s %s as %s, n=%lld rows=%lld cols=%lld variant %d", level, sd_dtype_get(t)->name,
-                 sd_mode_name(mode), sd_mode_name(sd_linear_mode(l)), (long long)s->n, (long long)s->rows, (long long)s->cols, v);
+        snprintf(what, sizeof what, "%s %s %s as %s, n=%lld rows=%lld cols=%lld variant %d", level,
+                 sd_dtype_get(t)->name, sd_mode_name(mode), sd_mode_name(sd_linear_mode(l)), (long long)s->n,
+                 (long long)s->rows, (long long)s->cols, v);
         check_close(p.y, p.ref, p.mag, s->n * s->rows, chain_bound(s->cols), what);
         sd_linear_free(l);
     }
@@ -187,13 +211,19 @@ static void every_mode_is_close(void **state)
         for (size_t i = 0; ex.kern && i < sizeof shapes / sizeof *shapes; i++)
             for (size_t t = 0; t < sizeof types / sizeof *types; t++)
                 for (size_t m = 0; m < 3; m++)
-                    if (i < 5 || (t >= 3 && m == 2) || t == 0) check_values(&ex, levels[c], types[t], modes[m], &shapes[i]);
+                    if (i < 5 || (t >= 3 && m == 2) || t == 0)
+                        check_values(&ex, levels[c], types[t], modes[m], &shapes[i]);
     }
 }
 
 static void modes_say_what_they_are(void **state)
 {
-    static const struct { sd_dtype t; sd_mode asked; float bias; sd_mode with_bf16, without; } cases[] = {
+    static const struct {
+        sd_dtype t;
+        sd_mode asked;
+        float bias;
+        sd_mode with_bf16, without;
+    } cases[] = {
         {SD_F32, SD_MODE_DEFAULT, 0, SD_MODE_FAITHFUL, SD_MODE_FAITHFUL},
         {SD_Q4_1, SD_MODE_FAITHFUL, 0, SD_MODE_FAITHFUL, SD_MODE_FAITHFUL},
         {SD_Q4_1, SD_MODE_BF16, 0, SD_MODE_BF16, SD_MODE_FAITHFUL},
@@ -209,12 +239,14 @@ static void modes_say_what_they_are(void **state)
             const sd_exec ex = exec_of(levels[c], 1);
             if (!ex.kern) continue;
             void *data = random_weights(cases[i].t, 40, 64, 1);
-            sd_linear *l = linear_of(&ex, &(sd_wmat){data, cases[i].t, 40, 64, NULL, cases[i].bias}, NULL, cases[i].asked);
+            sd_linear *l =
+                linear_of(&ex, &(sd_wmat){data, cases[i].t, 40, 64, NULL, cases[i].bias}, NULL, cases[i].asked);
             const bool bf16 = ex.kern->cpu_flags & SD_CPU_AVX512_BF16;
             assert_int_equal(sd_linear_mode(l), bf16 ? cases[i].with_bf16 : cases[i].without);
             assert_true(sd_linear_bytes(l) >= sd_linear_read_bytes(l));
             /* 64 padded outputs of 64 inputs, 5 bits each and so on */
-            if (cases[i].t == SD_Q4_1 && cases[i].asked == SD_MODE_FAST) assert_int_equal(sd_linear_read_bytes(l), 64 * 64 * 5 / 8);
+            if (cases[i].t == SD_Q4_1 && cases[i].asked == SD_MODE_FAST)
+                assert_int_equal(sd_linear_read_bytes(l), 64 * 64 * 5 / 8);
             if (cases[i].asked == SD_MODE_FAITHFUL) assert_int_equal(sd_linear_read_bytes(l), 64 * 64 * 4);
             sd_linear_free(l);
             sd_free(data);
@@ -222,7 +254,8 @@ static void modes_say_what_they_are(void **state)
     assert_string_equal(sd_mode_name(SD_MODE_FAST), "fast");
 }
 
-/* Rows one by one, in odd pieces, with 1, 2, 3 threads: the same bits as all at once; and across levels where the contract says. */
+/* Rows one by one, in odd pieces, with 1, 2, 3 threads: the same bits as all at once; and across levels where the
+ * contract says. */
 static void bits_do_not_depend_on_the_way(void **state)
 {
     static const shape s = {101, 40, 2144}; /* two row tiles, two panels, ragged; more than one piece of k */
@@ -245,13 +278,14 @@ static void bits_do_not_depend_on_the_way(void **state)
                         if ((c == 0 && i > 1) || (threads > 1 && i > 0 && i != 3)) continue;
                         for (int64_t r = 0; r < s.n; r += pieces[i]) {
                             const int64_t n = s.n - r < pieces[i] ? s.n - r : pieces[i];
-                            forward(&ex, l, y + r * s.rows, s.rows, p.x + r * s.cols, s.cols, n, false);
+                            forward(&ex, l, sd_mat_of(y + r * s.rows, n, s.rows),
+                                    sd_mat_of(p.x + r * s.cols, n, s.cols), false);
                         }
                         if (have && memcmp(p.y, p.y2, ny * 4) != 0) {
                             const sd_diff d = sd_diff_f32(p.y2, p.y, (int64_t)ny);
                             fail_msg("%s %s %s threads %d pieces %lld: other bits, e.g. [%lld] %.9g / %.9g", levels[c],
-                                     sd_dtype_get(types[t])->name, sd_mode_name(modes[m]), threads, (long long)pieces[i],
-                                     (long long)d.worst, d.a_worst, d.b_worst);
+                                     sd_dtype_get(types[t])->name, sd_mode_name(modes[m]), threads,
+                                     (long long)pieces[i], (long long)d.worst, d.a_worst, d.b_worst);
                         }
                         have = true;
                     }
@@ -276,8 +310,8 @@ static void prepare_serves_several(void **state)
         sd_linear_prepare(&ex, la, x, scratch);
         sd_linear_run(&ex, la, sd_mat_of(a.y, 9, 70), x, false, scratch);
         sd_linear_run(&ex, lb, sd_mat_of(b.y, 9, 33), x, false, scratch);
-        forward(&ex, la, a.y2, 70, a.x, 96, 9, false);
-        forward(&ex, lb, b.y2, 33, a.x, 96, 9, false);
+        forward(&ex, la, sd_mat_of(a.y2, 9, 70), sd_mat_of(a.x, 9, 96), false);
+        forward(&ex, lb, sd_mat_of(b.y2, 9, 33), sd_mat_of(a.x, 9, 96), false);
         assert_memory_equal(a.y, a.y2, 9 * 70 * 4);
         assert_memory_equal(b.y, b.y2, 9 * 33 * 4);
         sd_free(scratch);
@@ -303,7 +337,7 @@ static void strides_are_kept(void **state)
                 memcpy(p.y + i * 45, y + i * 50, 45 * 4);
             }
             sd_linear_fwd(&ex, l, (sd_mat){y, 7, 45, 50}, (sd_mat){x, 7, 64, 71}, acc, scratch);
-            forward(&ex, l, p.y, 45, p.x, 64, 7, acc);
+            forward(&ex, l, sd_mat_of(p.y, 7, 45), sd_mat_of(p.x, 7, 64), acc);
             for (int i = 0; i < 7; i++) {
                 assert_memory_equal(y + i * 50, p.y + i * 45, 45 * 4);
                 assert_memory_equal(y + i * 50 + 45, y0 + i * 50 + 45, 5 * 4);
@@ -314,7 +348,8 @@ static void strides_are_kept(void **state)
         }
 }
 
-/* int8 activations against exact ones: each is off by at most d/2, so the product by at most sum |w| d/2 over its blocks. */
+/* int8 activations against exact ones: each is off by at most d/2, so the product by at most sum |w| d/2 over its
+ * blocks. */
 static void fast_errs_within_its_grid(void **state)
 {
     (void)state;
@@ -323,7 +358,7 @@ static void fast_errs_within_its_grid(void **state)
         problem p = problem_new(types[t], &(shape){8, 96, 576}, 77);
         sd_linear *l = linear_of(&ex, &p.w, NULL, SD_MODE_FAST);
         float row[576];
-        forward(&ex, l, p.y, 96, p.x, 576, 8, false);
+        forward(&ex, l, sd_mat_of(p.y, 8, 96), sd_mat_of(p.x, 8, 576), false);
         reference(p.ref, p.mag, &p.w, NULL, p.x, 8, NULL);
         for (int64_t j = 0; j < 96; j++) {
             sd_wmat_decode_row(row, &p.w, j);
@@ -331,7 +366,8 @@ static void fast_errs_within_its_grid(void **state)
                 double bound = 0;
                 for (int64_t b = 0; b < 576; b += SD_QBLOCK) {
                     float top = 0, sum = 0;
-                    for (int64_t k = b; k < b + SD_QBLOCK; k++) top = fmaxf(top, fabsf(p.x[i * 576 + k])), sum += fabsf(row[k]);
+                    for (int64_t k = b; k < b + SD_QBLOCK; k++)
+                        top = fmaxf(top, fabsf(p.x[i * 576 + k])), sum += fabsf(row[k]);
                     bound += 0.5001 * (double)(top / 127) * (double)sum;
                 }
                 assert_true(fabs(p.y[i * 96 + j] - p.ref[i * 96 + j]) <= bound + chain_bound(576) * p.mag[i * 96 + j]);
@@ -353,7 +389,7 @@ static void nan_and_infinity_show(void **state)
                 problem p = problem_new(SD_Q4_0, &(shape){3, 40, 96}, 5);
                 sd_linear *l = linear_of(&ex, &p.w, NULL, modes[m]);
                 p.x[96 + 50] = bad ? NAN : INFINITY;
-                forward(&ex, l, p.y, 40, p.x, 96, 3, false);
+                forward(&ex, l, sd_mat_of(p.y, 3, 40), sd_mat_of(p.x, 3, 96), false);
                 for (int64_t j = 0; j < 40; j++) {
                     assert_true(!isfinite(p.y[40 + j]));
                     assert_true(isfinite(p.y[j]) && isfinite(p.y[80 + j]));
@@ -366,8 +402,11 @@ static void nan_and_infinity_show(void **state)
 static void refuses_what_it_cannot(void **state)
 {
     static const float w[64] = {0};
-    static const sd_wmat bad[] = {{w, SD_I32, 2, 4, NULL, 0}, {w, SD_F32, 0, 4, NULL, 0}, {w, SD_F32, 2, 0, NULL, 0},
-                                  {w, SD_Q4_1, 1, 33, NULL, 0}, {w, SD_F32, INT64_MAX / 4, INT64_MAX / 4, NULL, 0}};
+    static const sd_wmat bad[] = {{w, SD_I32, 2, 4, NULL, 0},
+                                  {w, SD_F32, 0, 4, NULL, 0},
+                                  {w, SD_F32, 2, 0, NULL, 0},
+                                  {w, SD_Q4_1, 1, 33, NULL, 0},
+                                  {w, SD_F32, INT64_MAX / 4, INT64_MAX / 4, NULL, 0}};
     static const sd_status want[] = {SD_E_UNSUPPORTED, SD_E_SHAPE, SD_E_SHAPE, SD_E_SHAPE, SD_E_NOMEM};
     const sd_exec ex = exec_of(NULL, 2);
     (void)state;
@@ -385,7 +424,8 @@ static void refuses_what_it_cannot(void **state)
 
 static void gemm_is_close(void **state)
 {
-    static const shape gs[] = {{1, 1, 1}, {3, 5, 7}, {0, 4, 4}, {193, 385, 65}, {200, 400, 577}}; /* tiles are 192 x 384 */
+    static const shape gs[] = {
+        {1, 1, 1}, {3, 5, 7}, {0, 4, 4}, {193, 385, 65}, {200, 400, 577}}; /* tiles are 192 x 384 */
     (void)state;
     for (size_t i = 0; i < 5; i++)
         for (int level = 0; level < 2; level++) {
@@ -396,7 +436,8 @@ static void gemm_is_close(void **state)
                 t_ok(sd_exec_new(&ex, &(sd_exec_opt){level ? NULL : "ref", threads}, &err), err);
                 const shape *s = &gs[i];
                 problem p = problem_new(SD_F32, &(shape){s->n, s->rows, s->cols}, 4);
-                sd_gemm_nt(ex, sd_mat_of(p.y, s->n, s->rows), sd_mat_of(p.x, s->n, s->cols), sd_mat_of(p.data, s->rows, s->cols));
+                sd_gemm_nt(ex, sd_mat_of(p.y, s->n, s->rows), sd_mat_of(p.x, s->n, s->cols),
+                           sd_mat_of(p.data, s->rows, s->cols));
                 reference(p.ref, p.mag, &p.w, NULL, p.x, s->n, NULL);
                 check_close(p.y, p.ref, p.mag, s->n * s->rows, chain_bound(s->cols), "sd_gemm_nt");
                 if (first)
@@ -432,7 +473,8 @@ static void exec_refuses(void **state)
 
 /* ---- bench ---- */
 
-/* Seconds of the fastest of many products; `copies` matrices in turn, so that with many the weights come from memory. */
+/* Seconds of the fastest of many products; `copies` matrices in turn, so that with many the weights come from memory.
+ */
 static double time_product(const sd_exec *ex, sd_linear *const *l, int copies, sd_mat y, sd_mat x, void *scratch)
 {
     double best = 1e9;
@@ -449,14 +491,14 @@ static double time_product(const sd_exec *ex, sd_linear *const *l, int copies, s
 
 static int bench(const char *level)
 {
-    static const shape bs[] = {{512, 1536, 576}, {512, 576, 1536}, {64, 1536, 576}, {16, 1536, 576}, {4, 1536, 576}, {1, 1536, 576},
-                               {1, 576, 576}, {1, 192, 576}};
+    static const shape bs[] = {{512, 1536, 576}, {512, 576, 1536}, {64, 1536, 576}, {16, 1536, 576},
+                               {4, 1536, 576},   {1, 1536, 576},   {1, 576, 576},   {1, 192, 576}};
     static const sd_dtype bt[] = {SD_F32, SD_BF16, SD_Q4_0, SD_Q4_1, SD_Q8_0};
     enum { MANY = 160 }; /* of 1536 x 576 in 5 bits: 88 MB, above any L3 here */
     const sd_exec ex = exec_of(level, sd_par_hw_threads());
     if (!ex.kern) return 1;
-    printf("%s, %s, %d threads\n%-6s %-9s %18s %10s %10s %8s\n", ex.cpu.name, sd_cpu_level(&ex.cpu), ex.n_threads, "type", "mode",
-           "n x rows x cols", "us", "GFLOP/s", "GB/s");
+    printf("%s, %s, %d threads\n%-6s %-9s %18s %10s %10s %8s\n", ex.cpu.name, sd_cpu_level(&ex.cpu), ex.n_threads,
+           "type", "mode", "n x rows x cols", "us", "GFLOP/s", "GB/s");
     for (size_t t = 0; t < 5; t++)
         for (size_t i = 0; i <= sizeof bs / sizeof *bs; i++) {
             const bool cold = i == sizeof bs / sizeof *bs;
@@ -464,12 +506,15 @@ static int bench(const char *level)
             const int copies = cold ? (t < 2 ? MANY / 4 : MANY) : 1;
             problem p = problem_new(bt[t], s, 1);
             sd_linear *l[MANY];
-            for (int c = 0; c < copies; c++) l[c] = linear_of(&ex, &p.w, NULL, t == 0 ? SD_MODE_FAITHFUL : t == 1 ? SD_MODE_BF16 : SD_MODE_FAST);
+            for (int c = 0; c < copies; c++)
+                l[c] = linear_of(&ex, &p.w, NULL, t == 0 ? SD_MODE_FAITHFUL : t == 1 ? SD_MODE_BF16 : SD_MODE_FAST);
             void *scratch = sd_malloc(sd_linear_scratch(l[0], s->n));
-            const double sec = time_product(&ex, l, copies, sd_mat_of(p.y, s->n, s->rows), sd_mat_of(p.x, s->n, s->cols), scratch);
-            printf("%-6s %-9s %5lld x %4lld x %4lld%s %10.1f %10.0f %8.1f\n", sd_dtype_get(bt[t])->name, sd_mode_name(sd_linear_mode(l[0])),
-                   (long long)s->n, (long long)s->rows, (long long)s->cols, cold ? "*" : " ", sec * 1e6,
-                   2e-9 * (double)(s->n * s->rows * s->cols) / sec, 1e-9 * (double)sd_linear_read_bytes(l[0]) / sec);
+            const double sec =
+                time_product(&ex, l, copies, sd_mat_of(p.y, s->n, s->rows), sd_mat_of(p.x, s->n, s->cols), scratch);
+            printf("%-6s %-9s %5lld x %4lld x %4lld%s %10.1f %10.0f %8.1f\n", sd_dtype_get(bt[t])->name,
+                   sd_mode_name(sd_linear_mode(l[0])), (long long)s->n, (long long)s->rows, (long long)s->cols,
+                   cold ? "*" : " ", sec * 1e6, 2e-9 * (double)(s->n * s->rows * s->cols) / sec,
+                   1e-9 * (double)sd_linear_read_bytes(l[0]) / sec);
             for (int c = 0; c < copies; c++) sd_linear_free(l[c]);
             sd_free(scratch);
             problem_free(&p);
@@ -480,9 +525,16 @@ static int bench(const char *level)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {T(every_mode_is_close), T(modes_say_what_they_are), T(bits_do_not_depend_on_the_way),
-                                       T(prepare_serves_several), T(strides_are_kept), T(fast_errs_within_its_grid),
-                                       T(nan_and_infinity_show), T(refuses_what_it_cannot), T(gemm_is_close), T(exec_refuses)};
+    const struct CMUnitTest tests[] = {T(every_mode_is_close),
+                                       T(modes_say_what_they_are),
+                                       T(bits_do_not_depend_on_the_way),
+                                       T(prepare_serves_several),
+                                       T(strides_are_kept),
+                                       T(fast_errs_within_its_grid),
+                                       T(nan_and_infinity_show),
+                                       T(refuses_what_it_cannot),
+                                       T(gemm_is_close),
+                                       T(exec_refuses)};
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench(argc > 2 ? argv[2] : NULL);
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

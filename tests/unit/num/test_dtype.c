@@ -21,7 +21,9 @@ static void every_half_becomes_its_value(void **state)
         if (e == 31 && m) {
             assert_true(isnan(got));
         } else {
-            const double want = e == 31 ? sign * INFINITY : e ? sign * ldexp(1 + m / 1024.0, e - 15) : sign * ldexp(m, -24);
+            const double want = e == 31 ? sign * INFINITY
+                                : e     ? sign * ldexp(1 + m / 1024.0, e - 15)
+                                        : sign * ldexp(m, -24);
             assert_int_equal(bits(got), bits((float)want));
         }
         if (!isnan(got)) assert_int_equal(sd_f32_to_f16(got), h); /* there and back */
@@ -52,14 +54,20 @@ static void bfloat16_rounds_to_nearest_even(void **state)
     (void)state;
     for (uint32_t h = 0; h < 0x7f7f; h++) {
         const float a = sd_bf16_to_f32((uint16_t)h);
-        union { uint32_t u; float f; } mid = {h << 16 | 0x8000};
+        union {
+            uint32_t u;
+            float f;
+        } mid = {h << 16 | 0x8000};
         assert_int_equal(sd_f32_to_bf16(a), h);
         assert_int_equal(sd_f32_to_bf16(nextafterf(mid.f, 0)), h);
         assert_int_equal(sd_f32_to_bf16(mid.f), h + (h & 1));
         assert_int_equal(sd_f32_to_bf16(nextafterf(mid.f, INFINITY)), h + 1);
         assert_int_equal(sd_f32_to_bf16(-mid.f), 0x8000 | (h + (h & 1)));
     }
-    const union { uint32_t u; float f; } low_nan = {0x7f800001};
+    const union {
+        uint32_t u;
+        float f;
+    } low_nan = {0x7f800001};
     assert_true(isnan(sd_bf16_to_f32(sd_f32_to_bf16(low_nan.f)))); /* its payload lies in the half that is cut off */
     assert_int_equal(sd_f32_to_bf16(INFINITY), 0x7f80);
 }
@@ -110,7 +118,8 @@ static void q4_1_by_hand(void **state)
     b[1] = 0x38, b[3] = 0xbc; /* d = 0.5, m = -1 */
     for (int i = 0; i < 16; i++) b[4 + i] = (uint8_t)(i | (15 - i) << 4);
     sd_dtype_get(SD_Q4_1)->decode(out, b, 32);
-    for (int i = 0; i < 16; i++) assert_true(out[i] == 0.5f * (float)i - 1 && out[16 + i] == 0.5f * (float)(15 - i) - 1);
+    for (int i = 0; i < 16; i++)
+        assert_true(out[i] == 0.5f * (float)i - 1 && out[16 + i] == 0.5f * (float)(15 - i) - 1);
 }
 
 static void f64_and_bytes(void **state)
@@ -124,5 +133,5 @@ static void f64_and_bytes(void **state)
 }
 
 T_MAIN(((const struct CMUnitTest[]){T(every_half_becomes_its_value), T(rounding_to_half_is_to_nearest_even),
-                                    T(bfloat16_rounds_to_nearest_even), T(the_table_is_consistent), T(rows_know_order_and_constant),
-                                    T(q4_1_by_hand), T(f64_and_bytes)}))
+                                    T(bfloat16_rounds_to_nearest_even), T(the_table_is_consistent),
+                                    T(rows_know_order_and_constant), T(q4_1_by_hand), T(f64_and_bytes)}))

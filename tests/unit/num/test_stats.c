@@ -45,7 +45,9 @@ static void selection_equals_sorting(void **state)
     for (int kind = 0; kind < 4; kind++)
         for (int64_t n = 1; n <= N; n += n < 12 ? 1 : 49) {
             for (int64_t i = 0; i < n; i++)
-                x[i] = kind == 0 ? sd_rng_normal(&r) : kind == 1 ? (float)sd_rng_below(&r, 4) : (float)(kind == 2 ? i : -i);
+                x[i] = kind == 0   ? sd_rng_normal(&r)
+                       : kind == 1 ? (float)sd_rng_below(&r, 4)
+                                   : (float)(kind == 2 ? i : -i);
             memcpy(sorted, x, sizeof x);
             qsort(sorted, (size_t)n, sizeof *sorted, by_value);
             for (int64_t k = 0; k < n; k++) {
@@ -71,5 +73,5 @@ static void selection_ends_with_nan(void **state)
     assert_true(sd_median_f32(&one, 1) == 7);
 }
 
-T_MAIN(((const struct CMUnitTest[]){T(diff_finds_the_worst), T(diff_counts_what_is_not_finite), T(selection_equals_sorting),
-                                    T(selection_ends_with_nan)}))
+T_MAIN(((const struct CMUnitTest[]){T(diff_finds_the_worst), T(diff_counts_what_is_not_finite),
+                                    T(selection_equals_sorting), T(selection_ends_with_nan)}))
