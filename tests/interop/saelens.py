@@ -1,0 +1,105 @@
+"""saelens.py SONDE LIBSONDE: trains a small dictionary on planted directions, loads it with sae-lens, compares 1,000 rows.
+
+Our side encodes and decodes through the library (ctypes), so what is compared is what every command runs."""
+import ctypes as C, json, os, subprocess, sys, tempfile
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+D, M, K, N = 64, 512, 16, 6000
+TOL = 1e-4  # relative to the largest value: f32 sums of 64 products in another order stay below 1e-5
+
+
+class Mat(C.Structure):
+    _fields_ = [("data", C.POINTER(C.c_float)), ("rows", C.c_int64), ("cols", C.c_int64), ("ld", C.c_int64)]
+
+
+class Err(C.Structure):
+    _fields_ = [("code", C.c_int), ("msg", C.c_char * 768), ("hint", C.c_char * 256)]
+
+
+class Codes(C.Structure):
+    _fields_ = [("n", C.c_int64), ("nnz", C.c_int64), ("cap_n", C.c_int64), ("cap_nnz", C.c_int64),
+                ("row_ptr", C.POINTER(C.c_int64)), ("idx", C.POINTER(C.c_int32)), ("val", C.POINTER(C.c_float))]
+
+
+def mat(a):
+    return Mat(a.ctypes.data_as(C.POINTER(C.c_float)), a.shape[0], a.shape[1], a.shape[1])
+
+
+class Sonde:
+    def __init__(self, path):
+        self.lib = C.CDLL(path)
+        self.lib.sd_dict_threshold.restype = C.c_float
+        self.ex = C.c_void_p()
+        self.check(self.lib.sd_exec_new(C.byref(self.ex), None, C.byref(self.err())))
+
+    def err(self):
+        self.e = Err()
+        return self.e
+
+    def check(self, st):
+        if st: raise SystemExit(f"sonde: {self.e.msg.decode()}")
+
+    def run(self, dir, x):
+        d, z, y = C.c_void_p(), Codes(), np.zeros_like(x)
+        self.check(self.lib.sd_dict_open(C.byref(d), dir.encode(), C.byref(self.err())))
+        self.check(self.lib.sd_dict_encode(C.byref(z), self.ex, d, mat(x), C.byref(self.err())))
+        self.lib.sd_dict_decode(mat(y), self.ex, d, C.byref(z))
+        f = np.zeros((len(x), M), np.float32)
+        for r in range(len(x)):
+            for e in range(z.row_ptr[r], z.row_ptr[r + 1]): f[r, z.idx[e]] = z.val[e]
+        self.lib.sd_codes_release(C.byref(z))
+        self.lib.sd_dict_free(d)
+        return f, y
+
+
+def rows(n, seed):
+    rng, plan = np.random.default_rng(seed), np.random.default_rng(0)
+    dirs = plan.standard_normal((200, D))
+    x = 3 + 0.3 * rng.standard_normal((n, D))
+    for _ in range(5): x += (1 + rng.random((n, 1))) * dirs[rng.integers(0, 200, n)]
+    return x.astype(np.float32)
+
+
+def near(name, a, b):
+    rel = float(np.abs(a - b).max() / np.abs(b).max())
+    print(f"{name}: {rel:.2g} of the largest value")
+    if not rel <= TOL: raise SystemExit(f"{name}: {rel} > {TOL}")
+
+
+def main(sonde, lib):
+    from sae_lens import SAE
+    with tempfile.TemporaryDirectory() as tmp:
+        acts, out, again = (os.path.join(tmp, n) for n in ("acts", "dict", "again"))
+        os.mkdir(acts)
+        i = np.zeros(N, np.int32)
+        save_file({"acts": rows(N, 1), "token_id": i, "doc": i, "pos": i}, f"{acts}/acts-00000.safetensors")
+        with open(f"{acts}/manifest.json", "w") as f:
+            json.dump({"schema": "sonde.acts/1", "model_name": "planted", "model_sha256": "", "data_sha256": "", "site": "resid_post.3", "mode": "faithful",
+                       "dtype": "F32", "d": D, "n_rows": N, "rows_per_shard": N, "shards": [{"file": "acts-00000.safetensors", "rows": N}]}, f)
+        r = subprocess.run([sonde, "dict", "train", acts, "--width", str(M), "--k", str(K), "--tokens", "100000", "--batch", "200", "-o", out, "--json"],
+                           capture_output=True, text=True)
+        if r.returncode: raise SystemExit(f"sonde dict train: {r.returncode} {r.stderr[-800:]}")
+        res = json.loads(r.stdout)
+        print("fvu", res["fvu"], "dead", res["dead"])
+        if not res["fvu"] < 0.2: raise SystemExit(f"planted directions are not found: fvu {res['fvu']}")
+        sae = SAE.load_from_disk(out)
+        cfg = sae.cfg.to_dict()
+        assert cfg["architecture"] == "topk" and cfg["k"] == K and cfg["metadata"]["hook_name"] == "blocks.3.hook_resid_post", cfg
+        assert cfg["metadata"]["model_name"] == "planted" and cfg["normalize_activations"] == "none" and cfg["metadata"]["sonde"]["site"] == "resid_post.3"
+        x, ours = rows(1000, 2), Sonde(lib)
+        with torch.no_grad():
+            z = sae.encode(torch.from_numpy(x))
+            y = sae.decode(z).numpy()
+        f, mine = ours.run(out, x)
+        near("features", f, z.numpy())
+        near("reconstruction", mine, y)
+        ev = 1 - float(((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+        print("explained variance by sae-lens", round(ev, 4))
+        sae.save_model(again)  # and back: sae-lens keeps our metadata, not our extra file
+        f2, y2 = ours.run(again, x)
+        assert (f2 == f).all() and (y2 == mine).all()
+
+
+main(*sys.argv[1:3])
