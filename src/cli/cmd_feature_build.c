@@ -50,9 +50,11 @@ static sd_status open_shards(inputs *x, const args *a, cli *c, sd_err *err)
         sd_fail(err, SD_E_SHAPE, "%s holds activations of %s, the dictionary %s is of %s", a->acts, m->site, c->arg[0], d->site);
         return sd_hint(err, "capture that site: sonde capture %s CORPUS --site %s -o DIR", c->arg[1], d->site);
     }
-    if (m->model_sha256[0] && strcmp(m->model_sha256, c->prov.model_sha256) != 0)
-        return sd_fail(err, SD_E_SHAPE, "%s holds activations of another model file (%.12s.., %s is %.12s..)", a->acts, m->model_sha256, c->arg[1],
-                       c->prov.model_sha256);
+    if (m->model_sha256[0] && strcmp(m->model_sha256, c->prov.model_sha256) != 0) {
+        sd_fail(err, SD_E_SHAPE, "%s holds activations of another model file (%.12s.., %s is %.12s..)", a->acts, m->model_sha256, c->arg[1],
+                c->prov.model_sha256);
+        return sd_hint(err, "give the model that they were captured from");
+    }
     if (x->corpus && m->data_sha256[0] && strcmp(m->data_sha256, c->prov.data_sha256) != 0) {
         sd_fail(err, SD_E_FORMAT, "%s was captured from another text (%.12s.., the corpus given is %.12s..)", a->acts, m->data_sha256,
                 c->prov.data_sha256);
@@ -87,15 +89,12 @@ static sd_status open_inputs(inputs *x, const args *a, cli *c, const sd_exec *ex
         if ((st = sd_corpus_open(&x->corpus, c->arg + 2, c->n_arg - 2, err))) return st;
         sd_corpus_sha256(x->corpus, &sha);
         sd_sha256_hex(&sha, c->prov.data_sha256);
-    } else if (!a->acts) {
-        sd_fail(err, SD_E_ARG, "no text: give CORPUS, or --acts with captured activations");
-        return sd_hint(err, "see `sonde feature build -h`");
     }
     if ((st = cli_model_hash(c, c->arg[1], err))) return st;
+    if (a->acts && (st = open_shards(x, a, c, err))) return st;
     const char *of = sd_dict_get_info(x->dict)->model_sha256;
     if (*of && strcmp(of, c->prov.model_sha256) != 0)
         cli_note(c, "note: the dictionary was trained on another file of a model (%.12s.., this is %.12s..)", of, c->prov.model_sha256);
-    if (a->acts && (st = open_shards(x, a, c, err))) return st;
     if ((st = cli_mode(c, ex, a->acts ? CLI_EXACT : CLI_BULK, c->arg[1], &c->mode, err))) return st;
     /* Rows from shards need no block of the model, rows of the model those up to the site; the effects on the logits need the head. */
     sd_model_opt mo = {.mode = c->mode, .max_layer = 1, .keep_head = true};
@@ -181,6 +180,7 @@ static int cmd_feature_build(cli *c, int argc, char **argv)
     inputs x = {0};
     sd_features_result r;
     if (!cli_parse(c, &cmd_feature_build_def, &a, argc, argv, &rc)) return rc;
+    if (c->n_arg < 3 && !a.acts) return cli_usage(c, "no text: give CORPUS, or --acts with captured activations");
     sd_status st = cli_check_output(c, c->output, &err);
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);

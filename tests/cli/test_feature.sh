@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# feature build from captured shards, what it refuses, what a killed build leaves; search, show and near as a person sees them; the page.
+. "$(dirname "$0")/lib.bash"
+cd "$dir" || exit 1
+python3 "$here/make_model.py" tiny.gguf && python3 "$here/make_model.py" other.gguf --type Q8_0 || not_ok make_model failed
+mkdir corpus
+python3 - <<'X'
+import random
+rng = random.Random(3)
+words = "the cat sat on the mat and the red gate bridge <b>bold</b> & song of prime numbers over water".split()
+for k in range(2):
+    with open(f"corpus/{'ab'[k]}.txt", "w") as f:
+        for i in range(60):
+            f.write(" ".join(rng.choice(words) for _ in range(40)) + ".\n\n")
+X
+cp -r corpus corpus2; echo "another text, longer by some words than the first one was, to be sure of a document" >>corpus2/a.txt
+for site in 0 1; do "$sonde" capture tiny.gguf corpus --site resid_post.$site --tokens 5000 -o acts$site -q >out 2>err || not_ok capture "$(cat err)"; done
+"$sonde" dict train acts0 --width 128 --k 4 --tokens 20000 -o d -q >out 2>err || not_ok dict_train "$(cat err)"
+
+# Shards or model, the rows are the same tokens.
+expect_json from_shards sonde.feature.build/1 'd["n_features"] == 128 and d["n_tokens"] + d["n_sinks"] > 4000 and d["n_docs"] >= 1 and 3 < d["l0"] <= 4 and d["bytes"] > 50000 and d["seconds"]["total"] > 0' \
+    feature build d tiny.gguf corpus --acts acts0 -o s.db --json
+expect_exit from_shards_alone 0 feature build d tiny.gguf --acts acts0 -o s2.db
+expect_error needs_rows 2 'no text' feature build d tiny.gguf -o x.db
+expect_error other_site 4 'resid_post.1, the dictionary d is of resid_post.0' feature build d tiny.gguf --acts acts1 -o x.db
+expect_error other_model 4 'another model' feature build d other.gguf --acts acts0 -o x.db
+expect_error other_text 4 'another text' feature build d tiny.gguf corpus2 --acts acts0 -o x.db
+expect_error no_shards 4 'corpus' feature build d tiny.gguf --acts corpus -o x.db
+expect_error no_dictionary 4 'corpus' feature build corpus tiny.gguf --acts acts0 -o x.db
+expect_error window_too_wide 4 'window of 301' feature build d tiny.gguf --acts acts0 --before 200 --after 100 -o x.db
+[ ! -e x.db ] && [ ! -e x.db.tmp ] && ok refused_leaves_nothing || not_ok refused_leaves_nothing "$(ls)"
+
+# Killed at any moment: the old store, whole.
+for t in 0.05 0.15 0.3 0.5; do
+    timeout -s KILL $t "$sonde" feature build d tiny.gguf --acts acts0 -o s.db -f >/dev/null 2>&1
+    rc=$?
+    run feature show s.db 1
+    if [ $rc -ne 0 ]; then not_ok "killed_after_$t" "$(what_happened)"; else ok "killed_after_$t"; fi
+done
+expect_exit rebuilt 0 feature build d tiny.gguf corpus --acts acts0 -o s.db -f
+[ "$(find . -maxdepth 1 -name 's.db*' | wc -l)" -eq 1 ] && ok nothing_beside || not_ok nothing_beside "$(ls)"
+
+# As a person sees them.
+run feature search s.db -n 3
+[ "$(wc -l <out)" -eq 4 ] && [ "$(head -n 1 out | cut -f 1-2)" = "$(printf 'index\tinterest')" ] && ok list_is_a_table || not_ok list_is_a_table "$(what_happened)"
+run feature search s.db -n 30 --min-density 0.01
+first=$(sed -n 2p out | cut -f 1)
+run feature show s.db "$first" -n 2
+grep -q '^density' out && grep -q '^promotes' out && grep -q '^neighbours' out && grep -q '«' out && ok show_has_all || not_ok show_has_all "$(what_happened)"
+run feature show s.db "$first" -n 0
+grep -q '«' out && not_ok show_without_examples "$(what_happened)" || ok show_without_examples
+run feature near s.db "$first" -n 2
+[ "$(wc -l <out)" -eq 3 ] && [ "$(head -n 1 out | cut -f 2)" = cosine ] && ok near_is_a_table || not_ok near_is_a_table "$(what_happened)"
+run feature search s.db nothingofthekind
+[ $rc -eq 0 ] && [ "$(wc -l <out)" -eq 1 ] && grep -q 'no feature matches' err && ok no_match_is_said || not_ok no_match_is_said "$(what_happened)"
+expect_json by_density sonde.feature.list/1 'all(a["density"] >= b["density"] == b["score"] for a, b in zip(d["features"], d["features"][1:]))' feature search s.db --sort density --json
+expect_json all_examples sonde.feature.show/1 'len(d["examples"]) > 2 and len({e["group"] for e in d["examples"]}) == 2 and all(len(e["tokens"]) == len(e["values"]) for e in d["examples"])' feature show s.db "$first" --json
+expect_json two_examples sonde.feature.show/1 'sum(e["group"] == "top" for e in d["examples"]) == 2' feature show s.db "$first" -n 2 --json
+expect_json names_of_documents sonde.feature.show/1 'all(e["name"].endswith(".txt") for e in d["examples"])' feature show s.db "$first" --json
+head -c 30000 s.db >s.cut
+expect_error cut_file 4 's.cut: ' feature show s.cut 1
+
+# The page stands alone.
+expect_exit page 0 feature report s.db --top 3 -o page.html
+python3 - <<'X' && ok page_is_whole || not_ok page_is_whole "see above"
+import html.parser, re
+text = open("page.html", encoding="utf-8").read()
+class P(html.parser.HTMLParser):
+    depth, cards, scripts, b = [], 0, 0, 0
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs)
+        assert not any(k in a for k in ("src", "onclick", "onerror")), (tag, attrs)
+        assert not a.get("href", "#").startswith(("http", "//")), attrs
+        P.cards += tag == "article"
+        P.scripts += tag == "script"
+        if tag not in ("meta", "line", "rect"): self.depth.append(tag)
+    def handle_startendtag(self, tag, attrs): pass
+    def handle_endtag(self, tag):
+        assert self.depth.pop() == tag, tag
+p = P(); p.feed(text); p.close()
+assert not p.depth and P.cards == 3 and P.scripts == 1, (p.depth, P.cards, P.scripts)
+assert "&lt;b" in text
+X
+finish
