@@ -182,8 +182,8 @@ static void quantise_avx512(int8_t *q, sd_qact *act, const float *x, int64_t n_b
         const int sum = _mm512_reduce_add_epi32(_mm512_add_epi32(i0, i1));
         _mm_storeu_si128((__m128i *)(void *)q, _mm512_cvtepi32_epi8(i0));
         _mm_storeu_si128((__m128i *)(void *)(q + 16), _mm512_cvtepi32_epi8(i1));
-        act[b].d = live ? d : finite ? 0.0f : NAN;
-        act[b].ds = act[b].d * (float)sum;
+        act[b].d = live ? _cvtsh_ss(_cvtss_sh(d, 0)) : finite ? 0.0f : NAN;
+        act[b].ds = live ? _cvtsh_ss(_cvtss_sh(d * (float)sum, 0)) : act[b].d;
         act[b].nsum = -sum;
     }
 }
@@ -243,7 +243,7 @@ static void tile_bf16_avx512(const sd_tile *t)
 static void to_bf16_avx512(uint16_t *dst, const float *src, int64_t n)
 {
     for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        const __mmask16 m = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffffu);
         const __m256i h = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, src + i));
         _mm256_mask_storeu_epi16(dst + i, m, h);
     }
