@@ -182,8 +182,8 @@ static void quantise_avx512(int8_t *q, sd_qact *act, const float *x, int64_t n_b
         const int sum = _mm512_reduce_add_epi32(_mm512_add_epi32(i0, i1));
         _mm_storeu_si128((__m128i *)(void *)q, _mm512_cvtepi32_epi8(i0));
         _mm_storeu_si128((__m128i *)(void *)(q + 16), _mm512_cvtepi32_epi8(i1));
-        act[b].d = live ? _cvtsh_ss(_cvtss_sh(d, 0)) : finite ? 0.0f : NAN;
-        act[b].ds = live ? _cvtsh_ss(_cvtss_sh(d * (float)sum, 0)) : act[b].d;
+        act[b].d = live ? d : finite ? 0.0f : NAN;
+        act[b].ds = act[b].d * (float)sum;
         act[b].nsum = -sum;
     }
 }
