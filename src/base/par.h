@@ -1,4 +1,4 @@
-/* The one way into OpenMP. Work is cut in chunks of a fixed size that does not depend on the number of threads,
+/* The one way to several threads. Work is cut in chunks of a fixed size that does not depend on the number of threads,
  * and fn sees (chunk index, begin, end): a reduction keeps one partial a chunk and adds them in order, so results
  * are the same bits for any number of threads. Nested calls run serially. */
 #ifndef SD_BASE_PAR_H

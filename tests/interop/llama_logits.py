@@ -63,6 +63,8 @@ def main():
             st = os.path.join(tmp, 'ours.safetensors')
             run(sonde, 'trace', model, '--ids', ','.join(map(str, full)), '--mode', mode, '-o', st, '-f')
             ours = load_file(st)['logits'][first:len(full) - 1]
+            skip = len(ours) - n_new  # rows that predict the prompt itself do not count
+            base, ours = base[skip:], ours[skip:]
             close = same = 0
             for b, o in zip(base, ours):
                 top2 = np.partition(b, -2)[-2:]
@@ -73,6 +75,7 @@ def main():
                     same += 1
                 else:
                     bad += 1
+                    print(f'  row {len(ours)}: llama.cpp {b.argmax()}, ours {o.argmax()}, its margin {top2[1] - top2[0]:.3f}')
             lp = ours - np.log(np.exp(ours - ours.max(1, keepdims=True)).sum(1, keepdims=True)) - ours.max(1, keepdims=True)
             kl = float((np.exp(lp) * (lp - base)).sum(1).mean())
             print(f'{prompt!r}: {n_new} tokens, {same} of {len(base) - close} rows with a margin agree, {close} closer than {MARGIN}, mean KL {kl:.2e}')
