@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 typedef struct record { int64_t rows, nnz; } record; /* then u32 count[rows], i32 idx[nnz], f32 val[nnz] */
@@ -152,30 +151,54 @@ static sd_status reserve(sd_postings *p, int64_t n_start, int64_t n, sd_err *err
     return SD_OK;
 }
 
-/* at[f - f0]: where the next entry of f goes. */
-static void scatter(sd_postings *p, int64_t *at, const uint8_t *bytes, int64_t n_bytes)
+/* at[f - f0]: where the next entry of f goes. row: of the record's first row. */
+static void scatter(sd_postings *p, int64_t *at, const record *r, const uint32_t *count, uint32_t row)
+{
+    const uint32_t *idx = count + r->rows, *val = idx + r->nnz;
+    for (int64_t i = 0, j = 0; i < r->rows; i++, row++)
+        for (int64_t end = j + count[i]; j < end; j++) {
+            int64_t f = idx[j];
+            if (f < p->f0 || f >= p->f1) continue;
+            int64_t to = at[f - p->f0]++;
+            p->row[to] = row;
+            memcpy(&p->val[to], &val[j], sizeof(float));
+        }
+}
+
+static sd_status read_back(const sd_codelog *l, void *p, size_t n, int64_t from, sd_err *err)
+{
+    char *to = p;
+    while (n > 0) {
+        ssize_t r = pread(l->fd, to, n, from);
+        if (r < 0 && errno == EINTR) continue;
+        if (r <= 0) return sd_fail_errno(err, r < 0 ? errno : EIO, "cannot read the codes of %" PRId64 " tokens back", l->rows);
+        to += r;
+        from += r;
+        n -= (size_t)r;
+    }
+    return SD_OK;
+}
+
+/* Records are read one at a time into the buffer that wrote the largest: mapping the log would show all of it as this process's memory. */
+static sd_status scan(sd_postings *p, int64_t *at, sd_codelog *l, sd_err *err)
 {
     uint32_t row = 0;
-    for (int64_t o = 0; o < n_bytes;) {
-        record r;
-        memcpy(&r, bytes + o, sizeof r);
-        const uint32_t *count = (const uint32_t *)(const void *)(bytes + o + (int64_t)sizeof r), *idx = count + r.rows, *val = idx + r.nnz;
-        for (int64_t i = 0, j = 0; i < r.rows; i++, row++)
-            for (int64_t end = j + count[i]; j < end; j++) {
-                int64_t f = idx[j];
-                if (f < p->f0 || f >= p->f1) continue;
-                int64_t to = at[f - p->f0]++;
-                p->row[to] = row;
-                memcpy(&p->val[to], &val[j], sizeof(float));
-            }
-        o += (int64_t)sizeof r + (r.rows + 2 * r.nnz) * 4;
+    for (int64_t o = 0; o < l->bytes;) {
+        record r = {0, 0};
+        sd_status st = read_back(l, &r, sizeof r, o, err);
+        size_t n = ((size_t)r.rows + 2 * (size_t)r.nnz) * sizeof(uint32_t);
+        if (!st) st = read_back(l, l->scratch, n, o + (int64_t)sizeof r, err);
+        if (st) return st;
+        scatter(p, at, &r, l->scratch, row);
+        row += (uint32_t)r.rows;
+        o += (int64_t)(sizeof r + n);
     }
+    return SD_OK;
 }
 
 sd_status sd_codelog_postings(sd_postings *out, sd_codelog *l, int64_t f0, int64_t f1, sd_err *err)
 {
     int64_t n = 0, *at = NULL;
-    void *map = MAP_FAILED;
     SD_ASSERT(f0 >= 0 && f0 < f1 && f1 <= l->m);
     for (int64_t f = f0; f < f1; f++) n += l->count[f];
     sd_status st = reserve(out, f1 - f0 + 1, n, err);
@@ -188,16 +211,8 @@ sd_status sd_codelog_postings(sd_postings *out, sd_codelog *l, int64_t f0, int64
         at[f - f0] = out->start[f - f0];
         out->start[f - f0 + 1] = out->start[f - f0] + l->count[f];
     }
-    if (l->bytes == 0) goto done;
-    map = mmap(NULL, (size_t)l->bytes, PROT_READ, MAP_SHARED, l->fd, 0);
-    if (map == MAP_FAILED) {
-        st = sd_fail_errno(err, errno, "cannot map the codes of %" PRId64 " tokens", l->rows);
-        goto done;
-    }
-    madvise(map, (size_t)l->bytes, MADV_SEQUENTIAL);
-    scatter(out, at, map, l->bytes);
+    st = scan(out, at, l, err);
 done:
-    if (map != MAP_FAILED) munmap(map, (size_t)l->bytes);
     sd_free(at);
     return st;
 }

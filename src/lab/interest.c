@@ -93,6 +93,18 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* exp(entropy) of the tokens at the peaks. */
+static double effective_number(const uint64_t *sorted, int n)
+{
+    double h = 0;
+    for (int i = 0, j; i < n; i = j) {
+        for (j = i + 1; j < n && sorted[j] == sorted[i];) j++;
+        double p = (double)(j - i) / n;
+        h -= p * log(p);
+    }
+    return exp(h);
+}
+
 /* The words of one example within REACH of its peak: sorted, each once. *looked: tokens that were there. */
 static int words_around(const sd_interest *s, const sd_example *x, uint64_t *word, int *looked)
 {
@@ -198,6 +210,7 @@ sd_interest_parts sd_interest_of(const sd_interest *s, const sd_feature *f, doub
     qsort(peak, (size_t)n, sizeof *peak, by_number);
     gather(s, f, &c);
     p.density = fmin(1, fmin(f->stats.density / 1e-4, 1e-2 / f->stats.density));
+    p.n_tokens = effective_number(peak, n);
     p.fresh = freshness(&c);
     p.context = context_strength(s, pair, context_pairs(&c, peak, pair), n, c.reach);
     p.logits = fmin(1, fmax(0, (logit_peak - 4) / 4));
@@ -206,6 +219,6 @@ sd_interest_parts sd_interest_of(const sd_interest *s, const sd_feature *f, doub
 
 double sd_interest_score(const sd_interest_parts *p, double n_words, double letters)
 {
-    double variety = fmin(1, fmax(0, n_words - 1) / 3);
+    double variety = fmin(1, fmax(0, fmin(n_words, p->n_tokens) - 1) / 3);
     return p->density * variety * p->fresh * (0.25 + 0.75 * letters) * (0.2 + 0.5 * p->context + 0.3 * p->logits);
 }

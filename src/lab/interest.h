@@ -3,7 +3,8 @@
  *   interest = D V F L (0.2 + 0.5 C + 0.3 P)
  *   D  density     min(1, p / 1e-4, 1e-2 / p): neither hardly ever nor nearly always
  *   V  variety     min(1, (N - 1) / 3), N = exp(H) the effective number of different words at the peaks of the top examples (H the
- *                  entropy of their counts; case and endings folded): a feature of one word scores 0
+ *                  entropy of their counts; case and endings folded), or of different tokens where those are fewer: a
+ *                  feature of one word, or of one token that begins many words, scores 0
  *   F  freshness   share of the top examples whose surroundings are no near copy of an earlier one's (at most half of their
  *                  words in common): a feature of a licence header that every file repeats is not a topic
  *   L  letters     0.25 + 0.75 x share of the peaks that hold a letter: words before signs and numbers
@@ -25,10 +26,10 @@ typedef struct sd_interest sd_interest;
 sd_status sd_interest_new(sd_interest **out, const sd_rows *rows, const sd_tok *tok, sd_err *err);
 void sd_interest_free(sd_interest *s);
 
-typedef struct sd_interest_parts { double density, fresh, context, logits; } sd_interest_parts;
+typedef struct sd_interest_parts { double density, n_tokens, fresh, context, logits; } sd_interest_parts; /* n_tokens: N of tokens */
 /* f: with its top examples (tok filled). logit_peak: see sd_logit_lists; 0 when unknown, which leaves P at 0. Thread-safe. */
 sd_interest_parts sd_interest_of(const sd_interest *s, const sd_feature *f, double logit_peak);
-/* The formula. n_words: N; letters: the share of the peaks that hold a letter (both of lab/feature_words.h). */
+/* The formula. n_words: N of words; letters: the share of the peaks that hold a letter (both of lab/feature_words.h). */
 double sd_interest_score(const sd_interest_parts *p, double n_words, double letters);
 
 #endif

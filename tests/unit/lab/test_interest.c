@@ -45,10 +45,11 @@ static void parts(void **state)
     const int32_t one[] = {50}, twenty[] = {20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39};
     make(&c, one, 1, 0);
     sd_interest_parts p = sd_interest_of(s, &c.f, 0);
-    assert_true(p.density == 1 && p.logits == 0 && p.fresh >= 0.9);
+    assert_true(p.density == 1 && p.logits == 0 && p.fresh >= 0.9 && fabs(p.n_tokens - 1) < 1e-12);
     assert_true(p.context < 0.2); /* random surroundings share little */
     make(&c, twenty, 20, 5);
     sd_interest_parts theme = sd_interest_of(s, &c.f, 0);
+    assert_true(fabs(theme.n_tokens - 20) < 1e-9);
     assert_true(theme.context >= 0.2 && theme.context > p.context); /* one of five words at full strength */
     make(&c, one, 1, 50);
     assert_true(sd_interest_of(s, &c.f, 0).context < 0.2); /* the peak's own word is no context */
@@ -71,11 +72,12 @@ static void parts(void **state)
 static void formula(void **state)
 {
     (void)state;
-    const sd_interest_parts p = {.density = 0.5, .fresh = 0.8, .context = 0.6, .logits = 0.4};
+    const sd_interest_parts p = {.density = 0.5, .n_tokens = 9, .fresh = 0.8, .context = 0.6, .logits = 0.4};
     assert_true(fabs(sd_interest_score(&p, 2.5, 0.5) - 0.5 * 0.5 * 0.8 * 0.625 * (0.2 + 0.3 + 0.12)) < 1e-12);
     assert_true(sd_interest_score(&p, 1, 1) == 0);                                /* one word */
     assert_true(sd_interest_score(&p, 4, 1) == sd_interest_score(&p, 40, 1));     /* four are enough */
-    const sd_interest_parts best = {1, 1, 1, 1};
+    const sd_interest_parts prefix = {.density = 1, .n_tokens = 1, .fresh = 1, .context = 1, .logits = 1}, best = {1, 9, 1, 1, 1};
+    assert_true(sd_interest_score(&prefix, 9, 1) == 0); /* one token that begins nine words */
     assert_true(fabs(sd_interest_score(&best, 20, 1) - 1) < 1e-12);
 }
 
