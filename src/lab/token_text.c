@@ -8,6 +8,14 @@ static void put_hex(sd_buf *out, const char *p, size_t n)
     sd_buf_puts(out, "\xe2\x9f\xa9"); /* ⟩ */
 }
 
+/* Characters that show nothing or turn the text around them: no-break space, soft hyphen, zero-width and directional marks, line and
+ * paragraph separators, byte order mark. */
+static bool is_unseen(uint32_t cp)
+{
+    return cp == 0xa0 || cp == 0xad || cp == 0x61c || (cp >= 0x200b && cp <= 0x200f) || (cp >= 0x2028 && cp <= 0x202f) || (cp >= 0x2060 && cp <= 0x206f) ||
+           cp == 0xfeff;
+}
+
 void sd_token_show(sd_buf *out, sd_slice s)
 {
     for (size_t i = 0; i < s.n;) {
@@ -22,6 +30,7 @@ void sd_token_show(sd_buf *out, sd_slice s)
         }
         if (cp == '\n') sd_buf_puts(out, "\xe2\x86\xb5");
         else if (cp == '\t') sd_buf_puts(out, "\xe2\x87\xa5");
+        else if (is_unseen(cp)) sd_buf_printf(out, "\xe2\x9f\xa8U+%04X\xe2\x9f\xa9", (unsigned)cp);
         else if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0)) put_hex(out, s.p + i, (size_t)n);
         else sd_buf_put(out, s.p + i, (size_t)n);
         i += (size_t)n;

@@ -5,7 +5,7 @@
 #include "store/store.h"
 
 /* Appends the token as text that can stand anywhere: valid UTF-8 is kept, a newline becomes "↵", a tab "⇥", other control
- * bytes and halves of characters "⟨E2 82⟩". */
+ * bytes and halves of characters "⟨E2 82⟩", characters that cannot be seen or turn the direction of the text "⟨U+200B⟩". */
 void sd_token_show(sd_buf *out, sd_slice bytes);
 /* The same for token id of a store; a gap is "…". */
 void sd_token_show_id(sd_buf *out, sd_store *s, int32_t id);

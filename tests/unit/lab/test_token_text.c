@@ -29,6 +29,8 @@ static void what_cannot_be_seen_has_a_mark(void **state)
     shown("\x1b[0m", "\xe2\x9f\xa8" "1B\xe2\x9f\xa9[0m");
     shown("\xc2\x85", "\xe2\x9f\xa8" "C2 85\xe2\x9f\xa9"); /* a C1 control */
     shown("\xe2\x82\xac", "\xe2\x82\xac");
+    shown("a\xc2\xa0" "b\xe2\x80\x8b", "a\xe2\x9f\xa8U+00A0\xe2\x9f\xa9" "b\xe2\x9f\xa8U+200B\xe2\x9f\xa9");
+    shown("\xe2\x80\xae", "\xe2\x9f\xa8U+202E\xe2\x9f\xa9"); /* right-to-left override */
     shown("", "");
 }
 
