@@ -2,7 +2,8 @@
  *
  * A name stands for what llama.cpp's converter saw in a model's tokenizer.json; the sequences here cut text where that
  * file's pre-tokeniser does. Where llama.cpp writes a pattern differently because std::regex lacks a construct (tekken,
- * gpt-4o, kimi-k2, afmoe, superbpe, tiny_aya) the model's own expression stands here, and groups of three digits counted
+ * gpt-4o, kimi-k2, afmoe, superbpe, tiny_aya) the model's own expression stands here, white space beyond ASCII belongs to
+ * the classes that name it (deepseek-llm; llama.cpp takes it out of them), and groups of three digits counted
  * from the right are written so that matching stays linear. */
 #include "text/pretok.h"
 

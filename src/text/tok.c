@@ -307,30 +307,30 @@ static sd_status encode_fragment(const sd_tok *t, sd_encode_scratch *s, sd_slice
     return sd_bpe__encode(t, s, text, ids, err);
 }
 
+/* A token that strips to its right swallows white space only as text: a token that begins in it is still found (and
+ * ends the swallowing where it ends), as in tokenizers. */
 static sd_status encode_text(const sd_tok *t, sd_encode_scratch *s, sd_slice text, bool control, sd_ids *ids,
                              sd_err *err)
 {
     sd_status st = SD_OK;
-    size_t done = 0, at = 0; /* everything before `done` has been encoded */
+    size_t done = 0, at = 0; /* everything before `done` has been encoded or swallowed */
     while (!st && at < text.n) {
         size_t len;
-        if (!t->special.first[(unsigned char)text.p[at]]) {
-            at++;
-            continue;
-        }
-        int32_t id = sd_trie__match(&t->special, t->type, text.p + at, text.n - at, control, &len);
+        int32_t id = -1;
+        if (t->special.first[(unsigned char)text.p[at]])
+            id = sd_trie__match(&t->special, t->type, text.p + at, text.n - at, control, &len);
         if (id < 0) {
             at++;
             continue;
         }
         uint8_t strip = t->strip ? t->strip[id] : 0;
-        sd_slice before = {text.p + done, at - done};
+        sd_slice before = {text.p + done, at > done ? at - done : 0};
         if (strip & SD_STRIP_LEFT) before = trim_right(before);
         st = encode_fragment(t, s, before, ids, err);
         if (!st) st = sd_ids_push(ids, id, err);
         at += len;
-        if (strip & SD_STRIP_RIGHT) at += leading_space((sd_slice){text.p + at, text.n - at});
         done = at;
+        if (strip & SD_STRIP_RIGHT) done += leading_space((sd_slice){text.p + at, text.n - at});
     }
     if (!st) st = encode_fragment(t, s, (sd_slice){text.p + done, text.n - done}, ids, err);
     return st;
