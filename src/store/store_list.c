@@ -2,7 +2,8 @@
  *
  * Search: the query's words are quoted, so no text is FTS5 syntax. Three passes fill the list: features with a label that has
  * all words, those whose text has all words, those with any word. bm25() of SQLite is negative and better when lower; its
- * sign is turned. */
+ * sign is turned. The passes have no LIMIT: rows of features that are in the list already (many labels of one feature, the second pass
+ * over the first) must not use it up. */
 #include "store/store_int.h"
 
 enum { DEFAULT_LIMIT = 20, MAX_LIMIT = 100000, BRIEF_LOGITS = 5, MAX_WORDS = 32 };
@@ -11,12 +12,16 @@ enum { DEFAULT_LIMIT = 20, MAX_LIMIT = 100000, BRIEF_LOGITS = 5, MAX_WORDS = 32 
 /* A word at the peak says what the feature is of; a promoted token says what it does; the rest is its surroundings. */
 #define BM25 "bm25(feature_text, 8.0, 3.0, 1.0)"
 
-typedef struct list_mem { store_pool pool; } list_mem;
+typedef struct list_mem {
+    store_pool pool;
+    uint8_t *seen; /* a bit a feature: it is in the list already; NULL: features come once anyway */
+} list_mem;
 
 void sd_feature_list_release(sd_feature_list *l)
 {
     list_mem *m = l->mem;
     if (m) sd_store__pool_release(&m->pool);
+    if (m) sd_free(m->seen);
     sd_free(m);
     sd_free(l->v);
     *l = (sd_feature_list){0};
@@ -123,8 +128,10 @@ done:
 static sd_status add_brief(sd_feature_list *l, sd_store *s, int64_t index, double score, sd_err *err)
 {
     sqlite3_stmt *q;
-    for (int64_t i = 0; i < l->n; i++)
-        if (l->v[i].stats.index == index) return SD_OK;
+    uint8_t *seen = ((list_mem *)l->mem)->seen;
+    if (index < 0 || index >= s->info.dict.m) return sd_store__damaged(s, err, "its search finds feature %" PRId64, index);
+    if (seen && seen[index / 8] & 1 << index % 8) return SD_OK;
+    if (seen) seen[index / 8] |= (uint8_t)(1 << index % 8);
     sd_status st = sd_store__stmt(s, SQL_BRIEF, &q, err);
     if (st) return st;
     sqlite3_bind_int64(q, 1, index);
@@ -176,7 +183,6 @@ static sd_status match(sd_feature_list *l, sd_store *s, const char *sql, sd_buf 
     if (sqlite3_prepare_v2(s->db, sql, -1, &q, NULL) != SQLITE_OK)
         return sd_store__fail(s->db, s->path, "searching", err);
     sqlite3_bind_text(q, 1, sd_buf_str(words), -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, 2, limit);
     while (!st && l->n < limit && (rc = sqlite3_step(q)) == SQLITE_ROW)
         st = add_brief(l, s, sqlite3_column_int64(q, 0), bonus - sqlite3_column_double(q, 1), err);
     if (!st && rc != SQLITE_DONE && rc != SQLITE_ROW) st = sd_store__fail(s->db, s->path, "searching", err);
@@ -188,13 +194,14 @@ sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, 
 {
     static const char by_label[] =
         "SELECT coalesce((SELECT feature FROM label WHERE id = label_text.rowid), -1), bm25(label_text) FROM label_text"
-        " WHERE label_text MATCH ?1 ORDER BY 2, 1 LIMIT ?2";
+        " WHERE label_text MATCH ?1 ORDER BY 2, 1";
     static const char by_text[] =
-        "SELECT rowid, " BM25 " FROM feature_text WHERE feature_text MATCH ?1 ORDER BY 2, 1 LIMIT ?2";
+        "SELECT rowid, " BM25 " FROM feature_text WHERE feature_text MATCH ?1 ORDER BY 2, 1";
     sd_buf words;
     sd_buf_init(&words, 1 << 20);
     limit = clamp_limit(limit);
     sd_status st = list_init(out, limit, err);
+    if (!st) st = sd_alloc_zero(&((list_mem *)out->mem)->seen, (size_t)s->info.dict.m / 8 + 1, "a list of features", err);
     if (st) goto done;
     int n = quote_query(&words, query, " ");
     if ((st = sd_buf_check(&words, "the query", err)) || n == 0) goto done;

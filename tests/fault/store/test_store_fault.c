@@ -112,33 +112,48 @@ static void builder_is_killed(void **state)
     t_rmtree(dir);
 }
 
-/* A labeller killed in the middle: each label is there whole or not at all, and the store opens for reading and for writing. */
+/* A labeller killed in the middle: what it was told is written stays, each label is there whole or not at all, and the store opens for
+ * reading and for writing. The child tells of each label through a pipe, and is killed while it writes a later one. */
 static void labeller_is_killed(void **state)
 {
     (void)state;
+    enum { ROUNDS = 6 };
     sd_err err = {0};
     const char *dir = t_tmpdir(), *path = sample_path(dir);
     sd_store *s = NULL;
     sd_feature_list l;
     t_ok(sample_build(path, false, &err), err);
-    for (int i = 0; i < 6; i++) {
-        int status = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        int status = 0, told[2];
+        assert_int_equal(pipe(told), 0);
         pid_t pid = fork();
         if (pid == 0) {
             if (sd_store_edit(&s, path, NULL)) _exit(1);
-            for (;;) sd_store_add_label(s, i, &(sd_label){.text = "zebra", .source = "human"}, NULL);
+            while (!sd_store_add_label(s, i, &(sd_label){.text = "zebra", .source = "human"}, NULL))
+                if (write(told[1], "x", 1) != 1) break;
+            _exit(2);
         }
-        usleep((useconds_t)(30000 + 7000 * i));
+        close(told[1]);
+        char x;
+        for (int k = 0; k <= i; k++) assert_int_equal(read(told[0], &x, 1), 1);
+        usleep((useconds_t)(300 * i)); /* somewhere in the next one */
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, &status, 0), pid);
+        close(told[0]);
         assert_true(WIFSIGNALED(status));
         if (!is_whole(path, &err)) fail_msg("after kill %d: %s", i, err.msg);
     }
     t_ok(sd_store_edit(&s, path, &err), err);
     t_ok(sd_store_add_label(s, 30, &(sd_label){.text = "zebra", .source = "human"}, &err), err);
     t_ok(sd_store_search(&l, s, "zebra", 20, &err), err);
-    assert_true(l.n > 1);
-    for (int64_t i = 0; i < l.n; i++) assert_string_equal(l.v[i].label, "zebra");
+    assert_int_equal(l.n, ROUNDS + 1);
+    for (int64_t i = 0; i < l.n; i++) {
+        sd_feature *f = NULL;
+        assert_string_equal(l.v[i].label, "zebra");
+        t_ok(sd_store_feature(&f, s, l.v[i].stats.index, -1, &err), err);
+        assert_true(f->n_label >= (l.v[i].stats.index == 30 ? 1 : l.v[i].stats.index + 1));
+        sd_feature_free(f);
+    }
     sd_feature_list_release(&l);
     sd_store_close(s);
     t_rmtree(dir);

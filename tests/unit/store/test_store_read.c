@@ -167,6 +167,7 @@ static void search_ranks(void **state)
     search_finds("number21 zebra", 5, 1, 21);
     search_finds("zebra", 5, 0, -1);
     search_finds("word3 common", 1, 1, 3);
+    search_finds("word3 common", 30, 30, 3); /* one with all words, the others with any: the limit counts features, not matches */
 }
 
 static void any_text_is_a_query(void **state)
@@ -205,6 +206,12 @@ static void labels(void **state)
     assert_int_equal(l.v[0].stats.index, 5);
     assert_string_equal(l.v[0].label, "stripes"); /* the human one speaks for the feature */
     assert_true(l.v[0].score >= 100);
+    sd_feature_list_release(&l);
+    for (int i = 0; i < 30; i++) /* many names of one feature leave room for the others */
+        t_ok(sd_store_add_label(s, 8, &(sd_label){.text = "okapi", .source = "auto:test", .score = 0.5}, &err), err);
+    t_ok(sd_store_add_label(s, 9, &(sd_label){.text = "okapi", .source = "auto:test", .score = 0.5}, &err), err);
+    t_ok(sd_store_search(&l, reader, "okapi", 5, &err), err);
+    assert_int_equal(l.n, 2);
     sd_feature_list_release(&l);
     sd_store_close(reader);
     sd_store_close(s);
