@@ -9,7 +9,7 @@
 
 enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64 };
 static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024, app. A.2 */
-static const double BASE_LR = 2e-3;          /* at BASE_WIDTH features; measured, see docs/DICT.md */
+static const double BASE_LR = 1.2e-3;         /* at BASE_WIDTH features; measured, see docs/DICT.md */
 static const double BASE_WIDTH = 16384;
 static const double SINK_FACTOR = 10;        /* dictionary_learning's max_activation_norm_multiple, against the median */
 
