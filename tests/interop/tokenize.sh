@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ids against tokenizers and llama.cpp (tokenize.py), rendered chats against transformers (golden/text/gen_chat.py).
+# Ids against tokenizers and llama.cpp (tokenizers_alike.py), rendered chats against transformers (golden/text/gen_chat.py).
 #   SONDE_PYTHON  a Python with tokenizers and transformers   LLAMA_BIN  folder with llama-tokenize
 #   SONDE_MODEL   a GGUF, or a folder with tokenizer.json
 set -u
@@ -36,15 +36,15 @@ done
 
 if [ -z "$python" ]; then skip interop_tokenize_trained "SONDE_PYTHON is not set"
 elif ! has tokenizers; then skip interop_tokenize_trained "$python has no tokenizers"
-else check interop_tokenize_trained "$python" tests/interop/tokenize.py "$sonde" trained; fi
+else check interop_tokenize_trained "$python" tests/interop/tokenizers_alike.py "$sonde" trained; fi
 
 if [ -z "$python" ] || ! has tokenizers; then skip interop_tokenize_folders "no Python with tokenizers"
 elif [ ${#folders[@]} -eq 0 ]; then skip interop_tokenize_folders "no tokenizer.json (SONDE_MODEL)"
-else check interop_tokenize_folders "$python" tests/interop/tokenize.py "$sonde" folder "${folders[@]}"; fi
+else check interop_tokenize_folders "$python" tests/interop/tokenizers_alike.py "$sonde" folder "${folders[@]}"; fi
 
 if ! [ -x "$llama" ]; then skip interop_tokenize_llama "no llama-tokenize (LLAMA_BIN)"
 elif [ ${#ggufs[@]} -eq 0 ]; then skip interop_tokenize_llama "no GGUF (SONDE_MODEL, or make demo)"
-else check interop_tokenize_llama "${python:-python3}" tests/interop/tokenize.py "$sonde" llama "$llama" "${ggufs[@]}"; fi
+else check interop_tokenize_llama "${python:-python3}" tests/interop/tokenizers_alike.py "$sonde" llama "$llama" "${ggufs[@]}"; fi
 
 if [ -z "$python" ] || ! has transformers jinja2; then skip interop_chat "no Python with transformers and jinja2"
 elif ! [ -x "$cases" ]; then skip interop_chat "no $cases (make tests)"

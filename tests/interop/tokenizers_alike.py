@@ -1,9 +1,9 @@
 """Ids of `sonde tokenize` against Hugging Face's tokenizers and against llama.cpp's llama-tokenize, with and without special
 tokens, on prose, source code, white space, controls, emoji and random characters of every script.
 
-usage: tokenize.py SONDE trained               vocabularies trained here, one for every kind of pre-tokeniser
-       tokenize.py SONDE folder DIR..          tokenizer.json of model folders (or of itself)
-       tokenize.py SONDE llama PROGRAM GGUF..  GGUFs, with or without tensors
+usage: tokenizers_alike.py SONDE trained               vocabularies trained here, one for every kind of pre-tokeniser
+       tokenizers_alike.py SONDE folder DIR..          tokenizer.json of model folders (or of itself)
+       tokenizers_alike.py SONDE llama PROGRAM GGUF..  GGUFs, with or without tensors
 
 Prints one line a tokenizer; exits 1 at the first token that differs."""
 import ast
