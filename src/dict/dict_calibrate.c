@@ -3,7 +3,7 @@
  *
  * Feature f is in the top k of c_f rows. Its threshold is the middle between its c_f-th and next pre-activation over all rows:
  * then "above threshold" and "among the k best" have the same count (the idea of BatchTopK's one threshold, Bussmann et al.
- * 2024, section 3, per feature). Features seen fewer than 5 times say too little for themselves and take the common threshold,
+ * 2024, arXiv 2412.06410, per feature). Features seen fewer than 5 times say too little for themselves and take the common threshold,
  * chosen the same way over all features, if it is not below their top activation outside the top k. Only pre-activations above
  * a floor are collected (the 20th percentile of the rows' k-th values); below it lies no threshold worth having. */
 #include "dict/dict_int.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64 };
-static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024, app. A.2 */
+static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024; dictionary_learning's default too */
 static const double BASE_LR = 1.2e-3;         /* at BASE_WIDTH features; measured, see docs/DICT.md */
 static const double BASE_WIDTH = 16384;
 static const double SINK_FACTOR = 10;        /* dictionary_learning's max_activation_norm_multiple, against the median */
@@ -24,7 +24,7 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
         o.batch = DEFAULT_BATCH;
         while (o.batch > MIN_BATCH && o.n_tokens / o.batch < MIN_STEPS) o.batch /= 2;
     }
-    if (o.lr <= 0) o.lr = BASE_LR * sqrt(BASE_WIDTH / (double)(o.m < 1024 ? 1024 : o.m)); /* Gao et al. 2024, app. A.3: lr ~ 1 / sqrt(m) */
+    if (o.lr <= 0) o.lr = BASE_LR * sqrt(BASE_WIDTH / (double)(o.m < 1024 ? 1024 : o.m)); /* lr ~ 1 / sqrt(m): Gao et al. 2024, and dictionary_learning's default */
     if (o.aux_alpha == 0) o.aux_alpha = 1.0 / 32;
     if (!o.aux_k) o.aux_k = (int)(o.d / 2 > 0 ? o.d / 2 : 1);
     if (!o.dead_after) o.dead_after = o.n_tokens / 4 < DEAD_TOKENS ? o.n_tokens / 4 : DEAD_TOKENS;

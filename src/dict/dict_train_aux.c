@@ -1,5 +1,5 @@
 /* Owns the auxiliary loss for dead features (Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section 2.4 and
- * app. A.2): dead features alone reconstruct what the live ones leave, r = x - x' = -e,
+ * the appendix on the auxiliary loss): dead features alone reconstruct what the live ones leave, r = x - x' = -e,
  *   L_aux = alpha mean_t |r_t - r'_t|^2,   r' = sum of the k_aux best dead features' relu(p_f) D_f,   alpha = 1/32, k_aux = d/2.
  * Gradients go to the dead features' rows and biases only; r is a constant.
  *

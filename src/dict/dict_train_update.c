@@ -1,6 +1,6 @@
 /* Owns the backward pass and the optimiser. Entries (row, feature) are sorted by feature; then each touched row of W and D is
- * visited once: gradients summed in L1, the part of gD along D taken out (Bricken et al. 2023, "Decoder weights": the norm is
- * fixed, so only the rest can help), Adam (Kingma & Ba 2015, algorithm 1), D back to unit norm. No gradient matrix exists.
+ * visited once: gradients summed in L1, the part of gD along D taken out (Bricken et al. 2023, Towards Monosemanticity: the norm
+ * is fixed, so only the rest can help), Adam (Kingma & Ba 2015, algorithm 1), D back to unit norm. No gradient matrix exists.
  *
  * Rows that no row of x used. Dense Adam goes on moving them by their momentum; a row untouched since step s has, at s + j,
  *   m = beta1^j m_s, v = beta2^j v_s, so it moves by rate(s+j) (beta1 / sqrt(beta2))^j m_s / sqrt(v_s), rate = lr sqrt(bc2) / bc1,

@@ -1,8 +1,8 @@
 /* Reading a SAELens directory (reference: sae_lens 6.54, folders saes and loading). SAELens drops keys it
  * does not know and ignores some it does; here every setting that changes the numbers is either done or refused.
  *
- * gated    f = 1[p > 0] relu(q),  p = xc.w + b_gate,  q = e^r (xc.w) + b_mag     (Rajamanoharan et al. 2024a, eq. 6)
- *          p > 0  <=>  q > b_mag - e^r b_gate: the JumpReLU with rows e^r w, bias b_mag and that threshold (ibid., 2024b, app. H).
+ * gated    f = 1[p > 0] relu(q),  p = xc.w + b_gate,  q = e^r (xc.w) + b_mag     (Rajamanoharan et al. 2024, arXiv 2404.16014)
+ *          p > 0  <=>  q > b_mag - e^r b_gate: the JumpReLU with rows e^r w, bias b_mag and that threshold (shown there).
  * topk with rescale_acts_by_decoder_norm: selects and reports g = |D_f| pre, decodes (g / |D_f|) D_f: the plain TopK with rows
  *          |D_f| w, biases |D_f| b and unit decoder rows. */
 #include "dict/saelens_int.h"
