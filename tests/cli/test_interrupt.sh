@@ -49,7 +49,7 @@ case $rc in
 esac
 
 # Uninterrupted and interrupted-then-resumed runs give the same dictionary, byte for byte.
-short=(dict train tiny.gguf corpus --site resid_post.0 --width 512 --k 8 --tokens 120000 --batch 512 --seed 3 -q)
+short=(dict train tiny.gguf corpus --site resid_post.0 --width 512 --k 8 --tokens 800000 --batch 512 --seed 3 -q)
 "$sonde" "${short[@]}" -o whole >out 2>err || not_ok uninterrupted "$(cat err)"
 interrupt 1 1 "$sonde" "${short[@]}" -o parts
 if [ $rc -eq 130 ]; then
