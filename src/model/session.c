@@ -68,6 +68,27 @@ void sd_session_rewind(sd_session *s, int64_t pos)
     if (s->pos == 0) s->n_layer_cached = s->m->n_layer_loaded;
 }
 
+/* Keys lie in panels of SD_KV_PANEL positions, so whole panels go over; what a panel holds beyond n is never read. */
+sd_status sd_session_copy_prefix(sd_session *dst, const sd_session *src, int64_t n, sd_err *err)
+{
+    if (dst == src || dst->m != src->m) return sd_fail(err, SD_E_ARG, "a prefix goes from one session to another of the same model");
+    if (n < 0 || n > src->pos || n > dst->n_ctx)
+        return sd_fail(err, SD_E_ARG, "a prefix of %lld positions of a session that holds %lld, for one of at most %lld", (long long)n,
+                       (long long)src->pos, (long long)dst->n_ctx);
+    for (int l = 0; l < src->n_layer_cached; l++) {
+        sd_kv from = sd_session__kv(src, l), to = sd_session__kv(dst, l);
+        size_t width = (size_t)from.d_head * (from.f16 ? 2 : 4);
+        for (int h = 0; h < from.n_head; h++) {
+            size_t a = (size_t)h * (size_t)from.cap * width, b = (size_t)h * (size_t)to.cap * width;
+            memcpy((uint8_t *)to.k + b, (const uint8_t *)from.k + a, (size_t)sd_kv_cap(n) * width);
+            memcpy((uint8_t *)to.v + b, (const uint8_t *)from.v + a, (size_t)n * width);
+        }
+    }
+    dst->pos = n;
+    dst->n_layer_cached = n ? src->n_layer_cached : dst->m->n_layer_loaded;
+    return SD_OK;
+}
+
 int64_t sd_session_pos(const sd_session *s)
 {
     return s->pos;
