@@ -13,19 +13,25 @@ static const cli_opt opts[] = {
 
 enum { MAX_TEXT = 1 << 30 };
 
+/* The files one after another, with nothing between them. */
 static sd_status read_texts(sd_buf *text, cli *c, sd_err *err)
 {
+    sd_buf part;
     sd_status st = SD_OK;
+    sd_buf_init(&part, MAX_TEXT);
     for (int i = 1; i < c->n_arg && !st; i++) {
-        size_t at = text->n;
-        st = sd_file_read(text, c->arg[i], err);
-        sd_slice part = {text->p + at, text->n - at};
-        size_t ok = st ? 0 : sd_utf8_valid_prefix(part);
-        if (!st && ok != part.n) {
+        if ((st = sd_file_read(&part, c->arg[i], err))) break;
+        sd_slice all = {part.p, part.n};
+        size_t ok = sd_utf8_valid_prefix(all);
+        if (ok != all.n) {
             sd_fail(err, SD_E_FORMAT, "%s: not UTF-8 at byte %zu", c->arg[i], ok);
             st = sd_hint(err, "convert it: iconv -f LATIN1 -t UTF-8");
+            break;
         }
+        sd_buf_put(text, part.p, part.n);
+        st = sd_buf_check(text, c->arg[i], err);
     }
+    sd_buf_release(&part);
     return st;
 }
 

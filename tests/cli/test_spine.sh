@@ -24,6 +24,12 @@ h = json.loads(b[8:8 + struct.unpack("<Q", b[:8])[0]])
 assert h["logits"]["shape"] == [3, 297] and h["logits"]["dtype"] == "F32" and h["blocks.0.hook_mlp_out"]["shape"] == [3, 64], h
 X
 expect_json score sonde.score/1 'd["n_tokens"] > 1000 and 4 < d["ce_loss"] < 8 and abs(d["ppl"] / 2.718281828459045 ** d["ce_loss"] - 1) < 1e-9 and d["mode"] == "faithful"' score tiny.gguf corpus/a.txt --window 128 --json
+# Several files are one text: cut in two, it scores as it did whole; a short last file is not taken for the whole.
+"$sonde" score tiny.gguf corpus/a.txt --window 128 --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["ce_loss"])' >whole.txt
+head -c 5000 corpus/a.txt >part1.txt; tail -c +5001 corpus/a.txt >part2.txt
+expect_json score_files_are_joined sonde.score/1 "d['ce_loss'] == $(cat whole.txt)" score tiny.gguf part1.txt part2.txt --window 128 --json
+printf 'end' >short.txt
+expect_json score_short_last_file sonde.score/1 'd["n_tokens"] > 1000' score tiny.gguf corpus/a.txt short.txt --window 128 --json
 expect_json run sonde.run/1 'len(d["tokens"]) == 8 and d["timings"]["n_gen"] == 8 and d["timings"]["prefill_tok_s"] > 0 and d["timings"]["first_token_s"] > 0 and d["applied"] == [] and '"$prov" run tiny.gguf -p 'the cat' -n 8 --json
 expect_json run_sampled sonde.run/1 'len(d["tokens"]) == 8 and d["provenance"]["seed"] == 7' run tiny.gguf -p 'the cat' -n 8 --temp 1 --seed 7 --json
 cp out a; "$sonde" run tiny.gguf -p 'the cat' -n 8 --temp 1 --seed 7 --json --threads 1 >b 2>err
