@@ -20,7 +20,8 @@ typedef struct sd_paths { char **v; int64_t n; } sd_paths;
 sd_status sd_dir_list(sd_paths *out, const char *dir, sd_err *err);
 void sd_paths_free(sd_paths *p);
 
-/* A file being written beside its final place. Nothing is at `path` until commit; abort (or a crash) leaves the old file. */
+/* A file being written beside its final place. Nothing is at `path` until commit; abort (or a crash) leaves the old file.
+ * Opening removes temporary files of that path whose process has died. A path that is there and no regular file is SD_E_IO. */
 typedef struct sd_wfile sd_wfile;
 sd_status sd_wfile_open(sd_wfile **out, const char *path, sd_err *err);
 sd_status sd_wfile_write(sd_wfile *f, const void *p, size_t n, sd_err *err); /* buffered */

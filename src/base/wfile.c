@@ -1,13 +1,15 @@
 /* Files that appear whole or not at all (map.h): bytes go to NAME.tmp.PID.N in the same folder, are forced to the
  * disk, and only then take the name; the folder is forced too, so that the rename survives a power cut. A killed
- * process leaves the old file, and at most a temporary file beside it. */
+ * process leaves the old file, and at most a temporary file beside it, which the next write of that name removes. */
 #include "base/map.h"
 
 #include "base/log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -63,6 +65,45 @@ static void free_wfile(sd_wfile *f)
     sd_free(f);
 }
 
+/* The folder that a path is in; false when its name is too long. */
+static bool folder_of(const char *path, char dir[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    size_t n = !slash ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    if (n >= PATH_MAX) return false;
+    memcpy(dir, slash ? path : ".", slash ? n : 1);
+    dir[slash ? n : 1] = '\0';
+    return true;
+}
+
+/* Is `rest` the "PID.N" of a process that is no more? */
+static bool of_dead_process(sd_slice rest)
+{
+    sd_slice pid, serial_no;
+    int64_t p;
+    uint64_t n;
+    if (!sd_slice_cut(&rest, '.', &pid) || !sd_slice_cut(&rest, '.', &serial_no) || rest.p) return false;
+    if (!sd_parse_i64(pid, &p) || !sd_parse_u64(serial_no, &n) || p < 1 || p > INT32_MAX) return false;
+    return kill((pid_t)p, 0) != 0 && errno == ESRCH;
+}
+
+/* Removes what killed processes left of earlier writes of this path. What cannot be removed does no harm. */
+static void remove_stale(const char *path)
+{
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t n = strlen(name);
+    DIR *d = folder_of(path, dir) ? opendir(dir) : NULL;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        sd_slice rest = sd_slice_of(e->d_name);
+        if (rest.n <= n || memcmp(rest.p, name, n) != 0 ||
+            !sd_slice_starts((sd_slice){rest.p + n, rest.n - n}, ".tmp."))
+            continue;
+        if (of_dead_process((sd_slice){rest.p + n + 5, rest.n - n - 5})) (void)unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d) (void)closedir(d);
+}
+
 /* A name that nobody holds: process number and a counter; one left by a killed process of the same number is passed by.
  */
 static sd_status open_tmp(sd_wfile *f, size_t cap, mode_t mode, sd_err *err)
@@ -85,6 +126,10 @@ sd_status sd_wfile_open(sd_wfile **out, const char *path, sd_err *err)
     struct stat s;
     bool replaces = stat(path, &s) == 0;
     if (replaces && S_ISDIR(s.st_mode)) return sd_fail(err, SD_E_IO, "cannot write %s: it is a folder", path);
+    /* The rename would put a plain file in the place of /dev/null. */
+    if (replaces && !S_ISREG(s.st_mode))
+        return sd_fail(err, SD_E_IO, "cannot write %s: it is not a regular file", path);
+    remove_stale(path);
     size_t cap = strlen(path) + 64;
     sd_status st = sd_alloc_zero(&f, sizeof *f, "a file to write", err);
     if (st) return st;
@@ -158,14 +203,8 @@ static int sync_fd(int fd)
 /* Some file systems cannot force a folder and say EINVAL: the file itself is safe there. */
 static sd_status sync_folder_of(const char *path, sd_err *err)
 {
-    char dir[PATH_MAX] = ".";
-    const char *slash = strrchr(path, '/');
-    if (slash) {
-        size_t n = slash == path ? 1 : (size_t)(slash - path);
-        if (n >= sizeof dir) return sd_fail(err, SD_E_IO, "cannot write %s: the path is too long", path);
-        memcpy(dir, path, n);
-        dir[n] = '\0';
-    }
+    char dir[PATH_MAX];
+    if (!folder_of(path, dir)) return sd_fail(err, SD_E_IO, "cannot write %s: the path is too long", path);
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return sd_fail_errno(err, errno, "cannot open the folder of %s", path);
     sd_status st = SD_OK;

@@ -5,6 +5,7 @@
 #include "t.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static const char *dir;
 
@@ -148,6 +149,55 @@ static void says_what_is_wrong(void **state)
     assert_int_equal(sd_mem_live_blocks(), blocks);
 }
 
+static void touch(const char *path)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+}
+
+/* A process number that was in use a moment ago and is not any more. */
+static long dead_process(void)
+{
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    return (long)child;
+}
+
+static void stale_files_go(void **state)
+{
+    (void)state;
+    char left[6][64];
+    sd_err err = {0};
+    long dead = dead_process();
+    snprintf(left[0], 64, "stale.tmp.%ld.0", dead);
+    snprintf(left[1], 64, "stale.tmp.%ld.12", dead);
+    snprintf(left[2], 64, "stale.tmp.%ld.0", (long)getppid()); /* another writer */
+    snprintf(left[3], 64, "stale.tmp.%ld.0.txt", dead);        /* the rest are nobody's temporary files */
+    snprintf(left[4], 64, "stale.tmp.%ld", dead);
+    snprintf(left[5], 64, "stale2.tmp.%ld.0", dead);
+    for (int i = 0; i < 6; i++) touch(in(left[i]));
+    t_ok(sd_file_write_atomic(in("stale"), "x", 1, &err), err);
+    for (int i = 0; i < 6; i++) assert_int_equal(sd_file_exists(in(left[i])), i >= 2);
+    for (int i = 2; i < 6; i++) unlink(in(left[i]));
+}
+
+/* A rename would put a plain file in the place of a device or a pipe. */
+static void only_plain_files_are_replaced(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    struct stat s;
+    assert_int_equal(mkfifo(in("pipe"), 0600), 0);
+    assert_int_equal(sd_file_write_atomic(in("pipe"), "x", 1, &err), SD_E_IO);
+    assert_non_null(strstr(err.msg, "not a regular file"));
+    assert_int_equal(stat(in("pipe"), &s), 0);
+    assert_true(S_ISFIFO(s.st_mode));
+    unlink(in("pipe"));
+}
+
 static void in_the_working_folder(void **state)
 {
     (void)state;
@@ -165,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(nothing_before_commit),   T(every_size_of_piece), T(modes_are_kept),
         T(two_writers_of_one_name), T(says_what_is_wrong),  T(in_the_working_folder),
+        T(stale_files_go),          T(only_plain_files_are_replaced),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
