@@ -58,9 +58,12 @@ bool sd_dict_has_threshold(const sd_dict *d);
 /* Top activation of feature f and share of rows where it is active, on the rows it was calibrated on; 0 and NaN when unknown. Saved with the dictionary. */
 float sd_dict_max_act(const sd_dict *d, int64_t f);
 float sd_dict_density(const sd_dict *d, int64_t f);
+/* Standard deviation of the same rows' projections on the unit vector along feature f's decoder row; 0 when unknown. */
+float sd_dict_proj_std(const sd_dict *d, int64_t f);
 /* Pre-activation of one feature for one row: (x - b_dec).w + b, summed in double (x alone where the file says apply_b_dec_to_input false). */
 float sd_dict_preact(const sd_dict *d, int64_t f, const float *x);
-/* Threshold (TopK kinds), top activations and densities from raw rows x [n, d]; for dictionaries from elsewhere. Not while others use d. */
+/* Threshold (TopK kinds), top activations, densities and spreads from raw rows x [n, d]; for dictionaries from elsewhere. Not while
+ * others use d. */
 sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err);
 
 /* Sparse codes of n rows: entries row_ptr[i]..row_ptr[i+1], features ascending within a row, values > 0. */

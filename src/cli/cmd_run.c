@@ -188,7 +188,8 @@ const cli_cmd cmd_run_def = {
     .uses = CLI_MODE | CLI_SEED,
     .run = cmd_run,
     .text = "A steer is one JSON object: {\"feature\":{\"dict\":DIR,\"index\":N}} or {\"vector\":[..],\"site\":SITE}, with \"op\" add (default), scale,\n"
-            "ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), raw or max_act;\n"
+            "ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), std (of the\n"
+            "feature's projection), max_act or raw;\n"
             "\"positions\" all (default), prompt, generated, last or a list; \"special\" true to edit special tokens too. Positive is\n"
             "more of the concept. The answer says what was applied and at how many positions.",
     .examples = "sonde run model.gguf -p 'The bridge' -n 40\n"

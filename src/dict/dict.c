@@ -18,7 +18,7 @@ static size_t lay_out(sd_dict *d, bool with_gate)
     size_t at = 0;
     struct { float **p; size_t n; } part[] = {
         {&d->W_enc, m * w}, {&d->W_dec, m * w}, {&d->b_enc, m},     {&d->b_dec, w},    {&d->b_in, w},
-        {&d->threshold, m}, {&d->max_act, m},   {&d->density, m},   {&d->gate, with_gate ? m : 0},
+        {&d->threshold, m}, {&d->max_act, m},   {&d->density, m},   {&d->proj_std, m}, {&d->gate, with_gate ? m : 0},
     };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         if (d->arena.base) *part[i].p = part[i].n ? (float *)(void *)(d->arena.base + at) : NULL;
@@ -100,6 +100,7 @@ float sd_dict_threshold(const sd_dict *d, int64_t f) { return d->threshold[in_ra
 bool sd_dict_has_threshold(const sd_dict *d) { return d->has_threshold; }
 float sd_dict_max_act(const sd_dict *d, int64_t f) { return d->max_act[in_range(d, f)]; }
 float sd_dict_density(const sd_dict *d, int64_t f) { return d->density[in_range(d, f)]; }
+float sd_dict_proj_std(const sd_dict *d, int64_t f) { return d->proj_std[in_range(d, f)]; }
 
 float sd_dict_preact(const sd_dict *d, int64_t f, const float *x)
 {

@@ -1,4 +1,4 @@
-/* Owns what held-out rows tell about single features: density, top activation, and for TopK the threshold by which a feature
+/* Owns what held-out rows tell about single features: density, top activation, spread along the decoder row, and for TopK the threshold by which a feature
  * looked at alone fires as often as it is among the k best.
  *
  * Feature f is in the top k of c_f rows. Its threshold is the middle between its c_f-th and next pre-activation over all rows:
@@ -7,6 +7,8 @@
  * chosen the same way over all features, if it is not below their top activation outside the top k. Only pre-activations above
  * a floor are collected (the 20th percentile of the rows' k-th values); below it lies no threshold worth having. */
 #include "dict/dict_int.h"
+#include "base/par.h"
+#include "num/kern.h"
 #include "num/stats.h"
 #include <math.h>
 #include <stdlib.h>
@@ -129,6 +131,72 @@ done:
     return st;
 }
 
+typedef struct spread {
+    sd_dict *d;
+    const sd_kern *kern;
+    const float *x; /* [rows, d] centred */
+    int64_t rows, n;
+    float *cov;     /* [d, d] sum of x_i x_j */
+} spread;
+
+static void add_cov(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const spread *s = arg;
+    const int64_t d = s->d->info.d;
+    (void)chunk;
+    for (int64_t r = 0; r < s->rows; r++)
+        for (int64_t i = begin; i < end; i++) s->kern->axpy(s->cov + i * d, s->x[r * d + i], s->x + r * d, d);
+}
+
+enum { SPREAD_FEATURES = 16 }; /* decoder rows that stay in the first cache while a row of the covariance is used */
+
+static void std_of_features(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const spread *s = arg;
+    const int64_t d = s->d->info.d;
+    double var[SPREAD_FEATURES] = {0}, norm2[SPREAD_FEATURES] = {0};
+    (void)chunk;
+    for (int64_t i = 0; i < d; i++)
+        for (int64_t f = begin; f < end; f++) {
+            const float *u = s->d->W_dec + f * d;
+            var[f - begin] += (double)u[i] * (double)s->kern->dot(s->cov + i * d, u, d);
+            norm2[f - begin] += (double)u[i] * (double)u[i];
+        }
+    for (int64_t f = begin; f < end; f++) {
+        const double v = norm2[f - begin] > 0 ? var[f - begin] / norm2[f - begin] / (double)s->n : 0;
+        s->d->proj_std[f] = v > 0 ? (float)sqrt(v) : 0;
+    }
+}
+
+/* std(u.x)^2 = u'Cu with C the covariance of the rows: n d^2 + m d^2 products where projecting every row takes n m d. Sums of C are
+ * f32 in row order: some 1e-5 of a standard deviation for 16,384 rows. */
+static sd_status set_spread(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err)
+{
+    const int64_t w = d->info.d;
+    double *mean = NULL;
+    float *centred = NULL;
+    spread s = {.d = d, .kern = ex->kern, .n = x.rows};
+    sd_status st = sd_alloc_zero(&mean, (size_t)w * sizeof *mean, "a mean", err);
+    if (!st) st = sd_alloc(&centred, (size_t)(ROWS * w) * sizeof *centred, "centred rows", err);
+    if (!st) st = sd_alloc_zero(&s.cov, (size_t)w * (size_t)w * sizeof *s.cov, "a covariance", err);
+    if (st) goto done;
+    for (int64_t r = 0; r < x.rows; r++)
+        for (int64_t i = 0; i < w; i++) mean[i] += (double)sd_mat_row(x, r)[i] / (double)x.rows;
+    s.x = centred;
+    for (int64_t r = 0; r < x.rows; r += s.rows) {
+        s.rows = x.rows - r < ROWS ? x.rows - r : ROWS;
+        for (int64_t k = 0; k < s.rows; k++)
+            for (int64_t i = 0; i < w; i++) centred[k * w + i] = (float)((double)sd_mat_row(x, r + k)[i] - mean[i]);
+        sd_parallel_for(ex->n_threads, w, 16, add_cov, &s);
+    }
+    sd_parallel_for(ex->n_threads, d->info.m, SPREAD_FEATURES, std_of_features, &s);
+done:
+    sd_free(mean);
+    sd_free(centred);
+    sd_free(s.cov);
+    return st;
+}
+
 sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err)
 {
     const int64_t m = d->info.m;
@@ -140,6 +208,7 @@ sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err
     sd_status st = sd_alloc(&count, (size_t)m * sizeof *count, "counts", err);
     if (!st) st = sd_alloc(&least, (size_t)x.rows * sizeof *least, "smallest activations", err);
     if (!st) st = encode_all(d, ex, x, count, least, &all, err);
+    if (!st) st = set_spread(d, ex, x, err);
     if (st) goto done;
     for (int64_t f = 0; f < m; f++) d->density[f] = (float)((double)count[f] / (double)x.rows);
     if (!d->topk) goto done;

@@ -14,7 +14,7 @@ struct sd_dict {
     float *b_dec;         /* [d] */
     float *b_in;          /* [d] subtracted before encoding: b_dec, or zeros where apply_b_dec_to_input is false */
     float *gate;          /* [m] the pre-activation must exceed it; NULL: TopK or plain ReLU */
-    float *threshold, *max_act, *density; /* [m] see sonde/dict.h */
+    float *threshold, *max_act, *density, *proj_std; /* [m] see sonde/dict.h */
     bool topk, has_threshold, input_centred;
     sd_arena arena;
     pthread_mutex_t lock; /* guards scan */

@@ -335,6 +335,7 @@ static sd_status read_statistics(const cfg *c, const char *dir, sd_dict *d, sd_e
     if (!st) st = vector(w, "threshold", c->m, d->threshold, err);
     if (!st) st = vector(w, "max_act", c->m, d->max_act, err);
     if (!st) st = vector(w, "density", c->m, d->density, err);
+    if (!st && sd_weights_find(w, "proj_std")) st = vector(w, "proj_std", c->m, d->proj_std, err); /* absent: unknown */
     if (!st) d->has_threshold = true;
     if (!st) st = sd_dict__check(d, path, err);
     sd_weights_close(w);

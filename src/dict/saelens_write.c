@@ -104,8 +104,9 @@ static sd_status write_weights(const sd_dict *d, const char *path, sd_err *err)
 static sd_status write_own(const sd_dict *d, const char *path, sd_err *err)
 {
     const int64_t m = d->info.m;
-    const sd_st_tensor list[] = {{"density", SD_F32, 1, {m}, d->density}, {"max_act", SD_F32, 1, {m}, d->max_act}, {"threshold", SD_F32, 1, {m}, d->threshold}};
-    return sd_safetensors_write(path, list, 3, NULL, err);
+    const sd_st_tensor list[] = {{"density", SD_F32, 1, {m}, d->density}, {"max_act", SD_F32, 1, {m}, d->max_act},
+                                 {"proj_std", SD_F32, 1, {m}, d->proj_std}, {"threshold", SD_F32, 1, {m}, d->threshold}};
+    return sd_safetensors_write(path, list, 4, NULL, err);
 }
 
 static sd_status write_sparsity(const sd_dict *d, const char *path, sd_err *err)

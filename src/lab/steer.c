@@ -1,6 +1,7 @@
 /* Steering as a hook: one row edit of d multiply-adds, counted. Resolves units once, when the steer is made. */
 #include "lab/steer.h"
 
+#include <float.h>
 #include <math.h>
 
 struct sd_steer {
@@ -34,10 +35,12 @@ static sd_status unit_size(double *out, const sd_steer_spec *s, const sd_dict *d
         if (*out > 0) return SD_OK;
         sd_fail(err, SD_E_ARG, "steer: unit max_act needs the feature's top activation, which %s", info ? "this dictionary does not state" : "a vector does not have");
         return sd_hint(err, "%s", hint);
-    default:
-        sd_fail(err, SD_E_UNSUPPORTED, "steer: unit std needs the spread of the projection on reference text, which is not stored");
-        return sd_hint(err, "%s", hint);
+    case SD_UNIT_STD: break;
     }
+    *out = info ? (double)sd_dict_proj_std(dict, s->feature) : 0;
+    if (*out > 0) return SD_OK;
+    sd_fail(err, SD_E_ARG, "steer: unit std needs the spread of the projection on reference text, which %s", info ? "this dictionary does not state" : "a plain vector does not bring");
+    return sd_hint(err, "%s", hint);
 }
 
 static sd_status resolve_site(sd_steer *s, const sd_steer_spec *spec, const sd_dict *dict, sd_err *err)
@@ -61,6 +64,18 @@ static sd_status resolve_site(sd_steer *s, const sd_steer_spec *spec, const sd_d
         return sd_hint(err, "features count from 0");
     }
     return SD_OK;
+}
+
+/* What cannot be done as it is said: values that no activation can take, a feature whose activity is unknown. */
+static sd_status check_values(const sd_steer *s, const sd_dict *dict, sd_err *err)
+{
+    const double v[] = {s->value, isinf(s->spec.min) ? 0 : s->lo, isinf(s->spec.max) ? 0 : s->hi};
+    for (int i = 0; i < 3; i++)
+        if (!(fabs(v[i]) <= (double)FLT_MAX))
+            return sd_fail(err, SD_E_ARG, "steer: %g in the units of %s is more than a 32-bit number holds", v[i], sd_site_print((char[64]){0}, 64, s->site));
+    if (!dict || s->spec.op != SD_STEER_CLAMP || sd_dict_has_threshold(dict)) return SD_OK;
+    sd_fail(err, SD_E_ARG, "steer: clamp needs the threshold of feature %lld, and this dictionary was not calibrated", (long long)s->feature);
+    return sd_hint(err, "use \"op\":\"add\", or a dictionary trained by sonde");
 }
 
 static sd_status resolve_direction(sd_steer *s, const sd_steer_spec *spec, sd_err *err)
@@ -100,6 +115,7 @@ sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model
     s->value = spec->op == SD_STEER_ABLATE ? 0 : spec->value * unit;
     s->lo = spec->min * unit;
     s->hi = spec->max * unit;
+    if ((st = check_values(s, dict, err))) goto done;
     if ((st = sd_alloc(&s->u, (size_t)s->d * sizeof(float), "steer", err))) goto done;
     if ((st = sd_alloc(&s->row, (size_t)s->d * sizeof(float), "steer", err))) goto done;
     if ((st = resolve_direction(s, spec, err))) goto done;

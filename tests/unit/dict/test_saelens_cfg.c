@@ -206,6 +206,50 @@ static void test_untied_bias_and_negative_threshold(void **state)
     t_rmtree(dir);
 }
 
+/* The spread of a projection, by its definition: every row projected, in double. */
+static double spread_of(const float *x, int n, const float *u)
+{
+    double sum = 0, squares = 0, norm2 = 0;
+    for (int i = 0; i < D; i++) norm2 += (double)u[i] * (double)u[i];
+    for (int r = 0; r < n; r++) {
+        double p = 0;
+        for (int i = 0; i < D; i++) p += (double)x[r * D + i] * (double)u[i] / sqrt(norm2);
+        sum += p;
+        squares += p * p;
+    }
+    return sqrt(squares / n - sum / n * (sum / n));
+}
+
+static void test_spread(void **state)
+{
+    (void)state;
+    enum { ROWS = 1500 }; /* more than one block */
+    const char *dir = t_tmpdir();
+    sd_err err = {0};
+    sd_dict *d;
+    sd_exec *ex;
+    sd_rng r = sd_rng_make(5, "spread", 0);
+    float *x = malloc(sizeof(float) * ROWS * D);
+    for (int i = 0; i < ROWS * D; i++) x[i] = sd_rng_normal(&r) * (float)(1 + i % D) + (i % D == 2 ? 300 : 0); /* a large mean */
+    write_dir(dir, V6("\"architecture\":\"topk\",\"k\":3"), NULL, 0);
+    t_ok(sd_dict_open(&d, dir, &err), err);
+    assert_true(sd_dict_proj_std(d, 0) == 0); /* unknown */
+    static const char *const isa[] = {"ref", NULL};
+    for (int c = 0; c < 2; c++) {
+        t_ok(sd_exec_new(&ex, &(sd_exec_opt){isa[c], 2}, &err), err);
+        t_ok(sd_dict_calibrate(d, ex, sd_mat_of(x, ROWS, D), &err), err);
+        for (int f = 0; f < M; f++) {
+            double want = spread_of(x, ROWS, sd_dict_dec_row(d, f)), got = (double)sd_dict_proj_std(d, f);
+            /* 1,500 f32 sums, each rounded to 6e-8 of itself, at random: 1e-6 of the variance; centring rounds less. */
+            if (fabs(got / want - 1) > 1e-5) fail_msg("feature %d: %.9g, expected %.9g", f, got, want);
+        }
+        sd_exec_free(ex);
+    }
+    sd_dict_free(d);
+    free(x);
+    t_rmtree(dir);
+}
+
 static void test_missing_and_mismatched(void **state)
 {
     (void)state;
@@ -233,10 +277,10 @@ static void test_missing_and_mismatched(void **state)
     assert_true(sd_dict_has_threshold(d) && isfinite(sd_dict_threshold(d, 0)));
     /* Saved now, it keeps what it learned; without the extra file it still opens, and says what is unknown. */
     t_ok(sd_dict_save(d, dir, &err), err);
-    const float kept = sd_dict_threshold(d, 4);
+    const float kept = sd_dict_threshold(d, 4), spread = sd_dict_proj_std(d, 4);
     sd_dict_free(d);
     t_ok(sd_dict_open(&d, dir, &err), err);
-    assert_true(sd_dict_threshold(d, 4) == kept);
+    assert_true(sd_dict_threshold(d, 4) == kept && sd_dict_proj_std(d, 4) == spread);
     sd_dict_free(d);
     snprintf(path, sizeof path, "%s/sonde.safetensors", dir);
     assert_int_equal(unlink(path), 0);
@@ -257,7 +301,7 @@ static void test_missing_and_mismatched(void **state)
 int main(void)
 {
     fill();
-    const struct CMUnitTest tests[] = {T(test_settings), T(test_tensors), T(test_untied_bias_and_negative_threshold), T(test_missing_and_mismatched)};
+    const struct CMUnitTest tests[] = {T(test_settings), T(test_tensors), T(test_untied_bias_and_negative_threshold), T(test_spread), T(test_missing_and_mismatched)};
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
     if (sd_mem_live_blocks() != 0) return printf("%lld blocks left\n", (long long)sd_mem_live_blocks()), 1;
     return rc ? 1 : 0;
