@@ -102,10 +102,12 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     sd_learn_opt o = {.train = {.kind = SD_DICT_TOPK, .m = a.width, .k = (int)a.k, .batch = a.batch, .n_tokens = a.tokens, .lr = a.lr, .seed = c->seed},
                       .meta = s.meta, .n_heldout = a.heldout, .buffer_rows = a.buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL};
     if ((st = sd_lab_learn(&r, ex, s.src, s.n_rows, &o, &c->progress, &err))) goto done;
+    cli_resume_with(c, "sonde dict eval %s %s%s", c->output, a.path[0], a.n_path > 1 ? " CORPUS.." : ""); /* the dictionary is written */
     if ((st = ce_recovered(&ce, c, ex, &s, &a, &err))) goto done;
     rc = print(c, &a, &r, ce);
 done:
     dict_source_close(&s);
+    if (st) dict_run_discard(&a, c);
 done_early:
     if (st || err.code) rc = cli_fail(c, &err);
     dict_run_release(&a);

@@ -1,6 +1,8 @@
 /* Owns: run.json and the choice of source. A resumed run takes everything from run.json, so that it cannot differ. */
 #include "cli/dict_run.h"
 
+#include <unistd.h>
+
 static const char *const FILE_NAME = "run.json";
 
 static sd_status load(dict_run *a, cli *c, sd_err *err)
@@ -57,13 +59,16 @@ sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err)
     return st;
 }
 
-sd_status dict_run_save(const dict_run *a, cli *c, sd_err *err)
+sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
 {
     char p[1200];
     sd_buf b;
     sd_jw w;
+    if (c->resume) return SD_OK;
+    a->made_folder = !sd_dir_exists(c->output);
     sd_status st = sd_dir_make(c->output, err);
-    if (st || c->resume) return st;
+    if (st) return st;
+    sd_learn_forget_checkpoint(c->output);
     sd_buf_init(&b, 1 << 20);
     sd_jw_init(&w, &b);
     sd_jw_obj(&w);
@@ -90,6 +95,17 @@ sd_status dict_run_save(const dict_run *a, cli *c, sd_err *err)
     if (!st) st = sd_file_write_atomic(p, b.p, b.n, err);
     sd_buf_release(&b);
     return st;
+}
+
+void dict_run_discard(const dict_run *a, const cli *c)
+{
+    static const char *const file[] = {"run.json", "events.jsonl"};
+    char p[1200];
+    if (!a->made_folder || sd_learn_has_checkpoint(c->output)) return;
+    if (!sd_path_join(p, sizeof p, c->output, "cfg.json") || sd_file_exists(p)) return;
+    for (int i = 0; i < 2; i++)
+        if (sd_path_join(p, sizeof p, c->output, file[i])) (void)unlink(p);
+    (void)rmdir(c->output); /* stays when something else is in it */
 }
 
 void dict_run_release(dict_run *a)

@@ -14,6 +14,7 @@ typedef struct dict_run {
     int n_path;
     const char *mode;
     json_t *saved;       /* owns the strings of a resumed run */
+    bool made_folder;
 } dict_run;
 
 typedef struct dict_source {
@@ -28,7 +29,10 @@ typedef struct dict_source {
 
 /* Checks the command line, or reads run.json of --resume into a and c (output, seed, site). */
 sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err);
-sd_status dict_run_save(const dict_run *a, cli *c, sd_err *err);
+/* Makes the folder and writes run.json there; a checkpoint of an earlier run is removed. A resumed run changes nothing. */
+sd_status dict_run_save(dict_run *a, cli *c, sd_err *err);
+/* After a failure: removes the folder again if dict_run_save made it and it holds neither a checkpoint nor a dictionary. */
+void dict_run_discard(const dict_run *a, const cli *c);
 void dict_run_release(dict_run *a);
 /* Opens model and corpus, or shards; fills meta and the provenance's hashes; sets a->mode. */
 sd_status dict_source_open(dict_source *s, dict_run *a, cli *c, const sd_exec *ex, sd_err *err);

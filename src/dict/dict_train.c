@@ -39,7 +39,11 @@ static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
         (void)sd_fail(err, SD_E_UNSUPPORTED, "dictionaries of kind %s can be used but not trained.", sd_dict_kind_name(o->kind));
         return sd_hint(err, "--kind topk");
     }
-    if (o->d < 1 || o->m < 1 || o->d > 1 << 20 || o->m >= INT32_MAX || o->k < 0 || o->k > o->m || o->batch < 0 || o->batch > 1 << 24 || o->n_tokens < 1)
+    if (o->k > o->m) {
+        (void)sd_fail(err, SD_E_ARG, "k %d of %" PRId64 " features: there cannot be more active features than there are features.", o->k, o->m);
+        return sd_hint(err, "take a smaller k or a larger width");
+    }
+    if (o->d < 1 || o->m < 1 || o->d > 1 << 20 || o->m >= INT32_MAX || o->k < 0 || o->batch < 0 || o->batch > 1 << 24 || o->n_tokens < 1)
         return sd_fail(err, SD_E_ARG, "a dictionary of %" PRId64 " features of width %" PRId64 " with k %d, batches of %" PRId64 " and %" PRId64 " tokens is impossible.",
                        o->m, o->d, o->k, o->batch, o->n_tokens);
     return SD_OK;

@@ -202,7 +202,7 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
     out->source_seconds = r.loop.seconds;
     out->tok_s = (double)(out->n_tokens - before) / out->seconds;
     if ((st = write_last_event(&r, out, err))) goto done;
-    sd_learn__forget_checkpoint(&r);
+    sd_learn_forget_checkpoint(opt->dir);
 done:
     sd_events_close(&r.events);
     sd_dict_train_free(r.trainer);

@@ -16,7 +16,7 @@ typedef struct sd_learn_opt {
     int64_t buffer_rows;      /* shuffle buffer; 0: 262,144 or all rows */
     double checkpoint_s;      /* seconds between checkpoints; 0: 120; negative: only when interrupted */
     const char *dir;          /* where the dictionary goes; exists */
-    const sd_prov *prov;      /* into provenance.json; may be NULL */
+    const sd_prov *prov;      /* into the last event; may be NULL */
     bool resume;              /* go on from the checkpoint in dir */
 } sd_learn_opt;
 
@@ -32,5 +32,7 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
                        const sd_progress *progress, sd_err *err);
 /* Is there a checkpoint to go on from? */
 bool sd_learn_has_checkpoint(const char *dir);
+/* Removes it: a run that begins anew in dir must not be resumed from the checkpoint of another. */
+void sd_learn_forget_checkpoint(const char *dir);
 
 #endif

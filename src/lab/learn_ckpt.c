@@ -112,11 +112,12 @@ sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
     return st;
 }
 
-void sd_learn__forget_checkpoint(struct run *r)
+/* The name goes before what it names. */
+void sd_learn_forget_checkpoint(const char *dir)
 {
     char p[1200];
-    sweep(r->opt->dir, NULL);
-    if (sd_path_join(p, sizeof p, r->opt->dir, "checkpoint.json")) unlink(p);
+    if (sd_path_join(p, sizeof p, dir, "checkpoint.json")) unlink(p);
+    sweep(dir, NULL);
 }
 
 bool sd_learn_has_checkpoint(const char *dir)

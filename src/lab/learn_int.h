@@ -23,6 +23,5 @@ struct run {
 sd_status sd_learn__checkpoint(struct run *r, sd_err *err);
 /* Fills trainer, shuffle, stats, the source's row, epoch and events.n_bytes. */
 sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err);
-void sd_learn__forget_checkpoint(struct run *r);
 
 #endif

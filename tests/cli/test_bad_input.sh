@@ -70,7 +70,11 @@ expect_error tokenize_utf8 4 'bad.txt.*(line 2|byte 9)' tokenize tiny.gguf --fil
 expect_error score_utf8 4 'bad.txt.*(line 2|byte 9)' score tiny.gguf bad.txt
 expect_error capture_utf8 4 'bad.txt.*(line 2|byte 9)' capture tiny.gguf bad.txt --site resid_post.0 -o acts
 expect_error dict_train_utf8 4 'bad.txt.*(line 2|byte 9)' dict train tiny.gguf bad.txt --site resid_post.0 --width 64 --k 4 -o d
+expect_error dict_train_k 4 'k 70 of 64 features' dict train tiny.gguf corpus --site resid_post.0 --width 64 --k 70 -o d
+expect_error dict_train_little_text 4 'too few' dict train tiny.gguf corpus --site resid_post.0 --width 64 --k 4 --heldout 9000 -o d
 nothing_left bad_values_leave_nothing acts d t.safetensors
+expect_error output_device 4 'not a regular file' trace tiny.gguf --ids 1 -o /dev/null
+[ -c /dev/null ] && ok device_is_left || not_ok device_is_left
 
 # What is there is not overwritten without -f.
 expect_exit trace_writes 0 trace tiny.gguf --ids 1,2,3 --sites resid_post.1 -o t.safetensors
