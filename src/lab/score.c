@@ -2,7 +2,6 @@
  * window x vocabulary. */
 #include "lab/score.h"
 
-#include "base/par.h"
 #include "model/sample.h"
 
 #include <math.h>
@@ -18,16 +17,6 @@ typedef struct scorer {
     int64_t n, n_nonfinite;
 } scorer;
 
-/* lp[i] = log p(tok[i + 1]) under row i of the logits. */
-struct rows { sd_mat logits; const int32_t *tok; double lp[LOGIT_ROWS]; };
-
-static void row_logprob(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    struct rows *r = arg;
-    (void)chunk;
-    for (int64_t i = begin; i < end; i++) r->lp[i] = sd_logprob(sd_mat_row(r->logits, i), r->logits.cols, r->tok[i + 1]);
-}
-
 /* Runs tokens [from, to) of the window, at most LOGIT_ROWS when they are scored; row i scores token i + 1 when that is at
  * least `first`. */
 static sd_status run_part(scorer *sc, int64_t from, int64_t to, int64_t first, int64_t window, sd_err *err)
@@ -37,10 +26,10 @@ static sd_status run_part(scorer *sc, int64_t from, int64_t to, int64_t first, i
     sd_status st = sd_runner_step(sc->r, &seg, 1, -1, err);
     if (st || !want) return st;
     int64_t last = to < window - 1 ? to : window - 1;
-    struct rows r = {.logits = seg.logits, .tok = sc->tok + from};
-    sd_parallel_for(sc->ex->n_threads, last - from, 1, row_logprob, &r);
+    double lps[LOGIT_ROWS];
+    sd_logprob_rows(lps, sc->ex, seg.logits, sc->tok + from + 1, last - from);
     for (int64_t i = from; i < last; i++) {
-        double lp = r.lp[i - from];
+        double lp = lps[i - from];
         if (i + 1 < first) continue;
         if (!isfinite(lp)) sc->n_nonfinite++; else sc->nll -= lp;
         sc->n++;

@@ -126,6 +126,12 @@ static void lp_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     for (int64_t i = begin; i < end; i++) j->lp[i] = sd_logprob(sd_mat_row(j->logits, i), j->logits.cols, j->next[i]);
 }
 
+void sd_logprob_rows(double *lp, const sd_exec *ex, sd_mat logits, const int32_t *next, int64_t n)
+{
+    lp_job j = {lp, logits, next};
+    sd_parallel_for(ex->n_threads, n, 1, lp_rows, &j);
+}
+
 sd_status sd_logprob_ids(double *lp, sd_runner *r, sd_session *s, const int32_t *ids, int64_t n, sd_err *err)
 {
     int64_t part = r->max_logit_rows < r->max_rows ? r->max_logit_rows : r->max_rows;
@@ -136,8 +142,7 @@ sd_status sd_logprob_ids(double *lp, sd_runner *r, sd_session *s, const int32_t 
         sd_status st = sd_runner_step(r, &seg, 1, -1, err);
         if (st) return st;
         int64_t scored = i + rows < n ? rows : rows - 1; /* the last row predicts what is not given */
-        lp_job j = {lp + i + 1, seg.logits, ids + i + 1};
-        sd_parallel_for(r->ex->n_threads, scored, 1, lp_rows, &j);
+        sd_logprob_rows(lp + i + 1, r->ex, seg.logits, ids + i + 1, scored);
     }
     return SD_OK;
 }
