@@ -11,7 +11,6 @@ enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64 };
 static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024; dictionary_learning's default too */
 static const double BASE_LR = 1.2e-3;         /* at BASE_WIDTH features; measured, see docs/DICT.md */
 static const double BASE_WIDTH = 16384;
-static const double SINK_FACTOR = 10;        /* dictionary_learning's max_activation_norm_multiple, against the median */
 
 int64_t sd_train__row_chunks(const sd_dict_train *t) { return (t->opt.batch + SD_TRAIN_ROWS - 1) / SD_TRAIN_ROWS; }
 
@@ -202,7 +201,7 @@ sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x,
     if (!st) st = sd_alloc_zero(&mean, (size_t)d * sizeof *mean, "a mean", err);
     if (st) goto done;
     for (int64_t r = 0; r < n; r++) sorted[r] = norm[r] = (float)norm_of(sd_mat_row(x, r), NULL, d);
-    t->max_norm = SINK_FACTOR * sd_median_f32(sorted, n);
+    t->max_norm = SD_SINK_FACTOR * sd_median_f32(sorted, n);
     st = estimate(t, x, norm, mean, err);
     if (st) goto done;
     sd_parallel_for(ex->n_threads, t->opt.m, t->chunk, init_rows, t);

@@ -12,6 +12,7 @@
 #include "lab/interest.h"
 #include "lab/logit_effect.h"
 #include "lab/neighbours.h"
+#include "num/stats.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -64,7 +65,7 @@ static void set_options(build *b, const sd_features_opt *opt)
     o->n_fires = or_default(o->n_fires, 10);
     o->before = or_default(o->before, 48);
     o->after = or_default(o->after, 16);
-    if (!(o->sink > 0)) o->sink = 10;
+    if (!(o->sink > 0)) o->sink = SD_SINK_FACTOR;
     if (!o->budget_bytes) o->budget_bytes = (size_t)64 << 20;
     b->study_opt = (sd_study_opt){.n_top = o->n_top, .n_intervals = o->n_intervals, .per_interval = o->per_interval,
                                   .hist_bins = o->hist_bins, .n_fires = o->n_fires, .before = o->before, .after = o->after,
@@ -93,8 +94,8 @@ static sd_status cancelled(const build *b, sd_err *err)
     return sd_fail(err, SD_E_CANCELLED, "interrupted; no store was written");
 }
 
-/* Marks the rows of a block that count. The limit of sinks is the dictionary's own mean token norm where it is known, else that of
- * the first block. */
+/* Marks the rows of a block that count. The limit of sinks is taken from the dictionary's own mean token norm where it is known (sinks
+ * did not count in it), else from the median of the first block. */
 static sd_status mark_rows(build *b, const sd_act_block *x, sd_err *err)
 {
     int64_t n = x->x.rows;
@@ -106,12 +107,9 @@ static sd_status mark_rows(build *b, const sd_act_block *x, sd_err *err)
         b->cap_keep = n;
     }
     if (b->max_norm == 0) {
-        double sum = 0;
-        for (int64_t i = 0; i < n; i++) {
-            const float *v = sd_mat_row(x->x, i);
-            sum += sqrt((double)b->ex->kern->dot(v, v, b->d));
-        }
-        b->max_norm = b->opt.sink * sum / (double)n;
+        sd_status st = sd_median_norm(&b->max_norm, x->x, err);
+        if (st) return st;
+        b->max_norm *= b->opt.sink;
     }
     for (int64_t i = 0; i < n; i++) {
         const float *v = sd_mat_row(x->x, i);

@@ -3,8 +3,9 @@
  *   pass      the rows of a source (a model that runs, or shards of activations) are encoded block by block; tokens and codes are kept
  *   features  for a range of features at a time the codes are turned round; statistics, examples, logits are put together
  *             in parallel and written in order
- * The model runs once. Sinks (rows with a norm above opt.sink times the mean token norm) are not counted; they stay visible as
- * text. Memory: 12 bytes a token, the budget below, a block of logits and a block of features;
+ * The model runs once. Sinks (rows with a norm above opt.sink times the dictionary's mean token norm, or the median of the first rows
+ * where it states none) are not counted; they stay visible as text. Memory: 12 bytes a token, the budget below, a block of logits and a
+ * block of features;
  * disk: 8 bytes a code beside the store while it is built. The result does not depend on the number of threads. */
 #ifndef SD_LAB_DASHBOARD_H
 #define SD_LAB_DASHBOARD_H
@@ -34,7 +35,7 @@ typedef struct sd_features_opt {
     int n_intervals, per_interval; /* 0: 10, 5 */
     int hist_bins;             /* 0: 50 */
     int n_logits;              /* at each end; 0: 15 */
-    int n_near;                /* 0: 10 */
+    int n_near;                /* 0: SD_SINK_FACTOR */
     int n_fires;               /* tokens it fires on; 0: 10 */
     int before, after;         /* tokens of a window; 0: 48, 16 */
     double sink;               /* 0: 10 */

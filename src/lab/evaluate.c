@@ -1,11 +1,12 @@
 /* Owns: the splice hook and the three runs. The plain run's logits are kept for one context, for the KL. */
 #include "lab/evaluate.h"
 
+#include "num/stats.h"
+
 #include <inttypes.h>
 #include <math.h>
 
 enum variant { PLAIN, SPLICED, ZEROED };
-static const double SINK_FACTOR = 10; /* the limit that training uses, there against the median */
 
 struct splice {
     const sd_exec *ex;
@@ -32,14 +33,19 @@ static sd_status edit(void *self, sd_act *act, sd_err *err)
 {
     struct splice *s = self;
     int64_t n = 0, d = act->x.cols;
+    sd_status st = SD_OK;
     if (s->variant == PLAIN) return SD_OK;
+    if (!(s->max_norm > 0)) {
+        if ((st = sd_median_norm(&s->max_norm, act->x, err))) return st;
+        s->max_norm *= SD_SINK_FACTOR;
+    }
     for (int64_t i = 0; i < act->x.rows; i++) {
         float *row = sd_mat_row(act->x, i);
         if (s->variant == ZEROED) {
             memset(row, 0, (size_t)d * sizeof(float));
             continue;
         }
-        if (sd_tok_is_special(s->m->tok, act->tok[i]) || (s->max_norm > 0 && norm_of(row, d) > s->max_norm)) {
+        if (sd_tok_is_special(s->m->tok, act->tok[i]) || norm_of(row, d) > s->max_norm) {
             s->n_kept++;
             continue;
         }
@@ -48,7 +54,7 @@ static sd_status edit(void *self, sd_act *act, sd_err *err)
     }
     if (n == 0) return SD_OK;
     sd_mat x = sd_mat_rows(s->x, 0, n), y = sd_mat_rows(s->y, 0, n);
-    sd_status st = sd_dict_encode(&s->codes, s->ex, s->dict, x, err);
+    st = sd_dict_encode(&s->codes, s->ex, s->dict, x, err);
     if (st) return st;
     sd_dict_decode(y, s->ex, s->dict, &s->codes);
     sd_dict_metrics_add(s->recon, x, y, &s->codes);
@@ -68,7 +74,7 @@ static double kl_row(const float *p, const float *q, int64_t n)
     return kl;
 }
 
-struct sums { double ce[3], kl; int64_t n, n_nonfinite; };
+struct sums { double ce[3], kl; int64_t n, n_finite[3]; };
 
 /* The three runs of one context. plain [n, V] keeps the logits of the first. */
 static sd_status run_context(struct sums *sum, struct splice *sp, sd_session *s, float *plain, const int32_t *ids, int64_t n, sd_err *err)
@@ -83,7 +89,7 @@ static sd_status run_context(struct sums *sum, struct splice *sp, sd_session *s,
         for (int64_t i = 0; i + 1 < n; i++) {
             const float *row = sd_mat_row(seg.logits, i);
             double ce = sd_logsumexp(row, V) - (double)row[ids[i + 1]];
-            if (!isfinite(ce)) sum->n_nonfinite++; else sum->ce[v] += ce;
+            if (isfinite(ce)) sum->n_finite[v]++, sum->ce[v] += ce;
             if (v == PLAIN) memcpy(plain + i * V, row, (size_t)V * sizeof(float));
             if (v == SPLICED) sum->kl += kl_row(plain + i * V, row, V);
         }
@@ -94,15 +100,14 @@ static sd_status run_context(struct sums *sum, struct splice *sp, sd_session *s,
 
 static void conclude(sd_evaluation *out, const struct sums *sum, const struct splice *sp)
 {
-    double n = (double)sum->n;
     sd_dict_metrics_finish(sp->recon);
-    out->ce_plain = sum->ce[PLAIN] / n;
-    out->ce_spliced = sum->ce[SPLICED] / n;
-    out->ce_zero = sum->ce[ZEROED] / n;
+    out->ce_plain = sum->ce[PLAIN] / (double)sum->n_finite[PLAIN];
+    out->ce_spliced = sum->ce[SPLICED] / (double)sum->n_finite[SPLICED];
+    out->ce_zero = sum->ce[ZEROED] / (double)sum->n_finite[ZEROED];
     out->ce_recovered = (out->ce_zero - out->ce_spliced) / (out->ce_zero - out->ce_plain);
-    out->kl = sum->kl / n;
+    out->kl = sum->kl / (double)sum->n;
     out->n_tokens = sum->n;
-    out->n_nonfinite = sum->n_nonfinite;
+    out->n_nonfinite = 3 * sum->n - sum->n_finite[PLAIN] - sum->n_finite[SPLICED] - sum->n_finite[ZEROED];
     out->n_replaced = sp->n_replaced;
     out->n_kept = sp->n_kept;
 }
@@ -111,7 +116,7 @@ sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model 
                           const sd_evaluate_opt *opt, sd_err *err)
 {
     const sd_dict_info *info = sd_dict_get_info(dict);
-    struct splice sp = {.ex = ex, .m = m, .dict = dict, .max_norm = SINK_FACTOR * info->site_rms, .recon = &out->recon};
+    struct splice sp = {.ex = ex, .m = m, .dict = dict, .max_norm = SD_SINK_FACTOR * info->site_rms, .recon = &out->recon};
     struct sums sum = {0};
     sd_session *s = NULL;
     float *plain = NULL;
@@ -121,9 +126,10 @@ sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model 
     *out = (sd_evaluation){0};
     sd_status st = sd_model_site_cols(m, site, &cols, err);
     if (st) return st;
-    if (cols != info->d)
-        return sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %" PRId64 ", %s has %" PRId64, info->d,
-                       sd_site_print((char[64]){0}, 64, site), cols);
+    if (cols != info->d) {
+        sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %" PRId64 ", %s has %" PRId64, info->d, sd_site_print((char[64]){0}, 64, site), cols);
+        return sd_hint(err, "give the model and the site that it was trained on");
+    }
     for (int64_t i = 0; i < count; i++) {
         sd_harvest_context(h, begin + i, &n);
         if (n > longest) longest = n;

@@ -3,8 +3,10 @@
  *
  *   ce_recovered = (CE_zero - CE_spliced) / (CE_zero - CE_plain)        SAELens evals.py, `ce_loss_score`
  *   kl           = mean over positions of KL(plain || spliced)
- * Special tokens and sinks (norm above 10 times the site's mean token norm) keep their own activations in the spliced run, since
- * no dictionary is trained on them; all next-token positions count. */
+ * Special tokens and sinks (norm above SD_SINK_FACTOR times the dictionary's mean token norm, or
+ * the median of the first context where it states none) keep their own activations in the spliced run, since
+ * no dictionary is trained on them; all next-token positions count, but
+ * for those whose cross-entropy is not finite: they are left out of the means and counted in n_nonfinite (over the three runs). */
 #ifndef SD_LAB_EVALUATE_H
 #define SD_LAB_EVALUATE_H
 

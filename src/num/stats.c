@@ -1,5 +1,7 @@
 /* Comparing and summarising numbers. */
 #include "num/stats.h"
+
+#include "base/mem.h"
 #include <math.h>
 
 sd_diff sd_diff_f32(const float *a, const float *b, int64_t n)
@@ -68,6 +70,22 @@ float sd_select_f32(float *x, int64_t n, int64_t k)
             break;
     }
     return x[k];
+}
+
+sd_status sd_median_norm(double *out, sd_mat x, sd_err *err)
+{
+    float *norm;
+    SD_ASSERT(x.rows > 0);
+    sd_status st = sd_alloc(&norm, (size_t)x.rows * sizeof *norm, "norms", err);
+    if (st) return st;
+    for (int64_t i = 0; i < x.rows; i++) {
+        double s = 0;
+        for (int64_t j = 0; j < x.cols; j++) s += (double)sd_mat_row(x, i)[j] * (double)sd_mat_row(x, i)[j];
+        norm[i] = (float)sqrt(s);
+    }
+    *out = sd_median_f32(norm, x.rows);
+    sd_free(norm);
+    return SD_OK;
 }
 
 double sd_median_f32(float *x, int64_t n)

@@ -73,5 +73,19 @@ static void selection_ends_with_nan(void **state)
     assert_true(sd_median_f32(&one, 1) == 7);
 }
 
+/* A fifth of the rows are sinks that pull a mean along and leave the median where it is. */
+static void median_norm_is_that_of_usual_rows(void **state)
+{
+    float x[10][2] = {{0}};
+    double m = 0;
+    sd_err err = {0};
+    (void)state;
+    for (int i = 0; i < 10; i++) x[i][0] = i % 5 ? 3 : 3e6f, x[i][1] = i % 5 ? 4 : 4e6f;
+    t_ok(sd_median_norm(&m, sd_mat_of(&x[0][0], 10, 2), &err), err);
+    assert_true(m == 5);
+    assert_true(5e6 > SD_SINK_FACTOR * m);
+}
+
 T_MAIN(((const struct CMUnitTest[]){T(diff_finds_the_worst), T(diff_counts_what_is_not_finite),
-                                    T(selection_equals_sorting), T(selection_ends_with_nan)}))
+                                    T(selection_equals_sorting), T(selection_ends_with_nan),
+                                    T(median_norm_is_that_of_usual_rows)}))
