@@ -17,6 +17,7 @@
     XX(cmd_feature_show) \
     XX(cmd_feature_near) \
     XX(cmd_feature_report) \
+    XX(cmd_organism_write) \
     XX(cmd_bench_model)  \
     XX(cmd_bench_dict)   \
     XX(cmd_doctor)       \
