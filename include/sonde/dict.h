@@ -46,6 +46,9 @@ sd_status sd_dict_open(sd_dict **out, const char *dir, sd_err *err);
 sd_status sd_dict_save(const sd_dict *d, const char *dir, sd_err *err);
 void sd_dict_free(sd_dict *d);
 const sd_dict_info *sd_dict_get_info(const sd_dict *d);
+/* The site by a name that sd_site_parse knows: info.site, else info.hook_name, which is all that SAELens writes; "" when neither is
+ * stated. Valid until free. */
+const char *sd_dict_site_name(const sd_dict *d);
 
 const float *sd_dict_enc_row(const sd_dict *d, int64_t f);  /* [d] */
 const float *sd_dict_dec_row(const sd_dict *d, int64_t f);  /* [d], unit norm for the kinds we train */

@@ -299,6 +299,28 @@ sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char
     return k == CLI_BULK ? SD_OK : check_memory(&d, *out, model_path, err);
 }
 
+sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char *path, sd_model_opt opt, sd_model **out, sd_err *err)
+{
+    sd_status st = cli_mode(c, ex, k, path, &c->mode, err);
+    opt.mode = c->mode;
+    return st ? st : sd_model_open(out, ex, path, &opt, err);
+}
+
+void cli_corpus_hash(cli *c, const sd_corpus *corpus)
+{
+    sd_sha256 sha;
+    sd_corpus_sha256(corpus, &sha);
+    sd_sha256_hex(&sha, c->prov.data_sha256);
+}
+
+sd_status cli_dict_site(cli *c, const sd_dict *dict, sd_site *out, sd_err *err)
+{
+    if (!c->site) c->site = sd_dict_site_name(dict);
+    if (c->site[0]) return cli_site(c, out, err);
+    sd_fail(err, SD_E_ARG, "the dictionary does not say of which site it is");
+    return sd_hint(err, "add --site resid_post.14 (or another layer)");
+}
+
 /* The folder's weights as the text "NAME SHA256\n" a shard, by name; a single file gives its own hash. */
 static sd_status hash_folder(sd_sha256 *out, const char *dir, const char *cache, sd_err *err)
 {

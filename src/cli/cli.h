@@ -3,8 +3,7 @@
  *   sd_err err = {0};
  *   const sd_exec *ex = cli_exec(c, &err);                  // --cpu --threads; owned by c
  *   if (!ex) return cli_fail(c, &err);
- *   sd_mode mode = c->mode ? c->mode : ...;
- *   if ((st = sd_model_open(&m, ex, path, &(sd_model_opt){.mode = mode}, &err))) goto done;
+ *   if ((st = cli_model_open(c, ex, CLI_EXACT, path, (sd_model_opt){0}, &m, &err))) goto done;
  *   cli_model_hash(c, path);                                // SHA-256 into c->prov, cached
  *   if ((st = sd_lab_x(&result, ex, m, &opt, &c->progress, &err))) goto done;    // progress carries the cancel flag
  * done:
@@ -19,7 +18,10 @@
 #include "cli/opt.h"
 #include "cli/out.h"
 #include "num/linear.h"
+#include "sonde/dict.h"
+#include "sonde/model.h"
 #include "sonde/site.h"
+#include "text/corpus.h"
 #include <stdio.h>
 
 struct cli {
@@ -84,9 +86,15 @@ sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
  * (EXACT, CHAT) will not fit in what is free (SD_E_NOMEM). */
 typedef enum cli_mode_class { CLI_EXACT, CLI_BULK, CLI_CHAT } cli_mode_class;
 sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char *model_path, sd_mode *out, sd_err *err);
+/* cli_mode, kept in c->mode, and the model opened in it. opt.mode is overwritten. */
+sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char *path, sd_model_opt opt, sd_model **out, sd_err *err);
 /* SHA-256 of the model (the file; of a folder: its weights file, or of the list "name sha256" of its shards) into c->prov.model_sha256, cached in
  * c->cache_dir. A model that cannot be read is an error. */
 sd_status cli_model_hash(cli *c, const char *model_path, sd_err *err);
+/* SHA-256 of the texts into c->prov.data_sha256. */
+void cli_corpus_hash(cli *c, const sd_corpus *corpus);
+/* --site when it is given, else the dictionary's own; SD_E_ARG when there is neither. Fills c->site. */
+sd_status cli_dict_site(cli *c, const sd_dict *dict, sd_site *out, sd_err *err);
 
 /* cli.c: filled from the streams, the environment and the clock; argv goes into the provenance. */
 void cli_init(cli *c, int argc, char **argv);

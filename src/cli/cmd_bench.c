@@ -69,8 +69,7 @@ static int cmd_bench_model(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_bench_model_def, &a, argc, argv, &rc)) return rc;
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
-    sd_status st = cli_mode(c, ex, CLI_CHAT, c->arg[0], &c->mode, &err);
-    if (!st) st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.mode = c->mode}, &err);
+    sd_status st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){0}, &m, &err);
     if (!st) st = sd_lab_bench_model(&b, ex, m, &(sd_bench_model_opt){a.prompt, a.gen, a.depth, (int)a.reps}, &err);
     if (!st) st = sd_lab_machine(&peak, ex, &c->progress, &err);
     rc = st ? cli_fail(c, &err) : print_model(c, &b, &peak);

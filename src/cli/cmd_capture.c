@@ -58,7 +58,6 @@ static int cmd_capture(cli *c, int argc, char **argv)
     sd_corpus *corpus = NULL;
     sd_harvest *h = NULL;
     sd_site site;
-    sd_sha256 sha;
     sd_capture_result r;
     sd_act_manifest man = {.f16 = true};
     char room[32], need[32];
@@ -68,9 +67,8 @@ static int cmd_capture(cli *c, int argc, char **argv)
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     if ((st = sd_corpus_open(&corpus, c->arg + 1, c->n_arg - 1, &err))) goto done;
-    if ((st = cli_mode(c, ex, CLI_BULK, c->arg[0], &c->mode, &err))) goto done;
-    sd_model_opt mo = {.mode = c->mode, .no_head = true, .max_layer = sd_site_is_layered(site.kind) ? site.layer + 1 : 1};
-    if ((st = sd_model_open(&m, ex, c->arg[0], &mo, &err))) goto done;
+    sd_model_opt mo = {.no_head = true, .max_layer = sd_site_is_layered(site.kind) ? site.layer + 1 : 1};
+    if ((st = cli_model_open(c, ex, CLI_BULK, c->arg[0], mo, &m, &err))) goto done;
     sd_harvest_opt ho = {.site = site, .max_rows = a.tokens, .n_ctx = a.ctx, .batch = a.batch, .seed = c->seed};
     if ((st = sd_harvest_open(&h, ex, m, corpus, &ho, &err))) goto done;
     man.d = sd_harvest_source(h).d;
@@ -79,8 +77,7 @@ static int cmd_capture(cli *c, int argc, char **argv)
     cli_note(c, "%lld rows of %lld numbers: %s on disk, %s free", (long long)man.n_rows, (long long)man.d, sd_fmt_bytes(need, sizeof need, bytes),
              sd_fmt_bytes(room, sizeof room, (double)sd_disk_free(c->output)));
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
-    sd_corpus_sha256(corpus, &sha);
-    sd_sha256_hex(&sha, c->prov.data_sha256);
+    cli_corpus_hash(c, corpus);
     snprintf(man.model_name, sizeof man.model_name, "%s", m->cfg.name);
     memcpy(man.model_sha256, c->prov.model_sha256, sizeof man.model_sha256);
     memcpy(man.data_sha256, c->prov.data_sha256, sizeof man.data_sha256);

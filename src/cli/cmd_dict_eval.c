@@ -71,22 +71,18 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
     sd_harvest *h = NULL;
     sd_evaluation e;
     sd_site site;
-    sd_sha256 sha;
     if (!cli_parse(c, &cmd_dict_eval_def, &a, argc, argv, &rc)) return rc;
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_status st = sd_dict_open(&d, c->arg[0], &err);
     if (st) goto done;
-    if (!c->site) c->site = sd_dict_get_info(d)->site;
-    if ((st = cli_site(c, &site, &err))) goto done;
+    if ((st = cli_dict_site(c, d, &site, &err))) goto done;
     if ((st = sd_corpus_open(&corpus, c->arg + 2, c->n_arg - 2, &err))) goto done;
-    if ((st = cli_mode(c, ex, CLI_EXACT, c->arg[1], &c->mode, &err))) goto done;
-    if ((st = sd_model_open(&m, ex, c->arg[1], &(sd_model_opt){.mode = c->mode}, &err))) goto done;
+    if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[1], (sd_model_opt){0}, &m, &err))) goto done;
     if ((st = sd_harvest_open(&h, ex, m, corpus, &(sd_harvest_opt){.site = site, .max_rows = a.tokens, .n_ctx = a.ctx, .seed = c->seed}, &err))) goto done;
     if ((st = sd_lab_evaluate(&e, ex, m, d, h, &(sd_evaluate_opt){.progress = &c->progress}, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[1], &err))) goto done;
-    sd_corpus_sha256(corpus, &sha);
-    sd_sha256_hex(&sha, c->prov.data_sha256);
+    cli_corpus_hash(c, corpus);
     rc = print(c, &e);
 done:
     if (st) rc = cli_fail(c, &err);

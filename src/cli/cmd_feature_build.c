@@ -82,29 +82,25 @@ static sd_status open_harvest(inputs *x, const args *a, cli *c, const sd_exec *e
 
 static sd_status open_inputs(inputs *x, const args *a, cli *c, const sd_exec *ex, sd_err *err)
 {
-    sd_sha256 sha;
     sd_status st = sd_dict_open(&x->dict, c->arg[0], err);
     if (st) return st;
     if (c->n_arg > 2) {
         if ((st = sd_corpus_open(&x->corpus, c->arg + 2, c->n_arg - 2, err))) return st;
-        sd_corpus_sha256(x->corpus, &sha);
-        sd_sha256_hex(&sha, c->prov.data_sha256);
+        cli_corpus_hash(c, x->corpus);
     }
     if ((st = cli_model_hash(c, c->arg[1], err))) return st;
     if (a->acts && (st = open_shards(x, a, c, err))) return st;
     const char *of = sd_dict_get_info(x->dict)->model_sha256;
     if (*of && strcmp(of, c->prov.model_sha256) != 0)
         cli_note(c, "note: the dictionary was trained on another file of a model (%.12s.., this is %.12s..)", of, c->prov.model_sha256);
-    if ((st = cli_mode(c, ex, a->acts ? CLI_EXACT : CLI_BULK, c->arg[1], &c->mode, err))) return st;
     /* Rows from shards need no block of the model, rows of the model those up to the site; the effects on the logits need the head. */
-    sd_model_opt mo = {.mode = c->mode, .max_layer = 1, .keep_head = true};
+    sd_model_opt mo = {.max_layer = 1, .keep_head = true};
     sd_site site;
     if (!a->acts) {
-        if (!c->site) c->site = sd_dict_get_info(x->dict)->site;
-        if ((st = cli_site(c, &site, err))) return st;
+        if ((st = cli_dict_site(c, x->dict, &site, err))) return st;
         if (sd_site_is_layered(site.kind)) mo.max_layer = site.layer + 1;
     }
-    if ((st = sd_model_open(&x->model, ex, c->arg[1], &mo, err))) return st;
+    if ((st = cli_model_open(c, ex, a->acts ? CLI_EXACT : CLI_BULK, c->arg[1], mo, &x->model, err))) return st;
     if (!a->acts && (st = open_harvest(x, a, c, ex, err))) return st;
     x->in.dict = x->dict;
     x->in.model = x->model;

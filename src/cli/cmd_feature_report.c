@@ -131,8 +131,7 @@ static int cmd_feature_report(cli *c, int argc, char **argv)
     if ((st = sd_store_open(&store, c->arg[0], &err))) goto done;
     if (a.model) {
         if ((st = sd_dict_open(&d, a.dict, &err))) goto done;
-        if ((st = cli_mode(c, ex, CLI_CHAT, a.model, &c->mode, &err))) goto done;
-        if ((st = sd_model_open(&m, ex, a.model, &(sd_model_opt){.mode = c->mode}, &err))) goto done;
+        if ((st = cli_model_open(c, ex, CLI_CHAT, a.model, (sd_model_opt){0}, &m, &err))) goto done;
         if ((st = cli_model_hash(c, a.model, &err))) goto done;
     }
     sd_showcase_opt o = {.n_feature = a.top, .n_candidate = a.candidates, .feature = a.feature, .value = a.value, .n_gen = a.gen, .progress = &c->progress};

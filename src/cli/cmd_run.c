@@ -213,8 +213,7 @@ static int cmd_run(cli *c, int argc, char **argv)
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_status st = steers_parse(&s, &a.steer, &err);
-    if (!st) st = cli_mode(c, ex, CLI_CHAT, c->arg[0], &c->mode, &err);
-    if (!st) st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.mode = c->mode}, &err);
+    if (!st) st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){0}, &m, &err);
     if (st) goto done;
     if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if ((st = steers_open(&s, m, c, &err))) goto done;

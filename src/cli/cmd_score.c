@@ -85,8 +85,7 @@ static int cmd_score(cli *c, int argc, char **argv)
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     if ((st = read_texts(&text, c, &err))) goto done;
-    if ((st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err))) goto done;
-    if ((st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.mode = c->mode}, &err))) goto done;
+    if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
     if ((st = sd_tok_encode(m->tok, (sd_slice){text.p, text.n}, &(sd_encode_opt){0}, &ids, &err))) goto done;
     if ((st = sd_lab_score(&r, ex, m, ids.v, ids.n, &(sd_score_opt){.window = a.window, .stride = a.stride, .progress = &c->progress}, &err)))
         goto done;

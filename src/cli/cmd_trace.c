@@ -83,8 +83,7 @@ static int cmd_trace(cli *c, int argc, char **argv)
     sd_status st = cli_check_output(c, c->output, &err);
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
-    if ((st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err))) goto done;
-    if ((st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.mode = c->mode}, &err))) goto done;
+    if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
     if ((st = prompt(&ids, &a, m, &err))) goto done;
     if ((st = sd_lab_trace(&t, ex, m, &ids, a.sites.v, a.sites.n, &err))) goto done;
     if ((st = sd_trace_save(&t, c->output, &err))) goto done;

@@ -135,7 +135,6 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
 {
     sd_site site;
     sd_mode mode;
-    sd_sha256 sha;
     sd_status st = cli_site(c, &site, err);
     if (!st) st = sd_corpus_open(&s->corpus, a->path + 1, a->n_path - 1, err);
     if (!st && a->mode) mode = strcmp(a->mode, "faithful") == 0 ? SD_MODE_FAITHFUL : strcmp(a->mode, "bf16") == 0 ? SD_MODE_BF16 : SD_MODE_FAST;
@@ -150,8 +149,7 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
     s->src = sd_harvest_source(s->harvest);
     s->n_rows = sd_harvest_rows(s->harvest);
     if ((st = cli_model_hash(c, a->path[0], err))) return st;
-    sd_corpus_sha256(s->corpus, &sha);
-    sd_sha256_hex(&sha, c->prov.data_sha256);
+    cli_corpus_hash(c, s->corpus);
     snprintf(s->meta.model_name, sizeof s->meta.model_name, "%s", s->model->cfg.name);
     memcpy(s->meta.model_sha256, c->prov.model_sha256, sizeof s->meta.model_sha256);
     sd_site_print(s->meta.site, sizeof s->meta.site, site);

@@ -87,6 +87,8 @@ sd_status sd_dict__check(const sd_dict *d, const char *where, sd_err *err)
 
 const sd_dict_info *sd_dict_get_info(const sd_dict *d) { return &d->info; }
 
+const char *sd_dict_site_name(const sd_dict *d) { return d->info.site[0] ? d->info.site : d->info.hook_name; }
+
 static int64_t in_range(const sd_dict *d, int64_t f)
 {
     SD_ASSERT(f >= 0 && f < d->info.m);

@@ -132,7 +132,8 @@ static sd_status open_lab(lab *l, const sd_exec *ex, sd_err *err)
 {
     const sd_dict_info *info = sd_dict_get_info(l->dict);
     int64_t longest = 0, sum = 0;
-    sd_status st = sd_site_parse(&l->site, info->site, strlen(info->site), err);
+    const char *site = sd_dict_site_name(l->dict);
+    sd_status st = sd_site_parse(&l->site, site, strlen(site), err);
     if (st) return sd_err_wrap(err, "the dictionary's site");
     l->d = info->d;
     for (int p = 0; p < l->opt->n_prompt; p++) {

@@ -49,7 +49,7 @@ static sd_status resolve_site(sd_steer *s, const sd_steer_spec *spec, const sd_d
     int64_t cols = 0;
     s->site = spec->site;
     if (!spec->has_site) {
-        const char *name = dict ? sd_dict_get_info(dict)->site : "";
+        const char *name = dict ? sd_dict_site_name(dict) : "";
         if (!*name) return sd_fail(err, SD_E_ARG, "steer: the dictionary does not say its site; give \"site\"");
         if ((st = sd_site_parse(&s->site, name, strlen(name), err))) return st;
     }

@@ -91,6 +91,16 @@ expect_exit dict_train_writes 0 dict train tiny.gguf corpus --site resid_post.0 
 expect_error feature_outside 4 '128' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":128},"op":"add","value":1}'
 expect_error feature_negative 4 '(-1|index)' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":-1},"op":"add","value":1}'
 expect_error dict_of_nothing 4 'corpus' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"corpus","index":1},"op":"add","value":1}'
+# A dictionary that SAELens wrote names its site in hook_name alone; one that names none needs --site.
+foreign() { cp -r d "$1"; python3 -c 'import json, sys
+c = json.load(open(sys.argv[1])); m = c["metadata"]
+for key in sys.argv[2:]: del m[key]
+json.dump(c, open(sys.argv[1], "w"))' "$1/cfg.json" "${@:2}"; }
+foreign hooked sonde; foreign nowhere_said sonde hook_name
+expect_exit dict_eval_hook_name 0 dict eval hooked tiny.gguf corpus --tokens 500
+expect_exit run_hook_name 0 run tiny.gguf -p the -n 2 --steer '{"feature":{"dict":"hooked","index":1},"value":1,"unit":"raw"}'
+expect_error dict_eval_no_site 4 'does not say' dict eval nowhere_said tiny.gguf corpus --tokens 500
+expect_exit dict_eval_site_given 0 dict eval nowhere_said tiny.gguf corpus --tokens 500 --site resid_post.0
 cp -r d cut; truncate -s -1000 cut/sae_weights.safetensors
 expect_error dict_cut 4 'cut' dict eval cut tiny.gguf corpus
 expect_error dict_train_keeps 4 'd is already there' dict train tiny.gguf corpus --site resid_post.0 --width 128 --k 4 -o d
