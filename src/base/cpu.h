@@ -7,18 +7,19 @@
 #include <stdint.h>
 
 enum {
-    SD_CPU_AVX2 = 1 << 0,       /* AVX2 + FMA + F16C */
-    SD_CPU_AVX512 = 1 << 1,     /* F, BW, DQ, VL */
+    SD_CPU_AVX2 = 1 << 0,   /* AVX2 + FMA + F16C */
+    SD_CPU_AVX512 = 1 << 1, /* F, BW, DQ, VL */
     SD_CPU_AVX512_VNNI = 1 << 2,
     SD_CPU_AVX512_BF16 = 1 << 3,
 };
 typedef struct sd_cpu {
-    uint32_t flags;        /* what the hardware and the kernel support, cut by the mask */
-    char name[64];         /* brand string */
+    uint32_t flags; /* what the hardware and the kernel support, cut by the mask */
+    char name[64];  /* brand string */
     size_t l1d_bytes, l2_bytes, l3_bytes;
 } sd_cpu;
 
-/* The level names of --cpu: "ref" (plain C), "avx2", "avx512"; NULL or "auto" for all there is. False when the name is unknown or the CPU lacks it. */
+/* The level names of --cpu: "ref" (plain C), "avx2", "avx512"; NULL or "auto" for all there is. False when the name is
+ * unknown or the CPU lacks it. */
 bool sd_cpu_detect(sd_cpu *out, const char *level);
 const char *sd_cpu_level(const sd_cpu *c); /* "ref", "avx2", "avx512" */
 

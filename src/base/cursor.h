@@ -13,8 +13,14 @@ typedef struct sd_cursor {
 } sd_cursor;
 
 void sd_cur_init(sd_cursor *c, const void *base, size_t size);
-static inline bool sd_cur_failed(const sd_cursor *c) { return c->fail != NULL; }
-static inline size_t sd_cur_left(const sd_cursor *c) { return c->size - c->off; }
+static inline bool sd_cur_failed(const sd_cursor *c)
+{
+    return c->fail != NULL;
+}
+static inline size_t sd_cur_left(const sd_cursor *c)
+{
+    return c->size - c->off;
+}
 uint8_t sd_cur_u8(sd_cursor *c);
 uint16_t sd_cur_u16(sd_cursor *c);
 uint32_t sd_cur_u32(sd_cursor *c);

@@ -9,7 +9,8 @@
 
 /* Fills err (if not NULL) and returns code. Clears the hint. Messages too long are cut at a UTF-8 boundary. */
 sd_status sd_fail(sd_err *err, sd_status code, const char *fmt, ...) SD_PRINTF(3, 4);
-/* As sd_fail with strerror(errno_value) appended; ENOSPC and EDQUOT give SD_E_NOSPACE, ENOMEM SD_E_NOMEM, ENOENT SD_E_NOTFOUND, others SD_E_IO. */
+/* As sd_fail with strerror(errno_value) appended; ENOSPC and EDQUOT give SD_E_NOSPACE, ENOMEM SD_E_NOMEM, ENOENT
+ * SD_E_NOTFOUND, others SD_E_IO. */
 sd_status sd_fail_errno(sd_err *err, int errno_value, const char *fmt, ...) SD_PRINTF(3, 4);
 /* Sets the hint of an error that was already made. Returns err->code (SD_E_FAIL if err is NULL). */
 sd_status sd_hint(sd_err *err, const char *fmt, ...) SD_PRINTF(2, 3);

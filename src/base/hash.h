@@ -6,7 +6,9 @@
 
 uint64_t sd_hash64(const void *p, size_t n);
 
-typedef struct sd_sha256 { uint8_t b[32]; } sd_sha256;
+typedef struct sd_sha256 {
+    uint8_t b[32];
+} sd_sha256;
 void sd_sha256_of(sd_sha256 *out, const void *p, size_t n);
 void sd_sha256_hex(const sd_sha256 *h, char out[65]);
 /* SHA-256 of a file, read in pieces. cache_dir (may be NULL) keeps results by (device, inode, size, mtime). */

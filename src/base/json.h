@@ -6,11 +6,13 @@
 #include "base/str.h"
 #include <jansson.h>
 
-/* Parses a whole document. max_depth 64; duplicate keys are an error. *out is owned by the caller (json_decref). `what` names it in errors. */
+/* Parses a whole document. max_depth 64; duplicate keys are an error. *out is owned by the caller (json_decref). `what`
+ * names it in errors. */
 sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what, sd_err *err);
 sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err *err);
 
-/* Typed getters on objects; `what` names the document. The _opt forms leave *out alone when the key is absent or null. */
+/* Typed getters on objects; `what` names the document. The _opt forms leave *out alone when the key is absent or null.
+ */
 sd_status sd_json_get_i64(const json_t *obj, const char *key, int64_t *out, const char *what, sd_err *err);
 sd_status sd_json_get_f64(const json_t *obj, const char *key, double *out, const char *what, sd_err *err);
 sd_status sd_json_get_str(const json_t *obj, const char *key, const char **out, const char *what, sd_err *err);
@@ -22,7 +24,12 @@ sd_status sd_json_opt_bool(const json_t *obj, const char *key, bool *out, const 
 
 /* Writer. Commas and escapes are its business; invalid UTF-8 becomes U+FFFD; NaN and infinities become null.
  *   sd_jw w; sd_jw_init(&w, &buf); sd_jw_obj(&w); sd_jw_key(&w, "n"); sd_jw_i64(&w, 3); sd_jw_end(&w); */
-typedef struct sd_jw { sd_buf *b; int depth; bool comma, after_key; uint64_t is_obj[2]; } sd_jw; /* at most 128 deep */
+typedef struct sd_jw {
+    sd_buf *b;
+    int depth;
+    bool comma, after_key;
+    uint64_t is_obj[2];
+} sd_jw; /* at most 128 deep */
 void sd_jw_init(sd_jw *w, sd_buf *b);
 void sd_jw_obj(sd_jw *w);
 void sd_jw_arr(sd_jw *w);

@@ -4,7 +4,10 @@
 
 #include "base/str.h"
 
-typedef struct sd_map { const uint8_t *p; size_t n; } sd_map;
+typedef struct sd_map {
+    const uint8_t *p;
+    size_t n;
+} sd_map;
 sd_status sd_map_open(sd_map *m, const char *path, sd_err *err); /* an empty file is an error */
 void sd_map_close(sd_map *m);
 
@@ -15,13 +18,18 @@ bool sd_dir_exists(const char *path);
 sd_status sd_dir_make(const char *path, sd_err *err); /* with parents; existing is fine */
 /* Free bytes on the file system of path (or of its closest existing parent). */
 uint64_t sd_disk_free(const char *path);
-/* Sorted paths of the regular files under dir, recursive, dot files left out. Each and the list by sd_free (sd_paths_free). */
-typedef struct sd_paths { char **v; int64_t n; } sd_paths;
+/* Sorted paths of the regular files under dir, recursive, dot files left out. Each and the list by sd_free
+ * (sd_paths_free). */
+typedef struct sd_paths {
+    char **v;
+    int64_t n;
+} sd_paths;
 sd_status sd_dir_list(sd_paths *out, const char *dir, sd_err *err);
 void sd_paths_free(sd_paths *p);
 
-/* A file being written beside its final place. Nothing is at `path` until commit; abort (or a crash) leaves the old file.
- * Opening removes temporary files of that path whose process has died. A path that is there and no regular file is SD_E_IO. */
+/* A file being written beside its final place. Nothing is at `path` until commit; abort (or a crash) leaves the old
+ * file. Opening removes temporary files of that path whose process has died. A path that is there and no regular file
+ * is SD_E_IO. */
 typedef struct sd_wfile sd_wfile;
 sd_status sd_wfile_open(sd_wfile **out, const char *path, sd_err *err);
 sd_status sd_wfile_write(sd_wfile *f, const void *p, size_t n, sd_err *err); /* buffered */
@@ -29,7 +37,8 @@ uint64_t sd_wfile_tell(const sd_wfile *f);
 sd_status sd_wfile_commit(sd_wfile *f, sd_err *err); /* fsync, rename; frees f also on failure */
 void sd_wfile_abort(sd_wfile *f);                    /* removes the temporary file; NULL is fine */
 sd_status sd_file_write_atomic(const char *path, const void *p, size_t n, sd_err *err);
-/* Tests only: the n-th write or fsync from now fails with ENOSPC (1 = the next); 0 off. Returns operations since the last call. */
+/* Tests only: the n-th write or fsync from now fails with ENOSPC (1 = the next); 0 off. Returns operations since the
+ * last call. */
 int64_t sd_file_fail_nth(int64_t n);
 
 /* "a/b" into a buffer that the caller gives; false when it does not fit. */

@@ -20,7 +20,7 @@ char *sd_strdup(const char *s);
 char *sd_strndup(const char *s, size_t n);
 
 /* The same with an sd_err sentence: "out of memory: 12.3 GB for the key-value cache". */
-sd_status sd_alloc(void *out_ptr, size_t n, const char *what, sd_err *err);      /* *(void **)out_ptr = block */
+sd_status sd_alloc(void *out_ptr, size_t n, const char *what, sd_err *err); /* *(void **)out_ptr = block */
 sd_status sd_alloc_zero(void *out_ptr, size_t n, const char *what, sd_err *err);
 
 /* a*b and a+b with overflow check: false when it would not fit. */
@@ -31,24 +31,37 @@ bool sd_add_size(size_t a, size_t b, size_t *out);
 void sd_alloc_guard_begin(const char *what);
 void sd_alloc_guard_end(void);
 
-/* Tests only: the n-th request from now on this thread fails (1 = the next); 0 turns it off. Returns requests since the last call. */
+/* Tests only: the n-th request from now on this thread fails (1 = the next); 0 turns it off. Returns requests since the
+ * last call. */
 int64_t sd_mem_fail_nth(int64_t n);
 /* Bytes and blocks out at the moment, for leak tests. */
 int64_t sd_mem_live_blocks(void);
 int64_t sd_mem_live_bytes(void);
-/* Physical memory of this machine (or of this control group, when that is less) and of this process (resident, peak), in bytes; 0 when unknown. */
-typedef struct sd_mem_info { uint64_t total, available, rss, rss_peak; } sd_mem_info;
+/* Physical memory of this machine (or of this control group, when that is less) and of this process (resident, peak),
+ * in bytes; 0 when unknown. */
+typedef struct sd_mem_info {
+    uint64_t total, available, rss, rss_peak;
+} sd_mem_info;
 sd_mem_info sd_mem_query(void);
 
 /* An arena: one block reserved at init, pushed from the bottom, rewound to a mark. */
-typedef struct sd_arena { uint8_t *base; size_t size, used, peak; } sd_arena;
+typedef struct sd_arena {
+    uint8_t *base;
+    size_t size, used, peak;
+} sd_arena;
 sd_status sd_arena_init(sd_arena *a, size_t size, const char *what, sd_err *err);
 void sd_arena_release(sd_arena *a);
 /* n bytes, 64-byte aligned, not zeroed. Asserts that it fits: the plan was computed beforehand. */
 void *sd_arena_push(sd_arena *a, size_t n);
-static inline size_t sd_arena_mark(const sd_arena *a) { return a->used; }
+static inline size_t sd_arena_mark(const sd_arena *a)
+{
+    return a->used;
+}
 void sd_arena_rewind(sd_arena *a, size_t mark);
 /* What a push of n bytes takes. */
-static inline size_t sd_arena_need(size_t n) { return (n + (SD_ALIGN - 1)) & ~(size_t)(SD_ALIGN - 1); }
+static inline size_t sd_arena_need(size_t n)
+{
+    return (n + (SD_ALIGN - 1)) & ~(size_t)(SD_ALIGN - 1);
+}
 
 #endif

@@ -6,13 +6,13 @@
 #include "base/hash.h"
 
 typedef struct sd_prov {
-    char tool[32];        /* "sonde 0.1.0" */
+    char tool[32]; /* "sonde 0.1.0" */
     char cpu[64], isa[16], mode[16];
     int n_threads;
     uint64_t seed;
     char model_sha256[65], data_sha256[65], dict_sha256[65]; /* empty when there is none */
-    char created[32];     /* RFC 3339, given by the program */
-    char args[512];       /* the command line */
+    char created[32];                                        /* RFC 3339, given by the program */
+    char args[512];                                          /* the command line */
 } sd_prov;
 void sd_prov_write(sd_jw *w, const sd_prov *p); /* one object; empty fields left out */
 

@@ -5,10 +5,16 @@
 #include "base/mem.h"
 #include <string.h>
 
-typedef struct sd_slice { const char *p; size_t n; } sd_slice; /* borrows */
-#define SD_SLICE(s) (int)(s).n, (s).p                          /* for "%.*s" */
-#define SD_LIT(s) ((sd_slice){(s), sizeof(s) - 1})
-static inline sd_slice sd_slice_of(const char *s) { return (sd_slice){s, s ? strlen(s) : 0}; }
+typedef struct sd_slice {
+    const char *p;
+    size_t n;
+} sd_slice;                           /* borrows */
+#define SD_SLICE(s) (int)(s).n, (s).p /* for "%.*s" */
+#define SD_LIT(s)   ((sd_slice){(s), sizeof(s) - 1})
+static inline sd_slice sd_slice_of(const char *s)
+{
+    return (sd_slice){s, s ? strlen(s) : 0};
+}
 bool sd_slice_eq(sd_slice a, sd_slice b);
 bool sd_slice_eq_str(sd_slice a, const char *s);
 bool sd_slice_starts(sd_slice s, const char *prefix);
@@ -22,13 +28,19 @@ bool sd_parse_i64(sd_slice s, int64_t *out);
 bool sd_parse_u64(sd_slice s, uint64_t *out);
 bool sd_parse_f64(sd_slice s, double *out); /* finite numbers only */
 
-/* The fewest digits that read back as the same number, in any locale; NaN and infinities as "nan", "inf", "-inf". Return out. */
+/* The fewest digits that read back as the same number, in any locale; NaN and infinities as "nan", "inf", "-inf".
+ * Return out. */
 #define SD_FMT_MAX 32
 const char *sd_fmt_f64(char out[SD_FMT_MAX], double v);
 const char *sd_fmt_f32(char out[SD_FMT_MAX], float v);
 
-/* A growable byte buffer with a maximum given at init. After a failed append `failed` stays set and appends do nothing. */
-typedef struct sd_buf { char *p; size_t n, cap, max; bool failed; } sd_buf;
+/* A growable byte buffer with a maximum given at init. After a failed append `failed` stays set and appends do nothing.
+ */
+typedef struct sd_buf {
+    char *p;
+    size_t n, cap, max;
+    bool failed;
+} sd_buf;
 void sd_buf_init(sd_buf *b, size_t max_bytes);
 void sd_buf_release(sd_buf *b);
 void sd_buf_reset(sd_buf *b);
