@@ -163,14 +163,12 @@ static int64_t elements(const sd_tensor *t)
 /* Is it an embedding or a head: a matrix with a row a piece of the vocabulary? */
 static bool is_vocab(const sd_describe *d, const sd_tensor *t) { return t->rank == 2 && t->dim[0] == d->n_vocab; }
 
-/* Bytes that products hold of n weights: faithful decodes to f32, bf16 to bf16, fast keeps the block types that it multiplies
- * and takes bf16 (f32 where the CPU has none) for the others (num/linear.h). */
 static uint64_t packed_bytes(const sd_tensor *t, sd_mode mode, bool has_bf16)
 {
-    uint64_t n = (uint64_t)elements(t);
-    bool as_is = t->dtype == SD_Q4_0 || t->dtype == SD_Q4_1 || t->dtype == SD_Q8_0;
-    if (mode == SD_MODE_FAST && as_is) return t->bytes;
-    return n * (mode != SD_MODE_FAITHFUL && has_bf16 ? 2 : 4);
+    const int64_t cols = t->dim[t->rank - 1];
+    if (cols < 1 || elements(t) < 1) return 0;
+    const sd_wmat w = {.dtype = t->dtype, .rows = elements(t) / cols, .cols = cols};
+    return sd_linear_plan_bytes(&w, mode, has_bf16 ? SD_CPU_AVX512_BF16 : 0);
 }
 
 static void read_tensors(sd_describe *d, const sd_weights *w, bool has_bf16)

@@ -1,7 +1,6 @@
 /* AVX-512 VNNI and BF16. A tile of 6 rows x 32 outputs keeps 12 integer and 12 float sums in registers and loads each
  * activation word once for two lines of weights: half a load a product, so that the two load ports do not bind.
- * The nibble form takes up to 4 rows and splits each line in two as it comes; with more rows the caller unpacks once.
- */
+ * The packed form takes up to 4 rows and unpacks each line as it comes; with more rows the caller unpacks once. */
 #include "num/kern.h"
 #include <float.h>
 #include <immintrin.h>
@@ -17,145 +16,306 @@ UNROLLED __m512i word_at(const int8_t *q)
     return _mm512_set1_epi32(v);
 }
 
+UNROLLED __mmask64 bits_at(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return _cvtu64_mask64(v);
+}
+
 UNROLLED __m512 halves_at(const uint8_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
 
-/* One block's integer sums s[mr][2], from bytes or from nibbles. */
-UNROLLED void block_bytes(__m512i s[][2], const uint8_t *v, const int8_t *q, int64_t ldq, const int mr)
+/* Counts are constants after inlining, but not yet where the compiler wants immediates. */
+UNROLLED __m512i down(__m512i v, int n)
 {
-    for (int l = 0; l < 8; l++) {
-        const __m512i w0 = _mm512_loadu_si512(v + 64 * l), w1 = _mm512_loadu_si512(v + 512 + 64 * l);
-        for (int i = 0; i < mr; i++) {
-            const __m512i a = word_at(q + i * ldq + 4 * l);
-            s[i][0] = _mm512_dpbusd_epi32(s[i][0], w0, a);
-            s[i][1] = _mm512_dpbusd_epi32(s[i][1], w1, a);
+    return _mm512_srl_epi16(v, _mm_cvtsi32_si128(n));
+}
+
+/* Line l (0..7) of group g of a packed block: 64 unsigned bytes. */
+UNROLLED __m512i line_at(const uint8_t *v, const sd_qform f, const int g, const int l)
+{
+    static const uint8_t book[64] __attribute__((aligned(64))) = {SD_QBOOK, SD_QBOOK, SD_QBOOK, SD_QBOOK};
+    if (f.bits == 8) return _mm512_loadu_si512(v + 512 * g + 64 * l);
+    if (f.bits < 4) {
+        const __m512i p = _mm512_loadu_si512(v + 128 * g + 64 * (l & 1));
+        const __m512i low = _mm512_and_si512(down(p, 2 * (l >> 1)), _mm512_set1_epi8(3));
+        if (f.bits == 2) return low;
+        return _mm512_mask_add_epi8(low, bits_at(v + 256 + 64 * g + 8 * l), low, _mm512_set1_epi8(4));
+    }
+    const __m512i p = _mm512_loadu_si512(v + 256 * g + 64 * (l & 3));
+    const __m512i low = _mm512_and_si512(l < 4 ? p : _mm512_srli_epi16(p, 4), _mm512_set1_epi8(15));
+    if (f.book) return _mm512_shuffle_epi8(_mm512_load_si512(book), low);
+    if (f.bits == 5)
+        return _mm512_mask_add_epi8(low, bits_at(v + 512 + 64 * g + 8 * l), low, _mm512_set1_epi8(16));
+    if (f.bits == 6) {
+        const __m512i t = _mm512_loadu_si512(v + 512 + 128 * g + 64 * (l & 1));
+        const __m512i top = l < 4 ? _mm512_sll_epi16(t, _mm_cvtsi32_si128(4 - 2 * (l >> 1))) : down(t, 2 * (l >> 1) - 4);
+        return _mm512_ternarylogic_epi32(low, top, _mm512_set1_epi8(0x30), 0xf8); /* low | (top & 0x30) */
+    }
+    return low;
+}
+
+/* Scales of 16 outputs (group j), half h, of block b of the super at p; of d or of dm (min). */
+UNROLLED __m512 scale_at(const uint8_t *p, const sd_qform f, int b, const int h, const int j, const bool min)
+{
+    const __m512 d = halves_at(p + (min ? 2 * SD_PANEL : 0) + 32 * j);
+    const uint8_t *sub = p + (f.min ? 4 : 2) * SD_PANEL + b * f.subs * SD_PANEL + 16 * j;
+    if (f.subs == 0) return d;
+    if (!f.min) {
+        const __m128i c = _mm_loadu_si128((const __m128i *)(const void *)(sub + h * SD_PANEL));
+        return _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(c)));
+    }
+    const int row = f.bits == 2 ? h : min ? 1 : 0;
+    __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(sub + row * SD_PANEL)));
+    if (f.bits == 2) c = min ? _mm512_srli_epi32(c, 4) : _mm512_and_si512(c, _mm512_set1_epi32(15));
+    return _mm512_mul_ps(d, _mm512_cvtepi32_ps(c));
+}
+
+/* -sum of the activations that a sum runs over. */
+UNROLLED int32_t negated(const sd_qact *a, const bool halves, const int h)
+{
+    return !halves ? a->nsum : h == 0 ? a->nlow : a->nsum - a->nlow;
+}
+
+/* A form and which half of a block (0 where a block is one). */
+typedef struct part {
+    sd_qform f;
+    int h;
+} part;
+
+/* y += what the integer sums s of a part are worth; sc: scales of the two groups of outputs, then their minima. */
+UNROLLED void add_block(__m512 y[][2], __m512i s[][2], const sd_qact *act, int64_t ld_act, const part p, const int mr,
+                        const __m512 sc[4])
+{
+    for (int i = 0; i < mr; i++) {
+        const sd_qact *a = &act[i * ld_act];
+        const __m512 d = _mm512_set1_ps(a->d);
+        const __m512 ds = p.f.min ? _mm512_set1_ps(p.f.halves ? a->d * (float)-negated(a, true, p.h) : a->ds) : d;
+        for (int j = 0; j < 2; j++) {
+            y[i][j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(s[i][j]), _mm512_mul_ps(sc[j], d), y[i][j]);
+            if (p.f.min) y[i][j] = _mm512_fmadd_ps(sc[2 + j], ds, y[i][j]);
         }
     }
 }
 
-UNROLLED void block_nibbles(__m512i s[][2], const uint8_t *v, const int8_t *q, int64_t ldq, const int mr)
+UNROLLED void start_sums(__m512i s[][2], const sd_qact *act, int64_t ld_act, const sd_qform f, const int h,
+                         const int mr, const __m128i log2_zero)
 {
-    const __m512i low = _mm512_set1_epi8(15);
-    for (int l = 0; l < 4; l++) {
-        const __m512i p0 = _mm512_loadu_si512(v + 64 * l), p1 = _mm512_loadu_si512(v + 256 + 64 * l);
-        const __m512i l0 = _mm512_and_si512(p0, low), h0 = _mm512_and_si512(_mm512_srli_epi16(p0, 4), low);
-        const __m512i l1 = _mm512_and_si512(p1, low), h1 = _mm512_and_si512(_mm512_srli_epi16(p1, 4), low);
-        for (int i = 0; i < mr; i++) {
-            const __m512i a = word_at(q + i * ldq + 4 * l), b = word_at(q + i * ldq + 16 + 4 * l);
-            s[i][0] = _mm512_dpbusd_epi32(s[i][0], l0, a);
-            s[i][1] = _mm512_dpbusd_epi32(s[i][1], l1, a);
-            s[i][0] = _mm512_dpbusd_epi32(s[i][0], h0, b);
-            s[i][1] = _mm512_dpbusd_epi32(s[i][1], h1, b);
-        }
-    }
+    for (int i = 0; i < mr; i++)
+        s[i][0] = s[i][1] =
+            f.min ? _mm512_setzero_si512()
+                  : _mm512_sll_epi32(_mm512_set1_epi32(negated(&act[i * ld_act], f.halves, h)), log2_zero);
 }
 
-UNROLLED void q8_rows(const sd_qtile *t, int64_t row, const int mr, const sd_qkind kind, const bool nibbles)
+UNROLLED void load_y(__m512 f[][2], const sd_qtile *t, int64_t row, const int mr)
 {
-    float *y = t->y + row * t->ldy;
-    const int8_t *q = t->q + row * t->ldq;
-    const sd_qact *act = t->act + row * t->ld_act;
-    const uint8_t *v = t->values, *sc = t->scales;
-    __m512 f[6][2];
+    const float *y = t->y + row * t->ldy;
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < 2; j++) f[i][j] = t->carry ? _mm512_loadu_ps(y + i * t->ldy + 16 * j) : _mm512_setzero_ps();
-    for (int64_t b = 0; b < t->n_block; b++, q += SD_QBLOCK, act++, v += t->value_step, sc += t->scale_step) {
-        __m512i s[6][2];
-        for (int i = 0; i < mr; i++) {
-            const __m512i n = _mm512_set1_epi32(act[i * t->ld_act].nsum);
-            s[i][0] = s[i][1] = kind == SD_QKIND_4_0   ? _mm512_slli_epi32(n, 3)
-                                : kind == SD_QKIND_8_0 ? _mm512_slli_epi32(n, 7)
-                                                       : _mm512_setzero_si512();
-        }
-        if (nibbles)
-            block_nibbles(s, v, q, t->ldq, mr);
-        else
-            block_bytes(s, v, q, t->ldq, mr);
-        for (int j = 0; j < 2; j++) {
-            const __m512 dw = halves_at(sc + 32 * j);
-            for (int i = 0; i < mr; i++) {
-                const sd_qact *a = &act[i * t->ld_act];
-                f[i][j] =
-                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(s[i][j]), _mm512_mul_ps(dw, _mm512_set1_ps(a->d)), f[i][j]);
-            }
-            if (kind != SD_QKIND_4_1) continue;
-            const __m512 mw = halves_at(sc + SD_QSCALE_BYTES + 32 * j);
-            for (int i = 0; i < mr; i++) f[i][j] = _mm512_fmadd_ps(mw, _mm512_set1_ps(act[i * t->ld_act].ds), f[i][j]);
-        }
-    }
+}
+
+UNROLLED void store_y(const sd_qtile *t, int64_t row, __m512 f[][2], const int mr)
+{
+    float *y = t->y + row * t->ldy;
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < 2; j++) _mm512_storeu_ps(y + i * t->ldy + 16 * j, f[i][j]);
 }
 
-UNROLLED void q8_all(const sd_qtile *t, const sd_qkind kind, const bool nibbles)
+/* Zeros are powers of two. */
+static inline __m128i log2_of(int zero)
 {
+    return _mm_cvtsi32_si128(zero ? __builtin_ctz((unsigned)zero) : 0);
+}
+
+/* mr rows of bytes. Only f.halves and f.min are constants here. */
+UNROLLED void byte_rows(const sd_qtile *t, int64_t row, const int mr, const bool halves, const bool min,
+                        const __m128i log2_zero)
+{
+    const sd_qform f = {.halves = halves, .min = min};
+    const int8_t *q = t->q + row * t->ldq;
+    const sd_qact *act = t->act + row * t->ld_act;
+    const uint8_t *v = t->values;
+    const float *sc = t->scales;
+    const int n_half = halves ? 2 : 1, lines = 8 / n_half;
+    __m512 y[6][2];
+    load_y(y, t, row, mr);
+    for (int64_t b = 0; b < t->n_block; b++, q += SD_QBLOCK, act++, v += t->value_step, sc += sd_qscale_floats(f))
+        for (int h = 0; h < n_half; h++) {
+            __m512i s[6][2];
+            start_sums(s, act, t->ld_act, f, h, mr, log2_zero);
+            for (int l = h * lines; l < (h + 1) * lines; l++) {
+                const __m512i w0 = _mm512_loadu_si512(v + 64 * l), w1 = _mm512_loadu_si512(v + 512 + 64 * l);
+                for (int i = 0; i < mr; i++) {
+                    const __m512i a = word_at(q + i * t->ldq + 4 * l);
+                    s[i][0] = _mm512_dpbusd_epi32(s[i][0], w0, a);
+                    s[i][1] = _mm512_dpbusd_epi32(s[i][1], w1, a);
+                }
+            }
+            __m512 scale[4];
+            for (int j = 0; j < 2; j++) {
+                scale[j] = _mm512_loadu_ps(sc + h * SD_PANEL + 16 * j);
+                scale[2 + j] = min ? _mm512_loadu_ps(sc + (n_half + h) * SD_PANEL + 16 * j) : scale[j];
+            }
+            add_block(y, s, act, t->ld_act, (part){f, h}, mr, scale);
+        }
+    store_y(t, row, y, mr);
+}
+
+UNROLLED void byte_all(const sd_qtile *t, const bool halves, const bool min)
+{
+    const __m128i zero = log2_of(sd_qform_of(t->kind).zero);
     int64_t r = 0;
-    if (!nibbles)
-        for (; r + 6 <= t->m; r += 6) q8_rows(t, r, 6, kind, false);
-    for (; r + 4 <= t->m; r += 4) q8_rows(t, r, 4, kind, nibbles);
+    for (; r + 6 <= t->m; r += 6) byte_rows(t, r, 6, halves, min, zero);
     switch (t->m - r) {
+    case 5:
+        byte_rows(t, r, 5, halves, min, zero);
+        break;
+    case 4:
+        byte_rows(t, r, 4, halves, min, zero);
+        break;
     case 3:
-        q8_rows(t, r, 3, kind, nibbles);
+        byte_rows(t, r, 3, halves, min, zero);
         break;
     case 2:
-        q8_rows(t, r, 2, kind, nibbles);
+        byte_rows(t, r, 2, halves, min, zero);
         break;
     case 1:
-        q8_rows(t, r, 1, kind, nibbles);
+        byte_rows(t, r, 1, halves, min, zero);
         break;
     default:
         break;
     }
 }
 
-static void q4_0_nibbles(const sd_qtile *t)
+static void byte_plain(const sd_qtile *t)
 {
-    q8_all(t, SD_QKIND_4_0, true);
+    byte_all(t, false, false);
 }
-static void q4_1_nibbles(const sd_qtile *t)
+static void byte_min(const sd_qtile *t)
 {
-    q8_all(t, SD_QKIND_4_1, true);
+    byte_all(t, false, true);
 }
-static void q4_0_bytes(const sd_qtile *t)
+static void byte_halves(const sd_qtile *t)
 {
-    q8_all(t, SD_QKIND_4_0, false);
+    byte_all(t, true, false);
 }
-static void q4_1_bytes(const sd_qtile *t)
+static void byte_halves_min(const sd_qtile *t)
 {
-    q8_all(t, SD_QKIND_4_1, false);
-}
-static void q8_0_bytes(const sd_qtile *t)
-{
-    q8_all(t, SD_QKIND_8_0, false);
+    byte_all(t, true, true);
 }
 
 static void tile_q8_avx512(const sd_qtile *t)
 {
-    switch (t->kind) {
-    case SD_QKIND_4_0:
-        t->nibbles ? q4_0_nibbles(t) : q4_0_bytes(t);
+    const sd_qform f = sd_qform_of(t->kind);
+    if (f.halves)
+        f.min ? byte_halves_min(t) : byte_halves(t);
+    else
+        f.min ? byte_min(t) : byte_plain(t);
+}
+
+/* mr rows of packed blocks; the kind is a constant. */
+UNROLLED void packed_rows(const sd_qtile *t, int64_t row, const int mr, const sd_qkind kind)
+{
+    const sd_qform f = sd_qform_of(kind);
+    const int8_t *q = t->q + row * t->ldq;
+    const sd_qact *act = t->act + row * t->ld_act;
+    const int n_half = f.halves ? 2 : 1, lines = 8 / n_half;
+    const uint8_t *p = t->values;
+    const __m128i zero = log2_of(f.zero);
+    __m512 y[SD_QPACK_ROWS][2];
+    load_y(y, t, row, mr);
+    for (int64_t k = 0; k < t->n_block; k += f.blocks, p += sd_qsuper_bytes(f))
+        for (int b = 0; b < f.blocks; b++, q += SD_QBLOCK, act++) {
+            const uint8_t *v = p + sd_qhead_bytes(f) + b * sd_qvalue_bytes(f);
+            for (int h = 0; h < n_half; h++) {
+                __m512i s[SD_QPACK_ROWS][2];
+                start_sums(s, act, t->ld_act, f, h, mr, zero);
+#pragma GCC unroll 8
+                for (int l = h * lines; l < (h + 1) * lines; l++) {
+                    const __m512i w0 = line_at(v, f, 0, l), w1 = line_at(v, f, 1, l);
+                    for (int i = 0; i < mr; i++) {
+                        const __m512i a = word_at(q + i * t->ldq + 4 * l);
+                        s[i][0] = _mm512_dpbusd_epi32(s[i][0], w0, a);
+                        s[i][1] = _mm512_dpbusd_epi32(s[i][1], w1, a);
+                    }
+                }
+                __m512 scale[4];
+                for (int j = 0; j < 2; j++) {
+                    scale[j] = scale_at(p, f, b, h, j, false);
+                    scale[2 + j] = f.min ? scale_at(p, f, b, h, j, true) : scale[j];
+                }
+                add_block(y, s, act, t->ld_act, (part){f, h}, mr, scale);
+            }
+        }
+    store_y(t, row, y, mr);
+}
+
+UNROLLED void packed_all(const sd_qtile *t, const sd_qkind kind)
+{
+    int64_t r = 0;
+    for (; r + 4 <= t->m; r += 4) packed_rows(t, r, 4, kind);
+    switch (t->m - r) {
+    case 3:
+        packed_rows(t, r, 3, kind);
         break;
-    case SD_QKIND_4_1:
-        t->nibbles ? q4_1_nibbles(t) : q4_1_bytes(t);
+    case 2:
+        packed_rows(t, r, 2, kind);
         break;
-    case SD_QKIND_8_0:
-        q8_0_bytes(t);
+    case 1:
+        packed_rows(t, r, 1, kind);
+        break;
+    default:
         break;
     }
 }
 
-static void unpack_q4_avx512(uint8_t *dst, const uint8_t *values, int64_t value_step, int64_t n_block)
+UNROLLED void unpack_all(const sd_qunpack *u, const sd_qkind kind)
 {
-    const __m512i low = _mm512_set1_epi8(15);
-    for (int64_t b = 0; b < n_block; b++, values += value_step, dst += SD_QBYTE_BYTES)
-        for (int g = 0; g < 2; g++)
-            for (int l = 0; l < 4; l++) {
-                const __m512i p = _mm512_loadu_si512(values + 256 * g + 64 * l);
-                _mm512_storeu_si512(dst + 512 * g + 64 * l, _mm512_and_si512(p, low));
-                _mm512_storeu_si512(dst + 512 * g + 256 + 64 * l, _mm512_and_si512(_mm512_srli_epi16(p, 4), low));
-            }
+    const sd_qform f = sd_qform_of(kind);
+    const uint8_t *p = u->packed;
+    uint8_t *to = u->bytes;
+    float *s = u->scales;
+    for (int64_t k = 0; k < u->n_block; k += f.blocks, p += sd_qsuper_bytes(f))
+        for (int b = 0; b < f.blocks; b++) {
+            const uint8_t *v = p + sd_qhead_bytes(f) + b * sd_qvalue_bytes(f);
+            for (int min = 0; min <= f.min; min++)
+                for (int h = 0; h <= f.halves; h++)
+                    for (int j = 0; j < 2; j++, s += 16) _mm512_storeu_ps(s, scale_at(p, f, b, h, j, min));
+            if (!u->bytes) continue;
+            for (int g = 0; g < 2; g++)
+#pragma GCC unroll 8
+                for (int l = 0; l < 8; l++, to += 64) _mm512_storeu_si512(to, line_at(v, f, g, l));
+        }
+}
+
+/* One function a kind, so that everything a kind decides is a constant. */
+#define KINDS(X) X(4_0) X(4_1) X(5_0) X(5_1) X(8_0) X(4_NL) X(2_K) X(3_K) X(4_K) X(5_K) X(6_K) X(4_XS)
+#define DEFINE(K)                                                                                                      \
+    static void packed_##K(const sd_qtile *t)                                                                          \
+    {                                                                                                                  \
+        packed_all(t, SD_QKIND_##K);                                                                                   \
+    }                                                                                                                  \
+    static void unpack_##K(const sd_qunpack *u)                                                                        \
+    {                                                                                                                  \
+        unpack_all(u, SD_QKIND_##K);                                                                                   \
+    }
+KINDS(DEFINE)
+#define PACKED_ROW(K) [SD_QKIND_##K] = packed_##K,
+#define UNPACK_ROW(K) [SD_QKIND_##K] = unpack_##K,
+static void (*const packed_table[SD_QKIND_COUNT])(const sd_qtile *) = {KINDS(PACKED_ROW)};
+static void (*const unpack_table[SD_QKIND_COUNT])(const sd_qunpack *) = {KINDS(UNPACK_ROW)};
+
+static void tile_qpack_avx512(const sd_qtile *t)
+{
+    packed_table[t->kind](t);
+}
+
+static void unpack_q_avx512(const sd_qunpack *u)
+{
+    unpack_table[u->kind](u);
 }
 
 static void quantise_avx512(int8_t *q, sd_qact *act, const float *x, int64_t n_block)
@@ -185,6 +345,7 @@ static void quantise_avx512(int8_t *q, sd_qact *act, const float *x, int64_t n_b
         act[b].d = live ? d : finite ? 0.0f : NAN;
         act[b].ds = act[b].d * (float)sum;
         act[b].nsum = -sum;
+        act[b].nlow = -_mm512_reduce_add_epi32(i0);
     }
 }
 
@@ -252,8 +413,11 @@ static void to_bf16_avx512(uint16_t *dst, const float *src, int64_t n)
 void sd_kern_fill_avx512_q(sd_kern *k, uint32_t cpu_flags)
 {
     k->quantise = quantise_avx512;
-    k->unpack_q4 = unpack_q4_avx512;
-    if (cpu_flags & SD_CPU_AVX512_VNNI) k->tile_q8 = tile_q8_avx512;
+    k->unpack_q = unpack_q_avx512;
+    if (cpu_flags & SD_CPU_AVX512_VNNI) {
+        k->tile_q8 = tile_q8_avx512;
+        k->tile_qpack = tile_qpack_avx512;
+    }
     if (cpu_flags & SD_CPU_AVX512_BF16) {
         k->tile_bf16 = tile_bf16_avx512;
         k->to_bf16 = to_bf16_avx512;

@@ -31,51 +31,105 @@ static inline float half_at(const uint8_t *p)
     return sd_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
 }
 
-/* Weight of output j and input t of a block, without its offset. */
-static inline int value_at(const uint8_t *v, bool nibbles, int j, int t)
+/* Number of line l, byte i (input l * 4 + i % 4 of output 16 g + i / 4) of a packed block. */
+static int value_at(const uint8_t *v, sd_qform f, int g, int l, int i)
 {
-    const int group = j / 16, at = j % 16 * 4 + t % 4, line = t / 4;
-    if (!nibbles) return v[group * 512 + line * 64 + at];
-    const uint8_t byte = v[group * 256 + line % 4 * 64 + at];
-    return line < 4 ? byte & 15 : byte >> 4;
+    static const uint8_t book[16] = {SD_QBOOK};
+    if (f.bits == 8) return v[512 * g + 64 * l + i];
+    if (f.bits < 4) {
+        const int low = v[128 * g + l % 2 * 64 + i] >> 2 * (l / 2) & 3;
+        return f.bits == 2 ? low : low | (v[256 + 64 * g + 8 * l + i / 8] >> i % 8 & 1) << 2;
+    }
+    const int low = v[256 * g + l % 4 * 64 + i] >> 4 * (l / 4) & 15;
+    if (f.bits == 5) return low | (v[512 + 64 * g + 8 * l + i / 8] >> i % 8 & 1) << 4;
+    if (f.bits == 6) return low | (v[512 + 128 * g + l % 2 * 64 + i] >> 2 * (l / 2) & 3) << 4;
+    return f.book ? book[low] : low;
 }
 
-static void tile_q8_ref(const sd_qtile *t)
+/* Scales and minima of output j, block b of the super at p: into s [halves][SD_PANEL], m the same. */
+static void scales_at(float *s, const uint8_t *p, sd_qform f, int b, int j)
 {
-    const int zero = t->kind == SD_QKIND_4_0 ? 8 : t->kind == SD_QKIND_8_0 ? 128 : 0;
-    for (int64_t i = 0; i < t->m; i++) {
-        float *y = t->y + i * t->ldy;
-        if (!t->carry) memset(y, 0, SD_PANEL * sizeof *y);
-        for (int64_t b = 0; b < t->n_block; b++) {
-            const uint8_t *v = t->values + b * t->value_step, *s = t->scales + b * t->scale_step;
-            const int8_t *q = t->q + i * t->ldq + b * SD_QBLOCK;
-            const sd_qact *a = &t->act[i * t->ld_act + b];
-            for (int j = 0; j < SD_PANEL; j++) {
-                int sum = zero * a->nsum;
-                for (int k = 0; k < SD_QBLOCK; k++) sum += value_at(v, t->nibbles, j, k) * q[k];
-                y[j] = fmaf((float)sum, half_at(s + 2 * j) * a->d, y[j]);
-                if (t->kind == SD_QKIND_4_1) y[j] = fmaf(half_at(s + SD_QSCALE_BYTES + 2 * j), a->ds, y[j]);
-            }
+    const int n = f.halves ? 2 : 1;
+    const float d = half_at(p + 2 * j), dm = f.min ? half_at(p + 2 * SD_PANEL + 2 * j) : 0.0f;
+    const uint8_t *sub = p + (f.min ? 4 : 2) * SD_PANEL + b * f.subs * SD_PANEL + j;
+    for (int h = 0; h < n; h++, s += SD_PANEL) {
+        if (f.subs == 0) {
+            s[j] = d;
+            if (f.min) s[n * SD_PANEL + j] = dm;
+        } else if (f.bits == 2) {
+            s[j] = d * (float)(sub[h * SD_PANEL] & 15);
+            s[n * SD_PANEL + j] = dm * (float)(sub[h * SD_PANEL] >> 4);
+        } else if (f.min) {
+            s[j] = d * (float)sub[0];
+            s[SD_PANEL + j] = dm * (float)sub[SD_PANEL];
+        } else {
+            s[j] = d * (float)(int8_t)sub[h * SD_PANEL];
         }
     }
 }
 
-static void unpack_q4_ref(uint8_t *dst, const uint8_t *values, int64_t value_step, int64_t n_block)
+static void unpack_q_ref(const sd_qunpack *u)
 {
-    for (int64_t b = 0; b < n_block; b++, values += value_step, dst += SD_QBYTE_BYTES)
-        for (int i = 0; i < 256; i++) {
-            dst[i] = values[i] & 15;
-            dst[256 + i] = values[i] >> 4;
-            dst[512 + i] = values[256 + i] & 15;
-            dst[768 + i] = values[256 + i] >> 4;
+    const sd_qform f = sd_qform_of(u->kind);
+    const uint8_t *p = u->packed;
+    uint8_t *to = u->bytes;
+    float *s = u->scales;
+    for (int64_t k = 0; k < u->n_block; k += f.blocks, p += sd_qsuper_bytes(f))
+        for (int b = 0; b < f.blocks; b++, s += sd_qscale_floats(f)) {
+            const uint8_t *v = p + sd_qhead_bytes(f) + b * sd_qvalue_bytes(f);
+            for (int j = 0; j < SD_PANEL; j++) scales_at(s, p, f, b, j);
+            for (int i = 0; u->bytes && i < SD_QBYTE_BYTES; i++)
+                *to++ = (uint8_t)value_at(v, f, i / 512, i / 64 % 8, i % 64);
         }
+}
+
+static void block_ref(float *y, const uint8_t *v, const float *s, const int8_t *q, const sd_qact *a, sd_qform f)
+{
+    const int n = f.halves ? 2 : 1, inputs = SD_QBLOCK / n;
+    for (int j = 0; j < SD_PANEL; j++)
+        for (int h = 0; h < n; h++) {
+            int sum = 0, all = 0;
+            for (int t = h * inputs; t < (h + 1) * inputs; t++) {
+                sum += (v[j / 16 * 512 + t / 4 * 64 + j % 16 * 4 + t % 4] - f.zero) * q[t];
+                all += q[t];
+            }
+            y[j] = fmaf((float)sum, s[h * SD_PANEL + j] * a->d, y[j]);
+            if (f.min) y[j] = fmaf(s[(n + h) * SD_PANEL + j], f.halves ? a->d * (float)all : a->ds, y[j]);
+        }
+}
+
+static void tile_q8_ref(const sd_qtile *t)
+{
+    const sd_qform f = sd_qform_of(t->kind);
+    for (int64_t i = 0; i < t->m; i++) {
+        float *y = t->y + i * t->ldy;
+        if (!t->carry) memset(y, 0, SD_PANEL * sizeof *y);
+        for (int64_t b = 0; b < t->n_block; b++)
+            block_ref(y, t->values + b * t->value_step, t->scales + b * sd_qscale_floats(f),
+                      t->q + i * t->ldq + b * SD_QBLOCK, &t->act[i * t->ld_act + b], f);
+    }
+}
+
+static void tile_qpack_ref(const sd_qtile *t)
+{
+    uint8_t bytes[SD_QSUPER * SD_QBYTE_BYTES];
+    float scales[SD_QSUPER * SD_PANEL * 4];
+    const sd_qform f = sd_qform_of(t->kind);
+    sd_qtile piece = *t;
+    piece.values = bytes, piece.value_step = SD_QBYTE_BYTES, piece.scales = scales, piece.n_block = f.blocks;
+    if (t->n_block == 0) tile_q8_ref(t);
+    for (int64_t b = 0; b < t->n_block; b += f.blocks) {
+        unpack_q_ref(&(sd_qunpack){bytes, scales, t->values + b / f.blocks * sd_qsuper_bytes(f), f.blocks, t->kind});
+        piece.q = t->q + b * SD_QBLOCK, piece.act = t->act + b, piece.carry = t->carry || b > 0;
+        tile_q8_ref(&piece);
+    }
 }
 
 static void quantise_ref(int8_t *q, sd_qact *act, const float *x, int64_t n_block)
 {
     for (int64_t b = 0; b < n_block; b++, q += SD_QBLOCK, x += SD_QBLOCK) {
         float top = 0.0f;
-        int sum = 0;
+        int sum = 0, low = 0;
         bool finite = true;
         for (int i = 0; i < SD_QBLOCK; i++) {
             const float v = fabsf(x[i]);
@@ -88,10 +142,12 @@ static void quantise_ref(int8_t *q, sd_qact *act, const float *x, int64_t n_bloc
         for (int i = 0; i < SD_QBLOCK; i++) {
             q[i] = live ? (int8_t)lrintf(x[i] * inv) : 0;
             sum += q[i];
+            if (i < SD_QBLOCK / 2) low += q[i];
         }
         act[b].d = live ? d : finite ? 0.0f : NAN;
         act[b].ds = act[b].d * (float)sum;
         act[b].nsum = -sum;
+        act[b].nlow = -low;
     }
 }
 
@@ -100,6 +156,7 @@ void sd_kern_fill_ref_q(sd_kern *k)
     k->tile_bf16 = tile_bf16_ref;
     k->to_bf16 = to_bf16_ref;
     k->tile_q8 = tile_q8_ref;
-    k->unpack_q4 = unpack_q4_ref;
+    k->tile_qpack = tile_qpack_ref;
+    k->unpack_q = unpack_q_ref;
     k->quantise = quantise_ref;
 }

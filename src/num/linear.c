@@ -25,29 +25,11 @@ void sd_linear__decode_panel(float *rows, const sd_wmat *w, int64_t p)
     }
 }
 
-static bool quantised(const sd_wmat *w, sd_qkind *kind)
+static void choose_form(sd_linear *l, uint32_t cpu_flags, const sd_wmat *w, sd_mode mode)
 {
-    if (w->bias != 0.0f) return false; /* only gemma's norms have it, and those are vectors */
-    switch (w->dtype) {
-    case SD_Q4_0:
-        *kind = SD_QKIND_4_0;
-        return true;
-    case SD_Q4_1:
-        *kind = SD_QKIND_4_1;
-        return true;
-    case SD_Q8_0:
-        *kind = SD_QKIND_8_0;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static void choose_form(sd_linear *l, const sd_exec *ex, const sd_wmat *w, sd_mode mode)
-{
-    if (mode == SD_MODE_FAST && quantised(w, &l->qkind))
+    if (mode == SD_MODE_FAST && sd_linear__qkind(w, &l->qkind))
         l->form = &sd_linear__q8;
-    else if (mode == SD_MODE_DEFAULT || mode == SD_MODE_FAITHFUL || !(ex->kern->cpu_flags & SD_CPU_AVX512_BF16))
+    else if (mode == SD_MODE_DEFAULT || mode == SD_MODE_FAITHFUL || !(cpu_flags & SD_CPU_AVX512_BF16))
         l->form = &sd_linear__f32;
     else
         l->form = &sd_linear__bf16;
@@ -80,6 +62,14 @@ static sd_status plan(sd_linear *l, int n_threads, size_t *total, size_t *decode
                    (long long)l->rows, (long long)l->cols);
 }
 
+size_t sd_linear_plan_bytes(const sd_wmat *w, sd_mode mode, uint32_t cpu_flags)
+{
+    sd_linear l = {.rows = w->rows, .cols = w->cols};
+    size_t total, decode;
+    choose_form(&l, cpu_flags, w, mode);
+    return plan(&l, 1, &total, &decode, NULL) ? SIZE_MAX : total;
+}
+
 typedef struct pack_arg {
     sd_linear *l;
     const sd_wmat *w;
@@ -108,7 +98,7 @@ sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, co
     if (st) goto done;
     l->rows = w->rows;
     l->cols = w->cols;
-    choose_form(l, ex, w, mode);
+    choose_form(l, ex->kern->cpu_flags, w, mode);
     st = plan(l, ex->n_threads, &total, &decode, err);
     if (st) goto done;
     st = sd_alloc(&l->packed, total, "packed weights", err);
@@ -190,7 +180,7 @@ static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
         const bool direct = !j->accumulate && (p + 1) * SD_PANEL <= j->l->rows;
         float *tile = direct ? sd_mat_row(j->y, r0) + p * SD_PANEL : own;
         const int64_t ld = direct ? j->y.ld : SD_PANEL;
-        j->l->form->tile(j, p, r0, m, tile, ld);
+        j->l->form->tile(j, sd_linear__panel(j->l, p), r0, m, tile, ld);
         store(j, p, r0, m, tile, ld);
     }
 }

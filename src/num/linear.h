@@ -4,8 +4,8 @@
  *             the bits depend neither on the rows of a batch, nor on how a prompt is split, nor on threads, nor on --cpu.
  *   bf16      bf16 weights and activations, f32 accumulation; f32 products where the CPU has no bf16 (sd_linear_mode says so). Bits
  *             do not depend on rows, splits and threads.
- *   fast      activations in int8 blocks of 32 against quantised weights (Q4_0, Q4_1, Q8_0), as llama.cpp does; the same sums for
- *             one row and for many, for any threads and any --cpu. Weights of other types fall back to bf16 (or f32).
+ *   fast      activations in int8 blocks of 32 against quantised weights of every type that dtype.h knows; the same sums for
+ *             one row and for many, for any threads and any --cpu. Weights that are not quantised are multiplied as in bf16 (or f32).
  * The inner loops are our own, at the same rate as oneDNN's (linear_f32.c has the figures). */
 #ifndef SD_NUM_LINEAR_H
 #define SD_NUM_LINEAR_H
@@ -17,6 +17,8 @@ typedef struct sd_linear sd_linear;
 /* w and bias [w.rows] are borrowed only during the call. mode DEFAULT: faithful. */
 sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode, sd_err *err);
 void sd_linear_free(sd_linear *l);
+/* Packed bytes that a matrix would take (data is not looked at); SIZE_MAX when they overflow. */
+size_t sd_linear_plan_bytes(const sd_wmat *w, sd_mode mode, uint32_t cpu_flags);
 size_t sd_linear_bytes(const sd_linear *l);       /* packed bytes it holds */
 size_t sd_linear_read_bytes(const sd_linear *l);  /* bytes read for one row (decode roofline) */
 sd_mode sd_linear_mode(const sd_linear *l);       /* the mode that is really used */

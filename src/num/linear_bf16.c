@@ -56,10 +56,10 @@ static void prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *s)
     sd_parallel_for(ex->n_threads, x.rows, 16, convert_rows, &(convert_arg){ex, x, s});
 }
 
-static void tile(const sd_linear_job *j, int64_t p, int64_t r0, int64_t m, float *y, int64_t ld)
+static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64_t m, float *y, int64_t ld)
 {
     const int64_t k = even(j->l->cols);
-    const uint16_t *w = (const uint16_t *)(const void *)sd_linear__panel(j->l, p),
+    const uint16_t *w = (const uint16_t *)(const void *)panel,
                    *x = (const uint16_t *)j->scratch + r0 * k;
     sd_tile t = {.y = y, .ldy = ld, .ldx = k, .m = m};
     for (int64_t k0 = 0; k0 < k; k0 += K_PIECE) {

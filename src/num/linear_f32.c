@@ -29,10 +29,10 @@ static size_t scratch(const sd_linear *l, int64_t n_rows)
     return 0;
 }
 
-static void tile(const sd_linear_job *j, int64_t p, int64_t r0, int64_t m, float *y, int64_t ld)
+static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64_t m, float *y, int64_t ld)
 {
     const int64_t k = j->l->cols;
-    const float *w = (const float *)(const void *)sd_linear__panel(j->l, p), *x = sd_mat_row(j->x, r0);
+    const float *w = (const float *)(const void *)panel, *x = sd_mat_row(j->x, r0);
     sd_tile t = {.y = y, .ldy = ld, .ldx = j->x.ld, .m = m};
     for (int64_t k0 = 0; k0 < k; k0 += K_PIECE) {
         t.x = x + k0;

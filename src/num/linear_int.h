@@ -23,8 +23,8 @@ typedef struct sd_linear_form {
     void (*pack)(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows);
     size_t (*scratch)(const sd_linear *l, int64_t n_rows);
     void (*prepare)(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch);
-    /* Rows [r0, r0 + m) of panel p, m <= SD_ROW_TILE: sums into tile, rows ld apart. */
-    void (*tile)(const sd_linear_job *j, int64_t p, int64_t r0, int64_t m, float *tile, int64_t ld);
+    /* Rows [r0, r0 + m) of the packed panel w, m <= SD_ROW_TILE: sums into tile, rows ld apart. */
+    void (*tile)(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m, float *tile, int64_t ld);
 } sd_linear_form;
 
 extern const sd_linear_form sd_linear__f32, sd_linear__bf16, sd_linear__q8;
@@ -50,5 +50,9 @@ static inline const uint8_t *sd_linear__panel(const sd_linear *l, int64_t p)
 }
 /* Decodes rows [p*SD_PANEL ..) of w into rows [SD_PANEL, cols], zeros below the last. */
 void sd_linear__decode_panel(float *rows, const sd_wmat *w, int64_t p);
+/* The fast form's kind of a quantised matrix; false when it has none. */
+bool sd_linear__qkind(const sd_wmat *w, sd_qkind *kind);
+/* Panel p in the layout of kern_quant.h. */
+void sd_linear__pack_q(uint8_t *dst, const sd_wmat *w, int64_t p, sd_qkind kind);
 
 #endif

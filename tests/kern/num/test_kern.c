@@ -271,13 +271,15 @@ static void quantise_equals_plain_c(void **state)
             assert_memory_equal(q.p, want_q, (size_t)n);
             const sd_qact *got = (const sd_qact *)(const void *)act.p;
             for (int64_t b = 0; b < nb; b++) {
-                int sum = 0;
+                int sum = 0, low = 0;
                 for (int i = 0; i < SD_QBLOCK; i++) {
                     const float e = fabsf(v[b * SD_QBLOCK + i] - want[b].d * (float)want_q[b * SD_QBLOCK + i]);
                     sum += want_q[b * SD_QBLOCK + i];
                     /* half a step, and an eps for d itself */
                     if (isfinite(want[b].d) && want[b].d > 0) assert_true(e <= want[b].d * 0.50002f);
                 }
+                for (int i = 0; i < SD_QBLOCK / 2; i++) low += want_q[b * SD_QBLOCK + i];
+                assert_true(want[b].nlow == -low && got[b].nlow == -low);
                 assert_int_equal(want[b].nsum, -sum);
                 assert_int_equal(got[b].nsum, -sum);
                 assert_true(isnan(want[b].d) ? isnan(got[b].d) && isnan(got[b].ds)
@@ -293,158 +295,148 @@ static void quantise_equals_plain_c(void **state)
 }
 
 typedef struct q_case {
-    guarded y, q, act, values, scales;
+    guarded y, q, act, packed;
     float *before;
     sd_qtile t;
 } q_case;
 
-/* worst: all weights and activations at their ends, so that a 16-bit sum that may overflow does. */
-static q_case q_new(int64_t m, int64_t nb, sd_qkind kind, bool nibbles, bool worst)
+static const char *const kind_names[SD_QKIND_COUNT] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL",
+                                                       "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS"};
+
+/* worst: all weights and activations at their ends, so that a 16-bit sum that may overflow does. Super heads are f16
+ * numbers; subs and values are any bytes. */
+static q_case q_new(int64_t m, int64_t nb, sd_qkind kind, bool worst)
 {
-    const size_t ny = (size_t)(m ? (m - 1) * LDY + SD_PANEL : 0), vb = nibbles ? SD_QNIBBLE_BYTES : SD_QBYTE_BYTES;
-    const size_t sb = kind == SD_QKIND_4_1 ? 2 * SD_QSCALE_BYTES : SD_QSCALE_BYTES;
+    const sd_qform f = sd_qform_of(kind);
+    const size_t ny = (size_t)(m ? (m - 1) * LDY + SD_PANEL : 0), np = (size_t)(nb / f.blocks * sd_qsuper_bytes(f));
     q_case c = {.y = guard_new(ny * 4, 4),
                 .q = guard_new((size_t)(m * nb * SD_QBLOCK), 1),
                 .act = guard_new((size_t)(m * nb) * sizeof(sd_qact), 4),
-                .values = guard_new((size_t)nb * vb, 1),
-                .scales = guard_new((size_t)nb * sb, 2)};
+                .packed = guard_new(np, 1)};
     c.before = sd_malloc(ny * 4 + 4);
     fill_normal((float *)(void *)c.y.p, (int64_t)ny);
     memcpy(c.before, c.y.p, ny * 4);
     sd_qact *act = (sd_qact *)(void *)c.act.p;
     for (int64_t i = 0; i < m * nb; i++) {
-        int sum = 0;
+        int sum = 0, low = 0;
         for (int64_t j = 0; j < SD_QBLOCK; j++) {
             const int8_t v = worst ? (int8_t)(i & 1 ? -127 : 127) : (int8_t)((int)sd_rng_below(&rng, 255) - 127);
             ((int8_t *)c.q.p)[i * SD_QBLOCK + j] = v;
             sum += v;
+            if (j < SD_QBLOCK / 2) low += v;
         }
         const float d = 0.01f + 0.01f * (float)sd_rng_uniform(&rng);
-        act[i] = (sd_qact){d, d * (float)sum, -sum};
+        act[i] = (sd_qact){d, d * (float)sum, -sum, -low};
     }
-    for (size_t i = 0; i < (size_t)nb * vb; i++) {
-        const uint8_t v = (uint8_t)sd_rng_u32(&rng);
-        c.values.p[i] = worst                             ? (kind == SD_QKIND_8_0 ? (uint8_t)(i & 64 ? 0 : 255)
-                                                             : nibbles            ? 255
-                                                                                  : 15)
-                        : nibbles || kind == SD_QKIND_8_0 ? v
-                                                          : v & 15;
-    }
-    for (size_t i = 0; i < (size_t)nb * sb; i += 2) {
-        const uint16_t h = sd_f32_to_f16(sd_rng_normal(&rng));
-        memcpy(c.scales.p + i, &h, 2);
-    }
+    for (size_t i = 0; i < np; i++)
+        c.packed.p[i] = worst ? (kind == SD_QKIND_8_0 && i & 64 ? 0 : 255) : (uint8_t)sd_rng_u32(&rng);
+    for (size_t k = 0; k < np; k += (size_t)sd_qsuper_bytes(f))
+        for (size_t i = 0; i < (f.min ? 4 : 2) * SD_PANEL; i += 2) {
+            const uint16_t h = sd_f32_to_f16(sd_rng_normal(&rng));
+            memcpy(c.packed.p + k + i, &h, 2);
+        }
     c.t = (sd_qtile){.y = (float *)(void *)c.y.p,
                      .ldy = LDY,
                      .q = (const int8_t *)c.q.p,
                      .ldq = nb * SD_QBLOCK,
                      .act = act,
                      .ld_act = nb,
-                     .values = c.values.p,
-                     .scales = c.scales.p,
-                     .value_step = (int64_t)vb,
-                     .scale_step = (int64_t)sb,
+                     .values = c.packed.p,
                      .m = m,
                      .n_block = nb,
-                     .kind = kind,
-                     .nibbles = nibbles};
+                     .kind = kind};
     return c;
 }
 
+static void q_free(q_case *c)
+{
+    guard_check(&c->y, "q tile"), guard_check(&c->q, "q tile"), guard_check(&c->act, "q tile");
+    guard_check(&c->packed, "q tile");
+    sd_free(c->before);
+}
+
+static void q_same(const q_case *c, const float *want, const char *what)
+{
+    for (size_t i = 0; i < c->y.n / 4; i++)
+        if (memcmp(&want[i], &c->t.y[i], 4) != 0)
+            fail_msg("%s %s m=%lld blocks=%lld: [%zu,%zu] is %.9g, plain C %.9g", what, kind_names[c->t.kind],
+                     (long long)c->t.m, (long long)c->t.n_block, i / LDY, i % LDY, (double)c->t.y[i], (double)want[i]);
+}
+
+/* The packed tile, and the tile of bytes over what the same ISA unpacked, against the packed tile in plain C. */
 static void q_compare(const sd_kern *k, q_case *c, const char *what)
 {
-    const size_t ny = c->y.n / 4;
+    const sd_qform f = sd_qform_of(c->t.kind);
+    const size_t ny = c->y.n / 4, nb = (size_t)c->t.n_block;
     float *want = sd_malloc(ny * 4 + 4);
+    guarded bytes = guard_new(nb * SD_QBYTE_BYTES, 1), scales = guard_new(nb * (size_t)sd_qscale_floats(f) * 4, 4);
     for (int carry = 0; carry < 2; carry++) {
         sd_qtile r = c->t;
         memcpy(want, c->before, ny * 4);
         memcpy(c->t.y, c->before, ny * 4);
         r.y = want;
         r.carry = c->t.carry = carry;
-        sd_kern_select(0)->tile_q8(&r);
-        k->tile_q8(&c->t);
-        for (size_t i = 0; i < ny; i++)
-            if (memcmp(&want[i], &c->t.y[i], 4) != 0)
-                fail_msg("%s kind %d nibbles %d m=%lld blocks=%lld: [%zu,%zu] is %.9g, plain C %.9g", what,
-                         (int)c->t.kind, c->t.nibbles, (long long)c->t.m, (long long)c->t.n_block, i / LDY, i % LDY,
-                         (double)c->t.y[i], (double)want[i]);
+        sd_kern_select(0)->tile_qpack(&r);
+        k->tile_qpack(&c->t);
+        q_same(c, want, what);
+        k->unpack_q(&(sd_qunpack){bytes.p, (float *)(void *)scales.p, c->packed.p, c->t.n_block, c->t.kind});
+        sd_qtile b = c->t;
+        b.values = bytes.p, b.value_step = SD_QBYTE_BYTES, b.scales = (const float *)(const void *)scales.p;
+        memcpy(c->t.y, c->before, ny * 4);
+        k->tile_q8(&b);
+        q_same(c, want, what);
     }
+    guard_check(&bytes, "unpack_q"), guard_check(&scales, "unpack_q");
     sd_free(want);
 }
 
-static void q8_tile_equals_plain_c(void **state)
+static void q_tiles_equal_plain_c(void **state)
 {
-    static const int64_t rows[] = {0, 1, 2, 3, 4, 5, 6, 7, 13, 96}, blocks[] = {0, 1, 2, 5, 18};
+    static const int64_t rows[] = {0, 1, 2, 3, 4, 5, 6, 7, 13, 24}, blocks[] = {0, 1, 2, 3};
     (void)state;
     for (int c = 0; c < N_ISA; c++) {
         const sd_kern *k = table(c);
-        for (int form = 0; k && form < 5; form++)
+        for (int kind = 0; k && kind < SD_QKIND_COUNT; kind++)
             for (size_t i = 0; i < 10; i++)
-                for (size_t b = 0; b < 10; b++) {
-                    const sd_qkind kind = form == 4 ? SD_QKIND_8_0 : form & 1 ? SD_QKIND_4_1 : SD_QKIND_4_0;
-                    q_case t = q_new(rows[i], blocks[b / 2], kind, form < 2, b & 1);
+                for (size_t b = 0; b < 8; b++) {
+                    q_case t = q_new(rows[i], blocks[b / 2] * sd_qform_of((sd_qkind)kind).blocks, (sd_qkind)kind, b & 1);
                     q_compare(k, &t, isas[c].name);
-                    guard_check(&t.y, "tile_q8"), guard_check(&t.q, "tile_q8"), guard_check(&t.act, "tile_q8");
-                    guard_check(&t.values, "tile_q8"), guard_check(&t.scales, "tile_q8");
-                    sd_free(t.before);
+                    q_free(&t);
                 }
     }
 }
 
-/* The plain form against the formula in double, weight by weight; nibbles and bytes agree through unpack_q4 on every
- * ISA. */
-static void q8_tile_means_the_formula(void **state)
+/* Plain C against the formula in double, from the unpacked numbers and scales. (That packing and unpacking mean what the
+ * file's types mean is test_linear's.) */
+static void q_tile_means_the_formula(void **state)
 {
     (void)state;
-    for (int form = 0; form < 3; form++) {
-        const sd_qkind kind = (sd_qkind)form;
-        const int64_t nb = 7;
-        q_case c = q_new(2, nb, kind, kind != SD_QKIND_8_0, false);
-        guarded bytes = guard_new((size_t)nb * SD_QBYTE_BYTES, 1);
-        float nib[2 * LDY];
-        c.t.carry = false;
-        sd_kern_select(0)->tile_q8(&c.t);
+    for (int kind = 0; kind < SD_QKIND_COUNT; kind++) {
+        const sd_qform f = sd_qform_of((sd_qkind)kind);
+        const int64_t nb = 8, n_half = f.halves ? 2 : 1;
+        q_case c = q_new(2, nb, (sd_qkind)kind, false);
+        uint8_t *bytes = sd_malloc((size_t)nb * SD_QBYTE_BYTES);
+        float *scales = sd_malloc((size_t)(nb * sd_qscale_floats(f)) * 4);
+        sd_kern_select(0)->unpack_q(&(sd_qunpack){bytes, scales, c.packed.p, nb, c.t.kind});
+        sd_kern_select(0)->tile_qpack(&c.t);
         for (int r = 0; r < 2; r++)
             for (int j = 0; j < SD_PANEL; j++) {
                 double s = 0, mag = 0;
-                for (int64_t b = 0; b < nb; b++) {
-                    uint16_t h;
-                    memcpy(&h, c.t.scales + b * c.t.scale_step + 2 * j, 2);
-                    const double dw = sd_f16_to_f32(h);
-                    double mw = 0;
-                    if (kind == SD_QKIND_4_1) {
-                        memcpy(&h, c.t.scales + b * c.t.scale_step + SD_QSCALE_BYTES + 2 * j, 2);
-                        mw = sd_f16_to_f32(h);
-                    }
+                for (int64_t b = 0; b < nb; b++)
                     for (int t = 0; t < SD_QBLOCK; t++) {
-                        const uint8_t *v = c.t.values + b * c.t.value_step +
-                                           j / 16 * (kind == SD_QKIND_8_0 ? 512 : 256) + j % 16 * 4 + t % 4;
-                        const int w = kind == SD_QKIND_8_0 ? v[t / 4 * 64] - 128
-                                                           : (t < 16 ? v[t / 4 * 64] & 15 : v[(t / 4 - 4) * 64] >> 4) -
-                                                                 (kind == SD_QKIND_4_0 ? 8 : 0);
-                        const double p =
-                            (dw * w + mw) * c.t.act[r * nb + b].d * c.t.q[r * nb * SD_QBLOCK + b * SD_QBLOCK + t];
-                        s += p, mag += fabs(p) + fabs(mw);
+                        const float *sc = scales + b * sd_qscale_floats(f) + t * n_half / SD_QBLOCK * SD_PANEL + j;
+                        const int u = bytes[b * SD_QBYTE_BYTES + j / 16 * 512 + t / 4 * 64 + j % 16 * 4 + t % 4];
+                        const double a = (double)c.t.act[r * nb + b].d * c.t.q[r * nb * SD_QBLOCK + b * SD_QBLOCK + t];
+                        const double m = f.min ? (double)sc[n_half * SD_PANEL] : 0;
+                        s += ((double)sc[0] * (u - f.zero) + m) * a;
+                        mag += (fabs((double)sc[0]) * abs(u - f.zero) + fabs(m)) * fabs(a);
                     }
-                }
-                /* two roundings a block and those of the scales: below 6 nb u */
-                assert_true(fabs(c.t.y[r * LDY + j] - s) <= 6.0 * (double)nb * 0x1p-24 * (mag + 1));
+                /* At most four fused additions a block, each rounding sums below mag: gamma_4nb (Higham 2002, sec. 3.1);
+                 * the products s d and d sum(q) round once more each. */
+                assert_true(fabs(c.t.y[r * LDY + j] - s) <= (4.0 * (double)nb + 2) * 0x1p-24 * 1.001 * mag);
             }
-        memcpy(nib, c.t.y, c.y.n);
-        if (kind != SD_QKIND_8_0)
-            for (int i = 0; i < N_ISA; i++) {
-                const sd_kern *k = table(i);
-                if (!k) continue;
-                memset(bytes.p, 0xa5, bytes.n);
-                k->unpack_q4(bytes.p, c.t.values, SD_QNIBBLE_BYTES, nb);
-                sd_qtile t = c.t;
-                t.values = bytes.p, t.value_step = SD_QBYTE_BYTES, t.nibbles = false;
-                k->tile_q8(&t);
-                for (int r = 0; r < 2; r++) assert_memory_equal(nib + r * LDY, t.y + r * LDY, SD_PANEL * 4);
-            }
-        guard_check(&bytes, "unpack_q4"), guard_check(&c.y, "q"), guard_check(&c.q, "q"), guard_check(&c.act, "q");
-        guard_check(&c.values, "q"), guard_check(&c.scales, "q");
-        sd_free(c.before);
+        sd_free(bytes), sd_free(scales);
+        q_free(&c);
     }
 }
 
@@ -471,7 +463,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(tables_are_whole),        T(dot_is_close),           T(axpy_equals_plain_c),
         T(f32_tile_equals_plain_c), T(bf16_tile_is_close),     T(bf16_rounds_to_even),
-        T(quantise_equals_plain_c), T(q8_tile_equals_plain_c), T(q8_tile_means_the_formula)};
+        T(quantise_equals_plain_c), T(q_tiles_equal_plain_c), T(q_tile_means_the_formula)};
     rng = sd_rng_make(1, "test_kern", 0);
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

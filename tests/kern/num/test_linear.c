@@ -46,8 +46,13 @@ static void *random_weights(sd_dtype t, int64_t rows, int64_t cols, uint64_t see
             const uint16_t h = t == SD_F16 ? sd_f32_to_f16(v) : sd_f32_to_bf16(v);
             memcpy(q, &h, 2);
         } else {
-            memcpy(q, &d, 2);
-            if (t == SD_Q4_1) memcpy(q + 2, &m, 2);
+            /* Where a type keeps its f16 scale and minimum (dtype_blocks.h); super-blocks multiply them by up to 63. */
+            const int at = t == SD_Q2_K ? 80 : t == SD_Q3_K ? 108 : t == SD_Q6_K ? 208 : 0;
+            const bool super = info->block == 256;
+            const uint16_t small = sd_f32_to_f16(0.0005f + 0.0001f * sd_rng_normal(&r)), dm = sd_f32_to_f16(0.001f);
+            memcpy(q + at, super ? &small : &d, 2);
+            if (t == SD_Q4_1 || t == SD_Q5_1) memcpy(q + 2, &m, 2);
+            if (t == SD_Q2_K || t == SD_Q4_K || t == SD_Q5_K) memcpy(q + at + 2, &dm, 2);
         }
     }
     return p;
@@ -174,7 +179,14 @@ static void reference_of(problem *p, sd_mode used, const float *bias, const floa
 }
 
 static const char *const levels[] = {"ref", "avx2", "avx512"};
-static const sd_dtype types[] = {SD_F32, SD_F16, SD_BF16, SD_Q4_0, SD_Q4_1, SD_Q8_0};
+static const sd_dtype types[] = {SD_F32, SD_F16, SD_BF16, SD_Q4_0, SD_Q4_1, SD_Q8_0, SD_Q5_0, SD_Q5_1, SD_IQ4_NL,
+                                 SD_Q2_K, SD_Q3_K, SD_Q4_K, SD_Q5_K, SD_Q6_K, SD_IQ4_XS};
+/* The shape with rows of whole blocks of the type. */
+static shape whole(const shape *s, sd_dtype t)
+{
+    const int64_t block = sd_dtype_get(t)->block;
+    return (shape){s->n, s->rows, (s->cols + block - 1) / block * block};
+}
 static const sd_mode modes[] = {SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST};
 
 static void check_values(const sd_exec *ex, const char *level, sd_dtype t, sd_mode mode, const shape *s)
@@ -211,8 +223,8 @@ static void every_mode_is_close(void **state)
         for (size_t i = 0; ex.kern && i < sizeof shapes / sizeof *shapes; i++)
             for (size_t t = 0; t < sizeof types / sizeof *types; t++)
                 for (size_t m = 0; m < 3; m++)
-                    if (i < 5 || (t >= 3 && m == 2) || t == 0)
-                        check_values(&ex, levels[c], types[t], modes[m], &shapes[i]);
+                    if ((i < 5 && (t < 6 || m == 2)) || (t >= 3 && m == 2 && (c > 0 || t < 6)) || t == 0)
+                        check_values(&ex, levels[c], types[t], modes[m], &(shape[]){whole(&shapes[i], types[t])}[0]);
     }
 }
 
@@ -258,11 +270,13 @@ static void modes_say_what_they_are(void **state)
  * contract says. */
 static void bits_do_not_depend_on_the_way(void **state)
 {
-    static const shape s = {101, 40, 2144}; /* two row tiles, two panels, ragged; more than one piece of k */
+    static const shape base = {101, 40, 2144}; /* two row tiles, two panels, ragged; more than one piece of k */
     static const int64_t pieces[] = {101, 1, 5, 13, 97};
     (void)state;
     for (size_t t = 0; t < sizeof types / sizeof *types; t++)
         for (size_t m = 0; m < 3; m++) {
+            if (t >= 6 && m != 2) continue; /* the other modes only decode: a type is like another */
+            const shape s = whole(&base, types[t]);
             problem p = problem_new(types[t], &s, 9);
             const size_t ny = (size_t)(s.n * s.rows);
             bool have = false;
@@ -354,23 +368,24 @@ static void fast_errs_within_its_grid(void **state)
 {
     (void)state;
     const sd_exec ex = exec_of(NULL, 2);
-    for (size_t t = 3; t < 6; t++) {
-        problem p = problem_new(types[t], &(shape){8, 96, 576}, 77);
+    enum { COLS = 768 }; /* a multiple of every block */
+    for (size_t t = 3; t < sizeof types / sizeof *types; t++) {
+        problem p = problem_new(types[t], &(shape){8, 96, COLS}, 77);
         sd_linear *l = linear_of(&ex, &p.w, NULL, SD_MODE_FAST);
-        float row[576];
-        forward(&ex, l, sd_mat_of(p.y, 8, 96), sd_mat_of(p.x, 8, 576), false);
+        float row[COLS];
+        forward(&ex, l, sd_mat_of(p.y, 8, 96), sd_mat_of(p.x, 8, COLS), false);
         reference(p.ref, p.mag, &p.w, NULL, p.x, 8, NULL);
         for (int64_t j = 0; j < 96; j++) {
             sd_wmat_decode_row(row, &p.w, j);
             for (int64_t i = 0; i < 8; i++) {
                 double bound = 0;
-                for (int64_t b = 0; b < 576; b += SD_QBLOCK) {
+                for (int64_t b = 0; b < COLS; b += SD_QBLOCK) {
                     float top = 0, sum = 0;
                     for (int64_t k = b; k < b + SD_QBLOCK; k++)
-                        top = fmaxf(top, fabsf(p.x[i * 576 + k])), sum += fabsf(row[k]);
+                        top = fmaxf(top, fabsf(p.x[i * COLS + k])), sum += fabsf(row[k]);
                     bound += 0.5001 * (double)(top / 127) * (double)sum;
                 }
-                assert_true(fabs(p.y[i * 96 + j] - p.ref[i * 96 + j]) <= bound + chain_bound(576) * p.mag[i * 96 + j]);
+                assert_true(fabs(p.y[i * 96 + j] - p.ref[i * 96 + j]) <= bound + chain_bound(COLS) * p.mag[i * 96 + j]);
             }
         }
         sd_linear_free(l);
@@ -493,16 +508,17 @@ static int bench(const char *level)
 {
     static const shape bs[] = {{512, 1536, 576}, {512, 576, 1536}, {64, 1536, 576}, {16, 1536, 576},
                                {4, 1536, 576},   {1, 1536, 576},   {1, 576, 576},   {1, 192, 576}};
-    static const sd_dtype bt[] = {SD_F32, SD_BF16, SD_Q4_0, SD_Q4_1, SD_Q8_0};
+    static const sd_dtype bt[] = {SD_F32, SD_BF16, SD_Q4_0, SD_Q4_1, SD_Q8_0, SD_Q5_0, SD_Q5_1, SD_IQ4_NL,
+                                  SD_Q2_K, SD_Q3_K, SD_Q4_K, SD_Q5_K, SD_Q6_K, SD_IQ4_XS};
     enum { MANY = 160 }; /* of 1536 x 576 in 5 bits: 88 MB, above any L3 here */
     const sd_exec ex = exec_of(level, sd_par_hw_threads());
     if (!ex.kern) return 1;
     printf("%s, %s, %d threads\n%-6s %-9s %18s %10s %10s %8s\n", ex.cpu.name, sd_cpu_level(&ex.cpu), ex.n_threads,
            "type", "mode", "n x rows x cols", "us", "GFLOP/s", "GB/s");
-    for (size_t t = 0; t < 5; t++)
+    for (size_t t = 0; t < sizeof bt / sizeof *bt; t++)
         for (size_t i = 0; i <= sizeof bs / sizeof *bs; i++) {
             const bool cold = i == sizeof bs / sizeof *bs;
-            const shape *s = cold ? &bs[5] : &bs[i];
+            const shape fits = whole(cold ? &bs[5] : &bs[i], bt[t]), *s = &fits;
             const int copies = cold ? (t < 2 ? MANY / 4 : MANY) : 1;
             problem p = problem_new(bt[t], s, 1);
             sd_linear *l[MANY];
