@@ -1,7 +1,6 @@
 /* Steering as a hook: one row edit of d multiply-adds, counted. Resolves units once, when the steer is made. */
 #include "lab/steer.h"
 
-#include <float.h>
 #include <math.h>
 
 struct sd_steer {
@@ -66,13 +65,22 @@ static sd_status resolve_site(sd_steer *s, const sd_steer_spec *spec, const sd_d
     return SD_OK;
 }
 
+/* A row of 2^20 numbers of this size has the largest sum of squares that a float holds; beyond, a norm is infinite and the normalised
+ * row is zero: text without any sense, and no NaN that would tell. */
+static const double MAX_VALUE = 1e16;
+
+static sd_status too_large(const sd_steer *s, double v, sd_err *err)
+{
+    sd_fail(err, SD_E_ARG, "steer: %g in the units of %s is more than the model's norms can hold (%g)", v, sd_site_print((char[64]){0}, 64, s->site), MAX_VALUE);
+    return sd_hint(err, "typical rows of a residual stream have norms of 1 to 10,000");
+}
+
 /* What cannot be done as it is said: values that no activation can take, a feature whose activity is unknown. */
 static sd_status check_values(const sd_steer *s, const sd_dict *dict, sd_err *err)
 {
     const double v[] = {s->value, isinf(s->spec.min) ? 0 : s->lo, isinf(s->spec.max) ? 0 : s->hi};
     for (int i = 0; i < 3; i++)
-        if (!(fabs(v[i]) <= (double)FLT_MAX))
-            return sd_fail(err, SD_E_ARG, "steer: %g in the units of %s is more than a 32-bit number holds", v[i], sd_site_print((char[64]){0}, 64, s->site));
+        if (!(fabs(v[i]) <= MAX_VALUE)) return too_large(s, v[i], err);
     if (!dict || s->spec.op != SD_STEER_CLAMP || sd_dict_has_threshold(dict)) return SD_OK;
     sd_fail(err, SD_E_ARG, "steer: clamp needs the threshold of feature %lld, and this dictionary was not calibrated", (long long)s->feature);
     return sd_hint(err, "use \"op\":\"add\", or a dictionary trained by sonde");
@@ -85,6 +93,7 @@ static sd_status resolve_direction(sd_steer *s, const sd_steer_spec *spec, sd_er
     for (int64_t i = 0; i < s->d; i++) norm2 += (double)src[i] * (double)src[i];
     if (norm2 == 0 && !s->nothing) return sd_fail(err, SD_E_ARG, "steer: the %s is all zero", s->dict ? "feature's decoder row" : "vector");
     bool as_given = spec->op == SD_STEER_ADD && spec->unit == SD_UNIT_RAW;
+    if (as_given && !(fabs(s->value) * sqrt(norm2) <= MAX_VALUE)) return too_large(s, s->value * sqrt(norm2), err);
     double f = as_given || norm2 == 0 ? 1 : 1 / sqrt(norm2);
     for (int64_t i = 0; i < s->d; i++) {
         s->u[i] = (float)((double)src[i] * f);

@@ -90,6 +90,7 @@ expect_error capture_keeps 4 'acts is already there' capture tiny.gguf corpus --
 expect_exit dict_train_writes 0 dict train tiny.gguf corpus --site resid_post.0 --width 128 --k 4 --tokens 4000 -o d -q
 expect_error feature_outside 4 '128' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":128},"op":"add","value":1}'
 expect_error feature_negative 4 '(-1|index)' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":-1},"op":"add","value":1}'
+expect_error steer_too_large 4 'norms can hold' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":1},"op":"add","value":1e36}'
 expect_error dict_of_nothing 4 'corpus' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"corpus","index":1},"op":"add","value":1}'
 # A dictionary that SAELens wrote names its site in hook_name alone; one that names none needs --site.
 foreign() { cp -r d "$1"; python3 -c 'import json, sys

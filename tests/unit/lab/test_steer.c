@@ -224,8 +224,9 @@ static void what_cannot_be_done(void **state)
     (void)state;
     int64_t blocks = sd_mem_live_blocks();
     refused("{\"feature\":{\"dict\":\"d\",\"index\":24},\"value\":1}", dict, SD_E_NOTFOUND, "feature 24 of a dictionary with 24");
-    refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"value\":1e300}", dict, SD_E_ARG, "more than a 32-bit number holds");
-    refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"op\":\"cap\",\"max\":1e308}", dict, SD_E_ARG, "more than a 32-bit number holds");
+    refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"value\":1e17}", dict, SD_E_ARG, "more than the model's norms can hold");
+    refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"op\":\"cap\",\"max\":1e308}", dict, SD_E_ARG, "more than the model's norms can hold");
+    refused("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":5e15,\"unit\":\"raw\"}", NULL, SD_E_ARG, "more than the model's norms can hold");
     refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"value\":1,\"site\":\"mlp_post.0\"}", dict, SD_E_SHAPE, "mlp_post.0 has 96 columns");
     refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"value\":1,\"site\":\"resid_post.3\"}", dict, SD_E_ARG, "layer 3");
     refused("{\"vector\":[1,2],\"site\":\"resid_post.1\",\"value\":1}", NULL, SD_E_SHAPE, "the vector 2");
