@@ -49,9 +49,10 @@ else check interop_tokenize_llama "${python:-python3}" tests/interop/tokenizers_
 if [ -z "$python" ] || ! has transformers jinja2; then skip interop_chat "no Python with transformers and jinja2"
 elif ! [ -x "$cases" ]; then skip interop_chat "no $cases (make tests)"
 else
-    export SONDE_CHAT_SOME_REFUSED=1
     check interop_chat_templates render
-    unset SONDE_CHAT_SOME_REFUSED
+    templates=("$SONDE_SHARED"/data/chat-templates/*.jinja)
+    if [ -f "${templates[0]}" ]; then check interop_chat_public render "${templates[@]}"
+    else skip interop_chat_public "no templates in $SONDE_SHARED/data/chat-templates"; fi
     if [ -f "$peers/models/smollm2-hf/tokenizer.json" ]; then check interop_chat_smollm2 render "$peers/models/smollm2-hf"
     else skip interop_chat_smollm2 "no folder of SmolLM2"; fi
 fi

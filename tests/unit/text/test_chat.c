@@ -55,30 +55,32 @@ static void test_chatml(void **state)
 static void test_refused_with_place(void **state)
 {
     (void)state;
-    refused("a\nb\n{{ messages | tojson }}", "line 3: the filter \"tojson\"");
-    refused("{#\n\n#}\n{% macro x() %}{% endmacro %}", "line 4: the statement \"macro\"");
-    refused("{{ strftime_now('%d') }}", "line 1: the name \"strftime_now\"");
-    refused("{% if true %}", "\"endif\" is expected");
-    refused("{% for m in messages %}", "\"endfor\" is expected");
+    refused("a\nb\n{{ messages | wordwrap }}", "line 3: the filter \"wordwrap\"");
+    refused("{#\n\n#}\n{% include 'x' %}", "line 4: the statement \"include\"");
+    refused("{% for x in y recursive %}{% endfor %}", "recursive");
+    refused("{{ cycler('a') }}", "line 1: the name \"cycler\"");
+    refused("{{ a is escaped }}", "the test \"escaped\"");
+    refused("{{ [].append(1) }}", "the method \"append\"");
+    refused("{{ ''.__class__ }}", "the attribute \"__class__\"");
+    refused("{{ f(*a) }}", "out of a list");
+    refused("{{ a[1, 2] }}", "several");
+    refused("{% if true %}", "\"elif\" is expected");
+    refused("{% for m in messages %}", "\"else\" is expected");
     refused("{% endif %}", "the statement \"endif\"");
+    refused("{% break %}", "outside a loop");
+    refused("{% raw %} x", "\"endraw\" is expected");
     refused("{{ 'a }}", "a string does not end");
-    refused("{{ 'a' ", "not supported");
+    refused("{{ 'a' ", "a tag does not end");
+    refused("{{ ) }}", "a bracket closes");
+    refused("{{ (1 }}", "a bracket closes");
+    refused("{{ a ? b }}", "belongs to no expression");
     refused("{# a", "a comment does not end");
     refused("{{ }}", "an expression is expected");
-    refused("{{ 'a' 'b' }}", "something in this tag");
-    refused("{{ messages }}", "no text");
-    refused("{{ messages[0] }}", "no text");
-    refused("{{ 'a' + 1 }}", "both strings or both integers");
-    refused("{{ 1 == true }}", "kinds");
-    refused("{{ 1 < 2 < 3 }}", "chain");
-    refused("{{ 'a' if true }}", "without \"else\"");
-    refused("{% set messages = 'a' %}", "a type that changes");
-    refused("{% for x in 'abc' %}{% endfor %}", "something else than messages");
+    refused("{{ 'a' if }}", "an expression is expected");
+    refused("{% set true = 'a' %}", "setting the name \"true\"");
     refused("{{ '\\N{DASH}' }}", "an escape");
-    refused("{{ {'a': 1} }}", "this kind");
-    refused("{{ nothing.at_all }}", "the attribute");
-    refused("{{ 10 ** 2 }}", "something in this tag");
-    refused("{{ 99999999999 }}", "no plain integer");
+    refused("{{ 99999999999999999999 }}", "a number of this kind");
+    refused("{{ 0x10 }}", "a number of this kind");
 }
 
 static void test_limits(void **state)
@@ -93,20 +95,17 @@ static void test_limits(void **state)
     sd_buf_reset(&b);
     sd_buf_puts(&b, "{{ ");
     for (int i = 0; i < 100000; i++) sd_buf_puts(&b, "(");
+    sd_buf_puts(&b, "1");
+    for (int i = 0; i < 100000; i++) sd_buf_puts(&b, ")");
+    sd_buf_puts(&b, " }}");
     refused(sd_buf_str(&b), "nested too deeply");
     sd_buf_reset(&b);
     sd_buf_puts(&b, "{{ ");
     for (int i = 0; i < 100000; i++) sd_buf_puts(&b, "not ");
     sd_buf_puts(&b, "true }}");
-    c = make(sd_buf_str(&b)); /* a chain without depth: an even number of nots */
-    sd_buf out;
-    sd_buf_init(&out, 64);
-    t_ok(sd_chat_render(c, NULL, 0, false, &out, &err), err);
-    assert_string_equal(sd_buf_str(&out), "True");
-    sd_buf_release(&out);
-    sd_chat_free(c);
+    refused(sd_buf_str(&b), "nested too deeply");
     sd_buf_reset(&b);
-    for (int i = 0; i < 20000; i++) sd_buf_puts(&b, "{% if true %}a{% elif true %}b{% endif %}");
+    for (int i = 0; i < 40000; i++) sd_buf_puts(&b, "{{a.b.c.d.e.f.g}}");
     refused(sd_buf_str(&b), "too long");
     sd_buf_reset(&b);
     for (int i = 0; i < 300; i++) sd_buf_puts(&b, i ? "{% elif true %}b" : "{% if true %}a");
@@ -168,9 +167,119 @@ static void test_messages_refused(void **state)
     sd_chat_free(c);
 }
 
+/* Renders no messages; the status, and the sentence in *err. */
+static sd_status render_bare(const char *text, sd_err *err)
+{
+    sd_buf out;
+    sd_chat *c = make(text);
+    sd_buf_init(&out, 1 << 20);
+    sd_status st = sd_chat_render(c, NULL, 0, false, &out, err);
+    sd_buf_release(&out);
+    sd_chat_free(c);
+    return st;
+}
+
+/* Templates come from strangers: none may run for ever, fill the memory or the stack. */
+static void test_running_is_bounded(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    assert_int_equal(
+        render_bare("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "MB of text")); /* every turn of a loop has its own names */
+    assert_int_equal(render_bare("{% set n = namespace(s='xxxxxxxxxxxxxxxx') %}{% for a in range(60) %}{% set n.s = "
+                                 "n.s ~ n.s %}{% endfor %}",
+                                 &err),
+                     SD_E_ARG);
+    assert_non_null(strstr(err.msg, "MB of text"));
+    assert_int_equal(render_bare("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "nested too deeply"));
+    assert_int_equal(render_bare("{{ 'x' * 9223372036854775807 }}", &err), SD_E_ARG);
+    assert_int_equal(render_bare("{{ range(100001) }}", &err), SD_E_ARG);
+    assert_int_equal(render_bare("{{ 9223372036854775807 + 1 }}", &err), SD_E_ARG);
+    assert_int_equal(render_bare("\n\n{{ 1 + x.y }}", &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "line 3"));
+}
+
+static void test_clock(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    sd_buf out;
+    sd_chat *c = make("{{ strftime_now('%d %b %Y %-d %H:%M:%S %j %A %p %%') }}");
+    sd_buf_init(&out, 256);
+    assert_int_equal(sd_chat_render(c, NULL, 0, false, &out, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "no clock"));
+    sd_chat_set_clock(c, 951868805); /* 2000-03-01 00:00:05 */
+    t_ok(sd_chat_render(c, NULL, 0, false, &out, &err), err);
+    assert_string_equal(sd_buf_str(&out), "01 Mar 2000 1 00:00:05 061 Wednesday AM %");
+    sd_buf_release(&out);
+    sd_chat_free(c);
+}
+
+/* The text of span i of a conversation. */
+static void check_spans(const char *text, const char *messages, const char *const *want, int n_want)
+{
+    sd_err err = {0};
+    sd_buf out;
+    sd_chat_span span[8];
+    int n;
+    json_t *m;
+    sd_chat *c = make(text);
+    t_ok(sd_json_parse(&m, messages, strlen(messages), "messages", &err), err);
+    sd_buf_init(&out, 4096);
+    t_ok(sd_chat_spans(c, &(sd_chat_input){.messages = m}, &out, span, &n, &err), err);
+    assert_int_equal(n, n_want);
+    for (int i = 0; i < n; i++) {
+        sd_slice s = {out.p + span[i].from, span[i].to - span[i].from};
+        if (!sd_slice_eq_str(s, want[i])) fail_msg("span %d: <%.*s>", i, SD_SLICE(s));
+    }
+    sd_buf_release(&out);
+    json_decref(m);
+    sd_chat_free(c);
+}
+
+static void test_spans(void **state)
+{
+    (void)state;
+    const char *talk =
+        "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"b\"},{\"role\":\"assistant\","
+        "\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},{\"role\":\"assistant\",\"content\":\"dd\"}]";
+    const char *const chatml[] = {"b<|im_end|>", "dd<|im_end|>"};
+    check_spans(CHATML, talk, chatml, 2);
+    const char *const inst[] = {"b</s>", "dd</s>"}; /* no open prompt: the content is looked for */
+    check_spans("{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% elif m.role == "
+                "'assistant' %} "
+                "{{ m.content }}</s>{% endif %}{% endfor %}",
+                talk, inst, 2);
+    const char *const none[] = {""};
+    check_spans(CHATML, "[{\"role\":\"user\",\"content\":\"b\"}]", none, 0);
+    sd_err err = {0};
+    sd_buf out;
+    sd_chat_span span[8];
+    int n;
+    json_t *m;
+    /* Earlier answers are cut: their turn is not in the whole text. */
+    sd_chat *c = make("{% for m in messages %}<{{ m.role }}>{{ m.content if loop.last else '-' }}{% endfor %}{% if "
+                      "add_generation_prompt %}<assistant>{% endif %}");
+    t_ok(sd_json_parse(&m, talk, strlen(talk), "messages", &err), err);
+    sd_buf_init(&out, 4096);
+    assert_int_equal(sd_chat_spans(c, &(sd_chat_input){.messages = m}, &out, span, &n, &err), SD_E_UNSUPPORTED);
+    assert_int_equal(out.n, 0);
+    json_decref(m);
+    t_ok(sd_json_parse(&m, "[{\"content\":\"x\"}]", 17, "messages", &err), err);
+    assert_int_equal(sd_chat_render_json(c, &(sd_chat_input){.messages = m}, &out, &err), SD_E_FORMAT);
+    assert_int_equal(sd_chat_render(c, &(sd_message){SD_LIT("user"), SD_LIT("\xff")}, 1, false, &out, &err),
+                     SD_E_FORMAT);
+    json_decref(m);
+    sd_buf_release(&out);
+    sd_chat_free(c);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_chatml), T(test_refused_with_place), T(test_limits), T(test_long_chains),
-                                       T(test_messages_refused)};
+    const struct CMUnitTest tests[] = {
+        T(test_chatml),           T(test_refused_with_place), T(test_limits), T(test_long_chains),
+        T(test_messages_refused), T(test_running_is_bounded), T(test_clock),  T(test_spans)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
