@@ -4,6 +4,7 @@
 #include "base/map.h"
 #include "base/par.h"
 #include "lab/describe.h"
+#include "model/model.h"
 #include "num/exec.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -89,6 +90,14 @@ void cli_init(cli *c, int argc, char **argv)
     if (gmtime_r(&now, &tm)) strftime(c->prov.created, sizeof c->prov.created, "%Y-%m-%dT%H:%M:%SZ", &tm);
     snprintf(c->prov.tool, sizeof c->prov.tool, "sonde %s", sd_version());
     join_args(c->prov.args, sizeof c->prov.args, argc, argv);
+}
+
+/* What the clock on the wall shows, in seconds since 1970 of its own zone. */
+static int64_t local_seconds(void)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+    return localtime_r(&now, &tm) ? (int64_t)now + tm.tm_gmtoff : (int64_t)now;
 }
 
 void cli_release(cli *c)
@@ -303,7 +312,9 @@ sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char
 {
     sd_status st = cli_mode(c, ex, k, path, &c->mode, err);
     opt.mode = c->mode;
-    return st ? st : sd_model_open(out, ex, path, &opt, err);
+    if (!st) st = sd_model_open(out, ex, path, &opt, err);
+    if (!st && (*out)->chat) sd_chat_set_clock((*out)->chat, local_seconds()); /* templates tell the date */
+    return st;
 }
 
 void cli_corpus_hash(cli *c, const sd_corpus *corpus)
