@@ -146,7 +146,7 @@ static int cmd_tokenize(cli *c, int argc, char **argv)
     else if (!st) st = take_ids(&ids, &a.ids, tok, &err);
     if (!st && a.decode) {
         sd_buf_reset(&text);
-        st = sd_tok_decode(tok, ids.v, ids.n, !a.no_special, &text, &err);
+        st = sd_tok_decode_text(tok, ids.v, ids.n, !a.no_special, &text, &err);
     }
     if (st) rc = cli_fail(c, &err);
     else rc = a.decode ? print_decoded(c, (sd_slice){text.p, text.n}) : print_tokens(c, tok, &ids);

@@ -1,24 +1,34 @@
 /* Tokenizers from GGUF metadata (tokenizer.ggml.*), and the choice between containers. Defaults where a file is silent
- * are llama.cpp's: the pre-tokeniser decides whether BOS is added, no pre-tokeniser means "default". */
+ * are llama.cpp's (llama-vocab.cpp, llama_vocab::impl::load): ids of special tokens by kind, the pre-tokeniser decides
+ * whether BOS is added, no pre-tokeniser means "default". */
 #include "model/tokspec.h"
 
 #include "base/log.h"
 
-enum { GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6 }; /* element types of metadata arrays, from the GGUF specification */
+#include <strings.h>
+
+enum { GGUF_U8 = 0, GGUF_I8 = 1, GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6 }; /* element types of metadata arrays, from the GGUF specification */
 
 typedef struct gguf_spec {
     sd_tok_spec spec;
     sd_slice *piece, *merge;
-    uint8_t *type;
+    uint8_t *type, *added;
     float *score;
+    double *logprob;
+    sd_norm_step norm[8];
+    sd_cut cut[2];
 } gguf_spec;
+
+#define SPM_SPACE "\xe2\x96\x81" /* U+2581 */
 
 static void gguf_spec_release(gguf_spec *g)
 {
     sd_free(g->piece);
     sd_free(g->merge);
     sd_free(g->type);
+    sd_free(g->added);
     sd_free(g->score);
+    sd_free(g->logprob);
 }
 
 static sd_status wrong_length(const sd_weights *w, const char *key, int64_t n, int32_t n_vocab, sd_err *err)
@@ -60,7 +70,7 @@ static sd_status read_scores(gguf_spec *g, const sd_weights *w, sd_err *err)
 {
     static const char key[] = "tokenizer.ggml.scores";
     sd_kv_array a;
-    if (g->spec.kind != SD_TOK_SPM || !sd_weights_has_kv(w, key)) return SD_OK;
+    if ((g->spec.kind != SD_TOK_SPM && g->spec.kind != SD_TOK_UGM) || !sd_weights_has_kv(w, key)) return SD_OK;
     sd_status st = sd_weights_kv_arr(w, key, &a, err);
     if (st) return st;
     if (a.type != GGUF_F32)
@@ -69,6 +79,10 @@ static sd_status read_scores(gguf_spec *g, const sd_weights *w, sd_err *err)
     st = sd_alloc(&g->score, (size_t)a.n * sizeof *g->score, "token scores", err);
     if (!st) memcpy(g->score, a.p, (size_t)a.n * sizeof *g->score);
     g->spec.score = g->score;
+    if (st || g->spec.kind != SD_TOK_UGM) return st;
+    st = sd_alloc(&g->logprob, (size_t)a.n * sizeof *g->logprob, "token scores", err);
+    for (int64_t i = 0; i < a.n && !st; i++) g->logprob[i] = g->type && g->type[i] == SD_PIECE_USER ? 0.0 : (double)g->score[i];
+    g->spec.logprob = g->logprob;
     return st;
 }
 
@@ -98,43 +112,160 @@ static sd_status read_flag(bool *out, const sd_weights *w, const char *key, sd_e
 static sd_status read_kind(gguf_spec *g, const sd_weights *w, sd_err *err)
 {
     static const struct {
-        const char *name;
+        const char *name, *pre; /* pre: when the file names none */
         sd_tok_kind kind;
-    } known[] = {{"gpt2", SD_TOK_BPE}, {"llama", SD_TOK_SPM}, {"bert", SD_TOK_WPM}};
+        int32_t bos, eos, unk, pad;
+    } known[] = {{"gpt2", "", SD_TOK_BPE, -1, -1, -1, -1},
+                 {"gemma4", "gemma4", SD_TOK_BPE, -1, -1, -1, -1},
+                 {"whitespace", "whitespace", SD_TOK_BPE, -1, -1, -1, -1},
+                 {"llama", "", SD_TOK_SPM, 1, 2, 0, -1},
+                 {"t5", "", SD_TOK_UGM, -1, 1, 2, 0},
+                 {"bert", "", SD_TOK_WPM, 101, 102, 100, 0}};
     sd_slice model;
     sd_status st = sd_weights_kv_str(w, "tokenizer.ggml.model", &model, err);
     if (st) return st;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!sd_slice_eq_str(model, known[i].name)) continue;
-        g->spec.kind = known[i].kind;
+        g->spec = (sd_tok_spec){.kind = known[i].kind, .pre = sd_slice_of(known[i].pre), .bos = known[i].bos,
+                                .eos = known[i].eos, .unk = known[i].unk, .pad = known[i].pad};
         return SD_OK;
     }
-    return sd_fail(err, SD_E_UNSUPPORTED, "%s: the tokenizer model \"%.*s\" is not supported", sd_weights_path(w),
-                   (int)(model.n > 32 ? 32 : model.n), model.p);
+    sd_fail(err, SD_E_UNSUPPORTED, "%s: the tokenizer model \"%.*s\" is not supported", sd_weights_path(w),
+            (int)(model.n > 32 ? 32 : model.n), model.p);
+    return sd_hint(err, "supported are gpt2, llama, bert, t5, gemma4 and whitespace");
+}
+
+/* A default id that this vocabulary does not reach is none. */
+static void drop_out_of_range(sd_tok_spec *s)
+{
+    int32_t *const id[] = {&s->bos, &s->eos, &s->unk, &s->pad};
+    for (size_t i = 0; i < sizeof id / sizeof id[0]; i++)
+        if (*id[i] >= s->n_vocab) *id[i] = -1;
+}
+
+static void add_step(gguf_spec *g, sd_norm_step step)
+{
+    g->norm[g->spec.n_norm++] = step;
+    g->spec.norm = g->norm;
+}
+
+static sd_status read_bpe(gguf_spec *g, const sd_weights *w, sd_err *err)
+{
+    sd_tok_spec *s = &g->spec;
+    sd_status st = SD_OK;
+    if (sd_weights_has_kv(w, "tokenizer.ggml.pre")) st = sd_weights_kv_str(w, "tokenizer.ggml.pre", &s->pre, err);
+    if (st) return st;
+    if (s->pre.n == 0) {
+        sd_log(SD_LOG_WARN, "%s: names no pre-tokeniser; text is cut by the default one", sd_weights_path(w));
+        s->pre = SD_LIT("default");
+    }
+    sd_pretok_traits traits = {0};
+    sd_pretok_known(s->pre, &traits);
+    s->add_bos = traits.add_bos && s->bos >= 0;
+    if (!traits.characters) return SD_OK;
+    s->kind = SD_TOK_CHAR;
+    s->byte_fallback = s->skip_missing = true;
+    if (traits.escape_spaces) {
+        s->escaped_spaces = true;
+        add_step(g, (sd_norm_step){.kind = SD_NORM_REPLACE, .from = SD_LIT(" "), .to = SD_LIT(SPM_SPACE)});
+    }
+    return SD_OK;
+}
+
+static sd_status read_spm(gguf_spec *g, const sd_weights *w, sd_err *err)
+{
+    sd_tok_spec *s = &g->spec;
+    bool prefix = true;
+    sd_status st = read_flag(&prefix, w, "tokenizer.ggml.add_space_prefix", err);
+    s->add_bos = true;
+    s->byte_fallback = s->escaped_spaces = true;
+    s->strip_space = prefix;
+    if (prefix) add_step(g, (sd_norm_step){.kind = SD_NORM_PREPEND, .to = SD_LIT(SPM_SPACE)});
+    add_step(g, (sd_norm_step){.kind = SD_NORM_REPLACE, .from = SD_LIT(" "), .to = SD_LIT(SPM_SPACE)});
+    return st;
+}
+
+static sd_status read_ugm(gguf_spec *g, const sd_weights *w, sd_err *err)
+{
+    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+    sd_tok_spec *s = &g->spec;
+    bool prefix = true, merge = false;
+    sd_status st = read_flag(&prefix, w, "tokenizer.ggml.add_space_prefix", err);
+    if (!st) st = read_flag(&merge, w, "tokenizer.ggml.remove_extra_whitespaces", err);
+    if (!st && sd_weights_has_kv(w, key)) {
+        sd_kv_array a;
+        st = sd_weights_kv_arr(w, key, &a, err);
+        if (!st && a.type != GGUF_U8 && a.type != GGUF_I8)
+            st = sd_fail(err, SD_E_FORMAT, "%s: %s is not an array of bytes", sd_weights_path(w), key);
+        if (!st) add_step(g, (sd_norm_step){.kind = SD_NORM_CHARSMAP_LONGEST, .from = {(const char *)a.p, (size_t)a.n}});
+    }
+    s->add_eos = true;
+    s->fuse_unk = s->escaped_spaces = true;
+    s->strip_space = prefix;
+    add_step(g, (sd_norm_step){.kind = SD_NORM_SPM_SPACES, .to = SD_LIT(SPM_SPACE), .left = merge, .right = prefix});
+    return st;
+}
+
+/* BERT's basic tokenizer: controls dropped, accents off, lower case, cut at white space, around punctuation and Chinese
+ * characters. BOS and EOS are its CLS and SEP. */
+static sd_status read_wpm(gguf_spec *g, const sd_weights *w, sd_err *err)
+{
+    sd_tok_spec *s = &g->spec;
+    bool lower = true, accents = true;
+    sd_status st = read_flag(&lower, w, "tokenizer.ggml.normalizer.lowercase", err);
+    if (!st) st = read_flag(&accents, w, "tokenizer.ggml.normalizer.strip_accents", err);
+    if (!st) st = read_id(&s->bos, w, "tokenizer.ggml.cls_token_id", s->n_vocab, err);
+    if (!st) st = read_id(&s->eos, w, "tokenizer.ggml.seperator_token_id", s->n_vocab, err); /* sic */
+    s->add_bos = s->bos >= 0;
+    s->add_eos = s->eos >= 0;
+    s->strip_space = true;
+    add_step(g, (sd_norm_step){.kind = SD_NORM_BERT_CLEAN});
+    add_step(g, (sd_norm_step){.kind = SD_NORM_BERT_CJK});
+    if (accents) {
+        add_step(g, (sd_norm_step){.kind = SD_NORM_NFD});
+        add_step(g, (sd_norm_step){.kind = SD_NORM_STRIP_MARKS});
+    }
+    if (lower) add_step(g, (sd_norm_step){.kind = SD_NORM_LOWER});
+    g->cut[0] = (sd_cut){.pattern = SD_LIT("\\s"), .how = SD_CUT_REMOVED};
+    g->cut[1] = (sd_cut){.pattern = SD_LIT("[\\p{P}!-/:-@\\[-`{-~]"), .how = SD_CUT_ISOLATED};
+    s->cut = g->cut;
+    s->n_cut = 2;
+    return st;
 }
 
 /* What the kind and the pre-tokeniser imply, then what the file says. */
 static sd_status read_flags(gguf_spec *g, const sd_weights *w, sd_err *err)
 {
     sd_tok_spec *s = &g->spec;
-    sd_status st = SD_OK;
-    if (s->kind == SD_TOK_BPE) {
-        if (sd_weights_has_kv(w, "tokenizer.ggml.pre")) {
-            st = sd_weights_kv_str(w, "tokenizer.ggml.pre", &s->pre, err);
-            if (st) return st;
-        }
-        if (s->pre.n == 0) {
-            sd_log(SD_LOG_WARN, "%s: names no pre-tokeniser; text is cut by the default one", sd_weights_path(w));
-            s->pre = SD_LIT("default");
-        }
-        sd_tok_pre_defaults(s->pre, &s->add_bos);
-    } else {
-        s->add_bos = true;
-        s->add_space_prefix = s->kind == SD_TOK_SPM;
-        st = read_flag(&s->add_space_prefix, w, "tokenizer.ggml.add_space_prefix", err);
-    }
+    sd_status st = s->kind == SD_TOK_BPE   ? read_bpe(g, w, err)
+                   : s->kind == SD_TOK_SPM ? read_spm(g, w, err)
+                   : s->kind == SD_TOK_UGM ? read_ugm(g, w, err)
+                                           : read_wpm(g, w, err);
     if (!st) st = read_flag(&s->add_bos, w, "tokenizer.ggml.add_bos_token", err);
     if (!st) st = read_flag(&s->add_eos, w, "tokenizer.ggml.add_eos_token", err);
+    return st;
+}
+
+/* Phi-3's special tokens swallow the white space after them, which GGUF cannot say; llama.cpp goes by the model's name. */
+static sd_status mark_phi3(gguf_spec *g, const sd_weights *w, sd_err *err)
+{
+    sd_slice name = {NULL, 0};
+    if (!sd_weights_has_kv(w, "general.name") || g->spec.kind != SD_TOK_SPM) return SD_OK;
+    sd_status st = sd_weights_kv_str(w, "general.name", &name, err);
+    bool phi = false;
+    for (size_t i = 0; i + 4 <= name.n && !phi; i++) {
+        sd_slice rest = {name.p + i, name.n - i};
+        phi = strncasecmp(rest.p, "phi3", 4) == 0 || (rest.n >= 5 && strncasecmp(rest.p, "phi-3", 5) == 0);
+    }
+    if (st || !phi || !g->type) return st;
+    st = sd_alloc_zero(&g->added, (size_t)g->spec.n_vocab, "token flags", err);
+    for (int32_t i = 0; i < g->spec.n_vocab && !st; i++) {
+        bool special = g->type[i] == SD_PIECE_CONTROL || g->type[i] == SD_PIECE_USER || g->type[i] == SD_PIECE_UNKNOWN;
+        bool plain = sd_slice_eq_str(g->piece[i], "<unk>") || sd_slice_eq_str(g->piece[i], "<s>") ||
+                     sd_slice_eq_str(g->piece[i], "<|endoftext|>");
+        if (special && !plain) g->added[i] = SD_ADDED_RIGHT;
+    }
+    g->spec.added = g->added;
     return st;
 }
 
@@ -149,7 +280,6 @@ static sd_status read_gguf(gguf_spec *g, const sd_weights *w, sd_err *err)
 {
     sd_tok_spec *s = &g->spec;
     int64_t n = 0;
-    *s = (sd_tok_spec){.bos = -1, .eos = -1, .unk = -1, .pad = -1};
     sd_status st = read_kind(g, w, err);
     if (!st) st = read_strings(&g->piece, &n, w, "tokenizer.ggml.tokens", err);
     if (st) return st;
@@ -157,6 +287,7 @@ static sd_status read_gguf(gguf_spec *g, const sd_weights *w, sd_err *err)
         return sd_fail(err, SD_E_FORMAT, "%s: a vocabulary of %lld pieces", sd_weights_path(w), (long long)n);
     s->n_vocab = (int32_t)n;
     s->piece = g->piece;
+    drop_out_of_range(s);
     st = read_types(g, w, err);
     if (!st) st = read_scores(g, w, err);
     if (!st && s->kind == SD_TOK_BPE) {
@@ -172,7 +303,7 @@ static sd_status read_gguf(gguf_spec *g, const sd_weights *w, sd_err *err)
     if (st) return st;
     mark_control(g, s->bos);
     mark_control(g, s->eos);
-    return SD_OK;
+    return mark_phi3(g, w, err);
 }
 
 sd_status sd_model__chat(sd_chat **chat, sd_slice text, sd_slice bos, sd_slice eos, const char *path, sd_err *err)

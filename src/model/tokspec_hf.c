@@ -1,9 +1,9 @@
-/* Tokenizers from a Hugging Face folder: tokenizer.json (pieces, merges, pre-tokeniser, normaliser, post-processor),
- * tokenizer_config.json (names of special tokens, add_bos_token) and the chat template (chat_template.jinja, or inside
- * tokenizer_config.json).
+/* Tokenizers from a Hugging Face folder: tokenizer.json (pieces, merges, post-processor; the way of a text is
+ * tokspec_parts.c's), tokenizer_config.json (names of special tokens, add_bos_token) and the chat template
+ * (chat_template.jinja, or inside tokenizer_config.json).
  *
  * Only what is reproduced exactly is read; any other component is SD_E_UNSUPPORTED with its name. */
-#include "model/tokspec.h"
+#include "model/tokspec_int.h"
 
 #include "base/hash.h"
 
@@ -12,23 +12,8 @@
 #define MAX_TOKENIZER_BYTES (256u << 20) /* gemma's, the largest in use, has 33 MB */
 #define MAX_CONFIG_BYTES    (16u << 20)
 #define MAX_VOCAB           (1 << 22) /* the largest have 262,144 */
-#define MAX_PATTERNS        8
-#define GPT2_PATTERN        "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-typedef struct hf {
-    const char *dir;
-    char what[4096];   /* path of tokenizer.json, in front of errors */
-    json_t *tok, *cfg; /* cfg may be NULL */
-    sd_tok_spec spec;
-    sd_slice *piece, *merge;
-    uint8_t *type, *strip;
-    sd_table *by_text;
-    sd_buf joined; /* merges that are pairs, as lines */
-    sd_slice pattern[MAX_PATTERNS];
-    char *kept[MAX_PATTERNS]; /* escaped patterns */
-    int n_kept;
-    bool byte_level;
-} hf;
+typedef sd_hf hf;
 
 static void hf_release(hf *h)
 {
@@ -37,27 +22,11 @@ static void hf_release(hf *h)
     sd_free(h->piece);
     sd_free(h->merge);
     sd_free(h->type);
-    sd_free(h->strip);
+    sd_free(h->added);
+    sd_free(h->logprob);
     sd_table_free(h->by_text);
     sd_buf_release(&h->joined);
     for (int i = 0; i < h->n_kept; i++) sd_free(h->kept[i]);
-}
-
-static const char *type_of(const json_t *o)
-{
-    const char *s = json_string_value(json_object_get(o, "type"));
-    return s ? s : "";
-}
-
-static bool is_true(const json_t *o, const char *key, bool otherwise)
-{
-    const json_t *v = json_object_get(o, key);
-    return json_is_boolean(v) ? json_is_true(v) : otherwise;
-}
-
-static bool is_absent(const json_t *v)
-{
-    return !v || json_is_null(v);
 }
 
 static sd_slice slice_of_json(const json_t *s)
@@ -68,11 +37,6 @@ static sd_slice slice_of_json(const json_t *s)
 static sd_status bad(const hf *h, const char *what, sd_err *err)
 {
     return sd_fail(err, SD_E_FORMAT, "%s: %s", h->what, what);
-}
-
-static sd_status unsupported(const hf *h, const char *part, const char *name, sd_err *err)
-{
-    return sd_fail(err, SD_E_UNSUPPORTED, "%s: the %s \"%.64s\" is not supported", h->what, part, name);
 }
 
 /* ---- pieces ---- */
@@ -87,12 +51,15 @@ static sd_status check_id(const hf *h, const json_t *v, sd_slice text, int64_t *
     return SD_OK;
 }
 
+/* The pieces: an object of ids, or a list of [piece, score] in the order of ids (Unigram). */
 static sd_status count_pieces(hf *h, json_t *vocab, const json_t *added, sd_err *err)
 {
     const char *key;
     json_t *v;
     int64_t max = -1;
     sd_status st = SD_OK;
+    if (json_array_size(vocab) > MAX_VOCAB) return bad(h, "the vocabulary has more than 4194304 pieces", err);
+    if (json_is_array(vocab)) max = (int64_t)json_array_size(vocab) - 1;
     json_object_foreach(vocab, key, v)
     {
         st = check_id(h, v, sd_slice_of(key), &max, err);
@@ -108,10 +75,26 @@ static sd_status count_pieces(hf *h, json_t *vocab, const json_t *added, sd_err 
     return st;
 }
 
+static sd_status read_list(hf *h, const json_t *vocab, sd_err *err)
+{
+    sd_status st = sd_alloc_zero(&h->logprob, (size_t)h->spec.n_vocab * sizeof *h->logprob, "the scores", err);
+    for (size_t i = 0; i < json_array_size(vocab) && !st; i++) {
+        const json_t *one = json_array_get(vocab, i), *text = json_array_get(one, 0), *score = json_array_get(one, 1);
+        if (!json_is_string(text) || !json_is_number(score))
+            return sd_fail(err, SD_E_FORMAT, "%s: piece %zu is no pair of a string and a score", h->what, i);
+        h->piece[i] = slice_of_json(text);
+        h->type[i] = SD_PIECE_NORMAL;
+        h->logprob[i] = json_number_value(score);
+    }
+    h->spec.logprob = h->logprob;
+    return st;
+}
+
 static sd_status read_vocab(hf *h, json_t *vocab, sd_err *err)
 {
     const char *key;
     json_t *v;
+    if (json_is_array(vocab)) return read_list(h, vocab, err);
     json_object_foreach(vocab, key, v)
     {
         json_int_t id = json_integer_value(v);
@@ -131,12 +114,12 @@ static sd_status read_added(hf *h, const json_t *added, sd_err *err)
         json_int_t id = json_integer_value(json_object_get(a, "id"));
         sd_slice text = slice_of_json(json_object_get(a, "content"));
         if (text.n == 0) return bad(h, "an added token is empty", err);
-        if (is_true(a, "single_word", false))
-            return unsupported(h, "added token that matches whole words only,", text.p, err);
         h->piece[id] = text;
-        h->type[id] = is_true(a, "special", false) ? SD_PIECE_CONTROL : SD_PIECE_USER;
-        h->strip[id] = (uint8_t)((is_true(a, "lstrip", false) ? SD_STRIP_LEFT : 0) |
-                                 (is_true(a, "rstrip", false) ? SD_STRIP_RIGHT : 0));
+        h->type[id] = sd_hf__is_true(a, "special", false) ? SD_PIECE_CONTROL : SD_PIECE_USER;
+        h->added[id] = (uint8_t)((sd_hf__is_true(a, "lstrip", false) ? SD_ADDED_LEFT : 0) |
+                                 (sd_hf__is_true(a, "rstrip", false) ? SD_ADDED_RIGHT : 0) |
+                                 (sd_hf__is_true(a, "single_word", false) ? SD_ADDED_SINGLE_WORD : 0) |
+                                 (sd_hf__is_true(a, "normalized", false) ? SD_ADDED_NORMALIZED : 0));
     }
     return SD_OK;
 }
@@ -145,13 +128,14 @@ static sd_status read_pieces(hf *h, const json_t *model, sd_err *err)
 {
     json_t *vocab = json_object_get(model, "vocab");
     const json_t *added = json_object_get(h->tok, "added_tokens");
-    if (!json_is_object(vocab)) return bad(h, "model.vocab is not an object", err);
+    if (h->spec.kind == SD_TOK_UGM ? !json_is_array(vocab) : !json_is_object(vocab))
+        return bad(h, h->spec.kind == SD_TOK_UGM ? "model.vocab is not a list" : "model.vocab is not an object", err);
     sd_status st = count_pieces(h, vocab, added, err);
     if (st) return st;
     size_t n = (size_t)h->spec.n_vocab;
     st = sd_alloc_zero(&h->piece, n * sizeof *h->piece, "the vocabulary", err);
     if (!st) st = sd_alloc(&h->type, n, "the vocabulary", err);
-    if (!st) st = sd_alloc_zero(&h->strip, n, "the vocabulary", err);
+    if (!st) st = sd_alloc_zero(&h->added, n, "the vocabulary", err);
     if (st) return st;
     memset(h->type, SD_PIECE_UNUSED, n); /* ids that no piece has */
     st = read_vocab(h, vocab, err);
@@ -161,7 +145,7 @@ static sd_status read_pieces(hf *h, const json_t *model, sd_err *err)
         if (h->piece[i].n) st = sd_table_set(h->by_text, h->piece[i], (int64_t)i, NULL, err);
     h->spec.piece = h->piece;
     h->spec.type = h->type;
-    h->spec.strip = h->strip;
+    h->spec.added = h->added;
     return st;
 }
 
@@ -201,128 +185,65 @@ static sd_status read_merges(hf *h, const json_t *model, sd_err *err)
     return st;
 }
 
+/* "<0x0A>" pieces stand for bytes. */
+static void mark_bytes(hf *h)
+{
+    for (int32_t i = 0; i < h->spec.n_vocab; i++) {
+        sd_slice p = h->piece[i];
+        if (p.n == 6 && sd_slice_starts(p, "<0x") && p.p[5] == '>' && h->type[i] == SD_PIECE_NORMAL) h->type[i] = SD_PIECE_BYTE;
+    }
+}
+
+static sd_status read_bpe(hf *h, const json_t *model, sd_err *err)
+{
+    if (json_number_value(json_object_get(model, "dropout")) != 0) return sd_hf__unsupported(h, "option", "dropout", err);
+    if (json_string_length(json_object_get(model, "continuing_subword_prefix")) > 0)
+        return sd_hf__unsupported(h, "option", "continuing_subword_prefix", err);
+    if (json_string_length(json_object_get(model, "end_of_word_suffix")) > 0)
+        return sd_hf__unsupported(h, "option", "end_of_word_suffix", err);
+    h->spec.ignore_merges = sd_hf__is_true(model, "ignore_merges", false);
+    h->spec.fuse_unk = sd_hf__is_true(model, "fuse_unk", false);
+    sd_status st = read_pieces(h, model, err);
+    return st ? st : read_merges(h, model, err);
+}
+
+static sd_status read_wordpiece(hf *h, const json_t *model, sd_err *err)
+{
+    const json_t *prefix = json_object_get(model, "continuing_subword_prefix");
+    const json_t *most = json_object_get(model, "max_input_chars_per_word");
+    h->spec.continuing = json_is_string(prefix) ? slice_of_json(prefix) : SD_LIT("##");
+    if (h->spec.continuing.n == 0) return sd_hf__unsupported(h, "option", "an empty continuing_subword_prefix", err);
+    h->spec.max_word_chars = json_is_integer(most) && json_integer_value(most) > 0 ? json_integer_value(most) : 100;
+    h->spec.strip_space = true;
+    return read_pieces(h, model, err);
+}
+
+static sd_status read_unigram(hf *h, const json_t *model, sd_err *err)
+{
+    const json_t *unk = json_object_get(model, "unk_id");
+    sd_status st = read_pieces(h, model, err);
+    if (st || sd_hf__is_absent(unk)) return st;
+    if (!json_is_integer(unk) || json_integer_value(unk) < 0 || json_integer_value(unk) >= h->spec.n_vocab)
+        return bad(h, "model.unk_id is no piece", err);
+    h->spec.unk = (int32_t)json_integer_value(unk);
+    h->spec.fuse_unk = true;
+    return SD_OK;
+}
+
 static sd_status read_model(hf *h, sd_err *err)
 {
     const json_t *model = json_object_get(h->tok, "model");
     if (!json_is_object(model)) return bad(h, "there is no model", err);
-    const char *type = type_of(model); /* files of 2020 have none; they are BPE when they have merges */
+    const char *type = sd_hf__type_of(model); /* files of 2020 have none; they are BPE when they have merges */
     bool bpe = strcmp(type, "BPE") == 0 || (!*type && json_object_get(model, "merges"));
-    if (!bpe) return unsupported(h, "model", *type ? type : "(unnamed)", err);
-    if (json_number_value(json_object_get(model, "dropout")) != 0) return unsupported(h, "option", "dropout", err);
-    if (json_string_length(json_object_get(model, "continuing_subword_prefix")) > 0)
-        return unsupported(h, "option", "continuing_subword_prefix", err);
-    if (json_string_length(json_object_get(model, "end_of_word_suffix")) > 0)
-        return unsupported(h, "option", "end_of_word_suffix", err);
-    if (is_true(model, "byte_fallback", false)) return unsupported(h, "option", "byte_fallback", err);
-    h->spec.ignore_merges = is_true(model, "ignore_merges", false);
-    sd_status st = read_pieces(h, model, err);
-    if (!st) st = read_merges(h, model, err);
+    bool wordpiece = strcmp(type, "WordPiece") == 0, unigram = strcmp(type, "Unigram") == 0;
+    if (!bpe && !wordpiece && !unigram) return sd_hf__unsupported(h, "model", *type ? type : "(unnamed)", err);
+    h->spec.kind = bpe ? SD_TOK_BPE : wordpiece ? SD_TOK_WPM : SD_TOK_UGM;
+    h->spec.byte_fallback = sd_hf__is_true(model, "byte_fallback", false);
+    sd_status st = bpe ? read_bpe(h, model, err) : wordpiece ? read_wordpiece(h, model, err) : read_unigram(h, model, err);
+    if (!st && h->spec.byte_fallback) mark_bytes(h);
     const json_t *unk = json_object_get(model, "unk_token");
     if (!st && json_is_string(unk)) h->spec.unk = (int32_t)sd_table_get(h->by_text, slice_of_json(unk));
-    return st;
-}
-
-/* ---- pre-tokeniser and normaliser ---- */
-
-static sd_status add_pattern(hf *h, sd_slice pattern, sd_err *err)
-{
-    if (h->spec.n_patterns == MAX_PATTERNS) return bad(h, "the pre-tokeniser has more than 8 parts", err);
-    h->pattern[h->spec.n_patterns++] = pattern;
-    return SD_OK;
-}
-
-/* A literal as a pattern: every character that is not a letter, a digit or beyond ASCII gets a backslash. */
-static sd_status add_literal(hf *h, sd_slice text, sd_err *err)
-{
-    if (h->n_kept == MAX_PATTERNS) return bad(h, "the pre-tokeniser has more than 8 parts", err);
-    char *out;
-    sd_status st = sd_alloc(&out, 2 * text.n + 1, "a pattern", err);
-    if (st) return st;
-    h->kept[h->n_kept++] = out;
-    size_t n = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        if (c > ' ' && c < 0x7f && !(c >= '0' && c <= '9') && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z'))
-            out[n++] = '\\';
-        out[n++] = (char)c;
-    }
-    return add_pattern(h, (sd_slice){out, n}, err);
-}
-
-/* "Removed" with `invert` keeps the matches and drops the rest; the patterns in use match everything. */
-static sd_status read_split(hf *h, const json_t *p, sd_err *err)
-{
-    const char *behavior = json_string_value(json_object_get(p, "behavior"));
-    bool invert = is_true(p, "invert", false);
-    const json_t *pattern = json_object_get(p, "pattern");
-    const json_t *regex = json_object_get(pattern, "Regex"), *text = json_object_get(pattern, "String");
-    if (!behavior || (strcmp(behavior, "Isolated") != 0 && !(strcmp(behavior, "Removed") == 0 && invert)))
-        return unsupported(h, "Split behaviour", behavior ? behavior : "(none)", err);
-    if (json_is_string(regex)) return add_pattern(h, slice_of_json(regex), err);
-    if (json_is_string(text)) return add_literal(h, slice_of_json(text), err);
-    return bad(h, "a Split has neither a Regex nor a String", err);
-}
-
-static sd_status read_byte_level(hf *h, const json_t *p, sd_err *err)
-{
-    h->byte_level = true;
-    if (is_true(p, "add_prefix_space", true)) {
-        if (h->spec.n_patterns) return unsupported(h, "option", "add_prefix_space after a split", err);
-        h->spec.add_space_prefix = true;
-    }
-    return is_true(p, "use_regex", true) ? add_pattern(h, SD_LIT(GPT2_PATTERN), err) : SD_OK;
-}
-
-static sd_status read_pre_tokenizer(hf *h, const json_t *p, sd_err *err)
-{
-    const char *type = type_of(p);
-    if (h->byte_level) return unsupported(h, "pre-tokeniser after ByteLevel", type, err);
-    if (strcmp(type, "ByteLevel") == 0) return read_byte_level(h, p, err);
-    if (strcmp(type, "Split") == 0) return read_split(h, p, err);
-    if (strcmp(type, "Digits") == 0)
-        return add_pattern(h, is_true(p, "individual_digits", false) ? SD_LIT("\\p{N}") : SD_LIT("\\p{N}+"), err);
-    if (strcmp(type, "Punctuation") == 0) {
-        const char *behavior = json_string_value(json_object_get(p, "behavior"));
-        if (!behavior || strcmp(behavior, "Isolated") == 0) return add_pattern(h, SD_LIT("[\\p{P}$+<=>^`|~]"), err);
-        if (strcmp(behavior, "Contiguous") == 0) return add_pattern(h, SD_LIT("[\\p{P}$+<=>^`|~]+"), err);
-        return unsupported(h, "Punctuation behaviour", behavior, err);
-    }
-    return unsupported(h, "pre-tokeniser", *type ? type : "(none)", err);
-}
-
-static sd_status read_pre_tokenizers(hf *h, sd_err *err)
-{
-    const json_t *p = json_object_get(h->tok, "pre_tokenizer");
-    sd_status st = SD_OK;
-    if (strcmp(type_of(p), "Sequence") == 0) {
-        const json_t *list = json_object_get(p, "pretokenizers");
-        for (size_t i = 0; i < json_array_size(list) && !st; i++)
-            st = read_pre_tokenizer(h, json_array_get(list, i), err);
-    } else {
-        st = read_pre_tokenizer(h, p, err);
-    }
-    if (!st && !h->byte_level) st = unsupported(h, "pre-tokeniser", "(no ByteLevel)", err);
-    h->spec.patterns = h->pattern;
-    return st;
-}
-
-static sd_status read_normalizer(hf *h, const json_t *n, sd_err *err)
-{
-    sd_status st = SD_OK;
-    if (is_absent(n)) return SD_OK;
-    const char *type = type_of(n);
-    if (strcmp(type, "NFC") == 0) {
-        h->spec.nfc = true;
-    } else if (strcmp(type, "Sequence") == 0) {
-        const json_t *list = json_object_get(n, "normalizers");
-        for (size_t i = 0; i < json_array_size(list) && !st; i++) {
-            const json_t *one = json_array_get(list, i);
-            if (strcmp(type_of(one), "NFC") != 0) return unsupported(h, "normaliser", type_of(one), err);
-            h->spec.nfc = true;
-        }
-    } else {
-        st = unsupported(h, "normaliser", type, err);
-    }
     return st;
 }
 
@@ -347,12 +268,12 @@ static sd_status read_template(hf *h, const json_t *p, sd_err *err)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i), *special = json_object_get(item, "SpecialToken");
         if (json_object_get(item, "Sequence")) {
-            if (seen) return unsupported(h, "post-processor", "TemplateProcessing with two sequences", err);
+            if (seen) return sd_hf__unsupported(h, "post-processor", "TemplateProcessing with two sequences", err);
             seen = true;
             continue;
         }
         if ((seen && h->spec.add_eos) || (!seen && h->spec.add_bos))
-            return unsupported(h, "post-processor", "TemplateProcessing with several tokens on a side", err);
+            return sd_hf__unsupported(h, "post-processor", "TemplateProcessing with several tokens on a side", err);
         sd_status st = find_token(h, json_object_get(special, "id"), seen ? &h->spec.eos : &h->spec.bos, err);
         if (st) return st;
         *(seen ? &h->spec.add_eos : &h->spec.add_bos) = true;
@@ -363,8 +284,8 @@ static sd_status read_template(hf *h, const json_t *p, sd_err *err)
 static sd_status read_post(hf *h, const json_t *p, int depth, sd_err *err)
 {
     sd_status st = SD_OK;
-    if (is_absent(p)) return SD_OK;
-    const char *type = type_of(p);
+    if (sd_hf__is_absent(p)) return SD_OK;
+    const char *type = sd_hf__type_of(p);
     if (strcmp(type, "ByteLevel") == 0) return SD_OK;
     if (strcmp(type, "TemplateProcessing") == 0) return read_template(h, p, err);
     if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
@@ -373,7 +294,7 @@ static sd_status read_post(hf *h, const json_t *p, int depth, sd_err *err)
         h->spec.add_bos = h->spec.add_eos = true;
         return st;
     }
-    if (strcmp(type, "Sequence") != 0 || depth > 0) return unsupported(h, "post-processor", type, err);
+    if (strcmp(type, "Sequence") != 0 || depth > 0) return sd_hf__unsupported(h, "post-processor", type, err);
     const json_t *list = json_object_get(p, "processors");
     for (size_t i = 0; i < json_array_size(list) && !st; i++)
         st = read_post(h, json_array_get(list, i), depth + 1, err);
@@ -408,8 +329,8 @@ static sd_status read_specials(hf *h, const json_t *config, sd_err *err)
     find_in_config(h, config, "bos_token_id", &s->bos);
     find_in_config(h, config, "eos_token_id", &s->eos);
     if (named) {
-        s->add_bos = is_true(h->cfg, "add_bos_token", false) && s->bos >= 0;
-        s->add_eos = is_true(h->cfg, "add_eos_token", false) && s->eos >= 0;
+        s->add_bos = sd_hf__is_true(h->cfg, "add_bos_token", false) && s->bos >= 0;
+        s->add_eos = sd_hf__is_true(h->cfg, "add_eos_token", false) && s->eos >= 0;
         return SD_OK;
     }
     return read_post(h, json_object_get(h->tok, "post_processor"), 0, err);
@@ -417,13 +338,11 @@ static sd_status read_specials(hf *h, const json_t *config, sd_err *err)
 
 static sd_status read_all(hf *h, const json_t *config, sd_err *err)
 {
-    h->spec = (sd_tok_spec){.kind = SD_TOK_BPE, .bos = -1, .eos = -1, .unk = -1, .pad = -1, .skip_missing = true};
+    h->spec = (sd_tok_spec){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .skip_missing = true};
     sd_status st = read_model(h, err);
-    if (!st) st = read_pre_tokenizers(h, err);
-    if (!st) st = read_normalizer(h, json_object_get(h->tok, "normalizer"), err);
-    const json_t *decoder = json_object_get(h->tok, "decoder");
-    if (!st && !is_absent(decoder) && strcmp(type_of(decoder), "ByteLevel") != 0)
-        st = unsupported(h, "decoder", type_of(decoder), err);
+    if (!st) st = sd_hf__pre_tokenizers(h, err);
+    if (!st) st = sd_hf__normalizers(h, err);
+    if (!st) st = sd_hf__decoders(h, err);
     if (!st) st = read_specials(h, config, err);
     return st;
 }

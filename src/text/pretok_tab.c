@@ -68,62 +68,62 @@
     "\\p{Han}+|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "*" KIMI_LOWER "+(?:" APOS_I ")?|"                                  \
     "[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "+" KIMI_LOWER "*(?:" APOS_I ")?|\\p{N}{1,3}|" PUNCT_NL "|" SPACE_NL
 
-enum { IGNORE_MERGES = 1, ADD_BOS = 2 };
+enum { IGNORE_MERGES = 1, ADD_BOS = 2, CHARACTERS = 4, ESCAPE_SPACES = 8, WHOLE_LINES = 16 };
 typedef struct pre {
     const char *names; /* separated by spaces */
     int traits;
     const char *pattern[SD_PRETOK_MAX];
-    const char *reason; /* why it cannot be used, when there is no pattern */
 } pre;
 
 static const pre table[] = {
-    {"default", 0, {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, NULL},
+    {"default", 0, {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
     {"gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de jina-v1-en jina-v2-code roberta-bpe modern-bert gigachat "
      "a.x-4.0 mellum mpt olmo jais trillion granite-docling exaone4",
-     0, {GPT2}, NULL},
-    {"smollm starcoder refact command-r codeshell exaone minerva-7b mellum2", 0, {"\\p{N}", GPT2}, NULL},
+     0, {GPT2}},
+    {"smollm starcoder refact command-r codeshell exaone minerva-7b mellum2", 0, {"\\p{N}", GPT2}},
     {"llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano", IGNORE_MERGES | ADD_BOS,
-     {LLAMA3}, NULL},
-    {"dbrx smaug-bpe glm4 chatglm-bpe", 0, {LLAMA3}, NULL},
+     {LLAMA3}},
+    {"dbrx smaug-bpe glm4 chatglm-bpe", 0, {LLAMA3}},
     {"minicpm5", IGNORE_MERGES,
-     {"\\p{N}{1,3}", APOS_I "|" WORD "|\\p{N}+|" PUNCT_NL "|" SPACE_NL}, NULL},
+     {"\\p{N}{1,3}", APOS_I "|" WORD "|\\p{N}+|" PUNCT_NL "|" SPACE_NL}},
     {"jais-2", 0,
      {APOS_I "|" WORD "|\\p{N}{1,3}|" PUNCT_NL "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|"
-      "\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s"}, NULL},
-    {"qwen2 deepseek-r1-qwen kormo f2llmv2 stablelm2 hunyuan solar-open megrez grok-2", 0, {QWEN2}, NULL},
+      "\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s"}},
+    {"qwen2 deepseek-r1-qwen kormo f2llmv2 stablelm2 hunyuan solar-open megrez grok-2", 0, {QWEN2}},
     {"qwen35", 0,
-     {APOS_I "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACE_NL}, NULL},
-    {"ufakzeka", 0, {WORD "|\\p{N}|" PUNCT_NL "|" SPACE_NL}, NULL},
-    {"laguna", 0, {"[^\\n]+|[\\n]+", QWEN2}, NULL},
-    {"seed-coder", 0, {APOS_I "|" WORD "|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" SPACE_NL}, NULL},
+     {APOS_I "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACE_NL}},
+    {"ufakzeka", 0, {WORD "|\\p{N}|" PUNCT_NL "|" SPACE_NL}},
+    {"laguna", 0, {"[^\\n]+|[\\n]+", QWEN2}},
+    {"seed-coder", 0, {APOS_I "|" WORD "|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" SPACE_NL}},
     {"bailingmoe bailingmoe2 llada-moe", 0,
-     {APOS_I "|" WORD "|\\p{N}|" PUNCT_NL "|\\s*[\\r\\n]|" SPACE}, NULL},
+     {APOS_I "|" WORD "|\\p{N}|" PUNCT_NL "|\\s*[\\r\\n]|" SPACE}},
     {"exaone-moe", 0,
      {APOS_I "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}|"
-      " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|" SPACE}, NULL},
-    {"falcon", 0, {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, NULL},
-    {"deepseek-coder", 0, {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", DEEPSEEK_CJK, "\\p{N}"}, NULL},
+      " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|" SPACE}},
+    {"falcon", 0, {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}},
+    {"deepseek-coder", 0, {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", DEEPSEEK_CJK, "\\p{N}"}},
     {"deepseek-llm", 0,
      {"[\\r\\n]", DEEPSEEK_LETTERS,
       "\\s?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+", "\\s+$", DEEPSEEK_CJK,
-      "\\p{N}+"}, NULL},
-    {"deepseek-v3 hunyuan-dense joyai-llm hy_v4", 0, {"\\p{N}{1,3}", CJK_KANA, DEEPSEEK3}, NULL},
-    {"spark2_5", 0, {"\\p{N}{1,3}", CJK_KANA, DEEPSEEK3_HEAD "|[\\r\\n]|" SPACE, "\\p{N}"}, NULL},
-    {"youtu", IGNORE_MERGES, {YOUTU_ASIA, CASED("(?:" APOS_I ")?") "|\\p{N}" CASED_END}, NULL},
-    {"poro-chat bloom gpt3-finnish", 0, {BLOOM}, NULL},
-    {"viking", 0, {BLOOM, "\\p{N}"}, NULL},
-    {"tekken", IGNORE_MERGES | ADD_BOS, {CASED("") "|\\p{N}" CASED_END}, NULL},
+      "\\p{N}+"}},
+    {"deepseek-v3 hunyuan-dense joyai-llm hy_v4", 0, {"\\p{N}{1,3}", CJK_KANA, DEEPSEEK3}},
+    {"spark2_5", 0, {"\\p{N}{1,3}", CJK_KANA, DEEPSEEK3_HEAD "|[\\r\\n]|" SPACE, "\\p{N}"}},
+    {"youtu", IGNORE_MERGES, {YOUTU_ASIA, CASED("(?:" APOS_I ")?") "|\\p{N}" CASED_END}},
+    {"poro-chat bloom gpt3-finnish", 0, {BLOOM}},
+    {"viking", 0, {BLOOM, "\\p{N}"}},
+    {"tekken", IGNORE_MERGES | ADD_BOS, {CASED("") "|\\p{N}" CASED_END}},
     {"chameleon", ADD_BOS,
      {"<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )", "\\p{N}",
-      "[\\p{P}!-/:-@\\[-`{-~]", GPT2}, NULL},
-    {"gpt-4o llama4 kanana2 talkie minimax-m2", 0, {O200K}, NULL},
-    {"granite-embed-multi-97m", IGNORE_MERGES, {O200K}, NULL},
-    {"tiny_aya cohere2moe", 0, {"(?<!\\d)\\d++\\b", TRIPLES("\\d"), O200K}, NULL},
-    {"superbpe", 0, {"\\p{N}+", TRIPLES("\\p{N}")}, NULL},
-    {"afmoe", 0, {"\\p{N}+", TRIPLES("\\p{N}"), AFMOE_ASIA, DEEPSEEK3}, NULL},
-    {"kimi-k2", 0, {KIMI}, NULL},
-    {"gemma4 granite-embed-multi-311m sarvam-moe whitespace", 0, {NULL},
-     "it merges characters instead of bytes, which this version does not read"},
+      "[\\p{P}!-/:-@\\[-`{-~]", GPT2}},
+    {"gpt-4o llama4 kanana2 talkie minimax-m2", 0, {O200K}},
+    {"granite-embed-multi-97m", IGNORE_MERGES, {O200K}},
+    {"tiny_aya cohere2moe", 0, {"(?<!\\d)\\d++\\b", TRIPLES("\\d"), O200K}},
+    {"superbpe", 0, {"\\p{N}+", TRIPLES("\\p{N}")}},
+    {"afmoe", 0, {"\\p{N}+", TRIPLES("\\p{N}"), AFMOE_ASIA, DEEPSEEK3}},
+    {"kimi-k2", 0, {KIMI}},
+    {"gemma4 granite-embed-multi-311m", CHARACTERS | ESCAPE_SPACES | WHOLE_LINES | ADD_BOS, {"[^\\n]+|[\\n]+"}},
+    {"sarvam-moe", CHARACTERS | ESCAPE_SPACES, {"[^\\n]+|[\\n]+"}},
+    {"whitespace", CHARACTERS, {"\\S+"}},
 };
 
 static bool listed(const char *names, sd_slice name)
@@ -134,15 +134,18 @@ static bool listed(const char *names, sd_slice name)
     return false;
 }
 
-const char *const *sd_pretok__table(sd_slice name, int *n, sd_pretok_traits *traits, const char **reason)
+const char *const *sd_pretok__table(sd_slice name, int *n, sd_pretok_traits *traits)
 {
     if (name.n == 0) return NULL;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         const pre *p = &table[i];
         if (!listed(p->names, name)) continue;
         for (*n = 0; *n < SD_PRETOK_MAX && p->pattern[*n];) ++*n;
-        *traits = (sd_pretok_traits){.ignore_merges = p->traits & IGNORE_MERGES, .add_bos = p->traits & ADD_BOS};
-        *reason = p->reason;
+        *traits = (sd_pretok_traits){.ignore_merges = p->traits & IGNORE_MERGES,
+                                     .add_bos = p->traits & ADD_BOS,
+                                     .characters = p->traits & CHARACTERS,
+                                     .escape_spaces = p->traits & ESCAPE_SPACES,
+                                     .whole_lines = p->traits & WHOLE_LINES};
         return p->pattern;
     }
     return NULL;

@@ -1,4 +1,4 @@
-/* Finding special tokens in a text. One walk from each byte that can begin a token, so the cost is at most the length
+/* Texts to tokens, by prefix: special tokens in a text, pieces in a word. One walk from each byte that can begin a token, so the cost is at most the length
  * of the longest token times the text, however many tokens there are (gemma has 6,000, all beginning with "<"). */
 #include "text/tok_int.h"
 
@@ -38,16 +38,10 @@ static void insert(sd_trie *t, sd_slice text, int32_t id)
     if (t->id[node] < 0) t->id[node] = id; /* of two tokens with one text the first */
 }
 
-static bool is_special_type(uint8_t type)
-{
-    return type == SD_PIECE_CONTROL || type == SD_PIECE_USER || type == SD_PIECE_UNKNOWN;
-}
-
-sd_status sd_trie__build(sd_trie *t, const sd_tok *tok, const sd_tok_spec *spec, sd_err *err)
+sd_status sd_trie__build(sd_trie *t, const sd_slice *text, int32_t n_vocab, sd_err *err)
 {
     size_t total = 0;
-    for (int32_t i = 0; i < spec->n_vocab; i++)
-        if (is_special_type(tok->type[i])) total += spec->piece[i].n;
+    for (int32_t i = 0; i < n_vocab; i++) total += text[i].n;
     if (total > MAX_SPECIAL_BYTES)
         return sd_fail(err, SD_E_FORMAT, "tokenizer: special tokens of %zu bytes in all, at most %u are supported",
                        total, MAX_SPECIAL_BYTES);
@@ -58,9 +52,14 @@ sd_status sd_trie__build(sd_trie *t, const sd_tok *tok, const sd_tok_spec *spec,
     if (st) return st;
     t->id[0] = -1;
     t->n_node = 1;
-    for (int32_t i = 0; i < spec->n_vocab; i++)
-        if (is_special_type(tok->type[i]) && spec->piece[i].n) insert(t, spec->piece[i], i);
+    for (int32_t i = 0; i < n_vocab; i++)
+        if (text[i].n) insert(t, text[i], i);
     return SD_OK;
+}
+
+uint32_t sd_trie__step(const sd_trie *t, uint32_t node, unsigned char byte)
+{
+    return child(t, node, byte);
 }
 
 void sd_trie__release(sd_trie *t)

@@ -29,7 +29,8 @@ folders=() ggufs=()
 for f in "${SONDE_MODEL:-}" "$peers/models/smollm2-hf" "$SONDE_SHARED/data/tokenizers/20B_tokenizer.json" \
     "$SONDE_SHARED/data/tokenizers/gpt2_tokenizer.json" "$peers/models/SmolLM2-135M-Instruct.Q4_1.gguf" \
     "$PWD/out/models/SmolLM2-135M-Instruct.Q4_1.gguf" \
-    "$SONDE_SHARED"/data/tokenizers/ggml-vocab-{gpt-2,falcon,refact,deepseek-coder,deepseek-llm}.gguf; do
+    "$peers/models/gemma-3-270m.Q4_K_M.gguf" \
+    "$SONDE_SHARED"/data/tokenizers/ggml-vocab-{gpt-2,falcon,refact,deepseek-coder,deepseek-llm,llama-spm,phi-3,bert-bge}.gguf; do
     if [ -f "$f/tokenizer.json" ] || [[ -f $f && $f == *.json ]]; then folders+=("$f"); fi
     if [[ -f $f && $f == *.gguf && " ${ggufs[*]##*/} " != *" ${f##*/} "* ]]; then ggufs+=("$f"); fi
 done

@@ -178,6 +178,14 @@ def main():
                     # llama.cpp takes white space beyond ASCII for a control character in patterns without categories, where
                     # the model's own tokenizer.json has U+3000 among the punctuation; we follow the model.
                     save(tmp, {k: "".join(" " if c > "\x7f" and c.isspace() else c for c in t) for k, t in every.items()})
+                elif "bert" in m:
+                    # Where llama.cpp leaves the model's own tokenizer.json, and we do not: of a Hangul syllable's decomposition it
+                    # keeps the first letter alone; controls that are white space part words (BERT drops them); U+2581 is its own
+                    # mark of a word's beginning.
+                    odd = lambda c: "\uac00" <= c <= "\ud7a3" or c in "\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2581"
+                    save(tmp, {k: "".join(" " if odd(c) else c for c in t) for k, t in every.items()})
+                else:
+                    save(tmp, every)
                 check(sonde, os.path.basename(m), m, files, llama_peer(rest[0], m))
 
 

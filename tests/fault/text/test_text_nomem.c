@@ -58,7 +58,8 @@ static void test_tokenizer(void **state)
     vocab_merge(&v, "a", "a", true);
     vocab_merge(&v, "aa", "aa", false);
     vocab_special(&v, "<s>", SD_PIECE_CONTROL);
-    v.spec.nfc = true;
+    v.spec.norm = &(sd_norm_step){.kind = SD_NORM_NFC};
+    v.spec.n_norm = 1;
     v.spec.pre = SD_LIT("smollm");
     exhaust(tokenize_once, &v);
 }

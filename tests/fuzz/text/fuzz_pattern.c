@@ -22,12 +22,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const text[] = {"It's 1,234 o'clock  \r\n\n and so on... \xe6\x97\xa5\xe6\x9c\xac x",
                                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "\t\xc2\xa0 \n"};
-    sd_slice rest = {(const char *)data, size}, line, pattern[SD_PRETOK_MAX];
+    sd_slice rest = {(const char *)data, size}, line;
+    sd_cut cut[SD_PRETOK_MAX];
     sd_err err = {0};
     sd_pretok *p;
     int n = 0;
-    while (n < SD_PRETOK_MAX && sd_slice_cut(&rest, '\n', &line)) pattern[n++] = line;
-    sd_status st = sd_pretok_new(&p, pattern, n, &err);
+    while (n < SD_PRETOK_MAX && sd_slice_cut(&rest, '\n', &line)) cut[n++] = (sd_cut){.pattern = line};
+    sd_status st = sd_pretok_new(&p, cut, n, &err);
     SD_ASSERT((st == SD_OK) == (p != NULL));
     SD_ASSERT(st == SD_OK || (st == SD_E_UNSUPPORTED && err.msg[0]));
     if (st) return 0;
@@ -35,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     SD_ASSERT(sd_pretok_scratch_init(&s, p, &err) == SD_OK);
     for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
         walk w = {text[i]};
-        st = sd_pretok_split(p, &s, sd_slice_of(text[i]), next, &w, &err);
+        st = sd_pretok_split(p, &s, sd_slice_of(text[i]), true, next, &w, &err);
         SD_ASSERT(st == SD_OK ? *w.at == '\0' : st == SD_E_UNSUPPORTED);
     }
     sd_pretok_scratch_release(&s);

@@ -130,6 +130,43 @@ static void test_components(void **state)
         "he", "258");
 }
 
+/* Characters instead of bytes, as Llama 2's and gemma's files have them: U+2581 for a space, "<0x..>" for what has no piece. */
+static void test_characters(void **state)
+{
+    (void)state;
+    static const char model[] =
+        "\"model\": {\"type\": \"BPE\", \"unk_token\": \"<unk>\", \"fuse_unk\": true, \"byte_fallback\": %s, "
+        "\"vocab\": {\"<unk>\": 0, \"<0xC3>\": 1, \"<0xA9>\": 2, \"\xe2\x96\x81\": 3, \"h\": 4, \"e\": 5, \"he\": 6, "
+        "\"\xe2\x96\x81he\": 7}, \"merges\": [\"h e\", [\"\xe2\x96\x81\", \"he\"]]}}";
+    char json[2048];
+    size_t n = (size_t)snprintf(json, sizeof json, "%s",
+                                "{\"added_tokens\": [{\"id\": 8, \"content\": \"<s>\", \"special\": true}, "
+                                "{\"id\": 9, \"content\": \"eh\", \"single_word\": true, \"normalized\": true}], "
+                                "\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Replace\", "
+                                "\"pattern\": {\"String\": \" \"}, \"content\": \"\xe2\x96\x81\"}]}, "
+                                "\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": "
+                                "{\"String\": \"\xe2\x96\x81\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, "
+                                "{\"type\": \"Fuse\"}]}, ");
+    snprintf(json + n, sizeof json - n, model, "true");
+    save("tokenizer.json", json);
+    sd_tok *t = open_dir(NULL);
+    ids_are(t, "he he<s>\xc3\xa9", "6 7 8 1 2");
+    ids_are(t, "\xc3\xab\xc3\xab", "0"); /* bytes of which one has no piece; neighbours are fused */
+    ids_are(t, "eh heh eh", "9 7 4 3 9");
+    sd_buf b;
+    sd_err err = {0};
+    sd_buf_init(&b, 64);
+    t_ok(sd_tok_decode(t, (const int32_t[]){7, 1, 2}, 3, true, &b, &err), err);
+    assert_string_equal(sd_buf_str(&b), " he\xc3\xa9");
+    sd_buf_release(&b);
+    sd_tok_free(t);
+    snprintf(json + n, sizeof json - n, model, "false");
+    save("tokenizer.json", json);
+    t = open_dir(NULL);
+    ids_are(t, "\xc3\xa9he", "0 6");
+    sd_tok_free(t);
+}
+
 static void test_around(void **state)
 {
     (void)state;
@@ -173,31 +210,30 @@ static void test_refused(void **state)
 {
     (void)state;
     const sd_status no = SD_E_UNSUPPORTED, bad = SD_E_FORMAT;
-    refused(&(parts){.pre = "{\"type\": \"Metaspace\"}"}, no, "the pre-tokeniser \"Metaspace\"");
-    refused(&(parts){.pre = "null"}, no, "pre-tokeniser");
+    refused(&(parts){.pre = "{\"type\": \"UnicodeScripts\"}"}, no, "the pre-tokeniser \"UnicodeScripts\"");
+    refused(&(parts){.pre = "{\"type\": \"Metaspace\", \"replacement\": \"_\"}"}, no, "the Metaspace replacement \"_\"");
     refused(&(parts){.pre = "{\"type\": \"Sequence\", \"pretokenizers\": [" BYTE_LEVEL ", {\"type\": \"Digits\"}]}"},
             no, "after ByteLevel \"Digits\"");
-    refused(&(parts){.pre = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\"}]}"}, no,
-            "no ByteLevel");
-    refused(&(parts){.pre = "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, \"behavior\": \"MergedWithNext\"}"},
-            no, "MergedWithNext");
+    refused(&(parts){.pre = "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, \"behavior\": \"Sideways\"}"},
+            no, "the Split behaviour \"Sideways\"");
     refused(&(parts){.pre = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": "
                             "{\"Regex\": \"\\\\h\"}, \"behavior\": "
                             "\"Isolated\"}, " BYTE_LEVEL "]}"},
             no, "another dialect");
-    refused(&(parts){.normalizer = "{\"type\": \"Lowercase\"}"}, no, "the normaliser \"Lowercase\"");
+    refused(&(parts){.normalizer = "{\"type\": \"Nmt\"}"}, no, "the normaliser \"Nmt\"");
     refused(&(parts){.normalizer =
-                         "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"}, {\"type\": \"Strip\"}]}"},
-            no, "\"Strip\"");
-    refused(&(parts){.decoder = "{\"type\": \"Metaspace\"}"}, no, "the decoder \"Metaspace\"");
+                         "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"}, {\"type\": \"Replace\"}]}"},
+            bad, "a Replace needs a pattern");
+    refused(&(parts){.normalizer = "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAA*\"}"}, bad, "not base64");
+    refused(&(parts){.normalizer = "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAAAAAA\"}"}, bad,
+            "cut short");
+    refused(&(parts){.decoder = "{\"type\": \"CTC\"}"}, no, "the decoder \"CTC\"");
     refused(&(parts){.post = "{\"type\": \"Mystery\"}"}, no, "the post-processor \"Mystery\"");
     refused(
         &(parts){.post = "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<no>\"}}]}"},
         bad, "adds \"<no>\"");
-    refused(&(parts){.model = "\"byte_fallback\": true,"}, no, "byte_fallback");
     refused(&(parts){.model = "\"dropout\": 0.1,"}, no, "dropout");
     refused(&(parts){.model = "\"end_of_word_suffix\": \"</w>\","}, no, "end_of_word_suffix");
-    refused(&(parts){.added = "{\"id\": 260, \"content\": \"<x>\", \"single_word\": true}"}, no, "whole words");
     refused(&(parts){.added = "{\"id\": -1, \"content\": \"<x>\"}"}, bad, "\"<x>\" has no id");
     refused(&(parts){.added = "{\"id\": 5000000, \"content\": \"<x>\"}"}, bad, "\"<x>\" has no id");
     refused(&(parts){.added = "{\"id\": 260}"}, bad, "no content");
@@ -222,7 +258,11 @@ static void test_broken(void **state)
     assert_true(err.hint[0] != '\0');
     broken("{", "tokenizer.json");
     broken("[]", "there is no model");
-    broken("{\"model\": {\"type\": \"Unigram\"}}", "the model \"Unigram\"");
+    broken("{\"model\": {\"type\": \"Unigram\"}}", "model.vocab is not a list");
+    broken("{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 0], [\"b\"]]}}", "piece 1 is no pair");
+    broken("{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 0]], \"unk_id\": 1}}", "unk_id is no piece");
+    broken("{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}}}", "needs an unknown token");
+    broken("{\"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0}}}", "the model \"WordLevel\"");
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": []}}", "model.vocab");
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {}}}", "the vocabulary is empty");
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}", "share the id 0");
@@ -429,6 +469,7 @@ int main(void)
 {
 #define C(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {C(test_json),    C(test_components), C(test_around),
+                                       C(test_characters),
                                        C(test_refused), C(test_broken),     C(test_hole),
                                        C(test_chat),    C(test_gguf),       C(test_gguf_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;

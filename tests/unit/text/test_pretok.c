@@ -26,7 +26,7 @@ static words split(const sd_pretok *p, sd_slice text)
     sd_err err = {0};
     sd_pretok_scratch s = {0};
     t_ok(sd_pretok_scratch_init(&s, p, &err), err);
-    t_ok(sd_pretok_split(p, &s, text, collect, &w, &err), err);
+    t_ok(sd_pretok_split(p, &s, text, true, collect, &w, &err), err);
     sd_pretok_scratch_release(&s);
     assert_int_equal(w.bytes, text.n); /* words cover the text */
     return w;
@@ -178,8 +178,7 @@ static void dialect(const char *pattern, sd_status want, const char *say)
 {
     sd_err err = {0};
     sd_pretok *p;
-    sd_slice s = sd_slice_of(pattern);
-    sd_status st = sd_pretok_new(&p, &s, 1, &err);
+    sd_status st = sd_pretok_new(&p, &(sd_cut){.pattern = sd_slice_of(pattern)}, 1, &err);
     if (st != want || (say && !strstr(err.msg, say))) fail_msg("%s: status %d, \"%s\"", pattern, (int)st, err.msg);
     sd_pretok_free(p);
 }
@@ -216,7 +215,7 @@ static void test_in_turn(void **state)
     (void)state;
     sd_err err = {0};
     sd_pretok *p;
-    const sd_slice two[] = {SD_LIT("-"), SD_LIT("\\s+$")}, empty[] = {SD_LIT("(?=b)")};
+    const sd_cut two[] = {{.pattern = SD_LIT("-")}, {.pattern = SD_LIT("\\s+$")}}, empty[] = {{.pattern = SD_LIT("(?=b)")}};
     t_ok(sd_pretok_new(&p, two, 2, &err), err);
     assert_string_equal(split(p, SD_LIT("a b  -  c ")).text, "a b|  |-|  c| |");
     sd_pretok_free(p);

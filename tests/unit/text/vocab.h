@@ -11,7 +11,7 @@ enum { VOCAB_MAX = 1024 };
 typedef struct vocab {
     sd_tok_spec spec;
     sd_slice piece[VOCAB_MAX], merge[VOCAB_MAX];
-    uint8_t type[VOCAB_MAX], strip[VOCAB_MAX];
+    uint8_t type[VOCAB_MAX], added[VOCAB_MAX];
     char text[1 << 16];
     size_t used;
 } vocab;
@@ -56,7 +56,7 @@ static inline void vocab_init(vocab *v)
     v->spec.piece = v->piece;
     v->spec.merge = v->merge;
     v->spec.type = v->type;
-    v->spec.strip = v->strip;
+    v->spec.added = v->added;
     for (int b = 0; b < 256; b++) {
         char c[4];
         vocab_add(v, (sd_slice){c, (size_t)vocab_byte(b, c)}, SD_PIECE_NORMAL);

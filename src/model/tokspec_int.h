@@ -1,0 +1,39 @@
+/* What the files that read tokenizer.json share. */
+#ifndef SD_MODEL_TOKSPEC_INT_H
+#define SD_MODEL_TOKSPEC_INT_H
+
+#include "model/tokspec.h"
+
+#include "base/hash.h"
+
+#define SD_HF_MAX_NORM 32
+#define SD_HF_MAX_KEPT 32
+
+typedef struct sd_hf {
+    const char *dir;
+    char what[4096];   /* path of tokenizer.json, in front of errors */
+    json_t *tok, *cfg; /* cfg may be NULL */
+    sd_tok_spec spec;
+    sd_slice *piece, *merge;
+    uint8_t *type, *added;
+    double *logprob;
+    sd_table *by_text;
+    sd_buf joined; /* merges that are pairs, as lines */
+    sd_cut cut[SD_PRETOK_MAX];
+    sd_norm_step norm[SD_HF_MAX_NORM];
+    char *kept[SD_HF_MAX_KEPT]; /* escaped patterns, decoded maps */
+    int n_kept;
+    bool byte_level;
+} sd_hf;
+
+const char *sd_hf__type_of(const json_t *o); /* "" when there is none */
+bool sd_hf__is_true(const json_t *o, const char *key, bool otherwise);
+bool sd_hf__is_absent(const json_t *v);
+sd_status sd_hf__unsupported(const sd_hf *h, const char *part, const char *name, sd_err *err);
+
+/* Fill spec.cut, spec.norm, and what decoding does with spaces. read_model comes first, the pre-tokeniser second. */
+sd_status sd_hf__pre_tokenizers(sd_hf *h, sd_err *err);
+sd_status sd_hf__normalizers(sd_hf *h, sd_err *err);
+sd_status sd_hf__decoders(sd_hf *h, sd_err *err);
+
+#endif
