@@ -32,21 +32,33 @@ static void find_dir(char out[1024], const char *var, const char *rest)
     if (!sd_path_join(out, 1024, base, "sonde")) out[0] = 0;
 }
 
-/* The command line as one string for the provenance; cut with an ellipsis when it is too long. */
+/* s as a word of a POSIX shell: in single quotes unless nothing in it means something there. */
+static void put_word(sd_buf *b, const char *s)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+    if (s[0] && !s[strspn(s, plain)]) {
+        sd_buf_puts(b, s);
+        return;
+    }
+    sd_buf_putc(b, '\'');
+    for (; *s; s++)
+        if (*s == '\'') sd_buf_puts(b, "'\\''");
+        else sd_buf_putc(b, *s);
+    sd_buf_putc(b, '\'');
+}
+
+/* The command line as a shell would read it, for the provenance; cut with an ellipsis when it is too long. */
 static void join_args(char *out, size_t cap, int argc, char **argv)
 {
-    size_t n = 0;
+    sd_buf b;
+    sd_buf_init(&b, 1 << 20);
     for (int i = 0; i < argc; i++) {
-        size_t k = strlen(argv[i]);
-        if (n + k + 5 > cap) {
-            memcpy(out + n, " ..", 4);
-            return;
-        }
-        if (i) out[n++] = ' ';
-        memcpy(out + n, argv[i], k);
-        n += k;
+        if (i) sd_buf_putc(&b, ' ');
+        put_word(&b, argv[i]);
     }
-    out[n] = 0;
+    size_t n = b.n < cap ? b.n : sd_utf8_valid_prefix((sd_slice){b.p, cap - 4});
+    snprintf(out, cap, "%.*s%s", (int)n, b.p ? b.p : "", n < b.n || b.failed ? " .." : "");
+    sd_buf_release(&b);
 }
 
 /* stdio forgets why a write failed when it tells of it later; this stream remembers. */
@@ -171,7 +183,7 @@ int cli_fail(cli *c, const sd_err *err)
     else general_hint(c, err->code, hint, sizeof hint);
     put_error(c, err->msg[0] ? err->msg : "failed without saying why, which is a bug", hint);
     /* A command line of the right form with a value that does not fit (a site, a layer, a feature, an id) is bad input. */
-    sd_status code = err->code == SD_E_ARG ? SD_E_NOTFOUND : err->code == SD_OK ? SD_E_FAIL : err->code;
+    sd_status code = err->code == SD_E_ARG && !c->refused ? SD_E_NOTFOUND : err->code == SD_OK ? SD_E_FAIL : err->code;
     return sd_status_exit_code(code);
 }
 
@@ -201,6 +213,24 @@ int cli_usage_near(cli *c, const char *near, const char *fmt, ...)
     int rc = usage_error(c, near, fmt, ap);
     va_end(ap);
     return rc;
+}
+
+sd_status cli_refuse(cli *c, sd_err *err, const char *fmt, ...)
+{
+    char msg[SD_ERR_MSG_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(msg, sizeof msg, fmt, ap);
+    va_end(ap);
+    c->refused = true;
+    return sd_fail(err, SD_E_ARG, "%s", msg);
+}
+
+int cli_check_text(cli *c, const char *flag, const char *text)
+{
+    sd_slice s = sd_slice_of(text ? text : "");
+    size_t ok = sd_utf8_valid_prefix(s);
+    return ok == s.n ? 0 : cli_usage(c, "--%s is not UTF-8 at byte %zu (0x%02x)", flag, ok, (unsigned)(uint8_t)s.p[ok]);
 }
 
 void cli_note(cli *c, const char *fmt, ...)
@@ -261,7 +291,7 @@ sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
     if (sd_dir_exists(path) && (st = dir_is_used(path, &used, err))) return st;
     if (used && !c->force) {
         sd_fail(err, SD_E_ARG, "%s is already there", path);
-        return sd_hint(err, "use -f to overwrite it, or another -o");
+        return sd_hint(err, sd_dir_exists(path) && !(c->cmd->uses & CLI_OUT_DIR) ? "it is a folder: give another -o" : "use -f to overwrite it, or another -o");
     }
     const char *slash = strrchr(path, '/');
     snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - path) : 0, path);

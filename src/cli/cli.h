@@ -29,6 +29,7 @@ struct cli {
     FILE *out_own;               /* what `out` is until a test puts another there */
     int out_errno;               /* of the first write to stdout that failed */
     int out_rc;                  /* exit code after it was told */
+    bool refused;                /* see cli_refuse */
     bool out_tty, err_tty, out_color, err_color;
     int width;                   /* columns of stdout's terminal; 0 when it is none */
     int err_width;
@@ -68,6 +69,10 @@ int cli_fail(cli *c, const sd_err *err);
 /* A wrong command line: the sentence, the hint "see `sonde CMD -h`" (or "did you mean NEAR?" when near is not NULL), exit code 2. */
 int cli_usage(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
 int cli_usage_near(cli *c, const char *near, const char *fmt, ...) SD_PRINTF(3, 4);
+/* SD_E_ARG for a command line of the wrong form that is only seen after the flags were parsed: cli_fail then gives 2. */
+sd_status cli_refuse(cli *c, sd_err *err, const char *fmt, ...) SD_PRINTF(3, 4);
+/* A text of the command line: 0, or 2 after the error when it is not UTF-8. flag without dashes; NULL text is fine. */
+int cli_check_text(cli *c, const char *flag, const char *text);
 /* A line on stderr unless --quiet: what was done ("wrote 16,384 features to x (212 MB)"). */
 void cli_note(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
 /* What the user types to go on after an interruption: a complete command. Set it once a checkpoint could exist. */

@@ -42,7 +42,7 @@ const cli_cmd cmd_capture_def = {
     .brief = "record a corpus's activations at a site",
     .args = "MODEL CORPUS..",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_NEED_SITE | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_NEED_SITE | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_capture,
     .text = "Writes acts-00000.safetensors, .. with `acts` [n, d] f16, `token_id`, `doc` and `pos` [n] int32, and manifest.json. Documents\n"
             "come in an order drawn from --seed and are cut in contexts; special tokens are left out; blocks after the site do not run.",

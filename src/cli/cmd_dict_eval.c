@@ -1,5 +1,6 @@
 /* sonde dict eval: what a dictionary keeps of a model, by definition id. */
 #include "cli/cli.h"
+#include "base/map.h"
 #include "lab/evaluate.h"
 
 typedef struct args { int64_t tokens, ctx; } args;
@@ -72,6 +73,7 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
     sd_evaluation e;
     sd_site site;
     if (!cli_parse(c, &cmd_dict_eval_def, &a, argc, argv, &rc)) return rc;
+    if (!sd_dir_exists(c->arg[0]) && sd_file_exists(c->arg[0])) return cli_usage(c, "%s is a file: the dictionary's folder comes first, then MODEL", c->arg[0]);
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_status st = sd_dict_open(&d, c->arg[0], &err);

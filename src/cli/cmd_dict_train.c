@@ -74,7 +74,7 @@ const cli_cmd cmd_dict_train_def = {
     .brief = "train a dictionary of features",
     .args = "[MODEL|DIR] [CORPUS..]",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_OUT | CLI_FORCE | CLI_RESUME,
+    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_OUT | CLI_OUT_DIR | CLI_FORCE | CLI_RESUME,
     .run = cmd_dict_train,
     .text = "From MODEL and CORPUS the activations go straight into training, without touching the disk; from DIR they come from\n"
             "`sonde capture`. Activations are centred and scaled; special tokens and attention sinks (norm above 10 times the median)\n"

@@ -1,5 +1,5 @@
 /* sonde feature report: the most interesting features and one of them turned up, as a page and a table. */
-#include "cli/cli.h"
+#include "cli/feature_list.h"
 #include "lab/showcase.h"
 #include "base/map.h"
 
@@ -26,7 +26,7 @@ static void put_tokens(sd_buf *b, sd_store *s, const sd_feature_brief *f)
 
 static int print_text(cli *c, sd_store *store, const sd_showcase *s)
 {
-    static const out_col cols[] = {{"feature", OUT_RIGHT}, {"interest", OUT_RIGHT}, {"density", OUT_RIGHT}, {"fires on", OUT_FILL}, {"promotes", OUT_FILL}};
+    static const out_col cols[] = {{"index", OUT_RIGHT}, {"interest", OUT_RIGHT}, {"density", OUT_RIGHT}, {"label", OUT_FILL}, {"promotes", OUT_FILL}};
     out_table *t = out_table_new(c, cols, 5);
     sd_buf b;
     sd_buf_init(&b, 1 << 16);
@@ -34,10 +34,10 @@ static int print_text(cli *c, sd_store *store, const sd_showcase *s)
         const sd_feature_brief *f = &s->list.v[i];
         sd_buf_reset(&b);
         put_tokens(&b, store, f);
-        out_i64(t, f->stats.index);
+        out_cell(t, "%lld", (long long)f->stats.index);
         out_f64(t, f->stats.interest, 3);
         out_f64(t, f->stats.density, 2);
-        out_str(t, f->label ? f->label : f->words);
+        out_str(t, feature_label(f->label, f->words, f->stats.n_fire));
         out_slice(t, (sd_slice){b.p, b.n});
     }
     sd_buf_release(&b);

@@ -1,5 +1,5 @@
 /* sonde feature show: everything a store knows of one feature. */
-#include "cli/cli.h"
+#include "cli/feature_list.h"
 #include "lab/feature_json.h"
 #include "lab/token_text.h"
 

@@ -50,7 +50,7 @@ static sd_status parse_spec(sd_steer_spec *out, const char *text, sd_err *err)
     return st;
 }
 
-static sd_status steers_parse(steers *s, const opt_list *text, sd_err *err)
+static sd_status steers_parse(steers *s, const opt_list *text, cli *c, sd_err *err)
 {
     sd_status st = SD_OK;
     size_t n = (size_t)text->n + 1;
@@ -60,6 +60,7 @@ static sd_status steers_parse(steers *s, const opt_list *text, sd_err *err)
     for (int i = 0; i < text->n && !st; i++) {
         st = parse_spec(&s->spec[i], text->v[i], err);
         if (!st) s->n++;
+        else c->refused = st == SD_E_ARG && text->v[i][0] != '@'; /* the line itself is wrong, not a file */
     }
     return st;
 }
@@ -196,6 +197,19 @@ const cli_cmd cmd_run_def = {
                 "sonde run model.gguf --chat -p 'Who are you?' --steer '{\"feature\":{\"dict\":\"dict/\",\"index\":7},\"value\":0.5}' --compare\n",
     .json = "sonde.run/1"};
 
+static int check_line(cli *c, const args *a)
+{
+    static const char *const sampling[] = {"top-k", "top-p", "min-p"};
+    int rc;
+    if (!a->prompt || !a->prompt[0]) return cli_usage(c, "give a prompt with -p");
+    if ((rc = cli_check_text(c, "prompt", a->prompt)) || (rc = cli_check_text(c, "system", a->system))) return rc;
+    if (a->compare && !a->steer.n) return cli_usage(c, "--compare needs a --steer to compare with");
+    if (a->system && !a->chat) return cli_usage(c, "--system goes with --chat");
+    for (int i = 0; i < 3 && a->temp == 0; i++)
+        if (opt_given(c, sampling[i])) return cli_usage(c, "--%s is about sampling: give --temp above 0 with it", sampling[i]);
+    return 0;
+}
+
 static int cmd_run(cli *c, int argc, char **argv)
 {
     args a;
@@ -207,12 +221,10 @@ static int cmd_run(cli *c, int argc, char **argv)
     sd_buf text[2] = {{0}};
     sd_generate_result r = {0};
     if (!cli_parse(c, &cmd_run_def, &a, argc, argv, &rc)) return rc;
-    if (!a.prompt) return cli_usage(c, "give a prompt with -p");
-    if (a.compare && !a.steer.n) return cli_usage(c, "--compare needs a --steer to compare with");
-    if (a.system && !a.chat) return cli_usage(c, "--system goes with --chat");
+    if ((rc = check_line(c, &a))) return rc;
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
-    sd_status st = steers_parse(&s, &a.steer, &err);
+    sd_status st = steers_parse(&s, &a.steer, c, &err);
     if (!st) st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){0}, &m, &err);
     if (st) goto done;
     if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;

@@ -80,6 +80,7 @@ static int cmd_score(cli *c, int argc, char **argv)
     sd_buf text;
     sd_score_result r;
     if (!cli_parse(c, &cmd_score_def, &a, argc, argv, &rc)) return rc;
+    if (a.stride > a.window) return cli_usage(c, "--stride %lld is longer than --window %lld", (long long)a.stride, (long long)a.window);
     sd_buf_init(&text, MAX_TEXT);
     sd_status st = SD_OK;
     const sd_exec *ex = cli_exec(c, &err);

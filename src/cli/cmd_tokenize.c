@@ -124,6 +124,8 @@ static int check(cli *c, const args *a)
     int given = (a->text != NULL) + (a->file != NULL) + ids;
     if (given == 0) return cli_usage(c, "nothing to do: give --text, --file or --ids");
     if (given > 1) return cli_usage(c, "give one of --text, --file and --ids");
+    int rc = cli_check_text(c, "text", a->text);
+    if (rc) return rc;
     if (a->decode && !ids) return cli_usage(c, "--decode needs --ids");
     return 0;
 }

@@ -80,6 +80,8 @@ static int cmd_trace(cli *c, int argc, char **argv)
     sd_trace t = {0};
     if (!cli_parse(c, &cmd_trace_def, &a, argc, argv, &rc)) return rc;
     if (!a.text == !a.ids.n) return cli_usage(c, "give the prompt either as --text or as --ids");
+    if (a.no_special && !a.text) return cli_usage(c, "--no-special is about --text");
+    if ((rc = cli_check_text(c, "text", a.text))) return rc;
     sd_status st = cli_check_output(c, c->output, &err);
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);

@@ -1,6 +1,7 @@
 /* Owns: run.json and the choice of source. A resumed run takes everything from run.json, so that it cannot differ. */
 #include "cli/dict_run.h"
 
+#include "base/map.h"
 #include <unistd.h>
 
 static const char *const FILE_NAME = "run.json";
@@ -41,18 +42,47 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
     return st;
 }
 
+/* A file, or a folder with a model's config.json; shards are a folder without one. */
+static bool is_model(const char *path)
+{
+    char p[1200];
+    return !sd_dir_exists(path) ? sd_file_exists(path) : sd_path_join(p, sizeof p, path, "config.json") && sd_file_exists(p);
+}
+
+/* A line that says something which the run would not do, or too little to run. */
+static sd_status check_line(cli *c, sd_err *err)
+{
+    static const char example[] = "sonde dict train model.gguf corpus/ --site resid_post.14 -o dict/";
+    static const char *const of_model[] = {"mode", "ctx"};
+    const char *flag = c->resume ? opt_first_given(c, "resume") : NULL;
+    if (c->resume && c->n_arg) return cli_refuse(c, err, "--resume takes everything from the run; give no MODEL or CORPUS");
+    if (flag) return cli_refuse(c, err, "--resume takes everything from the run; --%s cannot change it", flag);
+    if (c->resume) return SD_OK;
+    if (c->n_arg < 1 || !c->output) {
+        cli_refuse(c, err, "give MODEL CORPUS.. or DIR, and -o for the result");
+        return sd_hint(err, "%s", example);
+    }
+    if (c->n_arg == 1 && is_model(c->arg[0])) {
+        cli_refuse(c, err, "%s is a model, and no text is given to read with it", c->arg[0]);
+        return sd_hint(err, "%s", example);
+    }
+    if (c->n_arg > 1 && !c->site) {
+        cli_refuse(c, err, "`sonde dict train MODEL CORPUS..` needs --site SITE");
+        return sd_hint(err, "%s", example);
+    }
+    for (size_t i = 0; i < sizeof of_model / sizeof *of_model && c->n_arg == 1; i++)
+        if (opt_given(c, of_model[i])) return cli_refuse(c, err, "--%s is for MODEL and CORPUS; the activations in %s are made", of_model[i], c->arg[0]);
+    return SD_OK;
+}
+
 sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err)
 {
-    if (c->resume) {
-        if (c->n_arg) return sd_fail(err, SD_E_ARG, "--resume takes everything from the run; give no MODEL or CORPUS");
-        return load(a, c, err);
+    sd_status st = check_line(c, err);
+    if (st || c->resume) return st ? st : load(a, c, err);
+    if ((st = cli_check_output(c, c->output, err))) {
+        if (err && !c->force && sd_learn_has_checkpoint(c->output)) sd_hint(err, "go on with it: sonde dict train --resume %s; or -f to begin anew", c->output);
+        return st;
     }
-    if (c->n_arg < 1 || !c->output) {
-        sd_fail(err, SD_E_ARG, "give MODEL CORPUS.. or DIR, and -o for the result");
-        return sd_hint(err, "sonde dict train model.gguf corpus/ --site resid_post.14 -o dict/");
-    }
-    sd_status st = cli_check_output(c, c->output, err);
-    if (st) return st;
     a->n_path = c->n_arg;
     st = sd_alloc_zero(&a->path, (size_t)(a->n_path + 1) * sizeof *a->path, "paths", err);
     for (int i = 0; !st && i < a->n_path; i++) a->path[i] = c->arg[i];
@@ -116,9 +146,21 @@ void dict_run_release(dict_run *a)
 
 static sd_status open_shards(dict_source *s, dict_run *a, cli *c, sd_err *err)
 {
+    if (!sd_dir_exists(a->path[0])) {
+        sd_fail(err, SD_E_NOTFOUND, "%s: no such folder", a->path[0]);
+        return sd_hint(err, "give a folder that `sonde capture` wrote, or MODEL and CORPUS");
+    }
     sd_status st = sd_act_reader_open(&s->reader, a->path[0], err);
+    sd_site asked, there;
     if (st) return st;
     const sd_act_manifest *m = sd_act_reader_manifest(s->reader);
+    if (c->site) {
+        if ((st = cli_site(c, &asked, err)) || (st = sd_site_parse(&there, m->site, strlen(m->site), err))) return st;
+        if (asked.kind != there.kind || asked.layer != there.layer) {
+            cli_refuse(c, err, "%s holds activations of %s, not of %s", a->path[0], m->site, c->site);
+            return sd_hint(err, "leave --site out, or capture that site");
+        }
+    }
     s->src = sd_act_reader_source(s->reader);
     s->n_rows = m->n_rows;
     a->mode = m->mode;

@@ -180,6 +180,16 @@ static int store(parse *p, int k, const char *value)
 
 static bool takes_value(const cli_opt *o) { return o->type != OPT_BOOL && o->type != OPT_COUNT; }
 
+/* A flag of the command line. Of numbers and choices the last one wins, as in every tool; of two texts or paths the first would be lost. */
+static int take(parse *p, int k, const char *value)
+{
+    bool own;
+    const cli_opt *o = row_at(p->cmd, k, &own);
+    if (o->type == OPT_STR && !o->values && (p->c->given >> k) & 1) return cli_usage(p->c, "--%s is given twice", o->name);
+    p->c->given |= (uint64_t)1 << k;
+    return store(p, k, value);
+}
+
 static int unknown_flag(parse *p, const char *name, size_t n)
 {
     const char *names[MAX_ROWS];
@@ -210,8 +220,7 @@ static int parse_long(parse *p, int argc, char **argv, int *i)
     } else if (eq) {
         return cli_usage(p->c, "--%s takes no value", o->name);
     }
-    p->c->given |= (uint64_t)1 << k;
-    return store(p, k, value);
+    return take(p, k, value);
 }
 
 /* argv[*i] is "-x", "-xVALUE" or flags without values run together ("-vv"). */
@@ -223,14 +232,13 @@ static int parse_short(parse *p, int argc, char **argv, int *i)
         int k = 0;
         while ((o = row_at(p->cmd, k, &own)) && o->short_name != *s) k++;
         if (!o) return cli_usage(p->c, "`sonde %s` has no flag -%c", p->cmd->name, *s);
-        p->c->given |= (uint64_t)1 << k;
         if (!takes_value(o)) {
-            store(p, k, NULL);
+            take(p, k, NULL);
             continue;
         }
         const char *value = s[1] ? s + 1 : *i + 1 < argc ? argv[++*i] : NULL;
         if (!value) return cli_usage(p->c, "-%c needs a value: -%c %s", *s, *s, o->arg ? o->arg : "X");
-        return store(p, k, value);
+        return take(p, k, value);
     }
     return 0;
 }
@@ -255,6 +263,7 @@ static int check_args(parse *p)
 static int check_needed(parse *p)
 {
     cli *c = p->c;
+    if (c->json && !p->cmd->json) return cli_usage(c, "`sonde %s` prints text; it has no --json", p->cmd->name);
     if ((p->cmd->uses & CLI_NEED_OUT) && !c->output) return cli_usage(c, "`sonde %s` needs -o PATH", p->cmd->name);
     if ((p->cmd->uses & CLI_NEED_SITE) && !c->site) return cli_usage(c, "`sonde %s` needs --site SITE", p->cmd->name);
     for (sd_mode m = SD_MODE_FAITHFUL; c->mode_name && m <= SD_MODE_FAST; m++)
@@ -311,6 +320,17 @@ bool opt_given(const cli *c, const char *name)
 {
     int k = find_row(c->cmd, name, strlen(name));
     return k >= 0 && ((c->given >> k) & 1);
+}
+
+const char *opt_first_given(const cli *c, const char *except)
+{
+    const cli_opt *o;
+    bool own;
+    for (int k = 0; (o = row_at(c->cmd, k, &own)); k++) {
+        bool common = o >= common_rows && o < common_rows + sizeof common_rows / sizeof common_rows[0];
+        if (!common && ((c->given >> k) & 1) && strcmp(o->name, except) != 0) return o->name;
+    }
+    return NULL;
 }
 
 /* Optimal string alignment distance: edits and swaps of neighbours, each substring edited once (Damerau 1964; Wagner & Fischer 1974).

@@ -3,7 +3,7 @@
  *   typedef struct args { const char *prompt; int64_t n; double temp; opt_list steer; bool compare; } args;
  *   static const cli_opt opts[] = {
  *       {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt"},
- *       {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1e6, .help = "tokens to generate"},
+ *       {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1e6, .help = "most tokens to generate"},
  *       {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
  *       {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object; may be repeated"},
  *       {0, "compare", OPT_BOOL, AT(args, compare), .help = "decode plain and steered side by side"},
@@ -19,7 +19,7 @@
  *
  * Rules of the parser: "--name value", "--name=value", "-n 5", "-n5", "--" ends options, "-" and "-3" are arguments. Names are never
  * abbreviated; an unknown one is answered with the nearest and exit code 2. A value may start with '-'. The last of a
- * repeated single value wins. Numbers are parsed strictly and checked against [lo, hi]. */
+ * repeated number or choice wins; a text or path given twice is refused. Numbers are parsed strictly and checked against [lo, hi]. */
 #ifndef SD_CLI_OPT_H
 #define SD_CLI_OPT_H
 
@@ -68,6 +68,7 @@ enum {
     CLI_NEED_OUT = 1 << 6, /* with CLI_OUT: -o must be given */
     CLI_NEED_SITE = 1 << 7,
     CLI_HIDDEN = 1 << 8, /* the command is not listed */
+    CLI_OUT_DIR = 1 << 9, /* with CLI_OUT: PATH becomes a folder */
 };
 /* --json --threads/-t --cpu --quiet/-q --verbose/-v --help/-h are taken by every command. */
 
@@ -89,6 +90,8 @@ typedef struct cli_cmd {
 bool opt_parse(cli *c, const cli_cmd *cmd, void *args, size_t args_size, int argc, char **argv, int *rc);
 /* Was --name given on the command line (not by default)? */
 bool opt_given(const cli *c, const char *name);
+/* The first flag given besides `except` and those of every command; NULL when there is none. */
+const char *opt_first_given(const cli *c, const char *except);
 
 /* The rows a command takes beside its own, in the order of the help; end with OPT_END. For docs and completion. */
 const cli_opt *opt_common(void);                       /* taken by every command */

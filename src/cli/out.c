@@ -211,7 +211,7 @@ int out_table_end(out_table *t)
     SD_ASSERT(t->col == 0);
     progress_end(c);
     int rc = t->text.failed ? result_no_memory(c) : 0;
-    if (!rc && c->out_tty) {
+    if (!rc && c->out_tty && t->n_rows) {
         const char *cell = t->text.p;
         fit(t);
         put_head(t);

@@ -70,7 +70,8 @@ void sd_feature_free(sd_feature *f);
 typedef enum sd_feature_sort { SD_SORT_INDEX, SD_SORT_INTEREST, SD_SORT_DENSITY, SD_SORT_MAX_ACT, SD_SORT_COUNT } sd_feature_sort;
 typedef struct sd_feature_query {
     sd_feature_sort sort;     /* INDEX ascending, the others descending; ties by index */
-    double min_density, max_density; /* max 0: no limit */
+    double min_density, max_density;
+    bool has_max;             /* false: max_density is not looked at */
     bool silent;              /* also features that never fired */
     int64_t limit, offset;    /* limit 0: 20 */
 } sd_feature_query;

@@ -14,7 +14,7 @@ enum { DEFAULT_LIMIT = 20, MAX_LIMIT = 100000, BRIEF_LOGITS = 5, MAX_WORDS = 32 
 
 typedef struct list_mem {
     store_pool pool;
-    uint8_t *seen; /* a bit a feature: it is in the list already; NULL: features come once anyway */
+    uint8_t *seen; /* a search: a bit a feature, set when it was counted */
 } list_mem;
 
 void sd_feature_list_release(sd_feature_list *l)
@@ -88,7 +88,7 @@ static void bind_query(sqlite3_stmt *q, const sd_feature_query *ask)
 {
     sqlite3_bind_int(q, 1, ask->silent);
     sqlite3_bind_double(q, 2, ask->min_density);
-    sqlite3_bind_double(q, 3, ask->max_density > 0 ? ask->max_density : 2.0);
+    sqlite3_bind_double(q, 3, ask->has_max ? ask->max_density : 1.0);
 }
 
 sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_query *ask, sd_err *err)
@@ -124,14 +124,10 @@ done:
     return st;
 }
 
-/* Adds the row of feature `index` unless it is there already. */
+/* Adds the row of feature `index`. */
 static sd_status add_brief(sd_feature_list *l, sd_store *s, int64_t index, double score, sd_err *err)
 {
     sqlite3_stmt *q;
-    uint8_t *seen = ((list_mem *)l->mem)->seen;
-    if (index < 0 || index >= s->info.dict.m) return sd_store__damaged(s, err, "its search finds feature %" PRId64, index);
-    if (seen && seen[index / 8] & 1 << index % 8) return SD_OK;
-    if (seen) seen[index / 8] |= (uint8_t)(1 << index % 8);
     sd_status st = sd_store__stmt(s, SQL_BRIEF, &q, err);
     if (st) return st;
     sqlite3_bind_int64(q, 1, index);
@@ -180,11 +176,19 @@ static sd_status match(sd_feature_list *l, sd_store *s, const char *sql, sd_buf 
     sqlite3_stmt *q = NULL;
     sd_status st = SD_OK;
     int rc = SQLITE_DONE;
+    uint8_t *seen = ((list_mem *)l->mem)->seen;
     if (sqlite3_prepare_v2(s->db, sql, -1, &q, NULL) != SQLITE_OK)
         return sd_store__fail(s->db, s->path, "searching", err);
     sqlite3_bind_text(q, 1, sd_buf_str(words), -1, SQLITE_STATIC);
-    while (!st && l->n < limit && (rc = sqlite3_step(q)) == SQLITE_ROW)
-        st = add_brief(l, s, sqlite3_column_int64(q, 0), bonus - sqlite3_column_double(q, 1), err);
+    while (!st && (rc = sqlite3_step(q)) == SQLITE_ROW) {
+        int64_t index = sqlite3_column_int64(q, 0);
+        if (index < 0 || index >= s->info.dict.m) st = sd_store__damaged(s, err, "its search finds feature %" PRId64, index);
+        else if (!(seen[index / 8] & 1 << index % 8)) {
+            seen[index / 8] |= (uint8_t)(1 << index % 8);
+            l->n_total++;
+            if (l->n < limit) st = add_brief(l, s, index, bonus - sqlite3_column_double(q, 1), err);
+        }
+    }
     if (!st && rc != SQLITE_DONE && rc != SQLITE_ROW) st = sd_store__fail(s->db, s->path, "searching", err);
     sqlite3_finalize(q);
     return st;
@@ -212,7 +216,6 @@ sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, 
         if ((st = sd_buf_check(&words, "the query", err))) goto done;
         st = match(out, s, by_text, &words, limit, 0, err);
     }
-    out->n_total = out->n;
 done:
     sd_buf_release(&words);
     if (st) sd_feature_list_release(out);

@@ -60,8 +60,8 @@ expect_error capture_layer 4 'resid_post.9: layer 9 of a model with 2' capture t
 expect_error dict_train_site 4 'resid_post.9: layer 9 of a model with 2' dict train tiny.gguf corpus --site resid_post.9 --width 64 --k 4 -o d
 expect_error token_outside 4 '297' trace tiny.gguf --ids 1,297 -o t.safetensors
 expect_error context_full 4 '(256|context)' trace tiny.gguf --ids "$(seq -s , 1 257)" -o t.safetensors
-expect_error steer_not_json 4 'steer: line 1, column 11' run tiny.gguf -p the --steer '{"feature":'
-expect_error steer_unknown_key 4 'colour' run tiny.gguf -p the --steer '{"vector":[1],"site":"resid_post.0","op":"add","value":1,"colour":1}'
+expect_error steer_not_json 2 'steer: line 1, column 11' run tiny.gguf -p the --steer '{"feature":'
+expect_error steer_unknown_key 2 'colour' run tiny.gguf -p the --steer '{"vector":[1],"site":"resid_post.0","op":"add","value":1,"colour":1}'
 expect_error steer_wrong_length 4 '(64|length|values)' run tiny.gguf -p the --steer '{"vector":[1,2],"site":"resid_post.0","op":"add","value":1}'
 expect_error steer_no_dictionary 4 'nowhere' run tiny.gguf -p the --steer '{"feature":{"dict":"nowhere","index":1},"op":"add","value":1}'
 
@@ -89,7 +89,7 @@ expect_error capture_keeps 4 'acts is already there' capture tiny.gguf corpus --
 # A dictionary, then features that are not there and folders that are no dictionaries.
 expect_exit dict_train_writes 0 dict train tiny.gguf corpus --site resid_post.0 --width 128 --k 4 --tokens 4000 -o d -q
 expect_error feature_outside 4 '128' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":128},"op":"add","value":1}'
-expect_error feature_negative 4 '(-1|index)' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":-1},"op":"add","value":1}'
+expect_error feature_negative 2 '(-1|index)' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":-1},"op":"add","value":1}'
 expect_error steer_too_large 4 'norms can hold' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":1},"op":"add","value":1e36}'
 expect_error dict_of_nothing 4 'corpus' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"corpus","index":1},"op":"add","value":1}'
 # A dictionary that SAELens wrote names its site in hook_name alone; one that names none needs --site.

@@ -138,6 +138,15 @@ static void the_last_value_wins(void **state)
     end(&p);
 }
 
+static void a_text_is_given_once(void **state)
+{
+    (void)state;
+    PARSE(p, "m", "-s", "a", "--string", "b");
+    assert_false(p.ok);
+    assert_int_equal(p.rc, 2);
+    end(&p);
+}
+
 static void refusals_say_what_and_what_next(void **state)
 {
     (void)state;
@@ -272,7 +281,8 @@ static void memory_may_run_out_anywhere(void **state)
     }
 }
 
-static const struct CMUnitTest tests[] = {T(defaults_are_set), T(every_type_is_read), T(negative_numbers_are_arguments), T(the_last_value_wins), T(refusals_say_what_and_what_next),
+static const struct CMUnitTest tests[] = {T(defaults_are_set), T(every_type_is_read), T(negative_numbers_are_arguments), T(the_last_value_wins), T(a_text_is_given_once),
+                                          T(refusals_say_what_and_what_next),
                                           T(arguments_are_counted), T(needed_flags_are_asked_for), T(help_shows_what_the_table_knows),
                                           T(nearest_is_near), T(a_model_too_big_is_refused), T(memory_may_run_out_anywhere)};
 T_MAIN(tests)

@@ -130,7 +130,7 @@ static void lists(void **state)
     t_ok(sd_store_list(&l, store, &(sd_feature_query){.sort = SD_SORT_INDEX, .silent = true, .limit = 1000}, &err), err);
     assert_int_equal(l.n, SAMPLE_M);
     sd_feature_list_release(&l);
-    t_ok(sd_store_list(&l, store, &(sd_feature_query){.min_density = 0.0045, .max_density = 0.0085, .limit = 10}, &err), err);
+    t_ok(sd_store_list(&l, store, &(sd_feature_query){.min_density = 0.0045, .max_density = 0.0085, .has_max = true, .limit = 10}, &err), err);
     assert_int_equal(l.n, 4); /* 0.005 .. 0.008 */
     assert_int_equal(l.v[0].stats.index, 4);
     sd_feature_list_release(&l);
