@@ -43,10 +43,13 @@ typedef struct sd_config {
     int n_layer, n_head, n_head_kv, d_head;
     int64_t d_model, d_ffn, n_vocab, n_ctx;
     double rope_theta;
-    int n_rot; /* rotary part of a head */
+    int n_rot; /* rotary part of a head; 0: positions are learned */
     float norm_eps;
-    float attn_scale;  /* scores are q.k times this: 1/sqrt(d_head) */
-    int64_t window;    /* attention reaches this many positions back; 0: all */
+    float attn_scale;  /* scores are q.k times this: 1/sqrt(d_head) for most */
+    int64_t window;    /* attention of n_windowed layers reaches this many positions back */
+    int n_windowed;
+    bool gated;        /* the MLP has a linear half: site mlp_up */
+    bool parallel;     /* attention and MLP read the same stream: no site resid_mid */
     bool tied;         /* the head is the embedding matrix */
     float embed_scale; /* 1, or sqrt(d) */
 } sd_config;

@@ -22,7 +22,9 @@ static void effects(sd_logit_effect *e, int64_t f0, int64_t step, int64_t n)
     int64_t d = e->m->cfg.d_model, V = e->m->cfg.n_vocab;
     for (int64_t i = 0; i < n; i++) {
         const float *w = sd_dict_dec_row(e->dict, f0 + i * step);
-        for (int64_t k = 0; k < d; k++) e->x[i * d + k] = w[k] * e->m->final_norm[k];
+        double mean = 0; /* a layer norm takes the mean of a row away */
+        for (int64_t k = 0; k < d && e->m->wire.norm == SD_NORM_LAYER; k++) mean += (double)w[k] / (double)d;
+        for (int64_t k = 0; k < d; k++) e->x[i * d + k] = (float)((double)w[k] - mean) * e->m->final_norm.g[k];
     }
     sd_linear_fwd(e->ex, e->m->head, sd_mat_of(e->logits, n, V), sd_mat_of(e->x, n, d), false, e->scratch);
 }
@@ -43,7 +45,7 @@ sd_status sd_logit_effect_new(sd_logit_effect **out, const sd_exec *ex, const sd
     sd_logit_effect *e = NULL;
     const sd_dict_info *in = sd_dict_get_info(dict);
     *out = NULL;
-    if (!m || !m->head || !m->final_norm || m->cfg.d_model != in->d || n == 0) return SD_OK;
+    if (!m || !m->head || !m->final_norm.g || m->cfg.d_model != in->d || n == 0) return SD_OK;
     sd_status st = sd_alloc_zero(&e, sizeof *e, "effects on the logits", err);
     if (st) return st;
     *e = (sd_logit_effect){.ex = ex, .m = m, .dict = dict, .n = n};

@@ -2,15 +2,14 @@
  * Names: llama.cpp's gguf-py tensor_mapping, transformers' modeling_llama. */
 #include "model/arch.h"
 
-/* rope_freqs: factors of scaled rotary embedding, accepted only when all are 1 (model.c looks). inv_freq: a buffer that
- * old checkpoints carry. attn.bias: a causal mask kept as a buffer. lm_head: a copy of a tied embedding. */
-static const char *const leftover[] = {"rope_freqs.weight", "*.rotary_emb.inv_freq", "*.attn.bias", "lm_head.weight",
-                                       NULL};
+/* inv_freq: a buffer that old checkpoints carry. attn.bias: a causal mask kept as a buffer. lm_head: a copy of a tied
+ * embedding. */
+static const char *const leftover[] = {"*.rotary_emb.inv_freq", "*.attn.bias", "lm_head.weight", NULL};
 
 const sd_arch sd_arch_llama = {
     .name = "llama",
+    .gguf = "llama",
     .hf_type = "llama",
-    .hf_act = "silu",
     .keys = {.n_layer = "num_hidden_layers",
              .d_model = "hidden_size",
              .d_ffn = "intermediate_size",
@@ -19,23 +18,26 @@ const sd_arch sd_arch_llama = {
              .d_head = "head_dim",
              .n_ctx = "max_position_embeddings",
              .norm_eps = "rms_norm_eps",
-             .act = "hidden_act"},
+             .act = "hidden_act",
+             .attn_bias = "attention_bias",
+             .mlp_bias = "mlp_bias"},
     .tensor =
         {
-            [SD_ROLE_EMBED] = {"token_embd", "model.embed_tokens", false},
-            [SD_ROLE_FINAL_NORM] = {"output_norm", "model.norm", false},
-            [SD_ROLE_HEAD] = {"output", "lm_head", false},
-            [SD_ROLE_ATTN_NORM] = {"blk.%d.attn_norm", "model.layers.%d.input_layernorm", false},
-            [SD_ROLE_MLP_NORM] = {"blk.%d.ffn_norm", "model.layers.%d.post_attention_layernorm", false},
-            [SD_ROLE_Q] = {"blk.%d.attn_q", "model.layers.%d.self_attn.q_proj", true},
-            [SD_ROLE_K] = {"blk.%d.attn_k", "model.layers.%d.self_attn.k_proj", true},
-            [SD_ROLE_V] = {"blk.%d.attn_v", "model.layers.%d.self_attn.v_proj", true},
-            [SD_ROLE_O] = {"blk.%d.attn_output", "model.layers.%d.self_attn.o_proj", true},
-            [SD_ROLE_GATE] = {"blk.%d.ffn_gate", "model.layers.%d.mlp.gate_proj", true},
-            [SD_ROLE_UP] = {"blk.%d.ffn_up", "model.layers.%d.mlp.up_proj", true},
-            [SD_ROLE_DOWN] = {"blk.%d.ffn_down", "model.layers.%d.mlp.down_proj", true},
+            [SD_ROLE_EMBED] = {"token_embd", "model.embed_tokens", SD_BIAS_NONE},
+            [SD_ROLE_FINAL_NORM] = {"output_norm", "model.norm", SD_BIAS_NONE},
+            [SD_ROLE_HEAD] = {"output", "lm_head", SD_BIAS_NONE},
+            [SD_ROLE_ATTN_NORM] = {"blk.%d.attn_norm", "model.layers.%d.input_layernorm", SD_BIAS_NONE},
+            [SD_ROLE_MLP_NORM] = {"blk.%d.ffn_norm", "model.layers.%d.post_attention_layernorm", SD_BIAS_NONE},
+            [SD_ROLE_Q] = {"blk.%d.attn_q", "model.layers.%d.self_attn.q_proj", SD_BIAS_OPTIONAL},
+            [SD_ROLE_K] = {"blk.%d.attn_k", "model.layers.%d.self_attn.k_proj", SD_BIAS_OPTIONAL},
+            [SD_ROLE_V] = {"blk.%d.attn_v", "model.layers.%d.self_attn.v_proj", SD_BIAS_OPTIONAL},
+            [SD_ROLE_O] = {"blk.%d.attn_output", "model.layers.%d.self_attn.o_proj", SD_BIAS_OPTIONAL},
+            [SD_ROLE_GATE] = {"blk.%d.ffn_gate", "model.layers.%d.mlp.gate_proj", SD_BIAS_OPTIONAL},
+            [SD_ROLE_UP] = {"blk.%d.ffn_up", "model.layers.%d.mlp.up_proj", SD_BIAS_OPTIONAL},
+            [SD_ROLE_DOWN] = {"blk.%d.ffn_down", "model.layers.%d.mlp.down_proj", SD_BIAS_OPTIONAL},
         },
-    .leftover = leftover,
+    .norm = SD_NORM_RMS,
+    .act = SD_NONLIN_SILU,
     .gguf_permutes_qk = true,
-    .tied_by_default = false,
+    .leftover = leftover,
 };

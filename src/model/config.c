@@ -1,210 +1,107 @@
-/* The blueprint of a model, from a GGUF's metadata or a folder's config.json.
+/* The blueprint of a model: which architecture, and the ranges and relations that hold for all of them. What each
+ * container says is read in config_gguf.c and config_hf.c.
  *
- * What would change the numbers and is not computed here (scaled rotary embedding, experts, another activation) is
+ * What would change the numbers and is not computed here (experts, another activation, interleaved rotary pairs) is
  * refused by name: a model that runs gives its own numbers, never nearly its own. */
-#include "model/arch.h"
+#include "model/config_int.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 
 /* Sizes above these are no model but a damaged file: each is ten times the largest published one. */
-enum { MAX_LAYERS = 2000, MAX_HEADS = 4096, MAX_WIDTH = 1 << 20, MAX_CTX = 1 << 28 };
+enum { MAX_HEADS = 4096, MAX_WIDTH = 1 << 20, MAX_CTX = 1 << 28 };
 
-/* ---- GGUF ---- */
-
-typedef struct kv_reader {
-    const sd_weights *w;
-    const char *arch;
-    sd_err *err;
-} kv_reader;
-
-static const char *kv_key(char out[96], const kv_reader *r, const char *key)
-{
-    snprintf(out, 96, "%s.%s", r->arch, key);
-    return out;
-}
-
-static bool kv_has(const kv_reader *r, const char *key)
-{
-    return sd_weights_has_kv(r->w, kv_key((char[96]){0}, r, key));
-}
-
-static sd_status kv_int(const kv_reader *r, const char *key, int64_t *out)
-{
-    uint64_t v;
-    sd_status st = sd_weights_kv_u64(r->w, kv_key((char[96]){0}, r, key), &v, r->err);
-    if (!st) *out = v > INT64_MAX ? INT64_MAX : (int64_t)v; /* the range check refuses it */
-    return st;
-}
-
-static sd_status kv_float(const kv_reader *r, const char *key, double *out)
-{
-    return sd_weights_kv_f64(r->w, kv_key((char[96]){0}, r, key), out, r->err);
-}
-
-/* Blueprint in wide integers, before the range check. */
-typedef struct raw_config {
-    int64_t n_layer, n_head, n_head_kv, d_head, d_model, d_ffn, n_ctx, n_rot;
-    double rope_theta, norm_eps;
-} raw_config;
-
-static sd_status refuse_kv(const kv_reader *r)
-{
-    static const char *const counts[] = {"expert_count", "attention.sliding_window"};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        int64_t v = 0;
-        sd_status st = kv_has(r, counts[i]) ? kv_int(r, counts[i], &v) : SD_OK;
-        if (st) return st;
-        if (v > 0)
-            return sd_fail(r->err, SD_E_UNSUPPORTED, "%s.%s is %lld, which is not supported", r->arch, counts[i],
-                           (long long)v);
-    }
-    if (kv_has(r, "rope.scaling.type")) {
-        sd_slice type;
-        sd_status st = sd_weights_kv_str(r->w, kv_key((char[96]){0}, r, "rope.scaling.type"), &type, r->err);
-        if (st) return st;
-        if (!sd_slice_eq_str(type, "none"))
-            return sd_fail(r->err, SD_E_UNSUPPORTED,
-                           "%s.rope.scaling.type is \"%.*s\": scaled rotary embedding is not supported", r->arch,
-                           SD_SLICE(type));
-    }
-    double linear = 1;
-    sd_status st = kv_has(r, "rope.scale_linear") ? kv_float(r, "rope.scale_linear", &linear) : SD_OK;
-    if (!st && linear != 1)
-        st = sd_fail(r->err, SD_E_UNSUPPORTED, "%s.rope.scale_linear is %g: scaled rotary embedding is not supported",
-                     r->arch, linear);
-    return st;
-}
-
-static sd_status read_gguf(raw_config *c, const sd_arch *arch, const sd_weights *w, sd_err *err)
-{
-    kv_reader r = {w, arch->name, err};
-    sd_status st;
-    if ((st = kv_int(&r, "block_count", &c->n_layer))) return st;
-    if ((st = kv_int(&r, "context_length", &c->n_ctx))) return st;
-    if ((st = kv_int(&r, "embedding_length", &c->d_model))) return st;
-    if ((st = kv_int(&r, "feed_forward_length", &c->d_ffn))) return st;
-    if ((st = kv_int(&r, "attention.head_count", &c->n_head))) return st;
-    if ((st = kv_float(&r, "attention.layer_norm_rms_epsilon", &c->norm_eps))) return st;
-    c->n_head_kv = c->n_head;
-    if (kv_has(&r, "attention.head_count_kv") && (st = kv_int(&r, "attention.head_count_kv", &c->n_head_kv))) return st;
-    c->d_head = c->n_head > 0 ? c->d_model / c->n_head : 0;
-    if (kv_has(&r, "attention.key_length") && (st = kv_int(&r, "attention.key_length", &c->d_head))) return st;
-    int64_t d_value = c->d_head;
-    if (kv_has(&r, "attention.value_length") && (st = kv_int(&r, "attention.value_length", &d_value))) return st;
-    if (d_value != c->d_head)
-        return sd_fail(err, SD_E_UNSUPPORTED,
-                       "keys of %lld and values of %lld columns a head: only equal widths are supported",
-                       (long long)c->d_head, (long long)d_value);
-    c->n_rot = c->d_head;
-    if (kv_has(&r, "rope.dimension_count") && (st = kv_int(&r, "rope.dimension_count", &c->n_rot))) return st;
-    c->rope_theta = 10000.0; /* llama.cpp's and transformers' default */
-    if (kv_has(&r, "rope.freq_base") && (st = kv_float(&r, "rope.freq_base", &c->rope_theta))) return st;
-    return refuse_kv(&r);
-}
-
-/* ---- config.json ---- */
-
-static const char config_what[] = "config.json";
-
-static sd_status refuse_partial(const json_t *j, sd_err *err)
-{
-    double part = 1;
-    sd_status st = sd_json_opt_f64(j, "partial_rotary_factor", &part, config_what, err);
-    if (!st && part != 1)
-        st = sd_fail(err, SD_E_UNSUPPORTED, "config.json: partial_rotary_factor is %g, which is not supported", part);
-    return st;
-}
-
-/* rope_parameters (transformers 5) or rope_theta and rope_scaling (before). */
-static sd_status read_rope(raw_config *c, const json_t *j, sd_err *err)
-{
-    c->rope_theta = 10000.0;
-    sd_status st = sd_json_opt_f64(j, "rope_theta", &c->rope_theta, config_what, err);
-    if (st) return st;
-    static const char *const objects[] = {"rope_parameters", "rope_scaling"};
-    for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) {
-        const json_t *rope = json_object_get(j, objects[i]);
-        if (!rope || json_is_null(rope)) continue;
-        if (!json_is_object(rope)) return sd_fail(err, SD_E_FORMAT, "config.json: %s is no object", objects[i]);
-        const char *type = "default";
-        if ((st = sd_json_opt_str(rope, "type", &type, config_what, err))) return st;
-        if ((st = sd_json_opt_str(rope, "rope_type", &type, config_what, err))) return st;
-        if ((st = sd_json_opt_f64(rope, "rope_theta", &c->rope_theta, config_what, err))) return st;
-        if ((st = refuse_partial(rope, err))) return st;
-        if (strcmp(type, "default") != 0)
-            return sd_fail(err, SD_E_UNSUPPORTED,
-                           "config.json: %s has type \"%s\": scaled rotary embedding is not supported", objects[i],
-                           type);
-    }
-    if ((st = refuse_partial(j, err))) return st;
-    bool interleaved = false;
-    if ((st = sd_json_opt_bool(j, "rope_interleaved", &interleaved, config_what, err))) return st;
-    return interleaved ? sd_fail(err, SD_E_UNSUPPORTED, "config.json: rope_interleaved is not supported") : SD_OK;
-}
-
-static sd_status read_hf(raw_config *c, const sd_arch *arch, const json_t *j, sd_err *err)
-{
-    const sd_arch_keys *k = &arch->keys;
-    sd_status st;
-    if ((st = sd_json_get_i64(j, k->n_layer, &c->n_layer, config_what, err))) return st;
-    if ((st = sd_json_get_i64(j, k->n_ctx, &c->n_ctx, config_what, err))) return st;
-    if ((st = sd_json_get_i64(j, k->d_model, &c->d_model, config_what, err))) return st;
-    if ((st = sd_json_get_i64(j, k->d_ffn, &c->d_ffn, config_what, err))) return st;
-    if ((st = sd_json_get_i64(j, k->n_head, &c->n_head, config_what, err))) return st;
-    if ((st = sd_json_get_f64(j, k->norm_eps, &c->norm_eps, config_what, err))) return st;
-    c->n_head_kv = c->n_head;
-    if ((st = sd_json_opt_i64(j, k->n_head_kv, &c->n_head_kv, config_what, err))) return st;
-    c->d_head = c->n_head > 0 ? c->d_model / c->n_head : 0;
-    if ((st = sd_json_opt_i64(j, k->d_head, &c->d_head, config_what, err))) return st;
-    c->n_rot = c->d_head;
-    const char *act = arch->hf_act;
-    if ((st = sd_json_opt_str(j, k->act, &act, config_what, err))) return st;
-    if (strcmp(act, arch->hf_act) != 0)
-        return sd_fail(err, SD_E_UNSUPPORTED, "config.json: %s is \"%s\"; %s models with \"%s\" are supported", k->act,
-                       act, arch->name, arch->hf_act);
-    return read_rope(c, j, err);
-}
-
-/* ---- both ---- */
-
-static sd_status in_range(const char *what, int64_t v, int64_t lo, int64_t hi, sd_err *err)
+sd_status sd_config__range(const char *what, int64_t v, int64_t lo, int64_t hi, sd_err *err)
 {
     if (v >= lo && v <= hi) return SD_OK;
     return sd_fail(err, SD_E_FORMAT, "%s is %lld, expected %lld to %lld", what, (long long)v, (long long)lo,
                    (long long)hi);
 }
 
-static sd_status settle(sd_config *out, const raw_config *c, sd_err *err)
+void sd_config__windows(sd_raw_config *c, int64_t period)
+{
+    for (int64_t l = 0; l < c->n_layer; l++) c->windowed[l] = period == 0 || (l + 1) % period != 0;
+}
+
+static sd_status check_sizes(const sd_raw_config *c, const sd_arch *arch, sd_err *err)
 {
     sd_status st;
-    if ((st = in_range("the number of layers", c->n_layer, 1, MAX_LAYERS, err))) return st;
-    if ((st = in_range("the width", c->d_model, 1, MAX_WIDTH, err))) return st;
-    if ((st = in_range("the MLP's width", c->d_ffn, 1, MAX_WIDTH, err))) return st;
-    if ((st = in_range("the number of heads", c->n_head, 1, MAX_HEADS, err))) return st;
-    if ((st = in_range("the number of key-value heads", c->n_head_kv, 1, c->n_head, err))) return st;
-    if ((st = in_range("the width of a head", c->d_head, 1, MAX_WIDTH / c->n_head, err))) return st;
-    if ((st = in_range("the rotary part of a head", c->n_rot, 2, c->d_head, err))) return st;
-    if ((st = in_range("the context length", c->n_ctx, 1, MAX_CTX, err))) return st;
+    if ((st = sd_config__range("the number of layers", c->n_layer, 1, SD_MAX_LAYERS, err))) return st;
+    if ((st = sd_config__range("the width", c->d_model, 1, MAX_WIDTH, err))) return st;
+    if ((st = sd_config__range("the MLP's width", c->d_ffn, 1, MAX_WIDTH, err))) return st;
+    if ((st = sd_config__range("the number of heads", c->n_head, 1, MAX_HEADS, err))) return st;
+    if ((st = sd_config__range("the number of key-value heads", c->n_head_kv, 1, c->n_head, err))) return st;
+    if ((st = sd_config__range("the width of a head", c->d_head, 1, MAX_WIDTH / c->n_head, err))) return st;
+    if ((st = sd_config__range("the context length", c->n_ctx, 1, MAX_CTX, err))) return st;
+    if ((st = sd_config__range("the attention window", c->window, 0, MAX_CTX, err))) return st;
     if (c->n_head % c->n_head_kv != 0)
         return sd_fail(err, SD_E_FORMAT, "%lld heads cannot share %lld key-value heads evenly", (long long)c->n_head,
                        (long long)c->n_head_kv);
+    if (arch->hf_qkv_by_head && c->n_head_kv != c->n_head)
+        return sd_fail(err, SD_E_FORMAT, "%s models have as many key-value heads as heads, this one %lld of %lld",
+                       arch->name, (long long)c->n_head_kv, (long long)c->n_head);
+    if (arch->no_rope) return SD_OK;
+    if ((st = sd_config__range("the rotary part of a head", c->n_rot, 2, c->d_head, err))) return st;
     if (c->n_rot % 2 != 0)
         return sd_fail(err, SD_E_FORMAT, "the rotary part of a head is %lld, expected an even number",
                        (long long)c->n_rot);
-    if (!(c->rope_theta > 0) || !isfinite(c->rope_theta))
-        return sd_fail(err, SD_E_FORMAT, "the rotary base is %g, expected a positive number", c->rope_theta);
+    if (c->n_rot != c->d_head && !arch->partial_rope)
+        return sd_fail(err, SD_E_UNSUPPORTED, "a rotary part of %lld of %lld columns a head is not supported for %s",
+                       (long long)c->n_rot, (long long)c->d_head, arch->name);
+    return SD_OK;
+}
+
+static sd_status check_numbers(const sd_raw_config *c, const sd_arch *arch, sd_err *err)
+{
+    sd_status st;
+    for (int i = 0; !arch->no_rope && i <= arch->two_ropes; i++)
+        if ((st = sd_rope_check(&c->rope[i], err))) return st;
     if (!(c->norm_eps > 0) || !(c->norm_eps < 1))
         return sd_fail(err, SD_E_FORMAT, "the norm's epsilon is %g, expected a number between 0 and 1", c->norm_eps);
-    out->n_layer = (int)c->n_layer, out->n_head = (int)c->n_head, out->n_head_kv = (int)c->n_head_kv,
-    out->d_head = (int)c->d_head;
-    out->n_rot = (int)c->n_rot;
-    out->d_model = c->d_model, out->d_ffn = c->d_ffn, out->n_ctx = c->n_ctx;
-    out->rope_theta = c->rope_theta;
-    out->norm_eps = (float)c->norm_eps;
-    out->attn_scale = (float)(1.0 / sqrt((double)c->d_head));
-    out->embed_scale = 1.0f;
+    if (!(c->attn_cap >= 0) || !(c->logit_cap >= 0) || !isfinite(c->attn_cap) || !isfinite(c->logit_cap))
+        return sd_fail(err, SD_E_FORMAT, "the soft caps of scores and logits are %g and %g, expected positive numbers",
+                       c->attn_cap, c->logit_cap);
+    if (!(c->score_dim >= 0) || !isfinite(c->score_dim))
+        return sd_fail(err, SD_E_FORMAT, "scores are divided by the root of %g, expected a positive number",
+                       c->score_dim);
+    return SD_OK;
+}
+
+static sd_status settle(sd_blueprint *out, sd_raw_config *c, sd_err *err)
+{
+    const sd_arch *arch = out->arch;
+    sd_config *cfg = &out->cfg;
+    sd_status st = check_sizes(c, arch, err);
+    if (!st) st = check_numbers(c, arch, err);
+    if (st) return st;
+    cfg->n_layer = (int)c->n_layer, cfg->n_head = (int)c->n_head, cfg->n_head_kv = (int)c->n_head_kv,
+    cfg->d_head = (int)c->d_head;
+    cfg->n_rot = arch->no_rope ? 0 : (int)c->n_rot;
+    cfg->d_model = c->d_model, cfg->d_ffn = c->d_ffn, cfg->n_ctx = c->n_ctx;
+    cfg->rope_theta = arch->no_rope ? 0 : c->rope[0].theta;
+    cfg->norm_eps = (float)c->norm_eps;
+    cfg->attn_scale = c->scores_plain ? 1.0f : (float)(1.0 / sqrt(c->score_dim > 0 ? c->score_dim : (double)c->d_head));
+    cfg->embed_scale = arch->embed_sqrt_d ? sqrtf((float)c->d_model) : 1.0f;
+    cfg->gated = arch->tensor[SD_ROLE_UP].hf || arch->tensor[SD_ROLE_GATE_UP].hf;
+    cfg->parallel = c->parallel;
+    for (int l = 0; l < cfg->n_layer; l++) {
+        out->windowed[l] = c->window > 0 && c->windowed[l];
+        cfg->n_windowed += out->windowed[l];
+    }
+    cfg->window = cfg->n_windowed ? c->window : 0;
+    out->wire = (sd_wiring){.norm = arch->norm,
+                            .qk_norm = arch->qk_norm,
+                            .act = c->act,
+                            .gated = cfg->gated,
+                            .parallel = cfg->parallel,
+                            .attn_cap = (float)c->attn_cap,
+                            .logit_cap = (float)c->logit_cap,
+                            .n_rope = arch->no_rope ? 0 : 1 + arch->two_ropes,
+                            .norm_plus_one = arch->norm_plus_one};
+    for (int i = 0; i < 2; i++) {
+        out->rope[i] = c->rope[i];
+        out->rope[i].n_rot = cfg->n_rot;
+    }
     return SD_OK;
 }
 
@@ -221,7 +118,7 @@ static sd_status find_arch(const sd_arch **arch, const sd_weights *w, sd_err *er
             sd_fail(err, SD_E_NOTFOUND, "there is no config.json beside the weights");
             return sd_hint(err, "give the model's folder, not one of its files");
         }
-        if ((st = sd_json_get_str(sd_weights_config(w), "model_type", &type, config_what, err))) return st;
+        if ((st = sd_json_get_str(sd_weights_config(w), "model_type", &type, "config.json", err))) return st;
         name = sd_slice_of(type);
     }
     *arch = sd_arch_find(c, name);
@@ -249,17 +146,22 @@ static void copy_name(sd_config *out, const sd_weights *w)
     memcpy(out->name, name.p, name.n);
 }
 
-sd_status sd_config__read(sd_config *out, const sd_arch **arch, const sd_weights *w, sd_err *err)
+sd_status sd_config__read(sd_blueprint *out, const sd_weights *w, sd_err *err)
 {
-    raw_config raw = {0};
-    *out = (sd_config){0};
-    sd_status st = find_arch(arch, w, err);
+    sd_raw_config *raw = NULL;
+    *out = (sd_blueprint){0};
+    sd_status st = find_arch(&out->arch, w, err);
+    if (!st) st = sd_alloc_zero(&raw, sizeof *raw, "a configuration", err);
     if (st) return st;
-    snprintf(out->arch, sizeof out->arch, "%s", (*arch)->name);
-    copy_name(out, w);
+    snprintf(out->cfg.arch, sizeof out->cfg.arch, "%s", out->arch->name);
+    copy_name(&out->cfg, w);
+    raw->act = out->arch->act;
+    raw->parallel = out->arch->def.parallel;
     if (sd_weights_container(w) == SD_CONTAINER_GGUF)
-        st = read_gguf(&raw, *arch, w, err);
+        st = sd_config__gguf(raw, out->arch, w, err);
     else
-        st = read_hf(&raw, *arch, sd_weights_config(w), err);
-    return st ? st : settle(out, &raw, err);
+        st = sd_config__hf(raw, out->arch, sd_weights_config(w), err);
+    if (!st) st = settle(out, raw, err);
+    sd_free(raw);
+    return st;
 }

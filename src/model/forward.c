@@ -1,8 +1,5 @@
 /* One forward pass for all architectures: ops in order, and a visit at every site. What differs between architectures
- * comes in through the blueprint and the bound weights.
- *
- *   x = embed(tok);  a block:  x += W_o attn(rope(W_q n), rope(W_k n), W_v n), n = norm(x);   x += W_down(silu(W_gate
- * n) * W_up n), n = norm(x)
+ * comes in through the blueprint and the bound weights; model.h has the formulas of a block.
  *
  * The residual stream is f32 and the only state that passes from block to block. Linear layers take all rows of the
  * batch; attention and hooks go by segment. An op's result is visited before anything reads it, so an edit reaches all
@@ -24,20 +21,62 @@ static sd_mat rows_of(const fwd *f, float *data, int64_t cols)
     return sd_mat_of(data, f->rows, cols);
 }
 
+/* The first row of x with a number that is NaN or infinite, -1 when there is none. */
+static int64_t nonfinite_row(sd_mat x)
+{
+    for (int64_t i = 0; i < x.rows; i++)
+        if (sd_count_nonfinite(sd_mat_row(x, i), x.cols) != 0) return i;
+    return -1;
+}
+
+static sd_status seek(const fwd *f, sd_site site, sd_mat x)
+{
+    int64_t row = nonfinite_row(x);
+    char name[48];
+    if (row < 0) return SD_OK;
+    int i = 0;
+    while (i + 1 < f->n_seg && f->r->row0[i + 1] <= row) i++;
+    int64_t at = row - f->r->row0[i];
+    return sd_fail(f->err, SD_E_FORMAT,
+                   "the activations are not finite: the first NaN or infinity is at %s, position %lld, token %d",
+                   sd_site_print(name, sizeof name, site), (long long)(f->seg[i].s->pos + at), (int)f->seg[i].tok[at]);
+}
+
 /* The seam for all who watch or touch: one bit test where nobody does. */
 static inline sd_status visit(const fwd *f, sd_site_kind kind, int layer, sd_mat x)
 {
-    if (!(f->r->want[layer] & sd_site__bit(kind))) return SD_OK;
-    return sd_hook__deliver(&(sd_visit){{kind, layer}, x, f->seg, f->n_seg, f->r->row0, f->r->n}, f->err);
+    sd_status st = SD_OK;
+    if (f->r->want[layer] & sd_site__bit(kind))
+        st = sd_hook__deliver(&(sd_visit){{kind, layer}, x, f->seg, f->n_seg, f->r->row0, f->r->n}, f->err);
+    if (f->r->seek_nonfinite && !st && kind != SD_SITE_FINAL_NORM) st = seek(f, (sd_site){kind, layer}, x);
+    return st;
+}
+
+/* y may be x. */
+static void norm(const fwd *f, sd_mat y, sd_mat x, const sd_norm *n)
+{
+    if (f->m->wire.norm == SD_NORM_LAYER)
+        sd_layernorm(f->r->ex, y, x, n->g, n->b, f->m->cfg.norm_eps);
+    else
+        sd_rmsnorm(f->r->ex, y, x, n->g, f->m->cfg.norm_eps);
+}
+
+/* What a half of a block reads: x through its norm, or x itself where the architecture has none there. */
+static sd_mat input(const fwd *f, sd_mat x, const sd_norm *n)
+{
+    if (!n->g) return x;
+    sd_mat y = rows_of(f, f->r->norm, f->m->cfg.d_model);
+    norm(f, y, x, n);
+    return y;
 }
 
 /* Products with one input: prepared once for neighbours that run in the same mode. */
-static void products(const fwd *f, const sd_linear *const *l, float *const *y, const int64_t *cols, int n, sd_mat x)
+static void products(const fwd *f, const sd_matrix *w, const sd_mat *y, int n, sd_mat x)
 {
     for (int i = 0; i < n; i++) {
-        if (i == 0 || sd_linear_mode(l[i]) != sd_linear_mode(l[i - 1]))
-            sd_linear_prepare(f->r->ex, l[i], x, f->r->linear_scratch);
-        sd_linear_run(f->r->ex, l[i], sd_mat_of(y[i], x.rows, cols[i]), x, false, f->r->linear_scratch);
+        if (i == 0 || sd_linear_mode(w[i].l) != sd_linear_mode(w[i - 1].l))
+            sd_linear_prepare(f->r->ex, w[i].l, x, f->r->linear_scratch);
+        sd_linear_run(f->r->ex, w[i].l, y[i], x, false, f->r->linear_scratch);
     }
 }
 
@@ -54,6 +93,14 @@ static void embed(const fwd *f)
         }
 }
 
+/* Learned positions; r->norm is free before the first block. */
+static void add_positions(const fwd *f, sd_mat x)
+{
+    sd_mat p = rows_of(f, f->r->norm, x.cols);
+    for (int64_t i = 0; i < x.rows; i++) sd_wmat_decode_row(sd_mat_row(p, i), &f->m->pos, f->r->pos[i]);
+    sd_add(f->r->ex, x, p);
+}
+
 /* Attention of every segment over its own cache; patterns are shown to those who want them, and what they made of them
  * is mixed again. */
 static sd_status attend(const fwd *f, int l)
@@ -64,7 +111,8 @@ static sd_status attend(const fwd *f, int l)
                              .n_head_kv = c->n_head_kv,
                              .d_head = c->d_head,
                              .scale = c->attn_scale,
-                             .window = c->window};
+                             .window = f->m->block[l].window,
+                             .cap = f->m->wire.attn_cap};
     const uint32_t bit = sd_site__bit(SD_SITE_ATTN_PATTERN);
     int64_t q_cols = (int64_t)c->n_head * c->d_head, kv_cols = (int64_t)c->n_head_kv * c->d_head;
     size_t used = 0;
@@ -95,52 +143,81 @@ static sd_status attend(const fwd *f, int l)
     return SD_OK;
 }
 
-static sd_status attention(const fwd *f, int l, sd_mat x)
+/* Norms of q and k: of each head, or of the whole row. */
+static void norm_heads(const fwd *f, sd_mat x, int n_head, const sd_norm *n)
+{
+    if (!n->g) return;
+    if (f->m->wire.qk_norm == SD_QK_NORM_HEAD) x = sd_mat_of(x.data, x.rows * n_head, x.cols / n_head);
+    norm(f, x, x, n);
+}
+
+static void turn(const fwd *f, sd_mat x, int n_head, int rope)
+{
+    if (f->m->wire.n_rope) sd_rope_apply(f->r->ex, x, n_head, f->m->cfg.n_rot / 2, f->r->cos[rope], f->r->sin[rope]);
+}
+
+/* in -> r->out, what attention adds to the stream. */
+static sd_status attention(const fwd *f, int l, sd_mat in)
 {
     sd_runner *r = f->r;
     const sd_config *c = &f->m->cfg;
     const sd_block *b = &f->m->block[l];
-    const int64_t cols[] = {(int64_t)c->n_head * c->d_head, (int64_t)c->n_head_kv * c->d_head,
-                            (int64_t)c->n_head_kv * c->d_head};
-    sd_mat norm = rows_of(f, r->norm, c->d_model), q = rows_of(f, r->q, cols[0]), k = rows_of(f, r->k, cols[1]),
-           v = rows_of(f, r->v, cols[2]);
-    sd_mat z = rows_of(f, r->z, cols[0]), out = rows_of(f, r->out, c->d_model);
+    int64_t q_cols = (int64_t)c->n_head * c->d_head, kv_cols = (int64_t)c->n_head_kv * c->d_head;
+    sd_mat q = rows_of(f, r->q, q_cols), k = rows_of(f, r->k, kv_cols), v = rows_of(f, r->v, kv_cols);
+    sd_mat z = rows_of(f, r->z, q_cols), out = rows_of(f, r->out, c->d_model);
     sd_status st;
-    sd_rmsnorm(r->ex, norm, x, b->attn_norm, c->norm_eps);
-    products(f, (const sd_linear *const[]){b->wq, b->wk, b->wv}, (float *const[]){r->q, r->k, r->v}, cols, 3, norm);
+    products(f, &b->mat[SD_MAT_Q], (const sd_mat[]){q, k, v}, 3, in);
+    norm_heads(f, q, c->n_head, &b->q_norm);
+    norm_heads(f, k, c->n_head_kv, &b->k_norm);
     if ((st = visit(f, SD_SITE_ATTN_Q, l, q))) return st;
     if ((st = visit(f, SD_SITE_ATTN_K, l, k))) return st;
     if ((st = visit(f, SD_SITE_ATTN_V, l, v))) return st;
-    sd_rope_apply(r->ex, q, c->n_head, f->m->rope.half, r->cos, r->sin);
-    sd_rope_apply(r->ex, k, c->n_head_kv, f->m->rope.half, r->cos, r->sin);
+    turn(f, q, c->n_head, b->rope);
+    turn(f, k, c->n_head_kv, b->rope);
     if ((st = visit(f, SD_SITE_ROT_Q, l, q))) return st;
     if ((st = visit(f, SD_SITE_ROT_K, l, k))) return st;
     if ((st = attend(f, l))) return st;
     if ((st = visit(f, SD_SITE_ATTN_Z, l, z))) return st;
-    sd_linear_fwd(r->ex, b->wo, out, z, false, r->linear_scratch);
-    if ((st = visit(f, SD_SITE_ATTN_OUT, l, out))) return st;
-    sd_add(r->ex, x, out);
-    return visit(f, SD_SITE_RESID_MID, l, x);
+    sd_linear_fwd(r->ex, b->mat[SD_MAT_O].l, out, z, false, r->linear_scratch);
+    if (b->attn_post.g) norm(f, out, out, &b->attn_post);
+    return visit(f, SD_SITE_ATTN_OUT, l, out);
 }
 
-static sd_status mlp(const fwd *f, int l, sd_mat x)
+/* in -> r->out, what the MLP adds to the stream. */
+static sd_status mlp(const fwd *f, int l, sd_mat in)
 {
     sd_runner *r = f->r;
     const sd_config *c = &f->m->cfg;
     const sd_block *b = &f->m->block[l];
-    sd_mat norm = rows_of(f, r->norm, c->d_model), gate = rows_of(f, r->gate, c->d_ffn),
-           up = rows_of(f, r->up, c->d_ffn), out = rows_of(f, r->out, c->d_model);
+    sd_mat gate = rows_of(f, r->gate, c->d_ffn), out = rows_of(f, r->out, c->d_model);
+    sd_mat up = c->gated ? rows_of(f, r->up, c->d_ffn) : (sd_mat){0};
     sd_status st;
-    sd_rmsnorm(r->ex, norm, x, b->mlp_norm, c->norm_eps);
-    products(f, (const sd_linear *const[]){b->w_gate, b->w_up}, (float *const[]){r->gate, r->up},
-             (const int64_t[]){c->d_ffn, c->d_ffn}, 2, norm);
+    products(f, &b->mat[SD_MAT_GATE], (const sd_mat[]){gate, up}, c->gated ? 2 : 1, in);
     if ((st = visit(f, SD_SITE_MLP_PRE, l, gate))) return st;
-    if ((st = visit(f, SD_SITE_MLP_UP, l, up))) return st;
-    sd_silu_mul(r->ex, gate, gate, up);
+    if (c->gated && (st = visit(f, SD_SITE_MLP_UP, l, up))) return st;
+    sd_nonlin_mul(r->ex, f->m->wire.act, gate, gate, up);
     if ((st = visit(f, SD_SITE_MLP_POST, l, gate))) return st;
-    sd_linear_fwd(r->ex, b->w_down, out, gate, false, r->linear_scratch);
-    if ((st = visit(f, SD_SITE_MLP_OUT, l, out))) return st;
-    sd_add(r->ex, x, out);
+    sd_linear_fwd(r->ex, b->mat[SD_MAT_DOWN].l, out, gate, false, r->linear_scratch);
+    if (b->mlp_post.g) norm(f, out, out, &b->mlp_post);
+    return visit(f, SD_SITE_MLP_OUT, l, out);
+}
+
+static sd_status block(const fwd *f, int l, sd_mat x)
+{
+    const sd_block *b = &f->m->block[l];
+    sd_mat out = rows_of(f, f->r->out, f->m->cfg.d_model), in;
+    sd_status st = visit(f, SD_SITE_RESID_PRE, l, x);
+    if (st || (st = attention(f, l, input(f, x, &b->attn_norm)))) return st;
+    if (f->m->wire.parallel) { /* both halves read the x that entered */
+        in = input(f, x, &b->mlp_norm);
+        sd_add(f->r->ex, x, out);
+    } else {
+        sd_add(f->r->ex, x, out);
+        if ((st = visit(f, SD_SITE_RESID_MID, l, x))) return st;
+        in = input(f, x, &b->mlp_norm);
+    }
+    if ((st = mlp(f, l, in))) return st;
+    sd_add(f->r->ex, x, out);
     return visit(f, SD_SITE_RESID_POST, l, x);
 }
 
@@ -156,8 +233,7 @@ static sd_status finish(const fwd *f)
         bool all = f->seg[i].s->want[0] & sd_site__bit(SD_SITE_FINAL_NORM);
         int64_t n = all ? f->seg[i].n : r->want_n[i], row0 = r->row0[i] + f->seg[i].n - n;
         if (n)
-            sd_rmsnorm(r->ex, sd_mat_of(r->norm + row0 * d, n, d), sd_mat_of(r->resid + row0 * d, n, d),
-                       f->m->final_norm, c->norm_eps);
+            norm(f, sd_mat_of(r->norm + row0 * d, n, d), sd_mat_of(r->resid + row0 * d, n, d), &f->m->final_norm);
     }
     if ((st = visit(f, SD_SITE_FINAL_NORM, 0, rows_of(f, r->norm, d)))) return st;
     for (int i = 0; i < f->n_seg; i++) {
@@ -168,6 +244,10 @@ static sd_status finish(const fwd *f)
     if (n_logits == 0) return SD_OK;
     sd_mat logits = sd_mat_of(r->logits, n_logits, c->n_vocab);
     sd_linear_fwd(r->ex, f->m->head, logits, sd_mat_of(r->head_in, n_logits, d), false, r->linear_scratch);
+    r->nonfinite = sd_count_nonfinite(r->logits, n_logits * c->n_vocab) != 0;
+    if (r->nonfinite)
+        return sd_fail(f->err, SD_E_FORMAT, "the logits are not finite, the activations before them are");
+    if (f->m->wire.logit_cap > 0) sd_softcap(r->ex, logits, f->m->wire.logit_cap);
     if (!(r->want[0] & sd_site__bit(SD_SITE_LOGITS))) return SD_OK;
     return sd_hook__deliver(&(sd_visit){{SD_SITE_LOGITS, 0}, logits, f->seg, f->n_seg, r->want0, r->want_n}, f->err);
 }
@@ -178,12 +258,14 @@ sd_status sd_model__forward(sd_runner *r, sd_segment *seg, int n_seg, int last, 
     sd_mat x = rows_of(&f, r->resid, r->m->cfg.d_model);
     sd_status st;
     embed(&f);
-    sd_rope_angles(r->cos, r->sin, &r->m->rope, r->pos, f.rows);
+    for (int k = 0; k < r->m->wire.n_rope; k++)
+        for (int i = 0; i < n_seg; i++) {
+            int64_t at = r->row0[i] * (r->m->cfg.n_rot / 2);
+            sd_rope_angles(r->cos[k] + at, r->sin[k] + at, &seg[i].s->rope[k], r->pos + r->row0[i], seg[i].n);
+        }
     if ((st = visit(&f, SD_SITE_EMBED, 0, x))) return st;
-    for (int l = 0; l <= last; l++) {
-        if ((st = visit(&f, SD_SITE_RESID_PRE, l, x))) return st;
-        if ((st = attention(&f, l, x))) return st;
-        if ((st = mlp(&f, l, x))) return st;
-    }
+    if (r->m->pos.data) add_positions(&f, x);
+    for (int l = 0; l <= last; l++)
+        if ((st = block(&f, l, x))) return st;
     return last + 1 == r->m->cfg.n_layer ? finish(&f) : SD_OK;
 }

@@ -30,39 +30,30 @@ static size_t most_linear_scratch(const sd_runner *r)
 {
     size_t most = r->m->head ? sd_linear_scratch(r->m->head, r->max_logit_rows) : 0;
     for (int l = 0; l < r->m->n_layer_loaded; l++) {
-        const sd_block *b = &r->m->block[l];
-        const sd_linear *const all[] = {b->wq, b->wk, b->wv, b->wo, b->w_gate, b->w_up, b->w_down};
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-            size_t n = sd_linear_scratch(all[i], r->max_rows);
+        for (int i = 0; i < SD_MAT_COUNT; i++) {
+            const sd_linear *w = r->m->block[l].mat[i].l;
+            size_t n = w ? sd_linear_scratch(w, r->max_rows) : 0;
             if (n > most) most = n;
         }
     }
     return most;
 }
 
-static sd_attn_opt attn_opt(const sd_config *c)
-{
-    return (sd_attn_opt){.n_head = c->n_head,
-                         .n_head_kv = c->n_head_kv,
-                         .d_head = c->d_head,
-                         .scale = c->attn_scale,
-                         .window = c->window};
-}
-
 static void lay_out(sd_runner *r, layout *l)
 {
     const sd_config *c = &r->m->cfg;
     int64_t n = r->max_rows, d = c->d_model, q = (int64_t)c->n_head * c->d_head, kv = (int64_t)c->n_head_kv * c->d_head;
-    sd_attn_opt ao = attn_opt(c);
+    sd_attn_opt ao = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
     r->resid = place_floats(l, n, d), r->norm = place_floats(l, n, d), r->out = place_floats(l, n, d);
     size_t mark = l->used;
     r->q = place_floats(l, n, q), r->k = place_floats(l, n, kv), r->v = place_floats(l, n, kv),
     r->z = place_floats(l, n, q);
     size_t attn_end = l->used;
     l->used = mark;
-    r->gate = place_floats(l, n, c->d_ffn), r->up = place_floats(l, n, c->d_ffn);
+    r->gate = place_floats(l, n, c->d_ffn), r->up = c->gated ? place_floats(l, n, c->d_ffn) : NULL;
     if (attn_end > l->used) l->used = attn_end;
-    r->cos = place_floats(l, n, c->n_rot / 2), r->sin = place_floats(l, n, c->n_rot / 2);
+    for (int i = 0; i < r->m->wire.n_rope; i++)
+        r->cos[i] = place_floats(l, n, c->n_rot / 2), r->sin[i] = place_floats(l, n, c->n_rot / 2);
     if (r->m->head)
         r->head_in = place_floats(l, r->max_logit_rows, d), r->logits = place_floats(l, r->max_logit_rows, c->n_vocab);
     r->pos = place(l, n, 1, sizeof *r->pos);
@@ -220,6 +211,18 @@ static sd_status plan_patterns(sd_runner *r, const sd_segment *seg, int n_seg, i
     return SD_OK;
 }
 
+/* The logits were not finite: the step runs again and every visit looks where it began. Hooks see it twice; no session has
+ * moved. */
+static sd_status find_nonfinite(sd_runner *r, sd_segment *seg, int n_seg, int last, sd_status st, sd_err *err)
+{
+    r->seek_nonfinite = true;
+    sd_alloc_guard_begin("sd_runner_step");
+    sd_status again = sd_model__forward(r, seg, n_seg, last, err);
+    sd_alloc_guard_end();
+    r->seek_nonfinite = false;
+    return again ? again : st;
+}
+
 sd_status sd_runner_step(sd_runner *r, sd_segment *seg, int n_seg, int last_layer, sd_err *err)
 {
     int last = last_layer == -1 ? r->m->n_layer_loaded - 1 : last_layer;
@@ -235,9 +238,11 @@ sd_status sd_runner_step(sd_runner *r, sd_segment *seg, int n_seg, int last_laye
             r->edit[l] |= seg[i].s->edit[l];
         }
     if ((st = plan_patterns(r, seg, n_seg, last, err))) return st;
+    r->nonfinite = false;
     sd_alloc_guard_begin("sd_runner_step");
     st = sd_model__forward(r, seg, n_seg, last, err);
     sd_alloc_guard_end();
+    if (r->nonfinite) st = find_nonfinite(r, seg, n_seg, last, st, err);
     if (st) return st;
     for (int i = 0; i < n_seg; i++) {
         sd_session *s = seg[i].s;

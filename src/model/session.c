@@ -35,6 +35,8 @@ sd_status sd_session_new(sd_session **out, const sd_model *m, const sd_session_o
     s->n_ctx = n_ctx;
     s->n_layer_cached = m->n_layer_loaded;
     s->kv_f16 = m->mode == SD_MODE_FAST;
+    for (int i = 0; i < m->wire.n_rope; i++)
+        if ((st = sd_rope_make(&s->rope[i], &m->rope[i], n_ctx, err))) goto done;
     if ((st = plan(s, &total, err))) goto done;
     /* Zeroed: the last panel of keys is read whole, also where no position has been written yet. */
     if ((st = sd_alloc_zero(&s->kv, total, "the key-value cache", err))) {
@@ -54,6 +56,7 @@ void sd_session_free(sd_session *s)
 {
     if (!s) return;
     for (int i = 0; i < s->n_slot; i++) sd_free(s->slot[i].at);
+    for (int i = 0; i < 2; i++) sd_rope_release(&s->rope[i]);
     sd_free(s->slot);
     sd_free(s->want);
     sd_free(s->edit);

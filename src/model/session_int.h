@@ -25,6 +25,7 @@ struct sd_session {
     size_t kv_half_bytes; /* of the keys of a layer; the values take as much */
     int64_t kv_cap;
     bool kv_f16;
+    sd_rope rope[2];      /* [wire.n_rope] frequencies for n_ctx positions; owns */
     sd_hook_slot *slot; /* [n_slot] in order of attachment; owns */
     int n_slot, next_id;
     uint32_t *want, *edit; /* [n_layer] unions of the slots' sites, of all hooks and of those that edit; owns */
@@ -53,7 +54,7 @@ struct sd_runner {
     float *resid, *norm, *out; /* [max_rows, d] the stream, what a block reads, what it adds */
     float *q, *k, *v, *z;      /* [max_rows, H*dh], [max_rows, Hkv*dh] twice, [max_rows, H*dh] */
     float *gate, *up; /* [max_rows, ffn]; the same memory as q, k, v, z: attention is over when they are written */
-    float *cos, *sin; /* [max_rows, n_rot/2] */
+    float *cos[2], *sin[2]; /* [max_rows, n_rot/2] for each rotary embedding */
     float *head_in, *logits;            /* [max_logit_rows, d], [max_logit_rows, V]; NULL without a head */
     int32_t *pos;                       /* [max_rows] position of each row */
     int64_t *row0, *n, *want0, *want_n; /* [max_rows] by segment: its rows in the batch; its rows of logits */
@@ -62,6 +63,8 @@ struct sd_runner {
     void *linear_scratch, *attn_scratch;
     float *pattern;      /* attention patterns of one layer; taken when first needed; owns */
     size_t pattern_size; /* floats */
+    bool nonfinite;      /* the step ended on logits that are NaN or infinite */
+    bool seek_nonfinite; /* visits look for the first number that is NaN or infinite */
     size_t bytes;
 };
 

@@ -141,7 +141,10 @@ void sd_wmat_decode_row(float *dst, const sd_wmat *w, int64_t r)
 {
     const sd_dtype_info *info = sd_dtype_get(w->dtype);
     SD_ASSERT(info->decode && r >= 0 && r < w->rows && w->cols % info->block == 0);
-    info->decode(dst, sd_wmat_row(w, r), w->cols);
-    if (w->bias != 0.0f)
-        for (int64_t i = 0; i < w->cols; i++) dst[i] += w->bias;
+    if (w->stored_cols) {
+        SD_ASSERT(info->block == 1);
+        const uint8_t *from = (const uint8_t *)w->data + (size_t)(w->perm ? w->perm[r] : r) * info->bytes;
+        for (int64_t i = 0; i < w->cols; i++, from += (size_t)w->stored_cols * info->bytes) info->decode(dst + i, from, 1);
+    } else
+        info->decode(dst, sd_wmat_row(w, r), w->cols);
 }

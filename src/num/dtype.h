@@ -47,8 +47,10 @@ typedef struct sd_wmat {
     sd_dtype dtype;
     int64_t rows, cols;
     const int32_t *perm; /* row i of the matrix is stored row perm[i]; NULL: i. Restores Hugging Face's row order of q and k. Borrowed as data is. */
-    float bias;          /* added to each decoded element: -1 undoes the "+1" of gemma's norms; else 0 */
+    int64_t stored_cols; /* 0; else the file holds the transpose, rows of this many elements (F32, F16, BF16): row i of the matrix is
+                            column perm[i] (or i) of the stored one. GPT-2's Conv1D. */
 } sd_wmat;
+/* Stored bytes of row r; not of a transposed view. */
 static inline const void *sd_wmat_row(const sd_wmat *w, int64_t r)
 {
     return (const uint8_t *)w->data + (size_t)(w->perm ? w->perm[r] : r) * sd_dtype_row_bytes(w->dtype, w->cols);

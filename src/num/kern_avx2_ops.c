@@ -2,6 +2,7 @@
  * with two vectors of keys or values and one broadcast fill 15 of the 16 registers. */
 #include "num/kern_ops.h"
 
+#include "num/kern_act_plain.h"
 #include "num/kern_ops_plain.h"
 
 #include <immintrin.h>
@@ -44,28 +45,6 @@ static inline __m256 exp_ps(__m256 x)
     __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
     __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), bias), 23);
     return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
-}
-
-static void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t n)
-{
-    __m256 s0 = _mm256_setzero_ps(), s1 = s0;
-    int64_t i = 0;
-    for (; i + 2 * W <= n; i += 2 * W) {
-        __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + i + W);
-        s0 = _mm256_fmadd_ps(a, a, s0);
-        s1 = _mm256_fmadd_ps(b, b, s1);
-    }
-    for (; i < n; i += W) {
-        __m256 a = _mm256_maskload_ps(x + i, tail_mask(n - i));
-        s0 = _mm256_fmadd_ps(a, a, s0);
-    }
-    float sum = sum_lanes(_mm256_add_ps(s0, s1));
-    __m256 r = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(_mm256_set1_ps(sum / (float)n + eps)));
-    for (i = 0; i < n; i += W) {
-        __m256i k = tail_mask(n - i);
-        __m256 a = _mm256_mul_ps(_mm256_maskload_ps(x + i, k), r);
-        _mm256_maskstore_ps(y + i, k, _mm256_mul_ps(_mm256_maskload_ps(g + i, k), a));
-    }
 }
 
 static void silu_mul(float *out, const float *g, const float *u, int64_t n)
@@ -233,8 +212,11 @@ static void mix(const sd_mix_args *a)
 }
 
 const sd_kern_ops sd_kern_ops_avx2 = {
-    .rmsnorm = rmsnorm,
+    .rmsnorm = plain_rmsnorm,
     .silu_mul = silu_mul,
+    .nonlin = plain_nonlin,
+    .softcap = plain_softcap,
+    .layernorm = plain_layernorm,
     .softmax = softmax,
     .add = plain_add,
     .to_f16 = to_f16,

@@ -2,6 +2,7 @@
  * four cycles of a multiply-add; 4 loads and 6 broadcasts a step of 24 keep the load ports half idle). */
 #include "num/kern_ops.h"
 
+#include "num/kern_act_plain.h"
 #include "num/kern_ops_plain.h"
 
 #include <immintrin.h>
@@ -31,28 +32,6 @@ static inline __m512 exp_ps(__m512 x)
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
     p = _mm512_fmadd_ps(_mm512_mul_ps(p, r), r, r);
     return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
-}
-
-static void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t n)
-{
-    __m512 s0 = _mm512_setzero_ps(), s1 = s0;
-    int64_t i = 0;
-    for (; i + 2 * W <= n; i += 2 * W) {
-        __m512 a = _mm512_loadu_ps(x + i), b = _mm512_loadu_ps(x + i + W);
-        s0 = _mm512_fmadd_ps(a, a, s0);
-        s1 = _mm512_fmadd_ps(b, b, s1);
-    }
-    for (; i < n; i += W) {
-        __m512 a = _mm512_maskz_loadu_ps(tail_mask(n - i), x + i);
-        s0 = _mm512_fmadd_ps(a, a, s0);
-    }
-    float sum = _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
-    __m512 r = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(_mm512_set1_ps(sum / (float)n + eps)));
-    for (i = 0; i < n; i += W) {
-        __mmask16 k = tail_mask(n - i);
-        __m512 a = _mm512_mul_ps(_mm512_maskz_loadu_ps(k, x + i), r);
-        _mm512_mask_storeu_ps(y + i, k, _mm512_mul_ps(_mm512_maskz_loadu_ps(k, g + i), a));
-    }
 }
 
 static void silu_mul(float *out, const float *g, const float *u, int64_t n)
@@ -211,8 +190,11 @@ static void mix(const sd_mix_args *a)
 }
 
 const sd_kern_ops sd_kern_ops_avx512 = {
-    .rmsnorm = rmsnorm,
+    .rmsnorm = plain_rmsnorm,
     .silu_mul = silu_mul,
+    .nonlin = plain_nonlin,
+    .softcap = plain_softcap,
+    .layernorm = plain_layernorm,
     .softmax = softmax,
     .add = plain_add,
     .to_f16 = to_f16,

@@ -32,11 +32,27 @@ typedef struct sd_mix_args {
     bool f16;
 } sd_mix_args;
 
+/* Functions of a neural network's middle layer. gelu_tanh: the approximation with tanh; gelu_quick: x sigmoid(1.702 x). */
+typedef enum sd_nonlin {
+    SD_NONLIN_SILU,
+    SD_NONLIN_GELU_TANH,
+    SD_NONLIN_GELU_ERF,
+    SD_NONLIN_GELU_QUICK,
+    SD_NONLIN_RELU
+} sd_nonlin;
+
 typedef struct sd_kern_ops {
-    /* y_i = g_i (x_i r), r = 1/sqrt(sum(x^2)/n + eps); the sum in fixed lanes of this ISA. y may alias x. */
+    /* y_i = g_i (x_i r), r = 1/sqrt(sum(x^2)/n + eps). y may be x. The same bits on every ISA. */
     void (*rmsnorm)(float *y, const float *x, const float *g, float eps, int64_t n);
     /* out_i = g_i / (1 + exp(-g_i)) * u_i; exp within 2 ulp. out may alias g or u. */
     void (*silu_mul)(float *out, const float *g, const float *u, int64_t n);
+    /* out_i = f(g_i) * u_i, or f(g_i) when u is NULL; within 4 ulp (erf: of the larger of the result and |x|). out may
+     * be g or u. The same bits on every ISA. */
+    void (*nonlin)(sd_nonlin f, float *out, const float *g, const float *u, int64_t n);
+    /* x <- cap tanh(x / cap). The same bits on every ISA. */
+    void (*softcap)(float *x, float cap, int64_t n);
+    /* y_i = g_i (x_i - mean) r + b_i, r = 1/sqrt(mean((x - mean)^2) + eps). y may be x. The same bits on every ISA. */
+    void (*layernorm)(float *y, const float *x, const float *g, const float *b, float eps, int64_t n);
     /* x <- exp(x - max) / sum, n >= 1; the sum in fixed lanes counted from x[0]. NaN anywhere gives NaN everywhere. */
     void (*softmax)(float *x, int64_t n);
     /* y += x */

@@ -4,18 +4,11 @@
 
 #include "base/cpu.h"
 #include "num/dtype.h"
+#include "num/kern_act_plain.h"
 #include "num/kern_ops_plain.h"
 #include "num/ops.h"
 
 #include <math.h>
-
-static void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t n)
-{
-    float sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
-    float r = 1.0f / sqrtf(sum / (float)n + eps);
-    for (int64_t i = 0; i < n; i++) y[i] = g[i] * (x[i] * r);
-}
 
 static void silu_mul(float *out, const float *g, const float *u, int64_t n)
 {
@@ -65,8 +58,11 @@ static void mix(const sd_mix_args *a)
 }
 
 const sd_kern_ops sd_kern_ops_ref = {
-    .rmsnorm = rmsnorm,
+    .rmsnorm = plain_rmsnorm,
     .silu_mul = silu_mul,
+    .nonlin = plain_nonlin,
+    .softcap = plain_softcap,
+    .layernorm = plain_layernorm,
     .softmax = softmax,
     .add = plain_add,
     .to_f16 = to_f16,

@@ -217,7 +217,7 @@ bool sd_linear__qkind(const sd_wmat *w, sd_qkind *kind)
                  {SD_Q8_0, SD_QKIND_8_0}, {SD_Q2_K, SD_QKIND_2_K}, {SD_Q3_K, SD_QKIND_3_K}, {SD_Q4_K, SD_QKIND_4_K},
                  {SD_Q5_K, SD_QKIND_5_K}, {SD_Q6_K, SD_QKIND_6_K}, {SD_IQ4_NL, SD_QKIND_4_NL},
                  {SD_IQ4_XS, SD_QKIND_4_XS}};
-    if (w->bias != 0.0f) return false; /* only gemma's norms have it, and those are vectors */
+    if (w->stored_cols) return false; /* a transpose, of F32, F16 or BF16 */
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].type == w->dtype) {
             *kind = table[i].kind;

@@ -19,8 +19,9 @@ static int64_t chunk_rows(int64_t cols)
 typedef struct rows_job {
     const sd_kern_ops *kern;
     sd_mat y, a, b;
-    const float *g, *cos, *sin;
-    float eps;
+    const float *g, *bias, *cos, *sin;
+    float eps, cap;
+    sd_nonlin f;
     int n_head, half;
 } rows_job;
 
@@ -37,6 +38,55 @@ void sd_rmsnorm(const sd_exec *ex, sd_mat y, sd_mat x, const float *g, float eps
     SD_ASSERT(y.rows == x.rows && y.cols == x.cols);
     rows_job j = {.kern = sd_kern_ops_select(ex->cpu.flags), .y = y, .a = x, .g = g, .eps = eps};
     sd_parallel_for(ex->n_threads, x.rows, chunk_rows(x.cols), rmsnorm_rows, &j);
+}
+
+static void layernorm_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    (void)chunk;
+    const rows_job *j = arg;
+    for (int64_t i = begin; i < end; i++)
+        j->kern->layernorm(sd_mat_row(j->y, i), sd_mat_row(j->a, i), j->g, j->bias, j->eps, j->a.cols);
+}
+
+void sd_layernorm(const sd_exec *ex, sd_mat y, sd_mat x, const float *g, const float *b, float eps)
+{
+    SD_ASSERT(y.rows == x.rows && y.cols == x.cols);
+    rows_job j = {.kern = sd_kern_ops_select(ex->cpu.flags), .y = y, .a = x, .g = g, .bias = b, .eps = eps};
+    sd_parallel_for(ex->n_threads, x.rows, chunk_rows(x.cols), layernorm_rows, &j);
+}
+
+static void nonlin_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    (void)chunk;
+    const rows_job *j = arg;
+    for (int64_t i = begin; i < end; i++)
+        j->kern->nonlin(j->f, sd_mat_row(j->y, i), sd_mat_row(j->a, i), j->b.data ? sd_mat_row(j->b, i) : NULL,
+                        j->a.cols);
+}
+
+void sd_nonlin_mul(const sd_exec *ex, sd_nonlin f, sd_mat out, sd_mat gate, sd_mat up)
+{
+    SD_ASSERT(out.rows == gate.rows && out.cols == gate.cols);
+    SD_ASSERT(!up.data || (up.rows == gate.rows && up.cols == gate.cols));
+    if (f == SD_NONLIN_SILU && up.data) {
+        sd_silu_mul(ex, out, gate, up);
+        return;
+    }
+    rows_job j = {.kern = sd_kern_ops_select(ex->cpu.flags), .y = out, .a = gate, .b = up, .f = f};
+    sd_parallel_for(ex->n_threads, gate.rows, chunk_rows(gate.cols), nonlin_rows, &j);
+}
+
+static void softcap_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    (void)chunk;
+    const rows_job *j = arg;
+    for (int64_t i = begin; i < end; i++) j->kern->softcap(sd_mat_row(j->y, i), j->cap, j->y.cols);
+}
+
+void sd_softcap(const sd_exec *ex, sd_mat x, float cap)
+{
+    rows_job j = {.kern = sd_kern_ops_select(ex->cpu.flags), .y = x, .cap = cap};
+    sd_parallel_for(ex->n_threads, x.rows, chunk_rows(x.cols), softcap_rows, &j);
 }
 
 static void silu_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
@@ -71,7 +121,7 @@ void sd_add(const sd_exec *ex, sd_mat y, sd_mat x)
 sd_status sd_rope_init(sd_rope *r, int n_rot, double theta, sd_err *err)
 {
     SD_ASSERT(n_rot > 0 && n_rot % 2 == 0 && theta > 0);
-    *r = (sd_rope){.half = n_rot / 2};
+    *r = (sd_rope){.half = n_rot / 2, .scale = 1.0f};
     sd_status st = sd_alloc(&r->inv_freq, (size_t)r->half * sizeof *r->inv_freq, "rotary frequencies", err);
     if (st) return st;
     /* 1.0 / base ** (arange(0, n_rot, 2) / n_rot) with an f32 power, as transformers' compute_default_rope_parameters.
@@ -92,8 +142,8 @@ void sd_rope_angles(float *cos_out, float *sin_out, const sd_rope *r, const int3
     for (int64_t i = 0; i < n; i++)
         for (int h = 0; h < r->half; h++) {
             double angle = (double)((float)pos[i] * r->inv_freq[h]);
-            cos_out[i * r->half + h] = (float)cos(angle);
-            sin_out[i * r->half + h] = (float)sin(angle);
+            cos_out[i * r->half + h] = (float)cos(angle) * r->scale;
+            sin_out[i * r->half + h] = (float)sin(angle) * r->scale;
         }
 }
 

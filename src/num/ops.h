@@ -4,9 +4,17 @@
 #define SD_NUM_OPS_H
 
 #include "num/exec.h"
+#include "num/kern_ops.h"
 
 /* y_i = g_i x_i / sqrt(mean(x^2) + eps)           Zhang & Sennrich 2019, eq. 4. y may alias x. */
 void sd_rmsnorm(const sd_exec *ex, sd_mat y, sd_mat x, const float *g, float eps);
+/* y_i = g_i (x_i - mean(x)) / sqrt(var(x) + eps) + b_i      Ba et al. 2016, eq. 4; var without Bessel's correction. y may
+ * alias x. */
+void sd_layernorm(const sd_exec *ex, sd_mat y, sd_mat x, const float *g, const float *b, float eps);
+/* out = f(gate) * up, or f(gate) when up.data is NULL. out may alias either. */
+void sd_nonlin_mul(const sd_exec *ex, sd_nonlin f, sd_mat out, sd_mat gate, sd_mat up);
+/* x <- cap tanh(x / cap)                                    Gemma 2, Gemma Team 2024, sec. 2 */
+void sd_softcap(const sd_exec *ex, sd_mat x, float cap);
 /* out = silu(gate) * up; silu(v) = v / (1 + exp(-v)). out may alias either. */
 void sd_silu_mul(const sd_exec *ex, sd_mat out, sd_mat gate, sd_mat up);
 /* y += x, elementwise. */
@@ -15,11 +23,12 @@ void sd_add(const sd_exec *ex, sd_mat y, sd_mat x);
 /* Rotary embedding, Su et al. 2021, in the rotate-half layout of Hugging Face:
  *   (x_i, x_{i+half}) -> (x_i c - x_{i+half} s, x_{i+half} c + x_i s),  angle = pos * inv_freq[i],  inv_freq[i] =
  * theta^(-2i/n_rot). inv_freq and the angle are rounded to f32 as transformers does it (its f32 angles are the
- * reference); cos and sin of that angle are computed in double and rounded. */
+ * reference); cos and sin of that angle are computed in double and rounded, then multiplied by scale (1 but for YaRN and LongRoPE). */
 typedef struct sd_rope {
-    float *inv_freq;
+    float *inv_freq; /* [half] owns */
     int half;
-} sd_rope; /* [half] owns */
+    float scale;
+} sd_rope;
 sd_status sd_rope_init(sd_rope *r, int n_rot, double theta, sd_err *err);
 void sd_rope_release(sd_rope *r);
 /* cos, sin [n, half] of positions pos[n]: once a step, for all layers. */
@@ -52,6 +61,7 @@ typedef struct sd_attn_opt {
     int n_head, n_head_kv, d_head;
     float scale;
     int64_t window;
+    float cap; /* scores are cap tanh(score / cap) before the softmax; 0: as they are */
 } sd_attn_opt;
 typedef struct sd_attn_seq {
     sd_mat out, q; /* [n, n_head * d_head] */
@@ -70,6 +80,7 @@ void sd_attn_mix(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq
 void sd_softmax(float *x, int64_t n);
 /* log(sum(exp(x))) in double over f32 input. */
 double sd_logsumexp(const float *x, int64_t n);
+int64_t sd_count_nonfinite(const float *x, int64_t n); /* NaN and infinities */
 int64_t sd_argmax(const float *x, int64_t n); /* first of equals; NaN never wins; -1 when all are NaN */
 
 #endif

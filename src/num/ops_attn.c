@@ -199,6 +199,7 @@ static void weigh(const attn_task *t, int64_t rows)
     for (int64_t r = 0; r < rows; r++) {
         int64_t lo = key_begin(t, r), hi = key_end(t, r);
         float *p = t->scores + r * t->ld + lo - t->base;
+        if (t->j->o->cap > 0) t->j->kern->softcap(p, t->j->o->cap, hi - lo);
         t->j->kern->softmax(p, hi - lo);
         if (!t->s->pattern) continue;
         float *to = pattern_row(t, r);

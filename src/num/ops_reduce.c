@@ -2,6 +2,7 @@
 #include "num/ops.h"
 
 #include <math.h>
+#include <string.h>
 
 static float row_max(const float *x, int64_t n)
 {
@@ -32,6 +33,23 @@ double sd_logsumexp(const float *x, int64_t n)
     }
     for (int64_t i = 0; i < n; i++) sum += exp((double)x[i] - max);
     return max + log(sum);
+}
+
+int64_t sd_count_nonfinite(const float *x, int64_t n)
+{
+    enum { BLOCK = 1 << 20 }; /* fits the 32-bit counts of a vector loop */
+    int64_t sum = 0;
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int32_t bad = 0;
+        int64_t end = n - i < BLOCK ? n : i + BLOCK;
+        for (int64_t j = i; j < end; j++) {
+            uint32_t u;
+            memcpy(&u, x + j, sizeof u);
+            bad += (u & 0x7f800000u) == 0x7f800000u; /* an exponent of all ones */
+        }
+        sum += bad;
+    }
+    return sum;
 }
 
 int64_t sd_argmax(const float *x, int64_t n)

@@ -13,7 +13,7 @@ static void make_model(sd_model *m, const sd_exec *ex, float *head, float *norm)
     for (int i = 0; i < V * FS_D; i++) head[i] = sd_rng_normal(&r);
     for (int i = 0; i < FS_D; i++) norm[i] = 1 + 0.1f * sd_rng_normal(&r);
     memcpy(head + 200 * FS_D, head + 100 * FS_D, FS_D * sizeof *head); /* two tokens with one row */
-    *m = (sd_model){.cfg = {.d_model = FS_D, .n_vocab = V}, .final_norm = norm};
+    *m = (sd_model){.cfg = {.d_model = FS_D, .n_vocab = V}, .final_norm = {.g = norm}};
     t_ok(sd_linear_new(&m->head, ex, &(sd_wmat){.data = head, .dtype = SD_F32, .rows = V, .cols = FS_D}, NULL, SD_MODE_FAITHFUL, &err), err);
 }
 

@@ -133,8 +133,8 @@ static void test_named_leftovers(void **state)
     }
     sd_log_set(NULL, NULL);
     tiny_spec s = tiny_default;
-    s.extra = "rope_freqs.weight"; /* random numbers, not ones */
-    refused(&s, true, SD_E_UNSUPPORTED, "scaled rotary embedding is not supported");
+    s.extra = "rope_freqs.weight"; /* three numbers for heads of 16 */
+    refused(&s, true, SD_E_SHAPE, "rope_freqs.weight: expected 8 F32 divisors of the rotary frequencies, file has 3 F32");
 }
 
 static void test_refused_configs(void **state)
@@ -145,10 +145,13 @@ static void test_refused_configs(void **state)
         sd_status st;
         const char *sentence;
     } bad[] = {
-        {", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", SD_E_UNSUPPORTED,
-         "rope_scaling has type \"linear\""},
-        {", \"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": 5e5}", SD_E_UNSUPPORTED,
-         "rope_parameters has type \"llama3\""},
+        {", \"rope_scaling\": {\"type\": \"axial\", \"factor\": 2.0}", SD_E_UNSUPPORTED,
+         "rope_scaling has type \"axial\""},
+        {", \"rope_scaling\": {\"type\": \"linear\"}", SD_E_FORMAT, "the factor of the rotary embedding is 0"},
+        {", \"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 1}",
+         SD_E_FORMAT, "low_freq_factor 4 and high_freq_factor 1"},
+        {", \"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 2]}", SD_E_FORMAT,
+         "short_factor: expected 8 numbers"},
         {", \"partial_rotary_factor\": 0.5", SD_E_UNSUPPORTED, "partial_rotary_factor"},
         {", \"rope_interleaved\": true", SD_E_UNSUPPORTED, "rope_interleaved"},
         {", \"rope_theta\": -1", SD_E_FORMAT, "rotary base"},
@@ -160,13 +163,13 @@ static void test_refused_configs(void **state)
         refused(&s, false, bad[i].st, bad[i].sentence);
     }
     tiny_spec s = tiny_default;
-    s.model_type = "qwen2";
+    s.model_type = "mamba";
     for (int gguf = 0; gguf < 2; gguf++) {
         sd_model *m;
         sd_err err = {0};
         assert_int_equal(open_tiny(&m, &s, gguf, NULL, &err), SD_E_UNSUPPORTED);
-        assert_non_null(strstr(err.msg, "\"qwen2\", which is not supported"));
-        assert_string_equal(err.hint, "supported: llama");
+        assert_non_null(strstr(err.msg, "\"mamba\", which is not supported"));
+        assert_string_equal(err.hint, "supported: llama, mistral, qwen2, qwen3, gemma2, gemma3, gpt2, gpt_neox, phi3, olmo2");
     }
     s = tiny_default;
     s.n_head = 3; /* 3 heads over 2 */

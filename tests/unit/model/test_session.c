@@ -248,7 +248,7 @@ static void test_out_of_memory(void **state)
 {
     (void)state;
     int64_t live = sd_mem_live_blocks();
-    for (int n = 1; n < 10; n++) {
+    for (int n = 1; n < 11; n++) {
         sd_err err = {0};
         sd_session *s = NULL;
         sd_runner *r = NULL;
@@ -262,9 +262,9 @@ static void test_out_of_memory(void **state)
         sd_segment seg = {.s = s, .tok = text, .n = 12};
         if (!st) st = sd_runner_step(r, &seg, 1, -1, &err);
         sd_mem_fail_nth(0);
-        if (n == 2) assert_non_null(strstr(err.msg, "for the key-value cache"));
-        if (n == 6) assert_non_null(strstr(err.msg, "for a runner's scratch"));
-        if (n == 9) assert_non_null(strstr(err.msg, "for attention patterns"));
+        if (n == 3) assert_non_null(strstr(err.msg, "for the key-value cache"));
+        if (n == 7) assert_non_null(strstr(err.msg, "for a runner's scratch"));
+        if (n == 10) assert_non_null(strstr(err.msg, "for attention patterns"));
         assert_int_equal(st, SD_E_NOMEM);
         if (s) assert_int_equal(sd_session_pos(s), 0);
         sd_runner_free(r), sd_session_free(s);

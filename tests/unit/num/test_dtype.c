@@ -92,9 +92,10 @@ static void the_table_is_consistent(void **state)
     assert_int_equal(sd_dtype_from_st("F32X", 3), SD_F32);
 }
 
-static void rows_know_order_and_constant(void **state)
+static void rows_know_order_and_transposes(void **state)
 {
     static const float m[3][2] = {{1, 2}, {3, 4}, {5, 6}};
+    static const uint16_t turned[2][3] = {{0x3f80, 0x4040, 0x40a0}, {0x4000, 0x4080, 0x40c0}}; /* m, in bf16 */
     static const int32_t perm[3] = {2, 0, 1};
     sd_wmat w = {m, SD_F32, 3, 2, NULL, 0};
     float row[2];
@@ -102,11 +103,17 @@ static void rows_know_order_and_constant(void **state)
     sd_wmat_decode_row(row, &w, 1);
     assert_true(row[0] == 3 && row[1] == 4);
     w.perm = perm;
-    w.bias = -1;
     sd_wmat_decode_row(row, &w, 0);
-    assert_true(row[0] == 4 && row[1] == 5);
+    assert_true(row[0] == 5 && row[1] == 6);
+    w = (sd_wmat){turned, SD_BF16, 3, 2, NULL, 3};
+    sd_wmat_decode_row(row, &w, 1);
+    assert_true(row[0] == 3 && row[1] == 4);
+    w.perm = perm;
     sd_wmat_decode_row(row, &w, 2);
-    assert_true(row[0] == 2 && row[1] == 3);
+    assert_true(row[0] == 3 && row[1] == 4);
+    w = (sd_wmat){&turned[0][1], SD_BF16, 2, 2, NULL, 3}; /* a part of the columns of a fused tensor */
+    sd_wmat_decode_row(row, &w, 1);
+    assert_true(row[0] == 5 && row[1] == 6);
 }
 
 /* A block by hand, at an odd address. Element 16 + i is the high nibble of byte i. */
@@ -134,4 +141,4 @@ static void f64_and_bytes(void **state)
 
 T_MAIN(((const struct CMUnitTest[]){T(every_half_becomes_its_value), T(rounding_to_half_is_to_nearest_even),
                                     T(bfloat16_rounds_to_nearest_even), T(the_table_is_consistent),
-                                    T(rows_know_order_and_constant), T(q4_1_by_hand), T(f64_and_bytes)}))
+                                    T(rows_know_order_and_transposes), T(q4_1_by_hand), T(f64_and_bytes)}))

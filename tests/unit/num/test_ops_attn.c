@@ -103,8 +103,8 @@ static void check_row(const seq *s, int64_t i, int h)
 }
 
 static const sd_attn_opt shapes[] = {
-    {9, 3, 64, 0.125f, 0}, {4, 2, 16, 0.25f, 0}, {2, 2, 24, 0.2f, 0},   {4, 1, 33, 0.17f, 0},
-    {64, 1, 8, 0.35f, 0},  {4, 2, 16, 0.25f, 7}, {3, 3, 16, 0.25f, 33}, {8, 4, 80, 0.11f, 1},
+    {9, 3, 64, 0.125f, 0, 0}, {4, 2, 16, 0.25f, 0, 0}, {2, 2, 24, 0.2f, 0, 0},   {4, 1, 33, 0.17f, 0, 0},
+    {64, 1, 8, 0.35f, 0, 0},  {4, 2, 16, 0.25f, 7, 0}, {3, 3, 16, 0.25f, 33, 0}, {8, 4, 80, 0.11f, 1, 0},
 };
 
 static void check_shapes(const char *level)
@@ -231,7 +231,7 @@ static void test_long_context(void **state)
     sd_exec one, two;
     make_exec(&one, 1, "auto"), make_exec(&two, 2, "auto");
     enum { N = 15000, LAST = 5 };
-    sd_attn_opt o = {8, 1, 8, 0.35f, 0};
+    sd_attn_opt o = {8, 1, 8, 0.35f, 0, 0};
     seq s = {.o = o, .n = N, .kv = {.cap = sd_kv_cap(N), .n_head = 1, .d_head = 8}};
     size_t bytes;
     assert_true(sd_kv_bytes(&bytes, s.kv.cap, 1, 8, false));
