@@ -32,11 +32,14 @@ void sd_paths_free(sd_paths *p);
  * is SD_E_IO. */
 typedef struct sd_wfile sd_wfile;
 sd_status sd_wfile_open(sd_wfile **out, const char *path, sd_err *err);
+/* Only the owner may read it (mode 0600), whatever stood there before; call it before anything is written. */
+sd_status sd_wfile_private(sd_wfile *f, sd_err *err);
 sd_status sd_wfile_write(sd_wfile *f, const void *p, size_t n, sd_err *err); /* buffered */
 uint64_t sd_wfile_tell(const sd_wfile *f);
 sd_status sd_wfile_commit(sd_wfile *f, sd_err *err); /* fsync, rename; frees f also on failure */
 void sd_wfile_abort(sd_wfile *f);                    /* removes the temporary file; NULL is fine */
 sd_status sd_file_write_atomic(const char *path, const void *p, size_t n, sd_err *err);
+sd_status sd_file_write_private(const char *path, const void *p, size_t n, sd_err *err); /* atomic, mode 0600 */
 /* Tests only: the n-th write or fsync from now fails with ENOSPC (1 = the next); 0 off. Returns operations since the
  * last call. */
 int64_t sd_file_fail_nth(int64_t n);

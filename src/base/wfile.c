@@ -150,6 +150,12 @@ done:
     return st;
 }
 
+sd_status sd_wfile_private(sd_wfile *f, sd_err *err)
+{
+    SD_ASSERT(f->written == 0);
+    return fchmod(f->fd, 0600) == 0 ? SD_OK : sd_fail_errno(err, errno, "cannot keep %s from other users", f->path);
+}
+
 static sd_status write_all(sd_wfile *f, const uint8_t *p, size_t n, sd_err *err)
 {
     while (n > 0) {
@@ -249,15 +255,26 @@ void sd_wfile_abort(sd_wfile *f)
     free_wfile(f);
 }
 
-sd_status sd_file_write_atomic(const char *path, const void *p, size_t n, sd_err *err)
+static sd_status write_whole(const char *path, const void *p, size_t n, bool private, sd_err *err)
 {
     sd_wfile *f;
     sd_status st = sd_wfile_open(&f, path, err);
     if (st) return st;
-    st = sd_wfile_write(f, p, n, err);
+    if (private) st = sd_wfile_private(f, err);
+    if (!st) st = sd_wfile_write(f, p, n, err);
     if (st) {
         sd_wfile_abort(f);
         return st;
     }
     return sd_wfile_commit(f, err);
+}
+
+sd_status sd_file_write_atomic(const char *path, const void *p, size_t n, sd_err *err)
+{
+    return write_whole(path, p, n, false, err);
+}
+
+sd_status sd_file_write_private(const char *path, const void *p, size_t n, sd_err *err)
+{
+    return write_whole(path, p, n, true, err);
 }

@@ -1,5 +1,6 @@
 /* sonde run: text from a prompt, plain, steered, or both side by side. */
 #include "cli/cli.h"
+#include "lab/direction_file.h"
 #include "lab/generate.h"
 #include "base/map.h"
 
@@ -76,7 +77,11 @@ static sd_status steers_open(steers *s, const sd_model *m, cli *c, sd_err *err)
                 cli_note(c, "note: the dictionary %s was trained on another file of a model (%.12s.., this is %.12s..)", s->spec[i].dict, of,
                          c->prov.model_sha256);
         }
-        st = sd_steer_new(&s->steer[i], &s->spec[i], m, s->dict[i], err);
+        if ((st = sd_direction_resolve(&s->spec[i], c->data_dir, c->prov.model_sha256, m->cfg.d_model, err))) return st;
+        if ((st = sd_steer_new(&s->steer[i], &s->spec[i], m, s->dict[i], err))) return st;
+        const float *v = s->dict[i] ? sd_dict_dec_row(s->dict[i], s->spec[i].feature) : s->spec[i].vector;
+        int64_t d = s->dict[i] ? sd_dict_get_info(s->dict[i])->d : s->spec[i].n_vector;
+        st = sd_direction_guard(&s->spec[i], v, d, c->data_dir, c->prov.model_sha256, err);
     }
     return st;
 }
@@ -188,11 +193,11 @@ const cli_cmd cmd_run_def = {
     .opts = opts,
     .uses = CLI_MODE | CLI_SEED,
     .run = cmd_run,
-    .text = "A steer is one JSON object: {\"feature\":{\"dict\":DIR,\"index\":N}} or {\"vector\":[..],\"site\":SITE}, with \"op\" add (default), scale,\n"
-            "ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), std (of the\n"
+    .text = "A steer is one JSON object: {\"feature\":{\"dict\":DIR,\"index\":N}}, {\"direction\":NAME} or {\"vector\":[..],\"site\":SITE}, with \"op\" add (default),\n"
+            "scale, ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), std (of the\n"
             "feature's projection), max_act or raw;\n"
             "\"positions\" all (default), prompt, generated, last or a list; \"special\" true to edit special tokens too. Positive is\n"
-            "more of the concept. The answer says what was applied and at how many positions.",
+            "more of the concept. The answer says what was applied and at how many positions. Refusal directions are never pushed down.",
     .examples = "sonde run model.gguf -p 'The bridge' -n 40\n"
                 "sonde run model.gguf --chat -p 'Who are you?' --steer '{\"feature\":{\"dict\":\"dict/\",\"index\":7},\"value\":0.5}' --compare\n",
     .json = "sonde.run/1"};

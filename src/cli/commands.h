@@ -18,6 +18,7 @@
     XX(cmd_feature_near) \
     XX(cmd_feature_report) \
     XX(cmd_organism_write) \
+    XX(cmd_direction_make) \
     XX(cmd_bench_model)  \
     XX(cmd_bench_dict)   \
     XX(cmd_doctor)       \

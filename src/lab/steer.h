@@ -18,6 +18,7 @@ typedef enum sd_steer_pos { SD_POS_ALL, SD_POS_PROMPT, SD_POS_GENERATED, SD_POS_
 typedef struct sd_steer_spec {
     char dict[512];         /* directory of the feature's dictionary; empty for a vector */
     int64_t feature;        /* -1: a vector */
+    char direction[65];     /* name of a stored direction (lab/direction_file.h), which fills vector and site; else empty */
     float *vector;          /* [n_vector], owned; NULL for a feature */
     int64_t n_vector;
     bool has_site;

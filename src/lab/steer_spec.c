@@ -83,6 +83,11 @@ static sd_status read_key(sd_steer_spec *s, const char *key, const json_t *v, sd
     const char *str = json_is_string(v) ? json_string_value(v) : "";
     if (strcmp(key, "feature") == 0) return read_feature(s, v, err);
     if (strcmp(key, "vector") == 0) return read_vector(s, v, err);
+    if (strcmp(key, "direction") == 0) {
+        if (!*str || strlen(str) >= sizeof s->direction) return sd_fail(err, SD_E_ARG, "steer: direction is the name of a stored direction");
+        memcpy(s->direction, str, strlen(str) + 1);
+        return SD_OK;
+    }
     if (strcmp(key, "positions") == 0) return read_positions(s, v, err);
     if (strcmp(key, "value") == 0) return read_number(&s->value, v, key, err);
     if (strcmp(key, "min") == 0) return read_number(&s->min, v, key, err);
@@ -106,13 +111,13 @@ static sd_status read_key(sd_steer_spec *s, const char *key, const json_t *v, sd
         return json_is_boolean(v) ? SD_OK : sd_fail(err, SD_E_ARG, "steer: special is true or false");
     }
     sd_fail(err, SD_E_ARG, "steer: unknown key \"%s\"", key);
-    return sd_hint(err, "known keys: feature, vector, site, op, value, min, max, unit, positions, special");
+    return sd_hint(err, "known keys: feature, direction, vector, site, op, value, min, max, unit, positions, special");
 }
 
 static sd_status check(const sd_steer_spec *s, bool has_value, sd_err *err)
 {
-    if ((s->feature >= 0) == (s->vector != NULL)) {
-        sd_fail(err, SD_E_ARG, "steer: give either feature or vector");
+    if ((s->feature >= 0) + (s->vector != NULL) + (*s->direction != 0) != 1) {
+        sd_fail(err, SD_E_ARG, "steer: give one of feature, direction and vector");
         return sd_hint(err, "{\"feature\":{\"dict\":\"DIR\",\"index\":7},\"op\":\"add\",\"value\":0.5}");
     }
     if (s->vector && !s->has_site) return sd_fail(err, SD_E_ARG, "steer: a vector needs a site, such as \"resid_post.12\"");
@@ -169,6 +174,8 @@ void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s)
         sd_jw_kstr(w, "dict", s->dict);
         sd_jw_ki64(w, "index", s->feature);
         sd_jw_end(w);
+    } else if (*s->direction) {
+        sd_jw_kstr(w, "direction", s->direction);
     } else {
         sd_jw_key(w, "vector");
         sd_jw_arr(w);

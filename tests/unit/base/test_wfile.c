@@ -41,6 +41,19 @@ static int64_t files_in_dir(void)
     return n;
 }
 
+static void private_files(void **state)
+{
+    (void)state;
+    struct stat st;
+    sd_err err = {0};
+    const char *path = in("secret");
+    t_ok(sd_file_write_atomic(path, "old", 3, &err), err);
+    assert_int_equal(chmod(path, 0644), 0);
+    t_ok(sd_file_write_private(path, "new", 3, &err), err);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+}
+
 static void nothing_before_commit(void **state)
 {
     (void)state;
@@ -213,7 +226,7 @@ static void in_the_working_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(nothing_before_commit),   T(every_size_of_piece), T(modes_are_kept),
+        T(nothing_before_commit), T(private_files),   T(every_size_of_piece), T(modes_are_kept),
         T(two_writers_of_one_name), T(says_what_is_wrong),  T(in_the_working_folder),
         T(stale_files_go),          T(only_plain_files_are_replaced),
     };

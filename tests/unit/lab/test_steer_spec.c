@@ -69,7 +69,7 @@ static void refuses_with_the_key_in_the_sentence(void **state)
     static const struct { const char *text, *says; } bad[] = {
         {"", "steer"},
         {"[]", "one JSON object"},
-        {"{}", "either feature or vector"},
+        {"{}", "one of feature, direction and vector"},
         {"{\"feature\":{\"dict\":\"d\",\"index\":7}}", "needs a value"},
         {"{\"feature\":{\"dict\":\"d\",\"index\":-1},\"value\":1}", "negative"},
         {"{\"feature\":{\"dict\":\"d\"},\"value\":1}", "index"},

@@ -1,0 +1,85 @@
+/* Probabilities are taken in double from f32 logits, as the reference code does. */
+#include "lab/refusal.h"
+
+#include "num/ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define EPS 1e-8 /* of the reference code: keeps both logarithms finite */
+#define COVER 0.8
+#define LEAST_GAIN 0.01
+#define LEAST_RATIO 2.0
+
+double sd_refusal_score(const sd_refusal_set *r, const float *logits, int64_t n_vocab)
+{
+    double lse = sd_logsumexp(logits, n_vocab), p = 0;
+    for (int i = 0; i < r->n; i++) p += exp((double)logits[r->id[i]] - lse);
+    return log(p + EPS) - log(1 - p + EPS);
+}
+
+typedef struct learner { double *sum; int64_t n_vocab; } learner;
+
+static sd_status add_probs(void *self, int64_t prompt, const float *logits, sd_err *err)
+{
+    learner *l = self;
+    double lse = sd_logsumexp(logits, l->n_vocab);
+    (void)prompt;
+    (void)err;
+    for (int64_t i = 0; i < l->n_vocab; i++) l->sum[i] += exp((double)logits[i] - lse);
+    return SD_OK;
+}
+
+/* Greedy choice of the largest gains; ties to the lower id. */
+static void choose(sd_refusal_set *out, const double *harmful, const double *harmless, int64_t n_vocab)
+{
+    double total = 0, held = 0;
+    *out = (sd_refusal_set){0};
+    for (int64_t i = 0; i < n_vocab; i++) total += fmax(0, harmful[i] - harmless[i]);
+    while (out->n < SD_REFUSAL_TOKENS && held < COVER * total) {
+        int64_t best = -1;
+        for (int64_t i = 0; i < n_vocab; i++) {
+            bool taken = harmful[i] < LEAST_GAIN || harmful[i] < LEAST_RATIO * harmless[i];
+            for (int k = 0; k < out->n && !taken; k++) taken = out->id[k] == i;
+            if (!taken && (best < 0 || harmful[i] - harmless[i] > harmful[best] - harmless[best])) best = i;
+        }
+        if (best < 0) break;
+        out->id[out->n] = (int32_t)best;
+        out->gain[out->n++] = harmful[best] - harmless[best];
+        held += harmful[best] - harmless[best];
+    }
+    out->covered = total > 0 ? held / total : 0;
+}
+
+sd_status sd_refusal_learn(sd_refusal_set *out, sd_batch *b, int64_t n_vocab, const sd_sides *train, sd_err *err)
+{
+    learner l[2] = {{.n_vocab = n_vocab}, {.n_vocab = n_vocab}};
+    const int64_t *which[2] = {train->pos, train->neg}, n[2] = {train->n_pos, train->n_neg};
+    sd_status st = SD_OK;
+    *out = (sd_refusal_set){0};
+    for (int k = 0; k < 2 && !st; k++) {
+        if ((st = sd_alloc_zero(&l[k].sum, (size_t)n_vocab * sizeof(double), "token probabilities", err))) break;
+        st = sd_batch_run(b, &(sd_batch_want){.which = which[k], .n = n[k], .self = &l[k], .on_first = add_probs}, err);
+        for (int64_t i = 0; i < n_vocab && n[k] > 0; i++) l[k].sum[i] /= (double)n[k];
+    }
+    if (!st) choose(out, l[0].sum, l[1].sum, n_vocab);
+    sd_free(l[0].sum);
+    sd_free(l[1].sum);
+    return st;
+}
+
+typedef struct scorer { const sd_refusal_set *r; double *score; int64_t n_vocab; } scorer;
+
+static sd_status put_score(void *self, int64_t prompt, const float *logits, sd_err *err)
+{
+    scorer *s = self;
+    (void)err;
+    s->score[prompt] = sd_refusal_score(s->r, logits, s->n_vocab);
+    return SD_OK;
+}
+
+sd_status sd_refusal_scores(double *score, sd_batch *b, const sd_refusal_set *r, int64_t n_vocab, const int64_t *which, int64_t n, sd_err *err)
+{
+    scorer s = {r, score, n_vocab};
+    return sd_batch_run(b, &(sd_batch_want){.which = which, .n = n, .self = &s, .on_first = put_score}, err);
+}
