@@ -36,25 +36,27 @@ static int concept_of(labelled *l, const char *name)
     return l->n_concept++;
 }
 
-/* The spans of a row; trimmed: bytes that the corpus cut off the text's beginning. */
-static sd_status read_spans(labelled *l, const json_t *row, size_t trimmed, size_t n_text, sd_world_span **span, int64_t *n, const char *what,
-                            sd_err *err)
+typedef struct spans { sd_world_span *v; int64_t n; } spans;
+
+/* The spans of a row, in bytes of `cut`, which is `full` as the corpus has it: without white space at its ends. */
+static sd_status read_spans(labelled *l, const json_t *row, sd_slice full, sd_slice cut, spans *out, const char *what, sd_err *err)
 {
+    size_t trimmed = (size_t)(cut.p - full.p);
     const json_t *v = json_object_get(row, "labels");
     if (!json_is_array(v)) return sd_fail(err, SD_E_FORMAT, "%s: no labels", what);
-    *n = 0;
-    sd_status st = sd_alloc(span, (json_array_size(v) + 1) * sizeof **span, "labels", err);
+    out->n = 0;
+    sd_status st = sd_alloc(&out->v, (json_array_size(v) + 1) * sizeof *out->v, "labels", err);
     for (size_t i = 0; i < json_array_size(v) && !st; i++) {
         const json_t *e = json_array_get(v, i);
         json_int_t b = json_integer_value(json_array_get(e, 1)), z = json_integer_value(json_array_get(e, 2));
         const char *name = json_string_value(json_array_get(e, 0));
-        if (!name || json_array_size(e) != 3 || b < 0 || z < b || (size_t)z > n_text + trimmed)
+        if (!name || json_array_size(e) != 3 || b < 0 || z < b || (size_t)z > full.n)
             return sd_fail(err, SD_E_FORMAT, "%s: label %zu is not [name, begin, end] within the text", what, i);
         int c = concept_of(l, name);
         if (c < 0) return sd_fail(err, SD_E_FORMAT, "%s: more than 64 concepts, or a name longer than 47 bytes", what);
         size_t begin = (size_t)b > trimmed ? (size_t)b - trimmed : 0, end = (size_t)z > trimmed ? (size_t)z - trimmed : 0;
-        if (end > n_text) end = n_text;
-        if (end > begin) (*span)[(*n)++] = (sd_world_span){c, (uint32_t)begin, (uint32_t)end};
+        if (end > cut.n) end = cut.n;
+        if (end > begin) out->v[out->n++] = (sd_world_span){c, (uint32_t)begin, (uint32_t)end};
     }
     return st;
 }
@@ -88,8 +90,7 @@ static sd_status read_labels(labelled *l, const char *path, const sd_corpus *cor
     int64_t no = 0, doc = 0;
     while (!st && sd_slice_cut(&rest, '\n', &line)) {
         json_t *row = NULL;
-        sd_world_span *span = NULL;
-        int64_t n_span = 0;
+        spans sp = {0};
         const char *text;
         char what[1100];
         no++;
@@ -102,12 +103,12 @@ static sd_status read_labels(labelled *l, const char *path, const sd_corpus *cor
             if (cut.n > 0 && (doc == l->n_docs || !sd_slice_eq(cut, sd_corpus_text(corpus, doc))))
                 st = sd_fail(err, SD_E_FORMAT, "%s: not the document that was read before", what);
             else if (cut.n > 0) {
-                st = read_spans(l, row, (size_t)(cut.p - full.p), cut.n, &span, &n_span, what, err);
-                if (!st) st = label_document(l, tok, cut, span, n_span, err);
+                st = read_spans(l, row, full, cut, &sp, what, err);
+                if (!st) st = label_document(l, tok, cut, sp.v, sp.n, err);
                 l->from[++doc] = l->n;
             }
         }
-        sd_free(span);
+        sd_free(sp.v);
         json_decref(row);
     }
     if (!st && doc < l->n_docs) st = sd_fail(err, SD_E_FORMAT, "%s: %" PRId64 " rows for %" PRId64 " documents", path, doc, l->n_docs);
@@ -143,14 +144,19 @@ static void half_release(recover_half *h)
     *h = (recover_half){0};
 }
 
+/* Where activations and labels come from. */
+typedef struct source { const sd_model *m; const sd_corpus *corpus; const labelled *l; } source;
+
 /* Runs the model and sorts its rows in two halves by the document's number. */
-static sd_status gather(recover_set *s, const sd_model *m, const sd_corpus *corpus, const labelled *l, sd_site site, sd_err *err)
+static sd_status gather(recover_set *s, const source *from, sd_site site, sd_err *err)
 {
+    const sd_model *m = from->m;
+    const labelled *l = from->l;
     sd_harvest *h = NULL;
     int64_t cols, need[2] = {0, 0};
     sd_status st = sd_model_site_cols(m, site, &cols, err);
     if (st) return st;
-    if ((st = sd_harvest_open(&h, s->ex, m, corpus, &(sd_harvest_opt){.site = site}, err))) goto done;
+    if ((st = sd_harvest_open(&h, s->ex, m, from->corpus, &(sd_harvest_opt){.site = site}, err))) goto done;
     for (int64_t d = 0; d < l->n_docs; d++) need[d & 1] += l->from[d + 1] - l->from[d];
     for (int i = 0; i < 2; i++) {
         half_release(&s->half[i]);
@@ -226,8 +232,7 @@ static sd_status judge_features(sd_recovery *r, const recover_set *s, const sd_d
     return st;
 }
 
-static sd_status judge_others(sd_recovery *r, recover_set *s, const sd_model *m, const sd_corpus *corpus, const labelled *l,
-                              const sd_recover_opt *opt, sd_site site, sd_err *err)
+static sd_status judge_others(sd_recovery *r, recover_set *s, const source *from, const sd_recover_opt *opt, sd_site site, sd_err *err)
 {
     sd_status st;
     sd_progress_update(opt->progress, "recover", 2, 7, "a probe");
@@ -237,12 +242,12 @@ static sd_status judge_others(sd_recovery *r, recover_set *s, const sd_model *m,
     if ((st = sd_recover__components(r->v, s, err))) return st;
     sd_progress_update(opt->progress, "recover", 4, 7, "tokens");
     if ((st = sd_recover__pairs(r->v, s, err))) return st;
-    if ((st = sd_recover__bag(r->v, s, sd_tok_n_vocab(m->tok), err))) return st;
+    if ((st = sd_recover__bag(r->v, s, sd_tok_n_vocab(from->m->tok), err))) return st;
     sd_progress_update(opt->progress, "recover", 5, 7, "neurons");
-    if ((st = gather(s, m, corpus, l, (sd_site){SD_SITE_MLP_POST, site.layer}, err))) return st;
+    if ((st = gather(s, from, (sd_site){SD_SITE_MLP_POST, site.layer}, err))) return st;
     if ((st = sd_recover__neurons(r->v, s, err))) return st;
     sd_progress_update(opt->progress, "recover", 6, 7, "embeddings");
-    if ((st = gather(s, m, corpus, l, (sd_site){SD_SITE_EMBED, 0}, err))) return st;
+    if ((st = gather(s, from, (sd_site){SD_SITE_EMBED, 0}, err))) return st;
     return sd_recover__probe(r->v, s, true, err);
 }
 
@@ -280,8 +285,9 @@ sd_status sd_lab_recover(sd_recovery *out, const sd_exec *ex, const sd_model *m,
     if (!st) st = sd_corpus_open(&corpus, &labels, 1, err);
     if (!st) st = read_labels(l, labels, corpus, m->tok, err);
     if (st) goto done;
+    source from = {m, corpus, l};
     sd_progress_update(opt->progress, "recover", 0, 7, "activations");
-    if ((st = gather(&s, m, corpus, l, site, err))) goto done;
+    if ((st = gather(&s, &from, site, err))) goto done;
     if (s.half[0].x.cols != info->d) {
         st = sd_fail(err, SD_E_SHAPE, "the dictionary is of %" PRId64 " columns, %s of this model has %" PRId64, info->d, info->site,
                      s.half[0].x.cols);
@@ -304,7 +310,7 @@ sd_status sd_lab_recover(sd_recovery *out, const sd_exec *ex, const sd_model *m,
     }
     sd_progress_update(opt->progress, "recover", 1, 7, "features");
     if ((st = judge_features(&r, &s, dict, err))) goto done;
-    if (!opt->quick && (st = judge_others(&r, &s, m, corpus, l, opt, site, err))) goto done;
+    if (!opt->quick && (st = judge_others(&r, &s, &from, opt, site, err))) goto done;
     summarise(&r);
     r.seconds = sd_now() - began;
     *out = r;

@@ -81,21 +81,24 @@ static double auroc(const table *t, int c, int64_t there, int64_t n)
     return there > 0 && n > there ? area / ((double)there * (double)(n - there)) : NAN;
 }
 
-/* On the judging half with the range and step chosen before. */
-static void judge(sd_detector *d, table *t, range r, int step, int c, const uint64_t *mask, const float *v, int64_t n)
+/* What was chosen for concept c: the range of the steps and the first (or, negative, the first beyond). */
+typedef struct cut { range r; int step, c; } cut;
+
+/* On the judging half. */
+static void judge(sd_detector *d, table *t, cut k, const uint64_t *mask, const float *v, int64_t n)
 {
     int64_t hit = 0, said = 0, there = 0;
-    count(t, r, v, mask, n);
+    count(t, k.r, v, mask, n);
     for (int b = 0; b < RECOVER_STEPS; b++) {
-        bool in = d->negative ? b < step : b >= step;
-        there += t->hit[b][c];
-        hit += in ? t->hit[b][c] : 0;
+        bool in = d->negative ? b < k.step : b >= k.step;
+        there += t->hit[b][k.c];
+        hit += in ? t->hit[b][k.c] : 0;
         said += in ? t->all[b] : 0;
     }
     d->f1 = f1_of(hit, said, there);
-    d->auroc = auroc(t, c, there, n);
+    d->auroc = auroc(t, k.c, there, n);
     if (d->negative) d->auroc = 1 - d->auroc;
-    d->threshold = threshold_of(r, step);
+    d->threshold = threshold_of(k.r, k.step);
 }
 
 void sd_recover__judge(sd_detector *out, const recover_set *s, int c, const float *a, const float *b)
@@ -110,7 +113,7 @@ void sd_recover__judge(sd_detector *out, const recover_set *s, int c, const floa
         count(t, r, a, A->mask, A->n);
         out->f1_chosen = best_step(t, c, A->count[c], false, &step);
         out->index = 0;
-        judge(out, t, r, step, c, B->mask, b, B->n);
+        judge(out, t, (cut){r, step, c}, B->mask, b, B->n);
     }
     sd_free(t);
 }
@@ -170,7 +173,7 @@ sd_status sd_recover__best(sd_detector *out, const recover_set *s, const recover
         if (p.index < 0) continue;
         const recover_half *B = &s->half[1];
         f->value(f->self, 1, p.index, k.value);
-        judge(&out[c], k.t, p.r, p.step, c, turned ? B->turned : B->mask, k.value, B->n);
+        judge(&out[c], k.t, (cut){p.r, p.step, c}, turned ? B->turned : B->mask, k.value, B->n);
     }
     sd_free(k.best);
     sd_free(k.value);
