@@ -108,9 +108,11 @@ void cli_release(cli *c);
 /* main.c's table. i from 0; NULL after the last. */
 const cli_cmd *cli_command(int i);
 const cli_cmd *cli_find_command(const char *name);
+/* "there is no command NOUN" or "NOUN has no verb VERB" (verb NULL when there is none), with the nearest; gives 2. */
+int cli_unknown_command(cli *c, const char *noun, const char *verb);
 
 /* help.c: text of -h; the list of `sonde help`; docs/cli.md; the man page; completion scripts. Appended to b. */
-void help_command(sd_buf *b, const cli_cmd *cmd);
+void help_command(sd_buf *b, const cli_cmd *cmd, int width); /* width: of the terminal; 0: none */
 void help_overview(sd_buf *b);
 void help_noun(sd_buf *b, const char *noun); /* "dict": its verbs */
 void help_markdown(sd_buf *b);

@@ -6,7 +6,7 @@
 typedef struct args { int64_t tokens, ctx; } args;
 
 static const cli_opt opts[] = {
-    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "16384", .lo = 256, .hi = 1e12, .help = "tokens to measure on"},
+    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "16384", .lo = 256, .hi = 1e12, .help = "tokens to measure on, rounded up to whole contexts"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     OPT_END};
 

@@ -8,12 +8,12 @@ static const cli_opt opts[] = {
     {0, "kind", OPT_STR, AT(dict_run, kind), .arg = "KIND", .def = "topk", .values = "topk", .help = "kind of dictionary"},
     {0, "width", OPT_INT, AT(dict_run, width), .arg = "F", .def = "16384", .lo = 2, .hi = 1 << 24, .help = "features"},
     {0, "k", OPT_INT, AT(dict_run, k), .arg = "K", .def = "32", .lo = 1, .hi = 4096, .help = "active features a token"},
-    {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them; default one pass"},
-    {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step; default 2048, less where the run would have under 500 steps"},
-    {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate; default by width and batch"},
+    {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them", .def_words = "one pass"},
+    {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step", .def_words = "2048, halved until a run has 500 steps, but not under 64"},
+    {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024"},
     {0, "ctx", OPT_INT, AT(dict_run, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
-    {0, "heldout", OPT_INT, AT(dict_run, heldout), .arg = "N", .lo = 64, .hi = 1 << 20, .help = "rows held out for the final figures; default a fiftieth, 512 to 16,384"},
-    {0, "buffer", OPT_INT, AT(dict_run, buffer), .arg = "N", .lo = 1024, .hi = 1 << 26, .help = "rows of the shuffle buffer; default 262,144"},
+    {0, "heldout", OPT_INT, AT(dict_run, heldout), .arg = "N", .lo = 64, .hi = 1 << 20, .help = "rows held out for the final figures", .def_words = "a fiftieth, 512 to 16384"},
+    {0, "buffer", OPT_INT, AT(dict_run, buffer), .arg = "N", .lo = 1024, .hi = 1 << 26, .help = "rows of the shuffle buffer", .def_words = "262144"},
     OPT_END};
 
 static int print(cli *c, const dict_run *a, const sd_learn_result *r, double ce_recovered)
@@ -73,8 +73,9 @@ const cli_cmd cmd_dict_train_def = {
     .name = "dict train",
     .brief = "train a dictionary of features",
     .args = "[MODEL|DIR] [CORPUS..]",
+    .usage = "(MODEL CORPUS.. --site SITE | DIR) -o DIR",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_OUT | CLI_OUT_DIR | CLI_FORCE | CLI_RESUME,
+    .uses = CLI_MODE_BULK | CLI_SEED | CLI_SITE | CLI_OUT | CLI_OUT_DIR | CLI_FORCE | CLI_RESUME,
     .run = cmd_dict_train,
     .text = "From MODEL and CORPUS the activations go straight into training, without touching the disk; from DIR they come from\n"
             "`sonde capture`. Activations are centred and scaled; special tokens and attention sinks (norm above 10 times the median)\n"

@@ -8,7 +8,7 @@ typedef struct args { const char *acts; int64_t tokens, ctx, batch, top, interva
 
 static const cli_opt opts[] = {
     {0, "acts", OPT_STR, AT(args, acts), .arg = "DIR", .help = "activations written by `sonde capture`; the model then does not run, CORPUS gives the names of the documents"},
-    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "tokens to read; all of the corpus when not given"},
+    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "tokens to read, rounded up to whole contexts", .def_words = "all of the corpus"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step"},
     {0, "top", OPT_INT, AT(args, top), .arg = "N", .def = "20", .lo = 1, .hi = 200, .help = "top examples a feature"},
@@ -159,7 +159,7 @@ const cli_cmd cmd_feature_build_def = {
     .brief = "study every feature of a dictionary over a text",
     .args = "DICT MODEL [CORPUS..]",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .uses = CLI_MODE_BULK | CLI_SEED | CLI_SITE | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
     .run = cmd_feature_build,
     .text = "One pass over the text: density, histogram, top examples, examples by interval, the tokens each feature makes likelier and\n"
             "unlikelier, nearest neighbours by decoder cosine, and full-text search, in one SQLite file (docs/STORE.md). With --acts the\n"

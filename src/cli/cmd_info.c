@@ -6,7 +6,7 @@
 typedef struct args { int64_t ctx; bool no_hash; } args;
 
 static const cli_opt opts[] = {
-    {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .lo = 1, .hi = 1 << 24, .unit = "tokens", .help = "context that memory is planned for (default: the model's, at most 4096)"},
+    {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .lo = 1, .hi = 1 << 24, .unit = "tokens", .help = "context that memory is planned for", .def_words = "the model's, at most 4096"},
     {0, "no-hash", OPT_BOOL, AT(args, no_hash), .help = "leave the SHA-256 out (the first one of a file reads all of it)"},
     OPT_END};
 

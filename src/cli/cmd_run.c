@@ -13,15 +13,15 @@ typedef struct args {
 } args;
 
 static const cli_opt opts[] = {
-    {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt"},
+    {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt; - is stdin"},
     {0, "chat", OPT_BOOL, AT(args, chat), .help = "send the prompt as the user's turn of the model's chat template"},
-    {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message (with --chat); the template's own when not given"},
-    {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1 << 20, .unit = "tokens", .help = "tokens to generate at most"},
+    {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message, with --chat", .def_words = "the template's own"},
+    {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1 << 20, .help = "tokens to generate at most"},
     {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
-    {0, "top-k", OPT_INT, AT(args, top_k), .arg = "K", .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
+    {0, "top-k", OPT_INT, AT(args, top_k), .arg = "K", .def = "0", .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
     {0, "top-p", OPT_FLOAT, AT(args, top_p), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "sample among the likeliest that hold P of the probability"},
     {0, "min-p", OPT_FLOAT, AT(args, min_p), .arg = "P", .def = "0", .lo = 0, .hi = 1, .help = "leave out tokens below P times the likeliest"},
-    {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one; may be repeated"},
+    {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one"},
     {0, "compare", OPT_BOOL, AT(args, compare), .help = "decode plain and steered side by side, with the same random stream"},
     OPT_END};
 
@@ -191,7 +191,7 @@ const cli_cmd cmd_run_def = {
     .brief = "generate text, plain or steered",
     .args = "MODEL",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED,
+    .uses = CLI_MODE_CHAT | CLI_SEED,
     .run = cmd_run,
     .text = "A steer is one JSON object: {\"feature\":{\"dict\":DIR,\"index\":N}}, {\"direction\":NAME} or {\"vector\":[..],\"site\":SITE}, with \"op\" add (default),\n"
             "scale, ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), std (of the\n"
