@@ -73,6 +73,7 @@ static int cmd_capture(cli *c, int argc, char **argv)
     if ((st = sd_harvest_open(&h, ex, m, corpus, &ho, &err))) goto done;
     man.d = sd_harvest_source(h).d;
     man.n_rows = sd_harvest_rows(h);
+    if (man.n_rows < a.tokens) cli_note(c, "note: the corpus gives %lld rows, %lld were asked for", (long long)man.n_rows, (long long)a.tokens);
     double bytes = (double)man.n_rows * ((double)man.d * 2 + 12);
     cli_note(c, "%lld rows of %lld numbers: %s on disk, %s free", (long long)man.n_rows, (long long)man.d, sd_fmt_bytes(need, sizeof need, bytes),
              sd_fmt_bytes(room, sizeof room, (double)sd_disk_free(c->output)));

@@ -76,6 +76,7 @@ static sd_status open_harvest(inputs *x, const args *a, cli *c, const sd_exec *e
     if ((st = sd_harvest_open(&x->harvest, ex, x->model, x->corpus, &ho, err))) return st;
     x->in.source = sd_harvest_source(x->harvest);
     x->in.n_rows = sd_harvest_rows(x->harvest);
+    if (x->in.n_rows < a->tokens) cli_note(c, "note: the corpus gives %lld tokens, %lld were asked for", (long long)x->in.n_rows, (long long)a->tokens);
     snprintf(c->prov.mode, sizeof c->prov.mode, "%s", sd_mode_name(c->mode));
     return SD_OK;
 }

@@ -76,6 +76,7 @@ static sd_status steers_open(steers *s, const sd_model *m, cli *c, sd_err *err)
             if (*of && strcmp(of, c->prov.model_sha256) != 0)
                 cli_note(c, "note: the dictionary %s was trained on another file of a model (%.12s.., this is %.12s..)", s->spec[i].dict, of,
                          c->prov.model_sha256);
+            if (s->spec[i].has_site) cli_note_site(c, s->dict[i], s->spec[i].site);
         }
         if ((st = sd_direction_resolve(&s->spec[i], c->data_dir, c->prov.model_sha256, m->cfg.d_model, err))) return st;
         if ((st = sd_steer_new(&s->steer[i], &s->spec[i], m, s->dict[i], err))) return st;
@@ -84,6 +85,17 @@ static sd_status steers_open(steers *s, const sd_model *m, cli *c, sd_err *err)
         st = sd_direction_guard(&s->spec[i], v, d, c->data_dir, c->prov.model_sha256, err);
     }
     return st;
+}
+
+/* A position that no step reaches would be dropped. */
+static sd_status check_positions(const steers *s, int64_t n_prompt, int64_t n_gen, cli *c, sd_err *err)
+{
+    for (int i = 0; i < s->n; i++) {
+        int64_t last = s->spec[i].n_list ? s->spec[i].list[s->spec[i].n_list - 1] : 0;
+        if (last < n_prompt + n_gen) continue;
+        return cli_refuse(c, err, "steer: position %lld lies beyond the %lld tokens of the prompt and %lld more (-n)", (long long)last, (long long)n_prompt, (long long)n_gen);
+    }
+    return SD_OK;
 }
 
 static sd_status lane_text(sd_buf *b, const sd_model *m, const sd_lane *l, sd_err *err)
@@ -223,8 +235,9 @@ static int cmd_run(cli *c, int argc, char **argv)
     sd_model *m = NULL;
     sd_ids ids = {0};
     steers s = {0};
-    sd_buf text[2] = {{0}};
+    sd_buf text[2] = {{0}}, prompt;
     sd_generate_result r = {0};
+    sd_buf_init(&prompt, 1 << 24);
     if (!cli_parse(c, &cmd_run_def, &a, argc, argv, &rc)) return rc;
     if ((rc = check_line(c, &a))) return rc;
     const sd_exec *ex = cli_exec(c, &err);
@@ -234,7 +247,9 @@ static int cmd_run(cli *c, int argc, char **argv)
     if (st) goto done;
     if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if ((st = steers_open(&s, m, c, &err))) goto done;
-    if ((st = sd_lab_prompt_ids(&ids, m, sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
+    if (strcmp(a.prompt, "-") == 0 && (st = cli_read_text(&prompt, a.prompt, &err))) goto done;
+    if ((st = sd_lab_prompt_ids(&ids, m, prompt.n ? (sd_slice){prompt.p, prompt.n} : sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
+    if ((st = check_positions(&s, ids.n, a.n, c, &err))) goto done;
     struct stream live = {.c = c, .m = m};
     bool streams = !c->json && !a.compare;
     sd_generate_opt o = {.n_gen = a.n, .seed = c->seed, .steer = s.steer, .n_steer = s.n, .compare = a.compare,
@@ -249,6 +264,7 @@ done:
     if (st) rc = cli_fail(c, &err);
     sd_buf_release(&text[0]);
     sd_buf_release(&text[1]);
+    sd_buf_release(&prompt);
     sd_generate_release(&r);
     steers_release(&s);
     sd_ids_release(&ids);

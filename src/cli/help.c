@@ -95,8 +95,8 @@ static void put_usage(sd_buf *b, const cli_cmd *cmd)
 {
     sd_buf_printf(b, "sonde %s", cmd->name);
     if (cmd->usage || cmd->args) sd_buf_printf(b, " %s", cmd->usage ? cmd->usage : cmd->args);
-    if (cmd->uses & CLI_NEED_SITE) sd_buf_puts(b, " --site SITE");
-    if (cmd->uses & CLI_NEED_OUT) sd_buf_puts(b, cmd->uses & CLI_OUT_DIR ? " -o DIR" : " -o FILE");
+    if (!cmd->usage && cmd->uses & CLI_NEED_SITE) sd_buf_puts(b, " --site SITE");
+    if (!cmd->usage && cmd->uses & CLI_NEED_OUT) sd_buf_puts(b, cmd->uses & CLI_OUT_DIR ? " -o DIR" : " -o FILE");
     sd_buf_puts(b, " [options]");
 }
 
