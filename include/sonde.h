@@ -7,5 +7,6 @@
 #include "sonde/site.h"
 #include "sonde/model.h"
 #include "sonde/dict.h"
+#include "sonde/text.h"
 
 #endif

@@ -62,13 +62,14 @@ typedef struct sd_model_opt {
     bool no_head;  /* leave the head out (capture of a middle layer) */
     bool keep_head; /* keep the head also with max_layer (a direction's effect on the logits); wins over no_head */
     int64_t n_ctx; /* longest session; 0: the model's own limit */
-    bool views;    /* nothing is packed: for learning, which multiplies the matrices as they lie in the file. No session
-                      can step such a model. */
 } sd_model_opt;
 
-/* path: a .gguf file, or a Hugging Face folder; PATH+DIR joins the PEFT adapter in DIR to it. Binding is strict: a missing tensor, a wrong shape and a leftover
+/* path: a .gguf file, or a Hugging Face folder. Binding is strict: a missing tensor, a wrong shape and a leftover
  * tensor are errors with the tensor's name. ex is borrowed until close. opt may be NULL. */
 sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, sd_err *err);
+/* Where a Hugging Face cache (its "hub" folder) on this machine keeps ORG/NAME[@REVISION][:PART]: the snapshot's folder, or
+ * its one GGUF file (whose name holds PART). SD_E_NOTFOUND when it is not there; nothing is fetched. */
+sd_status sd_hub_find(char *out, size_t cap, const char *cache, const char *text, sd_err *err);
 void sd_model_close(sd_model *m);
 const sd_config *sd_model_get_config(const sd_model *m); /* valid until close */
 sd_mode sd_model_get_mode(const sd_model *m);

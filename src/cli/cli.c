@@ -3,7 +3,9 @@
 #include "cli/cli.h"
 #include "base/map.h"
 #include "base/par.h"
+#include "file/hub.h"
 #include "lab/describe.h"
+#include "lab/model_hash.h"
 #include "model/model.h"
 #include "num/exec.h"
 #include <errno.h>
@@ -45,6 +47,31 @@ static void put_word(sd_buf *b, const char *s)
         if (*s == '\'') sd_buf_puts(b, "'\\''");
         else sd_buf_putc(b, *s);
     sd_buf_putc(b, '\'');
+}
+
+static void find_hub(char out[1024])
+{
+    const char *hub = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *user = getenv("HOME");
+    bool ok;
+    if (hub && *hub) ok = snprintf(out, 1024, "%s", hub) < 1024;
+    else if (home && *home) ok = sd_path_join(out, 1024, home, "hub");
+    else ok = user && user[0] == '/' && sd_path_join(out, 1024, user, ".cache/huggingface/hub");
+    if (!ok) out[0] = 0;
+}
+
+int cli_find_models(cli *c)
+{
+    for (int i = 0; i < c->n_arg; i++) {
+        char path[1024], *kept;
+        sd_err err = {0};
+        if (!c->hub_dir[0] || sd_file_exists(c->arg[i]) || sd_dir_exists(c->arg[i]) || !sd_hub_is_id(c->arg[i])) continue;
+        sd_status st = sd_hub_find(path, sizeof path, c->hub_dir, c->arg[i], &err);
+        if (st) return cli_fail(c, &err);
+        if (!(kept = cli_keep(c, sd_strdup(path)))) return sd_status_exit_code(SD_E_NOMEM);
+        cli_note(c, "%s is %s", c->arg[i], path);
+        c->arg[i] = kept;
+    }
+    return 0;
 }
 
 /* The command line as a shell would read it, for the provenance; cut with an ellipsis when it is too long. */
@@ -95,6 +122,7 @@ void cli_init(cli *c, int argc, char **argv)
     if (c->out_tty) c->width = tty_width(STDOUT_FILENO);
     if (c->err_tty) c->err_width = tty_width(STDERR_FILENO);
     find_dir(c->cache_dir, "XDG_CACHE_HOME", ".cache");
+    find_hub(c->hub_dir);
     find_dir(c->data_dir, "XDG_DATA_HOME", ".local/share");
 
     time_t now = time(NULL);
@@ -143,8 +171,8 @@ static const char *general_hint(const cli *c, sd_status st, char *out, size_t ca
 {
     switch (st) {
     case SD_E_ARG: snprintf(out, cap, "see `sonde %s%s-h`", c->cmd ? c->cmd->name : "", c->cmd ? " " : ""); break;
-    case SD_E_SHAPE: snprintf(out, cap, "the two do not belong together: check of which model, site and dictionary each is"); break;
-    case SD_E_FORMAT: snprintf(out, cap, "the file may be cut or damaged: compare its size and SHA-256 with its source"); break;
+    case SD_E_FORMAT:
+    case SD_E_SHAPE: snprintf(out, cap, "the file may be cut or damaged: compare its size and SHA-256 with its source"); break;
     case SD_E_UNSUPPORTED: snprintf(out, cap, "docs/FORMATS.md lists what is supported"); break;
     case SD_E_NOTFOUND: snprintf(out, cap, "check the spelling of the path or name"); break;
     case SD_E_IO: snprintf(out, cap, "check that the path is right and that you may read and write there"); break;
@@ -256,7 +284,6 @@ const sd_exec *cli_exec(cli *c, sd_err *err)
 {
     if (c->exec) return c->exec;
     sd_exec_opt opt = {.cpu = c->cpu, .n_threads = (int)c->threads};
-    if (c->threads > sd_par_hw_threads()) cli_note(c, "warning: %lld threads on %d CPUs wait for each other", (long long)c->threads, sd_par_hw_threads());
     if (sd_exec_new(&c->exec, &opt, err)) return NULL;
     c->prov.n_threads = c->exec->n_threads;
     c->prov.seed = c->seed;
@@ -272,27 +299,6 @@ sd_status cli_site(const cli *c, sd_site *out, sd_err *err)
         return sd_hint(err, "add --site resid_post.14 (or another layer)");
     }
     return sd_site_parse(out, c->site, strlen(c->site), err);
-}
-
-static sd_status read_stdin(sd_buf *b, sd_err *err)
-{
-    char part[1 << 16];
-    size_t n;
-    while ((n = fread(part, 1, sizeof part, stdin)) > 0) sd_buf_put(b, part, n);
-    if (ferror(stdin)) return sd_fail(err, SD_E_IO, "cannot read standard input");
-    return sd_buf_check(b, "standard input", err);
-}
-
-sd_status cli_read_text(sd_buf *b, const char *path, sd_err *err)
-{
-    bool from_stdin = strcmp(path, "-") == 0;
-    sd_status st = from_stdin ? read_stdin(b, err) : sd_file_read(b, path, err);
-    if (st) return st;
-    size_t ok = sd_utf8_valid_prefix((sd_slice){b->p, b->n}), line = 1;
-    if (ok == b->n) return SD_OK;
-    for (size_t i = 0; i < ok; i++) line += b->p[i] == '\n';
-    sd_fail(err, SD_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) is not UTF-8", from_stdin ? "standard input" : path, line, ok, (unsigned)(uint8_t)b->p[ok]);
-    return sd_hint(err, "convert it first: iconv -f LATIN1 -t UTF-8");
 }
 
 /* Has the folder anything in it that is not a dot file? */
@@ -376,58 +382,17 @@ void cli_corpus_hash(cli *c, const sd_corpus *corpus)
     sd_sha256_hex(&sha, c->prov.data_sha256);
 }
 
-void cli_note_site(cli *c, const sd_dict *dict, sd_site site)
-{
-    sd_site own;
-    char name[64];
-    const char *of = sd_dict_site_name(dict);
-    if (!of[0] || sd_site_parse(&own, of, strlen(of), NULL) || (own.kind == site.kind && own.layer == site.layer)) return;
-    cli_note(c, "warning: the dictionary was trained at %s and is used at %s", of, sd_site_print(name, sizeof name, site));
-}
-
 sd_status cli_dict_site(cli *c, const sd_dict *dict, sd_site *out, sd_err *err)
 {
-    bool given = c->site != NULL;
-    if (!given) c->site = sd_dict_site_name(dict);
-    if (c->site[0]) {
-        sd_status st = cli_site(c, out, err);
-        if (!st && given) cli_note_site(c, dict, *out);
-        return st;
-    }
+    if (!c->site) c->site = sd_dict_site_name(dict);
+    if (c->site[0]) return cli_site(c, out, err);
     sd_fail(err, SD_E_ARG, "the dictionary does not say of which site it is");
     return sd_hint(err, "add --site resid_post.14 (or another layer)");
 }
 
-/* The folder's weights as the text "NAME SHA256\n" a shard, by name; a single file gives its own hash. */
-static sd_status hash_folder(sd_sha256 *out, const char *dir, const char *cache, sd_err *err)
-{
-    sd_paths p = {0};
-    sd_buf list;
-    sd_buf_init(&list, 1 << 20); /* some thousand shards */
-    int64_t n = 0;
-    sd_status st = sd_dir_list(&p, dir, err);
-    for (int64_t i = 0; i < p.n && !st; i++) {
-        char hex[65];
-        if (!sd_slice_ends(sd_slice_of(p.v[i]), ".safetensors")) continue;
-        if ((st = sd_sha256_file(out, p.v[i], cache, err))) break;
-        sd_sha256_hex(out, hex);
-        sd_buf_printf(&list, "%s %s\n", strrchr(p.v[i], '/') ? strrchr(p.v[i], '/') + 1 : p.v[i], hex);
-        n++;
-    }
-    if (!st && n == 0) st = sd_fail(err, SD_E_NOTFOUND, "%s holds no .safetensors file", dir);
-    if (!st) st = sd_buf_check(&list, "list of shards", err);
-    if (!st && n > 1) sd_sha256_of(out, list.p, list.n);
-    sd_buf_release(&list);
-    sd_paths_free(&p);
-    return st;
-}
-
 sd_status cli_model_hash(cli *c, const char *model_path, sd_err *err)
 {
-    sd_sha256 h;
     /* A cache that cannot be written costs time, not the answer. */
     const char *cache = c->cache_dir[0] && sd_dir_make(c->cache_dir, NULL) == SD_OK ? c->cache_dir : NULL;
-    sd_status st = sd_dir_exists(model_path) ? hash_folder(&h, model_path, cache, err) : sd_sha256_file(&h, model_path, cache, err);
-    if (!st) sd_sha256_hex(&h, c->prov.model_sha256);
-    return st;
+    return sd_lab_model_hash(c->prov.model_sha256, model_path, cache, err);
 }

@@ -1,7 +1,6 @@
 /* sonde run: text from a prompt, plain, steered, or both side by side. */
 #include "cli/cli.h"
-#include "lab/direction_file.h"
-#include "lab/generate.h"
+#include "lab/generate_json.h"
 #include "base/map.h"
 
 typedef struct args {
@@ -13,89 +12,44 @@ typedef struct args {
 } args;
 
 static const cli_opt opts[] = {
-    {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt; - is stdin"},
+    {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt"},
     {0, "chat", OPT_BOOL, AT(args, chat), .help = "send the prompt as the user's turn of the model's chat template"},
-    {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message, with --chat", .def_words = "the template's own"},
-    {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1 << 20, .help = "tokens to generate at most"},
+    {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message (with --chat); the template's own when not given"},
+    {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1 << 20, .unit = "tokens", .help = "tokens to generate at most"},
     {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
-    {0, "top-k", OPT_INT, AT(args, top_k), .arg = "K", .def = "0", .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
+    {0, "top-k", OPT_INT, AT(args, top_k), .arg = "K", .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
     {0, "top-p", OPT_FLOAT, AT(args, top_p), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "sample among the likeliest that hold P of the probability"},
     {0, "min-p", OPT_FLOAT, AT(args, min_p), .arg = "P", .def = "0", .lo = 0, .hi = 1, .help = "leave out tokens below P times the likeliest"},
-    {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one"},
+    {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one; may be repeated"},
     {0, "compare", OPT_BOOL, AT(args, compare), .help = "decode plain and steered side by side, with the same random stream"},
     OPT_END};
 
-/* The steers of a command line and the dictionaries they opened. */
-typedef struct steers { sd_steer_spec *spec; sd_steer **steer; sd_dict **dict; int n; } steers;
-
-static void steers_release(steers *s)
-{
-    for (int i = 0; i < s->n; i++) {
-        sd_steer_free(s->steer[i]);
-        sd_dict_free(s->dict[i]);
-        sd_steer_spec_release(&s->spec[i]);
-    }
-    sd_free(s->spec);
-    sd_free(s->steer);
-    sd_free(s->dict);
-}
-
-static sd_status parse_spec(sd_steer_spec *out, const char *text, sd_err *err)
-{
-    sd_buf b;
-    if (text[0] != '@') return sd_steer_spec_parse(out, sd_slice_of(text), err);
-    sd_buf_init(&b, 1 << 20);
-    sd_status st = sd_file_read(&b, text + 1, err);
-    if (!st) st = sd_steer_spec_parse(out, (sd_slice){b.p, b.n}, err);
-    sd_buf_release(&b);
-    return st;
-}
-
-static sd_status steers_parse(steers *s, const opt_list *text, cli *c, sd_err *err)
+static sd_status steers_parse(sd_steer_set *s, const opt_list *text, cli *c, sd_err *err)
 {
     sd_status st = SD_OK;
-    size_t n = (size_t)text->n + 1;
-    if ((st = sd_alloc_zero(&s->spec, n * sizeof *s->spec, "steers", err))) return st;
-    if ((st = sd_alloc_zero(&s->steer, n * sizeof *s->steer, "steers", err))) return st;
-    if ((st = sd_alloc_zero(&s->dict, n * sizeof *s->dict, "steers", err))) return st;
     for (int i = 0; i < text->n && !st; i++) {
-        st = parse_spec(&s->spec[i], text->v[i], err);
-        if (!st) s->n++;
-        else c->refused = st == SD_E_ARG && text->v[i][0] != '@'; /* the line itself is wrong, not a file */
+        sd_buf b;
+        sd_slice spec = sd_slice_of(text->v[i]);
+        bool file = spec.n && spec.p[0] == '@';
+        sd_buf_init(&b, 1 << 20);
+        if (file) st = sd_file_read(&b, text->v[i] + 1, err);
+        if (!st) st = sd_steer_set_add(s, file ? (sd_slice){b.p, b.n} : spec, err);
+        if (st) c->refused = st == SD_E_ARG && !file; /* the line itself is wrong, not a file */
+        sd_buf_release(&b);
     }
     return st;
 }
 
-static sd_status steers_open(steers *s, const sd_model *m, cli *c, sd_err *err)
+static sd_status steers_open(sd_steer_set *s, const sd_model *m, cli *c, sd_err *err)
 {
-    sd_status st = SD_OK;
+    sd_status st = sd_steer_set_open(s, m, c->data_dir, c->prov.model_sha256, err);
     for (int i = 0; i < s->n && !st; i++) {
-        if (s->spec[i].feature >= 0) {
-            if ((st = sd_dict_open(&s->dict[i], s->spec[i].dict, err))) return st;
-            const char *of = sd_dict_get_info(s->dict[i])->model_sha256;
-            if (*of && strcmp(of, c->prov.model_sha256) != 0)
-                cli_note(c, "note: the dictionary %s was trained on another file of a model (%.12s.., this is %.12s..)", s->spec[i].dict, of,
-                         c->prov.model_sha256);
-            if (s->spec[i].has_site) cli_note_site(c, s->dict[i], s->spec[i].site);
-        }
-        if ((st = sd_direction_resolve(&s->spec[i], c->data_dir, c->prov.model_sha256, m->cfg.d_model, err))) return st;
-        if ((st = sd_steer_new(&s->steer[i], &s->spec[i], m, s->dict[i], err))) return st;
-        const float *v = s->dict[i] ? sd_dict_dec_row(s->dict[i], s->spec[i].feature) : s->spec[i].vector;
-        int64_t d = s->dict[i] ? sd_dict_get_info(s->dict[i])->d : s->spec[i].n_vector;
-        st = sd_direction_guard(&s->spec[i], v, d, c->data_dir, c->prov.model_sha256, err);
+        const char *of = s->dict[i] ? sd_dict_get_info(s->dict[i])->model_sha256 : "";
+        if (*of && strcmp(of, c->prov.model_sha256) != 0)
+            cli_note(c, "note: the dictionary %s was trained on another file of a model (%.12s.., this is %.12s..)", s->spec[i].dict, of,
+                     c->prov.model_sha256);
     }
     return st;
-}
-
-/* A position that no step reaches would be dropped. */
-static sd_status check_positions(const steers *s, int64_t n_prompt, int64_t n_gen, cli *c, sd_err *err)
-{
-    for (int i = 0; i < s->n; i++) {
-        int64_t last = s->spec[i].n_list ? s->spec[i].list[s->spec[i].n_list - 1] : 0;
-        if (last < n_prompt + n_gen) continue;
-        return cli_refuse(c, err, "steer: position %lld lies beyond the %lld tokens of the prompt and %lld more (-n)", (long long)last, (long long)n_prompt, (long long)n_gen);
-    }
-    return SD_OK;
 }
 
 static sd_status lane_text(sd_buf *b, const sd_model *m, const sd_lane *l, sd_err *err)
@@ -104,58 +58,17 @@ static sd_status lane_text(sd_buf *b, const sd_model *m, const sd_lane *l, sd_er
     return sd_tok_decode(m->tok, l->ids.v, l->ids.n, false, b, err);
 }
 
-static void json_lane(sd_jw *w, const char *key_text, const char *key_ids, sd_buf *text, const sd_lane *l)
-{
-    sd_jw_key(w, key_text);
-    sd_jw_slice(w, (sd_slice){text->p, text->n});
-    sd_jw_key(w, key_ids);
-    sd_jw_arr(w);
-    for (int64_t i = 0; i < l->ids.n; i++) sd_jw_i64(w, l->ids.v[i]);
-    sd_jw_end(w);
-}
-
-static void json_applied(sd_jw *w, const steers *s)
-{
-    char site[64];
-    sd_jw_key(w, "applied");
-    sd_jw_arr(w);
-    for (int i = 0; i < s->n; i++) {
-        sd_steer_applied ap = sd_steer_get_applied(s->steer[i]);
-        sd_jw_obj(w);
-        sd_jw_key(w, "steer");
-        sd_steer_spec_write(w, &s->spec[i]);
-        sd_jw_kstr(w, "site", sd_site_print(site, sizeof site, ap.site));
-        sd_jw_kf64(w, "value_raw", ap.value_raw);
-        sd_jw_ki64(w, "n_positions", ap.n_positions);
-        sd_jw_kf64(w, "mean_abs_change", ap.mean_abs_change);
-        sd_jw_end(w);
-    }
-    sd_jw_end(w);
-}
-
-static int print_json(cli *c, const sd_generate_result *r, const steers *s, sd_buf text[2])
+static int print_json(cli *c, const sd_model *m, const sd_generate_result *r, const sd_steer_set *s)
 {
     out_json j;
-    const sd_lane *main_lane = &r->lane[r->lane[1].ran];
+    sd_err err = {0};
     sd_jw *w = out_json_begin(c, &j, "sonde.run/1");
-    json_lane(w, "text", "tokens", &text[r->lane[1].ran], main_lane);
-    if (r->lane[0].ran && r->lane[1].ran) json_lane(w, "plain_text", "plain_tokens", &text[0], &r->lane[0]);
-    sd_jw_kstr(w, "stop", main_lane->stopped ? "end" : "length");
-    sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
-    sd_jw_key(w, "timings");
-    sd_jw_obj(w);
-    sd_jw_kf64(w, "prefill_tok_s", (double)r->n_prompt / r->prefill_s);
-    if (r->n_decoded) sd_jw_kf64(w, "decode_tok_s", (double)r->n_decoded / r->decode_s);
-    else { sd_jw_key(w, "decode_tok_s"); sd_jw_null(w); }
-    sd_jw_ki64(w, "n_prompt", r->n_prompt);
-    sd_jw_ki64(w, "n_gen", main_lane->ids.n);
-    sd_jw_kf64(w, "first_token_s", r->first_token_s);
-    sd_jw_end(w);
-    json_applied(w, s);
-    return out_json_end(c, &j);
+    sd_status st = sd_generate_write(w, m, r, s, &err);
+    int rc = out_json_end(c, &j);
+    return st ? cli_fail(c, &err) : rc;
 }
 
-static void note_applied(cli *c, const sd_generate_result *r, const steers *s)
+static void note_applied(cli *c, const sd_generate_result *r, const sd_steer_set *s)
 {
     char site[64];
     for (int i = 0; i < s->n; i++) {
@@ -177,7 +90,7 @@ static void on_token(void *self, int lane, int32_t id)
     fflush(s->c->out);
 }
 
-static int print_text(cli *c, const sd_generate_result *r, const steers *s, sd_buf text[2], struct stream *live)
+static int print_text(cli *c, const sd_generate_result *r, const sd_steer_set *s, sd_buf text[2], struct stream *live)
 {
     static const char *const title[] = {"plain", "steered"};
     if (r->lane[0].ran && r->lane[1].ran) {
@@ -203,7 +116,7 @@ const cli_cmd cmd_run_def = {
     .brief = "generate text, plain or steered",
     .args = "MODEL",
     .opts = opts,
-    .uses = CLI_MODE_CHAT | CLI_SEED,
+    .uses = CLI_MODE | CLI_SEED,
     .run = cmd_run,
     .text = "A steer is one JSON object: {\"feature\":{\"dict\":DIR,\"index\":N}}, {\"direction\":NAME} or {\"vector\":[..],\"site\":SITE}, with \"op\" add (default),\n"
             "scale, ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), std (of the\n"
@@ -234,10 +147,9 @@ static int cmd_run(cli *c, int argc, char **argv)
     sd_err err = {0};
     sd_model *m = NULL;
     sd_ids ids = {0};
-    steers s = {0};
-    sd_buf text[2] = {{0}}, prompt;
+    sd_steer_set s = {0};
+    sd_buf text[2] = {{0}};
     sd_generate_result r = {0};
-    sd_buf_init(&prompt, 1 << 24);
     if (!cli_parse(c, &cmd_run_def, &a, argc, argv, &rc)) return rc;
     if ((rc = check_line(c, &a))) return rc;
     const sd_exec *ex = cli_exec(c, &err);
@@ -247,9 +159,7 @@ static int cmd_run(cli *c, int argc, char **argv)
     if (st) goto done;
     if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if ((st = steers_open(&s, m, c, &err))) goto done;
-    if (strcmp(a.prompt, "-") == 0 && (st = cli_read_text(&prompt, a.prompt, &err))) goto done;
-    if ((st = sd_lab_prompt_ids(&ids, m, prompt.n ? (sd_slice){prompt.p, prompt.n} : sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
-    if ((st = check_positions(&s, ids.n, a.n, c, &err))) goto done;
+    if ((st = sd_lab_prompt_ids(&ids, m, sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
     struct stream live = {.c = c, .m = m};
     bool streams = !c->json && !a.compare;
     sd_generate_opt o = {.n_gen = a.n, .seed = c->seed, .steer = s.steer, .n_steer = s.n, .compare = a.compare,
@@ -259,14 +169,13 @@ static int cmd_run(cli *c, int argc, char **argv)
     for (int l = 0; l < 2; l++)
         if (r.lane[l].ran && (st = lane_text(&text[l], m, &r.lane[l], &err))) goto done;
     if (!s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
-    rc = c->json ? print_json(c, &r, &s, text) : print_text(c, &r, &s, text, &live);
+    rc = c->json ? print_json(c, m, &r, &s) : print_text(c, &r, &s, text, &live);
 done:
     if (st) rc = cli_fail(c, &err);
     sd_buf_release(&text[0]);
     sd_buf_release(&text[1]);
-    sd_buf_release(&prompt);
     sd_generate_release(&r);
-    steers_release(&s);
+    sd_steer_set_release(&s);
     sd_ids_release(&ids);
     sd_model_close(m);
     return rc;

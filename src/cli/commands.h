@@ -19,7 +19,6 @@
     XX(cmd_feature_report) \
     XX(cmd_organism_write) \
     XX(cmd_direction_make) \
-    XX(cmd_organism_recover) \
     XX(cmd_bench_model)  \
     XX(cmd_bench_dict)   \
     XX(cmd_doctor)       \

@@ -142,7 +142,7 @@ sd_status sd_lab_prompt_ids(sd_ids *out, const sd_model *m, sd_slice text, sd_sl
     sd_buf_init(&b, 1 << 24);
     sd_status st = sd_chat_render(m->chat, msg, n, true, &b, err);
     if (!st) st = sd_buf_check(&b, "the prompt", err);
-    if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){0}, out, err);
+    if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_bos = true}, out, err);
     sd_buf_release(&b);
     return st;
 }

@@ -4,7 +4,7 @@
 #include <float.h>
 #include <immintrin.h>
 
-static inline __mmask16 tail(int64_t n) { return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1); }
+static inline __mmask16 tail(int64_t n) { return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1); }
 
 static float to_bf16_avx512(uint16_t *y, const float *x, int64_t n)
 {

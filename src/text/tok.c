@@ -238,9 +238,9 @@ sd_status sd_tok_encode(const sd_tok *t, sd_slice text, const sd_encode_opt *opt
     sd_encode_scratch s = {0};
     encoding e = {t, &s, ids, !opt || !opt->no_special};
     sd_status st = scratch_init(&s, t, err);
-    if (!st && e.control && t->add_bos) st = sd_ids_push(ids, t->bos, err);
+    if (!st && e.control && !(opt && opt->no_bos) && t->add_bos) st = sd_ids_push(ids, t->bos, err);
     if (!st) st = cut_tokens(&e, &t->special, text, true, encode_given, err);
-    if (!st && e.control && t->add_eos) st = sd_ids_push(ids, t->eos, err);
+    if (!st && e.control && !(opt && opt->no_bos) && t->add_eos) st = sd_ids_push(ids, t->eos, err);
     if (st) ids->n = n0;
     scratch_release(&s);
     return st;

@@ -77,7 +77,10 @@ bool sd_tok_is_special(const sd_tok *t, int32_t id); /* control tokens: BOS, EOS
 typedef struct sd_ids { int32_t *v; int64_t n, cap; } sd_ids; /* zero-init; owns v */
 void sd_ids_release(sd_ids *ids);
 sd_status sd_ids_push(sd_ids *ids, int32_t id, sd_err *err);
-typedef struct sd_encode_opt { bool no_special; } sd_encode_opt; /* neither adds BOS/EOS nor reads "<|im_start|>" in the text as a token */
+typedef struct sd_encode_opt {
+    bool no_special; /* neither adds BOS/EOS nor reads "<|im_start|>" in the text as a token */
+    bool no_bos;     /* reads them, adds none: for a rendered chat, whose template wrote its own */
+} sd_encode_opt;
 /* Appends to ids. Any bytes are accepted; invalid UTF-8 goes byte by byte. A byte that the vocabulary has no token for becomes `unk`,
  * or is left out when there is none (what llama.cpp and tokenizers do); all 256 have one in most vocabularies, and then decoding gives
  * the bytes back. */

@@ -4,7 +4,6 @@ tokens, on prose, source code, white space, controls, emoji and random character
 usage: tokenizers_alike.py SONDE trained               vocabularies trained here, one for every kind of pre-tokeniser
        tokenizers_alike.py SONDE folder DIR..          tokenizer.json of model folders (or of itself)
        tokenizers_alike.py SONDE llama PROGRAM GGUF..  GGUFs, with or without tensors
-       tokenizers_alike.py SONDE trainer PROGRAM       merges of our trainer (tests/golden/text/test_tok_train), and its files in transformers
 
 Prints one line a tokenizer; exits 1 at the first token that differs."""
 import ast
@@ -141,54 +140,6 @@ def trained(sonde, files, tmp):
         check(sonde, f"trained, {name}", path, files, hf_peer(path))
 
 
-# ---- the trainer ----
-
-def our_training(program, docs, n_vocab, folder):
-    corpus = os.path.join(folder, "corpus.txt")
-    with open(corpus, "w", encoding="utf-8", newline="") as f:
-        f.write("\n".join(docs))
-    env = dict(os.environ, SONDE_TRAIN_CORPUS=corpus, SONDE_TRAIN_DIR=folder, SONDE_TRAIN_VOCAB=str(n_vocab))
-    subprocess.run([program], check=True, capture_output=True, env=env)
-    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as f:
-        return json.load(f)["model"]
-
-
-def trainer(sonde, program, every, files, tmp):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers as p, trainers
-    from transformers import AutoTokenizer
-
-    special = ["<s>", "</s>"]
-    for name, n_vocab in (("prose", 4000), ("code", 3000), ("scripts", 2000), ("white", 600), ("shared", 4000)):
-        if name not in every:
-            print(f"skip: no {name} texts")
-            continue
-        docs = [line for line in every[name].split("\n") if not any(x in line for x in special)]
-        folder = os.path.join(tmp, "trained-" + name)
-        os.makedirs(folder)
-        ours = our_training(program, docs, n_vocab, folder)
-        tok = Tokenizer(models.BPE())
-        tok.pre_tokenizer, tok.decoder = p.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-        tok.train_from_iterator(docs, trainers.BpeTrainer(vocab_size=n_vocab, special_tokens=special, show_progress=False,
-                                                          initial_alphabet=p.ByteLevel.alphabet()))
-        theirs = json.loads(tok.to_str())["model"]
-        pairs = lambda m: [tuple(x) if isinstance(x, list) else tuple(x.split(" ")) for x in m["merges"]]
-        a, b = pairs(ours), pairs(theirs)
-        i = next((k for k, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-        if a != b or ours["vocab"] != theirs["vocab"]:
-            print(f"trainer on {name}: {len(a)} merges, expected {len(b)}; at {i}: {a[i:i + 3]}, expected {b[i:i + 3]}")
-            sys.exit(1)
-        check(sonde, f"written, {name}", folder, files, hf_peer(os.path.join(folder, "tokenizer.json")))
-        loaded = AutoTokenizer.from_pretrained(folder)
-        text = "The strait.<s> caf\u00e9\n"
-        want = tok.encode(text).ids
-        got = loaded(text)["input_ids"]
-        chat = loaded.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
-        if got != [0] + want or loaded.decode(got) != "<s>" + text or loaded.bos_token != "<s>" or loaded.eos_token != "</s>" or chat != "<s>hi":
-            print(f"transformers on {name}: {got}, expected {[0] + want}; chat {chat!r}")
-            sys.exit(1)
-        print(f"trainer on {name}: {len(a)} merges alike, transformers reads the folder")
-
-
 # ---- llama.cpp ----
 
 def llama_peer(program, model):
@@ -217,8 +168,6 @@ def main():
         files = save(tmp, every)
         if how == "trained":
             trained(sonde, files, tmp)
-        elif how == "trainer":
-            trainer(sonde, rest[0], every, files, tmp)
         elif how == "folder":
             for d in rest:
                 path = os.path.join(d, "tokenizer.json") if os.path.isdir(d) else d

@@ -1,0 +1,36 @@
+/* The hash of a model, from its file or its folder. */
+#include "lab/model_hash.h"
+
+#include "base/map.h"
+
+/* The folder's weights as the text "NAME SHA256\n" a shard, by name; a single file gives its own hash. */
+static sd_status hash_folder(sd_sha256 *out, const char *dir, const char *cache, sd_err *err)
+{
+    sd_paths p = {0};
+    sd_buf list;
+    sd_buf_init(&list, 1 << 20); /* some thousand shards */
+    int64_t n = 0;
+    sd_status st = sd_dir_list(&p, dir, err);
+    for (int64_t i = 0; i < p.n && !st; i++) {
+        char hex[65];
+        if (!sd_slice_ends(sd_slice_of(p.v[i]), ".safetensors")) continue;
+        if ((st = sd_sha256_file(out, p.v[i], cache, err))) break;
+        sd_sha256_hex(out, hex);
+        sd_buf_printf(&list, "%s %s\n", strrchr(p.v[i], '/') ? strrchr(p.v[i], '/') + 1 : p.v[i], hex);
+        n++;
+    }
+    if (!st && n == 0) st = sd_fail(err, SD_E_NOTFOUND, "%s holds no .safetensors file", dir);
+    if (!st) st = sd_buf_check(&list, "list of shards", err);
+    if (!st && n > 1) sd_sha256_of(out, list.p, list.n);
+    sd_buf_release(&list);
+    sd_paths_free(&p);
+    return st;
+}
+
+sd_status sd_lab_model_hash(char out[65], const char *path, const char *cache_dir, sd_err *err)
+{
+    sd_sha256 h;
+    sd_status st = sd_dir_exists(path) ? hash_folder(&h, path, cache_dir, err) : sd_sha256_file(&h, path, cache_dir, err);
+    if (!st) sd_sha256_hex(&h, out);
+    return st;
+}

@@ -1,0 +1,84 @@
+/* Model ids in a Hugging Face cache made here, as huggingface_hub lays one out: refs, snapshots, links to blobs. */
+#include "t.h"
+
+#include "base/map.h"
+#include "file/hub.h"
+
+#include <unistd.h>
+
+static void put(const char *dir, const char *name, const char *text)
+{
+    char path[1024];
+    sd_err err = {0};
+    t_ok(sd_dir_make(dir, &err), err);
+    assert_true(sd_path_join(path, sizeof path, dir, name));
+    t_ok(sd_file_write_atomic(path, text, strlen(text), &err), err);
+}
+
+static void found(const char *hub, const char *id, const char *end)
+{
+    char out[1024];
+    sd_err err = {0};
+    t_ok(sd_hub_find(out, sizeof out, hub, id, &err), err);
+    if (!sd_slice_ends(sd_slice_of(out), end)) fail_msg("%s is %s", id, out);
+}
+
+static void missing(const char *hub, const char *id, sd_status want, const char *say)
+{
+    char out[1024];
+    sd_err err = {0};
+    assert_int_equal(sd_hub_find(out, sizeof out, hub, id, &err), want);
+    if (!strstr(err.msg, say)) fail_msg("%s: %s", id, err.msg);
+}
+
+static void test_ids(void **state)
+{
+    (void)state;
+    assert_true(sd_hub_is_id("org/name"));
+    assert_true(sd_hub_is_id("org/name-1.5B@main:Q4_K_M"));
+    const char *const not[] = {"name", "/abs/path", "a/b/c", "./a", "../a", "a/..", "a/b@", "a/b:", "a/b:x/y", "", "a b/c", "/", "a/"};
+    for (size_t i = 0; i < sizeof not / sizeof not[0]; i++)
+        if (sd_hub_is_id(not[i])) fail_msg("\"%s\" was taken as an id", not[i]);
+}
+
+static void test_find(void **state)
+{
+    (void)state;
+    char hub[512], dir[768], link_path[900];
+    snprintf(hub, sizeof hub, "%s/hub", t_tmpdir());
+    snprintf(dir, sizeof dir, "%s/models--org--name/refs", hub);
+    put(dir, "main", "abc123\n");
+    put(dir, "evil", "../../..");
+    put(dir, "gone", "fff");
+    snprintf(dir, sizeof dir, "%s/models--org--name/snapshots/abc123", hub);
+    put(dir, "config.json", "{}");
+    found(hub, "org/name", "/snapshots/abc123");
+    found(hub, "org/name@abc123", "/snapshots/abc123");
+    missing(hub, "org/name@gone", SD_E_NOTFOUND, "no snapshot of the revision \"gone\"");
+    missing(hub, "org/name@evil", SD_E_NOTFOUND, "no snapshot");
+    missing(hub, "org/other", SD_E_NOTFOUND, "not in the Hugging Face cache");
+    missing(hub, "org/name:q8", SD_E_NOTFOUND, "no model");
+    missing(hub, "nothing", SD_E_ARG, "ORG/NAME");
+
+    snprintf(dir, sizeof dir, "%s/models--org--quants/blobs", hub);
+    put(dir, "blob", "x");
+    snprintf(dir, sizeof dir, "%s/models--org--quants/refs", hub);
+    put(dir, "main", "c0ffee");
+    snprintf(dir, sizeof dir, "%s/models--org--quants/snapshots/c0ffee", hub);
+    put(dir, "README.md", "x");
+    snprintf(link_path, sizeof link_path, "%s/m.Q4_0.gguf", dir);
+    assert_int_equal(symlink("../../blobs/blob", link_path), 0);
+    found(hub, "org/quants", "/m.Q4_0.gguf");
+    put(dir, "m.Q8_0.gguf", "x");
+    missing(hub, "org/quants", SD_E_NOTFOUND, "2 GGUF files");
+    found(hub, "org/quants:Q8", "/m.Q8_0.gguf");
+    char small[8];
+    sd_err err = {0};
+    assert_int_equal(sd_hub_find(small, sizeof small, hub, "org/name", &err), SD_E_ARG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {T(test_ids), T(test_find)};
+    return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}
