@@ -272,12 +272,15 @@ void cli_note(cli *c, const char *fmt, ...)
     fputc('\n', c->err);
 }
 
-void cli_resume_with(cli *c, const char *fmt, ...)
+void cli_resume_with(cli *c, const char *command, const char *path, const char *rest)
 {
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(c->resume_with, sizeof c->resume_with, fmt, ap);
-    va_end(ap);
+    sd_buf b;
+    sd_buf_init(&b, sizeof c->resume_with - 1);
+    sd_buf_printf(&b, "%s ", command);
+    put_word(&b, path);
+    sd_buf_puts(&b, rest);
+    snprintf(c->resume_with, sizeof c->resume_with, "%s", b.failed ? "" : sd_buf_str(&b));
+    sd_buf_release(&b);
 }
 
 const sd_exec *cli_exec(cli *c, sd_err *err)

@@ -76,8 +76,9 @@ sd_status cli_refuse(cli *c, sd_err *err, const char *fmt, ...) SD_PRINTF(3, 4);
 int cli_check_text(cli *c, const char *flag, const char *text);
 /* A line on stderr unless --quiet: what was done ("wrote 16,384 features to x (212 MB)"). */
 void cli_note(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
-/* What the user types to go on after an interruption: a complete command. Set it once a checkpoint could exist. */
-void cli_resume_with(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
+/* What the user types to go on after an interruption: COMMAND PATH (quoted where a shell needs it) and the rest. Set it once a checkpoint
+ * could exist. */
+void cli_resume_with(cli *c, const char *command, const char *path, const char *rest);
 /* Arguments of the form ORG/NAME that are no path become what the Hugging Face cache has for them. 0, or the exit code of an error
  * that was told. */
 int cli_find_models(cli *c);

@@ -98,11 +98,11 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     if (!ex) goto done_early;
     if ((st = dict_source_open(&s, &a, c, ex, &err))) goto done;
     if ((st = dict_run_save(&a, c, &err))) goto done;
-    cli_resume_with(c, "sonde dict train --resume %s", c->output);
+    cli_resume_with(c, "sonde dict train --resume", c->output, "");
     sd_learn_opt o = {.train = {.kind = SD_DICT_TOPK, .m = a.width, .k = (int)a.k, .batch = a.batch, .n_tokens = a.tokens, .lr = a.lr, .seed = c->seed},
                       .meta = s.meta, .n_heldout = a.heldout, .buffer_rows = a.buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL};
     if ((st = sd_lab_learn(&r, ex, s.src, s.n_rows, &o, &c->progress, &err))) goto done;
-    cli_resume_with(c, "sonde dict eval %s %s%s", c->output, a.path[0], a.n_path > 1 ? " CORPUS.." : ""); /* the dictionary is written */
+    cli_resume_with(c, "sonde dict eval", c->output, " MODEL CORPUS.."); /* the dictionary is written */
     if ((st = ce_recovered(&ce, c, ex, &s, &a, &err))) goto done;
     rc = print(c, &a, &r, ce);
 done:

@@ -6,6 +6,13 @@
 
 static const char *const FILE_NAME = "run.json";
 
+static sd_mode mode_of(const char *name)
+{
+    for (sd_mode m = SD_MODE_FAITHFUL; m <= SD_MODE_FAST; m++)
+        if (strcmp(name, sd_mode_name(m)) == 0) return m;
+    return SD_MODE_DEFAULT;
+}
+
 static sd_status load(dict_run *a, cli *c, sd_err *err)
 {
     char p[1200];
@@ -30,6 +37,7 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
     if (!st) st = sd_json_get_i64(a->saved, "seed", &seed, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "site", &c->site, p, err);
     if (!st) st = sd_json_get_str(a->saved, "mode", &a->mode, p, err);
+    if (!st && !mode_of(a->mode)) st = sd_fail(err, SD_E_FORMAT, "%s: mode \"%.40s\" is none of faithful, bf16, fast", p, a->mode);
     paths = json_object_get(a->saved, "paths");
     if (!st && !json_is_array(paths)) st = sd_fail(err, SD_E_FORMAT, "%s: paths is no list", p);
     if (st) return st;
@@ -179,7 +187,7 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
     sd_mode mode;
     sd_status st = cli_site(c, &site, err);
     if (!st) st = sd_corpus_open(&s->corpus, a->path + 1, a->n_path - 1, err);
-    if (!st && a->mode) mode = strcmp(a->mode, "faithful") == 0 ? SD_MODE_FAITHFUL : strcmp(a->mode, "bf16") == 0 ? SD_MODE_BF16 : SD_MODE_FAST;
+    if (!st && a->mode) mode = mode_of(a->mode);
     else if (!st) st = cli_mode(c, ex, CLI_BULK, a->path[0], &mode, err);
     if (st) return st;
     a->mode = sd_mode_name(mode);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 sd_status sd_events_open(sd_events *e, const char *path, int64_t keep_bytes, sd_err *err)
@@ -11,6 +12,12 @@ sd_status sd_events_open(sd_events *e, const char *path, int64_t keep_bytes, sd_
     if (strlen(path) >= sizeof e->path) return sd_fail(err, SD_E_ARG, "%s: path too long", path);
     memcpy(e->path, path, strlen(path) + 1);
     e->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    struct stat s;
+    if (e->fd >= 0 && fstat(e->fd, &s) == 0 && s.st_size < keep_bytes) {
+        sd_events_close(e);
+        sd_fail(err, SD_E_FORMAT, "%s has %lld bytes, the run that is resumed had written %lld", path, (long long)s.st_size, (long long)keep_bytes);
+        return sd_hint(err, "bring the file back, or train anew");
+    }
     if (e->fd < 0 || ftruncate(e->fd, keep_bytes) != 0 || lseek(e->fd, 0, SEEK_END) < 0) {
         sd_status st = sd_fail_errno(err, errno, "%s: cannot be written", path);
         sd_events_close(e);

@@ -70,6 +70,7 @@ static sd_status prefill(gen *g, const int32_t *prompt, int64_t n, int64_t n_gen
             seg[k] = (sd_segment){.s = g->session[g->lane[k]], .tok = prompt + i, .n = rows, .want = i + rows == n ? SD_LOGITS_LAST : SD_LOGITS_NONE};
         sd_status st = sd_runner_step(g->runner, seg, g->n_lane, -1, err);
         if (st) return st;
+        if (sd_progress_cancelled(g->opt->progress)) return sd_fail(err, SD_E_CANCELLED, "stopped in the prompt, after %" PRId64 " tokens", i + rows);
     }
     for (int k = 0; k < g->n_lane; k++) {
         sd_status st = take(g, g->lane[k], seg[k].logits, n, n_gen, err);

@@ -20,13 +20,21 @@ static sd_status lookup(int *out, const char *s, const char *const *names, int n
     return st;
 }
 
+/* Bad JSON in a spec is a bad argument; memory that is out stays what it is. */
+static sd_status as_argument(sd_status st, sd_err *err)
+{
+    if (st == SD_E_NOMEM) return st;
+    if (err) err->code = SD_E_ARG;
+    return SD_E_ARG;
+}
+
 static sd_status read_feature(sd_steer_spec *s, const json_t *v, sd_err *err)
 {
     const char *dict = NULL;
     sd_status st = json_is_object(v) ? SD_OK : sd_fail(err, SD_E_ARG, "steer: feature is {\"dict\": DIR, \"index\": N}");
     if (!st) st = sd_json_get_str(v, "dict", &dict, "steer.feature", err);
     if (!st) st = sd_json_get_i64(v, "index", &s->feature, "steer.feature", err);
-    if (st) return err ? (err->code = SD_E_ARG) : SD_E_ARG;
+    if (st) return as_argument(st, err);
     if (json_object_size(v) != 2) return sd_fail(err, SD_E_ARG, "steer: feature has keys besides dict and index");
     if (s->feature < 0) return sd_fail(err, SD_E_ARG, "steer: feature index %lld is negative", (long long)s->feature);
     if (strlen(dict) >= sizeof s->dict) return sd_fail(err, SD_E_ARG, "steer: the dictionary's path is too long");
@@ -140,7 +148,7 @@ sd_status sd_steer_spec_parse(sd_steer_spec *out, sd_slice text, sd_err *err)
     bool has_value = false;
     *out = (sd_steer_spec){.feature = -1, .min = -INFINITY, .max = INFINITY};
     sd_status st = sd_json_parse(&root, text.p, text.n, "steer", err);
-    if (st) return err ? (err->code = SD_E_ARG) : SD_E_ARG;
+    if (st) return as_argument(st, err);
     if (!json_is_object(root)) {
         st = sd_fail(err, SD_E_ARG, "steer: a spec is one JSON object");
         goto done;
