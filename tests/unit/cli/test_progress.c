@@ -145,9 +145,9 @@ static void an_interruption_names_the_way_on(void **state)
     begin(&s, 0);
     sd_err err = {0};
     sd_fail(&err, SD_E_CANCELLED, "interrupted at step 12 of 500");
-    cli_resume_with(&s.c, "sonde dict train --resume %s", "runs/a");
+    cli_resume_with(&s.c, "sonde dict train --resume", "runs/a b", "");
     assert_int_equal(cli_fail(&s.c, &err), 130);
-    end(&s, "sonde: interrupted at step 12 of 500\nhint: go on with: sonde dict train --resume runs/a\n");
+    end(&s, "sonde: interrupted at step 12 of 500\nhint: go on with: sonde dict train --resume 'runs/a b'\n");
 }
 
 static void every_error_has_a_hint(void **state)
