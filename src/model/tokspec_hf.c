@@ -24,6 +24,7 @@ static void hf_release(hf *h)
     sd_free(h->type);
     sd_free(h->added);
     sd_free(h->logprob);
+    sd_free(h->left);
     sd_table_free(h->by_text);
     sd_buf_release(&h->joined);
     for (int i = 0; i < h->n_kept; i++) sd_free(h->kept[i]);
@@ -113,13 +114,15 @@ static sd_status read_added(hf *h, const json_t *added, sd_err *err)
         const json_t *a = json_array_get(added, i);
         json_int_t id = json_integer_value(json_object_get(a, "id"));
         sd_slice text = slice_of_json(json_object_get(a, "content"));
+        bool outside = !h->piece[id].p;
         if (text.n == 0) return bad(h, "an added token is empty", err);
         h->piece[id] = text;
         h->type[id] = sd_hf__is_true(a, "special", false) ? SD_PIECE_CONTROL : SD_PIECE_USER;
         h->added[id] = (uint8_t)((sd_hf__is_true(a, "lstrip", false) ? SD_ADDED_LEFT : 0) |
                                  (sd_hf__is_true(a, "rstrip", false) ? SD_ADDED_RIGHT : 0) |
                                  (sd_hf__is_true(a, "single_word", false) ? SD_ADDED_SINGLE_WORD : 0) |
-                                 (sd_hf__is_true(a, "normalized", false) ? SD_ADDED_NORMALIZED : 0));
+                                 (sd_hf__is_true(a, "normalized", false) ? SD_ADDED_NORMALIZED : 0) |
+                                 (outside ? SD_ADDED_OUTSIDE : 0));
     }
     return SD_OK;
 }
@@ -157,6 +160,7 @@ static sd_status read_merges(hf *h, const json_t *model, sd_err *err)
     size_t n = json_array_size(list), bytes = 0;
     if (!json_is_array(list)) return bad(h, "model.merges is not an array", err);
     sd_status st = sd_alloc(&h->merge, n * sizeof *h->merge, "the merges", err);
+    if (!st) st = sd_alloc(&h->left, n * sizeof *h->left, "the merges", err);
     if (st) return st;
     for (size_t i = 0; i < n; i++) {
         const json_t *m = json_array_get(list, i);
@@ -174,13 +178,17 @@ static sd_status read_merges(hf *h, const json_t *model, sd_err *err)
         const json_t *m = json_array_get(list, i);
         if (json_is_string(m)) {
             h->merge[i] = slice_of_json(m);
+            const char *gap = h->merge[i].n > 1 ? memchr(h->merge[i].p + 1, ' ', h->merge[i].n - 1) : NULL;
+            h->left[i] = gap ? (uint32_t)(gap - h->merge[i].p) : 0;
             continue;
         }
+        h->left[i] = (uint32_t)json_string_length(json_array_get(m, 0));
         size_t len = json_string_length(json_array_get(m, 0)) + 1 + json_string_length(json_array_get(m, 1));
         h->merge[i] = (sd_slice){h->joined.p + bytes, len};
         bytes += len;
     }
     h->spec.merge = h->merge;
+    h->spec.merge_left = h->left;
     h->spec.n_merge = (int64_t)n;
     return st;
 }

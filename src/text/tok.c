@@ -283,7 +283,11 @@ sd_status sd_tok_decode_text(const sd_tok *t, const int32_t *ids, int64_t n, boo
 
 int32_t sd_tok_find(const sd_tok *t, sd_slice text)
 {
-    size_t len = 0;
-    int32_t id = sd_trie__match(&t->special, t->type, text.p, text.n, true, &len);
-    return id >= 0 && len == text.n ? id : -1;
+    const sd_trie *const trie[] = {&t->special, &t->normalized};
+    for (int k = 0; k < 2; k++) {
+        size_t len = 0;
+        int32_t id = sd_trie__match(trie[k], t->type, text.p, text.n, true, &len);
+        if (id >= 0 && len == text.n) return id;
+    }
+    return -1;
 }

@@ -41,6 +41,7 @@ typedef struct sd_tok_spec {
     const uint8_t *added;         /* [n_vocab] SD_ADDED_* of added tokens, or NULL */
     const sd_slice *merge;        /* [n_merge] "left right" in rank order */
     int64_t n_merge;
+    const uint32_t *merge_left;   /* [n_merge] bytes of left, for pieces that hold spaces; NULL: up to the first space */
     sd_slice pre;                 /* tokenizer.ggml.pre: "smollm", "gpt-2", ..; used when there are no cuts */
     const sd_cut *cut;            /* [n_cut] */
     int n_cut;
@@ -62,7 +63,8 @@ enum {
     SD_ADDED_LEFT = 1,            /* swallows white space on its left */
     SD_ADDED_RIGHT = 2,           /* .. on its right */
     SD_ADDED_SINGLE_WORD = 4,     /* not inside a word */
-    SD_ADDED_NORMALIZED = 8       /* looked for in normalised text, itself normalised */
+    SD_ADDED_NORMALIZED = 8,      /* looked for in normalised text, itself normalised */
+    SD_ADDED_OUTSIDE = 16         /* no piece of the model: words never become it */
 };
 
 typedef struct sd_tok sd_tok; /* immutable; any number of threads may encode and decode at once */

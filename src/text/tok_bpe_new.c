@@ -31,12 +31,6 @@ static sd_status symbol(builder *k, sd_slice key, int32_t *out, sd_err *err)
     return SD_OK;
 }
 
-/* A word never becomes one of these. */
-static bool no_word(uint8_t type)
-{
-    return type == SD_PIECE_CONTROL || type == SD_PIECE_UNKNOWN || type == SD_PIECE_BYTE;
-}
-
 static sd_status index_pieces(builder *k, sd_err *err)
 {
     const sd_tok_spec *s = k->spec;
@@ -44,24 +38,12 @@ static sd_status index_pieces(builder *k, sd_err *err)
     sd_status st = sd_table_new(&k->by_text, (int64_t)s->n_vocab + 256, err);
     /* Backwards: of two pieces with one text the first stays. */
     for (int32_t i = s->n_vocab - 1; i >= 0 && !st; i--)
-        if (s->piece[i].n && (bytes || !no_word(k->t->type[i]))) st = sd_table_set(k->by_text, s->piece[i], i, NULL, err);
+        if (s->piece[i].n && (bytes || sd_tok__in_words(k->t, (size_t)i))) st = sd_table_set(k->by_text, s->piece[i], i, NULL, err);
     for (unsigned v = 0; v < 256 && !st && bytes; v++) {
         int n = sd_utf8_encode(sd_bpe__byte_to_cp(v), k->alphabet[v]);
         st = symbol(k, (sd_slice){k->alphabet[v], (size_t)n}, &k->b->byte_sym[v], err);
     }
     return st;
-}
-
-/* "left right" -> their symbols and the symbol of both together. The space between is the last one when the right side
- * begins with none: pieces of characters may hold spaces, and then the cut that makes three pieces is the right one. */
-static const char *find_gap(builder *k, sd_slice line)
-{
-    const char *gap = line.n > 1 ? memchr(line.p + 1, ' ', line.n - 1) : NULL;
-    for (const char *p = gap; p && k->spec->kind != SD_TOK_BPE; p = memchr(p + 1, ' ', (size_t)(line.p + line.n - p - 1))) {
-        sd_slice left = {line.p, (size_t)(p - line.p)}, right = {p + 1, (size_t)(line.p + line.n - p - 1)};
-        if (sd_table_get(k->by_text, left) >= 0 && sd_table_get(k->by_text, right) >= 0) return p;
-    }
-    return gap;
 }
 
 static void add_pair(sd_bpe *b, unsigned left, unsigned right)
@@ -79,16 +61,17 @@ static void add_joins(sd_bpe *b, sd_slice piece)
     }
 }
 
+/* "left right" -> their symbols and the symbol of both together. */
 static sd_status add_merge(builder *k, int32_t rank, sd_err *err)
 {
     sd_slice line = k->spec->merge[rank];
-    const char *gap = find_gap(k, line);
-    size_t n_left = gap ? (size_t)(gap - line.p) : 0;
-    if (!gap || n_left + 1 == line.n)
+    const char *gap = line.n > 1 ? memchr(line.p + 1, ' ', line.n - 1) : NULL;
+    size_t n_left = k->spec->merge_left ? k->spec->merge_left[rank] : gap ? (size_t)(gap - line.p) : 0;
+    if (n_left == 0 || n_left + 1 >= line.n)
         return sd_fail(err, SD_E_FORMAT,
                        "tokenizer: merge %d is \"%.*s\", expected two pieces and a space between them", (int)rank,
                        (int)(line.n > 64 ? 64 : line.n), line.n ? line.p : "");
-    sd_slice left = {line.p, n_left}, right = {gap + 1, line.n - n_left - 1};
+    sd_slice left = {line.p, n_left}, right = {line.p + n_left + 1, line.n - n_left - 1};
     char *joined = k->made + k->n_made;
     memcpy(joined, left.p, left.n);
     memcpy(joined + left.n, right.p, right.n);
@@ -158,7 +141,7 @@ static sd_status add_words(builder *k, bool ignore, bool whole_lines, sd_err *er
     for (int32_t id = 0; id < s->n_vocab && !st; id++) {
         uint8_t type = k->t->type[id];
         /* Control and user tokens are written as text, not in the alphabet: only plain ASCII reads the same in both. */
-        if (s->piece[id].n == 0 || no_word(type) || (bytes && type == SD_PIECE_USER)) continue;
+        if (s->piece[id].n == 0 || !sd_tok__in_words(k->t, (size_t)id) || (bytes && type == SD_PIECE_USER)) continue;
         sd_pieces__add(&b->words, id);
         bool lines = whole_lines;
         for (size_t i = 0; i < s->piece[id].n; i++) lines &= s->piece[id].p[i] == '\n';

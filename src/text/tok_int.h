@@ -71,6 +71,13 @@ static inline sd_status sd_tok__push(sd_encode_scratch *s, sd_ids *ids, int32_t 
     s->unk_last = false;
     return sd_ids_push(ids, id, err);
 }
+/* May a word become this piece? */
+static inline bool sd_tok__in_words(const sd_tok *t, size_t id)
+{
+    uint8_t type = t->type[id];
+    return type != SD_PIECE_CONTROL && type != SD_PIECE_UNKNOWN && type != SD_PIECE_BYTE &&
+           !(t->added && (t->added[id] & SD_ADDED_OUTSIDE));
+}
 /* Bytes of the character at p[0..n), 1 for an invalid byte. */
 static inline size_t sd_tok__char(const char *p, size_t n)
 {

@@ -183,7 +183,7 @@ static sd_status fill_tries(sd_tok *t, const sd_tok_spec *s, sd_err *err)
     if (st) return st;
     for (size_t i = 0; i < n; i++) {
         if (!is_special_type(t->type[i])) continue;
-        if (t->norm && t->added && (t->added[i] & SD_ADDED_NORMALIZED))
+        if (t->added && (t->added[i] & SD_ADDED_NORMALIZED))
             some = true;
         else
             text[i] = s->piece[i];
@@ -195,7 +195,7 @@ static sd_status fill_tries(sd_tok *t, const sd_tok_spec *s, sd_err *err)
     for (size_t i = 0; i < n && some && !st; i++) {
         if (!is_special_type(t->type[i]) || !(t->added[i] & SD_ADDED_NORMALIZED)) continue;
         sd_slice norm = s->piece[i];
-        st = sd_norm__apply(t->norm, &w, &norm, err);
+        if (t->norm) st = sd_norm__apply(t->norm, &w, &norm, err);
         text[i].n = norm.n;
         sd_buf_put(&kept, norm.p, norm.n);
     }

@@ -36,7 +36,7 @@ sd_status sd_ugm__new(sd_ugm **out, const sd_tok *t, const sd_tok_spec *spec, sd
             break;
         }
         u->score[i] = v;
-        if (t->type[i] == SD_PIECE_CONTROL || t->type[i] == SD_PIECE_UNKNOWN || t->type[i] == SD_PIECE_BYTE) continue;
+        if (!sd_tok__in_words(t, i)) continue;
         if (t->type[i] == SD_PIECE_NORMAL && v < least) least = v;
         text[i] = spec->piece[i];
     }

@@ -18,7 +18,7 @@ sd_status sd_wpm__new(sd_wpm **out, const sd_tok *t, const sd_tok_spec *spec, sd
     if (!st) st = sd_alloc_zero(&rest, n * sizeof *rest, "the vocabulary", err);
     for (size_t i = 0; i < n && !st; i++) {
         sd_slice p = spec->piece[i];
-        if (t->type[i] == SD_PIECE_CONTROL || t->type[i] == SD_PIECE_UNKNOWN) continue;
+        if (!sd_tok__in_words(t, i)) continue;
         if (mark.n == 0) { /* GGUF: U+2581 begins a word */
             if (p.n > 3 && memcmp(p.p, "\xe2\x96\x81", 3) == 0)
                 first[i] = (sd_slice){p.p + 3, p.n - 3};

@@ -39,6 +39,11 @@ if [ -z "$python" ]; then skip interop_tokenize_trained "SONDE_PYTHON is not set
 elif ! has tokenizers; then skip interop_tokenize_trained "$python has no tokenizers"
 else check interop_tokenize_trained "$python" tests/interop/tokenizers_alike.py "$sonde" trained; fi
 
+trainer=out/${MODE:-dev}/tests/golden/text/test_tok_train
+if [ -z "$python" ] || ! has tokenizers transformers; then skip interop_tokenize_trainer "no Python with tokenizers and transformers"
+elif ! [ -x "$trainer" ]; then skip interop_tokenize_trainer "no $trainer (make tests)"
+else check interop_tokenize_trainer "$python" tests/interop/tokenizers_alike.py "$sonde" trainer "$trainer"; fi
+
 if [ -z "$python" ] || ! has tokenizers; then skip interop_tokenize_folders "no Python with tokenizers"
 elif [ ${#folders[@]} -eq 0 ]; then skip interop_tokenize_folders "no tokenizer.json (SONDE_MODEL)"
 else check interop_tokenize_folders "$python" tests/interop/tokenizers_alike.py "$sonde" folder "${folders[@]}"; fi

@@ -4,6 +4,7 @@ tokens, on prose, source code, white space, controls, emoji and random character
 usage: tokenizers_alike.py SONDE trained               vocabularies trained here, one for every kind of pre-tokeniser
        tokenizers_alike.py SONDE folder DIR..          tokenizer.json of model folders (or of itself)
        tokenizers_alike.py SONDE llama PROGRAM GGUF..  GGUFs, with or without tensors
+       tokenizers_alike.py SONDE trainer PROGRAM       merges of our trainer (tests/golden/text/test_tok_train), and its files in transformers
 
 Prints one line a tokenizer; exits 1 at the first token that differs."""
 import ast
@@ -140,6 +141,145 @@ def trained(sonde, files, tmp):
         check(sonde, f"trained, {name}", path, files, hf_peer(path))
 
 
+# ---- SentencePiece's and BERT's kinds ----
+
+def charsmap():
+    """nmt_nfkc's map out of a SentencePiece model of the shared folder, where it is."""
+    path = os.path.join(os.environ.get("SONDE_SHARED", f"{ROOT}/../shared"), "data", "tokenizers", "sentencepiece", "test_model.model")
+    try:
+        from sentencepiece import sentencepiece_model_pb2 as pb
+    except ImportError:
+        return None
+    if not os.path.exists(path):
+        return None
+    model = pb.ModelProto()
+    with open(path, "rb") as f:
+        model.ParseFromString(f.read())
+    return model.normalizer_spec.precompiled_charsmap
+
+
+def kinds():
+    from tokenizers import Regex, Tokenizer, decoders as d, models as m, normalizers as n, pre_tokenizers as p, processors, trainers as t
+
+    spaced = d.Sequence([d.Replace("\u2581", " "), d.ByteFallback(), d.Fuse()])
+    every_byte = [f"<0x{b:02X}>" for b in range(256)]
+    bpe = lambda **k: t.BpeTrainer(vocab_size=1500, special_tokens=["<unk>"] + SPECIAL + every_byte, show_progress=False, **k)
+    uni = t.UnigramTrainer(vocab_size=1500, special_tokens=["<unk>"] + SPECIAL, unk_token="<unk>", show_progress=False)
+    piece = t.WordPieceTrainer(vocab_size=1500, special_tokens=["[UNK]"] + SPECIAL, show_progress=False)
+    fallback = m.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    replace = n.Replace(" ", "\u2581")
+    metaspace = lambda scheme, split=True: p.Metaspace(replacement="\u2581", prepend_scheme=scheme, split=split)
+    yield "llama 2", fallback, n.Sequence([n.Prepend("\u2581"), replace]), None, spaced, bpe()
+    yield "gemma", fallback, replace, p.Split(" ", "merged_with_previous"), spaced, bpe()
+    yield "mistral", fallback, None, metaspace("first", False), d.Sequence([spaced, d.Strip(" ", 1, 0)]), bpe()
+    yield "unknown", m.BPE(unk_token="<unk>", fuse_unk=False), n.NFKC(), metaspace("never"), d.Metaspace(), bpe(limit_alphabet=80)
+    yield "fused", m.BPE(unk_token="<unk>", fuse_unk=True), n.NFD(), p.WhitespaceSplit(), d.Fuse(), bpe(limit_alphabet=80)
+    yield "no unknown", m.BPE(), n.NFKD(), p.Whitespace(), d.Fuse(), bpe(limit_alphabet=80)
+    yield "unigram", m.Unigram(), n.Sequence([n.NFKC(), n.Replace(Regex(" {2,}"), " ")]), metaspace("always"), d.Metaspace(), uni
+    yield "unigram of words", m.Unigram(), n.Lowercase(), p.Sequence([p.WhitespaceSplit(), metaspace("always")]), d.Metaspace(), uni
+    if charsmap():
+        yield "charsmap", m.Unigram(), n.Sequence([n.Precompiled(charsmap()), n.Strip(), n.Replace(Regex(" {2,}"), "\u2581")]), metaspace("always"), d.Metaspace(), uni
+    yield "bert", m.WordPiece(unk_token="[UNK]"), n.BertNormalizer(), p.BertPreTokenizer(), d.WordPiece(), piece
+    yield "cased bert", m.WordPiece(unk_token="[UNK]"), n.BertNormalizer(lowercase=False), p.BertPreTokenizer(), d.WordPiece(), piece
+    yield "accents", m.WordPiece(unk_token="[UNK]"), n.Sequence([n.NFD(), n.StripAccents(), n.Lowercase()]), p.Whitespace(), d.WordPiece(), piece
+    for how in ("removed", "merged_with_previous", "merged_with_next", "contiguous"):
+        yield how, fallback, n.NFC(), p.Sequence([p.Punctuation(how), p.Digits(True), p.CharDelimiterSplit("e")]), spaced, bpe()
+        yield how + ", inverted", fallback, None, p.Split(Regex(r"\p{L}+|\s"), how, True), spaced, bpe()
+
+
+def trained_kinds(sonde, files, tmp):
+    from tokenizers import AddedToken, Tokenizer, processors
+
+    # Categories of characters newer than the tables of tokenizers' BERT differ.
+    known = set(stable_characters()) | set(" \t\r\n")
+    for path in files.values():
+        text = "".join(c for c in read(path) if c in known)
+        with open(path, "w", encoding="utf-8", newline="") as f:
+            f.write(text)
+    corpus = [read(files[k])[:n] for k, n in (("prose", 60000), ("code", 60000), ("scripts", 500), ("digits", 5000))]
+    for name, model, norm, pre, decoder, trainer in kinds():
+        tok = Tokenizer(model)
+        if norm:
+            tok.normalizer = norm
+        if pre:
+            tok.pre_tokenizer = pre
+        tok.decoder = decoder
+        # A corpus line by line: without a pre-tokeniser a whole text would be one word.
+        tok.train_from_iterator([x for c in corpus for x in c.split("\n")], trainer)
+        # A token that normalises to nothing makes tokenizers panic.
+        tok.add_tokens([] if name == "charsmap" else ["\n\n\n"])
+        tok.add_tokens([AddedToken("Hello", single_word=True), AddedToken("user", rstrip=True, normalized=False), AddedToken("OCLOCK", lstrip=True, normalized=True)])
+        if name in ("llama 2", "bert"):
+            tok.post_processor = processors.TemplateProcessing(single="<|im_start|> $A <|im_end|>", special_tokens=[(x, tok.token_to_id(x)) for x in SPECIAL[1:]])
+        path = os.path.join(tmp, "tokenizer.json")
+        tok.save(path)
+        unigram = round_scores(path)
+        # In tokenizers a unigram model finds special tokens among its pieces even where they are not to be read.
+        some = {k: v for k, v in files.items() if k != "special"} if unigram else files
+        check(sonde, f"trained, {name}", path, some, hf_peer(path))
+
+
+def round_scores(path):
+    """tokenizers reads some scores one unit in the last place off (serde_json without float_roundtrip), and paths of equal
+    sums then differ: scores that every reader reads alike."""
+    with open(path, encoding="utf-8") as f:
+        tok = json.load(f)
+    unigram = tok["model"]["type"] == "Unigram"
+    if unigram:
+        tok["model"]["vocab"] = [[p, round(s * 1024) / 1024] for p, s in tok["model"]["vocab"]]
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(tok, f)
+    return unigram
+
+
+# ---- the trainer ----
+
+def our_training(program, docs, n_vocab, folder):
+    corpus = os.path.join(folder, "corpus.txt")
+    with open(corpus, "w", encoding="utf-8", newline="") as f:
+        f.write("\n".join(docs))
+    env = dict(os.environ, SONDE_TRAIN_CORPUS=corpus, SONDE_TRAIN_DIR=folder, SONDE_TRAIN_VOCAB=str(n_vocab))
+    subprocess.run([program], check=True, capture_output=True, env=env)
+    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as f:
+        return json.load(f)["model"]
+
+
+def trainer(sonde, program, every, files, tmp):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers as p, trainers
+    from transformers import AutoTokenizer
+
+    special = ["<s>", "</s>"]
+    for name, n_vocab in (("prose", 4000), ("code", 3000), ("scripts", 2000), ("white", 600), ("shared", 4000)):
+        if name not in every:
+            print(f"skip: no {name} texts")
+            continue
+        docs = [line for line in every[name].split("\n") if not any(x in line for x in special)]
+        folder = os.path.join(tmp, "trained-" + name)
+        os.makedirs(folder)
+        ours = our_training(program, docs, n_vocab, folder)
+        tok = Tokenizer(models.BPE())
+        tok.pre_tokenizer, tok.decoder = p.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        tok.train_from_iterator(docs, trainers.BpeTrainer(vocab_size=n_vocab, special_tokens=special, show_progress=False,
+                                                          initial_alphabet=p.ByteLevel.alphabet()))
+        theirs = json.loads(tok.to_str())["model"]
+        pairs = lambda m: [tuple(x) if isinstance(x, list) else tuple(x.split(" ")) for x in m["merges"]]
+        a, b = pairs(ours), pairs(theirs)
+        i = next((k for k, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+        if a != b or ours["vocab"] != theirs["vocab"]:
+            print(f"trainer on {name}: {len(a)} merges, expected {len(b)}; at {i}: {a[i:i + 3]}, expected {b[i:i + 3]}")
+            sys.exit(1)
+        check(sonde, f"written, {name}", folder, files, hf_peer(os.path.join(folder, "tokenizer.json")))
+        loaded = AutoTokenizer.from_pretrained(folder)
+        text = "The strait.<s> caf\u00e9\n"
+        want = tok.encode(text).ids
+        got = loaded(text)["input_ids"]
+        chat = loaded.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+        if got != [0] + want or loaded.decode(got) != "<s>" + text or loaded.bos_token != "<s>" or loaded.eos_token != "</s>" or chat != "<s>hi":
+            print(f"transformers on {name}: {got}, expected {[0] + want}; chat {chat!r}")
+            sys.exit(1)
+        print(f"trainer on {name}: {len(a)} merges alike, transformers reads the folder")
+
+
 # ---- llama.cpp ----
 
 def llama_peer(program, model):
@@ -168,6 +308,9 @@ def main():
         files = save(tmp, every)
         if how == "trained":
             trained(sonde, files, tmp)
+            trained_kinds(sonde, files, tmp)
+        elif how == "trainer":
+            trainer(sonde, rest[0], every, files, tmp)
         elif how == "folder":
             for d in rest:
                 path = os.path.join(d, "tokenizer.json") if os.path.isdir(d) else d

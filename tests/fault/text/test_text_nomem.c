@@ -4,6 +4,7 @@
 #include "base/map.h"
 #include "text/chat.h"
 #include "text/corpus.h"
+#include "text/tok_train.h"
 
 enum { MOST = 4000 };
 
@@ -61,6 +62,73 @@ static void test_tokenizer(void **state)
     v.spec.norm = &(sd_norm_step){.kind = SD_NORM_NFC};
     v.spec.n_norm = 1;
     v.spec.pre = SD_LIT("smollm");
+    exhaust(tokenize_once, &v);
+}
+
+static sd_status train_once(void *arg, sd_err *err)
+{
+    static const sd_slice special = {"<s>", 3};
+    const char *dir = arg;
+    sd_tok_trainer *t;
+    sd_tok_trained *v = NULL;
+    sd_tok *tok = NULL;
+    sd_status st = sd_tok_trainer_new(&t, &(sd_tok_train_opt){.n_vocab = 262, .special = &special, .n_special = 1}, err);
+    if (st) return st;
+    st = sd_tok_trainer_add(t, SD_LIT("aaaa abab <s> aab abab"), err);
+    if (!st) st = sd_tok_trainer_finish(&v, t, err);
+    if (!st) st = sd_tok_trained_make(&tok, v, err);
+    if (!st) st = sd_tok_trained_write(v, dir, SD_LIT("x"), err);
+    sd_tok_free(tok);
+    sd_tok_trained_free(v);
+    sd_tok_trainer_free(t);
+    return st;
+}
+
+static void test_trainer(void **state)
+{
+    (void)state;
+    const char *dir = t_tmpdir();
+    exhaust(train_once, (void *)(uintptr_t)dir);
+    t_rmtree(dir);
+}
+
+/* Every normaliser step, cuts that join and drop, merges by score with bytes for what no piece holds. */
+static void test_spm(void **state)
+{
+    (void)state;
+    static vocab v;
+    static float score[VOCAB_MAX];
+    const sd_norm_step norm[] = {{.kind = SD_NORM_NFKC}, {.kind = SD_NORM_LOWER}, {.kind = SD_NORM_STRIP, .left = true},
+                                        {.kind = SD_NORM_BERT_CLEAN}, {.kind = SD_NORM_STRIP_MARKS},
+                                        {.kind = SD_NORM_REPLACE_PATTERN, .from = SD_LIT(" {2,}"), .to = SD_LIT(" ")}};
+    const sd_cut cut[] = {{.pattern = SD_LIT("x"), .how = SD_CUT_WITH_NEXT},
+                                 {.how = SD_CUT_METASPACE, .space = SD_LIT("\xe2\x96\x81"), .prepend = SD_PREPEND_ALWAYS, .split = true}};
+    vocab_init(&v);
+    v.spec.n_vocab = 0;
+    for (int b = 0; b < 256; b++) {
+        char piece[8];
+        snprintf(piece, sizeof piece, "<0x%02X>", (unsigned)b);
+        vocab_add(&v, sd_slice_of(piece), SD_PIECE_BYTE);
+    }
+    static const char *const more[] = {"a", "aa", "e", "\xe2\x96\x81", "\xe2\x96\x81" "e"};
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) vocab_add(&v, sd_slice_of(more[i]), SD_PIECE_NORMAL);
+    vocab_special(&v, "<s>", SD_PIECE_CONTROL);
+    v.spec.kind = SD_TOK_SPM;
+    v.spec.score = score;
+    v.spec.byte_fallback = v.spec.escaped_spaces = true;
+    v.spec.norm = norm;
+    v.spec.n_norm = sizeof norm / sizeof norm[0];
+    v.spec.cut = cut;
+    v.spec.n_cut = 2;
+    v.added[v.spec.n_vocab - 1] = SD_ADDED_NORMALIZED;
+    exhaust(tokenize_once, &v);
+    v.spec.kind = SD_TOK_UGM;
+    static double logprob[VOCAB_MAX];
+    v.spec.logprob = logprob;
+    exhaust(tokenize_once, &v);
+    v.spec.kind = SD_TOK_WPM;
+    v.spec.unk = v.spec.n_vocab - 1;
+    v.spec.continuing = SD_LIT("##");
     exhaust(tokenize_once, &v);
 }
 
@@ -129,6 +197,6 @@ static void test_corpus(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_tokenizer), T(test_chat), T(test_corpus)};
+    const struct CMUnitTest tests[] = {T(test_tokenizer), T(test_spm), T(test_trainer), T(test_chat), T(test_corpus)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
