@@ -1,0 +1,124 @@
+/* One model measured, for the commands that measure one and several. */
+#include "cli/audit_args.h"
+#include "base/map.h"
+#include <math.h>
+#include <time.h>
+
+enum { LEARN = 64 }; /* prompts of each kind that the refusal tokens are learned on */
+
+sd_status audit_setup_open(audit_setup *s, const cli *c, const audit_args *a, sd_err *err)
+{
+    *s = (audit_setup){0};
+    sd_status st = sd_alloc_zero(&s->suite, (size_t)(a->suite.n + 1) * sizeof *s->suite, "suites", err);
+    for (int i = 0; i < a->suite.n && !st; i++) {
+        st = sd_suite_open(&s->suite[i], a->suite.v[i], err);
+        if (st) break;
+        s->n_suite++;
+        if (a->limit) sd_suite_sample(&s->suite[i], a->limit, c->seed);
+    }
+    if (!st) st = sd_phrases_open(&s->phrases, a->phrases, err);
+    if (!st && a->judge_labels) st = sd_judge_measure(&s->judge_error, &s->phrases, a->judge_labels, err);
+    return st;
+}
+
+void audit_setup_release(audit_setup *s)
+{
+    for (int i = 0; i < s->n_suite; i++) sd_suite_release(&s->suite[i]);
+    sd_free(s->suite);
+    sd_phrases_release(&s->phrases);
+    *s = (audit_setup){0};
+}
+
+static void describe(sd_audit_record *r, const sd_model *m, const char *path, const audit_args *a)
+{
+    const sd_config *k = sd_model_get_config(m);
+    const char *base = strrchr(path, '/') && strrchr(path, '/')[1] ? strrchr(path, '/') + 1 : path;
+    snprintf(r->model, sizeof r->model, "%s", path);
+    snprintf(r->name, sizeof r->name, "%s", base);
+    snprintf(r->system, sizeof r->system, "%s", strcmp(a->system, "default") && strcmp(a->system, "none") ? "given" : a->system);
+    r->n_layer = k->n_layer;
+    r->d_model = k->d_model;
+    r->n_vocab = k->n_vocab;
+}
+
+typedef struct answers { sd_wfile *f; } answers;
+
+/* {"suite","id","class","answer"} a line, for a hand's labels; the file is the owner's alone. */
+static sd_status write_answer(void *self, const sd_reply *r, sd_slice answer, sd_err *err)
+{
+    sd_buf b;
+    sd_jw w;
+    sd_buf_init(&b, 1 << 24);
+    sd_jw_init(&w, &b);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "suite", r->suite);
+    sd_jw_kstr(&w, "id", r->id);
+    sd_jw_kstr(&w, "class", sd_class_name(r->cls));
+    sd_jw_key(&w, "answer");
+    sd_jw_slice(&w, answer);
+    sd_jw_end(&w);
+    sd_buf_putc(&b, '\n');
+    sd_status st = sd_buf_check(&b, "an answer", err);
+    if (!st) st = sd_wfile_write(((answers *)self)->f, b.p, b.n, err);
+    sd_buf_release(&b);
+    return st;
+}
+
+/* How long it will take here, and what a model of 8 thousand million weights would take at the same speed a weight. */
+static sd_status tell_time(cli *c, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
+{
+    char here[32], large[32];
+    double seconds, weights;
+    sd_status st = sd_behave_estimate(&seconds, ex, m, o, err);
+    if (st) return st;
+    const sd_config *k = sd_model_get_config(m);
+    weights = (double)k->n_layer * (double)k->d_model * (4.0 * (double)k->d_model + 3.0 * (double)k->d_ffn);
+    cli_note(c, "this takes about %s (a model of 8 billion weights: about %s)", sd_fmt_seconds(here, sizeof here, seconds),
+             sd_fmt_seconds(large, sizeof large, seconds * 8e9 / weights));
+    return SD_OK;
+}
+
+sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *model, sd_model **keep, sd_err *err)
+{
+    sd_model *m = NULL;
+    sd_refusal_set set = {0};
+    answers kept = {NULL};
+    *out = (sd_audit_record){.judge_error = s->judge_error};
+    const sd_exec *ex = cli_exec(c, err);
+    if (!ex) return err->code;
+    sd_behave_opt o = {.suite = s->suite, .n_suite = s->n_suite, .phrases = &s->phrases, .quick = a->quick, .n_gen = a->n_gen, .n_template = a->templates,
+                       .text = a->text, .identity = a->identity, .sycophancy = !a->quick, .progress = &c->progress};
+    o.system = strcmp(a->system, "default") == 0 ? (sd_system){SD_SYSTEM_DEFAULT, NULL} : strcmp(a->system, "none") == 0 ? (sd_system){SD_SYSTEM_NONE, NULL}
+                                                                                                                       : (sd_system){SD_SYSTEM_TEXT, a->system};
+    sd_status st = cli_model_hash(c, model, err);
+    if (!st) st = cli_model_open(c, ex, CLI_EXACT, model, (sd_model_opt){0}, &m, err);
+    if (st) return st;
+    double t0 = sd_now();
+    describe(out, m, model, a);
+    if ((st = tell_time(c, ex, m, &o, err))) goto done;
+    if ((st = sd_behave_refusal_set(&set, ex, m, &o, LEARN, err))) goto done;
+    if (set.n) o.refusal = &set;
+    if (a->quick && !set.n) {
+        st = sd_fail(err, SD_E_FORMAT, "%s opens its answers to harmful and harmless prompts alike (or the suites lack one of them), so --quick cannot judge", model);
+        sd_hint(err, "leave --quick out, or add a suite of the other kind");
+        goto done;
+    }
+    if (a->keep_answers) {
+        if ((st = sd_wfile_open(&kept.f, a->keep_answers, err)) || (st = sd_wfile_private(kept.f, err))) goto done;
+        o.on_text = write_answer;
+        o.self = &kept;
+    }
+    if ((st = sd_lab_behave(&out->b, ex, m, &o, err))) goto done;
+    if (kept.f) {
+        st = sd_wfile_commit(kept.f, err);
+        kept.f = NULL;
+    }
+    out->seconds = sd_now() - t0;
+    out->prov = c->prov;
+    snprintf(out->prov.mode, sizeof out->prov.mode, "%s", sd_mode_name(c->mode));
+done:
+    sd_wfile_abort(kept.f);
+    if (keep && !st) *keep = m;
+    else sd_model_close(m);
+    return st;
+}

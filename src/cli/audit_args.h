@@ -1,0 +1,40 @@
+/* What `audit run` and `audit compare` measure with, in both the same way. */
+#ifndef SD_CLI_AUDIT_ARGS_H
+#define SD_CLI_AUDIT_ARGS_H
+
+#include "cli/cli.h"
+#include "lab/audit.h"
+
+typedef struct audit_args {
+    opt_list suite;
+    const char *system, *phrases, *judge_labels, *text, *identity, *keep_answers;
+    int64_t n_gen, limit, templates;
+    bool quick;
+} audit_args;
+
+/* The rows of both commands' option tables; `type` is the args struct that holds an audit_args named `a`. */
+#define AUDIT_OPTS(type)                                                                                                                                 \
+    {0, "suite", OPT_MULTI, AT(type, a.suite), .arg = "FILE", .help = "prompts to ask: a .csv, .jsonl or .json file, or harmful=FILE, harmless=FILE; repeat it"}, \
+    {0, "system", OPT_STR, AT(type, a.system), .arg = "TEXT", .def = "default", .help = "system message: default (the template's own), none, or a text"}, \
+    {'n', "predict", OPT_INT, AT(type, a.n_gen), .arg = "N", .def = "64", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer at most"},  \
+    {0, "limit", OPT_INT, AT(type, a.limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "ask N prompts of each suite, chosen by --seed"},                \
+    {0, "quick", OPT_BOOL, AT(type, a.quick), .help = "judge by the first token's log-odds; no answer is generated"},                                    \
+    {0, "phrases", OPT_STR, AT(type, a.phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},              \
+    {0, "judge-labels", OPT_STR, AT(type, a.judge_labels), .arg = "FILE", .help = "labelled answers to measure the phrases' error on (.jsonl)"},         \
+    {0, "text", OPT_STR, AT(type, a.text), .arg = "FILE", .help = "text whose cross-entropy is taken"},                                                  \
+    {0, "identity", OPT_STR, AT(type, a.identity), .arg = "NAME", .help = "the name the model should give when asked who it is"},                        \
+    {0, "templates", OPT_INT, AT(type, a.templates), .arg = "N", .def = "0", .lo = 0, .hi = 1 << 16, .help = "ask N harmful prompts in each of four jailbreak frames too"}
+
+typedef struct audit_setup {
+    sd_suite *suite; /* [n_suite] */
+    int n_suite;
+    sd_phrases phrases;
+    sd_judge_error judge_error;
+} audit_setup;
+sd_status audit_setup_open(audit_setup *s, const cli *c, const audit_args *a, sd_err *err);
+void audit_setup_release(audit_setup *s);
+/* Opens the model, tells the time it will take, asks everything and fills *out. The refusal set of --quick is learned on the model itself. *keep (may
+ * be NULL) gets the opened model instead of its being closed. */
+sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *model, sd_model **keep, sd_err *err);
+
+#endif

@@ -1,0 +1,188 @@
+/* sonde audit compare: two or more models on the same prompts, as a gate. */
+#include "cli/audit_args.h"
+#include "lab/audit_report.h"
+#include "base/map.h"
+#include <math.h>
+
+typedef struct args {
+    audit_args a;
+    opt_list gate;
+    const char *card;
+    bool allow, no_inside;
+} args;
+
+static const cli_opt opts[] = {
+    AUDIT_OPTS(args),
+    {0, "fail-on", OPT_MULTI, AT(args, gate), .arg = "GATE", .help = "refusal_drop, over_refusal_rise, incoherent_rise or ce_rise, >, a number; exit 3 when it is not passed"},
+    {0, "allow-inconclusive", OPT_BOOL, AT(args, allow), .help = "exit 0 when the prompts are too few to tell"},
+    {0, "card", OPT_STR, AT(args, card), .arg = "FILE", .help = "write a card in Markdown as well"},
+    {0, "no-inside", OPT_BOOL, AT(args, no_inside), .help = "compare behaviour only, not activations and weights"},
+    OPT_END};
+
+enum { MAX_MODELS = 8 };
+
+/* Everything of one run of the command. */
+typedef struct study {
+    audit_setup setup;
+    sd_audit_record record[MAX_MODELS];
+    sd_comparison cmp[MAX_MODELS];
+    sd_inside inside[MAX_MODELS];
+    sd_gate gate[SD_MAX_GATES];
+    sd_model *base;
+    int n, n_gate;
+    bool has_inside;
+} study;
+
+static void release(study *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        sd_audit_record_release(&s->record[i]);
+        sd_comparison_release(&s->cmp[i]);
+        sd_inside_release(&s->inside[i]);
+    }
+    sd_model_close(s->base);
+    audit_setup_release(&s->setup);
+    sd_free(s);
+}
+
+static bool is_record(const char *path)
+{
+    return sd_slice_ends(sd_slice_of(path), ".json");
+}
+
+/* The first model stays open, to be looked into beside each of the others. */
+static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int i = 0; i < c->n_arg && !st; i++) {
+        sd_model *m = NULL;
+        s->n = i + 1;
+        if (is_record(c->arg[i])) {
+            st = sd_audit_record_read(&s->record[i], c->arg[i], err);
+            continue;
+        }
+        if (!s->setup.n_suite) return sd_fail(err, SD_E_ARG, "%s is to be measured, and no --suite says with what", c->arg[i]);
+        cli_note(c, "%s", c->arg[i]);
+        st = audit_measure(&s->record[i], c, &s->setup, &a->a, c->arg[i], &m, err);
+        if (!st && i > 0 && s->base && !a->no_inside) {
+            sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .progress = &c->progress};
+            s->has_inside = true;
+            st = sd_lab_inside(&s->inside[i - 1], c->exec, s->base, m, &o, err);
+        }
+        if (!st && i == 0 && !a->no_inside) s->base = m;
+        else sd_model_close(m);
+    }
+    return st;
+}
+
+static void change_row(out_table *t, const char *with, const sd_change *x, const char *what)
+{
+    if (!x->a.n) return;
+    out_str(t, with);
+    out_str(t, what);
+    out_cell(t, "%.1f %%", 100 * x->a.ci.est);
+    out_cell(t, "%.1f %%", 100 * x->b.ci.est);
+    out_cell(t, "%+.1f", 0 - 100 * x->drop.est);
+    out_cell(t, "%.1f to %.1f", 0 - 100 * x->drop.hi, 0 - 100 * x->drop.lo);
+    out_i64(t, x->a.n);
+    out_f64(t, x->p, 2);
+}
+
+static int print_text(cli *c, const sd_audit_page *p)
+{
+    static const out_col cols[] = {{"with", OUT_LEFT}, {"measure", OUT_FILL}, {"before", OUT_RIGHT}, {"after", OUT_RIGHT}, {"change", OUT_RIGHT},
+                                   {"95 % interval", OUT_RIGHT}, {"n", OUT_RIGHT}, {"p", OUT_RIGHT}};
+    out_table *t = out_table_new(c, cols, 8);
+    for (int i = 0; i + 1 < p->n_record; i++) {
+        const sd_comparison *k = &p->cmp[i];
+        change_row(t, k->b->name, &k->refusal, "harmful refused");
+        change_row(t, k->b->name, &k->over_refusal, "harmless refused");
+        change_row(t, k->b->name, &k->incoherent, "incoherent");
+    }
+    int rc = out_table_end(t);
+    for (int i = 0; i + 1 < p->n_record; i++) {
+        const sd_comparison *k = &p->cmp[i];
+        cli_note(c, "%s", k->headline);
+        if (k->n_unscored) cli_note(c, "%lld prompts are unscored on one side and in no rate", (long long)k->n_unscored);
+        if (!k->same_rendering) cli_note(c, "the two saw other bytes (another template or system prompt): the difference is of the model and of that");
+        if (p->inside && !p->inside[i].comparable) cli_note(c, "%s", p->inside[i].why);
+        for (int g = 0; g < k->n_gate; g++) {
+            const sd_gate_result *r = &k->gate[g];
+            cli_note(c, "gate %s: %s (%.3f, interval %.3f to %.3f)", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi);
+            if (isfinite(r->visible)) cli_note(c, "  %lld prompts could have shown %.3f or more", (long long)r->n, r->visible);
+            if (r->verdict == SD_VERDICT_INCONCLUSIVE && r->n && !isfinite(r->visible)) cli_note(c, "  no change of these %lld prompts could have failed it", (long long)r->n);
+            else if (r->verdict == SD_VERDICT_INCONCLUSIVE && r->n_needed > 0) cli_note(c, "  about %lld prompts would decide at these rates", (long long)r->n_needed);
+        }
+    }
+    return rc;
+}
+
+static sd_status write_file(cli *c, const char *path, const sd_audit_page *p, sd_status (*fn)(sd_buf *, const sd_audit_page *, sd_err *), sd_err *err)
+{
+    sd_buf b;
+    sd_buf_init(&b, (size_t)1 << 28);
+    sd_status st = fn(&b, p, err);
+    if (!st) st = sd_file_write_atomic(path, b.p, b.n, err);
+    if (!st) cli_note(c, "wrote %s", path);
+    sd_buf_release(&b);
+    return st;
+}
+
+static int cmd_audit_compare(cli *c, int argc, char **argv);
+const cli_cmd cmd_audit_compare_def = {
+    .name = "audit compare",
+    .brief = "compare what models refuse, before and after a change",
+    .args = "MODEL|RECORD MODEL|RECORD..",
+    .opts = opts,
+    .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_FORCE,
+    .run = cmd_audit_compare,
+    .text = "Every argument is a model, or a record that `sonde audit run` wrote (.json); the first is what the others are compared with, on the same\n"
+            "prompts, pair by pair. -o writes one HTML page. A gate such as --fail-on 'refusal_drop>0.05' looks at the 95 % interval: fail when all of it is\n"
+            "above the limit, pass when none of it is, else inconclusive, which fails too unless it is allowed. Exit 3 says that a gate was not passed.",
+    .examples = "sonde audit compare base.gguf tuned.gguf --suite xstest_prompts.csv --suite jailbreakbench.csv -o audit.html\n"
+                "sonde audit compare base.json tuned.json --fail-on 'refusal_drop>0.05' --fail-on 'over_refusal_rise>0.1'\n",
+    .json = "sonde.audit_compare/1"};
+
+static int finish(cli *c, study *s, const args *a, sd_err *err)
+{
+    sd_audit_page p = {s->record, s->n, s->cmp, s->has_inside ? s->inside : NULL, c->prov.args};
+    sd_status st = c->output ? write_file(c, c->output, &p, sd_audit_write_html, err) : SD_OK;
+    if (!st && a->card) st = write_file(c, a->card, &p, sd_audit_write_card, err);
+    if (st) return cli_fail(c, err);
+    int rc;
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, "sonde.audit_compare/1");
+        sd_audit_write_json(w, &p);
+        rc = out_json_end(c, &j);
+    } else {
+        rc = print_text(c, &p);
+    }
+    sd_verdict v = sd_audit_verdict(&p);
+    if (rc || v == SD_VERDICT_PASS || (v == SD_VERDICT_INCONCLUSIVE && a->allow)) return rc;
+    sd_fail(err, SD_E_GATE, v == SD_VERDICT_FAIL ? "a gate was not passed" : "the prompts are too few to pass a gate");
+    sd_hint(err, v == SD_VERDICT_FAIL ? "the rows above say by how much" : "ask more prompts, or allow it with --allow-inconclusive");
+    return cli_fail(c, err);
+}
+
+static int cmd_audit_compare(cli *c, int argc, char **argv)
+{
+    args a;
+    int rc;
+    sd_err err = {0};
+    study *s = NULL;
+    if (!cli_parse(c, &cmd_audit_compare_def, &a, argc, argv, &rc)) return rc;
+    if (c->n_arg > MAX_MODELS) return cli_usage(c, "%d models, at most %d are compared", c->n_arg, MAX_MODELS);
+    if (a.gate.n > SD_MAX_GATES) return cli_usage(c, "%d gates, at most %d are tested", a.gate.n, SD_MAX_GATES);
+    sd_status st = sd_alloc_zero(&s, sizeof *s, "a comparison", &err);
+    if (st) return cli_fail(c, &err);
+    for (int i = 0; i < a.gate.n && !st; i++) st = sd_gate_parse(&s->gate[s->n_gate++], a.gate.v[i], &err);
+    if (!st && c->output) st = cli_check_output(c, c->output, &err);
+    if (!st && a.card) st = cli_check_output(c, a.card, &err);
+    if (!st) st = audit_setup_open(&s->setup, c, &a.a, &err);
+    if (!st) st = measure(c, s, &a, &err);
+    for (int i = 1; i < s->n && !st; i++) st = sd_audit_compare(&s->cmp[i - 1], &s->record[0], &s->record[i], s->gate, s->n_gate, &err);
+    rc = st ? cli_fail(c, &err) : finish(c, s, &a, &err);
+    release(s);
+    return rc;
+}

@@ -1,0 +1,76 @@
+/* audit: records of what models do, and the comparison of two or more of them on the same prompts.
+ *
+ * A record is one model's behaviour, with what it was measured with; it is a JSON document (sonde.audit_run/1) that holds ids, classes, lengths and
+ * hashes, never a prompt or an answer. A comparison pairs records prompt by prompt (suite, id and hash of the text): rates with Wilson intervals,
+ * differences with Newcombe's paired interval and McNemar's exact test, by axis and by category, Holm over the categories. A prompt that either side left
+ * unscored is in no rate and is counted. */
+#ifndef SD_LAB_AUDIT_H
+#define SD_LAB_AUDIT_H
+
+#include "base/prov.h"
+#include "lab/behave.h"
+#include "num/infer.h"
+
+typedef struct sd_audit_record {
+    char model[256], name[128]; /* path as given; a short name for tables */
+    char system[64];            /* "default", "none", "given" */
+    int64_t n_layer, d_model, n_vocab;
+    sd_judge_error judge_error; /* n_refusal 0: not measured */
+    double seconds;
+    sd_prov prov;               /* of the run that made it */
+    sd_behaviour b;
+} sd_audit_record;
+void sd_audit_record_release(sd_audit_record *r);
+/* Keys of the open object; json: provenance is the caller's. */
+void sd_audit_record_write(sd_jw *w, const sd_audit_record *r);
+/* A document of schema sonde.audit_run/1. Untrusted: sizes and ranges are checked. */
+sd_status sd_audit_record_read(sd_audit_record *out, const char *path, sd_err *err);
+
+/* One rate of one side. */
+typedef struct sd_rate { int64_t k, n; sd_ci ci; } sd_rate;
+sd_rate sd_rate_of(int64_t k, int64_t n);
+/* Refusals (class refusal) among the scored prompts of an axis; category NULL: all. */
+sd_rate sd_audit_refusal(const sd_behaviour *b, sd_axis axis, const char *category);
+int64_t sd_audit_count(const sd_behaviour *b, sd_axis axis, sd_class cls); /* axis UNKNOWN: all */
+
+typedef struct sd_change {
+    char what[64];          /* "refusal", "over_refusal", "incoherent", or a category */
+    sd_rate a, b;
+    sd_paired table;        /* yes: refused (incoherent) */
+    sd_ci drop;             /* a - b */
+    double p, p_holm;       /* McNemar; NaN where Holm does not apply */
+    double visible;         /* smallest drop that could have been seen above 0 */
+} sd_change;
+
+typedef enum sd_verdict { SD_VERDICT_PASS, SD_VERDICT_FAIL, SD_VERDICT_INCONCLUSIVE } sd_verdict;
+const char *sd_verdict_name(sd_verdict v);
+
+/* "refusal_drop>0.05": a measure and a limit. Measures: refusal_drop, over_refusal_rise, incoherent_rise (of paired rates), ce_rise (nats). */
+typedef struct sd_gate { char text[64], measure[32]; double limit; } sd_gate;
+sd_status sd_gate_parse(sd_gate *out, const char *text, sd_err *err);
+typedef struct sd_gate_result {
+    sd_gate gate;
+    sd_verdict verdict;     /* fail: lower bound above the limit; pass: upper bound at most the limit, and it could have failed; else inconclusive */
+    sd_ci ci;               /* of the measure */
+    double visible;         /* smallest value that n prompts could have shown to be above the limit; NaN when none */
+    int64_t n, n_needed;    /* prompts at which the present rates would decide; -1: more than a million, or never */
+} sd_gate_result;
+
+enum { SD_MAX_CHANGES = 96, SD_MAX_GATES = 8 };
+typedef struct sd_comparison {
+    const sd_audit_record *a, *b; /* borrowed */
+    sd_change refusal, over_refusal, incoherent;
+    sd_change *category;    /* [n_category] owns; of harmful prompts with at least 5 pairs, by name */
+    int n_category;
+    int64_t n_paired, n_unpaired, n_unscored; /* prompts in both; in one only; left out since one side is unscored */
+    bool same_rendering;    /* both saw the same bytes */
+    sd_gate_result gate[SD_MAX_GATES];
+    int n_gate;
+    sd_verdict verdict;     /* fail before inconclusive before pass; pass without gates */
+    char headline[400];
+} sd_comparison;
+/* SD_E_FORMAT: the records share no prompt. */
+sd_status sd_audit_compare(sd_comparison *out, const sd_audit_record *a, const sd_audit_record *b, const sd_gate *gate, int n_gate, sd_err *err);
+void sd_comparison_release(sd_comparison *c);
+
+#endif

@@ -1,0 +1,213 @@
+/* The audit page: one file, no network, no script. The order is the reader's: what came out, how sure that is, where it sits, what it was measured with. */
+#include "lab/audit_html_int.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+enum { MAX_CHANGED = 300 };
+
+static void pct(sd_buf *b, sd_rate r, const char *cls)
+{
+    if (!r.n) {
+        sd_buf_puts(b, "<td class='n'>\xe2\x80\x93</td>");
+        return;
+    }
+    sd_buf_printf(b, "<td class='n %s' title='%" PRId64 " of %" PRId64 "'>%.1f&#8239;%% <small>(%.0f\xe2\x80\x93%.0f)</small></td>", cls, r.k, r.n, 100 * r.ci.est, 100 * r.ci.lo, 100 * r.ci.hi);
+}
+
+static void change_row(sd_buf *b, const sd_change *x, const char *label)
+{
+    if (!x->a.n) return;
+    sd_buf_puts(b, "<tr><td>");
+    sd_report__str(b, label);
+    sd_buf_puts(b, "</td>");
+    pct(b, x->a, "a");
+    pct(b, x->b, "b");
+    sd_buf_printf(b, "<td class='n'>%+.1f <small>(%.1f to %.1f)</small></td><td class='n'>%" PRId64 "</td><td class='n'>", 0 - 100 * x->drop.est, 0 - 100 * x->drop.hi, 0 - 100 * x->drop.lo, x->a.n);
+    double p = isnan(x->p_holm) ? x->p : x->p_holm;
+    if (p < 0.001) sd_buf_puts(b, "&lt;0.001");
+    else sd_buf_printf(b, "%.3f", p);
+    if (isnan(x->visible)) sd_buf_puts(b, "</td><td class='n'>\xe2\x80\x93</td></tr>");
+    else sd_buf_printf(b, "</td><td class='n'>%.1f</td></tr>", 100 * x->visible);
+}
+
+static void gates(sd_buf *b, const sd_comparison *c)
+{
+    for (int i = 0; i < c->n_gate; i++) {
+        const sd_gate_result *g = &c->gate[i];
+        sd_buf_printf(b, "<p><span class='verdict %s'>%s</span><code>", sd_verdict_name(g->verdict), sd_verdict_name(g->verdict));
+        sd_report__str(b, g->gate.text);
+        sd_buf_printf(b, "</code> measured %.3f, interval %.3f to %.3f", g->ci.est, g->ci.lo, g->ci.hi);
+        if (isfinite(g->visible)) sd_buf_printf(b, "; %" PRId64 " prompts could have shown %.3f", g->n, g->visible);
+        if (g->n_needed > 0) sd_buf_printf(b, "; about %" PRId64 " prompts would decide at these rates", g->n_needed);
+        sd_buf_puts(b, ".</p>");
+    }
+}
+
+static void behaviour(sd_buf *b, const sd_comparison *c)
+{
+    sd_buf_puts(b, "<h2>Behaviour</h2><p class='note'>Change in points from the first model to the second, on the same prompts, with Newcombe\xe2\x80\x99s paired 95&#8239;% interval. Left of zero: fewer.</p><div class='card'>");
+    sd_audit__forest(b, c);
+    sd_buf_puts(b, "</div><div class='card'><table><tr><th>measure<th class='n'>before<th class='n'>after<th class='n'>change, points<th class='n'>prompts<th class='n'>p<th class='n'>visible drop</tr>");
+    change_row(b, &c->refusal, "harmful requests refused");
+    change_row(b, &c->over_refusal, "harmless requests refused");
+    change_row(b, &c->incoherent, "incoherent answers");
+    for (int i = 0; i < c->n_category; i++) change_row(b, &c->category[i], c->category[i].what);
+    sd_buf_printf(b, "</table></div><p class='note'>p: exact McNemar; of categories, corrected after Holm. \xe2\x80\x9cVisible drop\xe2\x80\x9d: the smallest drop, in points, that so many prompts can tell from none. "
+                     "%" PRId64 " prompts in both, %" PRId64 " in one only, %" PRId64 " unscored on a side and in no rate.%s</p>",
+                  c->n_paired, c->n_unpaired, c->n_unscored,
+                  c->same_rendering ? "" : " <b>The two saw other bytes: another template or system prompt.</b>");
+}
+
+static void one_number(sd_buf *b, const char *label, const sd_utility *u[2], double (*f)(const sd_utility *), const char *unit)
+{
+    double v[2] = {f(u[0]), f(u[1])};
+    if (isnan(v[0]) && isnan(v[1])) return;
+    sd_buf_printf(b, "<tr><td>%s</td>", label);
+    for (int i = 0; i < 2; i++) {
+        sd_buf_printf(b, "<td class='n %s'>", i ? "b" : "a");
+        if (isnan(v[i])) sd_buf_puts(b, "\xe2\x80\x93");
+        else sd_buf_printf(b, "%.*f%s", *unit ? 1 : 4, v[i], unit);
+        sd_buf_puts(b, "</td>");
+    }
+    sd_buf_puts(b, "</tr>");
+}
+
+static double f_ce(const sd_utility *u) { return u->ce_loss; }
+static double f_choice(const sd_utility *u) { return u->choice_n ? 100.0 * (double)u->choice_right / (double)u->choice_n : NAN; }
+static double f_identity(const sd_utility *u) { return u->identity_n ? 100.0 * (double)u->identity_same / (double)u->identity_n : NAN; }
+static double f_flips(const sd_utility *u) { return u->sycophancy_n ? 100.0 * (double)u->sycophancy_flips / (double)u->sycophancy_n : NAN; }
+
+static void utility(sd_buf *b, const sd_comparison *c)
+{
+    const sd_utility *u[2] = {&c->a->b.utility, &c->b->b.utility};
+    bool any = c->a->b.n_tpl && c->b->b.n_tpl;
+    for (int i = 0; i < 2; i++) any = any || u[i]->ce_tokens || u[i]->choice_n || u[i]->identity_n || u[i]->sycophancy_n;
+    if (!any) return;
+    sd_buf_puts(b, "<h2>Utility and character</h2><div class='card'><table><tr><th>measure<th class='n'>before<th class='n'>after</tr>");
+    one_number(b, "cross-entropy of held-out text, nats a token", u, f_ce, "");
+    one_number(b, "multiple choice right, by likelihood", u, f_choice, "&#8239;%");
+    one_number(b, "gives its name", u, f_identity, "&#8239;%");
+    one_number(b, "facts given up when the user states a wrong one", u, f_flips, "&#8239;%");
+    for (int i = 0; i < c->a->b.n_tpl && i < c->b->b.n_tpl; i++) {
+        sd_buf_puts(b, "<tr><td>harmful requests refused, frame: ");
+        sd_report__str(b, c->a->b.tpl[i].name);
+        sd_buf_puts(b, "</td>");
+        pct(b, sd_rate_of(c->a->b.tpl[i].refused, c->a->b.tpl[i].n), "a");
+        pct(b, sd_rate_of(c->b->b.tpl[i].refused, c->b->b.tpl[i].n), "b");
+        sd_buf_puts(b, "</tr>");
+    }
+    sd_buf_puts(b, "</table></div>");
+}
+
+static void internals(sd_buf *b, const sd_inside *x)
+{
+    sd_buf_puts(b, "<h2>Inside</h2>");
+    if (!x->comparable) {
+        sd_buf_puts(b, "<p class='note'>");
+        sd_report__str(b, x->why);
+        sd_buf_puts(b, ".</p>");
+    } else {
+        sd_buf_printf(b, "<p class='note'>The direction from harmless to harmful prompts (difference of means at the last position; %" PRId64 " harmful, %" PRId64 " harmless), block by block. "
+                         "Where the second line falls, what told the prompts apart in the first model is gone from the second.</p><div class='card'>", x->n_harmful, x->n_harmless);
+        sd_audit__depth(b, x);
+        sd_buf_puts(b, "<p class='key'><span class='a'><i></i>before</span><span class='b'><i></i>after</span></p></div>");
+    }
+    if (!x->weights_comparable) return;
+    sd_buf_printf(b, "<p class='note'>Weights: %" PRId64 " of %" PRId64 " matrices differ, by %.3g of their norm in all. \xe2\x80\x9cRank one\xe2\x80\x9d is the share of a change in its first singular value: "
+                     "near 1 is an edit along one direction.</p>", x->n_changed, x->n_matrix, x->weight_total);
+    if (!x->n_top) return;
+    sd_buf_puts(b, "<div class='card'><table><tr><th>largest changes<th class='n'>relative<th class='n'>rank one</tr>");
+    for (int i = 0; i < x->n_top; i++) {
+        sd_buf_puts(b, "<tr><td><code>");
+        sd_report__str(b, x->top[i].name);
+        sd_buf_printf(b, "</code></td><td class='n'>%.4f</td><td class='n'>%.3f</td></tr>", x->top[i].relative, x->top[i].rank_one);
+    }
+    sd_buf_puts(b, "</table></div>");
+}
+
+/* Prompts whose class is another one now: by suite and id, never by text; ids of harmful ones are blurred until looked at. */
+static void changed(sd_buf *b, const sd_comparison *c)
+{
+    int64_t shown = 0;
+    sd_buf_puts(b, "<h2>What changed</h2><p class='note'>Prompts that are judged otherwise after than before, by suite and number. No request and no answer is in this file.</p><div class='card'><details><summary>list</summary><table><tr><th>prompt<th>category<th>before<th>after</tr>");
+    for (int64_t i = 0; i < c->a->b.n && shown < MAX_CHANGED; i++) {
+        const sd_reply *x = &c->a->b.v[i];
+        for (int64_t j = 0; j < c->b->b.n; j++) {
+            const sd_reply *y = &c->b->b.v[(i + j) % c->b->b.n];
+            if (y->key != x->key || strcmp(y->id, x->id) != 0 || strcmp(y->suite, x->suite) != 0) continue;
+            if (x->cls == y->cls) break;
+            sd_buf_printf(b, "<tr><td>%s", x->axis == SD_AXIS_HARMFUL ? "<span class='blur' tabindex='0'>" : "<span>");
+            sd_report__str(b, x->suite);
+            sd_buf_puts(b, " / ");
+            sd_report__str(b, x->id);
+            sd_buf_puts(b, "</span></td><td>");
+            sd_report__str(b, x->category);
+            sd_buf_printf(b, "</td><td class='a'>%s</td><td class='b'>%s</td></tr>", sd_class_name(x->cls), sd_class_name(y->cls));
+            shown++;
+            break;
+        }
+    }
+    sd_buf_printf(b, "</table></details><p class='note'>%" PRId64 "%s changed.</p></div>", shown, shown == MAX_CHANGED ? " or more" : "");
+}
+
+static void made_with(sd_buf *b, const sd_audit_page *p)
+{
+    sd_buf_puts(b, "<h2>Measured with</h2><div class='card'><table><tr><th>model<th>SHA-256<th>mode<th>judge<th>system prompt<th class='n'>prompts<th class='n'>seconds</tr>");
+    for (int i = 0; i < p->n_record; i++) {
+        const sd_audit_record *r = &p->record[i];
+        sd_buf_puts(b, "<tr><td>");
+        sd_report__str(b, r->name);
+        sd_buf_printf(b, "</td><td><code>%.16s</code></td><td>%s</td><td>", r->prov.model_sha256, r->prov.mode);
+        sd_report__str(b, r->b.judge);
+        sd_buf_printf(b, "</td><td>%s</td><td class='n'>%" PRId64 "</td><td class='n'>%.0f</td></tr>", r->system, r->b.n, r->seconds);
+    }
+    sd_buf_puts(b, "</table></div>");
+    const sd_judge_error *e = &p->record[0].judge_error;
+    if (e->n_refusal)
+        sd_buf_printf(b, "<p class='note'>The judge, on labelled answers of other models: it calls %.1f&#8239;%% of %" PRId64 " compliances a refusal and misses %.1f&#8239;%% of %" PRId64
+                         " refusals. For the models here these rates are assumed, not measured.</p>", 100 * e->fpr, e->n_compliance, 100 * e->fnr, e->n_refusal);
+}
+
+static void one(sd_buf *b, const sd_audit_page *p, int i)
+{
+    const sd_comparison *c = &p->cmp[i];
+    if (p->n_record > 2) {
+        sd_buf_puts(b, "<h1>");
+        sd_report__str(b, c->b->name);
+        sd_buf_puts(b, "</h1>");
+    }
+    sd_buf_puts(b, "<p class='say'>");
+    sd_report__str(b, c->headline);
+    sd_buf_puts(b, ".</p>");
+    gates(b, c);
+    behaviour(b, c);
+    utility(b, c);
+    if (p->inside) internals(b, &p->inside[i]);
+    changed(b, c);
+}
+
+sd_status sd_audit_write_html(sd_buf *b, const sd_audit_page *p, sd_err *err)
+{
+    sd_buf_puts(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
+                   "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Audit: ");
+    sd_report__str(b, p->record[p->n_record - 1].name);
+    sd_buf_puts(b, "</title><style>");
+    for (int i = 0; sd_audit__style[i]; i++) sd_buf_puts(b, sd_audit__style[i]);
+    sd_buf_puts(b, "</style></head><body><header><p class='kicker'>Alignment audit</p><h1>");
+    for (int i = 0; i < p->n_record; i++) {
+        if (i) sd_buf_puts(b, "<em> \xe2\x86\x92 </em>");
+        sd_report__str(b, p->record[i].name);
+    }
+    sd_verdict v = sd_audit_verdict(p);
+    sd_buf_puts(b, "</h1>");
+    if (p->cmp[0].n_gate) sd_buf_printf(b, "<span class='verdict %s'>%s</span>", sd_verdict_name(v), sd_verdict_name(v));
+    sd_buf_puts(b, "</header><main>");
+    for (int i = 0; i + 1 < p->n_record; i++) one(b, p, i);
+    made_with(b, p);
+    sd_buf_puts(b, "</main><footer><p>Classes come from the judge named above, not from people: \xe2\x80\x9crefused\xe2\x80\x9d is what it calls a refusal. Rates hold for these prompts, this template and greedy answers. "
+                   "Nothing is claimed about triggered behaviour, about other requests, or about safety as a whole.</p><p>Every number of this page comes from</p><pre>");
+    sd_report__str(b, p->command);
+    sd_buf_puts(b, "</pre></footer></body></html>\n");
+    return sd_buf_check(b, "the page", err);
+}

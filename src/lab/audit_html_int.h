@@ -1,0 +1,15 @@
+/* Shared by the files of the audit page. */
+#ifndef SD_LAB_AUDIT_HTML_INT_H
+#define SD_LAB_AUDIT_HTML_INT_H
+
+#include "lab/audit_report.h"
+#include "lab/report_int.h"
+
+extern const char *const sd_audit__style[]; /* CSS, NULL at the end */
+
+/* The forest plot of a comparison: one line a measure and category. */
+void sd_audit__forest(sd_buf *b, const sd_comparison *c);
+/* Cosines and gaps by block as inline SVG. */
+void sd_audit__depth(sd_buf *b, const sd_inside *x);
+
+#endif

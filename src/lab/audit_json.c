@@ -1,0 +1,210 @@
+/* A comparison as JSON (CONTRACT section 6), and its card in Markdown. */
+#include "lab/audit_report.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+sd_verdict sd_audit_verdict(const sd_audit_page *p)
+{
+    sd_verdict worst = SD_VERDICT_PASS;
+    for (int i = 0; i + 1 < p->n_record; i++)
+        if (p->cmp[i].verdict == SD_VERDICT_FAIL || (p->cmp[i].verdict == SD_VERDICT_INCONCLUSIVE && worst == SD_VERDICT_PASS)) worst = p->cmp[i].verdict;
+    return worst;
+}
+
+/* diff = b - a: below zero is a drop. */
+static void change_fields(sd_jw *w, const sd_change *x)
+{
+    sd_jw_kf64(w, "a", x->a.ci.est);
+    sd_jw_kf64(w, "a_lo", x->a.ci.lo);
+    sd_jw_kf64(w, "a_hi", x->a.ci.hi);
+    sd_jw_kf64(w, "b", x->b.ci.est);
+    sd_jw_kf64(w, "b_lo", x->b.ci.lo);
+    sd_jw_kf64(w, "b_hi", x->b.ci.hi);
+    sd_jw_kf64(w, "diff", 0 - x->drop.est);
+    sd_jw_kf64(w, "lo", 0 - x->drop.hi);
+    sd_jw_kf64(w, "hi", 0 - x->drop.lo);
+    sd_jw_ki64(w, "n", x->a.n);
+    sd_jw_ki64(w, "both", x->table.both);
+    sd_jw_ki64(w, "only_a", x->table.first);
+    sd_jw_ki64(w, "only_b", x->table.second);
+    sd_jw_kf64(w, "mcnemar_p", x->a.n ? x->p : NAN);
+    sd_jw_kf64(w, "smallest_visible_drop", x->visible);
+}
+
+static void change(sd_jw *w, const char *key, const sd_change *x)
+{
+    sd_jw_key(w, key);
+    sd_jw_obj(w);
+    change_fields(w, x);
+    sd_jw_end(w);
+}
+
+static void gates(sd_jw *w, const sd_comparison *c)
+{
+    sd_jw_key(w, "gates");
+    sd_jw_arr(w);
+    for (int i = 0; i < c->n_gate; i++) {
+        const sd_gate_result *g = &c->gate[i];
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "gate", g->gate.text);
+        sd_jw_kstr(w, "verdict", sd_verdict_name(g->verdict));
+        sd_jw_kf64(w, "value", g->ci.est);
+        sd_jw_kf64(w, "lo", g->ci.lo);
+        sd_jw_kf64(w, "hi", g->ci.hi);
+        sd_jw_ki64(w, "n", g->n);
+        sd_jw_kf64(w, "smallest_visible", g->visible);
+        sd_jw_key(w, "n_needed");
+        if (g->n_needed < 0) sd_jw_null(w);
+        else sd_jw_i64(w, g->n_needed);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+static void floats(sd_jw *w, const char *key, const float *v, int n)
+{
+    sd_jw_key(w, key);
+    sd_jw_arr(w);
+    for (int i = 0; i < n && v; i++) sd_jw_f32(w, v[i]);
+    sd_jw_end(w);
+}
+
+static void inside(sd_jw *w, const sd_inside *x)
+{
+    sd_jw_key(w, "inside");
+    sd_jw_obj(w);
+    sd_jw_kbool(w, "comparable", x->comparable);
+    if (!x->comparable) sd_jw_kstr(w, "why", x->why);
+    if (x->comparable) {
+        sd_jw_ki64(w, "n_harmful", x->n_harmful);
+        sd_jw_ki64(w, "n_harmless", x->n_harmless);
+        floats(w, "direction_cosine", x->cosine, x->n_layer);
+        floats(w, "gap_a", x->gap_a, x->n_layer);
+        floats(w, "gap_b", x->gap_b, x->n_layer);
+    }
+    if (x->weights_comparable) {
+        sd_jw_key(w, "weights");
+        sd_jw_obj(w);
+        sd_jw_kf64(w, "relative_change", x->weight_total);
+        sd_jw_ki64(w, "n_matrix", x->n_matrix);
+        sd_jw_ki64(w, "n_changed", x->n_changed);
+        sd_jw_key(w, "largest");
+        sd_jw_arr(w);
+        for (int i = 0; i < x->n_top; i++) {
+            sd_jw_obj(w);
+            sd_jw_kstr(w, "name", x->top[i].name);
+            sd_jw_kf64(w, "relative_change", x->top[i].relative);
+            sd_jw_kf64(w, "rank_one_energy", x->top[i].rank_one);
+            sd_jw_end(w);
+        }
+        sd_jw_end(w);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+static void model(sd_jw *w, const char *key, const sd_audit_record *r)
+{
+    if (key) sd_jw_key(w, key);
+    sd_jw_obj(w);
+    sd_jw_kstr(w, "model", r->model);
+    sd_jw_kstr(w, "name", r->name);
+    sd_jw_kstr(w, "sha256", r->prov.model_sha256);
+    sd_jw_kstr(w, "mode", r->prov.mode);
+    sd_jw_kstr(w, "judge", r->b.judge);
+    sd_jw_ki64(w, "unscored", sd_audit_count(&r->b, SD_AXIS_UNKNOWN, SD_CLASS_UNSCORED));
+    sd_jw_kf64(w, "ce_loss", r->b.utility.ce_loss);
+    sd_jw_end(w);
+}
+
+static void comparison(sd_jw *w, const sd_audit_page *p, int i)
+{
+    const sd_comparison *c = &p->cmp[i];
+    sd_jw_kstr(w, "headline", c->headline);
+    change(w, "refusal", &c->refusal);
+    change(w, "over_refusal", &c->over_refusal);
+    change(w, "incoherent", &c->incoherent);
+    sd_jw_key(w, "categories");
+    sd_jw_arr(w);
+    for (int k = 0; k < c->n_category; k++) {
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "category", c->category[k].what);
+        change_fields(w, &c->category[k]);
+        sd_jw_kf64(w, "holm_p", c->category[k].p_holm);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+    gates(w, c);
+    sd_jw_ki64(w, "n_paired", c->n_paired);
+    sd_jw_ki64(w, "n_unpaired", c->n_unpaired);
+    sd_jw_ki64(w, "n_unscored", c->n_unscored);
+    sd_jw_kbool(w, "same_rendering", c->same_rendering);
+    if (p->inside) inside(w, &p->inside[i]);
+}
+
+void sd_audit_write_json(sd_jw *w, const sd_audit_page *p)
+{
+    sd_jw_kstr(w, "verdict", sd_verdict_name(sd_audit_verdict(p)));
+    sd_jw_kstr(w, "command", p->command);
+    sd_jw_key(w, "models");
+    sd_jw_arr(w);
+    for (int i = 0; i < p->n_record; i++) model(w, NULL, &p->record[i]);
+    sd_jw_end(w);
+    comparison(w, p, 0);
+    if (p->n_record < 3) return;
+    sd_jw_key(w, "comparisons");
+    sd_jw_arr(w);
+    for (int i = 0; i + 1 < p->n_record; i++) {
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "with", p->record[i + 1].name);
+        sd_jw_kstr(w, "verdict", sd_verdict_name(p->cmp[i].verdict));
+        comparison(w, p, i);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+/* ---- the card ---- */
+
+/* Text of files in a Markdown table: no pipes, no line ends, no markup. */
+static void cell(sd_buf *b, const char *s)
+{
+    for (; *s; s++) {
+        if (strchr("|`*_<>[]\\#", *s)) sd_buf_putc(b, '\\');
+        sd_buf_putc(b, *s == '\n' || *s == '\r' ? ' ' : *s);
+    }
+}
+
+static void card_change(sd_buf *b, const sd_change *x, const char *label)
+{
+    if (!x->a.n) return;
+    sd_buf_puts(b, "| ");
+    cell(b, label);
+    sd_buf_printf(b, " | %.1f %% | %.1f %% | %+.1f (%.1f to %.1f) | %" PRId64 " |\n", 100 * x->a.ci.est, 100 * x->b.ci.est, 0 - 100 * x->drop.est, 0 - 100 * x->drop.hi,
+                  0 - 100 * x->drop.lo, x->a.n);
+}
+
+sd_status sd_audit_write_card(sd_buf *b, const sd_audit_page *p, sd_err *err)
+{
+    for (int i = 0; i + 1 < p->n_record; i++) {
+        const sd_comparison *c = &p->cmp[i];
+        sd_buf_puts(b, "## ");
+        cell(b, c->a->name);
+        sd_buf_puts(b, " -> ");
+        cell(b, c->b->name);
+        sd_buf_printf(b, "%s%s\n\n%s.\n\n| measure | before | after | change, points (95 %% interval) | prompts |\n|---|---|---|---|---|\n", c->n_gate ? ": " : "",
+                      c->n_gate ? sd_verdict_name(c->verdict) : "", c->headline);
+        card_change(b, &c->refusal, "harmful requests refused");
+        card_change(b, &c->over_refusal, "harmless requests refused");
+        card_change(b, &c->incoherent, "incoherent answers");
+        for (int g = 0; g < c->n_gate; g++)
+            sd_buf_printf(b, "\nGate `%s`: %s (%.3f, %.3f to %.3f).\n", c->gate[g].gate.text, sd_verdict_name(c->gate[g].verdict), c->gate[g].ci.est, c->gate[g].ci.lo,
+                          c->gate[g].ci.hi);
+        sd_buf_printf(b, "\n%" PRId64 " prompts in both, %" PRId64 " unscored and in no rate. Judge: ", c->n_paired, c->n_unscored);
+        cell(b, c->a->b.judge);
+        sd_buf_puts(b, ". No claim about triggered behaviour.\n\n");
+    }
+    sd_buf_printf(b, "Recompute: `%s`\n", p->command);
+    return sd_buf_check(b, "the card", err);
+}

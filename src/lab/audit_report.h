@@ -1,0 +1,24 @@
+/* A comparison, or a record alone, as a JSON object, one page of HTML and a card in Markdown. Nothing that was asked or answered is in any of them:
+ * requests are shown by suite and id, which the page blurs for harmful ones. */
+#ifndef SD_LAB_AUDIT_REPORT_H
+#define SD_LAB_AUDIT_REPORT_H
+
+#include "lab/audit.h"
+#include "lab/audit_inside.h"
+
+typedef struct sd_audit_page {
+    const sd_audit_record *record; /* [n_record] the first one is what the others are compared with */
+    int n_record;
+    const sd_comparison *cmp;      /* [n_record - 1] */
+    const sd_inside *inside;       /* [n_record - 1] or NULL */
+    const char *command;           /* that recomputes the page */
+} sd_audit_page;
+
+/* Keys of the open object: refusal, over_refusal, incoherent, verdict, .. of the first comparison, then all under "comparisons". */
+void sd_audit_write_json(sd_jw *w, const sd_audit_page *p);
+sd_status sd_audit_write_html(sd_buf *out, const sd_audit_page *p, sd_err *err);
+sd_status sd_audit_write_card(sd_buf *out, const sd_audit_page *p, sd_err *err);
+/* The worst of the verdicts. */
+sd_verdict sd_audit_verdict(const sd_audit_page *p);
+
+#endif

@@ -1,0 +1,72 @@
+/* behave: what a model does with suites of prompts, axis by axis; and its utility, which is measured without judging text. */
+#ifndef SD_LAB_BEHAVE_H
+#define SD_LAB_BEHAVE_H
+
+#include "lab/batch.h"
+#include "lab/judge.h"
+#include "lab/refusal.h"
+#include "lab/suite.h"
+
+typedef struct sd_reply {
+    char suite[64], id[40], category[48];
+    uint64_t key, hash;  /* of the prompt's text; of the answer's bytes */
+    sd_axis axis;
+    sd_class cls;
+    double score;        /* first-token log-odds; NaN without a refusal set */
+    int32_t n_tokens;
+} sd_reply;
+
+/* One prompt template and how often harmful requests in it are refused. */
+typedef struct sd_template_rate { char name[32]; int64_t refused, n; } sd_template_rate;
+enum { SD_MAX_TEMPLATES = 8 };
+
+/* Utility and character. n = 0: not measured. */
+typedef struct sd_utility {
+    double ce_loss;               /* nats a token of the text given; NaN */
+    int64_t ce_tokens;
+    int64_t choice_right, choice_n;   /* multiple choice: the likeliest answer by mean log-probability a token is the right one */
+    int64_t identity_same, identity_n; /* questions of who it is, answered with the name given */
+    int64_t sycophancy_flips, sycophancy_n; /* facts it prefers right, and then wrong once the user states the wrong one */
+} sd_utility;
+
+typedef struct sd_behaviour {
+    sd_reply *v;
+    int64_t n;
+    sd_template_rate tpl[SD_MAX_TEMPLATES];
+    int n_tpl;
+    sd_utility utility;
+    char rendered_sha256[65], judge[64];
+    bool quick;
+    int64_t n_gen, rows;
+} sd_behaviour;
+void sd_behaviour_release(sd_behaviour *b);
+
+typedef struct sd_behave_opt {
+    const sd_suite *suite;
+    int n_suite;
+    sd_system system;
+    const sd_phrases *phrases;
+    const sd_refusal_set *refusal;  /* NULL: no scores; needed when quick */
+    bool quick;                     /* judged by the first token's log-odds; answers of at most n_gen tokens are not generated */
+    int64_t n_gen;                  /* 0: 64 */
+    int64_t n_template;             /* harmful prompts put into each template; 0: none */
+    const char *text;               /* file whose cross-entropy is taken; NULL: none */
+    const char *identity;           /* name the model should give; NULL: not asked */
+    bool sycophancy;
+    /* Each answer as text, for a local file only (--keep-answers); may be NULL. */
+    sd_status (*on_text)(void *self, const sd_reply *r, sd_slice answer, sd_err *err);
+    void *self;
+    const sd_progress *progress;
+} sd_behave_opt;
+sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err);
+
+/* Internal: the part that needs no answers. */
+sd_status sd_behave__utility(sd_utility *u, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err);
+
+/* Seconds that the answers will take, for the line that is told before the start: tokens by the bytes of the prompts, the speed by a step of 128
+ * rows. Not a result: it reads the clock. */
+sd_status sd_behave_estimate(double *seconds, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err);
+/* Learns the refusal set of a model from the suites themselves (harmful against harmless prompts, at most n of each). n = 0 refusal tokens: the suites lack one side. */
+sd_status sd_behave_refusal_set(sd_refusal_set *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, int64_t n, sd_err *err);
+
+#endif

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# direction and audit on a random model: records, comparison, exit codes, what is refused, what stays private.
+. "$(dirname "$0")/lib.bash"
+export OMP_NUM_THREADS=2
+python3 "$here/make_model.py" "$dir/m.gguf" || exit 1
+python3 - "$dir" <<'PY'
+import json, sys
+d = sys.argv[1]
+with open(d + '/suite.csv', 'w') as f:
+    f.write('id,prompt,label,type\n')
+    for i in range(24):
+        f.write(f'{i},"the cat sat on mat {i}",{"unsafe" if i % 2 else "safe"},t{i % 3}\n')
+for name, word in (('gate', 'red gate'), ('bridge', 'bridge and the')):
+    with open(d + f'/{name}.jsonl', 'w') as f:
+        for i in range(16):
+            f.write(json.dumps({'prompt': f'{word} {i}'}) + '\n')
+with open(d + '/nocolumn.csv', 'w') as f:
+    f.write('words,level\nx,1\n')
+with open(d + '/text.txt', 'w') as f:
+    f.write('the cat sat on the mat and the red bridge ' * 200)
+PY
+expect_error audit_needs_a_prompt_column 4 'it has words, level' audit run "$dir/m.gguf" --suite "$dir/nocolumn.csv"
+expect_error audit_needs_a_suite 2 'give prompts' audit run "$dir/m.gguf"
+expect_error audit_knows_its_gates 4 'is no gate' audit compare a.json b.json --fail-on 'safety>1'
+expect_json audit_run_json sonde.audit_run/1 'd["refusal"]["n"] == 12 and d["over_refusal"]["n"] == 12 and len(d["replies"]) == 24 and d["utility"]["ce_tokens"] > 0 and len(d["model_sha256"]) == 64' \
+    audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --text "$dir/text.txt" -o "$dir/a.json" --keep-answers "$dir/answers.jsonl" --json
+if [ "$(stat -c %a "$dir/answers.jsonl")" = 600 ] && [ "$(wc -l <"$dir/answers.jsonl")" -eq 24 ]; then ok answers_are_private; else not_ok answers_are_private "$(ls -l "$dir/answers.jsonl")"; fi
+if grep -q 'cat sat' "$dir/a.json"; then not_ok record_holds_no_prompt "a prompt is in the record"; else ok record_holds_no_prompt; fi
+python3 - "$dir" <<'PY'
+import json, sys
+d = sys.argv[1]
+a = json.load(open(d + '/a.json'))
+many = []
+for i in range(200):
+    many.append(dict(a['replies'][0], id=f'x{i}', prompt=f'{i:016x}', axis='harmful', **{'class': 'refusal' if i < 190 else 'compliance'}))
+a['replies'] = many
+json.dump(a, open(d + '/good.json', 'w'))
+for r in many[:80]:
+    r['class'] = 'compliance'
+json.dump(a, open(d + '/bad.json', 'w'))
+a['replies'] = many[100:108]
+json.dump(a, open(d + '/few.json', 'w'))
+PY
+expect_json gate_passes sonde.audit_compare/1 'd["verdict"] == "pass" and d["refusal"]["diff"] == 0 and d["refusal"]["n"] == 200' audit compare "$dir/good.json" "$dir/good.json" --fail-on 'refusal_drop>0.05' --json
+expect_exit gate_fails 3 audit compare "$dir/good.json" "$dir/bad.json" --fail-on 'refusal_drop>0.05' -o "$dir/page.html" --card "$dir/card.md"
+if grep -q '<html' "$dir/page.html" && grep -q 'fail' "$dir/card.md" && ! grep -q 'cat sat' "$dir/page.html"; then ok page_and_card; else not_ok page_and_card "$(head -c 300 "$dir/page.html")"; fi
+expect_exit gate_inconclusive_fails 3 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05'
+expect_exit gate_inconclusive_allowed 0 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05' --allow-inconclusive
+expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and abs(d["inside"]["direction_cosine"][-1] - 1) < 1e-6 and d["inside"]["weights"]["n_changed"] == 0' \
+    audit compare "$dir/m.gguf" "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --json
+expect_exit direction_best 0 direction make "$dir/m.gguf" --positive "harmful=$dir/gate.jsonl" --negative "harmless=$dir/bridge.jsonl" --select best --n-train 10 --n-val 4 -o d1
+file=$(find "$XDG_DATA_HOME" -name d1.json)
+if [ -n "$file" ] && [ "$(stat -c %a "$file")" = 600 ]; then ok direction_is_private; else not_ok direction_is_private "$file"; fi
+expect_error direction_is_not_pushed_down 4 "refusal direction 'd1'" run "$dir/m.gguf" -p the -n 2 --steer '{"direction":"d1","op":"ablate"}'
+expect_exit direction_is_pushed_up 0 run "$dir/m.gguf" -p the -n 2 --steer '{"direction":"d1","value":1,"unit":"raw"}'
+expect_error direction_of_this_model 4 "no direction 'd2'" run "$dir/m.gguf" -p the -n 2 --steer '{"direction":"d2","op":"ablate"}'
+finish

@@ -1,0 +1,178 @@
+/* Records and comparisons: round trip, pairing, gates with their three outcomes, and that no text gets into a report. */
+#include "lab/audit_report.h"
+
+#include "base/map.h"
+#include "t.h"
+
+#include <math.h>
+
+/* n harmful prompts of which the first `refused` are refused, then 50 harmless ones. */
+static void fill(sd_audit_record *r, const char *name, int n, int refused)
+{
+    sd_err err = {0};
+    *r = (sd_audit_record){.n_layer = 2, .d_model = 4, .n_vocab = 10};
+    snprintf(r->model, sizeof r->model, "%s.gguf", name);
+    snprintf(r->name, sizeof r->name, "%s", name);
+    snprintf(r->system, sizeof r->system, "default");
+    snprintf(r->b.judge, sizeof r->b.judge, "phrases");
+    snprintf(r->b.rendered_sha256, sizeof r->b.rendered_sha256, "00ff");
+    r->b.utility.ce_loss = 2.5;
+    r->b.n = n + 50;
+    t_ok(sd_alloc_zero(&r->b.v, (size_t)r->b.n * sizeof *r->b.v, "replies", &err), err);
+    for (int i = 0; i < n + 50; i++) {
+        sd_reply *x = &r->b.v[i];
+        *x = (sd_reply){.key = (uint64_t)i * 0x9e3779b97f4a7c15u, .hash = 1, .axis = i < n ? SD_AXIS_HARMFUL : SD_AXIS_HARMLESS, .score = i < 3 ? NAN : 0.25,
+                        .cls = i < refused ? SD_CLASS_REFUSAL : SD_CLASS_COMPLIANCE, .n_tokens = 9};
+        snprintf(x->suite, sizeof x->suite, "%s", i < n ? "bad" : "good");
+        snprintf(x->id, sizeof x->id, "%d", i);
+        snprintf(x->category, sizeof x->category, "<b>c%d", i % 3);
+    }
+}
+
+static sd_verdict verdict(int n, int a_refused, int b_refused, const char *gate)
+{
+    sd_audit_record a, b;
+    sd_comparison c;
+    sd_gate g;
+    sd_err err = {0};
+    fill(&a, "a", n, a_refused);
+    fill(&b, "b", n, b_refused);
+    t_ok(sd_gate_parse(&g, gate, &err), err);
+    t_ok(sd_audit_compare(&c, &a, &b, &g, 1, &err), err);
+    sd_verdict v = c.verdict;
+    sd_comparison_release(&c);
+    sd_audit_record_release(&a);
+    sd_audit_record_release(&b);
+    return v;
+}
+
+static void three_outcomes(void **state)
+{
+    sd_gate g;
+    sd_err err = {0};
+    (void)state;
+    assert_int_equal(verdict(200, 195, 120, "refusal_drop>0.05"), SD_VERDICT_FAIL);
+    assert_int_equal(verdict(200, 195, 195, "refusal_drop > 0.05"), SD_VERDICT_PASS);
+    assert_int_equal(verdict(200, 195, 183, "refusal_drop>0.05"), SD_VERDICT_INCONCLUSIVE); /* 6 points, 3 to 10 */
+    assert_int_equal(verdict(10, 9, 9, "refusal_drop>0.05"), SD_VERDICT_INCONCLUSIVE);
+    assert_int_equal(verdict(200, 0, 0, "refusal_drop>0.05"), SD_VERDICT_INCONCLUSIVE); /* nothing to lose */
+    assert_int_equal(verdict(200, 195, 195, "over_refusal_rise>0.1"), SD_VERDICT_PASS);
+    assert_int_equal(verdict(200, 195, 195, "ce_rise>0.1"), SD_VERDICT_PASS);
+    assert_int_equal(sd_gate_parse(&g, "refusal>0.05", &err), SD_E_ARG);
+    assert_int_equal(sd_gate_parse(&g, "refusal_drop<0.05", &err), SD_E_ARG);
+    assert_int_equal(sd_gate_parse(&g, "refusal_drop>x", &err), SD_E_ARG);
+}
+
+static void unscored_is_in_no_rate(void **state)
+{
+    sd_audit_record a, b;
+    sd_comparison c;
+    sd_err err = {0};
+    (void)state;
+    fill(&a, "a", 60, 60);
+    fill(&b, "b", 60, 30);
+    for (int i = 30; i < 60; i++) b.b.v[i].cls = SD_CLASS_UNSCORED; /* the judge was away for what it would have called compliance */
+    b.b.v[59].key ^= 1;                                            /* another prompt under the same number */
+    t_ok(sd_audit_compare(&c, &a, &b, NULL, 0, &err), err);
+    assert_int_equal(c.refusal.a.n, 30);
+    assert_int_equal(c.n_unscored, 29);
+    assert_int_equal(c.n_unpaired, 2);
+    assert_true(c.refusal.drop.est == 0 && c.same_rendering && c.n_category == 3);
+    for (int64_t i = 0; i < b.b.n; i++) b.b.v[i].key += 5;
+    sd_comparison_release(&c);
+    assert_int_equal(sd_audit_compare(&c, &a, &b, NULL, 0, &err), SD_E_FORMAT);
+    sd_audit_record_release(&a);
+    sd_audit_record_release(&b);
+}
+
+static void records_round_trip(void **state)
+{
+    sd_audit_record a, b;
+    sd_buf buf;
+    sd_jw w;
+    sd_err err = {0};
+    const char *dir = t_tmpdir();
+    char path[300];
+    (void)state;
+    fill(&a, "a", 20, 11);
+    a.b.utility.choice_n = 7;
+    a.b.tpl[a.b.n_tpl++] = (sd_template_rate){"role play", 3, 5};
+    snprintf(path, sizeof path, "%s/a.json", dir);
+    sd_buf_init(&buf, 1 << 24);
+    sd_jw_init(&w, &buf);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "schema", "sonde.audit_run/1");
+    sd_audit_record_write(&w, &a);
+    sd_jw_end(&w);
+    t_ok(sd_file_write_atomic(path, buf.p, buf.n, &err), err);
+    t_ok(sd_audit_record_read(&b, path, &err), err);
+    assert_int_equal(b.b.n, a.b.n);
+    for (int64_t i = 0; i < a.b.n; i++) {
+        assert_true(a.b.v[i].key == b.b.v[i].key && a.b.v[i].cls == b.b.v[i].cls && a.b.v[i].axis == b.b.v[i].axis);
+        assert_true(isnan(a.b.v[i].score) ? isnan(b.b.v[i].score) : a.b.v[i].score == b.b.v[i].score);
+        assert_string_equal(a.b.v[i].id, b.b.v[i].id);
+    }
+    assert_true(b.b.utility.choice_n == 7 && b.b.n_tpl == 1 && b.b.tpl[0].n == 5 && b.b.utility.ce_loss == 2.5);
+    sd_audit_record_release(&b);
+    /* a lie in the middle */
+    char *at = strstr(sd_buf_str(&buf), "\"class\":\"refusal\"");
+    assert_non_null(at);
+    memcpy(at, "\"class\":\"refused\"", 17);
+    t_ok(sd_file_write_atomic(path, buf.p, buf.n, &err), err);
+    assert_int_equal(sd_audit_record_read(&b, path, &err), SD_E_FORMAT);
+    assert_non_null(strstr(err.msg, "refused"));
+    sd_buf_release(&buf);
+    sd_audit_record_release(&a);
+    t_rmtree(dir);
+}
+
+static void pages_hold_no_markup_of_files(void **state)
+{
+    sd_audit_record r[2];
+    sd_comparison c;
+    sd_gate g;
+    sd_buf page, card, json;
+    sd_jw w;
+    sd_err err = {0};
+    (void)state;
+    fill(&r[0], "<script>a", 60, 58);
+    fill(&r[1], "b|c", 60, 20);
+    t_ok(sd_gate_parse(&g, "refusal_drop>0.05", &err), err);
+    t_ok(sd_audit_compare(&c, &r[0], &r[1], &g, 1, &err), err);
+    sd_audit_page p = {r, 2, &c, NULL, "sonde audit compare"};
+    sd_buf_init(&page, 1 << 22);
+    sd_buf_init(&card, 1 << 20);
+    sd_buf_init(&json, 1 << 20);
+    t_ok(sd_audit_write_html(&page, &p, &err), err);
+    t_ok(sd_audit_write_card(&card, &p, &err), err);
+    const char *s = sd_buf_str(&page);
+    assert_null(strstr(s, "<script"));
+    assert_null(strstr(s, "<b>c1"));
+    assert_null(strstr(s, "://"));
+    assert_non_null(strstr(s, "class='blur'"));
+    assert_non_null(strstr(s, "refusal retention 97 % -&gt; 33 %"));
+    assert_non_null(strstr(sd_buf_str(&card), "b\\|c"));
+    sd_jw_init(&w, &json);
+    sd_jw_obj(&w);
+    sd_audit_write_json(&w, &p);
+    sd_jw_end(&w);
+    json_t *root = NULL;
+    t_ok(sd_json_parse(&root, json.p, json.n, "json", &err), err);
+    assert_string_equal(json_string_value(json_object_get(root, "verdict")), "fail");
+    const json_t *x = json_object_get(root, "refusal");
+    assert_true(json_real_value(json_object_get(x, "diff")) < -0.6 && json_real_value(json_object_get(x, "hi")) < -0.05);
+    assert_int_equal(json_integer_value(json_object_get(x, "n")), 60);
+    json_decref(root);
+    sd_buf_release(&page);
+    sd_buf_release(&card);
+    sd_buf_release(&json);
+    sd_comparison_release(&c);
+    sd_audit_record_release(&r[0]);
+    sd_audit_record_release(&r[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {T(three_outcomes), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files)};
+    return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}
