@@ -37,7 +37,7 @@ static int print_model(cli *c, const sd_bench_model *b, const sd_machine *p)
         return out_json_end(c, &j);
     }
     out_pairs *o = out_pairs_new(c);
-    out_pair(o, "prefill", "%.0f tokens/s, %.0f Gop/s, %.0f %% of this machine's own products (%.0f)", b->prefill_tok_s, b->prefill_gops,
+    out_pair(o, "prefill", "%.0f tokens/s, %.0f GOP/s, %.0f %% of this machine's own products (%.0f)", b->prefill_tok_s, b->prefill_gops,
              100 * b->prefill_gops / peak, peak);
     out_pair(o, "decode", "%.1f tokens/s, %.1f GB/s, %.0f %% of the read bandwidth (%.1f)", b->decode_tok_s, b->decode_gb_s,
              100 * b->decode_gb_s / p->read_gb_s, p->read_gb_s);
@@ -127,6 +127,6 @@ static int cmd_bench_dict(cli *c, int argc, char **argv)
     }
     out_pairs *t = out_pairs_new(c);
     out_pair(t, "training", "%.0f tokens/s", b.tok_s);
-    out_pair(t, "encoder", "%.0f Gop/s, %.0f %% of this machine's own products (%.0f)", b.gops, 100 * b.gops / peak, peak);
+    out_pair(t, "encoder", "%.0f GOP/s, %.0f %% of this machine's own products (%.0f)", b.gops, 100 * b.gops / peak, peak);
     return out_pairs_end(t);
 }

@@ -128,8 +128,8 @@ static int print_text(cli *c, const report *r)
     if (r->measured) out_pair(p, "memory read", "%.1f GB/s", r->m.read_gb_s);
     for (int i = 0; i < 3 && r->measured; i++) {
         const sd_machine_product *m = &r->m.product[i];
-        out_pair(p, sd_mode_name(m->mode), "%.0f %s on %s weights%s%s, error %.1e (at most %.0e)", m->gops, m->used == SD_MODE_FAST ? "GOP/s" : "GFLOP/s",
-                 m->weights, m->used != m->mode ? ", as " : "", m->used != m->mode ? sd_mode_name(m->used) : "", m->rel_error, m->bound);
+        out_pair(p, sd_mode_name(m->mode), "%.0f GOP/s on %s weights%s%s, error %.1e (at most %.0e)", m->gops, m->weights,
+                 m->used != m->mode ? ", as " : "", m->used != m->mode ? sd_mode_name(m->used) : "", m->rel_error, m->bound);
     }
     if (r->missing.n == 0) out_pair(p, "missing", "nothing");
     for (int i = 0; i < r->missing.n; i++) out_pair(p, "missing", "%s", r->missing.text[i]);

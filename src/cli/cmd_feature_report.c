@@ -44,9 +44,11 @@ static int print_text(cli *c, sd_store *store, const sd_showcase *s)
     int rc = out_table_end(t);
     if (rc || s->steered < 0) return rc;
     const sd_effect *e = &s->effect;
-    fprintf(c->out, "\n%sFeature %lld turned up%s, the largest effect of %lld measured: %s.\n"
-                    "Read by the plain model it is active on %.0f %% of the steered tokens (%.0f %% of the plain ones).\n",
-            out_sgr(c, OUT_BOLD), (long long)s->steered, out_sgr(c, OUT_PLAIN), (long long)s->n_measured, s->applied, 100 * e->active_steered,
+    char chosen[80] = "";
+    if (!s->asked) snprintf(chosen, sizeof chosen, "It has the largest effect of the %lld measured. ", (long long)s->n_measured);
+    fprintf(c->out, "\n%sFeature %lld turned up%s (%s): %s.\n"
+                    "%sRead by the plain model it is active on %.0f %% of the steered tokens (%.0f %% of the plain ones).\n",
+            out_sgr(c, OUT_BOLD), (long long)s->steered, out_sgr(c, OUT_PLAIN), s->label, s->applied, chosen, 100 * e->active_steered,
             100 * e->active_plain);
     for (int i = 0; i < SD_SHOWCASE_PAIRS; i++) {
         const char *const part[3] = {s->prompt[i], s->plain[i], s->answer[i]};
@@ -138,6 +140,7 @@ static int cmd_feature_report(cli *c, int argc, char **argv)
     if ((st = sd_lab_showcase(&s, ex, store, m, d, &o, &err))) goto done;
     if ((st = sd_file_write_atomic(c->output, s.html.p, s.html.n, &err))) goto done;
     rc = c->json ? print_json(c, &s) : print_text(c, store, &s);
+    cli_note(c, "wrote %s", c->output);
 done:
     if (st) rc = cli_fail(c, &err);
     sd_showcase_release(&s);

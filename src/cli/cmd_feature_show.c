@@ -46,13 +46,15 @@ static void put_histogram(sd_buf *b, const sd_histogram *h)
 }
 
 /* Active tokens stand between the marks, or in colour on a terminal; the one that qualified is bold. */
-static void put_example(cli *c, sd_buf *b, sd_store *s, const sd_feature *f, const sd_example *e, int64_t context)
+static void put_example(cli *c, sd_store *s, const sd_feature *f, const sd_example *e, int64_t context)
 {
+    enum { COL = 8 }; /* the activation and two spaces */
     int at = e->pos - e->pos0, a = at > context ? at - (int)context : 0, z = at + context + 1 < e->n ? at + (int)context + 1 : e->n;
     const char *on = c->out_color ? out_sgr(c, OUT_YELLOW) : "\xc2\xab", *off = c->out_color ? out_sgr(c, OUT_PLAIN) : "\xc2\xbb";
-    sd_buf text;
+    sd_buf text, line, *b = &line;
     sd_buf_init(&text, 1 << 20);
-    sd_buf_printf(b, "%8.3g  ", (double)e->act);
+    sd_buf_init(&line, 1 << 22);
+    fprintf(c->out, "%#6.3g  ", (double)e->act);
     for (int t = a; t < z; t++) {
         bool active = (double)e->val[t] > 0.1 * f->stats.max_act || t == at;
         sd_buf_reset(&text);
@@ -65,8 +67,38 @@ static void put_example(cli *c, sd_buf *b, sd_store *s, const sd_feature *f, con
         out_clean(b, (sd_slice){text.p + space, text.n - space});
         if (active) sd_buf_puts(b, off);
     }
-    sd_buf_putc(b, '\n');
+    out_wrapped(c, sd_slice_trim((sd_slice){line.p, line.n}), COL, COL);
+    fputc('\n', c->out);
     sd_buf_release(&text);
+    sd_buf_release(&line);
+}
+
+/* From strong to weak: what the interval holds, and one token drawn from it. Where the top examples are all of it there is none. */
+static void put_intervals(cli *c, sd_store *s, const sd_feature *f, const args *a)
+{
+    fputc('\n', c->out);
+    for (int g = 1; g <= f->n_interval; g++) {
+        const sd_interval *v = &f->interval[g - 1];
+        const sd_example *e = NULL;
+        for (int i = 0; i < f->n_example && !e; i++)
+            if (f->example[i].group == g && f->example[i].rank == 0) e = &f->example[i];
+        fprintf(c->out, "%#.3g to %#.3g: %lld token%s, %.2g %% of all%s\n", (double)v->lo, (double)v->hi, (long long)v->n, v->n == 1 ? "" : "s", 100 * v->share,
+                v->n && !e ? ", among the top examples" : "");
+        if (e) put_example(c, s, f, e, a->context);
+    }
+}
+
+/* The nearest features with what they are about, a row each. */
+static sd_status put_neighbours(cli *c, out_pairs *p, sd_store *s, int64_t index, sd_err *err)
+{
+    enum { SHOWN = 5 };
+    sd_feature_list l = {0};
+    sd_status st = sd_store_near(&l, s, index, SHOWN, err);
+    for (int64_t i = 0; i < l.n && !st; i++)
+        out_pair(p, i && c->out_tty ? "" : "neighbours", "%lld  %.2f  %s", (long long)l.v[i].stats.index, l.v[i].score,
+                 feature_label(l.v[i].label, l.v[i].words, l.v[i].stats.n_fire));
+    sd_feature_list_release(&l);
+    return st;
 }
 
 static int print_text(cli *c, sd_store *s, const sd_feature *f, const args *a)
@@ -76,8 +108,8 @@ static int print_text(cli *c, sd_store *s, const sd_feature *f, const args *a)
     sd_buf_init(&b, 1 << 22);
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "feature", "%lld of %lld, %s %s", (long long)f->stats.index, (long long)in->dict.m, in->model.name, in->dict.site);
-    if (f->n_label) out_pair(p, "label", "%s (%s)", f->label[0].text, f->label[0].source);
-    out_pair(p, "words", "%s", f->words);
+    out_pair(p, "label", "%s (%s)", feature_label(f->n_label ? f->label[0].text : NULL, f->words, f->stats.n_fire),
+             f->n_label ? f->label[0].source : "words at its peaks");
     out_pair(p, "density", "%.3g: %lld of %lld tokens", f->stats.density, (long long)f->stats.n_fire, (long long)in->run.n_tokens);
     out_pair(p, "activation", "highest %.4g, mean %.4g, threshold %.4g", f->stats.max_act, f->stats.mean_act, f->stats.threshold);
     out_pair(p, "interest", "%.3f", f->stats.interest);
@@ -87,30 +119,16 @@ static int print_text(cli *c, sd_store *s, const sd_feature *f, const args *a)
     out_pair_slice(p, "promotes", (sd_slice){b.p, b.n});
     put_logits(&b, s, f->bottom, f->n_bottom);
     out_pair_slice(p, "suppresses", (sd_slice){b.p, b.n});
-    sd_buf_reset(&b);
-    for (int i = 0; i < f->n_near; i++) sd_buf_printf(&b, "%s%lld %.2f", i ? "  " : "", (long long)f->near[i].index, (double)f->near[i].cosine);
-    out_pair_slice(p, "neighbours", (sd_slice){b.p, b.n});
-    int rc = out_pairs_end(p);
-    sd_buf_reset(&b);
-    for (int i = 0; i < f->n_example; i++)
-        if (f->example[i].group == 0 && f->example[i].rank < a->examples) put_example(c, &b, s, f, &f->example[i], a->context);
-    if (a->examples && f->n_interval) {
-        sd_buf_puts(&b, "\n");
-        for (int i = 0; i < f->n_example; i++) {
-            const sd_example *e = &f->example[i];
-            if (e->group == 0 || e->rank > 0 || e->group > f->n_interval) continue;
-            const sd_interval *v = &f->interval[e->group - 1];
-            sd_buf_printf(&b, "%.3g to %.3g holds %lld tokens, %.2g %% of all\n", (double)v->lo, (double)v->hi, (long long)v->n, 100 * v->share);
-            put_example(c, &b, s, f, e, a->context);
-        }
-    }
-    if (rc == 0 && b.n) {
-        fputc('\n', c->out);
-        out_raw(c, &b);
-        rc = out_flush(c);
-    }
+    sd_err err = {0};
+    sd_status st = put_neighbours(c, p, s, f->stats.index, &err);
     sd_buf_release(&b);
-    return rc;
+    int rc = out_pairs_end(p);
+    if (st) return cli_fail(c, &err);
+    if (a->examples && f->n_example) fputc('\n', c->out);
+    for (int i = 0; i < f->n_example; i++)
+        if (f->example[i].group == 0 && f->example[i].rank < a->examples) put_example(c, s, f, &f->example[i], a->context);
+    if (a->examples && f->n_interval) put_intervals(c, s, f, a);
+    return rc ? rc : out_flush(c);
 }
 
 static int cmd_feature_show(cli *c, int argc, char **argv);

@@ -120,20 +120,23 @@ static int print_text(cli *c, const sd_describe *d)
     out_pair(p, "parameters", "%.4g million", (double)d->n_params / 1e6);
     pair_count(p, "layers", d->n_layer);
     pair_count(p, "width", d->d_model);
-    if (d->n_head) out_pair(p, "heads", "%lld of %lld, %lld for keys and values", (long long)d->n_head, (long long)d->d_head, (long long)d->n_head_kv);
+    if (d->n_head) out_pair(p, "heads", "%lld, each %lld wide, %lld of keys and values", (long long)d->n_head, (long long)d->d_head, (long long)d->n_head_kv);
     pair_count(p, "mlp width", d->d_ffn);
     if (d->n_vocab) out_pair(p, "vocabulary", "%lld%s", (long long)d->n_vocab, d->tied ? ", embedding tied to the head" : "");
     pair_count(p, "context", d->n_ctx_model);
     out_pair(p, "file", "%s, %lld tensors (%s)", sd_fmt_bytes(x, sizeof x, (double)d->file_bytes), (long long)d->n_tensors, d->container);
-    for (int i = 0; i < d->n_types; i++)
-        out_pair(p, "type", "%s %.1f %% of the bytes, %lld tensor%s", d->type[i].name, 100 * (double)d->type[i].bytes / (double)(d->tensor_bytes ? d->tensor_bytes : 1),
+    for (int i = 0; i < d->n_types; i++) {
+        char key[48];
+        snprintf(key, sizeof key, "weights %s", d->type[i].name);
+        out_pair(p, key, "%.2f %% of the bytes, %lld tensor%s", 100 * (double)d->type[i].bytes / (double)(d->tensor_bytes ? d->tensor_bytes : 1),
                  (long long)d->type[i].n_tensors, d->type[i].n_tensors == 1 ? "" : "s");
+    }
     out_pair(p, "tokenizer", "%s", d->tokenizer[0] ? d->tokenizer : "none");
     out_pair(p, "chat template", "%s", d->chat[0] ? d->chat : d->no_chat);
     for (int i = 0; i < 3; i++) {
         const sd_describe_memory *m = &d->memory[i];
         char key[32];
-        snprintf(key, sizeof key, "memory, %s", sd_mode_name(m->mode));
+        snprintf(key, sizeof key, "memory %s", sd_mode_name(m->mode));
         out_pair(p, key, "%s: weights %s, %lld tokens of context %s, scratch %s", sd_fmt_bytes(x, sizeof x, (double)m->total),
                  sd_fmt_bytes(y, sizeof y, (double)m->packed), (long long)d->n_ctx, sd_fmt_bytes(z, sizeof z, (double)m->kv),
                  sd_fmt_bytes(u, sizeof u, (double)m->scratch));

@@ -270,9 +270,11 @@ int out_pairs_end(out_pairs *p)
     const char *s = p->text.p;
     for (int i = 0; i < p->n && !rc; i++) {
         const char *value = s + strlen(s) + 1;
-        if (c->out_tty)
-            fprintf(c->out, "%s%s%s%*s  %s\n", out_sgr(c, OUT_BOLD), s, out_sgr(c, OUT_PLAIN), p->width - out_width(sd_slice_of(s)), "", value);
-        else {
+        if (c->out_tty) {
+            fprintf(c->out, "%s%s%s%*s  ", out_sgr(c, OUT_BOLD), s, out_sgr(c, OUT_PLAIN), p->width - out_width(sd_slice_of(s)), "");
+            out_wrapped(c, sd_slice_of(value), p->width + 2, p->width + 2);
+            fputc('\n', c->out);
+        } else {
             fprintf(c->out, "%s\t", s);
             put_tsv(c->out, sd_slice_of(value));
             fputc('\n', c->out);

@@ -55,6 +55,9 @@ int out_json_end_plain(cli *c, out_json *j); /* without one (tokenize, version: 
 typedef struct out_text { char held[4]; int n_held; } out_text;
 void out_text_put(cli *c, out_text *t, sd_slice s);
 void out_text_end(cli *c, out_text *t);
+/* Text that may hold our own colours, broken at spaces before the terminal's last column; following lines start at `indent`. As it
+ * is when piped. No newline after it. */
+void out_wrapped(cli *c, sd_slice s, int col, int indent);
 /* Cleaned copy of s into b, as a cell on a terminal shows it. */
 void out_clean(sd_buf *b, sd_slice s);
 

@@ -62,6 +62,39 @@ static void put_clean(cli *c, sd_slice s)
     sd_buf_release(&b);
 }
 
+/* Columns of s, where an escape sequence of out_sgr takes none. */
+static int shown_width(sd_slice s)
+{
+    int w = 0;
+    while (s.n) {
+        const char *esc = memchr(s.p, '\x1b', s.n);
+        size_t n = esc ? (size_t)(esc - s.p) : s.n;
+        w += out_width((sd_slice){s.p, n});
+        while (n < s.n && s.p[n] != 'm') n++;
+        n += n < s.n;
+        s = (sd_slice){s.p + n, s.n - n};
+    }
+    return w;
+}
+
+void out_wrapped(cli *c, sd_slice s, int col, int indent)
+{
+    sd_slice word;
+    for (bool first = true; c->out_tty && sd_slice_cut(&s, ' ', &word); first = false) {
+        int w = shown_width(word);
+        if (!first && col + 1 + w > c->width && col > indent) {
+            fprintf(c->out, "\n%*s", indent, "");
+            col = indent;
+        } else if (!first) {
+            fputc(' ', c->out);
+            col++;
+        }
+        if (word.n) fwrite(word.p, 1, word.n, c->out);
+        col += w;
+    }
+    if (!c->out_tty && s.n) fwrite(s.p, 1, s.n, c->out);
+}
+
 void out_text_put(cli *c, out_text *t, sd_slice s)
 {
     if (!c->out_tty) {

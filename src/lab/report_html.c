@@ -81,7 +81,7 @@ static void page_header(sd_buf *b, const sd_store_info *in, const sd_report_page
     count_fact(b, "features", in->dict.m);
     if (in->dict.k) count_fact(b, "active a token", in->dict.k);
     if (isfinite(in->dict.fvu)) fact(b, "variance left unexplained", "%.3f", in->dict.fvu);
-    count_fact(b, "silent here", in->n_features - in->n_alive);
+    count_fact(b, "silent in this text", in->n_features - in->n_alive);
     count_fact(b, "tokens read", in->run.n_tokens);
     count_fact(b, "documents", in->run.n_docs);
     sd_buf_puts(b, "</dl></header>\n");
@@ -169,6 +169,7 @@ static sd_status page_index(sd_buf *b, sd_store *s, const sd_report_page *page, 
 {
     sd_status st = SD_OK;
     sd_buf_puts(b, "<nav class=index aria-label='features on this page'><ul>");
+    if (page->n_steer) sd_buf_puts(b, "<li><a class=go href='#steered'>plain | steered</a></li>");
     for (int64_t i = 0; i < page->n_feature && !st; i++) {
         sd_feature *f = NULL;
         if ((st = sd_store_feature(&f, s, page->feature[i], -1, err))) break;
@@ -181,7 +182,6 @@ static sd_status page_index(sd_buf *b, sd_store *s, const sd_report_page *page, 
         sd_buf_puts(b, cut ? "\xe2\x80\xa6</a></li>" : "</a></li>");
         sd_feature_free(f);
     }
-    if (page->n_steer) sd_buf_puts(b, "<li><a class=go href='#steered'>plain | steered</a></li>");
     sd_buf_puts(b, "</ul><div class=tools><button type=button id=wide aria-pressed=false>wider context</button>"
                    "<button type=button id=nl aria-pressed=false>line breaks</button></div></nav>\n");
     return st;
@@ -225,7 +225,7 @@ static void how(sd_buf *b, const sd_store_info *in, const sd_report_page *page)
                        "the vocabulary. It is a choice of what to look at first, not a measure of truth.");
     sd_buf_puts(b, "</p><p>Highlight: the activation as a share of the feature\xe2\x80\x99s highest; the token that qualified is underlined. "
                    "\xe2\x80\x9cMakes likelier\xe2\x80\x9d: the decoder direction through the last norm\xe2\x80\x99s weights and the unembedding, later "
-                   "blocks not run. Nearest directions: cosine of decoder rows. Tokens with a norm above ten times the mean are left out.</p><dl class=facts>");
+                   "blocks not run. Nearest directions: cosine of decoder rows. Tokens with a norm above ten times the site\xe2\x80\x99s mean (attention sinks) are left out. Silent: never active in the text that was read here; a training run calls a feature dead that did not fire in its last quarter.</p><dl class=facts>");
     fact(b, "model sha256", "%.16s", in->model.sha256);
     fact(b, "text sha256", "%.16s", in->run.data_sha256);
     fact(b, "made by", "%s", in->run.tool);
@@ -244,12 +244,12 @@ sd_status sd_report_html_features(sd_buf *out, sd_store *s, const sd_report_page
     page_header(out, in, page);
     if ((st = page_index(out, s, page, err))) return st;
     sd_buf_puts(out, "<main>");
-    for (int64_t i = 0; i < page->n_feature && !st; i++) st = card(out, s, page, page->feature[i], err);
-    if (st) return st;
     if (page->n_steer) sd_buf_puts(out, "<section id=steered><h2>Turned up</h2><p class=lead>The same prompt, the same random numbers. On the left the "
                                         "model as it is, on the right the same weights with one direction added while it reads and writes.</p>");
     for (int i = 0; i < page->n_steer; i++) steered(out, &page->steer[i]);
-    if (page->n_steer) sd_buf_puts(out, "</section>");
+    if (page->n_steer) sd_buf_puts(out, "</section><h2>What lights them up</h2>");
+    for (int64_t i = 0; i < page->n_feature && !st; i++) st = card(out, s, page, page->feature[i], err);
+    if (st) return st;
     sd_buf_puts(out, "</main>\n");
     how(out, in, page);
     sd_buf_puts(out, "<script>\n");

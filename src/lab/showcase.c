@@ -46,6 +46,7 @@ static sd_status choose(sd_showcase *out, const sd_exec *ex, sd_store *store, co
             out->effect = effect[i];
         }
     out->n_measured = n;
+    out->asked = o->feature >= 0;
     sd_free(index);
     sd_free(effect);
     for (int i = 0; i < N_NEUTRAL; i++) sd_ids_release(&prompt[i]);
@@ -89,34 +90,38 @@ static sd_status answer(sd_showcase *out, const sd_exec *ex, const sd_model *m, 
         sd_generate_release(&r);
         sd_ids_release(&ids);
     }
-    snprintf(out->applied, sizeof out->applied, "add %.2g x the mean token norm (%.3g) along the feature at %s, %" PRId64 " positions", o->value,
-             ap.value_raw, sd_site_print(site, sizeof site, ap.site), n_positions);
+    snprintf(out->applied, sizeof out->applied, "%.2g x the mean token norm (%.3g) added along its direction at %s, at the %" PRId64 " tokens read and written below",
+             o->value, ap.value_raw, sd_site_print(site, sizeof site, ap.site), n_positions);
     sd_steer_free(steer);
     return st;
 }
 
 static sd_status page(sd_showcase *out, sd_store *store, sd_err *err)
 {
-    char chosen[400], title[200];
+    char chosen[400], title[200], why[120] = "";
     sd_feature *f = NULL;
-    int64_t *index = NULL;
+    int64_t *index = NULL, n = 0;
     sd_report_pair pair[SD_SHOWCASE_PAIRS];
     sd_report_steer steer = {.feature = out->steered, .applied = out->applied, .chosen = chosen, .title = title, .pair = pair, .n_pair = SD_SHOWCASE_PAIRS};
-    sd_status st = sd_alloc_zero(&index, (size_t)(out->list.n + 1) * sizeof *index, "features", err);
-    for (int64_t i = 0; i < out->list.n && !st; i++) index[i] = out->list.v[i].stats.index;
+    sd_status st = sd_alloc_zero(&index, (size_t)(out->list.n + 2) * sizeof *index, "features", err);
+    bool shown = out->steered < 0;
+    for (int64_t i = 0; i < out->list.n && !st; i++) shown |= out->list.v[i].stats.index == out->steered;
+    if (!st && !shown) index[n++] = out->steered; /* its own card comes first */
+    for (int64_t i = 0; i < out->list.n && !st; i++) index[n++] = out->list.v[i].stats.index;
     if (!st && out->steered >= 0) {
         st = sd_store_feature(&f, store, out->steered, -1, err);
-        if (!st)
-            snprintf(title, sizeof title, "Feature %" PRId64 " turned up: %s", out->steered,
-                     f->n_label ? f->label[0].text : f->words && *f->words ? f->words : "unnamed");
+        if (!st) snprintf(out->label, sizeof out->label, "%s", f->n_label ? f->label[0].text : f->words && *f->words ? f->words : "unnamed");
+        out->label[sd_utf8_valid_prefix(sd_slice_of(out->label))] = 0; /* a long one may be cut inside a character */
+        snprintf(title, sizeof title, "Feature %" PRId64 " turned up: %s", out->steered, out->label);
         const sd_effect *e = &out->effect;
+        if (!out->asked) snprintf(why, sizeof why, "Of %" PRId64 " features measured this one changes the model's own words most. ", out->n_measured);
         snprintf(chosen, sizeof chosen,
-                 "Of %" PRId64 " features measured this one changes the model's own words most: while the plain model reads what it writes when "
-                 "steered, the feature is active on %.0f %% of the tokens (%.0f %% otherwise), at %.1f nats a token (%.1f otherwise).",
-                 out->n_measured, 100 * e->active_steered, 100 * e->active_plain, e->ce_steered, e->ce_plain);
+                 "%sRead by the plain model, the feature is active on %.0f %% of the tokens written when steered (%.0f %% of those written otherwise), "
+                 "and they cost it %.1f nats a token (%.1f otherwise).",
+                 why, 100 * e->active_steered, 100 * e->active_plain, e->ce_steered, e->ce_plain);
         for (int i = 0; i < SD_SHOWCASE_PAIRS; i++) pair[i] = (sd_report_pair){out->prompt[i], out->plain[i], out->answer[i]};
     }
-    sd_report_page p = {.feature = index, .n_feature = out->list.n, .steer = &steer, .n_steer = out->steered >= 0};
+    sd_report_page p = {.feature = index, .n_feature = n, .steer = &steer, .n_steer = out->steered >= 0};
     if (!st) st = sd_report_html_features(&out->html, store, &p, err);
     sd_feature_free(f);
     sd_free(index);

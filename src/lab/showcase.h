@@ -22,6 +22,8 @@ typedef struct sd_showcase {
     sd_feature_list list;        /* the cards' features, best first */
     int64_t steered;             /* -1: nothing was turned up */
     int64_t n_measured;
+    bool asked;                  /* the feature was given, not chosen */
+    char label[160];             /* of the steered one: its label, else the words at its peaks, else "unnamed" */
     sd_effect effect;            /* of the steered one */
     char applied[160];
     const char *prompt[SD_SHOWCASE_PAIRS]; /* static */

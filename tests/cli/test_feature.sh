@@ -47,6 +47,11 @@ run feature search s.db -n 30 --min-density 0.01
 first=$(sed -n 2p out | cut -f 1)
 run feature show s.db "$first" -n 2
 grep -q '^density' out && grep -q '^promotes' out && grep -q '^neighbours' out && grep -q '«' out && ok show_has_all || not_ok show_has_all "$(what_happened)"
+[ "$(grep -c ' tokens\?, .* of all' out)" -eq 10 ] && ok show_has_every_interval || not_ok show_has_every_interval "$(what_happened)"
+grep -q '^label.*(words at its peaks)$' out && grep -Eq '^neighbours.[0-9]+  0\.[0-9]+  .' out && ok show_says_what_things_are || not_ok show_says_what_things_are "$(what_happened)"
+on_tty "$sonde" feature show s.db "$first" -n 2
+tr -d '\r' <out | python3 -c 'import sys, unicodedata
+assert all(len(l.rstrip("\n")) <= 80 for l in sys.stdin)' 2>why && ok show_fits_the_terminal || not_ok show_fits_the_terminal "$(cat why)"
 run feature show s.db "$first" -n 0
 grep -q '«' out && not_ok show_without_examples "$(what_happened)" || ok show_without_examples
 run feature near s.db "$first" -n 2
@@ -59,6 +64,15 @@ expect_json two_examples sonde.feature.show/1 'sum(e["group"] == "top" for e in 
 expect_json names_of_documents sonde.feature.show/1 'all(e["name"].endswith(".txt") for e in d["examples"])' feature show s.db "$first" --json
 head -c 30000 s.db >s.cut
 expect_error cut_file 4 's.cut: ' feature show s.cut 1
+
+# Something is turned up: what it is about, where it was written, its own card and its answers first.
+expect_exit page_steered 0 feature report s.db --model tiny.gguf --dict d --top 1 --index "$("$sonde" feature search s.db --sort density -n 1 | sed -n 2p | cut -f 1)" -n 4 -o steered.html
+grep -q 'wrote steered.html' err && grep -Eq '^Feature [0-9]+ turned up \(.+\): 0.5 x the mean token norm .* read and written below\.$' out && ! grep -q 'largest effect' out &&
+    ok steered_is_explained || not_ok steered_is_explained "$(what_happened)"
+python3 -c 'import re
+t = open("steered.html", encoding="utf-8").read()
+n = re.search("Feature (\\d+) turned up", t).group(1)
+assert t.index("id=steered") < t.index("id=f" + n) and t.index("#steered") < t.index("href=" + chr(39) + "#f" + n), n' 2>why && ok steered_comes_first || not_ok steered_comes_first "$(cat why)"
 
 # The page stands alone.
 expect_exit page 0 feature report s.db --top 3 -o page.html
