@@ -146,22 +146,27 @@ static void copy_name(sd_config *out, const sd_weights *w)
     memcpy(out->name, name.p, name.n);
 }
 
-sd_status sd_config__read(sd_blueprint *out, const sd_weights *w, sd_err *err)
+sd_status sd_config__of(sd_blueprint *out, const sd_arch *arch, const sd_weights *w, const json_t *config, sd_err *err)
 {
     sd_raw_config *raw = NULL;
-    *out = (sd_blueprint){0};
-    sd_status st = find_arch(&out->arch, w, err);
-    if (!st) st = sd_alloc_zero(&raw, sizeof *raw, "a configuration", err);
+    sd_status st = sd_alloc_zero(&raw, sizeof *raw, "a configuration", err);
     if (st) return st;
-    snprintf(out->cfg.arch, sizeof out->cfg.arch, "%s", out->arch->name);
-    copy_name(&out->cfg, w);
-    raw->act = out->arch->act;
-    raw->parallel = out->arch->def.parallel;
-    if (sd_weights_container(w) == SD_CONTAINER_GGUF)
-        st = sd_config__gguf(raw, out->arch, w, err);
-    else
-        st = sd_config__hf(raw, out->arch, sd_weights_config(w), err);
+    out->arch = arch;
+    snprintf(out->cfg.arch, sizeof out->cfg.arch, "%s", arch->name);
+    raw->act = arch->act;
+    raw->parallel = arch->def.parallel;
+    st = config ? sd_config__hf(raw, arch, config, err) : sd_config__gguf(raw, arch, w, err);
     if (!st) st = settle(out, raw, err);
     sd_free(raw);
     return st;
+}
+
+sd_status sd_config__read(sd_blueprint *out, const sd_weights *w, sd_err *err)
+{
+    const sd_arch *arch;
+    *out = (sd_blueprint){0};
+    sd_status st = find_arch(&arch, w, err);
+    if (st) return st;
+    copy_name(&out->cfg, w);
+    return sd_config__of(out, arch, w, sd_weights_container(w) == SD_CONTAINER_GGUF ? NULL : sd_weights_config(w), err);
 }

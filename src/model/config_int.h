@@ -20,6 +20,9 @@ typedef struct sd_raw_config {
 sd_status sd_config__gguf(sd_raw_config *c, const sd_arch *arch, const sd_weights *w, sd_err *err);
 sd_status sd_config__hf(sd_raw_config *c, const sd_arch *arch, const json_t *j, sd_err *err);
 
+/* The blueprint of a configuration: config.json's when config is there, else the GGUF's metadata in w. out is zeroed. */
+sd_status sd_config__of(sd_blueprint *out, const sd_arch *arch, const sd_weights *w, const json_t *config, sd_err *err);
+
 /* SD_E_FORMAT with the sentence "WHAT is V, expected LO to HI". */
 sd_status sd_config__range(const char *what, int64_t v, int64_t lo, int64_t hi, sd_err *err);
 /* Marks all layers, or all but every period-th; n_layer is in range. */

@@ -57,6 +57,8 @@ static void test_rmsnorm(void **state)
             put_guard(y + n);
             k->rmsnorm(y, x, g, 1e-5f, n);
             check_guard(y + n);
+            sd_kern_ops_ref.rmsnorm(buf_z, x, g, 1e-5f, n);
+            assert_memory_equal(y, buf_z, (size_t)n * 4);
             double sum = 0;
             for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
             double r = 1.0 / sqrt(sum / (double)n + 1e-5f);
@@ -90,6 +92,101 @@ static void test_silu_mul(void **state)
     assert_true(out[0] == 0 && out[1] == 0 && out[2] == 200.0f && fabsf(out[3]) < 1e-37f && out[4] == 1e30f &&
                 fabsf(out[5]) < 1e-37f);
     assert_true(isnan(out[6]));
+}
+
+static double nonlin_of(sd_nonlin f, double x)
+{
+    switch (f) {
+    case SD_NONLIN_SILU:
+        return x / (1 + exp(-x));
+    case SD_NONLIN_GELU_TANH:
+        return x / (1 + exp(-2 * sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    case SD_NONLIN_GELU_ERF:
+        return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case SD_NONLIN_GELU_QUICK:
+        return x / (1 + exp(-1.702 * x));
+    default:
+        return x > 0 ? x : 0;
+    }
+}
+
+static void test_nonlin(void **state)
+{
+    const sd_kern_ops *k = table(state), *ref = &sd_kern_ops_ref;
+    for (int f = SD_NONLIN_SILU; f <= SD_NONLIN_RELU; f++)
+        for (int s = 0; s < N_SIZES; s++)
+            for (int with_u = 0; with_u < 2; with_u++) {
+                int64_t n = sizes[s];
+                float *g = buf_x + 1, *u = with_u ? buf_g : NULL, *y = buf_y;
+                fill(g, n, f == SD_NONLIN_GELU_ERF ? 2.0f : 8.0f, (uint64_t)n + 40), fill(buf_g, n, 1.0f, (uint64_t)n + 41);
+                put_guard(y + n);
+                k->nonlin((sd_nonlin)f, y, g, u, n), ref->nonlin((sd_nonlin)f, buf_z, g, u, n);
+                check_guard(y + n);
+                assert_memory_equal(y, buf_z, (size_t)n * 4);
+                /* exp 2 ulp, the argument's rounding at up to 60 (tanh's cube), sum, quotient, product: 1e-5 relative where
+                 * the function falls off exponentially; erf's 1 + erf loses |x| ulp, so x scales it. */
+                for (int64_t i = 0; i < n; i++) {
+                    double x = (double)g[i], m = with_u ? (double)u[i] : 1;
+                    if (f == SD_NONLIN_GELU_ERF)
+                        near_at((double)y[i], nonlin_of((sd_nonlin)f, x) * m, 2.4e-7, fabs(x * m), n, i);
+                    else
+                        near_at((double)y[i], nonlin_of((sd_nonlin)f, x) * m, 1e-5, 1e-30, n, i);
+                }
+                k->nonlin((sd_nonlin)f, g, g, u, n); /* in place */
+                assert_memory_equal(g, y, (size_t)n * 4);
+            }
+    float edge[] = {0.0f, 200.0f, -200.0f, 1e30f, NAN}, out[5];
+    for (int f = SD_NONLIN_SILU; f <= SD_NONLIN_GELU_QUICK; f++) {
+        k->nonlin((sd_nonlin)f, out, edge, NULL, 5);
+        assert_true(out[0] == 0 && out[1] == 200.0f && fabsf(out[2]) < 1e-30f && out[3] == 1e30f && isnan(out[4]));
+    }
+}
+
+static void test_softcap(void **state)
+{
+    const sd_kern_ops *k = table(state), *ref = &sd_kern_ops_ref;
+    for (int s = 0; s < N_SIZES; s++) {
+        int64_t n = sizes[s];
+        fill(buf_x, n, 60.0f, (uint64_t)n + 42);
+        for (int64_t i = 0; i < n; i += 3) buf_x[i] *= 1e-3f;
+        memcpy(buf_y, buf_x, (size_t)n * 4), memcpy(buf_z, buf_x, (size_t)n * 4);
+        put_guard(buf_y + n);
+        k->softcap(buf_y, 30.0f, n), ref->softcap(buf_z, 30.0f, n);
+        check_guard(buf_y + n);
+        assert_memory_equal(buf_y, buf_z, (size_t)n * 4);
+        /* tanh 2 ulp, the quotient as a product with a rounded inverse 1.5, the last product half an ulp */
+        for (int64_t i = 0; i < n; i++) near_at((double)buf_y[i], 30 * tanh((double)buf_x[i] / 30), 5e-7, 0, n, i);
+    }
+    float edge[] = {0.0f, INFINITY, -INFINITY, NAN};
+    k->softcap(edge, 5.0f, 4);
+    assert_true(edge[0] == 0 && edge[1] == 5.0f && edge[2] == -5.0f && isnan(edge[3]));
+}
+
+static void test_layernorm(void **state)
+{
+    const sd_kern_ops *k = table(state), *ref = &sd_kern_ops_ref;
+    static float b[MOST];
+    for (int s = 0; s < N_SIZES; s++) {
+        int64_t n = sizes[s];
+        float *x = buf_x + 1, *y = buf_y + 1;
+        fill(x, n, 3.0f, (uint64_t)n + 43), fill(buf_g, n, 1.0f, (uint64_t)n + 44), fill(b, n, 1.0f, (uint64_t)n + 45);
+        for (int64_t i = 0; i < n; i++) x[i] += 2;
+        put_guard(y + n);
+        k->layernorm(y, x, buf_g, b, 1e-5f, n), ref->layernorm(buf_z, x, buf_g, b, 1e-5f, n);
+        check_guard(y + n);
+        assert_memory_equal(y, buf_z, (size_t)n * 4);
+        double mean = 0, var = 0;
+        for (int64_t i = 0; i < n; i++) mean += (double)x[i] / (double)n;
+        for (int64_t i = 0; i < n; i++) var += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+        double r = 1 / sqrt(var + (double)1e-5f), top = 0;
+        for (int64_t i = 0; i < n; i++) top = fmax(top, fabs((double)x[i]));
+        /* The mean is off by a few ulp of the largest number, which r and g carry into the result. */
+        for (int64_t i = 0; i < n; i++)
+            near_at((double)y[i], ((double)x[i] - mean) * r * (double)buf_g[i] + (double)b[i], 6e-7,
+                    1 + top * r * fabs((double)buf_g[i]), n, i);
+        k->layernorm(x, x, buf_g, b, 1e-5f, n); /* in place */
+        assert_memory_equal(x, y, (size_t)n * 4);
+    }
 }
 
 static void test_softmax(void **state)
@@ -241,6 +338,7 @@ static void test_mix(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {ALL(test_rmsnorm),      ALL(test_silu_mul), ALL(test_softmax),
+                                       ALL(test_nonlin), ALL(test_softcap), ALL(test_layernorm),
                                        ALL(test_add_rope_f16), ALL(test_scores),   ALL(test_mix)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

@@ -189,6 +189,32 @@ static void test_refused_configs(void **state)
     sd_model_close(m);
 }
 
+static void test_config_against_tensors(void **state)
+{
+    (void)state;
+    tiny_spec s = tiny_default;
+    s.config_extra = ", \"attention_bias\": true";
+    refused(&s, false, SD_E_NOTFOUND,
+            "tensor model.layers.0.self_attn.q_proj.bias is missing, but config.json: attention_bias is true");
+    s.bias = true;
+    s.config_extra = ", \"mlp_bias\": false";
+    refused(&s, false, SD_E_FORMAT,
+            "there is a tensor model.layers.0.mlp.gate_proj.bias, but config.json: mlp_bias is false");
+    s = tiny_default;
+    s.extra = "model.layers.3.mlp.up_proj.weight";
+    refused(&s, false, SD_E_FORMAT, "there is a tensor model.layers.3.mlp.up_proj.weight, but num_hidden_layers is 3");
+    s.extra = "blk.3.ffn_up.weight";
+    refused(&s, true, SD_E_FORMAT, "there is a tensor blk.3.ffn_up.weight, but the metadata's block_count is 3");
+    s = tiny_default;
+    s.drop = "lm_head.weight";
+    refused(&s, false, SD_E_NOTFOUND, "config.json does not tie the head to the embedding (tie_word_embeddings)");
+    s = tiny_default;
+    s.stretch = "model.layers.0.mlp.down_proj.weight";
+    refused(&s, false, SD_E_SHAPE,
+            "expected [64, 96], file has [65, 96]; config.json: hidden_size is 64, intermediate_size is 96");
+    refused(&s, true, SD_E_SHAPE, "the metadata: embedding_length is 64, feed_forward_length is 96");
+}
+
 static void test_options(void **state)
 {
     (void)state;
@@ -267,7 +293,7 @@ static void test_every_request_fails_once(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_blueprint),       T(test_biases_bind), T(test_tensors_are_strict), T(test_named_leftovers),
-    T(test_refused_configs), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
+    T(test_refused_configs), T(test_config_against_tensors), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
 };
 int main(void)
 {

@@ -6,6 +6,8 @@
 #include "model/sample.h"
 #include "model/session.h"
 
+#include <math.h>
+
 enum { V = TINY_VOCAB };
 
 static sd_exec *ex;
@@ -243,6 +245,43 @@ static void test_logprob_of_text(void **state)
     sd_runner_free(whole), sd_runner_free(parts), sd_session_free(s);
 }
 
+static sd_status spoil(void *self, sd_act *act, sd_err *err)
+{
+    (void)err;
+    if (act->pos0 <= 3) sd_mat_row(act->x, 3 - act->pos0)[7] = *(const float *)self;
+    return SD_OK;
+}
+
+/* Logits that are NaN or infinite are an error that names where it began; the session has not moved. Without logits
+ * nobody looks. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    static const float bad[] = {NAN, INFINITY};
+    sd_err err = {0};
+    for (int i = 0; i < 2; i++) {
+        sd_session *s = new_session(64), *plain = new_session(64);
+        sd_runner *r = new_runner(32, 12);
+        sd_site at = {SD_SITE_RESID_MID, 1};
+        int id;
+        float v = bad[i];
+        t_ok(sd_session_attach(s, &(sd_hook){"spoil", &at, 1, SD_HOOK_EDIT, spoil, &v}, &id, &err), err);
+        sd_segment seg[2] = {{.s = plain, .tok = text, .n = 5, .want = SD_LOGITS_LAST},
+                             {.s = s, .tok = text, .n = 6, .want = SD_LOGITS_ALL}};
+        assert_int_equal(sd_runner_step(r, seg, 2, -1, &err), SD_E_FORMAT);
+        assert_string_equal(err.msg, "the activations are not finite: the first NaN or infinity is at resid_mid.1, "
+                                     "position 3, token 3");
+        assert_true(sd_session_pos(s) == 0 && sd_session_pos(plain) == 0);
+        seg[1].want = SD_LOGITS_NONE;
+        t_ok(sd_runner_step(r, seg, 2, -1, &err), err);
+        sd_session_rewind(s, 0);
+        sd_session_detach(s, id);
+        seg[1].want = SD_LOGITS_ALL;
+        t_ok(sd_runner_step(r, seg + 1, 1, -1, &err), err);
+        sd_runner_free(r), sd_session_free(s), sd_session_free(plain);
+    }
+}
+
 /* Out of memory names the bytes and what they are for; nothing is left behind. */
 static void test_out_of_memory(void **state)
 {
@@ -274,7 +313,7 @@ static void test_out_of_memory(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_refusals),        T(test_order_and_detach), T(test_hook_error),
-    T(test_rows_at_the_end), T(test_logprob_of_text),  T(test_out_of_memory),
+    T(test_rows_at_the_end), T(test_logprob_of_text),  T(test_out_of_memory), T(test_not_finite),
 };
 int main(void)
 {
