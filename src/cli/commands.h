@@ -19,6 +19,8 @@
     XX(cmd_feature_report) \
     XX(cmd_organism_write) \
     XX(cmd_direction_make) \
+    XX(cmd_direction_sweep) \
+    XX(cmd_direction_show) \
     XX(cmd_audit_run) \
     XX(cmd_audit_compare) \
     XX(cmd_bench_model)  \

@@ -2,9 +2,7 @@
  * set), then bypass; a candidate that a rule has thrown out is not scored further unless all scores are wanted. */
 #include "lab/direction_int.h"
 
-#include "base/par.h"
 #include "num/infer.h"
-#include "num/ops.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -12,8 +10,6 @@
 #define MAX_KL 0.1      /* the reference code's kl_threshold */
 #define MIN_INDUCE 0.0  /* its induce_refusal_threshold */
 #define DEPTH 0.8       /* its prune_layer_percentage 0.2 */
-#define KL_EPS 1e-6     /* its kl_div_fn */
-enum { CHUNK = 8192 };
 
 /* ---- scores ---- */
 
@@ -37,34 +33,18 @@ sd_status sd_direction__bypass(double *out, direction_study *s, const float *u, 
     return st ? st : off;
 }
 
-/* sum_i p_i (log(p_i + eps) - log(q_i + eps)), or p itself when there is no plain distribution yet. */
-typedef struct divergence { const float *p, *logits; float *store; double lse, part[256]; } divergence;
-
-static void diverge(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    divergence *v = arg;
-    double sum = 0;
-    for (int64_t i = begin; i < end; i++) {
-        double q = exp((double)v->logits[i] - v->lse);
-        if (v->store) v->store[i] = (float)q;
-        else sum += (double)v->p[i] * (log((double)v->p[i] + KL_EPS) - log(q + KL_EPS));
-    }
-    v->part[chunk] = sum;
-}
-
 typedef struct kl_job { direction_study *s; double sum; bool store; } kl_job;
 
 static sd_status one_kl(void *self, int64_t prompt, const float *logits, sd_err *err)
 {
     kl_job *j = self;
     direction_study *s = j->s;
-    int64_t place = 0, chunk = s->n_vocab / 200 > CHUNK ? s->n_vocab / 200 : CHUNK;
+    int64_t place = 0;
     (void)err;
     while (s->set[SD_NEG_VAL][place] != prompt) place++;
     float *p = s->p_plain + place * s->n_vocab;
-    divergence v = {.p = p, .logits = logits, .store = j->store ? p : NULL, .lse = sd_logsumexp(logits, s->n_vocab)};
-    sd_parallel_for(s->m->ex->n_threads, s->n_vocab, chunk, diverge, &v);
-    for (int64_t i = 0; i * chunk < s->n_vocab; i++) j->sum += v.part[i];
+    if (j->store) sd_first_probs(p, s->m->ex, logits, s->n_vocab);
+    else j->sum += sd_first_kl(p, s->m->ex, logits, s->n_vocab);
     return SD_OK;
 }
 

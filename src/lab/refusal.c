@@ -1,6 +1,7 @@
 /* Probabilities are taken in double from f32 logits, as the reference code does. */
 #include "lab/refusal.h"
 
+#include "base/par.h"
 #include "num/ops.h"
 
 #include <math.h>
@@ -82,4 +83,41 @@ sd_status sd_refusal_scores(double *score, sd_batch *b, const sd_refusal_set *r,
 {
     scorer s = {r, score, n_vocab};
     return sd_batch_run(b, &(sd_batch_want){.which = which, .n = n, .self = &s, .on_first = put_score}, err);
+}
+
+#define KL_EPS 1e-6 /* of the reference code */
+enum { CHUNK = 8192, MAX_CHUNKS = 256 };
+
+typedef struct divergence { const float *p, *logits; float *store; double lse, part[MAX_CHUNKS]; } divergence;
+
+static void diverge(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    divergence *v = arg;
+    double sum = 0;
+    for (int64_t i = begin; i < end; i++) {
+        double q = exp((double)v->logits[i] - v->lse);
+        if (v->store) v->store[i] = (float)q;
+        else sum += (double)v->p[i] * (log((double)v->p[i] + KL_EPS) - log(q + KL_EPS));
+    }
+    v->part[chunk] = sum;
+}
+
+static double run(divergence *v, const sd_exec *ex, int64_t n_vocab)
+{
+    int64_t chunk = n_vocab / (MAX_CHUNKS - 1) > CHUNK ? n_vocab / (MAX_CHUNKS - 1) : CHUNK;
+    double sum = 0;
+    v->lse = sd_logsumexp(v->logits, n_vocab);
+    sd_parallel_for(ex->n_threads, n_vocab, chunk, diverge, v);
+    for (int64_t i = 0; i * chunk < n_vocab; i++) sum += v->part[i];
+    return sum;
+}
+
+void sd_first_probs(float *p, const sd_exec *ex, const float *logits, int64_t n_vocab)
+{
+    run(&(divergence){.logits = logits, .store = p}, ex, n_vocab);
+}
+
+double sd_first_kl(const float *p, const sd_exec *ex, const float *logits, int64_t n_vocab)
+{
+    return run(&(divergence){.p = p, .logits = logits}, ex, n_vocab);
 }

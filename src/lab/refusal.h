@@ -23,4 +23,9 @@ sd_status sd_refusal_learn(sd_refusal_set *out, sd_batch *b, int64_t n_vocab, co
 /* Scores of prompts which [n] (NULL: all); score [prompts of the set] is filled at their places. */
 sd_status sd_refusal_scores(double *score, sd_batch *b, const sd_refusal_set *r, int64_t n_vocab, const int64_t *which, int64_t n, sd_err *err);
 
+/* How far an edit moves a first token: p [V] of plain logits, then sum_i p_i (log(p_i + 1e-6) - log(q_i + 1e-6)) for q of edited ones; double, on all
+ * threads (select_direction.py, kl_div_fn). */
+void sd_first_probs(float *p, const sd_exec *ex, const float *logits, int64_t n_vocab);
+double sd_first_kl(const float *p, const sd_exec *ex, const float *logits, int64_t n_vocab);
+
 #endif
