@@ -136,6 +136,7 @@ static void read_hf(sd_describe *d, const sd_weights *w)
     d->d_head = config_i64(c, "head_dim", NULL);
     d->d_model = config_i64(c, "hidden_size", "n_embd");
     d->d_ffn = config_i64(c, "intermediate_size", "n_inner");
+    if (!d->d_ffn && json_object_get(c, "n_embd")) d->d_ffn = 4 * d->d_model; /* GPT-2's n_inner null */
     d->n_ctx_model = config_i64(c, "max_position_embeddings", "n_positions");
     d->n_vocab = config_i64(c, "vocab_size", NULL);
 }
