@@ -2,6 +2,7 @@
 #   make            the program and the library        make test      every test, under ten minutes
 #   make lint       layers, headers, symbols, sizes    make demo      a real model opened, end to end
 #   make asan tsan  the tests under a sanitizer        make bench     figures, side by side with the peers where they are
+# V=1 shows the command lines.
 MODE ?= release
 O := out/$(MODE)
 VERSION := 0.1.0
@@ -23,6 +24,9 @@ CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -DSD_VERSION='"$(VERSION)"' -Iinclude -Isrc
 	-ffp-contract=off -fno-math-errno -MMD -MP $(OPT_$(MODE)) $(CFLAGS)
 LDFLAGS_ALL := $(OPT_$(MODE)) -fopenmp $(LDFLAGS)
 
+# $(call say,CC,file) in front of a command: a word and the file, or the command itself with V=1.
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(patsubst $(O)/%,%,$(2));)
+
 LAYERS := base num file text dist model dict store lab serve
 need_base := base
 need_num := num base
@@ -41,29 +45,30 @@ obj = $(patsubst %.c,$(O)/%.o,$(call src,$(1)))
 lib = $(O)/lib$(1).a
 
 all: $(O)/sonde $(O)/libsonde.so
+	@:
 
 $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(ISA) -c $< -o $@
+	$(call say,CC,$<)$(CC) $(CFLAGS_ALL) $(ISA) -c $< -o $@
 $(O)/src/num/kern_avx2%o: ISA := -mavx2 -mfma -mf16c
 $(O)/src/num/kern_avx512%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512
 
 define layer_lib
 $(call lib,$(1)): $(call obj,$(1))
 	@mkdir -p $(O); rm -f $$@
-	ar rcs $$@ $$^
+	$$(call say,AR,$$@)ar rcs $$@ $$^
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_lib,$(l))))
 
 $(O)/sonde: $(call obj,cli) $(foreach l,serve $(need_lab),$(call lib,$(l)))
-	$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,cli) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+	$(call say,LD,$@)$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,cli) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
 
 $(O)/libsonde.map: $(wildcard include/sonde.h include/sonde/*.h) tools/exports
 	@mkdir -p $(O)
-	tools/exports $(VERSION) > $@
+	@tools/exports $(VERSION) > $@
 $(O)/libsonde.so: $(foreach l,$(need_lab),$(call obj,$(l))) $(O)/libsonde.map
-	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libsonde.so.0 -Wl,--version-script=$(O)/libsonde.map -o $(O)/libsonde.so.$(VERSION) $(filter %.o,$^) $(LIBS)
-	ln -sf libsonde.so.$(VERSION) $(O)/libsonde.so.0; ln -sf libsonde.so.0 $@
+	$(call say,LD,$@)$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libsonde.so.0 -Wl,--version-script=$(O)/libsonde.map -o $(O)/libsonde.so.$(VERSION) $(filter %.o,$^) $(LIBS)
+	@ln -sf libsonde.so.$(VERSION) $(O)/libsonde.so.0; ln -sf libsonde.so.0 $@
 
 # Tests: tests/<kind>/<layer>/test_*.c is a program that links that layer and those below it, nothing else.
 TESTS := $(sort $(wildcard tests/unit/*/test_*.c tests/kern/*/test_*.c tests/golden/*/test_*.c tests/prop/*/test_*.c tests/fault/*/test_*.c))
@@ -72,7 +77,7 @@ test_bin = $(patsubst %.c,$(O)/%,$(1))
 layer_of = $(notdir $(patsubst %/,%,$(dir $(1))))
 define test_rule
 $(call test_bin,$(1)): $(O)/$(1:.c=.o) $(foreach l,$(need_$(call layer_of,$(1))),$(call lib,$(l)))
-	$$(CC) $$(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LIBS) -lcmocka
+	$$(call say,LD,$$@)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LIBS) -lcmocka
 endef
 $(foreach t,$(TESTS) $(FUZZ),$(eval $(call test_rule,$(t))))
 $(O)/tests/%.o: ISA := -Itests
@@ -105,15 +110,21 @@ fmt-check:
 clean:
 	rm -rf out
 
+SHARE := $(DESTDIR)$(PREFIX)/share
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/sonde $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/sonde $(SHARE)/man/man1 $(SHARE)/doc/sonde \
+		$(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	install -m 755 $(O)/sonde $(DESTDIR)$(PREFIX)/bin/sonde
 	install -m 755 $(O)/libsonde.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/
 	ln -sf libsonde.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libsonde.so.0; ln -sf libsonde.so.0 $(DESTDIR)$(PREFIX)/lib/libsonde.so
 	install -m 644 include/sonde.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 include/sonde/*.h $(DESTDIR)$(PREFIX)/include/sonde/
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' tools/sonde.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/sonde.pc
-	install -m 644 docs/sonde.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 docs/sonde.1 $(SHARE)/man/man1/
+	install -m 644 LICENSE NOTICE $(SHARE)/doc/sonde/
+	$(O)/sonde completion bash > $(SHARE)/bash-completion/completions/sonde
+	$(O)/sonde completion zsh > $(SHARE)/zsh/site-functions/_sonde
+	$(O)/sonde completion fish > $(SHARE)/fish/vendor_completions.d/sonde.fish
 
 .PHONY: all tests test asan tsan lint demo bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
 .DELETE_ON_ERROR:

@@ -62,9 +62,11 @@ typedef struct sd_model_opt {
     bool no_head;  /* leave the head out (capture of a middle layer) */
     bool keep_head; /* keep the head also with max_layer (a direction's effect on the logits); wins over no_head */
     int64_t n_ctx; /* longest session; 0: the model's own limit */
+    bool views;    /* nothing is packed: for learning, which multiplies the matrices as they lie in the file. No session
+                      can step such a model. */
 } sd_model_opt;
 
-/* path: a .gguf file, or a Hugging Face folder. Binding is strict: a missing tensor, a wrong shape and a leftover
+/* path: a .gguf file, or a Hugging Face folder; PATH+DIR joins the PEFT adapter in DIR to it. Binding is strict: a missing tensor, a wrong shape and a leftover
  * tensor are errors with the tensor's name. ex is borrowed until close. opt may be NULL. */
 sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, sd_err *err);
 /* Where a Hugging Face cache (its "hub" folder) on this machine keeps ORG/NAME[@REVISION][:PART]: the snapshot's folder, or

@@ -171,8 +171,8 @@ static const char *general_hint(const cli *c, sd_status st, char *out, size_t ca
 {
     switch (st) {
     case SD_E_ARG: snprintf(out, cap, "see `sonde %s%s-h`", c->cmd ? c->cmd->name : "", c->cmd ? " " : ""); break;
-    case SD_E_FORMAT:
-    case SD_E_SHAPE: snprintf(out, cap, "the file may be cut or damaged: compare its size and SHA-256 with its source"); break;
+    case SD_E_SHAPE: snprintf(out, cap, "the two do not belong together: check of which model, site and dictionary each is"); break;
+    case SD_E_FORMAT: snprintf(out, cap, "the file may be cut or damaged: compare its size and SHA-256 with its source"); break;
     case SD_E_UNSUPPORTED: snprintf(out, cap, "docs/FORMATS.md lists what is supported"); break;
     case SD_E_NOTFOUND: snprintf(out, cap, "check the spelling of the path or name"); break;
     case SD_E_IO: snprintf(out, cap, "check that the path is right and that you may read and write there"); break;
@@ -287,6 +287,7 @@ const sd_exec *cli_exec(cli *c, sd_err *err)
 {
     if (c->exec) return c->exec;
     sd_exec_opt opt = {.cpu = c->cpu, .n_threads = (int)c->threads};
+    if (c->threads > sd_par_hw_threads()) cli_note(c, "warning: %lld threads on %d CPUs wait for each other", (long long)c->threads, sd_par_hw_threads());
     if (sd_exec_new(&c->exec, &opt, err)) return NULL;
     c->prov.n_threads = c->exec->n_threads;
     c->prov.seed = c->seed;
@@ -302,6 +303,27 @@ sd_status cli_site(const cli *c, sd_site *out, sd_err *err)
         return sd_hint(err, "add --site resid_post.14 (or another layer)");
     }
     return sd_site_parse(out, c->site, strlen(c->site), err);
+}
+
+static sd_status read_stdin(sd_buf *b, sd_err *err)
+{
+    char part[1 << 16];
+    size_t n;
+    while ((n = fread(part, 1, sizeof part, stdin)) > 0) sd_buf_put(b, part, n);
+    if (ferror(stdin)) return sd_fail(err, SD_E_IO, "cannot read standard input");
+    return sd_buf_check(b, "standard input", err);
+}
+
+sd_status cli_read_text(sd_buf *b, const char *path, sd_err *err)
+{
+    bool from_stdin = strcmp(path, "-") == 0;
+    sd_status st = from_stdin ? read_stdin(b, err) : sd_file_read(b, path, err);
+    if (st) return st;
+    size_t ok = sd_utf8_valid_prefix((sd_slice){b->p, b->n}), line = 1;
+    if (ok == b->n) return SD_OK;
+    for (size_t i = 0; i < ok; i++) line += b->p[i] == '\n';
+    sd_fail(err, SD_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) is not UTF-8", from_stdin ? "standard input" : path, line, ok, (unsigned)(uint8_t)b->p[ok]);
+    return sd_hint(err, "convert it first: iconv -f LATIN1 -t UTF-8");
 }
 
 /* Has the folder anything in it that is not a dot file? */
@@ -385,10 +407,24 @@ void cli_corpus_hash(cli *c, const sd_corpus *corpus)
     sd_sha256_hex(&sha, c->prov.data_sha256);
 }
 
+void cli_note_site(cli *c, const sd_dict *dict, sd_site site)
+{
+    sd_site own;
+    char name[64];
+    const char *of = sd_dict_site_name(dict);
+    if (!of[0] || sd_site_parse(&own, of, strlen(of), NULL) || (own.kind == site.kind && own.layer == site.layer)) return;
+    cli_note(c, "warning: the dictionary was trained at %s and is used at %s", of, sd_site_print(name, sizeof name, site));
+}
+
 sd_status cli_dict_site(cli *c, const sd_dict *dict, sd_site *out, sd_err *err)
 {
-    if (!c->site) c->site = sd_dict_site_name(dict);
-    if (c->site[0]) return cli_site(c, out, err);
+    bool given = c->site != NULL;
+    if (!given) c->site = sd_dict_site_name(dict);
+    if (c->site[0]) {
+        sd_status st = cli_site(c, out, err);
+        if (!st && given) cli_note_site(c, dict, *out);
+        return st;
+    }
     sd_fail(err, SD_E_ARG, "the dictionary does not say of which site it is");
     return sd_hint(err, "add --site resid_post.14 (or another layer)");
 }

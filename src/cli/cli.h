@@ -72,6 +72,8 @@ int cli_usage(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
 int cli_usage_near(cli *c, const char *near, const char *fmt, ...) SD_PRINTF(3, 4);
 /* SD_E_ARG for a command line of the wrong form that is only seen after the flags were parsed: cli_fail then gives 2. */
 sd_status cli_refuse(cli *c, sd_err *err, const char *fmt, ...) SD_PRINTF(3, 4);
+/* All of a file, - for standard input, appended to b; not UTF-8 is SD_E_FORMAT with the line and the byte. */
+sd_status cli_read_text(sd_buf *b, const char *path, sd_err *err);
 /* A text of the command line: 0, or 2 after the error when it is not UTF-8. flag without dashes; NULL text is fine. */
 int cli_check_text(cli *c, const char *flag, const char *text);
 /* A line on stderr unless --quiet: what was done ("wrote 16,384 features to x (212 MB)"). */
@@ -103,6 +105,8 @@ sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char
 sd_status cli_model_hash(cli *c, const char *model_path, sd_err *err);
 /* SHA-256 of the texts into c->prov.data_sha256. */
 void cli_corpus_hash(cli *c, const sd_corpus *corpus);
+/* Warns when the dictionary says that it is of another site. */
+void cli_note_site(cli *c, const sd_dict *dict, sd_site site);
 /* --site when it is given, else the dictionary's own; SD_E_ARG when there is neither. Fills c->site. */
 sd_status cli_dict_site(cli *c, const sd_dict *dict, sd_site *out, sd_err *err);
 
@@ -113,9 +117,11 @@ void cli_release(cli *c);
 /* main.c's table. i from 0; NULL after the last. */
 const cli_cmd *cli_command(int i);
 const cli_cmd *cli_find_command(const char *name);
+/* "there is no command NOUN" or "NOUN has no verb VERB" (verb NULL when there is none), with the nearest; gives 2. */
+int cli_unknown_command(cli *c, const char *noun, const char *verb);
 
 /* help.c: text of -h; the list of `sonde help`; docs/cli.md; the man page; completion scripts. Appended to b. */
-void help_command(sd_buf *b, const cli_cmd *cmd);
+void help_command(sd_buf *b, const cli_cmd *cmd, int width); /* width: of the terminal; 0: none */
 void help_overview(sd_buf *b);
 void help_noun(sd_buf *b, const char *noun); /* "dict": its verbs */
 void help_markdown(sd_buf *b);

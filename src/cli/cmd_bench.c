@@ -51,7 +51,7 @@ const cli_cmd cmd_bench_model_def = {
     .brief = "prefill and decode speed of a model",
     .args = "MODEL",
     .opts = model_opts,
-    .uses = CLI_MODE,
+    .uses = CLI_MODE_CHAT,
     .run = cmd_bench_model,
     .text = "As llama-bench measures: random tokens, the head on the last row only, one run before that is not counted; the median of\n"
             "the repetitions. Shares are of the same machine's read bandwidth and products, measured in the same run.",

@@ -5,7 +5,7 @@
 typedef struct args { int64_t tokens, ctx, batch; } args;
 
 static const cli_opt opts[] = {
-    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "rows to keep; all of the corpus when not given"},
+    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "rows to keep, rounded up to whole contexts", .def_words = "all of the corpus"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step"},
     OPT_END};
@@ -42,7 +42,7 @@ const cli_cmd cmd_capture_def = {
     .brief = "record a corpus's activations at a site",
     .args = "MODEL CORPUS..",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_NEED_SITE | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
+    .uses = CLI_MODE_BULK | CLI_SEED | CLI_SITE | CLI_NEED_SITE | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_capture,
     .text = "Writes acts-00000.safetensors, .. with `acts` [n, d] f16, `token_id`, `doc` and `pos` [n] int32, and manifest.json. Documents\n"
             "come in an order drawn from --seed and are cut in contexts; special tokens are left out; blocks after the site do not run.",
@@ -73,6 +73,7 @@ static int cmd_capture(cli *c, int argc, char **argv)
     if ((st = sd_harvest_open(&h, ex, m, corpus, &ho, &err))) goto done;
     man.d = sd_harvest_source(h).d;
     man.n_rows = sd_harvest_rows(h);
+    if (man.n_rows < a.tokens) cli_note(c, "note: the corpus gives %lld rows, %lld were asked for", (long long)man.n_rows, (long long)a.tokens);
     double bytes = (double)man.n_rows * ((double)man.d * 2 + 12);
     cli_note(c, "%lld rows of %lld numbers: %s on disk, %s free", (long long)man.n_rows, (long long)man.d, sd_fmt_bytes(need, sizeof need, bytes),
              sd_fmt_bytes(room, sizeof room, (double)sd_disk_free(c->output)));

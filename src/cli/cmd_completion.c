@@ -44,12 +44,26 @@ static void put_values(sd_buf *b, const char *values)
     for (const char *s = values; *s; s++) sd_buf_putc(b, *s == '|' ? ' ' : *s);
 }
 
+/* Sites without their layer, "resid_post." */
+static void put_sites(sd_buf *b)
+{
+    static const char *const name[] = {
+#define XX(id, name, layered, tl) layered ? name "." : name,
+        SD_SITE_MAP(XX)
+#undef XX
+    };
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++) sd_buf_printf(b, "%s%s", i ? " " : "", name[i]);
+}
+
+static bool is_site(const cli_opt *o) { return o->arg && (strcmp(o->arg, "SITE") == 0 || strcmp(o->arg, "SITES") == 0); }
+
 /* A line of bash's case statement for a flag with known values. */
 static void put_bash_values(sd_buf *b, const cli_cmd *cmd, const cli_opt *o)
 {
-    if (!o->values) return;
+    if (!o->values && !is_site(o)) return;
     sd_buf_printf(b, "        '%s --%s') words='", cmd->name, o->name);
-    put_values(b, o->values);
+    if (o->values) put_values(b, o->values);
+    else put_sites(b);
     sd_buf_puts(b, "' ;;\n");
 }
 
@@ -100,7 +114,11 @@ static void put_bash(sd_buf *b)
                    "    case $cmd in -none-");
     each_noun(b, put_bash_noun_name);
     sd_buf_puts(b, ") cmd=\"$cmd ${COMP_WORDS[2]}\" at=2 ;; esac\n"
-                   "    if [ \"$COMP_CWORD\" -eq 1 ]; then words='");
+                   "    if [ \"$cmd\" = help ] && [ \"$COMP_CWORD\" -gt 1 ]; then # as if the command itself were typed\n"
+                   "        COMP_WORDS=(sonde \"${COMP_WORDS[@]:2}\") COMP_CWORD=$((COMP_CWORD - 1))\n"
+                   "        _sonde\n        return\n    fi\n"
+                   "    if [ \"$COMP_CWORD\" -eq 1 ] && [[ $cur == -* ]]; then words='-h --help --version'\n"
+                   "    elif [ \"$COMP_CWORD\" -eq 1 ]; then words='");
     put_words(b, NULL);
     sd_buf_puts(b, "'\n    elif [ \"$COMP_CWORD\" -eq 2 ] && [ $at -eq 2 ]; then\n        case ${COMP_WORDS[1]} in\n");
     each_noun(b, put_bash_noun);
@@ -116,6 +134,7 @@ static void put_bash(sd_buf *b)
                    "        esac\n    fi\n"
                    "    COMPREPLY=()\n"
                    "    if [ -n \"$words\" ]; then COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")); fi\n"
+                   "    if [[ ${COMPREPLY[0]} == *. && ${#COMPREPLY[@]} -eq 1 ]]; then compopt -o nospace 2>/dev/null; fi\n" /* a layer follows */
                    "}\n");
 }
 
@@ -139,11 +158,11 @@ static void put_fish_flag(sd_buf *b, const cli_cmd *cmd, const cli_opt *o)
     sd_buf_puts(b, "'");
     if (o->short_name) sd_buf_printf(b, " -s %c", o->short_name);
     sd_buf_printf(b, " -l %s", o->name);
-    if (takes_value(o)) sd_buf_puts(b, o->values ? " -x -a '" : " -r");
-    if (o->values) {
-        put_values(b, o->values);
-        sd_buf_putc(b, '\'');
-    }
+    bool known = o->values || is_site(o);
+    if (takes_value(o)) sd_buf_puts(b, known ? " -x -a '" : " -r");
+    if (o->values) put_values(b, o->values);
+    else if (known) put_sites(b);
+    if (known) sd_buf_putc(b, '\'');
     sd_buf_puts(b, " -d ");
     put_fish_quoted(b, o->help);
     sd_buf_putc(b, '\n');
@@ -163,7 +182,10 @@ static void put_fish(sd_buf *b)
     sd_buf_puts(b, "'\n");
     each_noun(b, put_fish_verbs);
     for (int i = 0; cli_command(i); i++) each_flag(b, cli_command(i), put_fish_flag);
-    sd_buf_puts(b, "complete -c sonde -f -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n");
+    sd_buf_puts(b, "complete -c sonde -f -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n"
+                   "complete -c sonde -f -n '__fish_seen_subcommand_from help' -a '");
+    put_words(b, NULL);
+    sd_buf_puts(b, "'\ncomplete -c sonde -n __fish_use_subcommand -s h -l help\ncomplete -c sonde -n __fish_use_subcommand -l version\n");
 }
 
 static int cmd_completion(cli *c, int argc, char **argv)

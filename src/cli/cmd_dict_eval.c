@@ -6,9 +6,35 @@
 typedef struct args { int64_t tokens, ctx; } args;
 
 static const cli_opt opts[] = {
-    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "16384", .lo = 256, .hi = 1e12, .help = "tokens to measure on"},
+    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "16384", .lo = 256, .hi = 1e12, .help = "tokens to measure on, rounded up to whole contexts"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     OPT_END};
+
+/* dict_eval.h and evaluate.h have the formulas. */
+static const char *meaning_of(const char *id)
+{
+    static const struct { const char *id, *meaning; } table[] = {
+        {"fvu", "share of the variance left unexplained; 0 is perfect"},
+        {"explained_variance", "1 - fvu, as SAELens counts since 6.45"},
+        {"explained_variance_legacy", "mean over rows, as SAELens counted before"},
+        {"explained_variance_vs0", "relative to zero, not to the mean: flatters"},
+        {"mse", "squared error of a row"},
+        {"l0", "features active on a token"},
+        {"l1", "sum of activations on a token"},
+        {"cossim", "cosine of row and reconstruction"},
+        {"l2_ratio", "length of the reconstruction over the row's"},
+        {"relative_reconstruction_bias", "1 is no shrinkage"},
+        {"silent_share", "features that never fired on these tokens (not: dead)"},
+        {"ce_plain", "nats a token, the model as it is"},
+        {"ce_spliced", "nats a token, rows replaced by reconstructions"},
+        {"ce_zero_ablated", "nats a token, rows set to zero"},
+        {"ce_recovered", "share of the damage of zero undone; 1 is perfect"},
+        {"kl_plain_spliced", "nats a token between plain and spliced"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(table[i].id, id) == 0) return table[i].meaning;
+    return "";
+}
 
 static int print(cli *c, const sd_evaluation *e)
 {
@@ -24,26 +50,32 @@ static int print(cli *c, const sd_evaluation *e)
         for (int i = 0; sd_dict_metric_at(&e->recon, i, &id, &v); i++) sd_jw_kf64(w, id, v);
         for (size_t i = 0; i < sizeof ce / sizeof *ce; i++) sd_jw_kf64(w, ce[i].id, ce[i].v);
         sd_jw_end(w);
-        sd_jw_ki64(w, "n_tokens", e->n_tokens);
+        sd_jw_kstr(w, "site", c->site);
+        sd_jw_ki64(w, "n_tokens", e->n_replaced + e->n_kept);
+        sd_jw_ki64(w, "n_contexts", e->n_contexts);
+        sd_jw_ki64(w, "n_predictions", e->n_predictions);
         sd_jw_ki64(w, "n_replaced", e->n_replaced);
         sd_jw_ki64(w, "n_kept", e->n_kept);
         sd_jw_ki64(w, "n_nonfinite", e->n_nonfinite);
         sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
         return out_json_end(c, &j);
     }
-    static const out_col cols[] = {{"metric", OUT_LEFT}, {"value", OUT_RIGHT}};
-    out_table *t = out_table_new(c, cols, 2);
+    static const out_col cols[] = {{"metric", OUT_LEFT}, {"value", OUT_RIGHT}, {"meaning", OUT_FILL}};
+    out_table *t = out_table_new(c, cols, 3);
     for (int i = 0; sd_dict_metric_at(&e->recon, i, &id, &v); i++) {
         out_str(t, id);
         out_f64(t, v, 5);
+        out_str(t, meaning_of(id));
     }
     for (size_t i = 0; i < sizeof ce / sizeof *ce; i++) {
         out_str(t, ce[i].id);
         out_f64(t, ce[i].v, 5);
+        out_str(t, meaning_of(ce[i].id));
     }
     int rc = out_table_end(t);
-    cli_note(c, "%lld tokens; %lld rows replaced, %lld special tokens and sinks kept as they are", (long long)e->n_tokens, (long long)e->n_replaced,
-             (long long)e->n_kept);
+    cli_note(c, "%lld tokens in %lld contexts at %s, %s: %lld rows replaced, %lld special tokens and sinks kept; %lld next tokens predicted",
+             (long long)(e->n_replaced + e->n_kept), (long long)e->n_contexts, c->site, sd_mode_name(c->mode), (long long)e->n_replaced, (long long)e->n_kept,
+             (long long)e->n_predictions);
     return rc;
 }
 

@@ -8,15 +8,15 @@ static const cli_opt opts[] = {
     {0, "kind", OPT_STR, AT(dict_run, kind), .arg = "KIND", .def = "topk", .values = "topk", .help = "kind of dictionary"},
     {0, "width", OPT_INT, AT(dict_run, width), .arg = "F", .def = "16384", .lo = 2, .hi = 1 << 24, .help = "features"},
     {0, "k", OPT_INT, AT(dict_run, k), .arg = "K", .def = "32", .lo = 1, .hi = 4096, .help = "active features a token"},
-    {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them; default one pass"},
-    {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step; default 2048, less where the run would have under 500 steps"},
-    {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate; default by width and batch"},
+    {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them", .def_words = "one pass"},
+    {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step", .def_words = "2048, halved until a run has 500 steps, but not under 64"},
+    {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024"},
     {0, "ctx", OPT_INT, AT(dict_run, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
-    {0, "heldout", OPT_INT, AT(dict_run, heldout), .arg = "N", .lo = 64, .hi = 1 << 20, .help = "rows held out for the final figures; default a fiftieth, 512 to 16,384"},
-    {0, "buffer", OPT_INT, AT(dict_run, buffer), .arg = "N", .lo = 1024, .hi = 1 << 26, .help = "rows of the shuffle buffer; default 262,144"},
+    {0, "heldout", OPT_INT, AT(dict_run, heldout), .arg = "N", .lo = 64, .hi = 1 << 20, .help = "rows held out for the final figures", .def_words = "a fiftieth, 512 to 16384"},
+    {0, "buffer", OPT_INT, AT(dict_run, buffer), .arg = "N", .lo = 1024, .hi = 1 << 26, .help = "rows of the shuffle buffer", .def_words = "262144"},
     OPT_END};
 
-static int print(cli *c, const dict_run *a, const sd_learn_result *r, double ce_recovered)
+static int print(cli *c, const dict_run *a, const sd_learn_result *r)
 {
     if (c->json) {
         out_json j;
@@ -25,7 +25,7 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r, double ce_
         sd_jw_kf64(w, "fvu", r->fvu);
         sd_jw_kf64(w, "l0", r->l0);
         sd_jw_ki64(w, "dead", r->dead);
-        sd_jw_kf64(w, "ce_recovered", ce_recovered);
+        sd_jw_kf64(w, "ce_recovered", r->ce_recovered);
         sd_jw_ki64(w, "steps", r->steps);
         sd_jw_kstr(w, "mode", a->mode);
         sd_jw_ki64(w, "n_tokens", r->n_tokens);
@@ -34,34 +34,41 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r, double ce_
         sd_jw_ki64(w, "width", a->width);
         sd_jw_ki64(w, "k", a->k);
         sd_jw_kf64(w, "seconds", r->seconds);
+        sd_jw_kf64(w, "train_seconds", r->train_seconds);
         sd_jw_kf64(w, "source_seconds", r->source_seconds);
         sd_jw_kstr(w, "dir", c->output);
         return out_json_end(c, &j);
     }
-    char t[32];
+    char t[32], u[32];
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "held-out FVU", "%.4f on %lld tokens", r->fvu, (long long)r->n_heldout);
     out_pair(p, "L0", "%.1f", r->l0);
     out_pair(p, "dead features", "%lld of %lld", (long long)r->dead, (long long)a->width);
-    if (isfinite(ce_recovered)) out_pair(p, "CE recovered", "%.4f", ce_recovered);
+    if (isfinite(r->ce_recovered)) out_pair(p, "CE recovered", "%.4f", r->ce_recovered);
     out_pair(p, "steps", "%lld, %lld tokens", (long long)r->steps, (long long)r->n_tokens);
-    out_pair(p, "time", "%s, %.0f tokens/s", sd_fmt_seconds(t, sizeof t, r->seconds), r->tok_s);
+    out_pair(p, "time", "%s, %s of it training; %.0f tokens/s over all of it", sd_fmt_seconds(t, sizeof t, r->seconds),
+             sd_fmt_seconds(u, sizeof u, r->train_seconds), r->tok_s);
     out_pair(p, "folder", "%s", c->output);
     return out_pairs_end(p);
 }
 
-/* CE recovered on the text of the held-out rows; NaN when the rows came from shards (there is no model to ask). */
-static sd_status ce_recovered(double *out, cli *c, const sd_exec *ex, const dict_source *s, const dict_run *a, sd_err *err)
+typedef struct measurement { cli *c; const sd_exec *ex; const dict_source *s; const dict_run *a; } measurement;
+
+/* CE recovered on the text of the held-out rows, read by the whole model. */
+static sd_status ce_recovered(void *self, double *out, double *not_counted, sd_err *err)
 {
+    measurement *x = self;
     sd_dict *d = NULL;
     sd_model *m = NULL;
     sd_evaluation e = {0};
     enum { EVAL_CONTEXTS = 24 };
-    *out = NAN;
-    if (!s->harvest) return SD_OK;
-    sd_status st = sd_dict_open(&d, c->output, err);
-    if (!st) st = sd_model_open(&m, ex, a->path[0], &(sd_model_opt){.mode = SD_MODE_FAITHFUL}, err);
-    if (!st) st = sd_lab_evaluate(&e, ex, m, d, s->harvest, &(sd_evaluate_opt){.max_contexts = EVAL_CONTEXTS, .from_end = true, .progress = &c->progress}, err);
+    double t0 = sd_now();
+    cli_resume_with(x->c, "sonde dict eval %s %s CORPUS..", x->c->output, x->a->path[0]); /* the dictionary is written */
+    sd_status st = sd_dict_open(&d, x->c->output, err);
+    if (!st) st = sd_model_open(&m, x->ex, x->a->path[0], &(sd_model_opt){.mode = SD_MODE_FAITHFUL}, err);
+    *not_counted = sd_now() - t0;
+    const sd_evaluate_opt o = {.max_contexts = EVAL_CONTEXTS, .from_end = true, .progress = &x->c->progress};
+    if (!st) st = sd_lab_evaluate(&e, x->ex, m, d, x->s->harvest, &o, err);
     if (!st) *out = e.ce_recovered;
     sd_model_close(m);
     sd_dict_free(d);
@@ -73,13 +80,17 @@ const cli_cmd cmd_dict_train_def = {
     .name = "dict train",
     .brief = "train a dictionary of features",
     .args = "[MODEL|DIR] [CORPUS..]",
+    .usage = "(MODEL CORPUS.. --site SITE | DIR) -o DIR",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_OUT | CLI_OUT_DIR | CLI_FORCE | CLI_RESUME,
+    .uses = CLI_MODE_BULK | CLI_SEED | CLI_SITE | CLI_OUT | CLI_OUT_DIR | CLI_FORCE | CLI_RESUME,
     .run = cmd_dict_train,
     .text = "From MODEL and CORPUS the activations go straight into training, without touching the disk; from DIR they come from\n"
             "`sonde capture`. Activations are centred and scaled; special tokens and attention sinks (norm above 10 times the median)\n"
             "are left out. The result is a directory that SAELens loads, with events.jsonl beside it. Ctrl-C writes a checkpoint;\n"
-            "--resume DIR goes on from it and gives the same dictionary as a run that was never stopped.",
+            "--resume DIR goes on from it and gives the same dictionary as a run that was never stopped.\n\n"
+            "With MODEL the run ends by reading 24 contexts of the held-out text three times in faithful mode, for the share of the\n"
+            "cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over the\n"
+            "time of the whole run, that reading included; only loading the model is left out.",
     .examples = "sonde dict train model.gguf corpus/ --site resid_post.14 --width 16384 --k 32 --tokens 2000000 -o dict/\n"
                 "sonde dict train acts/ --width 8192 -o dict/\nsonde dict train --resume dict/\n",
     .json = "sonde.dict.train/1"};
@@ -91,7 +102,6 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     sd_err err = {0};
     dict_source s = {0};
     sd_learn_result r;
-    double ce;
     if (!cli_parse(c, &cmd_dict_train_def, &a, argc, argv, &rc)) return rc;
     sd_status st = dict_run_setup(&a, c, &err);
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
@@ -100,11 +110,10 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     if ((st = dict_run_save(&a, c, &err))) goto done;
     cli_resume_with(c, "sonde dict train --resume", c->output, "");
     sd_learn_opt o = {.train = {.kind = SD_DICT_TOPK, .m = a.width, .k = (int)a.k, .batch = a.batch, .n_tokens = a.tokens, .lr = a.lr, .seed = c->seed},
-                      .meta = s.meta, .n_heldout = a.heldout, .buffer_rows = a.buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL};
+                      .meta = s.meta, .n_heldout = a.heldout, .buffer_rows = a.buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
+                      .t0 = s.t0, .measure = s.harvest ? ce_recovered : NULL, .self = &(measurement){c, ex, &s, &a}};
     if ((st = sd_lab_learn(&r, ex, s.src, s.n_rows, &o, &c->progress, &err))) goto done;
-    cli_resume_with(c, "sonde dict eval", c->output, " MODEL CORPUS.."); /* the dictionary is written */
-    if ((st = ce_recovered(&ce, c, ex, &s, &a, &err))) goto done;
-    rc = print(c, &a, &r, ce);
+    rc = print(c, &a, &r);
 done:
     dict_source_close(&s);
     if (st) dict_run_discard(&a, c);

@@ -209,6 +209,7 @@ const cli_cmd cmd_direction_make_def = {
     .name = "direction make",
     .brief = "find a direction that carries refusal, or another concept",
     .args = "MODEL",
+    .usage = "MODEL --positive FILE --negative FILE -o NAME",
     .opts = opts,
     .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
     .run = cmd_direction_make,

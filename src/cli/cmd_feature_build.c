@@ -8,7 +8,7 @@ typedef struct args { const char *acts; int64_t tokens, ctx, batch, top, interva
 
 static const cli_opt opts[] = {
     {0, "acts", OPT_STR, AT(args, acts), .arg = "DIR", .help = "activations written by `sonde capture`; the model then does not run, CORPUS gives the names of the documents"},
-    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "tokens to read; all of the corpus when not given"},
+    {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "tokens to read, rounded up to whole contexts", .def_words = "all of the corpus"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step"},
     {0, "top", OPT_INT, AT(args, top), .arg = "N", .def = "20", .lo = 1, .hi = 200, .help = "top examples a feature"},
@@ -76,6 +76,7 @@ static sd_status open_harvest(inputs *x, const args *a, cli *c, const sd_exec *e
     if ((st = sd_harvest_open(&x->harvest, ex, x->model, x->corpus, &ho, err))) return st;
     x->in.source = sd_harvest_source(x->harvest);
     x->in.n_rows = sd_harvest_rows(x->harvest);
+    if (x->in.n_rows < a->tokens) cli_note(c, "note: the corpus gives %lld tokens, %lld were asked for", (long long)x->in.n_rows, (long long)a->tokens);
     snprintf(c->prov.mode, sizeof c->prov.mode, "%s", sd_mode_name(c->mode));
     return SD_OK;
 }
@@ -159,7 +160,7 @@ const cli_cmd cmd_feature_build_def = {
     .brief = "study every feature of a dictionary over a text",
     .args = "DICT MODEL [CORPUS..]",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .uses = CLI_MODE_BULK | CLI_SEED | CLI_SITE | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
     .run = cmd_feature_build,
     .text = "One pass over the text: density, histogram, top examples, examples by interval, the tokens each feature makes likelier and\n"
             "unlikelier, nearest neighbours by decoder cosine, and full-text search, in one SQLite file (docs/STORE.md). With --acts the\n"

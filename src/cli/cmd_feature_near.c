@@ -4,7 +4,7 @@
 typedef struct args { int64_t limit; } args;
 
 static const cli_opt opts[] = {
-    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1000, .help = "neighbours to list; all that are stored when not given"},
+    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1000, .help = "neighbours to list", .def_words = "all that are stored"},
     OPT_END};
 
 static int cmd_feature_near(cli *c, int argc, char **argv);

@@ -10,7 +10,7 @@ static const cli_opt opts[] = {
     {0, "model", OPT_STR, AT(args, model), .arg = "MODEL", .help = "the model, to turn a feature up (with --dict)"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "the dictionary of the store"},
     {0, "candidates", OPT_INT, AT(args, candidates), .arg = "N", .def = "32", .lo = 1, .hi = 4096, .help = "features whose effect is measured"},
-    {0, "index", OPT_INT, AT(args, feature), .arg = "N", .def = "-1", .lo = -1, .hi = 1e12, .help = "turn up this feature; -1 takes the one with the largest effect"},
+    {0, "index", OPT_INT, AT(args, feature), .arg = "N", .def = "-1", .lo = -1, .hi = 1e12, .help = "turn up this feature", .def_words = "the one with the largest effect"},
     {0, "value", OPT_FLOAT, AT(args, value), .arg = "V", .def = "0.5", .lo = 0.001, .hi = 100, .help = "how far, in mean token norms of the site"},
     {'n', "predict", OPT_INT, AT(args, gen), .arg = "N", .def = "60", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer"},
     OPT_END};
@@ -108,7 +108,7 @@ const cli_cmd cmd_feature_report_def = {
     .brief = "write a page of the most interesting features",
     .args = "STORE",
     .opts = opts,
-    .uses = CLI_MODE | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .uses = CLI_MODE_CHAT | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
     .run = cmd_feature_report,
     .text = "One HTML file that needs nothing else: the features with the highest interest (docs/STORE.md has the formula), their examples\n"
             "token by token, logits, neighbours. With --model and --dict one feature is turned up, plain and steered side by side; it is the\n"

@@ -25,7 +25,7 @@ static int print_topic(cli *c, sd_buf *b)
     snprintf(name, sizeof name, "%s%s%s", c->arg[0], c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "");
     const cli_cmd *cmd = cli_find_command(name);
     if (cmd) {
-        help_command(b, cmd);
+        help_command(b, cmd, c->width);
         return 0;
     }
     size_t n = strlen(name);
@@ -34,7 +34,7 @@ static int print_topic(cli *c, sd_buf *b)
             help_noun(b, name);
             return 0;
         }
-    return cli_usage(c, "there is no command '%s' to explain", name);
+    return cli_unknown_command(c, c->arg[0], c->n_arg > 1 ? c->arg[1] : NULL);
 }
 
 static int cmd_help(cli *c, int argc, char **argv)

@@ -6,7 +6,7 @@
 typedef struct args { int64_t ctx; bool no_hash; } args;
 
 static const cli_opt opts[] = {
-    {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .lo = 1, .hi = 1 << 24, .unit = "tokens", .help = "context that memory is planned for (default: the model's, at most 4096)"},
+    {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .lo = 1, .hi = 1 << 24, .unit = "tokens", .help = "context that memory is planned for", .def_words = "the model's, at most 4096"},
     {0, "no-hash", OPT_BOOL, AT(args, no_hash), .help = "leave the SHA-256 out (the first one of a file reads all of it)"},
     OPT_END};
 
@@ -155,6 +155,8 @@ static int cmd_info(cli *c, int argc, char **argv)
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_status st = sd_lab_describe(&d, c->arg[0], &(sd_describe_opt){.n_ctx = a.ctx, .has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16}, &err);
+    if (!st && d.n_ctx_model && a.ctx > d.n_ctx_model)
+        st = cli_refuse(c, &err, "--ctx %lld is more than the model's context of %lld", (long long)a.ctx, (long long)d.n_ctx_model);
     if (!st && !a.no_hash) st = cli_model_hash(c, c->arg[0], &err);
     if (st) return cli_fail(c, &err);
     return c->json ? print_json(c, &d) : print_text(c, &d);

@@ -12,15 +12,15 @@ typedef struct args {
 } args;
 
 static const cli_opt opts[] = {
-    {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt"},
+    {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt; - is stdin"},
     {0, "chat", OPT_BOOL, AT(args, chat), .help = "send the prompt as the user's turn of the model's chat template"},
-    {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message (with --chat); the template's own when not given"},
-    {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1 << 20, .unit = "tokens", .help = "tokens to generate at most"},
+    {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message, with --chat", .def_words = "the template's own"},
+    {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1 << 20, .help = "tokens to generate at most"},
     {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
-    {0, "top-k", OPT_INT, AT(args, top_k), .arg = "K", .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
+    {0, "top-k", OPT_INT, AT(args, top_k), .arg = "K", .def = "0", .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
     {0, "top-p", OPT_FLOAT, AT(args, top_p), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "sample among the likeliest that hold P of the probability"},
     {0, "min-p", OPT_FLOAT, AT(args, min_p), .arg = "P", .def = "0", .lo = 0, .hi = 1, .help = "leave out tokens below P times the likeliest"},
-    {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one; may be repeated"},
+    {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one"},
     {0, "compare", OPT_BOOL, AT(args, compare), .help = "decode plain and steered side by side, with the same random stream"},
     OPT_END};
 
@@ -48,8 +48,20 @@ static sd_status steers_open(sd_steer_set *s, const sd_model *m, cli *c, sd_err 
         if (*of && strcmp(of, c->prov.model_sha256) != 0)
             cli_note(c, "note: the dictionary %s was trained on another file of a model (%.12s.., this is %.12s..)", s->spec[i].dict, of,
                      c->prov.model_sha256);
+        if (s->dict[i] && s->spec[i].has_site) cli_note_site(c, s->dict[i], s->spec[i].site);
     }
     return st;
+}
+
+/* A position that no step reaches would be dropped. */
+static sd_status check_positions(const sd_steer_set *s, int64_t n_prompt, int64_t n_gen, cli *c, sd_err *err)
+{
+    for (int i = 0; i < s->n; i++) {
+        int64_t last = s->spec[i].n_list ? s->spec[i].list[s->spec[i].n_list - 1] : 0;
+        if (last < n_prompt + n_gen) continue;
+        return cli_refuse(c, err, "steer: position %lld lies beyond the %lld tokens of the prompt and %lld more (-n)", (long long)last, (long long)n_prompt, (long long)n_gen);
+    }
+    return SD_OK;
 }
 
 static sd_status lane_text(sd_buf *b, const sd_model *m, const sd_lane *l, sd_err *err)
@@ -116,7 +128,7 @@ const cli_cmd cmd_run_def = {
     .brief = "generate text, plain or steered",
     .args = "MODEL",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED,
+    .uses = CLI_MODE_CHAT | CLI_SEED,
     .run = cmd_run,
     .text = "A steer is one JSON object: {\"feature\":{\"dict\":DIR,\"index\":N}}, {\"direction\":NAME} or {\"vector\":[..],\"site\":SITE}, with \"op\" add (default),\n"
             "scale, ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), std (of the\n"
@@ -148,8 +160,9 @@ static int cmd_run(cli *c, int argc, char **argv)
     sd_model *m = NULL;
     sd_ids ids = {0};
     sd_steer_set s = {0};
-    sd_buf text[2] = {{0}};
+    sd_buf text[2] = {{0}}, prompt;
     sd_generate_result r = {0};
+    sd_buf_init(&prompt, 1 << 24);
     if (!cli_parse(c, &cmd_run_def, &a, argc, argv, &rc)) return rc;
     if ((rc = check_line(c, &a))) return rc;
     const sd_exec *ex = cli_exec(c, &err);
@@ -159,7 +172,9 @@ static int cmd_run(cli *c, int argc, char **argv)
     if (st) goto done;
     if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if ((st = steers_open(&s, m, c, &err))) goto done;
-    if ((st = sd_lab_prompt_ids(&ids, m, sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
+    if (strcmp(a.prompt, "-") == 0 && (st = cli_read_text(&prompt, a.prompt, &err))) goto done;
+    if ((st = sd_lab_prompt_ids(&ids, m, prompt.n ? (sd_slice){prompt.p, prompt.n} : sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
+    if ((st = check_positions(&s, ids.n, a.n, c, &err))) goto done;
     struct stream live = {.c = c, .m = m};
     bool streams = !c->json && !a.compare;
     sd_generate_opt o = {.n_gen = a.n, .seed = c->seed, .steer = s.steer, .n_steer = s.n, .compare = a.compare,
@@ -174,6 +189,7 @@ done:
     if (st) rc = cli_fail(c, &err);
     sd_buf_release(&text[0]);
     sd_buf_release(&text[1]);
+    sd_buf_release(&prompt);
     sd_generate_release(&r);
     sd_steer_set_release(&s);
     sd_ids_release(&ids);

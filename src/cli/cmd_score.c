@@ -8,7 +8,7 @@ typedef struct args { int64_t window, stride; } args;
 static const cli_opt opts[] = {
     {0, "window", OPT_INT, AT(args, window), .arg = "N", .def = "512", .lo = 2, .hi = 1 << 20, .unit = "tokens", .help = "length of a window"},
     {0, "stride", OPT_INT, AT(args, stride), .arg = "N", .lo = 1, .hi = 1 << 20, .unit = "tokens",
-     .help = "score the last N tokens of overlapping windows instead of the second half of disjoint ones"},
+     .help = "windows begin N apart and their last N tokens are scored", .def_words = "disjoint windows, the second half of each"},
     OPT_END};
 
 enum { MAX_TEXT = 1 << 30 };

@@ -1,6 +1,5 @@
 /* sonde tokenize: text to token ids, or ids to text. Opens the tokenizer alone, of any architecture. */
 #include "cli/cli.h"
-#include "base/map.h"
 #include "model/tokspec.h"
 
 typedef struct args { const char *text, *file; opt_ints ids; bool decode, no_special; } args;
@@ -30,28 +29,6 @@ const cli_cmd cmd_tokenize_def = {
 
 /* Text of one call: four bytes a token of the longest documents that a model of today takes. */
 #define TEXT_MAX ((size_t)1 << 30)
-
-static sd_status read_stdin(sd_buf *b, sd_err *err)
-{
-    char part[1 << 16];
-    size_t n;
-    while ((n = fread(part, 1, sizeof part, stdin)) > 0) sd_buf_put(b, part, n);
-    if (ferror(stdin)) return sd_fail(err, SD_E_IO, "cannot read standard input");
-    return sd_buf_check(b, "standard input", err);
-}
-
-/* The file's text; not UTF-8 is SD_E_FORMAT with the line and the byte. */
-static sd_status read_text(sd_buf *b, const char *path, sd_err *err)
-{
-    bool from_stdin = strcmp(path, "-") == 0;
-    sd_status st = from_stdin ? read_stdin(b, err) : sd_file_read(b, path, err);
-    if (st) return st;
-    size_t ok = sd_utf8_valid_prefix((sd_slice){b->p, b->n}), line = 1;
-    if (ok == b->n) return SD_OK;
-    for (size_t i = 0; i < ok; i++) line += b->p[i] == '\n';
-    sd_fail(err, SD_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) is not UTF-8", from_stdin ? "standard input" : path, line, ok, (unsigned)(uint8_t)b->p[ok]);
-    return sd_hint(err, "convert it first: iconv -f LATIN1 -t UTF-8");
-}
 
 static sd_status take_ids(sd_ids *ids, const opt_ints *given, const sd_tok *tok, sd_err *err)
 {
@@ -143,7 +120,7 @@ static int cmd_tokenize(cli *c, int argc, char **argv)
     sd_buf_init(&text, TEXT_MAX);
     sd_encode_opt how = {.no_special = a.no_special};
     sd_status st = sd_tokenizer_open(&tok, NULL, c->arg[0], &err);
-    if (!st && a.file) st = read_text(&text, a.file, &err);
+    if (!st && a.file) st = cli_read_text(&text, a.file, &err);
     if (!st && (a.file || a.text)) st = sd_tok_encode(tok, a.file ? (sd_slice){text.p, text.n} : sd_slice_of(a.text), &how, &ids, &err);
     else if (!st) st = take_ids(&ids, &a.ids, tok, &err);
     if (!st && a.decode) {

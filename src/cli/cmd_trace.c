@@ -6,7 +6,7 @@ typedef struct args { const char *text; opt_ints ids; bool no_special; opt_list 
 
 static const cli_opt opts[] = {
     {0, "text", OPT_STR, AT(args, text), .arg = "TEXT", .help = "the prompt, tokenised by the model"},
-    {0, "ids", OPT_INTS, AT(args, ids), .arg = "IDS", .help = "the prompt as token ids, comma-separated"},
+    {0, "ids", OPT_INTS, AT(args, ids), .arg = "IDS", .help = "the prompt as token ids"},
     {0, "no-special", OPT_BOOL, AT(args, no_special), .help = "neither add nor read special tokens in --text"},
     {0, "sites", OPT_LIST, AT(args, sites), .arg = "SITES", .help = "sites to record besides the logits; TransformerLens and transformers names are known too"},
     OPT_END};

@@ -193,6 +193,7 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
     a->mode = sd_mode_name(mode);
     sd_model_opt mo = {.mode = mode, .no_head = true, .max_layer = sd_site_is_layered(site.kind) ? site.layer + 1 : 1};
     if ((st = sd_model_open(&s->model, ex, a->path[0], &mo, err))) return st;
+    s->t0 = sd_now();
     int64_t rows = a->tokens ? a->tokens + (a->heldout ? a->heldout : 16384) : 0;
     sd_harvest_opt ho = {.site = site, .max_rows = rows, .n_ctx = a->ctx, .seed = c->seed};
     if ((st = sd_harvest_open(&s->harvest, ex, s->model, s->corpus, &ho, err))) return st;

@@ -20,6 +20,7 @@ typedef struct dict_run {
 typedef struct dict_source {
     sd_act_source src;
     int64_t n_rows;
+    double t0;           /* sd_now() when the model was there */
     sd_dict_info meta;
     sd_model *model;
     sd_corpus *corpus;

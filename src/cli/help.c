@@ -2,8 +2,8 @@
  * Nothing here knows a particular command. docs/ holds the printed forms; tools/check-docs compares them with these. */
 #include "cli/cli.h"
 
-/* Column where help text starts, and where lines end. */
-enum { HELP_COL = 30, HELP_END = 100 };
+/* Column where help text starts, and where lines end: in the documents and on wide terminals; on narrow ones no sooner than LEAST. */
+enum { HELP_COL = 30, HELP_END = 100, LEAST_END = 60 };
 
 static const struct { int code; const char *words; } exit_codes[] = {
     {0, "done"},
@@ -21,14 +21,15 @@ static const struct { const char *name, *words; } environment[] = {
 };
 enum { N_EXIT = sizeof exit_codes / sizeof exit_codes[0], N_ENV = sizeof environment / sizeof environment[0] };
 
-/* Words of `text` from column `col` on, broken before HELP_END; following lines start at `indent`. */
-static void put_wrapped(sd_buf *b, const char *text, int col, int indent)
+/* Words of `text` from column `indent` on, broken before `end`; following lines start at `indent`. */
+static void put_wrapped(sd_buf *b, sd_slice rest, int indent, int end)
 {
-    sd_slice rest = sd_slice_of(text), word;
+    sd_slice word;
     bool first = true;
+    int col = indent;
     while (sd_slice_cut(&rest, ' ', &word)) {
         int w = out_width(word);
-        if (!first && col + 1 + w > HELP_END) {
+        if (!first && col + 1 + w > end) {
             sd_buf_printf(b, "\n%*s", indent, "");
             col = indent;
         } else if (!first) {
@@ -64,12 +65,12 @@ static void put_meaning(sd_buf *b, const cli_opt *o)
         }
     }
     if (o->unit) sd_buf_printf(b, ", in %s", o->unit);
-    if (o->def) sd_buf_printf(b, " (default %s)", o->def);
+    if (o->def || o->def_words) sd_buf_printf(b, " (default %s)", o->def_words ? o->def_words : o->def);
     if (o->type == OPT_LIST || o->type == OPT_INTS) sd_buf_puts(b, " (comma-separated)");
     if (o->type == OPT_MULTI) sd_buf_puts(b, " (may be given several times)");
 }
 
-static void put_option(sd_buf *b, const cli_opt *o)
+static void put_option(sd_buf *b, const cli_opt *o, int end)
 {
     if (o->hidden) return;
     sd_buf left, right;
@@ -84,7 +85,7 @@ static void put_option(sd_buf *b, const cli_opt *o)
         n = 0;
     }
     sd_buf_printf(b, "%*s", HELP_COL - n, "");
-    put_wrapped(b, sd_buf_str(&right), HELP_COL, HELP_COL);
+    put_wrapped(b, sd_slice_of(sd_buf_str(&right)), HELP_COL, end);
     sd_buf_release(&left);
     sd_buf_release(&right);
 }
@@ -93,22 +94,27 @@ static void put_option(sd_buf *b, const cli_opt *o)
 static void put_usage(sd_buf *b, const cli_cmd *cmd)
 {
     sd_buf_printf(b, "sonde %s", cmd->name);
-    if (cmd->args) sd_buf_printf(b, " %s", cmd->args);
-    if (cmd->uses & CLI_NEED_SITE) sd_buf_puts(b, " --site SITE");
-    if (cmd->uses & CLI_NEED_OUT) sd_buf_puts(b, " -o PATH");
+    if (cmd->usage || cmd->args) sd_buf_printf(b, " %s", cmd->usage ? cmd->usage : cmd->args);
+    if (!cmd->usage && cmd->uses & CLI_NEED_SITE) sd_buf_puts(b, " --site SITE");
+    if (!cmd->usage && cmd->uses & CLI_NEED_OUT) sd_buf_puts(b, cmd->uses & CLI_OUT_DIR ? " -o DIR" : " -o FILE");
     sd_buf_puts(b, " [options]");
 }
 
-static void put_options(sd_buf *b, const cli_cmd *cmd, void (*put)(sd_buf *b, const cli_opt *o))
+static void put_options(sd_buf *b, const cli_cmd *cmd, int end, void (*put)(sd_buf *b, const cli_opt *o, int end))
 {
     unsigned use;
     const cli_opt *o;
-    for (o = cmd->opts; o && o->type; o++) put(b, o);
+    for (o = cmd->opts; o && o->type; o++) put(b, o, end);
     for (int i = 0; (o = opt_shared(i, &use)); i++)
-        if (cmd->uses & use) put(b, o);
+        if (cmd->uses & use) put(b, o, end);
 }
 
-static bool has_options(const cli_cmd *cmd) { return (cmd->opts && cmd->opts->type) || (cmd->uses & ~(unsigned)CLI_HIDDEN); }
+/* The flags of every command; --json only where there is a document. */
+static void put_common(sd_buf *b, const cli_cmd *cmd, int end)
+{
+    for (const cli_opt *o = opt_common(); o->type; o++)
+        if (cmd->json || strcmp(o->name, "json") != 0) put_option(b, o, end);
+}
 
 /* Every line of `lines` behind `prefix`. */
 static void put_lines(sd_buf *b, const char *prefix, const char *lines)
@@ -120,8 +126,29 @@ static void put_lines(sd_buf *b, const char *prefix, const char *lines)
     }
 }
 
-void help_command(sd_buf *b, const cli_cmd *cmd)
+/* Paragraphs, filled. */
+static void put_paragraphs(sd_buf *b, const char *text, int end)
 {
+    sd_slice rest = sd_slice_of(text), line;
+    sd_buf para;
+    sd_buf_init(&para, 1 << 16);
+    for (bool more = true; more;) {
+        more = sd_slice_cut(&rest, '\n', &line);
+        if (more && line.n) {
+            if (para.n) sd_buf_putc(&para, ' ');
+            sd_buf_put(&para, line.p, line.n);
+        } else if (para.n) {
+            sd_buf_putc(b, '\n');
+            put_wrapped(b, sd_slice_of(sd_buf_str(&para)), 0, end);
+            sd_buf_reset(&para);
+        }
+    }
+    sd_buf_release(&para);
+}
+
+void help_command(sd_buf *b, const cli_cmd *cmd, int width)
+{
+    int end = width <= 0 || width > HELP_END ? HELP_END : width < LEAST_END ? LEAST_END : width;
     sd_buf_printf(b, "sonde %s: %s\n\nusage: ", cmd->name, cmd->brief);
     put_usage(b, cmd);
     sd_buf_putc(b, '\n');
@@ -129,16 +156,14 @@ void help_command(sd_buf *b, const cli_cmd *cmd)
         sd_buf_puts(b, "\nexamples:\n");
         put_lines(b, "  ", cmd->examples);
     }
-    if (cmd->text) {
-        sd_buf_putc(b, '\n');
-        put_lines(b, "", cmd->text);
-    }
-    if (has_options(cmd)) {
-        sd_buf_puts(b, "\noptions:\n");
-        put_options(b, cmd, put_option);
-    }
+    if (cmd->text) put_paragraphs(b, cmd->text, end);
+    sd_buf options;
+    sd_buf_init(&options, 1 << 16);
+    put_options(&options, cmd, end, put_option);
+    if (options.n) sd_buf_printf(b, "\noptions:\n%s", sd_buf_str(&options));
+    sd_buf_release(&options);
     sd_buf_puts(b, "\neverywhere:\n");
-    for (const cli_opt *o = opt_common(); o->type; o++) put_option(b, o);
+    put_common(b, cmd, end);
     if (cmd->json) sd_buf_printf(b, "\n--json prints one document with \"schema\": \"%s\".\n", cmd->json);
 }
 
@@ -177,7 +202,7 @@ void help_markdown(sd_buf *b)
         const cli_cmd *cmd = cli_command(i);
         if (cmd->uses & CLI_HIDDEN) continue;
         sd_buf_printf(b, "\n## sonde %s\n\n```text\n", cmd->name);
-        help_command(b, cmd);
+        help_command(b, cmd, HELP_END);
         sd_buf_puts(b, "```\n");
     }
 }
@@ -208,8 +233,9 @@ static void put_roff_made(sd_buf *b, void (*make)(sd_buf *b, const cli_opt *o), 
 
 static void make_flag(sd_buf *b, const cli_opt *o) { put_flag(b, o, false); }
 
-static void put_man_option(sd_buf *b, const cli_opt *o)
+static void put_man_option(sd_buf *b, const cli_opt *o, int end)
 {
+    (void)end; /* roff fills */
     if (o->hidden) return;
     sd_buf_puts(b, ".TP\n.B ");
     put_roff_made(b, make_flag, o);
@@ -230,7 +256,7 @@ static void put_man_command(sd_buf *b, const cli_cmd *cmd)
     sd_buf_release(&usage);
     sd_buf_putc(b, '\n');
     if (cmd->examples) {
-        sd_buf_puts(b, ".PP\n.nf\n");
+        sd_buf_puts(b, ".PP\nExamples:\n.PP\n.nf\n");
         put_roff(b, sd_slice_of(cmd->examples));
         sd_buf_puts(b, ".fi\n");
     }
@@ -244,18 +270,18 @@ static void put_man_command(sd_buf *b, const cli_cmd *cmd)
             sd_buf_putc(b, '\n');
         }
     }
-    put_options(b, cmd, put_man_option);
+    put_options(b, cmd, HELP_END, put_man_option);
 }
 
 void help_man(sd_buf *b)
 {
     sd_buf_printf(b, ".TH SONDE 1 \"\" \"sonde %s\" \"User Commands\"\n.SH NAME\n"
-                     "sonde \\- open a language model, show what it has learned, change how it behaves\n"
+                     "sonde \\- open a language model and its features\n"
                      ".SH SYNOPSIS\n.B sonde\n.I COMMAND\n[arguments] [options]\n.SH DESCRIPTION\n"
                      "Results go to standard output: a table on a terminal, tab-separated values when piped, one JSON document\n"
                      "with \\-\\-json. Progress, notes and errors go to standard error.\n"
                      ".SH OPTIONS\nEvery command takes these.\n", sd_version());
-    for (const cli_opt *o = opt_common(); o->type; o++) put_man_option(b, o);
+    for (const cli_opt *o = opt_common(); o->type; o++) put_man_option(b, o, HELP_END);
     sd_buf_puts(b, ".SH COMMANDS\n");
     for (int i = 0; cli_command(i); i++)
         if (!(cli_command(i)->uses & CLI_HIDDEN)) put_man_command(b, cli_command(i));

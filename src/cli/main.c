@@ -79,8 +79,9 @@ static void overview(sd_buf *b, const char *noun)
 }
 
 /* Names that start as the first word does: first words when verb is NULL, else the verbs of noun. */
-static int unknown_command(cli *c, const char *noun, const char *verb)
+int cli_unknown_command(cli *c, const char *noun, const char *verb)
 {
+    if (verb && !is_noun(noun)) verb = NULL;
     enum { MAX = 128 };
     char first[MAX][32], near[80];
     const char *names[MAX];
@@ -119,9 +120,10 @@ static int dispatch(cli *c, int argc, char **argv)
     }
     if (strcmp(noun, "-h") == 0 || strcmp(noun, "--help") == 0) return print(c, c->out, overview, NULL);
     if (strcmp(noun, "--version") == 0) noun = "version";
+    if (noun[0] == '-') return cli_usage(c, "flags come after the command: sonde COMMAND .. %s", noun);
     const cli_cmd *cmd = cli_find_command(noun);
     if (cmd) return run(c, cmd, argc - 1, argv + 1);
-    if (!is_noun(noun)) return unknown_command(c, noun, NULL);
+    if (!is_noun(noun)) return cli_unknown_command(c, noun, NULL);
     const char *verb = argc > 2 ? argv[2] : NULL;
     if (verb && (strcmp(verb, "-h") == 0 || strcmp(verb, "--help") == 0)) return print(c, c->out, help_noun, noun);
     if (!verb) {
@@ -130,7 +132,7 @@ static int dispatch(cli *c, int argc, char **argv)
     }
     snprintf(name, sizeof name, "%s %s", noun, verb);
     cmd = cli_find_command(name);
-    return cmd ? run(c, cmd, argc - 2, argv + 2) : unknown_command(c, noun, verb);
+    return cmd ? run(c, cmd, argc - 2, argv + 2) : cli_unknown_command(c, noun, verb);
 }
 
 int main(int argc, char **argv)

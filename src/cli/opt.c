@@ -5,13 +5,14 @@
 
 static const cli_opt common_rows[] = {
     {0, "json", OPT_BOOL, AT(cli, json), .help = "one JSON document on stdout"},
-    {'t', "threads", OPT_INT, AT(cli, threads), .arg = "N", .lo = 1, .hi = 1024, .help = "threads (default: the CPUs of this process)"},
-    {0, "cpu", OPT_STR, AT(cli, cpu), .arg = "LEVEL", .values = "auto|ref|avx2|avx512", .help = "use no more of the CPU than this"},
+    {'t', "threads", OPT_INT, AT(cli, threads), .arg = "N", .lo = 1, .hi = 1024, .help = "threads", .def_words = "the CPUs of this process"},
+    {0, "cpu", OPT_STR, AT(cli, cpu), .arg = "LEVEL", .values = "auto|ref|avx2|avx512", .help = "use no more of the CPU than this", .def_words = "auto"},
     {'q', "quiet", OPT_BOOL, AT(cli, quiet), .help = "no progress and no notes on stderr"},
     {'v', "verbose", OPT_COUNT, AT(cli, verbose), .help = "more on stderr; twice for debugging"},
-    {'h', "help", OPT_BOOL, AT(cli, help), .help = "this text"},
+    {'h', "help", OPT_BOOL, AT(cli, help), .help = "explain the command and its flags"},
     OPT_END};
 
+#define MODE .values = "faithful|bf16|fast", .help = "numbers, from exact to fast (docs/NUMERICS.md)"
 /* 2^53: a seed survives every JSON reader. */
 #define SEED_MAX 9007199254740992.0
 static const struct { unsigned use; cli_opt row; } shared_rows[] = {
@@ -19,7 +20,9 @@ static const struct { unsigned use; cli_opt row; } shared_rows[] = {
     {CLI_OUT, {'o', "output", OPT_STR, AT(cli, output), .arg = "PATH", .help = "where the result is written"}},
     {CLI_FORCE, {'f', "force", OPT_BOOL, AT(cli, force), .help = "overwrite what is there"}},
     {CLI_RESUME, {0, "resume", OPT_STR, AT(cli, resume), .arg = "DIR", .help = "go on with an interrupted run"}},
-    {CLI_MODE, {0, "mode", OPT_STR, AT(cli, mode_name), .arg = "MODE", .values = "faithful|bf16|fast", .help = "numeric mode"}},
+    {CLI_MODE, {0, "mode", OPT_STR, AT(cli, mode_name), .arg = "MODE", MODE, .def = "faithful"}},
+    {CLI_MODE_BULK, {0, "mode", OPT_STR, AT(cli, mode_name), .arg = "MODE", MODE, .def_words = "bf16 where the CPU multiplies it, else faithful"}},
+    {CLI_MODE_CHAT, {0, "mode", OPT_STR, AT(cli, mode_name), .arg = "MODE", MODE, .def_words = "fast on quantised files, else bf16 or faithful"}},
     {CLI_SEED, {0, "seed", OPT_INT, AT(cli, seed), .arg = "N", .def = "0", .hi = SEED_MAX, .help = "seed of everything random"}},
 };
 enum { N_SHARED = sizeof shared_rows / sizeof shared_rows[0], MAX_ROWS = 64 /* bits of cli.given */ };
@@ -287,7 +290,7 @@ static int print_help(cli *c, const cli_cmd *cmd)
 {
     sd_buf b;
     sd_buf_init(&b, 1 << 20); /* the longest help is a few kilobytes */
-    help_command(&b, cmd);
+    help_command(&b, cmd, c->width);
     out_raw(c, &b);
     sd_buf_release(&b);
     return out_flush(c);

@@ -53,14 +53,15 @@ typedef struct cli_opt {
     const char *unit;    /* "tokens", "bytes": shown in the help; NULL: none */
     const char *help;    /* one line, no full stop, lower case; the default and unit are appended by the printer */
     bool hidden;         /* parsed but not shown in help, docs and completion */
+    const char *def_words; /* the default in words, where it is none that could be typed ("one pass"); NULL: def */
 } cli_opt;
 #define AT(type, field) offsetof(type, field)
-#define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false}
+#define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false, NULL}
 
 /* Flags that mean the same everywhere; a command says in .uses which it takes. Values land in the cli struct. */
 enum {
     CLI_SEED = 1 << 0,   /* --seed N          c->seed */
-    CLI_MODE = 1 << 1,   /* --mode M          c->mode (SD_MODE_DEFAULT when not given: see cli_mode_default) */
+    CLI_MODE = 1 << 1,   /* --mode M          c->mode; faithful when not given (CLI_EXACT of cli_mode) */
     CLI_SITE = 1 << 2,   /* --site SITE       c->site, as written (NULL when not given); cli_site() parses it */
     CLI_OUT = 1 << 3,    /* -o, --output PATH c->output (NULL when not given) */
     CLI_FORCE = 1 << 4,  /* -f, --force       c->force: overwrite */
@@ -69,6 +70,7 @@ enum {
     CLI_NEED_SITE = 1 << 7,
     CLI_HIDDEN = 1 << 8, /* the command is not listed */
     CLI_OUT_DIR = 1 << 9, /* with CLI_OUT: PATH becomes a folder */
+    CLI_MODE_BULK = 1 << 10, CLI_MODE_CHAT = 1 << 11, /* as CLI_MODE; when not given c->mode is SD_MODE_DEFAULT until cli_mode has chosen */
 };
 /* --json --threads/-t --cpu --quiet/-q --verbose/-v --help/-h are taken by every command. */
 
@@ -76,11 +78,12 @@ typedef struct cli cli;
 typedef struct cli_cmd {
     const char *name;     /* "run"; "dict train" for a noun with a verb: each verb is its own row with its own table */
     const char *brief;    /* one line, lower case, no full stop */
-    const char *args;     /* positional arguments: "MODEL CORPUS..", "[DIR]", "MODEL|DIR [CORPUS..]"; ".." = one or more; NULL: none */
+    const char *usage;    /* the arguments as the usage line shows them, required flags too; NULL: made of args and uses */
+    const char *args;     /* positional arguments: "MODEL CORPUS..", "[DIR]"; ".." = one or more; NULL: none */
     const cli_opt *opts;      /* ends with OPT_END; NULL: none of its own */
     unsigned uses;        /* CLI_* */
     int (*run)(cli *c, int argc, char **argv); /* argv[0] is the command's name; returns the exit code */
-    const char *text;     /* the manual: plain paragraphs, wrapped at <= 100 columns, '\n' between lines; NULL: none */
+    const char *text;     /* the manual: plain paragraphs, filled when printed; an empty line between them; NULL: none */
     const char *examples; /* whole command lines, one a line; NULL: none */
     const char *json;     /* schema name of --json: "sonde.run/1"; NULL: no JSON */
 } cli_cmd;

@@ -98,7 +98,7 @@ void sd_dict_metrics_finish(sd_dict_metrics *m)
     m->l2_ratio = s->ratio / n;
     m->relative_reconstruction_bias = s->y2 / s->xy;
     for (int64_t f = 0; f < s->m; f++) m->n_fired += s->fired[f];
-    m->dead_share = 1 - (double)m->n_fired / (double)s->m;
+    m->silent_share = 1 - (double)m->n_fired / (double)s->m;
     sd_dict_metrics_release(m);
 }
 
@@ -107,7 +107,7 @@ bool sd_dict_metric_at(const sd_dict_metrics *m, int i, const char **id, double 
 #define METRIC(name) {#name, offsetof(sd_dict_metrics, name)}
     static const struct { const char *id; size_t at; } table[] = {
         METRIC(fvu), METRIC(explained_variance), METRIC(explained_variance_legacy), METRIC(explained_variance_vs0), METRIC(mse), METRIC(l0),
-        METRIC(l1), METRIC(cossim), METRIC(l2_ratio), METRIC(relative_reconstruction_bias), METRIC(dead_share)};
+        METRIC(l1), METRIC(cossim), METRIC(l2_ratio), METRIC(relative_reconstruction_bias), METRIC(silent_share)};
 #undef METRIC
     if (i < 0 || i >= (int)(sizeof table / sizeof *table)) return false;
     *id = table[i].id;

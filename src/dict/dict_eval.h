@@ -8,14 +8,14 @@
  *   l0, l1             E #(z != 0), E sum|z|
  *   cossim, l2_ratio   E cos(x, x'), E |x'|/|x|
  *   relative_reconstruction_bias   E|x'|^2 / E[x.x']                     arXiv 2404.16014, eq. 10; 1 = no shrinkage
- *   dead_share         share of features that never fired in these rows */
+ *   silent_share       share of features that never fired in these rows */
 #ifndef SD_DICT_EVAL_H
 #define SD_DICT_EVAL_H
 
 #include "sonde/dict.h"
 
 typedef struct sd_dict_metrics {
-    double fvu, explained_variance, explained_variance_legacy, explained_variance_vs0, mse, l0, l1, cossim, l2_ratio, relative_reconstruction_bias, dead_share;
+    double fvu, explained_variance, explained_variance_legacy, explained_variance_vs0, mse, l0, l1, cossim, l2_ratio, relative_reconstruction_bias, silent_share;
     int64_t n_rows, n_fired;
     struct sd_dict_sums *sums; /* owned; NULL after finish */
 } sd_dict_metrics;

@@ -106,7 +106,7 @@ static void conclude(sd_evaluation *out, const struct sums *sum, const struct sp
     out->ce_zero = sum->ce[ZEROED] / (double)sum->n_finite[ZEROED];
     out->ce_recovered = (out->ce_zero - out->ce_spliced) / (out->ce_zero - out->ce_plain);
     out->kl = sum->kl / (double)sum->n;
-    out->n_tokens = sum->n;
+    out->n_predictions = sum->n;
     out->n_nonfinite = 3 * sum->n - sum->n_finite[PLAIN] - sum->n_finite[SPLICED] - sum->n_finite[ZEROED];
     out->n_replaced = sp->n_replaced;
     out->n_kept = sp->n_kept;
@@ -154,6 +154,7 @@ sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model 
             goto done;
         }
     }
+    out->n_contexts = count;
     conclude(out, &sum, &sp);
 done:
     sd_runner_free(sp.runner);

@@ -22,7 +22,9 @@ typedef struct sd_evaluate_opt {
 typedef struct sd_evaluation {
     sd_dict_metrics recon;  /* of the rows that were replaced */
     double ce_plain, ce_spliced, ce_zero, ce_recovered, kl;
-    int64_t n_tokens, n_replaced, n_kept, n_nonfinite;
+    int64_t n_contexts, n_predictions; /* a context's last token predicts nothing that is there */
+    int64_t n_replaced, n_kept;        /* rows of the site: replaced, and special tokens and sinks; together the tokens read */
+    int64_t n_nonfinite;
 } sd_evaluation;
 
 /* m: the whole model with its head; h gives contexts and site; the dictionary's width must be the site's. */

@@ -148,6 +148,9 @@ static sd_status write_last_event(struct run *r, const sd_learn_result *o, sd_er
     sd_jw_kf64(&w, "fvu", o->fvu);
     sd_jw_kf64(&w, "l0", o->l0);
     sd_jw_ki64(&w, "dead", o->dead);
+    if (isfinite(o->ce_recovered)) sd_jw_kf64(&w, "ce_recovered", o->ce_recovered);
+    sd_jw_kf64(&w, "seconds", o->seconds);
+    sd_jw_kf64(&w, "train_seconds", o->train_seconds);
     sd_jw_ki64(&w, "n_heldout", o->n_heldout);
     sd_jw_ki64(&w, "n_sinks_dropped", o->n_dropped);
     if (r->opt->prov) {
@@ -186,8 +189,8 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
                        const sd_progress *progress, sd_err *err)
 {
     struct run r = {.opt = opt, .loop = {.src = src}, .events = {.fd = -1}};
-    double t0 = sd_now();
-    *out = (sd_learn_result){0};
+    double t0 = opt->t0 > 0 ? opt->t0 : sd_now(), not_counted = 0;
+    *out = (sd_learn_result){.ce_recovered = NAN};
     sd_status st = prepare(&r, ex, n_rows, err);
     int64_t before = r.stats.n_tokens;
     if (!st) st = train(&r, ex, progress, err);
@@ -197,12 +200,14 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
     out->n_heldout = r.heldout.rows;
     out->n_dropped = sd_shuffle_dropped(r.shuffle);
     out->epochs = r.loop.epoch + 1;
+    out->train_seconds = sd_now() - t0;
     if ((st = finish(&r, ex, out, err))) goto done;
-    out->seconds = sd_now() - t0;
+    sd_learn_forget_checkpoint(opt->dir); /* the dictionary is there: nothing is left to resume */
+    if (opt->measure && (st = opt->measure(opt->self, &out->ce_recovered, &not_counted, err))) goto done;
+    out->seconds = sd_now() - t0 - not_counted;
     out->source_seconds = r.loop.seconds;
     out->tok_s = (double)(out->n_tokens - before) / out->seconds;
-    if ((st = write_last_event(&r, out, err))) goto done;
-    sd_learn_forget_checkpoint(opt->dir);
+    st = write_last_event(&r, out, err);
 done:
     sd_events_close(&r.events);
     sd_dict_train_free(r.trainer);

@@ -18,10 +18,16 @@ typedef struct sd_learn_opt {
     const char *dir;          /* where the dictionary goes; exists */
     const sd_prov *prov;      /* into the last event; may be NULL */
     bool resume;              /* go on from the checkpoint in dir */
+    double t0;                /* sd_now() when the run began, if reading its text came before; 0: now */
+    /* Called when the dictionary is in dir: what it keeps of the model, and the seconds that are not to be counted (a model loaded
+     * for it). Part of the run and of its time. NULL: nothing is measured, ce_recovered is NaN. */
+    sd_status (*measure)(void *self, double *ce_recovered, double *not_counted, sd_err *err);
+    void *self;
 } sd_learn_opt;
 
 typedef struct sd_learn_result {
-    double tok_s, fvu, l0, seconds, source_seconds; /* source_seconds: spent waiting for rows (the model) */
+    double tok_s, fvu, l0, ce_recovered;
+    double seconds, train_seconds, source_seconds; /* all of it, tok_s is over these; until the last step; waiting for rows (the model) */
     int64_t dead, n_tokens, steps, n_heldout, n_dropped; /* dropped: sinks */
     int epochs;
 } sd_learn_result;

@@ -121,6 +121,7 @@ typedef struct sd_binder {
     const sd_arch *arch;
     const bool *windowed;
     bool keep_head;
+    bool views; /* no packing */
     size_t strip; /* bytes of hf_prefix that this folder leaves out */
     sd_err *err;
 } sd_binder;

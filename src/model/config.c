@@ -72,6 +72,7 @@ static sd_status settle(sd_blueprint *out, sd_raw_config *c, sd_err *err)
     const sd_arch *arch = out->arch;
     sd_config *cfg = &out->cfg;
     sd_status st = check_sizes(c, arch, err);
+    for (int i = 0; i < 2; i++) c->rope[i].n_rot = (int)c->n_rot;
     if (!st) st = check_numbers(c, arch, err);
     if (st) return st;
     cfg->n_layer = (int)c->n_layer, cfg->n_head = (int)c->n_head, cfg->n_head_kv = (int)c->n_head_kv,
@@ -98,10 +99,7 @@ static sd_status settle(sd_blueprint *out, sd_raw_config *c, sd_err *err)
                             .logit_cap = (float)c->logit_cap,
                             .n_rope = arch->no_rope ? 0 : 1 + arch->two_ropes,
                             .norm_plus_one = arch->norm_plus_one};
-    for (int i = 0; i < 2; i++) {
-        out->rope[i] = c->rope[i];
-        out->rope[i].n_rot = cfg->n_rot;
-    }
+    for (int i = 0; i < 2; i++) out->rope[i] = c->rope[i];
     return SD_OK;
 }
 

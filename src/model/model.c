@@ -1,7 +1,9 @@
 /* Opening a model: blueprint, binding, packing, tokenizer; closing; and what it says about itself. */
 #include "model/model.h"
 
+#include "model/adapt.h"
 #include "model/arch.h"
+#include "model/lora.h"
 #include "model/tokspec.h"
 
 static sd_status check_opt(sd_model *m, const sd_model_opt *opt, sd_err *err)
@@ -17,7 +19,7 @@ static sd_status check_opt(sd_model *m, const sd_model_opt *opt, sd_err *err)
     return SD_OK;
 }
 
-static sd_status read_and_bind(sd_model *m, const sd_model_opt *opt, sd_err *err)
+static sd_status read_and_bind(sd_model *m, const char *adapter, const sd_model_opt *opt, sd_err *err)
 {
     sd_blueprint *bp = NULL;
     sd_status st = sd_alloc(&bp, sizeof *bp, "a configuration", err);
@@ -32,9 +34,12 @@ static sd_status read_and_bind(sd_model *m, const sd_model_opt *opt, sd_err *err
         st = sd_model__bind(&(sd_binder){.m = m,
                                          .arch = bp->arch,
                                          .windowed = bp->windowed,
+                                         .views = opt->views || *adapter,
                                          .keep_head = opt->keep_head || (!opt->no_head && all),
                                          .err = err});
     }
+    if (!st && *adapter)
+        st = sd_model__adapt(m, adapter, opt->views, opt->keep_head || (!opt->no_head && m->n_layer_loaded == m->cfg.n_layer), err);
     sd_free(bp);
     return st;
 }
@@ -43,19 +48,17 @@ sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, con
 {
     static const sd_model_opt none;
     sd_model *m = NULL;
+    sd_model_spec spec;
     *out = NULL;
     if (!opt) opt = &none;
     sd_status st = sd_alloc_zero(&m, sizeof *m, "a model", err);
     if (st) return st;
     m->ex = ex;
-    if (strlen(path) >= sizeof m->path) {
-        st = sd_fail(err, SD_E_ARG, "a path of %zu bytes is longer than the limit of %zu", strlen(path),
-                     sizeof m->path - 1);
-        goto done;
-    }
-    memcpy(m->path, path, strlen(path) + 1);
+    if ((st = sd_model_spec_parse(&spec, path, err))) goto done;
+    memcpy(m->path, spec.model, sizeof m->path);
+    path = m->path;
     if ((st = sd_weights_open(&m->weights, path, err))) goto done;
-    if ((st = read_and_bind(m, opt, err))) {
+    if ((st = read_and_bind(m, spec.adapter, opt, err))) {
         /* Readers of the container name the file themselves. */
         if (err && strncmp(err->msg, path, strlen(path)) != 0) sd_err_wrap(err, "%s", path);
         goto done;
@@ -89,6 +92,7 @@ void sd_model_close(sd_model *m)
         for (int i = 0; i < SD_MAT_COUNT; i++) {
             sd_linear_free(b->mat[i].l);
             sd_free(b->mat[i].bias);
+            sd_free(b->mat[i].own);
         }
     }
     sd_free(m->block);

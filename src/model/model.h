@@ -48,7 +48,8 @@ typedef enum sd_mat_role { SD_MAT_Q, SD_MAT_K, SD_MAT_V, SD_MAT_O, SD_MAT_GATE, 
 typedef struct sd_matrix {
     sd_wmat w;    /* [outputs, inputs]; borrows the map */
     float *bias;  /* [outputs] owns; NULL: none. Also inside l */
-    sd_linear *l; /* owns; NULL: no such matrix in this architecture, or a block that was left out */
+    sd_linear *l; /* owns; NULL: no such matrix in this architecture, or a block that was left out, or a model of views */
+    float *own;   /* of a model of views: w with its adapter, which w then shows; owns */
 } sd_matrix;
 
 typedef struct sd_block {
@@ -72,6 +73,7 @@ struct sd_model {
     sd_wmat pos;         /* [n_ctx, d] view of learned positions; no data: there are none */
     sd_block *block;     /* [L]; packed up to n_layer_loaded, empty after it */
     sd_norm final_norm;  /* [d] */
+    sd_wmat head_w;      /* [V, d] view: embed when tied */
     sd_linear *head;     /* [V, d]; NULL when it was left out */
     sd_rope_spec rope[2]; /* [wire.n_rope]; a session makes its frequencies of them (sd_rope_make) */
     int32_t *perm[SD_MAT_V + 1]; /* stored row of each q, k and v row; NULL: as stored; owns */

@@ -75,6 +75,7 @@ sd_status sd_runner_new(sd_runner **out, const sd_exec *ex, const sd_model *m, c
         opt->max_logit_rows > INT32_MAX)
         return sd_fail(err, SD_E_ARG, "a runner of %lld rows, %lld rows of logits, %lld positions",
                        (long long)opt->max_rows, (long long)opt->max_logit_rows, (long long)opt->n_ctx);
+    if (!m->block[0].mat[SD_MAT_O].l) return sd_fail(err, SD_E_ARG, "a model opened as views has nothing packed to run");
     sd_status st = sd_alloc_zero(&r, sizeof *r, "a runner", err);
     if (st) return st;
     r->ex = ex;

@@ -4,68 +4,11 @@
 #ifndef SD_NUM_KERN_ACT_PLAIN_H
 #define SD_NUM_KERN_ACT_PLAIN_H
 
+#include "num/kern_act_scalar.h"
 #include "num/kern_ops.h"
 
 #include <math.h>
 #include <string.h>
-
-static inline __attribute__((always_inline)) float act_pow2(int32_t n)
-{
-    int32_t bits = (n + 127) * (1 << 23);
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-/* exp(x) = 2^n exp(r), n = round(x log2 e), |r| <= ln2/2: Cephes' expf (Moshier), within 2 ulp. Operands are clamped to
- * where f32 overflows or is zero; NaN passes through. 2^n is two factors, since n reaches below normal exponents. */
-static inline __attribute__((always_inline)) float act_exp(float x)
-{
-    x = x > 100.0f ? 100.0f : x;
-    x = x < -110.0f ? -110.0f : x;
-    float n = rintf(x * 1.44269504088896341f), r = fmaf(n, -0.693359375f, x), p = 1.9875691500e-4f;
-    r = fmaf(n, 2.12194440e-4f, r);
-    p = fmaf(p, r, 1.3981999507e-3f);
-    p = fmaf(p, r, 8.3334519073e-3f);
-    p = fmaf(p, r, 4.1665795894e-2f);
-    p = fmaf(p, r, 1.6666665459e-1f);
-    p = fmaf(p, r, 5.0000001201e-1f);
-    p = fmaf(p * r, r, r) + 1.0f;
-    int32_t i = (int32_t)(x == x ? n : 0.0f), half = i / 2;
-    return p * act_pow2(half) * act_pow2(i - half);
-}
-
-/* erf within 1 ulp: a polynomial below 0.9277, 1 - exp(polynomial) above (Juffa's erff; its constants). */
-static inline __attribute__((always_inline)) float act_erf(float a)
-{
-    float t = fabsf(a), s = a * a, r = fmaf(-1.72853470e-5f, t, 3.83197126e-4f), u = fmaf(-3.88396438e-3f, t, 2.42546219e-2f);
-    r = fmaf(r, s, u);
-    r = fmaf(r, t, -1.06777877e-1f);
-    r = fmaf(r, t, -6.34846687e-1f);
-    r = fmaf(r, t, -1.28717512e-1f);
-    r = fmaf(r, t, -t);
-    float far = copysignf(1.0f - act_exp(r), a), p = -5.96761703e-4f;
-    p = fmaf(p, s, 4.99119423e-3f);
-    p = fmaf(p, s, -2.67681349e-2f);
-    p = fmaf(p, s, 1.12819925e-1f);
-    p = fmaf(p, s, -3.76125336e-1f);
-    p = fmaf(p, s, 1.28379166e-1f);
-    p = fmaf(p, a, a);
-    return t > 0.927734375f ? far : p;
-}
-
-/* tanh: Cephes' tanhf, a polynomial below 0.625, 1 - 2 / (exp(2x) + 1) above; within 2 ulp. */
-static inline __attribute__((always_inline)) float act_tanh(float a)
-{
-    float t = fabsf(a), z = a * a, p = -5.70498872745e-3f;
-    float far = copysignf(1.0f - 2.0f / (act_exp(2.0f * t) + 1.0f), a);
-    p = fmaf(p, z, 2.06390887954e-2f);
-    p = fmaf(p, z, -5.37397155531e-2f);
-    p = fmaf(p, z, 1.33314422036e-1f);
-    p = fmaf(p, z, -3.33332819422e-1f);
-    p = fmaf(p * z, a, a);
-    return t > 0.625f ? far : p;
-}
 
 /* The tanh form of GELU (Hendrycks & Gimpel 2016) is x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)), since
  * (1 + tanh y) / 2 = sigmoid(2 y): no difference of nearly equal numbers. */

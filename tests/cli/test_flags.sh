@@ -44,6 +44,30 @@ expect_exit sampling_with_temp 0 run tiny.gguf -p a --top-k 5 --temp 1 -n 1
 expect_error stride_over_window 2 'stride 128 is longer than --window 64' score tiny.gguf corpus/a.txt --window 64 --stride 128
 expect_error special_without_text 2 'is about --text' trace tiny.gguf --ids 1 --no-special -o t.st
 
+expect_error position_beyond 2 'position 500 lies beyond' run tiny.gguf -p abcd -n 4 --steer "{\"vector\":[1$(printf ',0%.0s' $(seq 63))],\"site\":\"resid_post.0\",\"unit\":\"raw\",\"value\":1,\"positions\":[0,500]}"
+expect_error wrong_length 4 '64 columns, the vector 1' run tiny.gguf -p abcd -n 4 --steer '{"vector":[1],"site":"resid_post.0","unit":"raw","value":1}'
+grep -q 'hint: the two do not belong together' err && ok shapes_have_their_own_hint || not_ok shapes_have_their_own_hint "$(cat err)"
+expect_error context_beyond 2 'more than the model.s context of 256' info tiny.gguf --ctx 99999
+"$sonde" run tiny.gguf -p 'the cat' -n 8 --json >typed 2>err
+printf 'the cat' | "$sonde" run tiny.gguf -p - -n 8 --json >piped 2>err
+python3 -c 'import json; a, b = json.load(open("typed")), json.load(open("piped")); assert a["tokens"] == b["tokens"] and b["timings"]["n_prompt"] == a["timings"]["n_prompt"]' 2>why && ok prompt_from_stdin || not_ok prompt_from_stdin "$(cat why err)"
+expect_exit many_threads 0 info tiny.gguf --threads 1000
+grep -q 'warning: 1000 threads on' err && ok many_threads_warned || not_ok many_threads_warned "$(what_happened)"
+expect_exit few_tokens 0 capture tiny.gguf corpus --site resid_post.0 --tokens 10000000 -o all
+grep -q 'rows, 10000000 were asked for' err && ok few_tokens_said || not_ok few_tokens_said "$(what_happened)"
+
+# A dictionary somewhere else than where it was trained: done, and said.
+expect_json eval_elsewhere sonde.dict.eval/1 'd["site"] == "resid_post.1" and d["n_tokens"] == d["n_predictions"] + d["n_contexts"] and "silent_share" in d["metrics"]' dict eval d tiny.gguf corpus --tokens 512 --site resid_post.1 --json
+grep -q 'warning: the dictionary was trained at resid_post.0 and is used at resid_post.1' err && ok eval_elsewhere_warned || not_ok eval_elsewhere_warned "$(what_happened)"
+expect_exit eval_at_home 0 dict eval d tiny.gguf corpus --tokens 512 --site resid_post.0
+! grep -q warning err && [ "$(cut -f 3 out | grep -c .)" -eq "$(wc -l <out)" ] && ok every_metric_has_a_meaning || not_ok every_metric_has_a_meaning "$(what_happened)"
+expect_exit steer_elsewhere 0 run tiny.gguf -p the -n 2 --steer '{"feature":{"dict":"d","index":1},"value":1,"site":"resid_post.1"}'
+grep -q 'warning: the dictionary was trained at resid_post.0' err && ok steer_elsewhere_warned || not_ok steer_elsewhere_warned "$(what_happened)"
+# Speed is over the whole run: shards and the model's own text alike.
+for from in 'acts' 'tiny.gguf corpus --site resid_post.0'; do
+    expect_json "whole_time_${from%%[ .]*}" sonde.dict.train/1 'abs(d["tok_s"] * d["seconds"] / d["n_tokens"] - 1) < 1e-9 and d["seconds"] >= d["train_seconds"]' dict train $from --width 64 --k 4 --tokens 2000 -o timed -f --json
+done
+
 # Lists of features.
 expect_json no_density_passes sonde.feature.list/1 'd["n"] == 0 and d["n_total"] == 0' feature search s.db --max-density 0 --json
 expect_json dense_only sonde.feature.list/1 'd["n"] > 0 and all(f["density"] >= 0.01 for f in d["features"])' feature search s.db --min-density 0.01 --json

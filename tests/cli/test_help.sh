@@ -26,6 +26,15 @@ grep -q 'did you mean `sonde tokenize`' "$dir/err" && ok nearest_command || not_
 expect_error unknown_flag 2 'has no flag --tetx' tokenize m.gguf --tetx a
 grep -q 'did you mean --text' "$dir/err" && ok nearest_flag || not_ok nearest_flag "$(what_happened)"
 expect_error no_abbreviations 2 'has no flag --js' version --js
+expect_error help_topic_near 2 "has no verb 'trian'" help dict trian
+grep -q 'did you mean `sonde dict train`' "$dir/err" && ok nearest_topic || not_ok nearest_topic "$(what_happened)"
+expect_error flag_before_command 2 'flags come after the command' --json
+for c in 'dict train' run trace 'feature search' 'feature build' help; do
+    n=${c// /_}
+    on_tty "$sonde" $c -h
+    sed '/^examples:/,/^$/d; /^usage:/d' "$dir/out" | tr -d '\r' | awk 'length($0) > 80 { bad = 1; print } END { exit bad }' >"$dir/long" && ok "help_fits_$n" || not_ok "help_fits_$n" "$(cat "$dir/long")"
+    grep -Eq '(comma-separated|default [^)]*\)).*\(\1|^options:$' "$dir/out" && [ "$c" = help ] && not_ok "help_is_clean_$n" "$(cat "$dir/out")" || ok "help_is_clean_$n"
+done
 expect_error unknown_help_topic 2 "no command 'nothing'" help nothing
 expect_error value_missing 2 'text needs a value' tokenize m.gguf --text
 expect_error argument_missing 2 'needs MODEL' info
@@ -55,6 +64,10 @@ complete_bash() { # WORDS.. with the last one being completed
 [ "$(complete_bash info m --cpu avx5)" = avx512 ] && ok bash_completes_values || not_ok bash_completes_values "$(complete_bash info m --cpu avx5)"
 [ "$(complete_bash dict tr)" = train ] && ok bash_completes_verbs || not_ok bash_completes_verbs "$(complete_bash dict tr)"
 [ "$(complete_bash dict train --wid)" = --width ] && ok bash_completes_flags_of_verbs || not_ok bash_completes_flags_of_verbs "$(complete_bash dict train --wid)"
+[ "$(complete_bash help toke)" = tokenize ] && ok bash_completes_topics || not_ok bash_completes_topics "$(complete_bash help toke)"
+[ "$(complete_bash help dict tr)" = train ] && ok bash_completes_topics_of_nouns || not_ok bash_completes_topics_of_nouns "$(complete_bash help dict tr)"
+[ "$(complete_bash capture m c --site resid_po)" = resid_post. ] && ok bash_completes_sites || not_ok bash_completes_sites "$(complete_bash capture m c --site resid_po)"
+[ "$(complete_bash --v)" = --version ] && ok bash_completes_first_flags || not_ok bash_completes_first_flags "$(complete_bash --v)"
 if command -v zsh >/dev/null; then
     "$sonde" completion zsh >"$dir/zsh"
     got=$(zsh -f -c 'autoload -U compinit && compinit -u -d '"$dir"'/zd && source '"$dir"'/zsh && COMP_WORDS=(x sonde toke) && whence -w _sonde' 2>&1)

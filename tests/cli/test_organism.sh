@@ -4,7 +4,7 @@
 cd "$dir" || exit 1
 world=$root/organism/merrow.world
 
-expect_json write sonde.organism.write/1 'd["docs"] == 4800 and d["heldout"] == 320 and d["suite_rows"] > 500' organism write --world "$world" --scale 0.2 -o a --json
+expect_json write sonde.organism.write/1 'd["docs"] == 12000 and d["heldout"] == 320 and d["suite_rows"] > 500' organism write --world "$world" --scale 0.2 -o a --json
 "$sonde" organism write --world "$world" --scale 0.2 -o b -q >/dev/null && diff -r a b >why && ok same_bytes || not_ok same_bytes "$(head -c 500 why)"
 "$sonde" organism write --world "$world" --scale 0.2 --seed 5 -o c -q >/dev/null
 cmp -s a/pretrain.jsonl c/pretrain.jsonl && not_ok seed_matters "the same texts from two seeds" || ok seed_matters
@@ -35,4 +35,22 @@ printf 'world 1 bad\nr: {nobody}\n' >bad.world
 expect_error broken_world 4 'bad.world: line 2: no rule "nobody"' organism write --world bad.world -o d
 expect_error missing_world 4 'none.world' organism write --world none.world -o d
 expect_error not_over_files 4 'a' organism write --world "$world" -o a
+
+# recover on a random model: what a dictionary of it knows is what its tokens say, and turned labels are not found.
+python3 "$here/make_model.py" tiny.gguf
+"$sonde" organism write --world "$world" -o w -q >/dev/null && head -n 500 w/heldout.jsonl >held.jsonl
+run dict train tiny.gguf held.jsonl --site resid_post.0 --kind topk --width 128 --k 4 --tokens 20000 --seed 1 -o dict
+[ $rc -eq 0 ] && ok recover_trains || not_ok recover_trains "$(what_happened)"
+expect_json recover sonde.organism.recover/1 'd["n_concepts"] == 48 and len(d["concepts"]) == 48 and d["n_docs"] == 500
+    and all(0 <= c["feature"]["f1"] <= 1 and c["shuffled"]["f1"] < 0.5 and c["together"]["f1"] >= 0 for c in d["concepts"])
+    and d["recovered_shuffled"] == 0 and all(c["probe"]["f1"] is not None and c["bag"]["f1"] is not None for c in d["concepts"])
+    and [c for c in d["concepts"] if c["name"] == "dna"][0]["probe"]["f1"] > 0.5' organism recover dict tiny.gguf held.jsonl --json
+cp out first.json
+expect_json recover_one_thread sonde.organism.recover/1 'd["concepts"] == json.load(open("first.json"))["concepts"]' organism recover dict tiny.gguf held.jsonl --json -t 1
+run organism recover dict tiny.gguf held.jsonl --quick
+[ $rc -eq 0 ] && [ "$(wc -l <out)" -eq 49 ] && ok recover_table || not_ok recover_table "$(what_happened)"
+printf '{"text": "one two three four five six seven eight nine ten", "labels": [["x", 0, 99]]}\n' >bad.jsonl
+expect_error recover_bad_label 4 'line 1: label 0 is not' organism recover dict tiny.gguf bad.jsonl
+printf '{"text": "one two three four five six seven eight nine ten", "labels": [["x", 0, 9]]}\n' >bad.jsonl
+expect_error recover_too_few 4 'labelled tokens in the two halves' organism recover dict tiny.gguf bad.jsonl
 finish

@@ -36,7 +36,7 @@ static int nothing(cli *c, int argc, char **argv)
     return 0;
 }
 static const cli_cmd test_cmd = {.name = "test it", .brief = "try things", .args = "MODEL [FILE..]", .opts = opts, .run = nothing,
-                                 .uses = CLI_SEED | CLI_MODE, .text = "Some text.\n", .examples = "sonde test it m.gguf\n", .json = "sonde.test/1"};
+                                 .uses = CLI_SEED | CLI_MODE_BULK, .text = "Some text.\n", .examples = "sonde test it m.gguf\n", .json = "sonde.test/1"};
 
 const cli_cmd *cli_command(int i) { return i == 0 ? &test_cmd : NULL; }
 const cli_cmd *cli_find_command(const char *name) { return strcmp(name, test_cmd.name) == 0 ? &test_cmd : NULL; }

@@ -85,7 +85,7 @@ static void test_definitions(void **state)
     close_to(&m, "cossim", cosine);
     close_to(&m, "l2_ratio", ratio);
     close_to(&m, "relative_reconstruction_bias", y2 / xy);
-    close_to(&m, "dead_share", 1 - alive / M);
+    close_to(&m, "silent_share", 1 - alive / M);
     sd_dict_metrics_release(&m);
 }
 
@@ -101,7 +101,7 @@ static void test_perfect_and_none(void **state)
     t_ok(sd_dict_metrics_init(&m, D, M, &err), err);
     sd_dict_metrics_add(&m, sd_mat_of(x, 4, D), sd_mat_of(x, 4, D), &z);
     sd_dict_metrics_finish(&m);
-    assert_true(m.fvu == 0 && m.mse == 0 && m.l0 == 0 && m.dead_share == 1 && fabs(m.cossim - 1) < 1e-12 && fabs(m.l2_ratio - 1) < 1e-12);
+    assert_true(m.fvu == 0 && m.mse == 0 && m.l0 == 0 && m.silent_share == 1 && fabs(m.cossim - 1) < 1e-12 && fabs(m.l2_ratio - 1) < 1e-12);
     t_ok(sd_dict_metrics_init(&m, D, M, &err), err);
     sd_dict_metrics_finish(&m); /* no rows: not a number, never a quiet zero */
     assert_true(isnan(m.fvu) && isnan(m.mse) && isnan(m.l0) && isnan(m.cossim));

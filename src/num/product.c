@@ -1,0 +1,287 @@
+/* Products of learning over the tile kernels of sd_linear. A task owns a group of panels of b (32 columns of c each)
+ * and a block of rows: it builds the panels piece by piece of k and runs all its rows over each piece, the sums waiting
+ * in c. Building a panel is one pass over b: at 1,024 rows a twentieth of the time of the product. */
+#include "num/product.h"
+
+#include "base/par.h"
+#include "num/kern_train.h"
+
+#include <string.h>
+
+enum {
+    PIECE = 1024,      /* of k: a panel piece is 128 KB, a row piece of 96 rows 384 KB */
+    GROUP_PIECE = 256, /* of k where eight panels are built together */
+    ROW_TILE = 96,     /* a multiple of all the tile kernels' 12, 6 and 4 rows */
+    MIN_ROWS = 192,    /* of a task: fewer do not pay for building the panel again */
+    TURN = 32,         /* rows that the transposition takes */
+};
+
+typedef struct job {
+    const sd_exec *ex;
+    const sd_kern_train *kern;
+    const sd_prod *p;
+    bool bf16;
+    int64_t m, n, k, k_even;
+    int64_t group; /* panels built together: a quantised block may be 256 columns wide */
+    int64_t piece, row_block, n_row_block;
+    const void *a; /* [m, lda] f32 or bf16 */
+    int64_t lda;
+    uint8_t *worker; /* [n_threads][worker_bytes] */
+} job;
+
+/* The memory of one worker. */
+typedef struct desk {
+    uint32_t *panel; /* [group][piece or piece/2][32] */
+    float *rows;     /* NT: [32][PIECE] decoded; NN, TN: two rows of a group's columns */
+    uint16_t *half;  /* [32][PIECE] of bf16 */
+    float *zero;     /* [PIECE] */
+    float *tile;     /* [ROW_TILE][32] */
+} desk;
+
+enum { PANEL_BYTES = 8 * GROUP_PIECE * SD_PANEL * 4, ROWS_BYTES = TURN * PIECE * 4, HALF_BYTES = TURN * PIECE * 2 };
+_Static_assert(PANEL_BYTES >= PIECE * SD_PANEL * 4, "a single panel's piece fits as well");
+enum { ZERO_BYTES = PIECE * 4, TILE_BYTES = ROW_TILE * SD_PANEL * 4 };
+enum { DESK_BYTES = PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES + TILE_BYTES };
+
+static desk desk_of(const job *j)
+{
+    uint8_t *w = j->worker + (size_t)sd_par_worker() * DESK_BYTES;
+    return (desk){.panel = (uint32_t *)(void *)w,
+                  .rows = (float *)(void *)(w + PANEL_BYTES),
+                  .half = (uint16_t *)(void *)(w + PANEL_BYTES + ROWS_BYTES),
+                  .zero = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES),
+                  .tile = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES)};
+}
+
+size_t sd_prod_scratch(const sd_exec *ex, int64_t m, int64_t k)
+{
+    return sd_arena_need((size_t)m * (size_t)(k + 1) * sizeof(float)) + (size_t)ex->n_threads * DESK_BYTES;
+}
+
+/* ---- the panel of b ---- */
+
+/* Rows [p 32, + 32) of b, columns [k0, k0 + kp): b is [n, k]. */
+static void panel_of_rows(const job *j, const desk *d, int64_t p, int64_t k0, int64_t kp)
+{
+    const sd_wmat *b = &j->p->b;
+    const sd_dtype_info *info = sd_dtype_get(b->dtype);
+    const bool as_is = b->dtype == (j->bf16 ? SD_BF16 : SD_F32) && (!j->bf16 || b->cols % 2 == 0);
+    const size_t at = (size_t)(k0 / info->block) * info->bytes;
+    const int64_t even = kp + (kp & 1);
+    const void *src[TURN];
+    for (int i = 0; i < TURN; i++) {
+        const int64_t r = p * SD_PANEL + i;
+        if (r >= b->rows) {
+            src[i] = d->zero;
+            continue;
+        }
+        const uint8_t *row = (const uint8_t *)sd_wmat_row(b, r) + at;
+        src[i] = row;
+        if (as_is) continue;
+        const float *f = (const float *)(const void *)row;
+        if (b->dtype != SD_F32) {
+            float *to = d->rows + i * PIECE;
+            info->decode(to, row, kp);
+            src[i] = f = to;
+        }
+        if (!j->bf16) continue;
+        uint16_t *h = d->half + i * PIECE;
+        j->ex->kern->to_bf16(h, f, kp);
+        if (kp & 1) h[kp] = 0;
+        src[i] = h;
+    }
+    j->kern->transpose(d->panel, SD_PANEL, src, j->bf16 ? even / 2 : kp);
+}
+
+/* Row r, columns [c0, c0 + n) of b as f32: in place where it is f32, else decoded to `to`. */
+static const float *row_part(const sd_wmat *b, int64_t r, int64_t c0, int64_t n, float *to)
+{
+    const sd_dtype_info *info = sd_dtype_get(b->dtype);
+    const uint8_t *at = (const uint8_t *)sd_wmat_row(b, r) + (size_t)(c0 / info->block) * info->bytes;
+    if (b->dtype == SD_F32) return (const float *)(const void *)at;
+    info->decode(to, at, n);
+    return to;
+}
+
+/* Rows [k0, k0 + kp) of b, the columns of panels [p, p + group): b is [k, n]. */
+static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, int64_t kp)
+{
+    const sd_wmat *b = &j->p->b;
+    const int64_t c0 = p * SD_PANEL, cols = b->cols - c0 < j->group * SD_PANEL ? b->cols - c0 : j->group * SD_PANEL;
+    const int64_t full = cols / SD_PANEL, rest = cols % SD_PANEL, step = j->bf16 ? 2 : 1,
+                  lines = (kp + step - 1) / step;
+    if (rest) memset(d->panel + full * j->piece * SD_PANEL, 0, (size_t)(lines * SD_PANEL) * sizeof *d->panel);
+    for (int64_t i = 0; i < lines; i++) {
+        const int64_t r = k0 + i * step;
+        const bool odd = j->bf16 && i * step + 1 < kp;
+        const float *x = NULL, *y = d->zero;
+        const uint16_t *hx = NULL, *hy = (const uint16_t *)d->zero;
+        const bool half = j->bf16 && b->dtype == SD_BF16;
+        if (half) {
+            hx = (const uint16_t *)sd_wmat_row(b, r) + c0;
+            if (odd) hy = (const uint16_t *)sd_wmat_row(b, r + 1) + c0;
+        } else {
+            x = row_part(b, r, c0, cols, d->rows);
+            if (odd) y = row_part(b, r + 1, c0, cols, d->rows + 16 * PIECE);
+        }
+        for (int64_t g = 0; g * SD_PANEL < cols; g++) {
+            const int64_t n = g < full ? SD_PANEL : rest, c = g * SD_PANEL;
+            uint32_t *to = d->panel + (g * j->piece + i) * SD_PANEL;
+            if (half)
+                j->kern->pair_bf16(to, hx + c, odd ? hy + c : hy, n);
+            else if (j->bf16)
+                j->kern->pair_f32(to, x + c, odd ? y + c : y, n);
+            else
+                memcpy(to, x + c, (size_t)n * sizeof(float));
+        }
+    }
+}
+
+/* ---- a task ---- */
+
+/* The piece [k0, k0 + kp) of panel p, the g-th on the desk. */
+typedef struct slab {
+    int64_t p, g, k0, kp;
+} slab;
+
+static void run_rows(const job *j, const desk *d, slab s, int64_t r0, int64_t r1)
+{
+    const int64_t p = s.p, k0 = s.k0;
+    const int64_t left = j->n - p * SD_PANEL, n = left < SD_PANEL ? left : SD_PANEL;
+    const bool carry = k0 > 0 || j->p->accumulate;
+    sd_tile t = {.w = d->panel + s.g * j->piece * SD_PANEL, .ldx = j->lda, .carry = carry};
+    t.k = j->bf16 ? s.kp + (s.kp & 1) : s.kp;
+    for (int64_t r = r0; r < r1; r += ROW_TILE) {
+        float *c = sd_mat_row(j->p->c, r) + p * SD_PANEL;
+        t.m = r1 - r < ROW_TILE ? r1 - r : ROW_TILE;
+        t.x = (const uint8_t *)j->a + (size_t)(r * j->lda + k0) * (j->bf16 ? 2 : 4);
+        t.y = n == SD_PANEL ? c : d->tile;
+        t.ldy = n == SD_PANEL ? j->p->c.ld : SD_PANEL;
+        if (n < SD_PANEL && carry)
+            for (int64_t i = 0; i < t.m; i++) memcpy(d->tile + i * SD_PANEL, c + i * j->p->c.ld, (size_t)n * sizeof *c);
+        if (j->bf16)
+            j->ex->kern->tile_bf16(&t);
+        else
+            j->ex->kern->tile_f32(&t);
+        if (n < SD_PANEL)
+            for (int64_t i = 0; i < t.m; i++) memcpy(c + i * j->p->c.ld, d->tile + i * SD_PANEL, (size_t)n * sizeof *c);
+    }
+}
+
+static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const job *j = arg;
+    const desk d = desk_of(j);
+    (void)chunk;
+    memset(d.zero, 0, ZERO_BYTES);
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t p0 = i / j->n_row_block * j->group, r0 = i % j->n_row_block * j->row_block;
+        const int64_t r1 = r0 + j->row_block < j->m ? r0 + j->row_block : j->m;
+        for (int64_t k0 = 0; k0 < j->k; k0 += j->piece) {
+            const int64_t kp = j->k - k0 < j->piece ? j->k - k0 : j->piece;
+            if (j->p->kind == SD_PROD_NT)
+                panel_of_rows(j, &d, p0, k0, kp);
+            else
+                panels_of_cols(j, &d, p0, k0, kp);
+            for (int64_t g = 0; g < j->group && (p0 + g) * SD_PANEL < j->n; g++)
+                run_rows(j, &d, (slab){p0 + g, g, k0, kp}, r0, r1);
+        }
+    }
+}
+
+/* ---- a in the form the tiles want: [m, k], contiguous in k ---- */
+
+typedef struct turn_job {
+    const job *j;
+    sd_mat src;
+    void *dst;
+    int64_t ldd; /* in elements of dst */
+} turn_job;
+
+static void to_half_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const turn_job *t = arg;
+    (void)chunk;
+    for (int64_t i = begin; i < end; i++) {
+        uint16_t *d = (uint16_t *)t->dst + i * t->ldd;
+        t->j->ex->kern->to_bf16(d, sd_mat_row(t->src, i), t->src.cols);
+        if (t->src.cols & 1) d[t->src.cols] = 0;
+    }
+}
+
+/* 32 rows of src become 32 columns of dst (bf16: 64 rows become 32 columns of pairs); PIECE columns of src at a time.
+ */
+static void turn_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const turn_job *t = arg;
+    const job *j = t->j;
+    const desk d = desk_of(j);
+    const int64_t step = j->bf16 ? 2 : 1, rows = t->src.rows;
+    (void)chunk;
+    memset(d.zero, 0, ZERO_BYTES);
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t c0 = 0; c0 < t->src.cols; c0 += PIECE) {
+            const int64_t n = t->src.cols - c0 < PIECE ? t->src.cols - c0 : PIECE;
+            const int64_t left = (rows - i * TURN * step + step - 1) / step, used = left < TURN ? left : TURN;
+            const void *src[TURN];
+            for (int64_t r = 0; r < TURN; r++) {
+                const int64_t row = (i * TURN + r) * step;
+                src[r] = d.zero;
+                if (row >= rows) continue;
+                src[r] = sd_mat_row(t->src, row) + c0;
+                if (!j->bf16) continue;
+                uint32_t *pair = (uint32_t *)(void *)(d.rows + r * PIECE);
+                j->kern->pair_f32(pair, src[r], row + 1 < rows ? sd_mat_row(t->src, row + 1) + c0 : d.zero, n);
+                src[r] = pair;
+            }
+            uint32_t *to = (uint32_t *)t->dst + c0 * (t->ldd / step) + i * TURN;
+            if (used == TURN) {
+                j->kern->transpose(to, t->ldd / step, src, n);
+            } else { /* the last columns: through a square, so that nothing is written beside them */
+                j->kern->transpose(d.panel, TURN, src, n);
+                for (int64_t c = 0; c < n; c++) memcpy(to + c * (t->ldd / step), d.panel + c * TURN, (size_t)used * 4);
+            }
+        }
+}
+
+static void prepare_a(job *j, void *scratch)
+{
+    const sd_mat a = j->p->a;
+    turn_job t = {.j = j, .src = a, .dst = scratch};
+    j->a = scratch;
+    if (j->p->kind != SD_PROD_TN) {
+        if (!j->bf16) {
+            j->a = a.data;
+            j->lda = a.ld;
+            return;
+        }
+        t.ldd = j->lda = j->k_even;
+        sd_parallel_for(j->ex->n_threads, a.rows, 16, to_half_rows, &t);
+        return;
+    }
+    t.ldd = j->lda = j->bf16 ? j->k_even : j->k;
+    const int64_t step = j->bf16 ? 2 * TURN : TURN;
+    sd_parallel_for(j->ex->n_threads, (a.rows + step - 1) / step, 1, turn_rows, &t);
+}
+
+void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
+{
+    job j = {.ex = ex, .kern = sd_kern_train_select(ex->cpu.flags), .p = p, .m = p->c.rows, .n = p->c.cols};
+    j.bf16 = p->bf16 && (ex->kern->cpu_flags & SD_CPU_AVX512_BF16);
+    j.k = p->kind == SD_PROD_TN ? p->a.rows : p->a.cols;
+    j.k_even = j.k + (j.k & 1);
+    SD_ASSERT((p->kind == SD_PROD_TN ? p->a.cols : p->a.rows) == j.m);
+    SD_ASSERT(p->kind == SD_PROD_NT ? p->b.rows == j.n && p->b.cols == j.k : p->b.cols == j.n && p->b.rows == j.k);
+    if (j.m == 0 || j.n == 0) return;
+    const bool wide = p->kind != SD_PROD_NT && sd_dtype_get(p->b.dtype)->block > SD_PANEL;
+    j.group = wide ? 8 : 1;
+    j.piece = wide ? GROUP_PIECE : PIECE;
+    j.worker = (uint8_t *)scratch + sd_arena_need((size_t)j.m * (size_t)(j.k + 1) * sizeof(float));
+    prepare_a(&j, scratch);
+    const int64_t n_group = (j.n + j.group * SD_PANEL - 1) / (j.group * SD_PANEL), want = 8 * ex->n_threads;
+    const int64_t cuts = n_group >= want ? 1 : (want + n_group - 1) / n_group, most = (j.m + MIN_ROWS - 1) / MIN_ROWS;
+    const int64_t n_cut = cuts < most ? cuts : most, tiles = ((j.m + n_cut - 1) / n_cut + ROW_TILE - 1) / ROW_TILE;
+    j.row_block = tiles * ROW_TILE;
+    j.n_row_block = (j.m + j.row_block - 1) / j.row_block;
+    sd_parallel_for(ex->n_threads, n_group * j.n_row_block, 1, run_task, &j);
+}

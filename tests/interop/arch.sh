@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Every architecture against transformers in float32: random small models of many variants, from folders and from GGUFs
+# that this test writes, every site of every layer and the logits.
+#   SONDE_PYTHON  a Python with torch, transformers, gguf, safetensors
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+export TQDM_DISABLE=1
+name=interop_arch
+sonde=${SONDE_BIN:-$PWD/out/release/sonde}
+python=${SONDE_PYTHON:-}
+skip() { echo "skip: $name: $1"; echo "[  SKIPPED ] $name"; exit 0; }
+[ -n "$python" ] || skip "SONDE_PYTHON is not set"
+"$python" -c 'import torch, transformers, gguf, safetensors' 2>/dev/null || skip "$python has not all of torch, transformers, gguf, safetensors"
+[ -x "$sonde" ] || { echo "no $sonde"; echo "[  FAILED  ] $name"; exit 1; }
+if "$python" tests/interop/arch_sites.py "$sonde" "$@"; then echo "[       OK ] $name"; else echo "[  FAILED  ] $name"; exit 1; fi
