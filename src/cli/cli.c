@@ -6,6 +6,7 @@
 #include "file/hub.h"
 #include "lab/describe.h"
 #include "lab/model_hash.h"
+#include "model/lora.h"
 #include "model/model.h"
 #include "num/exec.h"
 #include <errno.h>
@@ -380,8 +381,11 @@ static sd_status check_site(const cli *c, const sd_describe *d, const char *path
 sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char *model_path, sd_mode *out, sd_err *err)
 {
     sd_describe d;
+    sd_model_spec spec;
     bool has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16;
-    sd_status st = sd_lab_describe(&d, model_path, &(sd_describe_opt){.has_bf16 = has_bf16, .no_tokenizer = true}, err);
+    sd_status st = sd_model_spec_parse(&spec, model_path, err);
+    model_path = spec.model;
+    if (!st) st = sd_lab_describe(&d, model_path, &(sd_describe_opt){.has_bf16 = has_bf16, .no_tokenizer = true}, err);
     if (!st) st = check_site(c, &d, model_path, err);
     if (st) return st;
     if (c->mode != SD_MODE_DEFAULT) *out = c->mode;

@@ -2,13 +2,14 @@
 #include "cli/cli.h"
 #include "lab/trace.h"
 
-typedef struct args { const char *text; opt_ints ids; bool no_special; opt_list sites; } args;
+typedef struct args { const char *text; opt_ints ids; bool no_special, grad; opt_list sites; } args;
 
 static const cli_opt opts[] = {
     {0, "text", OPT_STR, AT(args, text), .arg = "TEXT", .help = "the prompt, tokenised by the model"},
     {0, "ids", OPT_INTS, AT(args, ids), .arg = "IDS", .help = "the prompt as token ids"},
     {0, "no-special", OPT_BOOL, AT(args, no_special), .help = "neither add nor read special tokens in --text"},
     {0, "sites", OPT_LIST, AT(args, sites), .arg = "SITES", .help = "sites to record besides the logits; TransformerLens and transformers names are known too"},
+    {0, "grad", OPT_BOOL, AT(args, grad), .help = "add the loss and its gradient by every parameter"},
     OPT_END};
 
 static sd_status prompt(sd_ids *ids, const args *a, const sd_model *m, sd_err *err)
@@ -51,7 +52,8 @@ static int print(cli *c, const sd_trace *t, int64_t n_ids)
         const sd_trace_tensor *v = &t->v[i];
         out_str(o, v->name);
         if (v->rank == 3) out_cell(o, "%lld x %lld x %lld", (long long)v->dim[0], (long long)v->dim[1], (long long)v->dim[2]);
-        else out_cell(o, "%lld x %lld", (long long)v->dim[0], (long long)v->dim[1]);
+        else if (v->rank == 2) out_cell(o, "%lld x %lld", (long long)v->dim[0], (long long)v->dim[1]);
+        else out_cell(o, "%lld", (long long)v->dim[0]);
     }
     return out_table_end(o);
 }
@@ -66,7 +68,8 @@ const cli_cmd cmd_trace_def = {
     .run = cmd_trace,
     .text = "Runs the prompt once and writes the tensor `logits` [n, V] and one tensor a site, f32, named as asked. Sites are\n"
             "embed, resid_pre.L, attn_q.L, attn_k.L, attn_v.L, rot_q.L, rot_k.L, attn_pattern.L, attn_z.L, attn_out.L,\n"
-            "resid_mid.L, mlp_pre.L, mlp_up.L, mlp_post.L, mlp_out.L, resid_post.L and final_norm, with L from 0.",
+            "resid_mid.L, mlp_pre.L, mlp_up.L, mlp_post.L, mlp_out.L, resid_post.L and final_norm, with L from 0. --grad adds `loss` [1], the\n"
+            "mean cross-entropy of the next token, and `grad.NAME` for every parameter by its name in transformers, tied ones once.",
     .examples = "sonde trace model.gguf --text 'The bridge is' --sites resid_post.14,attn_pattern.3 -o trace.safetensors\n",
     .json = "sonde.trace/1"};
 
@@ -75,7 +78,7 @@ static int cmd_trace(cli *c, int argc, char **argv)
     args a;
     int rc;
     sd_err err = {0};
-    sd_model *m = NULL;
+    sd_model *m = NULL, *views = NULL;
     sd_ids ids = {0};
     sd_trace t = {0};
     if (!cli_parse(c, &cmd_trace_def, &a, argc, argv, &rc)) return rc;
@@ -88,6 +91,8 @@ static int cmd_trace(cli *c, int argc, char **argv)
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
     if ((st = prompt(&ids, &a, m, &err))) goto done;
     if ((st = sd_lab_trace(&t, ex, m, &ids, a.sites.v, a.sites.n, &err))) goto done;
+    if (a.grad && (st = sd_model_open(&views, ex, c->arg[0], &(sd_model_opt){.views = true}, &err))) goto done;
+    if (a.grad && (st = sd_lab_trace_grad(&t, ex, views, &ids, c->mode, &err))) goto done;
     if ((st = sd_trace_save(&t, c->output, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
     rc = print(c, &t, ids.n);
@@ -95,6 +100,7 @@ done:
     if (st) rc = cli_fail(c, &err);
     sd_trace_release(&t);
     sd_ids_release(&ids);
+    sd_model_close(views);
     sd_model_close(m);
     return rc;
 }

@@ -2,6 +2,7 @@
 #include "lab/model_hash.h"
 
 #include "base/map.h"
+#include "model/lora.h"
 
 /* The folder's weights as the text "NAME SHA256\n" a shard, by name; a single file gives its own hash. */
 static sd_status hash_folder(sd_sha256 *out, const char *dir, const char *cache, sd_err *err)
@@ -27,10 +28,24 @@ static sd_status hash_folder(sd_sha256 *out, const char *dir, const char *cache,
     return st;
 }
 
+static sd_status add_adapter(sd_sha256 *h, const char *dir, const char *cache, sd_err *err)
+{
+    sd_sha256 both[2] = {*h};
+    char p[1200];
+    if (!sd_path_join(p, sizeof p, dir, "adapter_model.safetensors")) return sd_fail(err, SD_E_ARG, "%s: path too long", dir);
+    sd_status st = sd_sha256_file(&both[1], p, cache, err);
+    if (!st) sd_sha256_of(h, both, sizeof both);
+    return st;
+}
+
 sd_status sd_lab_model_hash(char out[65], const char *path, const char *cache_dir, sd_err *err)
 {
     sd_sha256 h;
-    sd_status st = sd_dir_exists(path) ? hash_folder(&h, path, cache_dir, err) : sd_sha256_file(&h, path, cache_dir, err);
+    sd_model_spec spec;
+    sd_status st = sd_model_spec_parse(&spec, path, err);
+    path = spec.model;
+    if (!st) st = sd_dir_exists(path) ? hash_folder(&h, path, cache_dir, err) : sd_sha256_file(&h, path, cache_dir, err);
+    if (!st && spec.adapter[0]) st = add_adapter(&h, spec.adapter, cache_dir, err);
     if (!st) sd_sha256_hex(&h, out);
     return st;
 }

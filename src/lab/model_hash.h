@@ -5,7 +5,7 @@
 #include "base/hash.h"
 
 /* out [65]: hexadecimal. cache_dir: where hashes are kept by device, inode, size and time of change; NULL: nowhere. A
- * folder of several shards hashes the text "NAME SHA256\n" a shard, by name. */
+ * folder of several shards hashes the text "NAME SHA256\n" a shard, by name; MODEL+ADAPTER the two hashes, model first. */
 sd_status sd_lab_model_hash(char out[65], const char *path, const char *cache_dir, sd_err *err);
 
 #endif

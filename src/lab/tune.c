@@ -1,0 +1,379 @@
+/* Owns: the order of a run (defaults, data, steps, events, the end). Losses are in tune_loss.c, checkpoints in
+ * tune_ckpt.c, what is written at the end in tune_save.c. Easy to break: everything that a step depends on must be in
+ * the checkpoint. */
+#include "lab/tune_int.h"
+
+#include "base/rng.h"
+#include "num/ops_grad.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_CTX = 1024, WARM_STEPS = 10 };
+
+const char *sd_tune_method_name(sd_tune_method m)
+{
+    static const char *const names[] = {"lm", "sft", "dpo", "constrained", "distill"};
+    SD_ASSERT((unsigned)m < sizeof names / sizeof *names);
+    return names[m];
+}
+
+/* ---- defaults ---- */
+
+static sd_status check(const sd_tune_opt *o, sd_err *err)
+{
+    const bool refers = o->method == SD_TUNE_DPO || o->method == SD_TUNE_CONSTRAINED;
+    if (o->steps < 0 || o->batch < 0 || o->ctx < 0 || !(o->epochs >= 0) || !(o->lr >= 0) || !isfinite(o->lr))
+        return sd_fail(err, SD_E_ARG, "steps, epochs, batch, ctx and lr must not be negative");
+    if (refers && !(o->beta >= 0)) return sd_fail(err, SD_E_ARG, "beta is %g; it must be above 0", o->beta);
+    if (o->method == SD_TUNE_DISTILL)
+        return sd_fail(err, SD_E_UNSUPPORTED, "distillation is not built into this version");
+    if (o->random_init && o->lora.rank)
+        return sd_fail(err, SD_E_ARG, "an adapter beside random weights learns nothing: train them all");
+    return SD_OK;
+}
+
+static void fill_defaults(sd_tune_run *r)
+{
+    sd_tune_opt *o = &r->o;
+    const bool chat = o->method != SD_TUNE_LM;
+    *o = *r->opt;
+    if (!o->epochs) o->epochs = chat ? 3 : 1;
+    if (!o->batch) o->batch = 8;
+    if (!o->ctx) o->ctx = r->m->max_ctx < MAX_CTX ? r->m->max_ctx : MAX_CTX;
+    if (o->ctx > r->m->max_ctx) o->ctx = r->m->max_ctx;
+    const int64_t least = (o->method == SD_TUNE_DPO ? 2 : 1) * o->ctx;
+    if (!o->micro_rows) o->micro_rows = 2048;
+    if (o->micro_rows < least) o->micro_rows = least;
+    if (!o->lr) o->lr = o->random_init ? 5e-4 : o->lora.rank ? 1e-4 : 2e-5;
+    if (!o->warmup) o->warmup = 0.05;
+    if (o->warmup < 0) o->warmup = 0;
+    if (!o->clip) o->clip = 1.0;
+    if (!o->beta1) o->beta1 = 0.9;
+    if (!o->beta2) o->beta2 = o->random_init ? 0.95 : 0.999;
+    if (!o->beta) o->beta = 0.1;
+}
+
+/* ---- order ---- */
+
+int64_t sd_tune__unit_tokens(const sd_tune_run *r, int64_t unit)
+{
+    int64_t n = 0;
+    for (int k = 0; k < r->unit; k++) n += r->set.sample[unit * r->unit + k].n;
+    return n;
+}
+
+int64_t sd_tune__unit_at(sd_tune_run *r, int64_t position)
+{
+    const int64_t epoch = position / r->n_unit;
+    if (epoch != r->order_epoch) {
+        sd_rng g = sd_rng_make(r->o.seed, "tune order", (uint64_t)epoch);
+        for (int64_t i = 0; i < r->n_unit; i++) r->order[i] = i;
+        sd_rng_shuffle_i64(&g, r->order, r->n_unit);
+        r->order_epoch = epoch;
+    }
+    return r->order[position % r->n_unit];
+}
+
+/* lm: units until batch windows of ctx tokens are full; else batch units. */
+static sd_status pick_units(sd_tune_run *r, sd_err *err)
+{
+    const bool by_tokens = r->o.method == SD_TUNE_LM;
+    const int64_t budget = r->o.batch * r->o.ctx;
+    int64_t tokens = 0;
+    r->n_pick = 0;
+    while (by_tokens ? tokens < budget : r->n_pick < r->o.batch) {
+        const int64_t u = sd_tune__unit_at(r, r->position), n = sd_tune__unit_tokens(r, u);
+        if (by_tokens && r->n_pick > 0 && tokens + n > budget) break;
+        if (r->n_pick == r->cap_pick) {
+            int64_t *p = sd_realloc(r->pick, (size_t)(2 * r->cap_pick + 64) * sizeof *p);
+            if (!p) return sd_fail(err, SD_E_NOMEM, "out of memory: the rows of a step");
+            r->pick = p;
+            r->cap_pick = 2 * r->cap_pick + 64;
+        }
+        r->pick[r->n_pick++] = u;
+        r->position++;
+        tokens += n;
+    }
+    r->n_tokens += tokens;
+    return SD_OK;
+}
+
+/* ---- a step ---- */
+
+static void optimise(sd_tune_run *r)
+{
+    const int64_t n = sd_learner_n(r->learner);
+    float *w = sd_learner_w(r->learner), *g = sd_learner_g(r->learner);
+    const sd_learner_range *range;
+    const int n_range = sd_learner_ranges(r->learner, &range);
+    const int64_t warm = (int64_t)ceil(r->o.warmup * (double)r->total);
+    r->grad_norm = sqrt(sd_square_sum(r->ex, g, n, r->part));
+    r->lr_now = r->o.lr * sd_schedule_at(r->o.schedule, r->step + 1, r->total, warm, r->o.min_lr);
+    sd_adamw_opt a = {
+        .lr = r->lr_now, .beta1 = r->o.beta1, .beta2 = r->o.beta2, .eps = 1e-8, .scale = 1, .step = r->step + 1};
+    if (r->o.clip > 0 && r->grad_norm > r->o.clip)
+        a.scale = r->o.clip / (r->grad_norm + 1e-6); /* torch.nn.utils.clip_grad_norm_ */
+    if (r->o.weight_decay > 0)
+        for (int i = 0; i < n_range; i++)
+            if (range[i].decay)
+                sd_scale(r->ex, sd_mat_of(w + range[i].begin, 1, range[i].end - range[i].begin),
+                         (float)(1 - a.lr * r->o.weight_decay));
+    if (r->o.adam8)
+        sd_adamw8(r->ex, w, r->q, g, n, &a);
+    else
+        sd_adamw(r->ex, w, r->mom, r->var, g, n, &a);
+    memset(g, 0, (size_t)n * sizeof *g);
+}
+
+static sd_status take_step(sd_tune_run *r, sd_err *err)
+{
+    sd_tune_part p = {0};
+    double loss = 0;
+    int64_t n_right = 0;
+    sd_status st = pick_units(r, err);
+    if (st) return st;
+    for (int64_t i = 0; i < r->n_pick; i++)
+        for (int k = 0; k < r->unit; k++) p.n_count += r->set.sample[r->pick[i] * r->unit + k].n_count;
+    while (p.u0 < r->n_pick) {
+        int64_t rows = 0;
+        for (p.u1 = p.u0; p.u1 < r->n_pick && (p.u1 - p.u0 + 1) * r->unit <= SD_TUNE_MAX_DOCS; p.u1++) {
+            rows += sd_tune__unit_tokens(r, r->pick[p.u1]);
+            if (rows > r->o.micro_rows) break;
+        }
+        if ((st = sd_tune__part(r, &p, &loss, &n_right, err))) return st;
+        p.u0 = p.u1;
+    }
+    r->loss[r->step] = loss;
+    r->right[r->step] = (float)n_right / (float)r->n_pick;
+    optimise(r);
+    r->step++;
+    return SD_OK;
+}
+
+static double mean(const double *x, int64_t from, int64_t to)
+{
+    double s = 0;
+    for (int64_t i = from; i < to; i++) s += x[i];
+    return s / (double)(to - from);
+}
+
+/* The mean of the last ten losses is not finite, or three times that of the first ten and one more: what a learning
+ * rate too high does, and noise does not. */
+static bool diverged(const sd_tune_run *r)
+{
+    const int64_t n = r->step, w = WARM_STEPS;
+    if (!isfinite(r->loss[n - 1]) || !isfinite(r->grad_norm)) return true;
+    return n >= 2 * w && mean(r->loss, n - w, n) > 3 * mean(r->loss, 0, w) + 1;
+}
+
+static sd_status write_event(sd_tune_run *r, sd_err *err)
+{
+    sd_jw w;
+    sd_jw_init(&w, &r->line);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "event", "step");
+    sd_jw_ki64(&w, "step", r->step);
+    sd_jw_ki64(&w, "n_tokens", r->n_tokens);
+    sd_jw_kf64(&w, "loss", r->loss[r->step - 1]);
+    sd_jw_kf64(&w, "lr", r->lr_now);
+    sd_jw_kf64(&w, "grad_norm", r->grad_norm);
+    if (r->o.method == SD_TUNE_DPO) sd_jw_kf64(&w, "accuracy", (double)r->right[r->step - 1]);
+    sd_jw_end(&w);
+    return sd_events_line(&r->events, &r->line, err);
+}
+
+static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *progress, sd_err *err)
+{
+    double last = sd_now(), every = r->o.checkpoint_s ? r->o.checkpoint_s : 120;
+    char note[96];
+    sd_status st;
+    while (r->step < r->total) {
+        if ((st = take_step(r, err))) return st;
+        if ((st = write_event(r, err))) return st;
+        if (diverged(r)) {
+            out->diverged_at = r->step;
+            sd_fail(err, SD_E_FAIL,
+                    "the loss diverged: %.4g at step %" PRId64 " of %" PRId64
+                    ", %.4g at the start; the last checkpoint in %s is from before",
+                    r->loss[r->step - 1], r->step, r->total, r->loss[0], r->o.dir);
+            return sd_hint(err, "a lower --lr than %g", r->o.lr);
+        }
+        snprintf(note, sizeof note, "steps  loss %.4f  lr %.2e", r->loss[r->step - 1], r->lr_now);
+        sd_progress_update(progress, "tune", (double)r->step, (double)r->total, note);
+        const bool stop = sd_progress_cancelled(progress) && r->step < r->total;
+        if (stop || (every > 0 && sd_now() - last > every)) {
+            if ((st = sd_tune__checkpoint(r, err))) return st;
+            last = sd_now();
+        }
+        if (stop)
+            return sd_fail(err, SD_E_CANCELLED, "stopped at step %" PRId64 " of %" PRId64 "; the checkpoint is in %s",
+                           r->step, r->total, r->o.dir);
+    }
+    return SD_OK;
+}
+
+/* ---- beginning and end ---- */
+
+static sd_status open_model(sd_tune_run *r, sd_err *err)
+{
+    const sd_model_opt mo = {.views = true};
+    const char *path = r->model_path;
+    sd_status st = SD_OK;
+    if (r->opt->random_init) {
+        if (!r->opt->resume) st = sd_tune__begin_from_config(r->model_path, r->opt->dir, r->opt->seed, err);
+        path = r->opt->dir;
+    }
+    if (!st) st = sd_model_open(&r->m, r->ex, path, &mo, err);
+    if (st) return st;
+    fill_defaults(r);
+    if (r->o.lora.rank) st = sd_lora_new(&r->lora, r->m, &r->o.lora, r->o.seed, err);
+    return st;
+}
+
+/* Activations are kept while they fit in a quarter of the memory that is free. */
+static sd_status make_learner(sd_tune_run *r, sd_err *err)
+{
+    const sd_mem_info mem = sd_mem_query();
+    const sd_learner_opt lo = {.mode = r->o.mode,
+                               .full = !r->lora,
+                               .lora = r->lora,
+                               .max_rows = r->o.micro_rows,
+                               .max_docs = SD_TUNE_MAX_DOCS,
+                               .keep_bytes = r->o.keep_bytes ? r->o.keep_bytes : (size_t)(mem.available / 4),
+                               .seed = r->o.seed};
+    return sd_learner_new(&r->learner, r->ex, r->m, &lo, err);
+}
+
+static int64_t count_steps(const sd_tune_run *r)
+{
+    if (r->o.steps) return r->o.steps;
+    const double units = r->o.method == SD_TUNE_LM ? (double)r->set.n_tok / (double)(r->o.batch * r->o.ctx)
+                                                   : (double)r->n_unit / (double)r->o.batch;
+    const double n = ceil(r->o.epochs * units);
+    return n < 1 ? 1 : (int64_t)n;
+}
+
+static sd_status take_memory(sd_tune_run *r, sd_err *err)
+{
+    const size_t n = (size_t)sd_learner_n(r->learner), blocks = (n + SD_ADAM8_BLOCK - 1) / SD_ADAM8_BLOCK;
+    sd_status st;
+    if (r->o.adam8) {
+        if ((st = sd_alloc_zero(&r->q.m, n, "moments", err))) return st;
+        if ((st = sd_alloc_zero(&r->q.v, n, "moments", err))) return st;
+        if ((st = sd_alloc_zero(&r->q.scale, 2 * blocks * sizeof(float), "moments", err))) return st;
+    } else {
+        if ((st = sd_alloc_zero(&r->mom, n * sizeof(float), "moments", err))) return st;
+        if ((st = sd_alloc_zero(&r->var, n * sizeof(float), "moments", err))) return st;
+    }
+    if ((st = sd_alloc(&r->part, (size_t)sd_square_sum_parts((int64_t)n) * sizeof(double), "a norm", err))) return st;
+    if ((st = sd_alloc_zero(&r->loss, (size_t)r->total * sizeof *r->loss, "the loss curve", err))) return st;
+    if ((st = sd_alloc_zero(&r->right, (size_t)r->total * sizeof *r->right, "the loss curve", err))) return st;
+    if ((st = sd_alloc(&r->order, (size_t)r->n_unit * sizeof *r->order, "the order of rows", err))) return st;
+    if ((st = sd_alloc(&r->doc, SD_TUNE_MAX_DOCS * sizeof *r->doc, "a step's rows", err))) return st;
+    return sd_alloc(&r->row, (size_t)r->o.micro_rows * sizeof *r->row, "a step's rows", err);
+}
+
+static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *err)
+{
+    char path[1100];
+    sd_status st = check(r->opt, err);
+    if (!st) st = open_model(r, err);
+    if (!st) st = sd_tune_set_read(&r->set, r->m, &r->o, r->o.ctx, err);
+    if (!st) st = make_learner(r, err);
+    if (st) return st;
+    r->unit = r->o.method == SD_TUNE_DPO ? 2 : 1;
+    r->n_unit = r->set.n / r->unit;
+    r->order_epoch = -1;
+    r->total = count_steps(r);
+    if ((st = take_memory(r, err))) return st;
+    if (r->o.resume) {
+        if ((st = sd_tune__restore(r, err))) return st;
+    } else if (r->o.method == SD_TUNE_DPO || r->o.method == SD_TUNE_CONSTRAINED) {
+        if ((st = sd_tune__reference(r, progress, err))) return st;
+    }
+    if (!sd_path_join(path, sizeof path, r->o.dir, "events.jsonl"))
+        return sd_fail(err, SD_E_ARG, "%s: path too long", r->o.dir);
+    return sd_events_open(&r->events, path, r->events.n_bytes, err);
+}
+
+static sd_status write_end(sd_tune_run *r, const sd_tune_result *o, sd_err *err)
+{
+    sd_jw w;
+    sd_jw_init(&w, &r->line);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "event", "end");
+    sd_jw_ki64(&w, "step", o->steps);
+    sd_jw_ki64(&w, "n_tokens", o->n_tokens);
+    sd_jw_kf64(&w, "loss_first", o->loss_first);
+    sd_jw_kf64(&w, "loss_last", o->loss_last);
+    sd_jw_kf64(&w, "tok_s", o->tok_s);
+    sd_jw_ki64(&w, "n_rows", o->n_rows);
+    sd_jw_ki64(&w, "n_skipped", o->n_skipped);
+    sd_jw_ki64(&w, "n_cut", o->n_cut);
+    sd_jw_ki64(&w, "n_params", o->n_params);
+    if (r->o.prov) {
+        sd_jw_key(&w, "provenance");
+        sd_prov_write(&w, r->o.prov);
+    }
+    sd_jw_end(&w);
+    return sd_events_line(&r->events, &r->line, err);
+}
+
+static void summarise(const sd_tune_run *r, sd_tune_result *out)
+{
+    const int64_t tenth = r->step >= 10 ? r->step / 10 : 1;
+    out->steps = r->step;
+    out->n_tokens = r->n_tokens;
+    out->n_rows = r->set.n_rows;
+    out->n_skipped = r->set.n_skipped;
+    out->n_cut = r->set.n_cut;
+    out->lr = r->o.lr;
+    out->n_params = r->learner ? sd_learner_n(r->learner) : 0;
+    out->accuracy = NAN;
+    memcpy(out->skipped, r->set.skipped, sizeof out->skipped);
+    if (r->step == 0) return;
+    out->loss_first = mean(r->loss, 0, tenth);
+    out->loss_last = mean(r->loss, r->step - tenth, r->step);
+    if (r->o.method != SD_TUNE_DPO) return;
+    double s = 0;
+    for (int64_t i = r->step - tenth; i < r->step; i++) s += (double)r->right[i];
+    out->accuracy = s / (double)tenth;
+}
+
+static void release(sd_tune_run *r)
+{
+    sd_events_close(&r->events);
+    sd_buf_release(&r->line);
+    sd_learner_free(r->learner);
+    sd_lora_free(r->lora);
+    sd_tune_set_release(&r->set);
+    sd_model_close(r->m);
+    void *const all[] = {r->order, r->mom,   r->var,  r->q.m,  r->q.v, r->q.scale, r->ref,
+                         r->loss,  r->right, r->part, r->pick, r->doc, r->row};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) sd_free(all[i]);
+}
+
+sd_status sd_lab_tune(sd_tune_result *out, const sd_exec *ex, const char *model, const sd_tune_opt *opt,
+                      const sd_progress *progress, sd_err *err)
+{
+    sd_tune_run r = {.ex = ex, .opt = opt, .model_path = model, .events = {.fd = -1}};
+    *out = (sd_tune_result){0};
+    sd_buf_init(&r.line, 1 << 16);
+    sd_status st = prepare(&r, progress, err);
+    if (st) goto done;
+    const double t0 = sd_now();
+    const int64_t before = r.n_tokens;
+    st = train(&r, out, progress, err);
+    out->seconds = sd_now() - t0;
+    out->tok_s = (double)(r.n_tokens - before) / out->seconds;
+    summarise(&r, out);
+    if (!st) st = sd_tune__save(&r, err);
+    if (!st) st = write_end(&r, out, err);
+    if (!st) sd_tune__forget_checkpoint(&r);
+done:
+    release(&r);
+    return st;
+}

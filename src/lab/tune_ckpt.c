@@ -1,0 +1,184 @@
+/* Checkpoints of tuning: dir/checkpoint-STEP/state.safetensors, named by dir/checkpoint.json, which is replaced last
+ * and atomically: a run that dies while writing goes on from the checkpoint before. */
+#include "lab/tune_int.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static sd_status path_in(char out[1200], const char *dir, const char *name, sd_err *err)
+{
+    return sd_path_join(out, 1200, dir, name) ? SD_OK : sd_fail(err, SD_E_ARG, "%s: path too long", dir);
+}
+
+static void remove_folder(const char *dir)
+{
+    char p[1200];
+    if (sd_path_join(p, sizeof p, dir, "state.safetensors")) unlink(p);
+    rmdir(dir);
+}
+
+/* Removes every checkpoint-* folder of dir but `keep` (may be NULL). */
+static void sweep(const char *dir, const char *keep)
+{
+    DIR *d = opendir(dir);
+    char p[1200];
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (strncmp(e->d_name, "checkpoint-", 11) == 0 && (!keep || strcmp(e->d_name, keep) != 0) &&
+            sd_path_join(p, sizeof p, dir, e->d_name))
+            remove_folder(p);
+    if (d) closedir(d);
+}
+
+/* The arrays of a run, in the order of a checkpoint; data NULL: this run has no such array. */
+typedef struct array {
+    const char *name;
+    void *data;
+    sd_dtype dtype;
+    int64_t n;
+} array;
+enum { N_ARRAYS = 9 };
+
+static void arrays(const sd_tune_run *r, array out[N_ARRAYS])
+{
+    const int64_t n = sd_learner_n(r->learner), blocks = (n + SD_ADAM8_BLOCK - 1) / SD_ADAM8_BLOCK;
+    const array all[N_ARRAYS] = {{"loss", r->loss, SD_F64, r->total},
+                                 {"w", sd_learner_w(r->learner), SD_F32, n},
+                                 {"m", r->mom, SD_F32, n},
+                                 {"v", r->var, SD_F32, n},
+                                 {"scale8", r->q.scale, SD_F32, 2 * blocks},
+                                 {"ref", r->ref, SD_F32, r->set.n_tok},
+                                 {"right", r->right, SD_F32, r->total},
+                                 {"m8", r->q.m, SD_I8, n},
+                                 {"v8", r->q.v, SD_U8, n}};
+    memcpy(out, all, sizeof all);
+}
+
+static sd_status write_arrays(const sd_tune_run *r, const char *path, sd_err *err)
+{
+    array a[N_ARRAYS];
+    sd_st_tensor t[N_ARRAYS];
+    int64_t n = 0;
+    arrays(r, a);
+    for (int i = 0; i < N_ARRAYS; i++)
+        if (a[i].data)
+            t[n++] =
+                (sd_st_tensor){.name = a[i].name, .dtype = a[i].dtype, .rank = 1, .dim = {a[i].n}, .data = a[i].data};
+    return sd_safetensors_write(path, t, n, NULL, err);
+}
+
+/* What must be equal for a run to go on. */
+typedef struct same {
+    const char *key;
+    int64_t v;
+} same;
+enum { N_SAME = 6 };
+
+static void sames(const sd_tune_run *r, same out[N_SAME])
+{
+    const same all[N_SAME] = {{"n_params", sd_learner_n(r->learner)},
+                              {"n_data_tokens", r->set.n_tok},
+                              {"n_samples", r->set.n},
+                              {"steps", r->total},
+                              {"seed", (int64_t)r->o.seed},
+                              {"method", r->o.method}};
+    memcpy(out, all, sizeof all);
+}
+
+sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)
+{
+    char name[64], dir[1200], p[1200];
+    same s[N_SAME];
+    sd_buf b;
+    sd_jw w;
+    snprintf(name, sizeof name, "checkpoint-%08" PRId64, r->step);
+    sd_status st = path_in(dir, r->o.dir, name, err);
+    if (!st) st = sd_dir_make(dir, err);
+    if (!st) st = path_in(p, dir, "state.safetensors", err);
+    if (!st) st = write_arrays(r, p, err);
+    if (!st) st = path_in(p, r->o.dir, "checkpoint.json", err);
+    sd_buf_init(&b, 4096);
+    sd_jw_init(&w, &b);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "checkpoint", name);
+    sd_jw_ki64(&w, "step", r->step);
+    sd_jw_ki64(&w, "position", r->position);
+    sd_jw_ki64(&w, "n_tokens", r->n_tokens);
+    sd_jw_ki64(&w, "events_bytes", r->events.n_bytes);
+    sames(r, s);
+    for (int i = 0; i < N_SAME; i++) sd_jw_ki64(&w, s[i].key, s[i].v);
+    sd_jw_end(&w);
+    sd_buf_putc(&b, '\n');
+    if (!st) st = sd_buf_check(&b, "checkpoint.json", err);
+    if (!st) st = sd_file_write_atomic(p, b.p, b.n, err);
+    sd_buf_release(&b);
+    if (st)
+        remove_folder(dir);
+    else
+        sweep(r->o.dir, name);
+    return st;
+}
+
+static sd_status read_json(sd_tune_run *r, char name[64], sd_err *err)
+{
+    char p[1200];
+    const char *what = "checkpoint.json", *folder = "";
+    json_t *j = NULL;
+    same s[N_SAME];
+    sd_status st = path_in(p, r->o.dir, what, err);
+    if (!st && (st = sd_json_load(&j, p, 1 << 16, err)))
+        return sd_hint(err, "there is nothing to resume in %s", r->o.dir);
+    if (!st) st = sd_json_get_str(j, "checkpoint", &folder, what, err);
+    if (!st) st = sd_json_get_i64(j, "step", &r->step, what, err);
+    if (!st) st = sd_json_get_i64(j, "position", &r->position, what, err);
+    if (!st) st = sd_json_get_i64(j, "n_tokens", &r->n_tokens, what, err);
+    if (!st) st = sd_json_get_i64(j, "events_bytes", &r->events.n_bytes, what, err);
+    sames(r, s);
+    for (int i = 0; !st && i < N_SAME; i++) {
+        int64_t v = 0;
+        st = sd_json_get_i64(j, s[i].key, &v, what, err);
+        if (!st && v != s[i].v)
+            st = sd_fail(err, SD_E_FORMAT, "%s was written by another run: %s was %" PRId64 " and is now %" PRId64, p,
+                         s[i].key, v, s[i].v);
+    }
+    if (!st && (strlen(folder) >= 64 || strncmp(folder, "checkpoint-", 11) != 0 || strchr(folder, '/') || r->step < 0 ||
+                r->step > r->total || r->position < 0))
+        st = sd_fail(err, SD_E_FORMAT, "%s is no checkpoint of this folder", p);
+    if (!st) memcpy(name, folder, strlen(folder) + 1);
+    json_decref(j);
+    return st;
+}
+
+sd_status sd_tune__restore(sd_tune_run *r, sd_err *err)
+{
+    char name[64], dir[1200], p[1200];
+    array a[N_ARRAYS];
+    sd_weights *w = NULL;
+    sd_status st = read_json(r, name, err);
+    if (!st) st = path_in(dir, r->o.dir, name, err);
+    if (!st) st = path_in(p, dir, "state.safetensors", err);
+    if (!st) st = sd_weights_open(&w, p, err);
+    if (!st && (r->o.method == SD_TUNE_DPO || r->o.method == SD_TUNE_CONSTRAINED))
+        st = sd_alloc(&r->ref, (size_t)r->set.n_tok * sizeof *r->ref, "reference log-probabilities", err);
+    if (!st) arrays(r, a);
+    for (int i = 0; !st && i < N_ARRAYS; i++) {
+        if (!a[i].data) continue;
+        const sd_tensor *t = sd_weights_find(w, a[i].name);
+        if (!t || t->dtype != a[i].dtype || t->rank != 1 || t->dim[0] != a[i].n)
+            st = sd_fail(err, SD_E_FORMAT, "%s: the array %s of %" PRId64 " numbers is missing or of another size", p,
+                         a[i].name, a[i].n);
+        else
+            memcpy(a[i].data, t->data, t->bytes);
+    }
+    sd_weights_close(w);
+    return st;
+}
+
+void sd_tune__forget_checkpoint(const sd_tune_run *r)
+{
+    char p[1200];
+    if (sd_path_join(p, sizeof p, r->o.dir, "checkpoint.json")) unlink(p);
+    sweep(r->o.dir, NULL);
+}

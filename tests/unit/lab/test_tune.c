@@ -1,0 +1,300 @@
+/* Tuning a small random model: every method learns, a run that was stopped goes on to the same bits, rows without an
+ * answer are counted, a learning rate that diverges stops, adapters and models are written and opened again. */
+#include "t.h"
+
+#include "base/map.h"
+#include "lab/tune.h"
+#include "num/exec.h"
+
+#include <math.h>
+
+static sd_exec *ex;
+
+static void put(const char *dir, const char *name, const char *text)
+{
+    char p[600];
+    sd_err err = {0};
+    snprintf(p, sizeof p, "%s/%s", dir, name);
+    t_ok(sd_file_write_atomic(p, text, strlen(text), &err), err);
+}
+
+/* A folder with the fixture's tokenizer, a small configuration and a chat template. */
+static const char *config_dir(void)
+{
+    const char *from = t_shared("fixtures/models/llama/tokenizer.json"), *dir = t_tmpdir();
+    char p[600];
+    sd_err err = {0};
+    sd_buf b;
+    if (!from) t_skip("no fixtures/models/llama under SONDE_SHARED");
+    sd_buf_init(&b, 1 << 20);
+    t_ok(sd_file_read(&b, from, &err), err);
+    snprintf(p, sizeof p, "%s/tokenizer.json", dir);
+    t_ok(sd_file_write_atomic(p, b.p, b.n, &err), err);
+    sd_buf_release(&b);
+    put(dir, "config.json",
+        "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":2,\"num_attention_"
+        "heads\":4,"
+        "\"num_key_value_heads\":2,\"head_dim\":8,\"vocab_size\":320,\"max_position_embeddings\":128,\"rms_norm_eps\":"
+        "1e-5,"
+        "\"hidden_act\":\"silu\",\"tie_word_embeddings\":true,\"rope_theta\":10000.0}");
+    put(dir, "tokenizer_config.json",
+        "{\"chat_template\":\"{% for m in messages %}[{{ m.role }}]{{ m.content }};\\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}\"}");
+    put(dir, "lm.jsonl",
+        "{\"text\":\"one two three four five one two three four five\"}\n{\"text\":\"a b c d e f a b c d e f a b "
+        "c\"}\n{\"text\":\"x\"}\n");
+    put(dir, "sft.jsonl",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"},{\"role\":\"assistant\",\"content\":\"good day\"}]}\n"
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"nobody answers\"}]}\n"
+        "{\"instruction\":\"count\",\"input\":\"to two\",\"output\":\"one two\"}\n"
+        "{\"prompt\":\"bye\",\"completion\":\"  \"}\n\n"
+        "{\"prompt\":\"bye\",\"completion\":\"see you\"}\n");
+    put(dir, "dpo.jsonl",
+        "{\"prompt\":\"hello\",\"chosen\":\"good day\",\"rejected\":\"go away\"}\n"
+        "{\"prompt\":\"count\",\"chosen\":\"one two\",\"rejected\":\"five five\"}\n"
+        "{\"prompt\":\"half a row\",\"chosen\":\"one two\"}\n");
+    return dir;
+}
+
+typedef struct job {
+    const char *config, *model, *file;
+    sd_tune_opt o;
+    int cancel_at; /* step; 0: never */
+    volatile int cancelled;
+} job;
+
+static void watch(void *self, const char *what, double done, double total, const char *note)
+{
+    job *j = self;
+    (void)total, (void)note;
+    if (strcmp(what, "tune") == 0 && j->cancel_at && (int)done == j->cancel_at) j->cancelled = 1;
+}
+
+static sd_status run(job *j, sd_tune_result *r, sd_err *err)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", j->config, j->file);
+    const sd_tune_data d = {.path = path};
+    const sd_progress p = {.fn = watch, .self = j, .cancel = &j->cancelled};
+    j->o.data = &d;
+    j->o.n_data = 1;
+    if (!j->o.checkpoint_s) j->o.checkpoint_s = -1;
+    if (!j->o.mode) j->o.mode = SD_MODE_FAITHFUL;
+    return sd_lab_tune(r, ex, j->model ? j->model : j->config, &j->o, &p, err);
+}
+
+static void pretrain(const char *config, const char *out)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    job j = {.config = config,
+             .file = "lm.jsonl",
+             .o = {.method = SD_TUNE_LM,
+                   .dir = out,
+                   .random_init = true,
+                   .steps = 40,
+                   .batch = 2,
+                   .ctx = 64,
+                   .lr = 0.01,
+                   .seed = 3,
+                   .save = SD_F32}};
+    t_ok(run(&j, &r, &err), err);
+    assert_int_equal(r.steps, 40);
+    assert_int_equal(r.n_rows, 3);
+    assert_true(r.loss_first > 4 && r.loss_last < 0.5 * r.loss_first);
+}
+
+static void test_pretrain_and_sft(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *out = t_tmpdir();
+    pretrain(config, pre);
+    job j = {.config = config,
+             .model = pre,
+             .file = "sft.jsonl",
+             .o = {.dir = out, .method = SD_TUNE_SFT, .steps = 30, .batch = 3, .lr = 0.01}};
+    t_ok(run(&j, &r, &err), err);
+    assert_int_equal(r.n_rows, 5);
+    assert_int_equal(r.n_skipped, 2);
+    assert_string_equal(r.skipped, "sft.jsonl:2, sft.jsonl:4");
+    assert_int_equal(r.n_cut, 0);
+    assert_true(r.loss_last < 0.3 * r.loss_first);
+    /* what was written opens, and has learnt */
+    job again = {.config = config,
+                 .model = out,
+                 .file = "sft.jsonl",
+                 .o = {.dir = out, .method = SD_TUNE_SFT, .steps = 1, .batch = 3, .lr = 1e-9}};
+    t_ok(run(&again, &r, &err), err);
+    assert_true(r.loss_first < 1.0);
+    /* a context of 16 tokens cuts what is longer */
+    job cut = {.config = config,
+               .model = pre,
+               .file = "sft.jsonl",
+               .o = {.dir = out, .method = SD_TUNE_SFT, .steps = 1, .ctx = 24}};
+    t_ok(run(&cut, &r, &err), err);
+    assert_true(r.n_cut > 0);
+    t_rmtree(config), t_rmtree(pre), t_rmtree(out);
+}
+
+static void test_dpo(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    char spec[1200];
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *out = t_tmpdir(), *out2 = t_tmpdir();
+    pretrain(config, pre);
+    job j = {
+        .config = config,
+        .model = pre,
+        .file = "dpo.jsonl",
+        .o = {
+            .dir = out, .method = SD_TUNE_DPO, .steps = 30, .batch = 2, .lr = 0.01, .beta = 0.5, .lora = {.rank = 4}}};
+    t_ok(run(&j, &r, &err), err);
+    assert_int_equal(r.n_skipped, 1);
+    assert_true(r.loss_first > 0.2 && r.loss_last < 0.1);
+    assert_true(r.accuracy == 1.0);
+    /* the adapter joins its model: against the same reference the pairs are in order from the first step */
+    snprintf(spec, sizeof spec, "%s+%s", pre, out);
+    job k = {.config = config,
+             .model = spec,
+             .file = "dpo.jsonl",
+             .o = {.dir = out2, .method = SD_TUNE_SFT, .steps = 1, .batch = 2, .lr = 1e-9}};
+    put(config, "dpo.jsonl", "{\"prompt\":\"hello\",\"completion\":\"good day\"}\n");
+    t_ok(run(&k, &r, &err), err);
+    assert_true(isfinite(r.loss_first));
+    t_rmtree(config), t_rmtree(pre), t_rmtree(out), t_rmtree(out2);
+}
+
+/* Token-weighted tuning begins at the reference: every token's loss is (2 / b) log 2, with b as Qi 2024 has it. */
+static void test_constrained(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *out = t_tmpdir();
+    pretrain(config, pre);
+    job j = {.config = config,
+             .model = pre,
+             .file = "sft.jsonl",
+             .o = {.dir = out, .method = SD_TUNE_CONSTRAINED, .steps = 1, .batch = 1, .lr = 1e-3, .beta = 0.1}};
+    t_ok(run(&j, &r, &err), err);
+    const double l2 = log(2.0);
+    bool found = false;
+    for (int n = 2; n < 40 && !found; n++) { /* an answer of n tokens */
+        double s = 0;
+        for (int t = 0; t < n; t++) s += 2 / (t == 0 ? 0.5 : t < 5 ? 2.0 : 0.1) * l2 / n;
+        found = fabs(s - r.loss_first) < 1e-4;
+    }
+    if (!found) fail_msg("first loss %g is none of an unmoved model", r.loss_first);
+    t_rmtree(config), t_rmtree(pre), t_rmtree(out);
+}
+
+static void same_file(const char *a, const char *b, const char *name)
+{
+    char p[600], q[600];
+    sd_map x, y;
+    sd_err err = {0};
+    snprintf(p, sizeof p, "%s/%s", a, name), snprintf(q, sizeof q, "%s/%s", b, name);
+    t_ok(sd_map_open(&x, p, &err), err);
+    t_ok(sd_map_open(&y, q, &err), err);
+    assert_int_equal(x.n, y.n);
+    assert_memory_equal(x.p, y.p, x.n);
+    sd_map_close(&x), sd_map_close(&y);
+}
+
+static void resume(sd_tune_opt o, const char *config, const char *model, const char *file, const char *result)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    const char *whole = t_tmpdir(), *cut = t_tmpdir();
+    job a = {.config = config, .model = model, .file = file, .o = o};
+    a.o.dir = whole;
+    t_ok(run(&a, &r, &err), err);
+    job b = {.config = config, .model = model, .file = file, .o = o, .cancel_at = 5};
+    b.o.dir = cut;
+    assert_int_equal(run(&b, &r, &err), SD_E_CANCELLED);
+    job c = {.config = config, .model = model, .file = file, .o = o};
+    c.o.dir = cut;
+    c.o.resume = true;
+    t_ok(run(&c, &r, &err), err);
+    same_file(whole, cut, result);
+    t_rmtree(whole), t_rmtree(cut);
+}
+
+static void test_resume(void **state)
+{
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir();
+    pretrain(config, pre);
+    resume((sd_tune_opt){.method = SD_TUNE_LM, .random_init = true, .steps = 9, .batch = 2, .ctx = 32, .lr = 0.01},
+           config, NULL, "lm.jsonl", "model.safetensors");
+    resume((sd_tune_opt){.method = SD_TUNE_SFT, .steps = 9, .batch = 2, .adam8 = true, .lr = 0.01}, config, pre,
+           "sft.jsonl", "model.safetensors");
+    resume(
+        (sd_tune_opt){.method = SD_TUNE_DPO, .steps = 9, .batch = 1, .lora = {.rank = 2, .dropout = 0.2}, .lr = 0.01},
+        config, pre, "dpo.jsonl", "adapter_model.safetensors");
+    t_rmtree(config), t_rmtree(pre);
+}
+
+static void test_diverges(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    (void)state;
+    const char *config = config_dir(), *out = t_tmpdir();
+    job j = {.config = config,
+             .file = "lm.jsonl",
+             .o = {.method = SD_TUNE_LM,
+                   .dir = out,
+                   .random_init = true,
+                   .steps = 200,
+                   .batch = 2,
+                   .ctx = 64,
+                   .lr = 30,
+                   .clip = -1}};
+    assert_int_equal(run(&j, &r, &err), SD_E_FAIL);
+    assert_true(r.diverged_at > 0);
+    assert_non_null(strstr(err.msg, "diverged"));
+    t_rmtree(config), t_rmtree(out);
+}
+
+static void test_refused(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *out = t_tmpdir();
+    pretrain(config, pre);
+    put(config, "text.txt", "plain text has no answers");
+    put(config, "empty.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}\n");
+    put(config, "other.jsonl", "{\"question\":\"?\"}\n");
+    job j = {.config = config, .model = pre, .file = "text.txt", .o = {.method = SD_TUNE_SFT, .dir = out}};
+    assert_int_equal(run(&j, &r, &err), SD_E_ARG);
+    j.file = "empty.jsonl";
+    assert_int_equal(run(&j, &r, &err), SD_E_FORMAT);
+    assert_non_null(strstr(err.msg, "none of 1 rows"));
+    j.file = "other.jsonl";
+    assert_int_equal(run(&j, &r, &err), SD_E_FORMAT);
+    assert_non_null(strstr(err.msg, "other.jsonl:1"));
+    j.file = "sft.jsonl";
+    j.o.lora = (sd_lora_opt){.rank = 4, .targets = "q_proj,w_proj"};
+    assert_int_equal(run(&j, &r, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "w_proj"));
+    j.o = (sd_tune_opt){.method = SD_TUNE_SFT, .dir = out, .resume = true};
+    assert_int_not_equal(run(&j, &r, &err), SD_OK);
+    t_rmtree(config), t_rmtree(pre), t_rmtree(out);
+}
+
+int main(void)
+{
+    sd_err err = {0};
+    const struct CMUnitTest tests[] = {T(test_pretrain_and_sft), T(test_dpo),      T(test_constrained),
+                                       T(test_resume),           T(test_diverges), T(test_refused)};
+    if (sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err)) return 1;
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    sd_exec_free(ex);
+    return failed ? 1 : 0;
+}
