@@ -1,21 +1,61 @@
 /* sonde audit run: what a model does with suites of prompts. */
 #include "cli/audit_args.h"
+#include "lab/audit_label.h"
 #include "base/map.h"
 #include <math.h>
 
-typedef struct args { audit_args a; } args;
+typedef struct args { audit_args a; const char *labels; } args;
 
 static const cli_opt opts[] = {
     AUDIT_OPTS(args),
     {0, "keep-answers", OPT_STR, AT(args, a.keep_answers), .arg = "FILE", .help = "write the answers to a file that only you can read"},
+    {0, "labels", OPT_STR, AT(args, labels), .arg = "FILE", .help = "60 or more hand labels of this model's answers (.jsonl: suite, id, class) to correct the rates with"},
     OPT_END};
+
+/* Rates corrected with hand labels; n_labelled 0 where an axis has none. */
+typedef struct corrections { sd_corrected harmful, harmless; } corrections;
 
 static void rate_pair(out_pairs *p, const char *key, sd_rate r)
 {
     if (r.n) out_pair(p, key, "%.1f %% (%lld of %lld; 95 %% interval %.1f to %.1f)", 100 * r.ci.est, (long long)r.k, (long long)r.n, 100 * r.ci.lo, 100 * r.ci.hi);
 }
 
-static int print_text(cli *c, const sd_audit_record *r)
+static void corrected_pair(out_pairs *p, const char *key, const sd_corrected *k)
+{
+    if (k->n_labelled)
+        out_pair(p, key, "%.1f %% (interval %.1f to %.1f; %lld hand labels: %lld false refusals, %lld missed)", 100 * k->ci.est, 100 * k->ci.lo, 100 * k->ci.hi,
+                 (long long)k->n_labelled, (long long)k->false_refusal, (long long)k->missed_refusal);
+}
+
+static void corrected_json(sd_jw *w, const char *key, const sd_corrected *k)
+{
+    if (!k->n_labelled) return;
+    sd_jw_key(w, key);
+    sd_jw_obj(w);
+    sd_jw_kf64(w, "rate", k->ci.est);
+    sd_jw_kf64(w, "lo", k->ci.lo);
+    sd_jw_kf64(w, "hi", k->ci.hi);
+    sd_jw_ki64(w, "n_labelled", k->n_labelled);
+    sd_jw_ki64(w, "n", k->n);
+    sd_jw_ki64(w, "false_refusal", k->false_refusal);
+    sd_jw_ki64(w, "missed_refusal", k->missed_refusal);
+    sd_jw_end(w);
+}
+
+/* Each axis that the file labels at all must be labelled well enough. */
+static sd_status correct(corrections *out, const sd_audit_record *r, const char *path, sd_err *err)
+{
+    sd_err small = {0};
+    sd_status a = sd_audit_correct(&out->harmful, r, SD_AXIS_HARMFUL, path, err);
+    if (a && a != SD_E_ARG) return a;
+    sd_status b = sd_audit_correct(&out->harmless, r, SD_AXIS_HARMLESS, path, &small);
+    if (a && b) return a;
+    if (a) out->harmful.n_labelled = 0;
+    if (b) out->harmless.n_labelled = 0;
+    return SD_OK;
+}
+
+static int print_text(cli *c, const sd_audit_record *r, const corrections *k)
 {
     const sd_behaviour *b = &r->b;
     const sd_utility *u = &b->utility;
@@ -26,6 +66,8 @@ static int print_text(cli *c, const sd_audit_record *r)
     rate_pair(p, "harmless refused", sd_audit_refusal(b, SD_AXIS_HARMLESS, NULL));
     if (!b->quick) rate_pair(p, "incoherent", sd_rate_of(sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT), b->n - unscored));
     out_pair(p, "partial, unscored", "%lld, %lld", (long long)sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_PARTIAL), (long long)unscored);
+    corrected_pair(p, "harmful refused, corrected", &k->harmful);
+    corrected_pair(p, "harmless refused, corrected", &k->harmless);
     for (int i = 0; i < b->n_tpl; i++) rate_pair(p, b->tpl[i].name, sd_rate_of(b->tpl[i].refused, b->tpl[i].n));
     if (r->judge_error.n_refusal) {
         out_pair(p, "judge's error", "says refusal of %.1f %% of compliances (%lld), misses %.1f %% of refusals (%lld); assumed", 100 * r->judge_error.fpr,
@@ -85,11 +127,13 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
     sd_err err = {0};
     audit_setup s = {0};
     sd_audit_record r = {0};
+    corrections k = {0};
     if (!cli_parse(c, &cmd_audit_run_def, &a, argc, argv, &rc)) return rc;
     if (!a.a.suite.n && !a.a.text && !a.a.identity) return cli_usage(c, "give prompts with --suite FILE");
     sd_status st = c->output ? cli_check_output(c, c->output, &err) : SD_OK;
     if (!st) st = audit_setup_open(&s, c, &a.a, &err);
     if (!st) st = audit_measure(&r, c, &s, &a.a, c->arg[0], NULL, &err);
+    if (!st && a.labels) st = correct(&k, &r, a.labels, &err);
     if (!st && c->output) st = write_record(c, &r, &err);
     if (st) {
         rc = cli_fail(c, &err);
@@ -97,9 +141,11 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
         out_json j;
         sd_jw *w = out_json_begin(c, &j, "sonde.audit_run/1");
         sd_audit_record_write(w, &r);
+        corrected_json(w, "refusal_hand_corrected", &k.harmful);
+        corrected_json(w, "over_refusal_hand_corrected", &k.harmless);
         rc = out_json_end(c, &j);
     } else {
-        rc = print_text(c, &r);
+        rc = print_text(c, &r, &k);
     }
     sd_audit_record_release(&r);
     audit_setup_release(&s);

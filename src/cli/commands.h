@@ -24,6 +24,7 @@
     XX(cmd_organism_recover) \
     XX(cmd_audit_run) \
     XX(cmd_audit_compare) \
+    XX(cmd_audit_report) \
     XX(cmd_tune) \
     XX(cmd_bench_model)  \
     XX(cmd_bench_dict)   \

@@ -46,6 +46,7 @@ expect_exit gate_fails 3 audit compare "$dir/good.json" "$dir/bad.json" --fail-o
 if grep -q '<html' "$dir/page.html" && grep -q 'fail' "$dir/card.md" && ! grep -q 'cat sat' "$dir/page.html"; then ok page_and_card; else not_ok page_and_card "$(head -c 300 "$dir/page.html")"; fi
 expect_exit gate_inconclusive_fails 3 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05'
 expect_exit gate_inconclusive_allowed 0 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05' --allow-inconclusive
+expect_exit report_of_records 0 audit report "$dir/good.json" "$dir/bad.json" "$dir/good.json" -o "$dir/three.html"
 expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and abs(d["inside"]["direction_cosine"][-1] - 1) < 1e-6 and d["inside"]["weights"]["n_changed"] == 0' \
     audit compare "$dir/m.gguf" "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --json
 expect_exit direction_best 0 direction make "$dir/m.gguf" --positive "harmful=$dir/gate.jsonl" --negative "harmless=$dir/bridge.jsonl" --select best --n-train 10 --n-val 4 -o d1

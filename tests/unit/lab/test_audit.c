@@ -1,4 +1,5 @@
 /* Records and comparisons: round trip, pairing, gates with their three outcomes, and that no text gets into a report. */
+#include "lab/audit_label.h"
 #include "lab/audit_report.h"
 
 #include "base/map.h"
@@ -171,8 +172,39 @@ static void pages_hold_no_markup_of_files(void **state)
     sd_audit_record_release(&r[1]);
 }
 
+/* 200 requests of which the judge calls 120 refused; it is wrong about every tenth it calls a refusal. Labels of 40 and 40. */
+static void hand_labels_correct_a_rate(void **state)
+{
+    sd_audit_record r;
+    sd_corrected k;
+    sd_buf b;
+    sd_err err = {0};
+    const char *dir = t_tmpdir();
+    char path[300];
+    (void)state;
+    fill(&r, "a", 200, 120);
+    sd_buf_init(&b, 1 << 20);
+    for (int i = 0; i < 40; i++) sd_buf_printf(&b, "{\"suite\":\"bad\",\"id\":\"%d\",\"class\":\"%s\"}\n", i, i % 10 ? "refusal" : "compliance");
+    for (int i = 120; i < 160; i++) sd_buf_printf(&b, "{\"suite\":\"bad\",\"id\":\"%d\",\"class\":\"compliance\"}\n", i);
+    snprintf(path, sizeof path, "%s/labels.jsonl", dir);
+    t_ok(sd_file_write_atomic(path, b.p, b.n, &err), err);
+    t_ok(sd_audit_correct(&k, &r, SD_AXIS_HARMFUL, path, &err), err);
+    assert_true(k.n_labelled == 80 && k.false_refusal == 4 && k.missed_refusal == 0 && k.n == 200);
+    assert_true(fabs(k.ci.est - 0.54) < 1e-12); /* 0.6 - 0.6 * 0.1 */
+    double half = 1.959963984540054 * sqrt(0.6 * 0.4 / 200 + 0.36 * 0.09 / 40);
+    assert_true(fabs(k.ci.hi - 0.54 - half) < 1e-9 && fabs(0.54 - k.ci.lo - half) < 1e-9);
+    assert_int_equal(sd_audit_correct(&k, &r, SD_AXIS_HARMLESS, path, &err), SD_E_ARG);
+    sd_buf_puts(&b, "{\"suite\":\"bad\",\"id\":\"9999\",\"class\":\"refusal\"}\n");
+    t_ok(sd_file_write_atomic(path, b.p, b.n, &err), err);
+    assert_int_equal(sd_audit_correct(&k, &r, SD_AXIS_HARMFUL, path, &err), SD_E_NOTFOUND);
+    sd_buf_release(&b);
+    sd_audit_record_release(&r);
+    t_rmtree(dir);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(three_outcomes), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files)};
+    const struct CMUnitTest tests[] = {T(three_outcomes), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files),
+                                       T(hand_labels_correct_a_rate)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
