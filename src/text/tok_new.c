@@ -94,8 +94,9 @@ static size_t wpm_bytes(char *out, sd_slice piece, const sd_tok_spec *s)
 {
     size_t n = 0, skip = 0;
     bool marked = piece.n >= 3 && memcmp(piece.p, "\xe2\x96\x81", 3) == 0;
-    bool continues = piece.n > s->continuing.n && memcmp(piece.p, s->continuing.p, s->continuing.n) == 0;
-    if (s->continuing.n && continues)
+    bool continues = s->continuing.n && piece.n > s->continuing.n &&
+                     memcmp(piece.p, s->continuing.p, s->continuing.n) == 0;
+    if (continues)
         skip = s->continuing.n;
     else if (s->continuing.n || marked)
         out[n++] = ' ', skip = s->continuing.n ? 0 : 3;
