@@ -31,7 +31,7 @@ void sd_exec_free(sd_exec *ex);
 
 /* ---- model ---- */
 
-/* Numeric modes (CONTRACT section 4). faithful: f32 products, f32 key-value cache. bf16: bf16 products, f32
+/* Numeric modes (docs/NUMERICS.md). faithful: f32 products, f32 key-value cache. bf16: bf16 products, f32
  * accumulation, f32 cache. fast: int8 activations on quantised weights, f16 cache. */
 typedef enum sd_mode { SD_MODE_DEFAULT = 0, SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST } sd_mode;
 const char *sd_mode_name(sd_mode m); /* "faithful", "bf16", "fast" */

@@ -1,4 +1,4 @@
-/* Sites: the named places of a forward pass (CONTRACT section 2). */
+/* Sites: the named places of a forward pass. `sonde trace -h` lists them, model/forward.c visits them. */
 #ifndef SONDE_SITE_H
 #define SONDE_SITE_H
 

@@ -10,7 +10,7 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* name, exit code of the program (DESIGN section 5), words */
+/* name, exit code of the program, words */
 #define SD_STATUS_MAP(XX)                                                      \
     XX(OK, 0, "ok")                                                            \
     XX(E_FAIL, 1, "failed")                                                    \

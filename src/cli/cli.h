@@ -92,7 +92,7 @@ sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
 /* SD_E_ARG with a hint naming -f when path exists (a folder with something in it, or a file) and -f was not given; SD_E_NOTFOUND when its parent is no folder. */
 sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
 
-/* The numeric mode of CONTRACT section 4 when --mode is not given: EXACT faithful; BULK bf16 where the CPU multiplies bf16, else
+/* The numeric mode (docs/NUMERICS.md) when --mode is not given: EXACT faithful; BULK bf16 where the CPU multiplies bf16, else
  * faithful; CHAT fast when most weight bytes of the file are quantised, else as BULK. c->mode wins over all of them. Looks at the model's files, so it
  * also tells before anything is loaded that --site names a layer which is not there (SD_E_ARG), and that the weights of a whole model
  * (EXACT, CHAT) will not fit in what is free (SD_E_NOMEM). */

@@ -1,4 +1,4 @@
-/* Progress on stderr: a bar on a terminal, a plain line about every ten seconds elsewhere, nothing with --quiet and nothing for
+/* Progress on stderr: a bar on a terminal, a plain line at once and about every ten seconds elsewhere, nothing with --quiet and nothing for
  * what takes under two seconds. Also the sink of the library's log lines, because both write to the same place: a line clears
  * the bar first. Times come from sd_now and are shown, never stored.
  *
@@ -109,7 +109,7 @@ static void on_progress(void *self, const char *what, double done, double total,
     bool finished = total > 0 && done >= total;
     if (p->c->quiet || (!p->shown && !is_long(p, now, done, total))) return;
     double every = p->c->err_tty ? BAR_EVERY : LINE_EVERY;
-    if (now - p->last >= every || (finished && p->shown) || (p->c->err_tty && !p->shown)) draw(p, now, done, total, note);
+    if (now - p->last >= every || (finished && p->shown) || !p->shown) draw(p, now, done, total, note);
 }
 
 static void on_log(void *self, sd_log_level level, const char *line)

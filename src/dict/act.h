@@ -24,7 +24,7 @@ typedef struct sd_act_source {
     sd_status (*seek)(void *self, int64_t row, sd_err *err);
 } sd_act_source;
 
-/* Shards as CONTRACT section 6 says: acts-%05d.safetensors + manifest.json. */
+/* Shards (docs/FORMATS.md): acts-%05d.safetensors + manifest.json. */
 typedef struct sd_act_writer sd_act_writer;
 typedef struct sd_act_manifest { char model_name[128], model_sha256[65], data_sha256[65], site[64], mode[16]; int64_t d, n_rows, rows_per_shard; bool f16; } sd_act_manifest;
 /* Bytes on disk that n_rows of width d will take, before anything starts. */

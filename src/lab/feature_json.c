@@ -1,4 +1,4 @@
-/* Owns: the names of the members (CONTRACT section 6: "index","label","density","score",..). */
+/* Owns: the names of the members ("index","label","density","score",.. are relied on outside). */
 #include "lab/feature_json.h"
 
 #include "lab/token_text.h"

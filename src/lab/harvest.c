@@ -152,9 +152,10 @@ sd_status sd_harvest_open(sd_harvest **out, const sd_exec *ex, const sd_model *m
     sd_harvest *h = NULL;
     *out = NULL;
     if ((st = sd_model_site_cols(m, opt->site, &cols, err))) return st;
-    if (cols == 0 || opt->site.kind == SD_SITE_LOGITS || opt->site.kind == SD_SITE_FINAL_NORM)
-        return sd_fail(err, SD_E_ARG, "activations are captured inside the blocks, not at %s",
-                       sd_site_print((char[64]){0}, 64, opt->site));
+    if (cols == 0 || opt->site.kind == SD_SITE_LOGITS || opt->site.kind == SD_SITE_FINAL_NORM) {
+        sd_fail(err, SD_E_ARG, "activations are captured inside the blocks, not at %s", sd_site_print((char[64]){0}, 64, opt->site));
+        return sd_hint(err, "any site with a layer will do, such as resid_post.14; `sonde trace` records the others");
+    }
     if ((st = sd_alloc_zero(&h, sizeof *h, "harvest", err))) return st;
     h->ex = ex;
     h->m = m;

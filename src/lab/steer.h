@@ -1,4 +1,4 @@
-/* Steering (CONTRACT section 5): a spec says what to do at which site; a steer is the spec resolved against a model and its
+/* Steering: a spec says what to do at which site; a steer is the spec resolved against a model and its
  * dictionaries; attached to a session it edits rows and counts them. With u a unit vector, h a row, v the value times its unit:
  *   add     h + v u              scale   (I - uu')h + v uu'h       ablate  scale by 0
  *   clamp   feature: h + (v - z(h)) w_dec, z the feature's activation (the reconstruction error stays); vector: h + (v - u'h) u

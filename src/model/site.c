@@ -91,7 +91,9 @@ static sd_status unknown(sd_slice text, sd_err *err)
     int best = 0;
     for (int k = 1; k < SD_SITE_KIND_COUNT; k++)
         if (distance(head, site_names[k].name) < distance(head, site_names[best].name)) best = k;
-    if (site_names[best].layered)
+    if (distance(head, site_names[best].name) > (int)head.n / 3 + 1)
+        sd_hint(err, "resid_post.L, L counted from 0, is what leaves block L");
+    else if (site_names[best].layered)
         sd_hint(err, "did you mean %s.%.*s?", site_names[best].name, SD_SLICE(layer));
     else
         sd_hint(err, "did you mean %s?", site_names[best].name);

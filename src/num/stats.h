@@ -6,7 +6,7 @@
 #include "sonde/mat.h"
 #include <stddef.h>
 
-/* How far two arrays are apart, and where (the idea of libxsmm's matdiff). "relative" in this project = max_abs / max|b| (CONTRACT 4). */
+/* How far two arrays are apart, and where (the idea of libxsmm's matdiff). "relative" in this project = max_abs / max|b|. */
 typedef struct sd_diff {
     double max_abs, max_ref, rel, l2_rel; /* max|a-b|, max|b|, their ratio, ||a-b|| / ||b|| */
     int64_t worst;                        /* index of the largest |a-b| */

@@ -54,6 +54,10 @@ fi
 # Values that do not fit.
 expect_error site_unknown 4 'resid_psot' trace tiny.gguf --ids 1 --sites resid_psot.1 -o t.safetensors
 grep -q resid_post err && ok site_nearest || not_ok site_nearest "$(cat err)"
+expect_error site_far 4 'unknown site "bogus.1"' trace tiny.gguf --ids 1 --sites bogus.1 -o t.safetensors
+grep -q 'did you mean' err && not_ok far_sites_are_not_guessed "$(cat err)" || ok far_sites_are_not_guessed
+expect_error capture_logits 4 'inside the blocks, not at logits' capture tiny.gguf corpus --site logits -o acts
+grep -q 'any site with a layer' err && ok capture_says_which_sites || not_ok capture_says_which_sites "$(cat err)"
 expect_error site_layer 4 'layer 9' trace tiny.gguf --ids 1 --sites resid_post.9 -o t.safetensors
 expect_error capture_site 4 'resid_psot' capture tiny.gguf corpus --site resid_psot.0 -o acts
 expect_error capture_layer 4 'resid_post.9: layer 9 of a model with 2' capture tiny.gguf corpus --site resid_post.9 -o acts

@@ -81,6 +81,8 @@ python3 "$here/make_model.py" tiny.gguf
 on_tty "$sonde" feature search wide.db --sort index -n 1100
 grep -q '^ *1050 ' out && ok ids_have_no_commas || not_ok ids_have_no_commas "$(tail -n 3 out)"
 
+MODEL=nowhere.gguf bash "$root/tools/demo" >out 2>err; rc=$?
+[ $rc -eq 4 ] && grep -q '^sonde: cannot open nowhere.gguf' err && ! grep -q Traceback err && ok demo_names_a_missing_model || not_ok demo_names_a_missing_model "$(what_happened)"
 expect_error help_has_no_json 2 'has no --json' help --json
 expect_error completion_has_no_json 2 'has no --json' completion bash --json
 finish
