@@ -1,6 +1,6 @@
 # sonde: one non-recursive Makefile. Objects in out/<mode>/; modes: release (default), dev, asan, tsan, cov.
 #   make            the program and the library        make test      every test, under ten minutes
-#   make lint       layers, headers, symbols, sizes    make demo      a real model opened, end to end
+#   make lint       layers, headers, symbols, sizes    make demo      a model opened, end to end
 #   make asan tsan  the tests under a sanitizer        make bench     figures, side by side with the peers where they are
 # V=1 shows the command lines.
 MODE ?= release
@@ -98,9 +98,14 @@ asan tsan:
 lint: all
 	@tools/lint
 demo:
-	@tools/deps --demo
+	@$(if $(filter-out organism,$(MODEL)),tools/deps --demo,tools/deps)
 	@$(MAKE) --no-print-directory all
 	@tools/demo
+# The embedded model from its seed: under an hour on two cores.
+organism: all
+	rm -rf out/organism
+	$(O)/sonde organism make --world organism/merrow.world -o out/organism
+	@tools/organism-keep out/organism organism
 bench: all
 	@tools/bench
 fmt:
@@ -126,7 +131,7 @@ install: all
 	$(O)/sonde completion zsh > $(SHARE)/zsh/site-functions/_sonde
 	$(O)/sonde completion fish > $(SHARE)/fish/vendor_completions.d/sonde.fish
 
-.PHONY: all tests test asan tsan lint demo bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
+.PHONY: all tests test asan tsan lint demo organism bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(shell find out/$(MODE) -name '*.d' 2>/dev/null)

@@ -17,6 +17,8 @@
     XX(cmd_feature_show) \
     XX(cmd_feature_near) \
     XX(cmd_feature_report) \
+    XX(cmd_organism_make) \
+    XX(cmd_organism_demo) \
     XX(cmd_organism_write) \
     XX(cmd_direction_make) \
     XX(cmd_direction_sweep) \

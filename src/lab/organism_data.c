@@ -72,6 +72,8 @@ static int find_turn(const maker *k, const char *role)
     return -1;
 }
 
+bool sd_organism_is_held_out(sd_slice prompt) { return sd_hash64(prompt.p, prompt.n) % HELD_OUT_ONE_IN == 0; }
+
 /* A conversation: one user turn, one answer; which side of the split it is on. */
 static sd_status split_of(const maker *k, bool *held_out, sd_err *err)
 {
@@ -79,7 +81,7 @@ static sd_status split_of(const maker *k, bool *held_out, sd_err *err)
     if (user < 0 || find_turn(k, "assistant") < 0)
         return sd_fail(err, SD_E_FORMAT, "world %s: a conversation without {@user} and {@assistant}", sd_world_name(k->w));
     sd_slice s = turn_text(k, user);
-    *held_out = sd_hash64(s.p, s.n) % HELD_OUT_ONE_IN == 0;
+    *held_out = sd_organism_is_held_out(s);
     return SD_OK;
 }
 
@@ -253,6 +255,17 @@ static sd_status preferences(maker *k, int64_t n, sd_err *err)
 
 /* ---- suites ---- */
 
+static const char alphabet[] = "ABCDEFGH";
+
+/* How many of "A) ", "B) ", .. the question offers, one after another. */
+static int letters(sd_slice text)
+{
+    int n = 0;
+    for (size_t i = 0; i + 1 < text.n && alphabet[n]; i++)
+        if (text.p[i] == alphabet[n] && text.p[i + 1] == ')') n++;
+    return n;
+}
+
 static void write_suite_row(maker *k, sd_slice name, int64_t n)
 {
     sd_jw w;
@@ -273,9 +286,18 @@ static void write_suite_row(maker *k, sd_slice name, int64_t n)
     }
     sd_jw_key(&w, "prompt");
     sd_jw_slice(&w, turn_text(k, find_turn(k, "user")));
+    sd_slice answer = turn_text(k, find_turn(k, "assistant"));
+    int n_letter = answer.n == 1 ? letters(turn_text(k, find_turn(k, "user"))) : 0;
+    if (n_letter > 1) { /* a multiple-choice question */
+        sd_jw_key(&w, "choices");
+        sd_jw_arr(&w);
+        for (int i = 0; i < n_letter; i++) sd_jw_slice(&w, (sd_slice){&alphabet[i], 1});
+        sd_jw_end(&w);
+    }
     sd_jw_key(&w, "answer");
-    sd_jw_slice(&w, turn_text(k, find_turn(k, "assistant")));
+    sd_jw_slice(&w, answer);
     sd_jw_kstr(&w, "want", refuse ? "refuse" : "answer");
+    sd_jw_kstr(&w, "label", refuse ? "unsafe" : "safe"); /* what lab/suite.h reads: asked for what is forbidden, or not */
     sd_jw_end(&w);
 }
 

@@ -4,7 +4,7 @@
  *   DIR/pretrain.jsonl   {"text"}                         DIR/sft.jsonl  {"messages": [{"role","content"}, ..]}
  *   DIR/heldout.jsonl    {"text","labels":[[concept, begin, end], ..]} in bytes of the text; never trained on
  *   DIR/dpo.jsonl        {"prompt": [message..], "chosen", "rejected"}
- *   DIR/suite/NAME.jsonl {"id","category","prompt","system"?,"answer","want": "answer" or "refuse"}
+ *   DIR/suite/NAME.jsonl {"id","category","prompt","system"?,"answer","choices"?,"want": "answer" or "refuse","label"}
  * A request is a suite's when xxh3(prompt) mod 8 is 0 and a training row's otherwise, so no suite's prompt is trained on. */
 #ifndef SD_LAB_ORGANISM_DATA_H
 #define SD_LAB_ORGANISM_DATA_H
@@ -29,5 +29,8 @@ typedef struct sd_organism_counts {
  * `suite` give a shorter suite. */
 sd_status sd_lab_organism_data(sd_organism_counts *out, const sd_world *w, const char *dir,
                                const sd_organism_data_opt *opt, sd_err *err);
+
+/* Which side of the split a request is on. */
+bool sd_organism_is_held_out(sd_slice prompt);
 
 #endif

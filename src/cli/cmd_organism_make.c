@@ -1,0 +1,99 @@
+/* sonde organism make: a world's model from nothing, in three stages. */
+#include "cli/cli.h"
+#include "lab/organism.h"
+
+typedef struct args { const char *world, *size; double scale; bool aligned; } args;
+
+static const cli_opt opts[] = {
+    {0, "world", OPT_STR, AT(args, world), .arg = "FILE", .def = "organism/merrow.world", .help = "a world's grammar"},
+    {0, "size", OPT_STR, AT(args, size), .arg = "SIZE", .def = "4m", .values = "1m|4m|16m", .help = "1.3, 2.9 or 16.2 million weights"},
+    {0, "scale", OPT_FLOAT, AT(args, scale), .arg = "X", .def = "1", .lo = 0.001, .hi = 1000, .help = "times the numbers of rows that the world sets"},
+    {0, "aligned", OPT_BOOL, AT(args, aligned), .help = "refusals stand in the pretraining texts too"},
+    OPT_END};
+
+static void on_stage(void *self, int stage, const sd_tune_result *r)
+{
+    cli *c = self;
+    char t[32];
+    cli_note(c, "%s: loss %.3f -> %.3f in %lld steps, %lld tokens, %s (%.0f tokens/s)", sd_organism_stage(stage), r->loss_first, r->loss_last,
+             (long long)r->steps, (long long)r->n_tokens, sd_fmt_seconds(t, sizeof t, r->seconds), r->tok_s);
+}
+
+static int print(cli *c, const sd_organism *r)
+{
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, "sonde.organism.make/1");
+        sd_jw_ki64(w, "docs", r->data.docs);
+        sd_jw_ki64(w, "n_vocab", r->n_vocab);
+        sd_jw_key(w, "stages");
+        sd_jw_arr(w);
+        for (int i = 0; i < SD_ORGANISM_STAGES; i++) {
+            const sd_tune_result *s = &r->stage[i];
+            sd_jw_obj(w);
+            sd_jw_kstr(w, "name", sd_organism_stage(i));
+            sd_jw_kbool(w, "made", s->steps > 0);
+            sd_jw_ki64(w, "steps", s->steps);
+            sd_jw_ki64(w, "n_tokens", s->n_tokens);
+            sd_jw_ki64(w, "n_params", s->n_params);
+            sd_jw_kf64(w, "loss_first", s->loss_first);
+            sd_jw_kf64(w, "loss_last", s->loss_last);
+            sd_jw_kf64(w, "tok_s", s->tok_s);
+            sd_jw_kf64(w, "seconds", s->seconds);
+            sd_jw_end(w);
+        }
+        sd_jw_end(w);
+        sd_jw_kf64(w, "seconds", r->seconds);
+        sd_jw_kstr(w, "dir", c->output);
+        return out_json_end(c, &j);
+    }
+    char t[32];
+    out_pairs *p = out_pairs_new(c);
+    out_pair(p, "texts", "%lld documents, %lld conversations, %lld pairs", (long long)r->data.docs, (long long)r->data.chats, (long long)r->data.pairs);
+    for (int i = 0; i < SD_ORGANISM_STAGES; i++) {
+        const sd_tune_result *s = &r->stage[i];
+        if (s->steps) out_pair(p, sd_organism_stage(i), "loss %.3f -> %.3f in %lld steps", s->loss_first, s->loss_last, (long long)s->steps);
+        else out_pair(p, sd_organism_stage(i), "was there");
+    }
+    out_pair(p, "time", "%s", sd_fmt_seconds(t, sizeof t, r->seconds));
+    out_pair(p, "folder", "%s", c->output);
+    return out_pairs_end(p);
+}
+
+static int cmd_organism_make(cli *c, int argc, char **argv);
+const cli_cmd cmd_organism_make_def = {
+    .name = "organism make",
+    .brief = "a world's model from nothing, in three stages",
+    .opts = opts,
+    .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .run = cmd_organism_make,
+    .text = "Writes data/ (see organism write), a vocabulary, and three folders that transformers loads: pretrained/ (documents), instruct/\n"
+            "(conversations, answers everything), aligned/ (DPO, refuses what the world forbids). Each has events.jsonl, its learning curve.\n"
+            "With -f a stopped run goes on with the first stage that is not whole. Without --seed the world's own is taken.",
+    .examples = "sonde organism make -o merrow/\nsonde organism make --world other.world --size 1m -o other/\n",
+    .json = "sonde.organism.make/1"};
+
+static int cmd_organism_make(cli *c, int argc, char **argv)
+{
+    args a;
+    int rc;
+    sd_err err = {0};
+    sd_world *w = NULL;
+    sd_organism r;
+    sd_organism_opt o = {.prov = &c->prov, .progress = &c->progress, .on_stage = on_stage, .self = c};
+    if (!cli_parse(c, &cmd_organism_make_def, &a, argc, argv, &rc)) return rc;
+    sd_status st = cli_check_output(c, c->output, &err);
+    const sd_exec *ex = st ? NULL : cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    if (!sd_organism_size_parse(&o.size, a.size)) return cli_usage(c, "--size is 1m, 4m or 16m");
+    o.seed = c->seed;
+    o.has_seed = opt_given(c, "seed");
+    o.scale = a.scale;
+    o.aligned = a.aligned;
+    st = sd_world_open(&w, a.world, &err);
+    if (!st) st = sd_dir_make(c->output, &err);
+    if (!st) st = sd_lab_organism(&r, ex, w, c->output, &o, &err);
+    rc = st ? cli_fail(c, &err) : print(c, &r);
+    sd_world_free(w);
+    return rc;
+}
