@@ -98,7 +98,7 @@ asan tsan:
 lint: all
 	@tools/lint
 demo:
-	@$(if $(filter-out organism,$(MODEL)),tools/deps --demo,tools/deps)
+	@tools/deps --demo
 	@$(MAKE) --no-print-directory all
 	@tools/demo
 # The embedded model from its seed: under an hour on two cores.

@@ -203,7 +203,15 @@ static sd_status find_direction(demo *k, sd_err *err)
                                        (const char *const *)(text[1] + N_TRAIN)},
                               .n = {N_TRAIN, N_TRAIN, N_VAL, N_VAL}};
     sd_direction_opt o = {.seed = k->opt->seed, .n_floor = -1, .progress = k->opt->progress};
+    d->best = -1;
     if (!st) st = sd_lab_direction(d, k->ex, k->m, &data, &o, err);
+    if (st == SD_E_FORMAT) { /* a model that does not refuse has no such direction, and that is a result */
+        sd_log(SD_LOG_WARN, "no direction: %s", err ? err->msg : "");
+        sd_direction_release(d);
+        *d = (sd_direction){.best = -1};
+        if (err) *err = (sd_err){0};
+        st = SD_OK;
+    }
     for (int i = 0; i < SD_DEMO_SUITES; i++) k->out->refused[1][i] = NAN;
     k->out->random_refused = NAN;
     if (!st && d->vector) {
