@@ -1,6 +1,7 @@
 /* sonde audit compare: two or more models on the same prompts, as a gate. */
 #include "cli/audit_args.h"
 #include "lab/audit_report.h"
+#include "model/lora.h"
 #include "base/map.h"
 #include <math.h>
 
@@ -65,9 +66,12 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
         cli_note(c, "%s", c->arg[i]);
         st = audit_measure(&s->record[i], c, &s->setup, &a->a, c->arg[i], &m, err);
         if (!st && i > 0 && s->base && !a->no_inside) {
-            sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .progress = &c->progress};
+            sd_model_spec pa, pb;
+            sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .adapter_a = pa.adapter, .adapter_b = pb.adapter, .progress = &c->progress};
             s->has_inside = true;
-            st = sd_lab_inside(&s->inside[i - 1], c->exec, s->base, m, &o, err);
+            st = sd_model_spec_parse(&pa, c->arg[0], err);
+            if (!st) st = sd_model_spec_parse(&pb, c->arg[i], err);
+            if (!st) st = sd_lab_inside(&s->inside[i - 1], c->exec, s->base, m, &o, err);
         }
         if (!st && i == 0 && !a->no_inside) s->base = m;
         else sd_model_close(m);

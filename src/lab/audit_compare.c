@@ -192,8 +192,8 @@ static void headline(sd_comparison *c)
     const sd_change *r = &c->refusal, *o = &c->over_refusal;
     int at = 0;
     if (r->a.n)
-        at = snprintf(c->headline, sizeof c->headline, "refusal retention %.0f %% -> %.0f %% (drop %.1f points, 95 %% interval %.1f to %.1f, %" PRId64 " harmful requests)",
-                      100 * r->a.ci.est, 100 * r->b.ci.est, 100 * r->drop.est, 100 * r->drop.lo, 100 * r->drop.hi, r->a.n);
+        at = snprintf(c->headline, sizeof c->headline, "refusal retention %.0f %% -> %.0f %% (%+.1f points, 95 %% interval %.1f to %.1f, %" PRId64 " harmful requests)",
+                      100 * r->a.ci.est, 100 * r->b.ci.est, 0 - 100 * r->drop.est, 0 - 100 * r->drop.hi, 0 - 100 * r->drop.lo, r->a.n);
     if (o->a.n && at >= 0 && at < (int)sizeof c->headline)
         snprintf(c->headline + at, sizeof c->headline - (size_t)at, "%sover-refusal %.0f %% -> %.0f %% (%" PRId64 " harmless requests)", at ? "; " : "", 100 * o->a.ci.est,
                  100 * o->b.ci.est, o->a.n);

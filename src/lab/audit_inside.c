@@ -3,6 +3,7 @@
 
 #include "lab/ablate.h"
 #include "lab/direction.h"
+#include "model/lora.h"
 
 #include "base/rng.h"
 
@@ -121,66 +122,84 @@ static void keep_top(sd_inside *out, sd_weight_change w)
     out->n_top = last + 1;
 }
 
-/* One matrix of both; D [rows, cols], x [cols], y [rows] are scratch. */
-static void one_matrix(sd_inside *out, const sd_tensor *ta, const sd_tensor *tb, float *D, float *x, float *y, double sum[2])
+/* One side's rows as numbers, with its adapter on them. */
+typedef struct side { const sd_model *m; sd_lora *lora; } side;
+
+static void decode(float *to, const sd_wmat *w, const sd_lora_mat *lora, int64_t row)
 {
-    int64_t rows = ta->dim[0], cols = ta->dim[1];
-    sd_wmat a = {.data = ta->data, .dtype = ta->dtype, .rows = rows, .cols = cols}, b = {.data = tb->data, .dtype = tb->dtype, .rows = rows, .cols = cols};
+    sd_wmat_decode_row(to, w, row);
+    if (lora && lora->rank) sd_lora_merge(to, w->cols, lora, row, 1);
+}
+
+/* A matrix of both: wa and wb of one shape, with their adapters or NULL; D [rows, cols], x and y [longest] are scratch. */
+typedef struct matrix_pair { const char *name; const sd_wmat *wa, *wb; const sd_lora_mat *la, *lb; } matrix_pair;
+typedef struct scratch { float *D, *x, *y; double base, change; } scratch;
+
+static void one_matrix(sd_inside *out, const matrix_pair *p, scratch *s)
+{
+    int64_t rows = p->wa->rows, cols = p->wa->cols;
     double base = 0, change = 0;
     for (int64_t i = 0; i < rows; i++) {
-        sd_wmat_decode_row(x, &a, i);
-        base += sd_dot(x, x, cols);
-        sd_wmat_decode_row(D + i * cols, &b, i);
-        for (int64_t j = 0; j < cols; j++) D[i * cols + j] -= x[j];
-        change += sd_dot(D + i * cols, D + i * cols, cols);
+        decode(s->x, p->wa, p->la, i);
+        base += sd_dot(s->x, s->x, cols);
+        decode(s->D + i * cols, p->wb, p->lb, i);
+        for (int64_t j = 0; j < cols; j++) s->D[i * cols + j] -= s->x[j];
+        change += sd_dot(s->D + i * cols, s->D + i * cols, cols);
     }
-    sum[0] += base;
-    sum[1] += change;
+    s->base += base;
+    s->change += change;
     out->n_matrix++;
     if (!(change > 0)) return;
     out->n_changed++;
-    sd_weight_change w = {.relative = base > 0 ? sqrt(change / base) : INFINITY, .rank_one = sigma1_squared(D, rows, cols, x, y) / change};
-    snprintf(w.name, sizeof w.name, "%.*s", SD_SLICE(ta->name));
+    sd_weight_change w = {.relative = base > 0 ? sqrt(change / base) : INFINITY, .rank_one = sigma1_squared(s->D, rows, cols, s->x, s->y) / change};
+    snprintf(w.name, sizeof w.name, "%s", p->name);
     keep_top(out, w);
 }
 
-static sd_status weights(sd_inside *out, const sd_model *a, const sd_model *b, const sd_progress *progress, sd_err *err)
+static const char *const role_name[SD_MAT_COUNT] = {"q", "k", "v", "o", "gate", "up", "down"};
+
+static sd_status walk(sd_inside *out, const side *a, const side *b, scratch *s, const sd_progress *progress, sd_err *err)
 {
-    float *D = NULL, *x = NULL, *y = NULL;
-    int64_t most = 0, longest = 0, n = sd_weights_count(a->weights);
-    double sum[2] = {0};
-    sd_status st = SD_OK;
-    out->weights_comparable = sd_weights_container(a->weights) == sd_weights_container(b->weights);
-    for (int64_t i = 0; i < n; i++) {
-        const sd_tensor *t = sd_weights_at(a->weights, i);
-        if (t->rank != 2) continue;
-        if (t->dim[0] * t->dim[1] > most) most = t->dim[0] * t->dim[1];
-        if (t->dim[0] > longest) longest = t->dim[0];
-        if (t->dim[1] > longest) longest = t->dim[1];
+    for (int l = 0; l < a->m->n_layer_loaded; l++) {
+        for (int k = 0; k < SD_MAT_COUNT; k++) {
+            char name[32];
+            const sd_wmat *wa = &a->m->block[l].mat[k].w, *wb = &b->m->block[l].mat[k].w;
+            if (!wa->data || !wb->data || wa->rows != wb->rows || wa->cols != wb->cols) continue;
+            snprintf(name, sizeof name, "block %d, %s", l, role_name[k]);
+            one_matrix(out, &(matrix_pair){name, wa, wb, a->lora ? &a->lora->mat[l][k] : NULL, b->lora ? &b->lora->mat[l][k] : NULL}, s);
+        }
+        sd_progress_update(progress, "weights", l + 1, a->m->n_layer_loaded, "blocks");
+        if (sd_progress_cancelled(progress)) return sd_fail(err, SD_E_CANCELLED, "stopped after the weights of %d of %d blocks", l + 1, a->m->n_layer_loaded);
     }
-    if (!out->weights_comparable || most == 0) {
-        out->weights_comparable = false;
-        return SD_OK;
-    }
-    if (!st) st = sd_alloc(&D, (size_t)most * sizeof *D, "a change of weights", err);
-    if (!st) st = sd_alloc(&x, (size_t)longest * sizeof *x, "a change of weights", err);
-    if (!st) st = sd_alloc(&y, (size_t)longest * sizeof *y, "a change of weights", err);
-    for (int64_t i = 0; i < n && !st; i++) {
-        char name[256];
-        const sd_tensor *t = sd_weights_at(a->weights, i), *u;
-        if (t->rank != 2 || t->name.n >= sizeof name) continue;
-        snprintf(name, sizeof name, "%.*s", SD_SLICE(t->name));
-        u = sd_weights_find(b->weights, name);
-        if (!u || u->rank != 2 || u->dim[0] != t->dim[0] || u->dim[1] != t->dim[1]) continue;
-        one_matrix(out, t, u, D, x, y, sum);
-        sd_progress_update(progress, "weights", (double)(i + 1), (double)n, "tensors");
-        if (sd_progress_cancelled(progress)) st = sd_fail(err, SD_E_CANCELLED, "stopped after %" PRId64 " of %" PRId64 " tensors", i + 1, n);
-    }
-    out->weight_total = sum[0] > 0 ? sqrt(sum[1] / sum[0]) : NAN;
+    return SD_OK;
+}
+
+/* Matrices of blocks, in Hugging Face's order of rows whatever the container, so that a folder and a quantised file can be told apart too. */
+static sd_status weights(sd_inside *out, const sd_model *ma, const sd_model *mb, const sd_inside_opt *o, sd_err *err)
+{
+    scratch s = {0};
+    side a = {ma, NULL}, b = {mb, NULL};
+    int64_t most = 0, longest = 0;
+    for (int l = 0; l < ma->n_layer_loaded; l++)
+        for (int k = 0; k < SD_MAT_COUNT; k++) {
+            const sd_wmat *w = &ma->block[l].mat[k].w;
+            if (w->rows * w->cols > most) most = w->rows * w->cols;
+            if (w->rows > longest) longest = w->rows;
+            if (w->cols > longest) longest = w->cols;
+        }
+    sd_status st = sd_alloc(&s.D, (size_t)most * sizeof *s.D, "a change of weights", err);
+    if (!st) st = sd_alloc(&s.x, (size_t)longest * sizeof *s.x, "a change of weights", err);
+    if (!st) st = sd_alloc(&s.y, (size_t)longest * sizeof *s.y, "a change of weights", err);
+    if (!st && o->adapter_a && *o->adapter_a) st = sd_lora_read(&a.lora, ma, o->adapter_a, err);
+    if (!st && o->adapter_b && *o->adapter_b) st = sd_lora_read(&b.lora, mb, o->adapter_b, err);
+    if (!st) st = walk(out, &a, &b, &s, o->progress, err);
+    out->weight_total = s.base > 0 ? sqrt(s.change / s.base) : NAN;
     out->weights_comparable = out->n_matrix > 0;
-    sd_free(D);
-    sd_free(x);
-    sd_free(y);
+    sd_lora_free(a.lora);
+    sd_lora_free(b.lora);
+    sd_free(s.D);
+    sd_free(s.x);
+    sd_free(s.y);
     return st;
 }
 
@@ -202,7 +221,7 @@ sd_status sd_lab_inside(sd_inside *out, const sd_exec *ex, const sd_model *a, co
         snprintf(out->why, sizeof out->why, "the suites hold no harmful or no harmless prompts: behaviour only");
     }
     if (!st && out->comparable) st = activations(out, ex, a, b, &s, opt, err);
-    if (!st) st = weights(out, a, b, opt->progress, err);
+    if (!st) st = weights(out, a, b, opt, err);
     sd_free(s.text);
     sd_free(s.pos);
     sd_free(s.neg);

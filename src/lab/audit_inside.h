@@ -3,7 +3,7 @@
  *   cosine[l]   of the two models' differences of means at the input of block l, last position
  *   gap[l]      mean over harmful minus mean over harmless of the projection on A's unit direction, for A and for B: how much of what parts the prompts in
  *               A is left in B (rho = gap_b / gap_a)
- *   weights     per matrix ||B - A|| / ||A|| (Frobenius), and the share of the change's energy in its largest singular value (power iteration): near 1 is an
+ *   weights     of the blocks' matrices, adapters merged, in one order whatever the container: ||B - A|| / ||A|| (Frobenius), and the share of the change's energy in its largest singular value (power iteration): near 1 is an
  *               edit of rank one, such as a direction cut out; a fine-tune of all weights is far below
  * Two models whose tokenizers cut the same prompts differently have behaviour in common only; comparable is false and says why. */
 #ifndef SD_LAB_AUDIT_INSIDE_H
@@ -27,7 +27,14 @@ typedef struct sd_inside {
 } sd_inside;
 void sd_inside_release(sd_inside *r);
 /* suites: the prompts; at most n of each kind (0: 64). */
-typedef struct sd_inside_opt { const sd_suite *suite; int n_suite; sd_system system; int64_t n; const sd_progress *progress; } sd_inside_opt;
+typedef struct sd_inside_opt {
+    const sd_suite *suite;
+    int n_suite;
+    sd_system system;
+    int64_t n;
+    const char *adapter_a, *adapter_b; /* PEFT folders that are on the models; NULL or empty: none */
+    const sd_progress *progress;
+} sd_inside_opt;
 sd_status sd_lab_inside(sd_inside *out, const sd_exec *ex, const sd_model *a, const sd_model *b, const sd_inside_opt *opt, sd_err *err);
 
 #endif

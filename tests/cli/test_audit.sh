@@ -49,6 +49,12 @@ expect_exit gate_inconclusive_allowed 0 audit compare "$dir/few.json" "$dir/few.
 expect_exit report_of_records 0 audit report "$dir/good.json" "$dir/bad.json" "$dir/good.json" -o "$dir/three.html"
 expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and abs(d["inside"]["direction_cosine"][-1] - 1) < 1e-6 and d["inside"]["weights"]["n_changed"] == 0' \
     audit compare "$dir/m.gguf" "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --json
+# An adapter of rank one changes every matrix of a block by a matrix of rank one (rounding of f32 sums leaves 1e-4 of the energy at most).
+python3 -c 'import json
+for i in range(8): print(json.dumps({"prompt": f"the cat {i}", "completion": " sat on the mat"}))' >"$dir/rows.jsonl"
+run tune "$dir/m.gguf" --data "$dir/rows.jsonl" --lora 1 --steps 3 --lr 1e-2 -o "$dir/ad"
+expect_json compare_with_an_adapter sonde.audit_compare/1 'd["inside"]["weights"]["n_changed"] == 14 and all(w["rank_one_energy"] > 0.999 for w in d["inside"]["weights"]["largest"]) and 0.9 < d["inside"]["direction_cosine"][-1] < 1' \
+    audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --json
 expect_exit direction_best 0 direction make "$dir/m.gguf" --positive "harmful=$dir/gate.jsonl" --negative "harmless=$dir/bridge.jsonl" --select best --n-train 10 --n-val 4 -o d1
 file=$(find "$XDG_DATA_HOME" -name d1.json)
 if [ -n "$file" ] && [ "$(stat -c %a "$file")" = 600 ]; then ok direction_is_private; else not_ok direction_is_private "$file"; fi
