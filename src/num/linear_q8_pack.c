@@ -1,18 +1,29 @@
-/* From the blocks of a file to packed supers (kern_quant.h). An output's super is read into scales and numbers u, its
- * numbers are put into lines of bytes, and when all outputs of the panel are there the lines are pressed into planes.
- * 4-bit blocks of 32 skip the bytes: the file's nibble i holds inputs i and 16 + i, as the plane does. */
+/* From the blocks of a file to packed supers (kern_quant.h). An output's share of a block is a few words: word s of a plane
+ * holds the inputs that line s keeps of this output, in the order of bytes, so that packing is storing words 64 bytes apart. Words
+ * are cut out of the file's bytes four inputs at a time; no input is touched alone. Starting a model is mostly this file. */
 #include "num/linear_int.h"
 #include "num/dtype_blocks.h"
 #include <string.h>
 
-enum { SUPER_INPUTS = SD_QSUPER * SD_QBLOCK };
+enum { LOW = 8 /* most words of the first plane of a block */, HIGH = 2 /* of a 2-bit plane above it */ };
 
 /* One output's share of a super. */
 typedef struct share {
     uint8_t d[2], dm[2];
     uint8_t sub[SD_QSUPER * 2]; /* [blocks][subs] */
-    uint8_t u[SUPER_INPUTS];
+    uint32_t low[SD_QSUPER][LOW], high[SD_QSUPER][HIGH];
+    uint32_t bits[SD_QSUPER]; /* nibble l: the 1-bit plane's bits of line l; input t is bit t */
 } share;
+
+/* Files are little-endian; so are the planes. */
+static inline uint32_t word(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static inline void put_word(uint8_t *p, uint32_t w)
+{
+    p[0] = (uint8_t)w, p[1] = (uint8_t)(w >> 8), p[2] = (uint8_t)(w >> 16), p[3] = (uint8_t)(w >> 24);
+}
 
 static void copy_half(uint8_t to[2], const uint8_t from[2])
 {
@@ -25,25 +36,54 @@ static void copy_negated(uint8_t to[2], const uint8_t from[2])
     to[1] = from[1] ^ 0x80;
 }
 
-static void nibbles(uint8_t *u, const uint8_t *q, int n)
+/* The file's nibble i of a plain block holds inputs i and 16 + i, as the plane does. */
+static void plain_nibbles(uint32_t low[4], const uint8_t qs[16])
 {
-    for (int i = 0; i < n; i++) {
-        u[i] = q[i] & 15;
-        u[n + i] = q[i] >> 4;
+    for (int s = 0; s < 4; s++) low[s] = word(qs + 4 * s);
+}
+/* 32 inputs that are the low (shift 0) or high (4) nibbles of 32 bytes. */
+static void split_nibbles(uint32_t low[4], const uint8_t q[32], int shift)
+{
+    for (int s = 0; s < 4; s++)
+        low[s] = (word(q + 4 * s) >> shift & 0x0f0f0f0fu) | (word(q + 16 + 4 * s) >> shift & 0x0f0f0f0fu) << 4;
+}
+/* 32 inputs that are bits shift, shift + 1 of 32 bytes. */
+static void split_pairs(uint32_t two[2], const uint8_t q[32], int shift)
+{
+    for (int s = 0; s < 2; s++) {
+        two[s] = 0;
+        for (int k = 0; k < 4; k++) two[s] |= (word(q + 4 * s + 8 * k) >> shift & 0x03030303u) << 2 * k;
     }
 }
-
-static void fifth_bits(uint8_t *u, const uint8_t qh[4])
+/* 32 inputs that are bit `shift` of 32 bytes: the multiplication gathers one bit of each of four bytes. */
+static uint32_t split_bits(const uint8_t q[32], int shift)
 {
-    for (int i = 0; i < SD_QBLOCK; i++) u[i] |= (uint8_t)((qh[i >> 3] >> (i & 7) & 1) << 4);
+    uint32_t bits = 0;
+    for (int l = 0; l < 8; l++) bits |= ((word(q + 4 * l) >> shift & 0x01010101u) * 0x10204080u >> 28) << 4 * l;
+    return bits;
+}
+
+static void read_4_0(share *s, const void *src)
+{
+    const sd_block_q4_0 *b = src; /* IQ4_NL lies the same way */
+    copy_half(s->d, b->d);
+    plain_nibbles(s->low[0], b->qs);
+}
+
+static void read_4_1(share *s, const void *src)
+{
+    const sd_block_q4_1 *b = src;
+    copy_half(s->d, b->d);
+    copy_half(s->dm, b->m);
+    plain_nibbles(s->low[0], b->qs);
 }
 
 static void read_5_0(share *s, const void *src)
 {
     const sd_block_q5_0 *b = src;
     copy_half(s->d, b->d);
-    nibbles(s->u, b->qs, 16);
-    fifth_bits(s->u, b->qh);
+    plain_nibbles(s->low[0], b->qs);
+    s->bits[0] = word(b->qh);
 }
 
 static void read_5_1(share *s, const void *src)
@@ -51,15 +91,15 @@ static void read_5_1(share *s, const void *src)
     const sd_block_q5_1 *b = src;
     copy_half(s->d, b->d);
     copy_half(s->dm, b->m);
-    nibbles(s->u, b->qs, 16);
-    fifth_bits(s->u, b->qh);
+    plain_nibbles(s->low[0], b->qs);
+    s->bits[0] = word(b->qh);
 }
 
 static void read_8_0(share *s, const void *src)
 {
     const sd_block_q8_0 *b = src;
     copy_half(s->d, b->d);
-    for (int i = 0; i < SD_QBLOCK; i++) s->u[i] = (uint8_t)((uint8_t)b->qs[i] ^ 0x80u); /* two's complement + 128 */
+    for (int l = 0; l < 8; l++) s->low[0][l] = word((const uint8_t *)b->qs + 4 * l) ^ 0x80808080u; /* + 128 */
 }
 
 static void read_2_k(share *s, const void *src)
@@ -68,9 +108,7 @@ static void read_2_k(share *s, const void *src)
     copy_half(s->d, b->d);
     copy_negated(s->dm, b->dmin);
     memcpy(s->sub, b->scales, 16);
-    for (int h = 0; h < 2; h++)
-        for (int k = 0; k < 4; k++)
-            for (int i = 0; i < 32; i++) s->u[128 * h + 32 * k + i] = b->qs[32 * h + i] >> 2 * k & 3;
+    for (int g = 0; g < 8; g++) split_pairs(s->low[g], b->qs + 32 * (g >> 2), 2 * (g & 3));
 }
 
 static void read_3_k(share *s, const void *src)
@@ -82,11 +120,10 @@ static void read_3_k(share *s, const void *src)
         const int high = b->scales[8 + (g & 3)] >> 2 * (g >> 2) & 3;
         s->sub[g] = (uint8_t)((low | high << 4) - 32);
     }
-    for (int h = 0; h < 2; h++)
-        for (int k = 0; k < 4; k++)
-            for (int i = 0; i < 32; i++)
-                s->u[128 * h + 32 * k + i] =
-                    (uint8_t)((b->qs[32 * h + i] >> 2 * k & 3) | (b->hmask[i] >> (4 * h + k) & 1) << 2);
+    for (int g = 0; g < 8; g++) {
+        split_pairs(s->low[g], b->qs + 32 * (g >> 2), 2 * (g & 3));
+        s->bits[g] = split_bits(b->hmask, g);
+    }
 }
 
 /* See dtype_quant.c for the twelve bytes. */
@@ -106,7 +143,7 @@ static void read_4_k(share *s, const void *src)
     copy_half(s->d, b->d);
     copy_negated(s->dm, b->dmin);
     subs_4_k(s->sub, b->scales);
-    for (int k = 0; k < 4; k++) nibbles(s->u + 64 * k, b->qs + 32 * k, 32);
+    for (int g = 0; g < 8; g++) split_nibbles(s->low[g], b->qs + 32 * (g >> 1), 4 * (g & 1));
 }
 
 static void read_5_k(share *s, const void *src)
@@ -115,9 +152,10 @@ static void read_5_k(share *s, const void *src)
     copy_half(s->d, b->d);
     copy_negated(s->dm, b->dmin);
     subs_4_k(s->sub, b->scales);
-    for (int k = 0; k < 4; k++) nibbles(s->u + 64 * k, b->qs + 32 * k, 32);
-    for (int g = 0; g < 8; g++)
-        for (int i = 0; i < 32; i++) s->u[32 * g + i] |= (uint8_t)((b->qh[i] >> g & 1) << 4);
+    for (int g = 0; g < 8; g++) {
+        split_nibbles(s->low[g], b->qs + 32 * (g >> 1), 4 * (g & 1));
+        s->bits[g] = split_bits(b->qh, g);
+    }
 }
 
 static void read_6_k(share *s, const void *src)
@@ -126,9 +164,8 @@ static void read_6_k(share *s, const void *src)
     copy_half(s->d, b->d);
     memcpy(s->sub, b->scales, 16);
     for (int r = 0; r < 8; r++) {
-        const uint8_t *l = b->ql + 64 * (r >> 2) + 32 * (r & 1), *h = b->qh + 32 * (r >> 2);
-        const int ls = 4 * (r >> 1 & 1), hs = 2 * (r & 3);
-        for (int i = 0; i < 32; i++) s->u[32 * r + i] = (uint8_t)((l[i] >> ls & 15) | (h[i] >> hs & 3) << 4);
+        split_nibbles(s->low[r], b->ql + 64 * (r >> 2) + 32 * (r & 1), 4 * (r >> 1 & 1));
+        split_pairs(s->high[r], b->qh + 32 * (r >> 2), 2 * (r & 3));
     }
 }
 
@@ -139,71 +176,39 @@ static void read_4_xs(share *s, const void *src)
     copy_half(s->d, b->d);
     for (int g = 0; g < 8; g++) {
         s->sub[g] = (uint8_t)(((b->scales_l[g >> 1] >> 4 * (g & 1) & 15) | (top >> 2 * g & 3) << 4) - 32);
-        nibbles(s->u + 32 * g, b->qs + 16 * g, 16);
+        plain_nibbles(s->low[g], b->qs + 16 * g);
     }
 }
 
-static void (*const readers[SD_QKIND_COUNT])(share *, const void *) = {
-    [SD_QKIND_5_0] = read_5_0, [SD_QKIND_5_1] = read_5_1, [SD_QKIND_8_0] = read_8_0, [SD_QKIND_2_K] = read_2_k,
-    [SD_QKIND_3_K] = read_3_k, [SD_QKIND_4_K] = read_4_k, [SD_QKIND_5_K] = read_5_k, [SD_QKIND_6_K] = read_6_k,
-    [SD_QKIND_4_XS] = read_4_xs};
-
-/* A super of bytes: [blocks][2 groups][8 lines][16 outputs][4 inputs]. */
-static void place(uint8_t *dst, uint8_t *bytes, const share *s, sd_qform f, int j)
+/* Output j of the super at dst, by the reader of its kind; all of it is constant after inlining but j. */
+static inline __attribute__((always_inline)) void place(uint8_t *dst, const share *s, const sd_qform f, int j)
 {
+    const int n_low = f.bits == 8 ? 8 : f.bits < 4 ? 2 : 4, g = j / 16, at = j % 16 * 4;
+    uint8_t *sub = dst + (f.min ? 4 : 2) * SD_PANEL + j, *v = dst + sd_qhead_bytes(f);
     memcpy(dst + 2 * j, s->d, 2);
     if (f.min) memcpy(dst + 2 * SD_PANEL + 2 * j, s->dm, 2);
-    uint8_t *sub = dst + (f.min ? 4 : 2) * SD_PANEL + j;
     for (int i = 0; i < f.blocks * f.subs; i++) sub[i * SD_PANEL] = s->sub[i];
-    for (int b = 0; b < f.blocks; b++)
-        for (int l = 0; l < 8; l++)
-            memcpy(bytes + b * SD_QBYTE_BYTES + j / 16 * 512 + l * 64 + j % 16 * 4, s->u + 32 * b + 4 * l, 4);
-}
-
-static void press_bit(uint8_t *dst, const uint8_t *line, int bit)
-{
-    for (int i = 0; i < 8; i++) {
-        unsigned v = 0;
-        for (int k = 0; k < 8; k++) v |= (line[8 * i + k] >> bit & 1u) << k;
-        dst[i] = (uint8_t)v;
+    for (int b = 0; b < f.blocks; b++, v += sd_qvalue_bytes(f)) {
+        uint8_t *rest = v + 2 * 64 * n_low;
+        for (int l = 0; l < n_low; l++) put_word(v + 64 * (g * n_low + l) + at, s->low[b][l]);
+        for (int l = 0; f.bits == 6 && l < HIGH; l++) put_word(rest + 64 * (HIGH * g + l) + at, s->high[b][l]);
+        for (int l = 0; (f.bits == 3 || f.bits == 5) && l < 8; l++) /* two outputs a byte; it begins as zero */
+            rest[64 * g + 8 * l + j % 16 / 2] |= (uint8_t)((s->bits[b] >> 4 * l & 15) << 4 * (j & 1));
     }
 }
 
-/* One block's lines into its planes. */
-static void press(uint8_t *v, const uint8_t *bytes, sd_qform f)
+static inline __attribute__((always_inline)) void pack_all(uint8_t *dst, const sd_wmat *w, int64_t p, const sd_qkind kind,
+                                                           void (*read)(share *, const void *))
 {
-    if (f.bits == 8) {
-        memcpy(v, bytes, SD_QBYTE_BYTES);
-        return;
-    }
-    const int low = f.bits < 4 ? 2 : 4;
-    uint8_t *rest = v + low * (SD_QBYTE_BYTES / 8);
-    for (int g = 0; g < 2; g++, bytes += 512) {
-        if (low == 4)
-            for (int i = 0; i < 256; i++) v[256 * g + i] = (uint8_t)((bytes[i] & 15) | bytes[256 + i] << 4);
-        const int top = low == 2 ? 0 : 4; /* where the two bits of a 2-bit plane stand */
-        uint8_t *two = low == 2 ? v + 128 * g : rest + 128 * g;
-        if (low == 2 || f.bits == 6)
-            for (int i = 0; i < 128; i++)
-                two[i] = (uint8_t)((bytes[i] >> top & 3) | (bytes[128 + i] >> top & 3) << 2 |
-                                   (bytes[256 + i] >> top & 3) << 4 | (bytes[384 + i] >> top & 3) << 6);
-        if (f.bits == 3 || f.bits == 5)
-            for (int l = 0; l < 8; l++) press_bit(rest + 64 * g + 8 * l, bytes + 64 * l, f.bits - 1);
-    }
-}
-
-/* 4-bit blocks of 32: four bytes of the file are four bytes of a line. */
-static void pack_nibbles(uint8_t *dst, const sd_wmat *w, int64_t p, sd_qform f)
-{
+    const sd_qform f = sd_qform_of(kind);
+    const int64_t n_super = w->cols / (SD_QBLOCK * f.blocks);
     const size_t step = sd_dtype_get(w->dtype)->bytes;
+    share s;
     for (int j = 0; j < SD_PANEL && p * SD_PANEL + j < w->rows; j++) {
         const uint8_t *src = sd_wmat_row(w, p * SD_PANEL + j);
-        uint8_t *d = dst;
-        for (int64_t b = 0; b < w->cols / SD_QBLOCK; b++, src += step, d += sd_qsuper_bytes(f)) {
-            uint8_t *v = d + sd_qhead_bytes(f) + j / 16 * 256 + j % 16 * 4;
-            memcpy(d + 2 * j, src, 2);
-            if (f.min) memcpy(d + 2 * SD_PANEL + 2 * j, src + 2, 2);
-            for (int line = 0; line < 4; line++) memcpy(v + 64 * line, src + (f.min ? 4 : 2) + 4 * line, 4);
+        for (int64_t k = 0; k < n_super; k++, src += step) {
+            read(&s, src);
+            place(dst + k * sd_qsuper_bytes(f), &s, f, j);
         }
     }
 }
@@ -229,23 +234,21 @@ bool sd_linear__qkind(const sd_wmat *w, sd_qkind *kind)
 void sd_linear__pack_q(uint8_t *dst, const sd_wmat *w, int64_t p, sd_qkind kind)
 {
     const sd_qform f = sd_qform_of(kind);
-    const int64_t n_super = w->cols / (SD_QBLOCK * f.blocks), size = sd_qsuper_bytes(f);
-    const size_t step = sd_dtype_get(w->dtype)->bytes;
-    uint8_t bytes[SD_QSUPER * SD_QBYTE_BYTES];
-    share s;
-    if (!readers[kind] || (p + 1) * SD_PANEL > w->rows)
-        memset(dst, 0, (size_t)(n_super * size)); /* outputs that pad the last panel: scale 0 */
-    if (!readers[kind]) {
-        pack_nibbles(dst, w, p, f);
-        return;
-    }
-    for (int64_t k = 0; k < n_super; k++, dst += size) {
-        memset(bytes, 0, (size_t)f.blocks * SD_QBYTE_BYTES);
-        for (int j = 0; j < SD_PANEL && p * SD_PANEL + j < w->rows; j++) {
-            readers[kind](&s, (const uint8_t *)sd_wmat_row(w, p * SD_PANEL + j) + (size_t)k * step);
-            place(dst, bytes, &s, f, j);
-        }
-        for (int b = 0; b < f.blocks; b++)
-            press(dst + sd_qhead_bytes(f) + b * sd_qvalue_bytes(f), bytes + b * SD_QBYTE_BYTES, f);
+    if ((p + 1) * SD_PANEL > w->rows || f.bits == 3 || f.bits == 5) /* outputs that pad the last panel have scale 0 */
+        memset(dst, 0, (size_t)(w->cols / (SD_QBLOCK * f.blocks) * sd_qsuper_bytes(f)));
+    switch (kind) {
+    case SD_QKIND_4_0: pack_all(dst, w, p, SD_QKIND_4_0, read_4_0); break;
+    case SD_QKIND_4_1: pack_all(dst, w, p, SD_QKIND_4_1, read_4_1); break;
+    case SD_QKIND_5_0: pack_all(dst, w, p, SD_QKIND_5_0, read_5_0); break;
+    case SD_QKIND_5_1: pack_all(dst, w, p, SD_QKIND_5_1, read_5_1); break;
+    case SD_QKIND_8_0: pack_all(dst, w, p, SD_QKIND_8_0, read_8_0); break;
+    case SD_QKIND_4_NL: pack_all(dst, w, p, SD_QKIND_4_NL, read_4_0); break;
+    case SD_QKIND_2_K: pack_all(dst, w, p, SD_QKIND_2_K, read_2_k); break;
+    case SD_QKIND_3_K: pack_all(dst, w, p, SD_QKIND_3_K, read_3_k); break;
+    case SD_QKIND_4_K: pack_all(dst, w, p, SD_QKIND_4_K, read_4_k); break;
+    case SD_QKIND_5_K: pack_all(dst, w, p, SD_QKIND_5_K, read_5_k); break;
+    case SD_QKIND_6_K: pack_all(dst, w, p, SD_QKIND_6_K, read_6_k); break;
+    case SD_QKIND_4_XS: pack_all(dst, w, p, SD_QKIND_4_XS, read_4_xs); break;
+    case SD_QKIND_COUNT: break;
     }
 }
