@@ -64,7 +64,11 @@ typedef struct sd_model_opt {
     int64_t n_ctx; /* longest session; 0: the model's own limit */
     bool views;    /* nothing is packed: for learning, which multiplies the matrices as they lie in the file. No session
                       can step such a model. */
+    size_t memory_bytes; /* most bytes of packed weights; 0: sd_model_default_memory(). What is beyond stays in the map
+                            and is packed panel by panel in every step: the same bits, slow for single tokens */
 } sd_model_opt;
+/* Three quarters of the memory that is free now. */
+size_t sd_model_default_memory(void);
 
 /* path: a .gguf file, or a Hugging Face folder; PATH+DIR joins the PEFT adapter in DIR to it. Binding is strict: a missing tensor, a wrong shape and a leftover
  * tensor are errors with the tensor's name. ex is borrowed until close. opt may be NULL. */

@@ -356,16 +356,19 @@ sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
     return SD_OK;
 }
 
-/* A process that asks for more than there is would be killed without a word. A capture packs the first blocks only, so BULK is
- * left to the allocator. */
-static sd_status check_memory(const sd_describe *d, sd_mode mode, const char *path, sd_err *err)
+size_t cli_memory(const cli *c)
+{
+    return c->memory_mb > 0 ? (size_t)(c->memory_mb * 1e6) : sd_model_default_memory();
+}
+
+/* A capture packs the first blocks only, so BULK is not measured by the whole model. */
+static void note_memory(const cli *c, const sd_describe *d, sd_mode mode, const char *path)
 {
     char need[32], have[32];
-    uint64_t available = sd_mem_query().available, packed = d->memory[mode - SD_MODE_FAITHFUL].packed;
-    if (available == 0 || packed <= available) return SD_OK;
-    sd_fail(err, SD_E_NOMEM, "%s needs %s of memory in %s mode, and %s are free", path, sd_fmt_bytes(need, sizeof need, (double)packed), sd_mode_name(mode),
-            sd_fmt_bytes(have, sizeof have, (double)available));
-    return sd_hint(err, mode == SD_MODE_FAITHFUL ? "`sonde info MODEL` says what each mode needs; try --mode bf16 or fast" : "`sonde info MODEL` says what each mode needs");
+    const uint64_t allowed = cli_memory(c), packed = d->memory[mode - SD_MODE_FAITHFUL].packed;
+    if (packed > allowed)
+        sd_log(SD_LOG_WARN, "%s: %s of packed weights in %s mode, %s are allowed (--memory): the others are packed in every step, which is slow for single tokens",
+               path, sd_fmt_bytes(need, sizeof need, (double)packed), sd_mode_name(mode), sd_fmt_bytes(have, sizeof have, (double)allowed));
 }
 
 /* --site against the number of layers in the model's files, before anything is loaded. */
@@ -392,13 +395,15 @@ sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char
     else if (k == CLI_EXACT) *out = SD_MODE_FAITHFUL;
     else if (k == CLI_CHAT && sd_describe_is_quantised(&d)) *out = SD_MODE_FAST;
     else *out = has_bf16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL;
-    return k == CLI_BULK ? SD_OK : check_memory(&d, *out, model_path, err);
+    if (k != CLI_BULK) note_memory(c, &d, *out, model_path);
+    return SD_OK;
 }
 
 sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char *path, sd_model_opt opt, sd_model **out, sd_err *err)
 {
     sd_status st = cli_mode(c, ex, k, path, &c->mode, err);
     opt.mode = c->mode;
+    opt.memory_bytes = cli_memory(c);
     if (!st) st = sd_model_open(out, ex, path, &opt, err);
     if (!st && (*out)->chat) sd_chat_set_clock((*out)->chat, local_seconds()); /* templates tell the date */
     return st;

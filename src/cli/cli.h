@@ -44,6 +44,7 @@ struct cli {
     uint64_t seed;
     sd_mode mode;                /* SD_MODE_DEFAULT when not given */
     const char *mode_name;       /* as written */
+    double memory_mb;            /* 0: the default */
     const char *site, *output, *resume;
     bool force;
     uint64_t given;              /* see opt_given */
@@ -91,6 +92,9 @@ void *cli_keep(cli *c, void *p);
 sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
 /* SD_E_ARG with a hint naming -f when path exists (a folder with something in it, or a file) and -f was not given; SD_E_NOTFOUND when its parent is no folder. */
 sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
+
+/* Most bytes of packed weights: --memory, or the default. */
+size_t cli_memory(const cli *c);
 
 /* The numeric mode (docs/NUMERICS.md) when --mode is not given: EXACT faithful; BULK bf16 where the CPU multiplies bf16, else
  * faithful; CHAT fast when most weight bytes of the file are quantised, else as BULK. c->mode wins over all of them. Looks at the model's files, so it

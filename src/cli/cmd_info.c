@@ -16,6 +16,7 @@ const cli_cmd cmd_info_def = {
     .brief = "say what a model is and what memory it needs",
     .args = "MODEL",
     .opts = opts,
+    .uses = CLI_MEMORY,
     .run = cmd_info,
     .json = "sonde.info/1",
     .examples = "sonde info model.gguf\nsonde info model-folder/ --ctx 8192 --json\n",
@@ -23,11 +24,12 @@ const cli_cmd cmd_info_def = {
             "that cannot be run is described as well. Memory is for one session of --ctx tokens in each numeric mode.\n",
 };
 
-static void json_memory(sd_jw *w, const sd_describe *d)
+static void json_memory(const cli *c, sd_jw *w, const sd_describe *d)
 {
     sd_jw_key(w, "memory");
     sd_jw_obj(w);
     sd_jw_ki64(w, "n_ctx", d->n_ctx);
+    sd_jw_ki64(w, "packed_limit_bytes", (int64_t)(cli_memory(c) < INT64_MAX ? cli_memory(c) : INT64_MAX));
     sd_jw_ki64(w, "kv_bytes_per_1k_tokens", (int64_t)d->kv_per_1k);
     sd_jw_key(w, "modes");
     sd_jw_obj(w);
@@ -101,7 +103,7 @@ static int print_json(cli *c, const sd_describe *d)
     if (d->chat[0]) sd_jw_str(w, d->chat);
     else sd_jw_null(w);
     if (!d->chat[0]) sd_jw_kstr(w, "no_chat_template", d->no_chat);
-    json_memory(w, d);
+    json_memory(c, w, d);
     if (c->prov.model_sha256[0]) sd_jw_kstr(w, "sha256", c->prov.model_sha256);
     return out_json_end(c, &j);
 }
@@ -141,6 +143,7 @@ static int print_text(cli *c, const sd_describe *d)
                  sd_fmt_bytes(y, sizeof y, (double)m->packed), (long long)d->n_ctx, sd_fmt_bytes(z, sizeof z, (double)m->kv),
                  sd_fmt_bytes(u, sizeof u, (double)m->scratch));
     }
+    out_pair(p, "packed weights", "at most %s; what is beyond is packed in every step", sd_fmt_bytes(x, sizeof x, (double)cli_memory(c)));
     if (c->prov.model_sha256[0]) out_pair(p, "sha256", "%s", c->prov.model_sha256);
     return out_pairs_end(p);
 }

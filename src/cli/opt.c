@@ -23,6 +23,8 @@ static const struct { unsigned use; cli_opt row; } shared_rows[] = {
     {CLI_MODE, {0, "mode", OPT_STR, AT(cli, mode_name), .arg = "MODE", MODE, .def = "faithful"}},
     {CLI_MODE_BULK, {0, "mode", OPT_STR, AT(cli, mode_name), .arg = "MODE", MODE, .def_words = "bf16 where the CPU multiplies it, else faithful"}},
     {CLI_MODE_CHAT, {0, "mode", OPT_STR, AT(cli, mode_name), .arg = "MODE", MODE, .def_words = "fast on quantised files, else bf16 or faithful"}},
+    {CLI_MODE | CLI_MODE_BULK | CLI_MODE_CHAT | CLI_MEMORY,
+     {0, "memory", OPT_FLOAT, AT(cli, memory_mb), .arg = "MB", .lo = 0, .hi = 1e9, .unit = "megabytes", .help = "most packed weights; the rest is packed in every step", .def_words = "three quarters of what is free"}},
     {CLI_SEED, {0, "seed", OPT_INT, AT(cli, seed), .arg = "N", .def = "0", .hi = SEED_MAX, .help = "seed of everything random"}},
 };
 enum { N_SHARED = sizeof shared_rows / sizeof shared_rows[0], MAX_ROWS = 64 /* bits of cli.given */ };

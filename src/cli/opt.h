@@ -70,6 +70,7 @@ enum {
     CLI_NEED_SITE = 1 << 7,
     CLI_HIDDEN = 1 << 8, /* the command is not listed */
     CLI_OUT_DIR = 1 << 9, /* with CLI_OUT: PATH becomes a folder */
+    CLI_MEMORY = 1 << 12, /* --memory MB      c->memory_mb; comes with CLI_MODE and its like */
     CLI_MODE_BULK = 1 << 10, CLI_MODE_CHAT = 1 << 11, /* as CLI_MODE; when not given c->mode is SD_MODE_DEFAULT until cli_mode has chosen */
 };
 /* --json --threads/-t --cpu --quiet/-q --verbose/-v --help/-h are taken by every command. */

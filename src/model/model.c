@@ -16,6 +16,7 @@ static sd_status check_opt(sd_model *m, const sd_model_opt *opt, sd_err *err)
     m->n_layer_loaded = opt->max_layer ? opt->max_layer : m->cfg.n_layer;
     m->max_ctx = opt->n_ctx ? opt->n_ctx : m->cfg.n_ctx;
     m->mode = opt->mode ? opt->mode : SD_MODE_FAITHFUL;
+    m->budget = opt->memory_bytes ? opt->memory_bytes : sd_model_default_memory();
     return SD_OK;
 }
 
@@ -42,6 +43,13 @@ static sd_status read_and_bind(sd_model *m, const char *adapter, const sd_model_
         st = sd_model__adapt(m, adapter, opt->views, opt->keep_head || (!opt->no_head && m->n_layer_loaded == m->cfg.n_layer), err);
     sd_free(bp);
     return st;
+}
+
+/* A quarter is left for caches, scratch and the map's pages. */
+size_t sd_model_default_memory(void)
+{
+    const uint64_t free_bytes = sd_mem_query().available;
+    return free_bytes ? (size_t)(free_bytes / 4 * 3) : SIZE_MAX;
 }
 
 sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, sd_err *err)

@@ -88,8 +88,23 @@ static void pack_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
 sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode,
                         sd_err *err)
 {
-    sd_linear *l = NULL;
+    return sd_linear_new_within(out, ex, w, bias, NULL, mode, err);
+}
+
+static sd_status pack(sd_linear *l, const sd_exec *ex, const sd_wmat *w, size_t total, size_t decode, sd_err *err)
+{
     float *rows = NULL;
+    sd_status st = sd_alloc(&l->packed, total, "packed weights", err);
+    if (!st) st = sd_alloc(&rows, decode, "decoding weights", err);
+    if (!st) sd_parallel_for(ex->n_threads, l->n_panel, 1, pack_panels, &(pack_arg){l, w, rows});
+    sd_free(rows);
+    return st;
+}
+
+sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, size_t *left, sd_mode mode,
+                               sd_err *err)
+{
+    sd_linear *l = NULL;
     size_t total, decode;
     sd_status st = check(w, err);
     *out = NULL;
@@ -101,20 +116,21 @@ sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, co
     choose_form(l, ex->kern->cpu_flags, w, mode);
     st = plan(l, ex->n_threads, &total, &decode, err);
     if (st) goto done;
-    st = sd_alloc(&l->packed, total, "packed weights", err);
-    if (st) goto done;
-    st = sd_alloc(&rows, decode, "decoding weights", err);
-    if (st) goto done;
+    l->n_threads = ex->n_threads;
+    l->w = *w;
+    if (!left || total <= *left) {
+        st = pack(l, ex, w, total, decode, err);
+        if (st) goto done;
+        if (left) *left -= total;
+    }
     if (bias) {
         st = sd_alloc_zero(&l->bias, (size_t)l->n_panel * SD_PANEL * sizeof *l->bias, "a bias", err);
         if (st) goto done;
         memcpy(l->bias, bias, (size_t)l->rows * sizeof *bias);
     }
-    sd_parallel_for(ex->n_threads, l->n_panel, 1, pack_panels, &(pack_arg){l, w, rows});
     *out = l;
     l = NULL;
 done:
-    sd_free(rows);
     sd_linear_free(l);
     return st;
 }
@@ -133,19 +149,32 @@ static size_t bias_bytes(const sd_linear *l)
 }
 size_t sd_linear_bytes(const sd_linear *l)
 {
-    return sizeof *l + sd_linear_read_bytes(l);
+    return sizeof *l + bias_bytes(l) + (l->packed ? (size_t)l->n_panel * l->panel_bytes : 0);
 }
 size_t sd_linear_read_bytes(const sd_linear *l)
 {
+    if (!l->packed) return (size_t)l->rows * sd_dtype_row_bytes(l->w.dtype, l->cols) + bias_bytes(l);
     return (size_t)l->n_panel * l->panel_bytes + bias_bytes(l);
+}
+bool sd_linear_is_streamed(const sd_linear *l)
+{
+    return !l->packed;
 }
 sd_mode sd_linear_mode(const sd_linear *l)
 {
     return l->form->mode;
 }
+
+/* What a worker packs a panel with: the panel, then the decoded rows. */
+static size_t stream_bytes(const sd_linear *l)
+{
+    return sd_arena_need(l->panel_bytes) + sd_arena_need((size_t)l->cols * SD_PANEL * sizeof(float));
+}
+
 size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows)
 {
-    return l->form->scratch(l, n_rows);
+    const size_t own = l->form->scratch(l, n_rows);
+    return l->packed ? own : sd_arena_need(own) + (size_t)l->n_threads * stream_bytes(l);
 }
 
 /* ---- running ---- */
@@ -169,19 +198,35 @@ static void store(const sd_linear_job *a, int64_t p, int64_t r0, int64_t m, cons
     }
 }
 
+static void run_tile(const sd_linear_job *j, const uint8_t *panel, int64_t p, int64_t r0)
+{
+    float own[SD_ROW_TILE * SD_PANEL];
+    const int64_t m = j->x.rows - r0 < SD_ROW_TILE ? j->x.rows - r0 : SD_ROW_TILE;
+    const bool direct = !j->accumulate && (p + 1) * SD_PANEL <= j->l->rows;
+    float *tile = direct ? sd_mat_row(j->y, r0) + p * SD_PANEL : own;
+    const int64_t ld = direct ? j->y.ld : SD_PANEL;
+    j->l->form->tile(j, panel, r0, m, tile, ld);
+    store(j, p, r0, m, tile, ld);
+}
+
 static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const sd_linear_job *j = arg;
-    float own[SD_ROW_TILE * SD_PANEL];
     (void)chunk;
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t p = i / j->row_tiles, r0 = i % j->row_tiles * SD_ROW_TILE;
-        const int64_t m = j->x.rows - r0 < SD_ROW_TILE ? j->x.rows - r0 : SD_ROW_TILE;
-        const bool direct = !j->accumulate && (p + 1) * SD_PANEL <= j->l->rows;
-        float *tile = direct ? sd_mat_row(j->y, r0) + p * SD_PANEL : own;
-        const int64_t ld = direct ? j->y.ld : SD_PANEL;
-        j->l->form->tile(j, sd_linear__panel(j->l, p), r0, m, tile, ld);
-        store(j, p, r0, m, tile, ld);
+    for (int64_t i = begin; i < end; i++)
+        run_tile(j, sd_linear__panel(j->l, i / j->row_tiles), i / j->row_tiles, i % j->row_tiles * SD_ROW_TILE);
+}
+
+/* A task is a panel: packed once, then all rows. */
+static void run_streamed(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const sd_linear_job *j = arg;
+    uint8_t *panel = j->stream + (size_t)sd_par_worker() * stream_bytes(j->l);
+    float *rows = (float *)(void *)(panel + sd_arena_need(j->l->panel_bytes));
+    (void)chunk;
+    for (int64_t p = begin; p < end; p++) {
+        j->l->form->pack(j->l, panel, &j->l->w, p, rows);
+        for (int64_t t = 0; t < j->row_tiles; t++) run_tile(j, panel, p, t * SD_ROW_TILE);
     }
 }
 
@@ -191,14 +236,21 @@ void sd_linear_prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *sc
     if (l->form->prepare && x.rows > 0) l->form->prepare(ex, l, x, scratch);
 }
 
-void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, const void *scratch)
+void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch)
 {
     SD_ASSERT(y.rows == x.rows && y.cols == l->rows && x.cols == l->cols);
-    sd_linear_job j = {ex, l, y, x, accumulate, scratch, (x.rows + SD_ROW_TILE - 1) / SD_ROW_TILE};
+    sd_linear_job j = {ex, l, y, x, accumulate, scratch, NULL, (x.rows + SD_ROW_TILE - 1) / SD_ROW_TILE};
     const int64_t n_tasks = j.row_tiles * l->n_panel, share = n_tasks / (8 * ex->n_threads);
+    if (x.rows == 0) return;
+    if (!l->packed) {
+        SD_ASSERT(ex->n_threads <= l->n_threads);
+        j.stream = (uint8_t *)scratch + sd_arena_need(l->form->scratch(l, x.rows));
+        sd_parallel_for(ex->n_threads, l->n_panel, 1, run_streamed, &j);
+        return;
+    }
     /* Tasks share nothing, so their grouping changes no bit; about eight groups a thread keep hand-outs rare and ends
      * even. */
-    if (x.rows > 0) sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, &j);
+    sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, &j);
 }
 
 void sd_linear_fwd(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch)

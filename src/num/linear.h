@@ -16,6 +16,12 @@
 typedef struct sd_linear sd_linear;
 /* w and bias [w.rows] are borrowed only during the call. mode DEFAULT: faithful. */
 sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode, sd_err *err);
+/* The same within a budget of bytes: takes its packed bytes from *left, or, when they are more, packs nothing, borrows w's data and
+ * perm until free, and packs each panel again whenever it is multiplied: slow for one row, next to free for hundreds, and the
+ * same bits. left NULL: no limit. */
+sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, size_t *left, sd_mode mode,
+                               sd_err *err);
+bool sd_linear_is_streamed(const sd_linear *l);
 void sd_linear_free(sd_linear *l);
 /* Packed bytes that a matrix would take (data is not looked at); SIZE_MAX when they overflow. */
 size_t sd_linear_plan_bytes(const sd_wmat *w, sd_mode mode, uint32_t cpu_flags);
@@ -23,7 +29,8 @@ size_t sd_linear_bytes(const sd_linear *l);       /* packed bytes it holds */
 size_t sd_linear_read_bytes(const sd_linear *l);  /* bytes read for one row (decode roofline) */
 sd_mode sd_linear_mode(const sd_linear *l);       /* the mode that is really used */
 
-/* Scratch an op of n_rows needs, in bytes; the caller pushes it once in its plan. */
+/* Scratch an op of n_rows needs, in bytes, with no more threads than the matrix was made with; the caller pushes it once in its
+ * plan. */
 size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows);
 /* y [n, rows] overwritten (or added to when accumulate); x [n, cols]; scratch from above, 64-byte aligned. y must not alias x. */
 void sd_linear_fwd(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch);
@@ -31,7 +38,7 @@ void sd_linear_fwd(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bo
 /* Activations quantised once and used by several matrices with the same input (q,k,v; gate,up): in fast mode `prepare` fills scratch and
  * `run` uses it; in other modes prepare converts or does nothing. sd_linear_fwd = prepare + run. All of `l` must share cols and mode. */
 void sd_linear_prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch);
-void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, const void *scratch);
+void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch);
 
 /* A plain product for matrices that change: c [m,n] = a [m,k] b[n,k]^T, f32 or bf16 products (bf16: converts b each call). Not chained: no bit promise across shapes. */
 void sd_gemm_nt(const sd_exec *ex, sd_mat c, sd_mat a, sd_mat b);

@@ -12,6 +12,7 @@ typedef struct sd_linear_job {
     sd_mat y, x;
     bool accumulate;
     const void *scratch; /* as prepare left it */
+    uint8_t *stream;     /* where workers pack panels; NULL: they are packed */
     int64_t row_tiles;
 } sd_linear_job;
 
@@ -39,7 +40,9 @@ struct sd_linear {
     int64_t rows, cols;
     int64_t n_panel; /* of SD_PANEL outputs; the last one is padded with zeros */
     size_t panel_bytes;
-    uint8_t *packed; /* n_panel panels; owned */
+    uint8_t *packed; /* n_panel panels; owned; NULL: packed from w when they are used */
+    sd_wmat w;       /* borrowed; only then */
+    int n_threads;   /* that may pack at once */
     float *bias;     /* [n_panel * SD_PANEL], owned; NULL: none */
     sd_qkind qkind;  /* of the quantised form */
 };

@@ -5,7 +5,7 @@ cd "$dir" || exit 1
 python3 "$here/make_model.py" tiny.gguf && python3 "$here/make_model.py" tiny8.gguf --type Q8_0 && python3 "$here/make_model.py" other.gguf --arch mamba3 ||
     not_ok make_model "make_model.py failed"
 
-expect_out info_text info.exp info tiny8.gguf --no-hash --cpu ref
+expect_out info_text info.exp info tiny8.gguf --no-hash --cpu ref --memory 80
 expect_json info_json sonde.info/1 'd["architecture"] == "llama" and d["runnable"] and d["parameters"] == 93056 and d["n_layer"] == 2
     and d["n_head"] == 4 and d["n_head_kv"] == 2 and d["d_head"] == 16 and d["n_vocab"] == 297 and d["tied"] and d["types"][0]["type"] == "Q8_0"
     and sum(t["bytes"] for t in d["types"]) == d["tensor_bytes"] and abs(sum(t["share"] for t in d["types"]) - 1) < 1e-9

@@ -27,6 +27,9 @@ expect_json score sonde.score/1 'd["n_tokens"] > 1000 and 4 < d["ce_loss"] < 8 a
 # Several files are one text: cut in two, it scores as it did whole; a short last file is not taken for the whole.
 "$sonde" score tiny.gguf corpus/a.txt --window 128 --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["ce_loss"])' >whole.txt
 head -c 5000 corpus/a.txt >part1.txt; tail -c +5001 corpus/a.txt >part2.txt
+# Over the budget of packed weights: the same numbers, and a note.
+expect_json score_beyond_memory sonde.score/1 "d['ce_loss'] == $(cat whole.txt)" score tiny.gguf corpus/a.txt --window 128 --memory 0.01 --json
+grep -q 'packed in every step' err && ok score_says_beyond_memory || not_ok score_says_beyond_memory "$(what_happened)"
 expect_json score_files_are_joined sonde.score/1 "d['ce_loss'] == $(cat whole.txt)" score tiny.gguf part1.txt part2.txt --window 128 --json
 printf 'end' >short.txt
 expect_json score_short_last_file sonde.score/1 'd["n_tokens"] > 1000' score tiny.gguf corpus/a.txt short.txt --window 128 --json

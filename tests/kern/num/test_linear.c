@@ -332,6 +332,36 @@ static void prepare_serves_several(void **state)
     }
 }
 
+/* Over the budget nothing is packed, and every panel on its way gives the bits of packed ones. */
+static void streamed_equals_packed(void **state)
+{
+    static const sd_dtype ts[] = {SD_F32, SD_BF16, SD_Q4_1, SD_Q5_K};
+    (void)state;
+    for (size_t t = 0; t < 4; t++)
+        for (size_t m = 0; m < 3; m++)
+            for (int threads = 1; threads <= 3; threads++) {
+                const sd_exec ex = exec_of(NULL, 3), fewer = exec_of(NULL, threads);
+                problem p = problem_new(ts[t], &(shape){101, 70, 256}, 21); /* two row tiles, a ragged panel */
+                size_t need = sd_linear_plan_bytes(&p.w, modes[m], ex.kern->cpu_flags), left = need;
+                sd_linear *packed, *streamed;
+                sd_err err = {0};
+                t_ok(sd_linear_new_within(&packed, &ex, &p.w, p.bias, &left, modes[m], &err), err);
+                assert_int_equal(left, 0);
+                assert_false(sd_linear_is_streamed(packed));
+                left = need - 1;
+                t_ok(sd_linear_new_within(&streamed, &ex, &p.w, p.bias, &left, modes[m], &err), err);
+                assert_int_equal(left, need - 1);
+                assert_true(sd_linear_is_streamed(streamed) && sd_linear_bytes(streamed) < 2048);
+                for (int64_t n = 1; n <= 101; n += 100) {
+                    forward(&fewer, packed, sd_mat_of(p.y, n, 70), sd_mat_of(p.x, n, 256), false);
+                    forward(&fewer, streamed, sd_mat_of(p.y2, n, 70), sd_mat_of(p.x, n, 256), false);
+                    assert_memory_equal(p.y, p.y2, (size_t)(n * 70) * 4);
+                }
+                sd_linear_free(packed), sd_linear_free(streamed);
+                problem_free(&p);
+            }
+}
+
 /* Strided x and y; what lies between the rows stays. */
 static void strides_are_kept(void **state)
 {
@@ -543,6 +573,7 @@ int main(int argc, char **argv)
                                        T(modes_say_what_they_are),
                                        T(bits_do_not_depend_on_the_way),
                                        T(prepare_serves_several),
+                                       T(streamed_equals_packed),
                                        T(strides_are_kept),
                                        T(fast_errs_within_its_grid),
                                        T(nan_and_infinity_show),
