@@ -8,7 +8,7 @@ typedef struct model_args { int64_t prompt, gen, depth, reps; } model_args;
 static const cli_opt model_opts[] = {
     {0, "prompt", OPT_INT, AT(model_args, prompt), .arg = "N", .def = "512", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "length of the prefill"},
     {0, "gen", OPT_INT, AT(model_args, gen), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "tokens decoded one by one"},
-    {0, "depth", OPT_INT, AT(model_args, depth), .arg = "N", .lo = 0, .hi = 1 << 16, .unit = "tokens", .help = "positions in the cache before decoding"},
+    {0, "depth", OPT_INT, AT(model_args, depth), .arg = "N", .def = "512", .lo = 0, .hi = 1 << 16, .unit = "tokens", .help = "positions in the cache before the second decoding; the first begins at 0"},
     {0, "reps", OPT_INT, AT(model_args, reps), .arg = "N", .def = "5", .lo = 1, .hi = 64, .help = "repetitions; the median counts"},
     OPT_END};
 
@@ -19,28 +19,76 @@ static double peak_gops(const sd_machine *p, sd_mode mode)
     return 0;
 }
 
+/* What bounds an op: products of a prefill the CPU, everything a single token reads the memory. */
+static double share_of(const sd_bench_op *o, const sd_machine *p, sd_mode mode)
+{
+    if (strcmp(o->phase, "decode") == 0) return o->gb_s / p->read_gb_s;
+    return o->gops / peak_gops(p, o->product ? mode : SD_MODE_FAITHFUL);
+}
+
+static int json_model(cli *c, const sd_bench_model *b, const sd_machine *p)
+{
+    out_json j;
+    const double peak = peak_gops(p, c->mode);
+    sd_jw *w = out_json_begin(c, &j, "sonde.bench.model/1");
+    sd_jw_kf64(w, "prefill_tok_s", b->prefill_tok_s);
+    sd_jw_kf64(w, "decode_tok_s", b->decode[0].tok_s);
+    sd_jw_kf64(w, "prefill_gops", b->prefill_gops);
+    sd_jw_kf64(w, "decode_gb_s", b->decode[0].gb_s);
+    sd_jw_kf64(w, "share_of_peak", b->prefill_gops / peak);
+    sd_jw_kf64(w, "share_of_bandwidth", b->decode[0].gb_s / p->read_gb_s);
+    sd_jw_kf64(w, "product_gops", peak);
+    sd_jw_kf64(w, "read_gb_s", p->read_gb_s);
+    sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
+    sd_jw_key(w, "decode");
+    sd_jw_arr(w);
+    for (int i = 0; i < 2; i++) {
+        sd_jw_obj(w);
+        sd_jw_ki64(w, "depth", b->decode[i].depth);
+        sd_jw_kf64(w, "tok_s", b->decode[i].tok_s);
+        sd_jw_kf64(w, "bytes_per_token", b->decode[i].bytes_per_token);
+        sd_jw_kf64(w, "gb_s", b->decode[i].gb_s);
+        sd_jw_kf64(w, "share_of_bandwidth", b->decode[i].gb_s / p->read_gb_s);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+    sd_jw_key(w, "ops");
+    sd_jw_arr(w);
+    for (int i = 0; i < b->n_ops; i++) {
+        const sd_bench_op *o = &b->op[i];
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "phase", o->phase);
+        sd_jw_kstr(w, "op", o->name);
+        sd_jw_kf64(w, "ms", o->ms);
+        sd_jw_kf64(w, "gops", o->gops);
+        sd_jw_kf64(w, "gb_s", o->gb_s);
+        sd_jw_kf64(w, "share_of_peak", share_of(o, p, c->mode));
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+    return out_json_end(c, &j);
+}
+
 static int print_model(cli *c, const sd_bench_model *b, const sd_machine *p)
 {
-    double peak = peak_gops(p, c->mode);
-    if (c->json) {
-        out_json j;
-        sd_jw *w = out_json_begin(c, &j, "sonde.bench.model/1");
-        sd_jw_kf64(w, "prefill_tok_s", b->prefill_tok_s);
-        sd_jw_kf64(w, "decode_tok_s", b->decode_tok_s);
-        sd_jw_kf64(w, "prefill_gops", b->prefill_gops);
-        sd_jw_kf64(w, "decode_gb_s", b->decode_gb_s);
-        sd_jw_kf64(w, "share_of_peak", b->prefill_gops / peak);
-        sd_jw_kf64(w, "share_of_bandwidth", b->decode_gb_s / p->read_gb_s);
-        sd_jw_kf64(w, "product_gops", peak);
-        sd_jw_kf64(w, "read_gb_s", p->read_gb_s);
-        sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
-        return out_json_end(c, &j);
-    }
+    const double peak = peak_gops(p, c->mode);
+    if (c->json) return json_model(c, b, p);
     out_pairs *o = out_pairs_new(c);
     out_pair(o, "prefill", "%.0f tokens/s, %.0f GOP/s, %.0f %% of this machine's own products (%.0f)", b->prefill_tok_s, b->prefill_gops,
              100 * b->prefill_gops / peak, peak);
-    out_pair(o, "decode", "%.1f tokens/s, %.1f GB/s, %.0f %% of the read bandwidth (%.1f)", b->decode_tok_s, b->decode_gb_s,
-             100 * b->decode_gb_s / p->read_gb_s, p->read_gb_s);
+    for (int i = 0; i < 2; i++) {
+        const sd_bench_decode *d = &b->decode[i];
+        char key[48];
+        snprintf(key, sizeof key, "decode at %lld", (long long)d->depth);
+        out_pair(o, key, "%.1f tokens/s, %.1f MB a token, %.1f GB/s, %.0f %% of the read bandwidth (%.1f)", d->tok_s, d->bytes_per_token / 1e6, d->gb_s,
+                 100 * d->gb_s / p->read_gb_s, p->read_gb_s);
+    }
+    for (int i = 0; i < b->n_ops; i++) {
+        const sd_bench_op *op = &b->op[i];
+        char key[48];
+        snprintf(key, sizeof key, "%s %s", op->phase, op->name);
+        out_pair(o, key, "%.2f ms, %.0f Gop/s, %.1f GB/s, %.0f %% of the peak", op->ms, op->gops, op->gb_s, 100 * share_of(op, p, c->mode));
+    }
     out_pair(o, "mode", "%s", sd_mode_name(c->mode));
     return out_pairs_end(o);
 }
@@ -54,7 +102,8 @@ const cli_cmd cmd_bench_model_def = {
     .uses = CLI_MODE_CHAT,
     .run = cmd_bench_model,
     .text = "As llama-bench measures: random tokens, the head on the last row only, one run before that is not counted; the median of\n"
-            "the repetitions. Shares are of the same machine's read bandwidth and products, measured in the same run.",
+            "the repetitions. Bytes a token are those of the packed weights and of the cache. Shares are of the same machine's read bandwidth\n"
+            "and products, measured in the same run; ops are timed alone, all layers in turn.",
     .examples = "sonde bench model model.gguf --json\nsonde bench model model.gguf --mode bf16 --depth 512\n",
     .json = "sonde.bench.model/1"};
 

@@ -18,14 +18,23 @@ static double median(double *v, int n)
 
 static double matrix_ops(const sd_model *m)
 {
-    const sd_config *c = &m->cfg;
-    double q = (double)c->n_head * c->d_head, kv = (double)c->n_head_kv * c->d_head, d = (double)c->d_model;
-    return 2 * c->n_layer * (2 * d * q + 2 * d * kv + 3 * d * (double)c->d_ffn);
+    double sum = 0;
+    for (int l = 0; l < m->n_layer_loaded; l++)
+        for (int k = 0; k < SD_MAT_COUNT; k++)
+            if (m->block[l].mat[k].l) sum += 2 * (double)m->block[l].mat[k].w.rows * (double)m->block[l].mat[k].w.cols;
+    return sum;
 }
 
-static double cache_bytes(const sd_model *m, double positions)
+/* A window of a block bounds what it reads. */
+double sd_bench_cache_bytes(const sd_model *m, double positions)
 {
-    return positions * m->cfg.n_layer * 2 * (double)m->cfg.n_head_kv * m->cfg.d_head * (m->mode == SD_MODE_FAST ? 2 : 4);
+    const double element = m->mode == SD_MODE_FAST ? 2 : 4;
+    double sum = 0;
+    for (int l = 0; l < m->n_layer_loaded; l++) {
+        const double w = (double)m->block[l].window;
+        sum += (w > 0 && w < positions ? w : positions) * 2 * (double)m->cfg.n_head_kv * m->cfg.d_head * element;
+    }
+    return sum;
 }
 
 static sd_status feed(sd_runner *r, sd_session *s, const int32_t *tok, int64_t n, sd_err *err)
@@ -34,20 +43,35 @@ static sd_status feed(sd_runner *r, sd_session *s, const int32_t *tok, int64_t n
     return sd_runner_step(r, &seg, 1, -1, err);
 }
 
-static sd_status one_rep(double *prefill, double *decode, sd_runner *r, sd_session *s, const int32_t *tok, const sd_bench_model_opt *o, sd_err *err)
+/* Tokens a second, one by one, from `depth` positions on; the cache holds n_prompt positions before. */
+static sd_status decode_from(double *tok_s, int64_t depth, sd_runner *r, sd_session *s, const int32_t *tok, const sd_bench_model_opt *o, sd_err *err)
+{
+    sd_status st = SD_OK;
+    sd_session_rewind(s, depth);
+    for (int64_t i = sd_session_pos(s); i < depth && !st; i = sd_session_pos(s))
+        st = feed(r, s, tok, depth - i < o->n_prompt ? depth - i : o->n_prompt, err);
+    const double t0 = sd_now();
+    for (int64_t i = 0; i < o->n_gen && !st; i++) st = feed(r, s, tok + i % o->n_prompt, 1, err);
+    *tok_s = (double)o->n_gen / (sd_now() - t0);
+    return st;
+}
+
+/* rates: prefill, decode at the depth, decode at 0. */
+static sd_status one_rep(double rates[3], sd_runner *r, sd_session *s, const int32_t *tok, const sd_bench_model_opt *o, sd_err *err)
 {
     sd_session_rewind(s, 0);
-    double t0 = sd_now();
+    const double t0 = sd_now();
     sd_status st = feed(r, s, tok, o->n_prompt, err);
-    *prefill = (double)o->n_prompt / (sd_now() - t0);
-    if (st) return st;
-    sd_session_rewind(s, o->depth < o->n_prompt ? o->depth : o->n_prompt);
-    for (int64_t i = o->n_prompt; i < o->depth && !st; i += o->n_prompt)
-        st = feed(r, s, tok, o->depth - i < o->n_prompt ? o->depth - i : o->n_prompt, err);
-    t0 = sd_now();
-    for (int64_t i = 0; i < o->n_gen && !st; i++) st = feed(r, s, tok + i % o->n_prompt, 1, err);
-    *decode = (double)o->n_gen / (sd_now() - t0);
+    rates[0] = (double)o->n_prompt / (sd_now() - t0);
+    if (!st) st = decode_from(&rates[1], o->depth, r, s, tok, o, err);
+    if (!st) st = decode_from(&rates[2], 0, r, s, tok, o, err);
     return st;
+}
+
+static sd_bench_decode decode_row(const sd_model *m, int64_t depth, int64_t n_gen, double tok_s)
+{
+    const double bytes = (double)sd_model_read_bytes(m) + sd_bench_cache_bytes(m, (double)depth + (double)n_gen / 2);
+    return (sd_bench_decode){depth, tok_s, bytes, tok_s * bytes / 1e9};
 }
 
 sd_status sd_lab_bench_model(sd_bench_model *out, const sd_exec *ex, const sd_model *m, const sd_bench_model_opt *opt, sd_err *err)
@@ -58,7 +82,7 @@ sd_status sd_lab_bench_model(sd_bench_model *out, const sd_exec *ex, const sd_mo
     if (!o.reps) o.reps = REPS;
     if (o.reps < 1 || o.reps > MAX_REPS) return sd_fail(err, SD_E_ARG, "%d repetitions: 1 to %d are wanted", o.reps, MAX_REPS);
     int64_t ctx = (o.depth > o.n_prompt ? o.depth : o.n_prompt) + o.n_gen;
-    double prefill[MAX_REPS], decode[MAX_REPS], warm;
+    double rate[3][MAX_REPS], now[3];
     sd_session *s = NULL;
     sd_runner *r = NULL;
     int32_t *tok = NULL;
@@ -69,13 +93,15 @@ sd_status sd_lab_bench_model(sd_bench_model *out, const sd_exec *ex, const sd_mo
     if (st) goto done;
     sd_rng rng = sd_rng_make(0, "bench", 0);
     for (int64_t i = 0; i < o.n_prompt; i++) tok[i] = (int32_t)sd_rng_below(&rng, (uint64_t)m->cfg.n_vocab);
-    if ((st = one_rep(&warm, &warm, r, s, tok, &o, err))) goto done;
-    for (int i = 0; i < o.reps; i++)
-        if ((st = one_rep(&prefill[i], &decode[i], r, s, tok, &o, err))) goto done;
-    out->prefill_tok_s = median(prefill, o.reps);
-    out->decode_tok_s = median(decode, o.reps);
+    for (int i = -1; i < o.reps; i++) { /* the first is not counted */
+        if ((st = one_rep(now, r, s, tok, &o, err))) goto done;
+        for (int k = 0; k < 3 && i >= 0; k++) rate[k][i] = now[k];
+    }
+    out->prefill_tok_s = median(rate[0], o.reps);
     out->prefill_gops = out->prefill_tok_s * matrix_ops(m) / 1e9;
-    out->decode_gb_s = out->decode_tok_s * ((double)sd_model_read_bytes(m) + cache_bytes(m, (double)o.depth + (double)o.n_gen / 2)) / 1e9;
+    out->decode[0] = decode_row(m, 0, o.n_gen, median(rate[2], o.reps));
+    out->decode[1] = decode_row(m, o.depth, o.n_gen, median(rate[1], o.reps));
+    st = sd_lab__bench_ops(out, ex, m, o.n_prompt, o.depth, err);
 done:
     sd_runner_free(r);
     sd_session_free(s);

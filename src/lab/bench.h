@@ -8,13 +8,32 @@
 typedef struct sd_bench_model_opt {
     int64_t n_prompt; /* tokens a prefill; 0: 512 */
     int64_t n_gen;    /* tokens decoded one by one; 0: 64 */
-    int64_t depth;    /* positions in the cache before decoding */
+    int64_t depth;    /* positions in the cache before the second decoding; the first begins with an empty one */
     int reps;         /* 0: 5; the median counts; one run before is not counted */
 } sd_bench_model_opt;
+typedef struct sd_bench_decode {
+    int64_t depth;
+    double tok_s;           /* median */
+    double bytes_per_token; /* of weights and of the cache, in the middle of the run */
+    double gb_s;
+} sd_bench_decode;
+/* One op of all layers in a step of a phase, "prefill" or "decode" (at the second depth). */
+typedef struct sd_bench_op {
+    const char *phase, *name;
+    double ms, gops, gb_s;
+    bool product; /* of a matrix, in the model's mode; else in f32 */
+} sd_bench_op;
+enum { SD_BENCH_OPS = 2 * (SD_MAT_COUNT + 2) };
 typedef struct sd_bench_model {
-    double prefill_tok_s, decode_tok_s;           /* medians; prefill without the head but for its last row, as llama-bench */
-    double prefill_gops, decode_gb_s;             /* 2 x weights in matrices a token; bytes of weights and cache read a token */
+    double prefill_tok_s;       /* median; without the head but for its last row, as llama-bench */
+    double prefill_gops;        /* 2 x weights in matrices a token */
+    sd_bench_decode decode[2];  /* at depth 0 and at the depth asked for */
+    int n_ops;
+    sd_bench_op op[SD_BENCH_OPS];
 } sd_bench_model;
+/* Bytes of cache that a token at this position reads. */
+double sd_bench_cache_bytes(const sd_model *m, double positions);
+sd_status sd_lab__bench_ops(sd_bench_model *out, const sd_exec *ex, const sd_model *m, int64_t n_prompt, int64_t depth, sd_err *err);
 sd_status sd_lab_bench_model(sd_bench_model *out, const sd_exec *ex, const sd_model *m, const sd_bench_model_opt *opt, sd_err *err);
 
 typedef struct sd_bench_dict_opt { int64_t d, width, batch, steps; int k; uint64_t seed; } sd_bench_dict_opt; /* 0: 576, 16384, 4096, 8; 32 */
