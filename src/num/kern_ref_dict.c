@@ -78,6 +78,10 @@ const sd_kern_dict sd_kern_dict_ref = {to_bf16_ref, scan_ref, group_max_ref, cou
 
 const sd_kern_dict *sd_kern_dict_select(uint32_t cpu_flags)
 {
-    if (!(cpu_flags & SD_CPU_AVX2)) return &sd_kern_dict_ref;
-    return cpu_flags & SD_CPU_AVX512 ? &sd_kern_dict_avx512 : &sd_kern_dict_avx2;
+#if defined(__x86_64__)
+    if (cpu_flags & SD_CPU_AVX512) return &sd_kern_dict_avx512;
+    if (cpu_flags & SD_CPU_AVX2) return &sd_kern_dict_avx2;
+#endif
+    (void)cpu_flags;
+    return &sd_kern_dict_ref;
 }

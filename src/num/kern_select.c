@@ -21,8 +21,10 @@ static uint32_t usable(uint32_t flags)
 static void fill(sd_kern *k, uint32_t flags)
 {
     sd_kern_fill_ref(k);
+#if defined(__x86_64__) /* elsewhere there are the plain kernels only, and no flag is ever set */
     if (flags & SD_CPU_AVX2) sd_kern_fill_avx2(k, flags);
     if (flags & SD_CPU_AVX512) sd_kern_fill_avx512(k, flags);
+#endif
     k->cpu_flags = flags;
 }
 

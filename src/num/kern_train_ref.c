@@ -13,6 +13,10 @@ const sd_kern_train sd_kern_train_ref = SD_KERN_TRAIN_PLAIN(transpose_ref);
 
 const sd_kern_train *sd_kern_train_select(uint32_t cpu_flags)
 {
+#if defined(__x86_64__)
     if (cpu_flags & SD_CPU_AVX512) return &sd_kern_train_avx512;
-    return cpu_flags & SD_CPU_AVX2 ? &sd_kern_train_avx2 : &sd_kern_train_ref;
+    if (cpu_flags & SD_CPU_AVX2) return &sd_kern_train_avx2;
+#endif
+    (void)cpu_flags;
+    return &sd_kern_train_ref;
 }
