@@ -3,12 +3,13 @@
 #include "lab/bench.h"
 #include "lab/machine.h"
 
+enum { DEPTH = 512 /* of the second decoding */ };
 typedef struct model_args { int64_t prompt, gen, depth, reps; } model_args;
 
 static const cli_opt model_opts[] = {
     {0, "prompt", OPT_INT, AT(model_args, prompt), .arg = "N", .def = "512", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "length of the prefill"},
     {0, "gen", OPT_INT, AT(model_args, gen), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "tokens decoded one by one"},
-    {0, "depth", OPT_INT, AT(model_args, depth), .arg = "N", .def = "512", .lo = 0, .hi = 1 << 16, .unit = "tokens", .help = "positions in the cache before the second decoding; the first begins at 0"},
+    {0, "depth", OPT_INT, AT(model_args, depth), .arg = "N", .lo = 0, .hi = 1 << 16, .unit = "tokens", .help = "positions in the cache before the second decoding; the first begins at 0", .def_words = "512, or what the context allows"},
     {0, "reps", OPT_INT, AT(model_args, reps), .arg = "N", .def = "5", .lo = 1, .hi = 64, .help = "repetitions; the median counts"},
     OPT_END};
 
@@ -119,6 +120,10 @@ static int cmd_bench_model(cli *c, int argc, char **argv)
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_status st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){0}, &m, &err);
+    if (!st && !opt_given(c, "depth")) {
+        const int64_t most = m->max_ctx - a.gen;
+        a.depth = most < DEPTH ? (most > 0 ? most : 0) : DEPTH;
+    }
     if (!st) st = sd_lab_bench_model(&b, ex, m, &(sd_bench_model_opt){a.prompt, a.gen, a.depth, (int)a.reps}, &err);
     if (!st) st = sd_lab_machine(&peak, ex, &c->progress, &err);
     rc = st ? cli_fail(c, &err) : print_model(c, &b, &peak);
