@@ -192,7 +192,7 @@ const cli_cmd cmd_tune_def = {
     .brief = "let a model learn: adapters, fine-tuning, preferences, pretraining",
     .args = "[MODEL]",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_OUT_DIR | CLI_FORCE | CLI_RESUME,
+    .uses = CLI_MODE_BULK | CLI_SEED | CLI_OUT | CLI_OUT_DIR | CLI_FORCE | CLI_RESUME,
     .run = cmd_tune,
     .text = "A row is a JSON object with messages, with instruction, input and output, with prompt and completion, with prompt, chosen and\n"
             "rejected, or with text. sft learns the assistant's tokens and the end of its turn, as the model's chat template marks them; dpo\n"

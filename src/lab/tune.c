@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_CTX = 1024, WARM_STEPS = 10 };
+enum { MAX_CTX = 1024, WARM_STEPS = 10, MAX_KEEP = 1 << 30 };
 
 const char *sd_tune_method_name(sd_tune_method m)
 {
@@ -233,7 +233,8 @@ static sd_status open_model(sd_tune_run *r, sd_err *err)
     return st;
 }
 
-/* Activations are kept while they fit in a quarter of the memory that is free. */
+/* Activations are kept while they fit in an eighth of the memory that is free, at most MAX_KEEP: computing them again costs a
+ * third more time, swapping costs all of it. */
 static sd_status make_learner(sd_tune_run *r, sd_err *err)
 {
     const sd_mem_info mem = sd_mem_query();
@@ -242,7 +243,7 @@ static sd_status make_learner(sd_tune_run *r, sd_err *err)
                                .lora = r->lora,
                                .max_rows = r->o.micro_rows,
                                .max_docs = SD_TUNE_MAX_DOCS,
-                               .keep_bytes = r->o.keep_bytes ? r->o.keep_bytes : (size_t)(mem.available / 4),
+                               .keep_bytes = r->o.keep_bytes ? r->o.keep_bytes : (size_t)(mem.available / 8 < MAX_KEEP ? mem.available / 8 : MAX_KEEP),
                                .seed = r->o.seed};
     return sd_learner_new(&r->learner, r->ex, r->m, &lo, err);
 }

@@ -47,7 +47,7 @@ typedef struct sd_tune_opt {
     double beta1, beta2;       /* 0: 0.9, 0.999 (0.95 from scratch) */
     double beta;               /* of dpo and constrained; 0: 0.1 */
     bool adam8;                /* moments of 8 bits */
-    size_t keep_bytes;         /* activations kept; 0: a quarter of the free memory; 1: none */
+    size_t keep_bytes;         /* activations kept; 0: an eighth of the free memory, at most 1 GB; 1: none */
     sd_dtype save;    /* of a full model: SD_F32, SD_BF16, SD_F16; 0: f32 where it was f32 and not made from random
                          weights, else bf16 */
     bool random_init; /* start from random weights of the model's configuration (seed), not from its weights */

@@ -13,7 +13,7 @@ double sd_schedule_at(sd_schedule s, int64_t step, int64_t total, int64_t warmup
 {
     if (warmup > 0 && step <= warmup) return (double)step / (double)warmup;
     if (s == SD_SCHEDULE_CONSTANT || total <= warmup) return 1.0;
-    double t = (double)(step - warmup) / (double)(total - warmup);
+    double t = (double)(step - 1 - warmup) / (double)(total - warmup);
     if (t > 1.0) t = 1.0;
     const double down = s == SD_SCHEDULE_LINEAR ? 1.0 - t : 0.5 * (1.0 + cos(3.14159265358979323846 * t));
     return floor + (1.0 - floor) * down;

@@ -10,7 +10,7 @@
 
 typedef enum sd_schedule { SD_SCHEDULE_COSINE, SD_SCHEDULE_LINEAR, SD_SCHEDULE_CONSTANT } sd_schedule;
 /* Factor of the learning rate at step 1..total: linear over the first `warmup` steps (the first step is 1/warmup), then
- * from 1 down to `floor` along half a cosine or a line, or constant. */
+ * from 1 down along half a cosine or a line that would reach `floor` one step after the last, or constant. */
 double sd_schedule_at(sd_schedule s, int64_t step, int64_t total, int64_t warmup, double floor);
 
 typedef struct sd_adamw_opt {
