@@ -77,7 +77,8 @@ static double matrix_weights(const sd_model *m)
     return n;
 }
 
-sd_status sd_lab_bench_tune(sd_bench_tune *out, const sd_exec *ex, const sd_model *m, const sd_bench_tune_opt *opt, sd_err *err)
+sd_status sd_lab_bench_tune(sd_bench_tune *out, const sd_exec *ex, const sd_model *m, const sd_bench_tune_opt *opt,
+                            sd_err *err)
 {
     bench b = {.ex = ex, .o = *opt};
     sd_lora *lora = NULL;
@@ -90,8 +91,12 @@ sd_status sd_lab_bench_tune(sd_bench_tune *out, const sd_exec *ex, const sd_mode
     if (b.o.lora) st = sd_lora_new(&lora, m, &(sd_lora_opt){.rank = b.o.lora}, b.o.seed, err);
     if (!st)
         st = sd_learner_new(&b.t, ex, m,
-                            &(sd_learner_opt){.mode = b.o.mode, .full = !lora, .lora = lora, .max_rows = b.o.batch * b.o.ctx,
-                                              .max_docs = (int)b.o.batch, .keep_bytes = b.o.keep_bytes},
+                            &(sd_learner_opt){.mode = b.o.mode,
+                                              .full = !lora,
+                                              .lora = lora,
+                                              .max_rows = b.o.batch * b.o.ctx,
+                                              .max_docs = (int)b.o.batch,
+                                              .keep_bytes = b.o.keep_bytes},
                             err);
     if (!st) st = take_memory(&b, m, err);
     for (int i = 0; !st && i <= b.o.reps; i++) {

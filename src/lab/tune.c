@@ -15,7 +15,7 @@ enum { MAX_CTX = 1024, WARM_STEPS = 10, MAX_KEEP = 1 << 30 };
 
 const char *sd_tune_method_name(sd_tune_method m)
 {
-    static const char *const names[] = {"lm", "sft", "dpo", "constrained", "distill"};
+    static const char *const names[] = {"lm", "sft", "dpo", "constrained"};
     SD_ASSERT((unsigned)m < sizeof names / sizeof *names);
     return names[m];
 }
@@ -28,8 +28,6 @@ static sd_status check(const sd_tune_opt *o, sd_err *err)
     if (o->steps < 0 || o->batch < 0 || o->ctx < 0 || !(o->epochs >= 0) || !(o->lr >= 0) || !isfinite(o->lr))
         return sd_fail(err, SD_E_ARG, "steps, epochs, batch, ctx and lr must not be negative");
     if (refers && !(o->beta >= 0)) return sd_fail(err, SD_E_ARG, "beta is %g; it must be above 0", o->beta);
-    if (o->method == SD_TUNE_DISTILL)
-        return sd_fail(err, SD_E_UNSUPPORTED, "distillation is not built into this version");
     if (o->random_init && o->lora.rank)
         return sd_fail(err, SD_E_ARG, "an adapter beside random weights learns nothing: train them all");
     return SD_OK;
@@ -233,18 +231,20 @@ static sd_status open_model(sd_tune_run *r, sd_err *err)
     return st;
 }
 
-/* Activations are kept while they fit in an eighth of the memory that is free, at most MAX_KEEP: computing them again costs a
- * third more time, swapping costs all of it. */
+/* Activations are kept while they fit in an eighth of the memory that is free, at most MAX_KEEP: computing them again
+ * costs a third more time, swapping costs all of it. */
 static sd_status make_learner(sd_tune_run *r, sd_err *err)
 {
     const sd_mem_info mem = sd_mem_query();
-    const sd_learner_opt lo = {.mode = r->o.mode,
-                               .full = !r->lora,
-                               .lora = r->lora,
-                               .max_rows = r->o.micro_rows,
-                               .max_docs = SD_TUNE_MAX_DOCS,
-                               .keep_bytes = r->o.keep_bytes ? r->o.keep_bytes : (size_t)(mem.available / 8 < MAX_KEEP ? mem.available / 8 : MAX_KEEP),
-                               .seed = r->o.seed};
+    const sd_learner_opt lo = {
+        .mode = r->o.mode,
+        .full = !r->lora,
+        .lora = r->lora,
+        .max_rows = r->o.micro_rows,
+        .max_docs = SD_TUNE_MAX_DOCS,
+        .keep_bytes =
+            r->o.keep_bytes ? r->o.keep_bytes : (size_t)(mem.available / 8 < MAX_KEEP ? mem.available / 8 : MAX_KEEP),
+        .seed = r->o.seed};
     return sd_learner_new(&r->learner, r->ex, r->m, &lo, err);
 }
 

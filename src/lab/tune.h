@@ -13,9 +13,8 @@ typedef enum sd_tune_method {
     SD_TUNE_LM,          /* every token of plain text (or of a conversation's text) */
     SD_TUNE_SFT,         /* the assistant's tokens and the end of its turn */
     SD_TUNE_DPO,         /* Rafailov et al. 2023, eq. 7, against the model as it was */
-    SD_TUNE_CONSTRAINED, /* Qi et al. 2024, eq. 3: tokens weighted by how far they have moved from the model as it was
+    SD_TUNE_CONSTRAINED /* Qi et al. 2024, eq. 3: tokens weighted by how far they have moved from the model as it was
                           */
-    SD_TUNE_DISTILL      /* a teacher's distribution at the assistant's tokens */
 } sd_tune_method;
 const char *sd_tune_method_name(sd_tune_method m); /* "lm" */
 
@@ -33,7 +32,6 @@ typedef struct sd_tune_opt {
     const sd_tune_data *data; /* [n_data] */
     int n_data;
     sd_lora_opt lora;    /* rank 0: full fine-tuning */
-    const char *teacher; /* of distillation */
     int64_t steps;       /* 0: what epochs give */
     double epochs;       /* 0: 1 (3 for sft, dpo and constrained); not used when steps is given */
     int64_t batch;       /* rows (lm: windows of ctx tokens) a step; 0: 8 */

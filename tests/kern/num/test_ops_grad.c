@@ -12,9 +12,22 @@
 #include "ops_ref.h"
 #undef sd_real
 
+/* What a test took; drained at its end. */
+static void *pool[8192];
+static int n_pool;
+static void *keep(void *p)
+{
+    assert_true(p && n_pool < (int)(sizeof pool / sizeof *pool));
+    return pool[n_pool++] = p;
+}
+static void drain(void)
+{
+    while (n_pool > 0) sd_free(pool[--n_pool]);
+}
+
 static sd_exec *make(const char *cpu)
 {
-    sd_exec *ex = sd_calloc(sizeof *ex);
+    sd_exec *ex = keep(sd_calloc(sizeof *ex));
     assert_true(sd_cpu_detect(&ex->cpu, cpu));
     ex->kern = sd_kern_select(ex->cpu.flags);
     ex->n_threads = 2;
@@ -23,7 +36,7 @@ static sd_exec *make(const char *cpu)
 
 static double *draw(int64_t n, uint64_t index, double scale)
 {
-    double *x = sd_malloc((size_t)n * sizeof *x);
+    double *x = keep(sd_malloc((size_t)n * sizeof *x));
     sd_rng r = sd_rng_make(3, "test_ops_grad", index);
     for (int64_t i = 0; i < n; i++)
         x[i] = (double)(float)(scale * (double)sd_rng_normal(&r)); /* exact in f32 as well */
@@ -31,11 +44,11 @@ static double *draw(int64_t n, uint64_t index, double scale)
 }
 static double *zeros(int64_t n)
 {
-    return sd_calloc((size_t)n * sizeof(double));
+    return keep(sd_calloc((size_t)n * sizeof(double)));
 }
 static float *narrow(const double *x, int64_t n)
 {
-    float *y = sd_malloc((size_t)n * sizeof *y);
+    float *y = keep(sd_malloc((size_t)n * sizeof *y));
     for (int64_t i = 0; i < n; i++) y[i] = (float)x[i];
     return y;
 }
@@ -103,7 +116,7 @@ static void test_norm(void **state)
             }
             float *x = narrow(c.x, rows * n), *gy = narrow(c.gy, rows * n), *g = narrow(c.g, n),
                   *fx = narrow(zeros(rows * n), rows * n), *fg = narrow(zeros(n), n), *fb = narrow(zeros(n), n),
-                  *stat = sd_malloc((size_t)rows * 8);
+                  *stat = keep(sd_malloc((size_t)rows * 8));
             sd_norm_grad a = {.gx = sd_mat_of(fx, rows, n),
                               .gy = sd_mat_of(gy, rows, n),
                               .x = sd_mat_of(x, rows, n),
@@ -122,7 +135,7 @@ static void test_norm(void **state)
             (layer ? sd_layernorm_bwd : sd_rmsnorm_bwd)(ex, &a);
             if (n > 1) check_fast(gy, gx, rows * n, F32_TOL);
         }
-    sd_free(ex);
+    drain();
 }
 
 static void test_gate(void **state)
@@ -156,7 +169,7 @@ static void test_gate(void **state)
         assert_memory_equal(fg, o1, sizeof o1);
         assert_memory_equal(fu, o2, sizeof o2);
     }
-    sd_free(ex);
+    drain();
 }
 
 typedef struct attn_case {
@@ -184,9 +197,9 @@ static void run_attn(sd_exec *ex, const int n[2], int d, double cap, int window)
                                .go = sd_mat_of(narrow(draw(N * H * d, 12, 1), N * H * d), n[s], H * d),
                                .k = sd_mat_of(narrow(draw(N * HKV * d, 13, 1), N * HKV * d), n[s], HKV * d),
                                .v = sd_mat_of(narrow(draw(N * HKV * d, 14, 1), N * HKV * d), n[s], HKV * d),
-                               .gq = sd_mat_of(sd_malloc((size_t)(N * H * d) * 4), n[s], H * d),
-                               .gk = sd_mat_of(sd_malloc((size_t)(N * HKV * d) * 4), n[s], HKV * d),
-                               .gv = sd_mat_of(sd_malloc((size_t)(N * HKV * d) * 4), n[s], HKV * d)};
+                               .gq = sd_mat_of(keep(sd_malloc((size_t)(N * H * d) * 4)), n[s], H * d),
+                               .gk = sd_mat_of(keep(sd_malloc((size_t)(N * HKV * d) * 4)), n[s], HKV * d),
+                               .gv = sd_mat_of(keep(sd_malloc((size_t)(N * HKV * d) * 4)), n[s], HKV * d)};
         for (int kv = 0; kv < HKV; kv++) want_k[s][kv] = zeros(N * d), want_v[s][kv] = zeros(N * d);
         for (int h = 0; h < H; h++) {
             attn_case c = {zeros(N * d), zeros(N * d), zeros(N * d), zeros(N * d), zeros(N * d),
@@ -211,9 +224,9 @@ static void run_attn(sd_exec *ex, const int n[2], int d, double cap, int window)
     }
     const sd_attn_grad o = {
         .n_head = H, .n_head_kv = HKV, .d_head = d, .scale = 0.3f, .softcap = (float)cap, .window = window};
-    void *scratch = sd_malloc(sd_attn_bwd_scratch(ex, &o, n[0] > n[1] ? n[0] : n[1]));
+    void *scratch = keep(sd_malloc(sd_attn_bwd_scratch(ex, &o, n[0] > n[1] ? n[0] : n[1])));
     sd_attn_bwd(ex, &o, doc, 2, scratch);
-    float *got = sd_malloc((size_t)(300 * d) * 4);
+    float *got = keep(sd_malloc((size_t)(300 * d) * 4));
     for (int s = 0; s < 2; s++)
         for (int h = 0; h < H; h++) {
             for (int i = 0; i < n[s]; i++) memcpy(got + i * d, sd_mat_row(doc[s].gq, i) + h * d, (size_t)d * 4);
@@ -224,7 +237,6 @@ static void run_attn(sd_exec *ex, const int n[2], int d, double cap, int window)
             for (int i = 0; i < n[s]; i++) memcpy(got + i * d, sd_mat_row(doc[s].gv, i) + h * d, (size_t)d * 4);
             check_fast(got, want_v[s][h], n[s] * d, 1e-5);
         }
-    sd_free(scratch), sd_free(got);
 }
 
 static void test_attn(void **state)
@@ -234,7 +246,7 @@ static void test_attn(void **state)
     run_attn(ex, (const int[]){17, 5}, 40, 3, 4);
     run_attn(ex, (const int[]){100, 300}, 16, 0, 0);
     run_attn(ex, (const int[]){0, 211}, 33, 2, 50);
-    sd_free(ex);
+    drain();
 }
 
 typedef struct xent_case {
@@ -272,15 +284,14 @@ static void test_xent(void **state)
                      .lp = flp,
                      .lse = lse,
                      .gh = sd_mat_of(fgh, n, d)};
-        void *scratch = sd_malloc(sd_xent_scratch(ex, n, d));
+        void *scratch = keep(sd_malloc(sd_xent_scratch(ex, n, d)));
         sd_xent_fwd(ex, &x, scratch);
         check_fast(flp, lp, n, F32_TOL);
         check_fast(fgh, gh, n * d, F32_TOL);
         sd_xent_bwd_w(ex, &x, sd_mat_of(fgw, V, d), fr, scratch);
         check_fast(fgw, gw, V * d, 5e-6); /* p = exp(l - lse) carries the rounding of both, about 1e-6 */
-        sd_free(scratch);
     }
-    sd_free(ex);
+    drain();
 }
 
 static void test_columns(void **state)
@@ -298,7 +309,7 @@ static void test_columns(void **state)
     check_fast(b, gb, D, F32_TOL);
     sd_embed_bwd(ex, sd_mat_of(w, V, D), tok, sd_mat_of(f, N, D), 2.5f);
     check_fast(w, gw, V * D, F32_TOL);
-    sd_free(ex);
+    drain();
 }
 
 int main(void)
