@@ -13,8 +13,7 @@ typedef enum sd_tune_method {
     SD_TUNE_LM,          /* every token of plain text (or of a conversation's text) */
     SD_TUNE_SFT,         /* the assistant's tokens and the end of its turn */
     SD_TUNE_DPO,         /* Rafailov et al. 2023, eq. 7, against the model as it was */
-    SD_TUNE_CONSTRAINED /* Qi et al. 2024, eq. 3: tokens weighted by how far they have moved from the model as it was
-                          */
+    SD_TUNE_CONSTRAINED  /* Qi et al. 2024, eq. 3: tokens weighted by how far they have moved from the model as it was */
 } sd_tune_method;
 const char *sd_tune_method_name(sd_tune_method m); /* "lm" */
 
