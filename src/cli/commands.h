@@ -9,6 +9,11 @@
     XX(cmd_trace)        \
     XX(cmd_run)          \
     XX(cmd_score)        \
+    XX(cmd_lens)         \
+    XX(cmd_attn)         \
+    XX(cmd_patch)        \
+    XX(cmd_attribute)    \
+    XX(cmd_near)         \
     XX(cmd_capture)      \
     XX(cmd_dict_train)   \
     XX(cmd_dict_eval)    \
