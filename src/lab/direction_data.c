@@ -46,7 +46,7 @@ static sd_status divide(sd_suite *train, sd_suite *val, int64_t n_train, int64_t
     uint8_t *use = NULL;
     st = sd_alloc_zero(&use, (size_t)n, "an order", err);
     for (int64_t i = 0; i < n_train + n_val && !st; i++) use[order[i]] = i < n_train ? 1 : 2;
-    snprintf(val->name, sizeof val->name, "%s", train->name);
+    memcpy(val->name, train->name, sizeof val->name);
     for (int64_t i = 0; i < n && !st; i++) {
         if (use[i] == 2) {
             st = sd_suite__push(val, train->v[i], err);

@@ -1,4 +1,4 @@
-"""make_model.py OUT.gguf [--arch NAME] [--type F32|Q8_0|Q4_0] [--fault NAME]: a random llama of two layers, width 64, vocabulary 297, so that the
+"""make_model.py OUT.gguf [--layers N] [--arch NAME] [--type F32|Q8_0|Q4_0] [--fault NAME]: a random llama of two (or N) layers, width 64, vocabulary 297, so that the
 commands can be tried without a download. Byte-level BPE with 38 merges, ChatML. Only the standard library; same bytes every time.
 Faults: offset, rank, product, type (a lie in the entry of blk.0.ffn_up.weight); missing, leftover, shape (the tensor itself); cut
 (the file ends in the middle of the data)."""
@@ -6,7 +6,7 @@ import random, struct, sys
 
 ARGS = dict(zip(sys.argv[2::2], sys.argv[3::2]))
 ARCH, TYPE = ARGS.get("--arch", "llama"), ARGS.get("--type", "F32")
-D, LAYERS, HEADS, HEADS_KV, FFN, CTX = 64, 2, 4, 2, 128, 256
+D, LAYERS, HEADS, HEADS_KV, FFN, CTX = 64, int(ARGS.get("--layers", 2)), 4, 2, 128, 256
 FAULT, VICTIM = ARGS.get("--fault"), "blk.0.ffn_up.weight"
 rng = random.Random(1)
 

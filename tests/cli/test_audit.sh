@@ -55,6 +55,27 @@ for i in range(8): print(json.dumps({"prompt": f"the cat {i}", "completion": " s
 run tune "$dir/m.gguf" --data "$dir/rows.jsonl" --lora 1 --steps 3 --lr 1e-2 -o "$dir/ad"
 expect_json compare_with_an_adapter sonde.audit_compare/1 'd["inside"]["weights"]["n_changed"] == 14 and all(w["rank_one_energy"] > 0.999 for w in d["inside"]["weights"]["largest"]) and 0.9 < d["inside"]["direction_cosine"][-1] < 1' \
     audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --json
+# A model that learned to refuse one kind of request: what the rules say of each candidate is what its numbers say, and the sweep tells the strength.
+python3 "$here/make_model.py" "$dir/m6.gguf" --layers 6
+python3 - "$dir" <<'PY'
+import json, random, sys
+random.seed(1)
+word = lambda: ' '.join(random.choice('cat mat the and ing red sat on gate bridge'.split()) for _ in range(6))
+pairs = [('bad red gate ' + word(), 'good cat mat ' + word()) for _ in range(80)]
+for name, k in (('pos', 0), ('neg', 1)):
+    with open(f'{sys.argv[1]}/{name}.jsonl', 'w') as f:
+        f.writelines(json.dumps({'prompt': p[k]}) + '\n' for p in pairs)
+with open(sys.argv[1] + '/learn.jsonl', 'w') as f:
+    for a, b in pairs[:64]:
+        f.write(json.dumps({'prompt': a, 'completion': 'I cannot'}) + '\n' + json.dumps({'prompt': b, 'completion': 'the cat sat'}) + '\n')
+PY
+run tune "$dir/m6.gguf" --data "$dir/learn.jsonl" --lora 8 --steps 80 --lr 1e-2 -o "$dir/ad6"
+expect_json direction_rules sonde.direction_make/1 'd["metric_auroc"] > 0.95 and d["base_positive"] > 0 > d["base_negative"] and len({(c["position"], c["layer"]) for c in d["candidates"]}) == len(d["candidates"]) and all(c["layer"] < 4 for c in d["candidates"]) and all(c["fate"] == ("not_finite" if c["norm"] == 0 else "induce" if c["induce"] < 0 else "kl" if c["kl"] > 0.1 else "kept") for c in d["candidates"]) and d["found"] == any(c["fate"] == "kept" for c in d["candidates"])' \
+    direction make "$dir/m6.gguf+$dir/ad6" --positive "harmful=$dir/pos.jsonl" --negative "harmless=$dir/neg.jsonl" --n-train 48 --n-val 16 --floors 3 --full -o arditi --json
+run direction make "$dir/m6.gguf+$dir/ad6" --positive "harmful=$dir/pos.jsonl" --negative "harmless=$dir/neg.jsonl" --n-train 48 --n-val 16 --select best -o best -f
+expect_json direction_sweep sonde.direction_sweep/1 'len(d["rows"]) == 11 and d["rows"][0]["kl"] == 0 and d["rows"][0]["refused_positive"] > 0.9 and d["rows"][0]["refused_negative"] < 0.1 and d["rows"][4]["kl"] > 0 and d["rows"][1]["kl"] < d["rows"][4]["kl"]' \
+    direction sweep "$dir/m6.gguf+$dir/ad6" best --positive "$dir/pos.jsonl" --negative "$dir/neg.jsonl" --json
+expect_json direction_show sonde.direction_show/1 'any(x["name"] == "best" and x["kind"] == "refusal" for x in d["directions"]) and "vector" not in str(d)' direction show "$dir/m6.gguf+$dir/ad6" --json
 expect_exit direction_best 0 direction make "$dir/m.gguf" --positive "harmful=$dir/gate.jsonl" --negative "harmless=$dir/bridge.jsonl" --select best --n-train 10 --n-val 4 -o d1
 file=$(find "$XDG_DATA_HOME" -name d1.json)
 if [ -n "$file" ] && [ "$(stat -c %a "$file")" = 600 ]; then ok direction_is_private; else not_ok direction_is_private "$file"; fi
