@@ -2,6 +2,7 @@
  * described as well as one which can. Memory is a plan by the same rules as the engine's (num/linear.c, model/session.c): close, not
  * exact; tests compare it with what a loaded model holds. */
 #include "lab/describe.h"
+#include "model/lora.h"
 #include "base/json.h"
 #include "base/map.h"
 #include "file/weights.h"
@@ -257,8 +258,11 @@ bool sd_describe_is_quantised(const sd_describe *d)
 sd_status sd_lab_describe(sd_describe *out, const char *path, const sd_describe_opt *opt, sd_err *err)
 {
     sd_weights *w = NULL;
+    sd_model_spec spec;
     *out = (sd_describe){.bos = -1, .eos = -1};
-    sd_status st = sd_weights_open_opt(&w, path, &(sd_weights_opt){.keep_unknown = true}, err);
+    sd_status st = sd_model_spec_parse(&spec, path, err);
+    path = spec.model; /* an adapter changes nothing that is told here */
+    if (!st) st = sd_weights_open_opt(&w, path, &(sd_weights_opt){.keep_unknown = true}, err);
     if (st) return st;
     bool gguf = sd_weights_container(w) == SD_CONTAINER_GGUF;
     if (gguf) read_gguf(out, w);

@@ -2,6 +2,7 @@
  * are llama.cpp's (llama-vocab.cpp, llama_vocab::impl::load): ids of special tokens by kind, the pre-tokeniser decides
  * whether BOS is added, no pre-tokeniser means "default". */
 #include "model/tokspec.h"
+#include "model/lora.h"
 
 #include "base/log.h"
 
@@ -372,8 +373,11 @@ sd_status sd_tokenizer_open(sd_tok **out, sd_chat **chat, const char *path, sd_e
 {
     char dir[4096];
     sd_weights *w = NULL;
+    sd_model_spec spec;
     *out = NULL;
     if (chat) *chat = NULL;
+    if (sd_model_spec_parse(&spec, path, err)) return err ? err->code : SD_E_ARG;
+    path = spec.model;
     if (sd_dir_exists(path)) return sd_model__tokenizer_hf(out, chat, path, NULL, NULL, err);
     if (sd_slice_ends(sd_slice_of(path), ".json")) {
         if (!folder_of(dir, sizeof dir, path)) return path_too_long(path, err);

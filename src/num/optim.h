@@ -20,9 +20,8 @@ typedef struct sd_adamw_opt {
 } sd_adamw_opt;
 void sd_adamw(const sd_exec *ex, float *p, float *m, float *v, const float *g, int64_t n, const sd_adamw_opt *o);
 
-/* The same with moments of 8 bits, in blocks of SD_ADAM8_BLOCK numbers that share two scales: m as sign and square root
- * of its share of the block's largest, sqrt(v) likewise (so that small numbers keep relative precision), never rounded
- * to zero. n is padded to whole blocks by the caller's arrays. */
+/* The same with moments of 8 bits, in blocks of SD_ADAM8_BLOCK numbers that share two scales: m as a sign and seven
+ * bits, sqrt(v) as eight, both small floats beside their block's largest (3 and 4 bits of mantissa). */
 enum { SD_ADAM8_BLOCK = 256 };
 typedef struct sd_adam8 {
     int8_t *m;    /* [n] */
