@@ -227,6 +227,11 @@ static sd_status open_model(sd_tune_run *r, sd_err *err)
     if (!st) st = sd_model_open(&r->m, r->ex, path, &mo, err);
     if (st) return st;
     fill_defaults(r);
+    if (!r->o.lora.rank && sd_weights_container(r->m->weights) == SD_CONTAINER_GGUF) {
+        sd_fail(err, SD_E_UNSUPPORTED,
+                "%s: all weights are written as a Hugging Face folder, whose config.json a GGUF does not have", path);
+        return sd_hint(err, "train an adapter with --lora, or give the model's folder");
+    }
     if (r->o.lora.rank) st = sd_lora_new(&r->lora, r->m, &r->o.lora, r->o.seed, err);
     return st;
 }
@@ -371,7 +376,8 @@ sd_status sd_lab_tune(sd_tune_result *out, const sd_exec *ex, const char *model,
     out->seconds = sd_now() - t0;
     out->tok_s = (double)(r.n_tokens - before) / out->seconds;
     summarise(&r, out);
-    if (!st) st = sd_tune__save(&r, err);
+    if (!st && (st = sd_tune__save(&r, err)))
+        (void)sd_tune__checkpoint(&r, NULL); /* a full disk must not cost the run */
     if (!st) st = write_end(&r, out, err);
     if (!st) sd_tune__forget_checkpoint(&r);
 done:

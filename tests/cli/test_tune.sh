@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# sonde tune: an adapter on a GGUF, the model with it, preferences, a stopped run that goes on to the same bytes, bad input.
+. "$(dirname "$0")/lib.bash"
+cd "$dir" || exit 1
+python3 "$here/make_model.py" tiny.gguf
+printf '{"prompt":"hello","completion":"good day %s"}\n' $(seq 12) >sft.jsonl
+printf '{"prompt":"no answer"}\n' >>sft.jsonl
+printf '{"prompt":"hello","chosen":"good day","rejected":"go away %s"}\n' $(seq 6) >dpo.jsonl
+
+run tune tiny.gguf --data sft.jsonl --lora 4 --lr 5e-3 --steps 12 --batch 4 -o ad --json
+if [ $rc -eq 0 ] && [ -f ad/adapter_model.safetensors ] && [ -f ad/adapter_config.json ] && [ ! -e ad/checkpoint.json ] &&
+    python3 -c 'import json; j = json.load(open("out")); assert j["schema"] == "sonde.tune/1" and j["steps"] == 12 and j["n_rows"] == 13 and j["n_skipped"] == 1 and j["loss_last"] < j["loss_first"]' &&
+    grep -q 'sft.jsonl:13' err; then
+    ok "an adapter on a GGUF, the row without an answer named"
+else
+    not_ok "an adapter on a GGUF, the row without an answer named" "$(what_happened)"
+fi
+if [ "$(wc -l <ad/events.jsonl)" -eq 13 ]; then ok "a line of events a step, and the end"; else not_ok "a line of events a step, and the end" "$(cat ad/events.jsonl)"; fi
+"$sonde" trace tiny.gguf --ids 1,2,3 -o a.st -q >/dev/null
+"$sonde" trace tiny.gguf+ad --ids 1,2,3 -o b.st -q >/dev/null
+if [ -s b.st ] && ! cmp -s a.st b.st; then ok "MODEL+ADAPTER gives other logits"; else not_ok "MODEL+ADAPTER gives other logits" "$(ls -l)"; fi
+expect_exit "a model with its adapter runs" 0 run tiny.gguf+ad -p hello -n 3
+expect_exit "preferences" 0 tune tiny.gguf --data dpo.jsonl --method dpo --lora 2 --steps 4 --batch 2 -o pref
+expect_exit "held near the model as it was" 0 tune tiny.gguf --data sft.jsonl --method constrained --lora 2 --steps 2 --mix dpo.jsonl:3 -o held
+
+go=(tune tiny.gguf --data sft.jsonl --lora 4 --steps 400 --batch 2 --lr 1e-3 --dropout 0.1)
+"$sonde" "${go[@]}" -o whole -q >/dev/null
+python3 - "$sonde" "${go[@]}" -o cut -q <<'X'
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+p = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open("err", "wb"))
+for _ in range(3000):
+    if p.poll() is not None or (os.path.exists("cut/events.jsonl") and os.path.getsize("cut/events.jsonl") > 2000):
+        break
+    time.sleep(0.01)
+p.send_signal(signal.SIGINT)
+sys.exit(p.wait(60) & 255)
+X
+rc=$?
+if [ $rc -eq 130 ] && [ -e cut/checkpoint.json ] && "$sonde" tune --resume cut -q >/dev/null && cmp -s whole/adapter_model.safetensors cut/adapter_model.safetensors; then
+    ok "a stopped run goes on to the same bytes"
+else
+    not_ok "a stopped run goes on to the same bytes" "exit code $rc" "$(cat err)" "$(ls cut)"
+fi
+expect_error "nothing to resume" 4 'cannot open|no such' tune --resume ad
+expect_error "flags beside --resume" 2 'takes everything' tune --resume cut --lr 1
+expect_error "no data" 2 'what to learn from' tune tiny.gguf -o x
+expect_error "an adapter that is not there" 4 'adapter_config.json' run tiny.gguf+nowhere -p hello
+printf '{"question":"?"}\n' >odd.jsonl
+expect_error "a row of no known form" 4 'odd.jsonl:1' tune tiny.gguf --data odd.jsonl --lora 2 -o y
+expect_error "a target that is no module" 4 'has no module' tune tiny.gguf --data sft.jsonl --lora 2 --targets w_proj -o z
+expect_error "full fine-tuning of a GGUF" 4 'Hugging Face folder' tune tiny.gguf --data sft.jsonl --steps 1 -o f
+finish
