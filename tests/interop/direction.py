@@ -16,7 +16,7 @@ p.add_argument('model')
 for f in ('positive', 'negative', 'positive-val', 'negative-val'):
     p.add_argument('--' + f)
 p.add_argument('--n-train', type=int, default=12)
-p.add_argument('--n-val', type=int, default=3)
+p.add_argument('--n-val', type=int, default=4)
 p.add_argument('--all', action='store_true')
 p.add_argument('--filter', action='store_true')
 a = p.parse_args()
