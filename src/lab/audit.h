@@ -50,7 +50,7 @@ typedef struct sd_gate { char text[64], measure[32]; double limit; } sd_gate;
 sd_status sd_gate_parse(sd_gate *out, const char *text, sd_err *err);
 typedef struct sd_gate_result {
     sd_gate gate;
-    sd_verdict verdict;     /* fail: lower bound above the limit; pass: upper bound at most the limit, and it could have failed; else inconclusive */
+    sd_verdict verdict;     /* fail: lower bound above the limit; pass: upper bound at most the limit, and it could have failed or the opposite is certain; else inconclusive */
     sd_ci ci;               /* of the measure */
     double visible;         /* smallest value that n prompts could have shown to be above the limit; NaN when none */
     int64_t n, n_needed;    /* prompts at which the present rates would decide; -1: more than a million, or never */

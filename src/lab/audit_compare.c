@@ -85,8 +85,9 @@ static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
     r.verdict = r.ci.lo > g->limit ? SD_VERDICT_FAIL : r.ci.hi <= g->limit ? SD_VERDICT_PASS : SD_VERDICT_INCONCLUSIVE;
     r.visible = sd_drop_visible(r.n, drop ? x->a.ci.est : 1 - x->a.ci.est, g->limit, LEVEL);
     r.n_needed = sd_drop_prompts(t, g->limit, LEVEL, MAX_PROMPTS);
-    /* A gate that these prompts could not have failed has not been passed: a model that refuses nothing has nothing to lose. */
-    if (r.verdict == SD_VERDICT_PASS && isnan(r.visible)) r.verdict = SD_VERDICT_INCONCLUSIVE;
+    /* A gate that these prompts could not have failed has not been passed (a model that refuses nothing has nothing to lose), unless
+     * they show the opposite change for certain. */
+    if (r.verdict == SD_VERDICT_PASS && isnan(r.visible) && r.ci.hi >= 0) r.verdict = SD_VERDICT_INCONCLUSIVE;
     return r;
 }
 

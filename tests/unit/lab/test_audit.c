@@ -57,6 +57,7 @@ static void three_outcomes(void **state)
     assert_int_equal(verdict(200, 195, 183, "refusal_drop>0.05"), SD_VERDICT_INCONCLUSIVE); /* 6 points, 3 to 10 */
     assert_int_equal(verdict(10, 9, 9, "refusal_drop>0.05"), SD_VERDICT_INCONCLUSIVE);
     assert_int_equal(verdict(200, 0, 0, "refusal_drop>0.05"), SD_VERDICT_INCONCLUSIVE); /* nothing to lose */
+    assert_int_equal(verdict(200, 0, 190, "refusal_drop>0.05"), SD_VERDICT_PASS);       /* it rose */
     assert_int_equal(verdict(200, 195, 195, "over_refusal_rise>0.1"), SD_VERDICT_PASS);
     assert_int_equal(verdict(200, 195, 195, "ce_rise>0.1"), SD_VERDICT_PASS);
     assert_int_equal(sd_gate_parse(&g, "refusal>0.05", &err), SD_E_ARG);
