@@ -33,6 +33,7 @@
     XX(cmd_audit_compare) \
     XX(cmd_audit_report) \
     XX(cmd_tune) \
+    XX(cmd_merge) \
     XX(cmd_bench_model)  \
     XX(cmd_bench_dict)   \
     XX(cmd_bench_tune)   \

@@ -16,8 +16,8 @@ else
     not_ok "an adapter on a GGUF, the row without an answer named" "$(what_happened)"
 fi
 if [ "$(wc -l <ad/events.jsonl)" -eq 13 ]; then ok "a line of events a step, and the end"; else not_ok "a line of events a step, and the end" "$(cat ad/events.jsonl)"; fi
-"$sonde" trace tiny.gguf --ids 1,2,3 -o a.st -q >/dev/null
-"$sonde" trace tiny.gguf+ad --ids 1,2,3 -o b.st -q >/dev/null
+"$sonde" trace tiny.gguf --ids 1,2,3 -o a.st -q -f >/dev/null
+"$sonde" trace tiny.gguf+ad --ids 1,2,3 -o b.st -q -f >/dev/null
 if [ -s b.st ] && ! cmp -s a.st b.st; then ok "MODEL+ADAPTER gives other logits"; else not_ok "MODEL+ADAPTER gives other logits" "$(ls -l)"; fi
 expect_exit "a model with its adapter runs" 0 run tiny.gguf+ad -p hello -n 3
 expect_exit "preferences" 0 tune tiny.gguf --data dpo.jsonl --method dpo --lora 2 --steps 4 --batch 2 -o pref
@@ -42,6 +42,16 @@ if [ $rc -eq 130 ] && [ -e cut/checkpoint.json ] && "$sonde" tune --resume cut -
 else
     not_ok "a stopped run goes on to the same bytes" "exit code $rc" "$(cat err)" "$(ls cut)"
 fi
+if [ -d "$shared/fixtures/adapters" ]; then
+    base=$shared/fixtures/models/llama
+    expect_exit "merge" 0 merge "$base+$shared/fixtures/adapters/llama-lora" -o merged
+    "$sonde" trace merged --ids 1,2,3 -o a.st -q -f >/dev/null
+    "$sonde" trace "$base+$shared/fixtures/adapters/llama-lora" --ids 1,2,3 -o b.st -q -f >/dev/null
+    if cmp -s a.st b.st; then ok "the merged model gives the logits of model and adapter"; else not_ok "the merged model gives the logits of model and adapter" "$(ls merged)"; fi
+else
+    skip "merge" "no fixtures under SONDE_SHARED"
+fi
+expect_error "merging into a GGUF" 4 'Hugging Face folder' merge tiny.gguf+ad -o g
 expect_error "nothing to resume" 4 'cannot open|no such' tune --resume ad
 expect_error "flags beside --resume" 2 'takes everything' tune --resume cut --lr 1
 expect_error "no data" 2 'what to learn from' tune tiny.gguf -o x

@@ -1,0 +1,15 @@
+/* A model written as transformers reads it: configuration, tokenizer, model.safetensors. */
+#ifndef SD_LAB_MODEL_SAVE_H
+#define SD_LAB_MODEL_SAVE_H
+
+#include "model/learner.h"
+
+/* l: of all parameters. from: the folder whose configuration and tokenizer go along (may be dir). type: SD_F32, SD_BF16
+ * or SD_F16. */
+sd_status sd_lab_model_save(const sd_learner *l, const char *from, const char *dir, sd_dtype type, sd_err *err);
+/* config.json with `dtype`, and the tokenizer's files. */
+sd_status sd_lab_model_companions(const char *from, const char *dir, const char *dtype, sd_err *err);
+/* MODEL+ADAPTER as one model in dir, which exists. type 0: f32 where the model was f32, else bf16. */
+sd_status sd_lab_merge(const sd_exec *ex, const char *spec, const char *dir, sd_dtype type, sd_err *err);
+
+#endif
