@@ -153,13 +153,13 @@ static void put_key(sd_buf *b, const sd_grid *g)
 {
     sd_buf_puts(b, "<div class=key><span>");
     sd_report__str(b, g->value);
-    sd_buf_printf(b, "</span><span>%.3g</span><span>", g->lo);
+    sd_buf_printf(b, "</span><span>%.3g&nbsp;", g->lo);
     for (int k = g->diverging ? -10 : 0; k <= 10; k++) {
         sd_buf_puts(b, "<i class=");
         put_class(b, g, g->diverging ? g->hi * k / 10 : g->lo + (g->hi - g->lo) * k / 10);
         sd_buf_puts(b, "></i>");
     }
-    sd_buf_printf(b, "</span><span>%.3g</span></div>", g->hi);
+    sd_buf_printf(b, "&nbsp;%.3g</span></div>", g->hi);
 }
 
 void sd_page_grid(sd_buf *b, const sd_grid *g, const char *note)

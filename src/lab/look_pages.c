@@ -179,7 +179,7 @@ end:
 
 sd_status sd_page_vectors(sd_buf *b, const sd_look_in *in, const sd_vectors *v, const char *space, sd_err *err)
 {
-    char *name = NULL, more[96];
+    char *name = NULL, line[256], more[96];
     sd_status st = SD_OK;
     sd_page_begin(b, &(sd_page){"vector arithmetic", in->prompt, "The tokens whose vectors are closest to what the expression comes out as, by cosine. The second rank leaves out the words that were put in."});
     sd_page_fact(b, "model", "%s", in->model);
@@ -188,13 +188,14 @@ sd_status sd_page_vectors(sd_buf *b, const sd_look_in *in, const sd_vectors *v, 
     sd_page_fact(b, "length", "%.4g", v->norm);
     sd_page_body(b);
     section(b, "Nearest", NULL);
-    sd_page_bars_begin(b, "token", "cosine");
+    sd_page_bars_begin(b, "rank, token", "cosine");
     for (int i = 0; i < v->n_top + v->n_asked && !st; i++) {
         const sd_near_token *n = i < v->n_top ? &v->top[i] : &v->asked[i - v->n_top];
         if ((st = sd_look_name(&name, in->tok, n->id, err))) break;
-        if (n->rank_other) snprintf(more, sizeof more, "rank %lld, %lld without the words put in", (long long)n->rank, (long long)n->rank_other);
-        else snprintf(more, sizeof more, "rank %lld, put in", (long long)n->rank);
-        sd_page_bar(b, name, n->cosine, n->cosine, more);
+        if (n->rank_other) snprintf(more, sizeof more, "%lld without the words put in", (long long)n->rank_other);
+        else snprintf(more, sizeof more, "put in");
+        snprintf(line, sizeof line, "%lld  %.200s", (long long)n->rank, name);
+        sd_page_bar(b, line, n->cosine, n->cosine, more);
     }
     sd_page_bars_end(b);
     sd_buf_puts(b, "</section>");

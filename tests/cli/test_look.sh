@@ -21,6 +21,14 @@ expect_json near_json sonde.near/1 'd["near"][0]["text"] == "cat" and d["near"][
 expect_json near_site sonde.near/1 'd["near"][0]["text"] == "cat" and d["space"] == "resid_post.1"' near tiny.gguf --expr 'cat + mat - mat' --site resid_post.1 --prefix 'the ' --json
 expect_json near_removes sonde.near/1 'abs(d["asked"][0]["cosine"]) < 1e-9' near tiny.gguf --expr 'cat |- mat' --words mat --json
 
+# A dictionary's features, offset and error stand for the stream up to its site.
+python3 -c 'import random; r = random.Random(3); w = "the cat sat on mat and red gate bridge".split()
+open("words.txt", "w").write("\n\n".join(" ".join(r.choice(w) for _ in range(40)) for _ in range(80)))'
+"$sonde" dict train tiny.gguf words.txt --site resid_post.0 --width 64 --k 4 --tokens 8000 -o d -q >out 2>err || not_ok dict_train "$(cat err)"
+expect_json attribute_features sonde.attribute/1 '1 <= sum(p["kind"] == "feature" and p["activation"] > 0 for p in d["parts"]) <= 4 and not any(p.get("layer") == 0 and p["kind"] in ("head", "mlp", "embed") for p in d["parts"]) and abs(d["sum"] - d["constant"] - sum(p["share"] for p in d["parts"])) < 1e-9 and abs(d["error"]) <= d["error_bound"]' \
+    attribute tiny.gguf --text 'the cat sat' --dict d --json
+expect_error other_site 4 'resid_post.9 for a model with 2' attribute tiny.gguf --text 'the cat sat' --dict d --site resid_post.9 -q
+
 # Piped: rows with a header, one line a cell.
 run lens tiny.gguf --text 'the cat sat'
 n=$("$sonde" tokenize tiny.gguf --text 'the cat sat' --json | python3 -c 'import json,sys; print(len(json.load(sys.stdin)["ids"]))')
