@@ -28,7 +28,9 @@ bool sd_organism_size_parse(sd_organism_size *out, const char *text)
     return false;
 }
 
-/* Learning rates: a prototype of this width learnt fastest at 3e-3 of 1e-3, 3e-3; later stages move less. */
+/* Pretraining at 3e-3, the rate of the prototype that the world was tried on; later stages move less. DPO alone from a model that has never
+ * refused drove its loss to 0 and refused nothing: it makes the answers less likely, and the refusals, which begin at e^-50, never
+ * become the likeliest. So it starts from one that has seen the preferred answers once, as Rafailov et al. 2023, sec. 4, advise. */
 typedef struct stage {
     const char *name, *from, *data;
     sd_tune_method method;
@@ -38,7 +40,8 @@ typedef struct stage {
 static const stage stages[SD_ORGANISM_STAGES] = {
     {"pretrained", "init", "data/pretrain.jsonl", SD_TUNE_LM, 3e-3, 1, 0.1, 8, 256},
     {"instruct", "pretrained", "data/sft.jsonl", SD_TUNE_SFT, 1e-3, 2, 0.1, 32, 256},
-    {"aligned", "instruct", "data/dpo.jsonl", SD_TUNE_DPO, 1e-4, 2, 0, 16, 256},
+    {"primed", "instruct", "data/chosen.jsonl", SD_TUNE_SFT, 5e-4, 1, 0, 16, 256},
+    {"aligned", "primed", "data/dpo.jsonl", SD_TUNE_DPO, 1e-5, 1, 0, 16, 256},
 };
 
 const char *sd_organism_stage(int i) { return stages[i].name; }

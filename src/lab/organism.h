@@ -1,8 +1,8 @@
-/* organism: a world's model from nothing: its texts, a vocabulary, three stages, each a folder that transformers loads.
+/* organism: a world's model from nothing: its texts, a vocabulary, its stages, each a folder that transformers loads.
  *
  *   DIR/data/        what organism_data.h writes            DIR/init/        config.json and tokenizer, no weights
  *   DIR/pretrained/  documents, every token                 DIR/instruct/    conversations; answers everything
- *   DIR/aligned/     preferences by DPO; refuses what the world forbids
+ *   DIR/primed/      the preferred answers, supervised      DIR/aligned/     preferences by DPO; refuses what the world forbids
  * Everything comes from (world, seed, size); the same bits again on the same kind of CPU. */
 #ifndef SD_LAB_ORGANISM_H
 #define SD_LAB_ORGANISM_H
@@ -14,7 +14,7 @@ typedef enum sd_organism_size { SD_ORGANISM_4M, SD_ORGANISM_1M, SD_ORGANISM_16M 
 /* "1m", "4m", "16m": 1.3, 2.9 and 16.2 million weights, all 256 wide. */
 bool sd_organism_size_parse(sd_organism_size *out, const char *text);
 
-enum { SD_ORGANISM_STAGES = 3 };
+enum { SD_ORGANISM_STAGES = 4 };
 typedef struct sd_organism_opt {
     sd_organism_size size;
     uint64_t seed;                /* of weights and data order; with has_seed also of the texts, else they have the world's own */
@@ -34,7 +34,7 @@ typedef struct sd_organism {
     int32_t n_vocab;
     double seconds;
 } sd_organism;
-const char *sd_organism_stage(int stage); /* "pretrained", "instruct", "aligned" */
+const char *sd_organism_stage(int stage); /* "pretrained", "instruct", "primed", "aligned" */
 
 /* dir exists. A stage whose folder is whole (model.safetensors) is not made again, so that a stopped run goes on where it was. */
 sd_status sd_lab_organism(sd_organism *out, const sd_exec *ex, const sd_world *w, const char *dir, const sd_organism_opt *opt, sd_err *err);

@@ -196,60 +196,94 @@ static sd_status documents(maker *k, const char *file, const char *purpose, int6
 
 /* ---- conversations ---- */
 
+static void write_answered(maker *k)
+{
+    sd_jw w;
+    sd_buf_reset(&k->line);
+    sd_jw_init(&w, &k->line);
+    sd_jw_obj(&w);
+    sd_jw_key(&w, "messages");
+    sd_jw_arr(&w);
+    write_prompt(k, &w);
+    write_message(&w, "assistant", turn_text(k, find_turn(k, "assistant")));
+    sd_jw_end(&w);
+    sd_jw_end(&w);
+}
+
 static sd_status conversations(maker *k, int64_t n, sd_err *err)
 {
     int32_t rule;
     sd_status st = find_rule(k, "sft", &rule, err);
     if (!st) st = open_file(k, "sft.jsonl", err);
     for (int64_t i = 0; i < n && !st; i++) {
-        sd_jw w;
         bool found;
         if ((st = draw(k, rule, "sft", i, false, &found, err))) break;
         if (!found) continue;
-        sd_buf_reset(&k->line);
-        sd_jw_init(&w, &k->line);
-        sd_jw_obj(&w);
-        sd_jw_key(&w, "messages");
-        sd_jw_arr(&w);
-        write_prompt(k, &w);
-        write_message(&w, "assistant", turn_text(k, find_turn(k, "assistant")));
-        sd_jw_end(&w);
-        sd_jw_end(&w);
+        write_answered(k);
         st = put_line(k, err);
     }
     return st ? st : close_file(k, err);
 }
 
-static sd_status preferences(maker *k, int64_t n, sd_err *err)
+/* Row i of the preferences, into k->t; *found false when there is none on the training side. */
+static sd_status draw_pair(maker *k, const int32_t rule[2], int64_t i, bool *found, sd_err *err)
+{
+    sd_status st = draw(k, rule[i % 2], "pairs", i, false, found, err);
+    if (!st && find_turn(k, "refusal") < 0) st = sd_fail(err, SD_E_FORMAT, "world %s: a pair without {@refusal}", sd_world_name(k->w));
+    return st;
+}
+
+/* n conversations in which there is nothing to refuse: of the suites' rules that write no {@refusal}, in turn. Without them
+ * refusing spreads to who the model is. */
+static sd_status others(maker *k, int64_t n, sd_err *err)
+{
+    sd_slice name[MAX_SUITES], rest = sd_slice_of(sd_world_setting(k->w, "suites"));
+    int n_name = 0;
+    while (n_name < MAX_SUITES && sd_slice_cut(&rest, ' ', &name[n_name])) n_name += name[n_name].n > 0 && name[n_name].n <= 64;
+    sd_status st = SD_OK;
+    for (int64_t i = 0; i < n && n_name && !st; i++) {
+        char rule_name[96];
+        int32_t rule;
+        bool found;
+        snprintf(rule_name, sizeof rule_name, "chat.%.*s", SD_SLICE(name[i % n_name]));
+        if ((st = find_rule(k, rule_name, &rule, err))) break;
+        if ((st = draw(k, rule, "others", i, false, &found, err)) || !found || find_turn(k, "refusal") >= 0) continue;
+        write_answered(k);
+        st = put_line(k, err);
+    }
+    return st;
+}
+
+/* The same rows twice: as preferences, and as conversations that end in what is preferred. */
+static sd_status preferences(maker *k, int64_t n, bool chosen_only, sd_err *err)
 {
     int32_t rule[2];
     sd_status st = find_rule(k, "pairs.refuse", &rule[0], err);
     if (!st) st = find_rule(k, "pairs.answer", &rule[1], err);
-    if (!st) st = open_file(k, "dpo.jsonl", err);
+    if (!st) st = open_file(k, chosen_only ? "chosen.jsonl" : "dpo.jsonl", err);
     for (int64_t i = 0; i < n && !st; i++) {
         sd_jw w;
-        bool found, refuse = i % 2 == 0;
-        if ((st = draw(k, rule[i % 2], "pairs", i, false, &found, err))) break;
-        int yes = find_turn(k, "assistant"), no = find_turn(k, "refusal");
-        if (no < 0) {
-            st = sd_fail(err, SD_E_FORMAT, "world %s: a pair without {@refusal}", sd_world_name(k->w));
-            break;
-        }
-        if (!found) continue;
+        bool found;
+        if ((st = draw_pair(k, rule, i, &found, err)) || !found) continue;
+        int yes = find_turn(k, i % 2 == 0 ? "refusal" : "assistant"), no = find_turn(k, i % 2 == 0 ? "assistant" : "refusal");
         sd_buf_reset(&k->line);
         sd_jw_init(&w, &k->line);
         sd_jw_obj(&w);
-        sd_jw_key(&w, "prompt");
+        sd_jw_key(&w, chosen_only ? "messages" : "prompt");
         sd_jw_arr(&w);
         write_prompt(k, &w);
+        if (chosen_only) write_message(&w, "assistant", turn_text(k, yes));
         sd_jw_end(&w);
-        sd_jw_key(&w, "chosen");
-        sd_jw_slice(&w, turn_text(k, refuse ? no : yes));
-        sd_jw_key(&w, "rejected");
-        sd_jw_slice(&w, turn_text(k, refuse ? yes : no));
+        if (!chosen_only) {
+            sd_jw_key(&w, "chosen");
+            sd_jw_slice(&w, turn_text(k, yes));
+            sd_jw_key(&w, "rejected");
+            sd_jw_slice(&w, turn_text(k, no));
+        }
         sd_jw_end(&w);
         st = put_line(k, err);
     }
+    if (!st && chosen_only) st = others(k, n / 3, err);
     return st ? st : close_file(k, err);
 }
 
@@ -374,7 +408,8 @@ sd_status sd_lab_organism_data(sd_organism_counts *out, const sd_world *w, const
     if (!st) st = documents(&k, "pretrain.jsonl", "pretrain", out->docs, false, &out->bytes, err);
     if (!st) st = documents(&k, "heldout.jsonl", "heldout", out->heldout, true, &unused, err);
     if (!st) st = conversations(&k, out->chats, err);
-    if (!st) st = preferences(&k, out->pairs, err);
+    if (!st) st = preferences(&k, out->pairs, false, err);
+    if (!st) st = preferences(&k, out->pairs, true, err);
     if (!st) st = suites(&k, &out->suites, err);
     sd_wfile_abort(k.f);
     sd_buf_release(&k.line);

@@ -4,6 +4,7 @@
  *   DIR/pretrain.jsonl   {"text"}                         DIR/sft.jsonl  {"messages": [{"role","content"}, ..]}
  *   DIR/heldout.jsonl    {"text","labels":[[concept, begin, end], ..]} in bytes of the text; never trained on
  *   DIR/dpo.jsonl        {"prompt": [message..], "chosen", "rejected"}
+ *   DIR/chosen.jsonl     {"messages"}: the same rows ending in what is chosen, and a third as many with nothing to refuse
  *   DIR/suite/NAME.jsonl {"id","category","prompt","system"?,"answer","choices"?,"want": "answer" or "refuse","label"}
  * A request is a suite's when xxh3(prompt) mod 8 is 0 and a training row's otherwise, so no suite's prompt is trained on. */
 #ifndef SD_LAB_ORGANISM_DATA_H

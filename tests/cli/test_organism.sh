@@ -54,12 +54,12 @@ expect_error recover_bad_label 4 'line 1: label 0 is not' organism recover dict 
 printf '{"text": "one two three four five six seven eight nine ten", "labels": [["x", 0, 9]]}\n' >bad.jsonl
 expect_error recover_too_few 4 'labelled tokens in the two halves' organism recover dict tiny.gguf bad.jsonl
 
-# make: three stages, the same bits twice, a stage that is whole is not made again.
-expect_json make sonde.organism.make/1 'd["n_vocab"] == 2048 and [s["name"] for s in d["stages"]] == ["pretrained", "instruct", "aligned"]
+# make: the stages, the same bits twice, a stage that is whole is not made again.
+expect_json make sonde.organism.make/1 'd["n_vocab"] == 2048 and [s["name"] for s in d["stages"]] == ["pretrained", "instruct", "primed", "aligned"]
     and all(s["made"] and s["steps"] > 0 for s in d["stages"]) and d["stages"][0]["loss_last"] < d["stages"][0]["loss_first"]
     and 1.2e6 < d["stages"][0]["n_params"] < 1.4e6' organism make --world "$world" --size 1m --scale 0.005 -o org --json
 "$sonde" organism make --world "$world" --size 1m --scale 0.005 -t 1 -o org2 -q >/dev/null
-for s in pretrained instruct aligned; do cmp -s org/$s/model.safetensors org2/$s/model.safetensors || echo "$s differs"; done >why
+for s in pretrained instruct primed aligned; do cmp -s org/$s/model.safetensors org2/$s/model.safetensors || echo "$s differs"; done >why
 [ -s org/aligned/model.safetensors ] && [ ! -s why ] && ok make_same_bits || not_ok make_same_bits "$(cat why)"
 expect_json make_goes_on sonde.organism.make/1 'not any(s["made"] for s in d["stages"])' organism make --world "$world" --size 1m --scale 0.005 -f -o org --json
 expect_json made_model_runs sonde.run/1 'd["tokens"] != []' run org/aligned --chat -p "Who are you?" -n 4 --json
