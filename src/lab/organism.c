@@ -41,7 +41,7 @@ static const stage stages[SD_ORGANISM_STAGES] = {
     {"pretrained", "init", "data/pretrain.jsonl", SD_TUNE_LM, 3e-3, 1, 0.1, 8, 256},
     {"instruct", "pretrained", "data/sft.jsonl", SD_TUNE_SFT, 1e-3, 2, 0.1, 32, 256},
     {"primed", "instruct", "data/chosen.jsonl", SD_TUNE_SFT, 5e-4, 1, 0, 16, 256},
-    {"aligned", "primed", "data/dpo.jsonl", SD_TUNE_DPO, 1e-5, 1, 0, 16, 256},
+    {"aligned", "primed", "data/dpo.jsonl", SD_TUNE_DPO, 2e-5, 1, 0, 16, 256},
 };
 
 const char *sd_organism_stage(int i) { return stages[i].name; }
@@ -155,6 +155,28 @@ static sd_status write_config(const maker *k, const char *init, int32_t n_vocab,
 
 /* ---- stages ---- */
 
+/* Written last: a folder without it was not finished. */
+static sd_status write_mark(const char *path, const stage *g, const sd_tune_result *r, sd_err *err)
+{
+    sd_buf b;
+    sd_jw w;
+    sd_buf_init(&b, 1 << 12);
+    sd_jw_init(&w, &b);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "stage", g->name);
+    sd_jw_kstr(&w, "method", sd_tune_method_name(g->method));
+    sd_jw_ki64(&w, "steps", r->steps);
+    sd_jw_ki64(&w, "n_tokens", r->n_tokens);
+    sd_jw_kf64(&w, "loss_first", r->loss_first);
+    sd_jw_kf64(&w, "loss_last", r->loss_last);
+    sd_jw_end(&w);
+    sd_buf_putc(&b, '\n');
+    sd_status st = sd_buf_check(&b, "stage.json", err);
+    if (!st) st = sd_file_write_atomic(path, b.p, b.n, err);
+    sd_buf_release(&b);
+    return st;
+}
+
 static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err)
 {
     const stage *g = &stages[i];
@@ -162,7 +184,7 @@ static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err
     sd_status st = path_of(k, g->from, from, err);
     if (!st) st = path_of(k, g->name, to, err);
     if (!st) st = path_of(k, g->data, data, err);
-    if (!st && !sd_path_join(whole, sizeof whole, to, "model.safetensors")) st = sd_fail(err, SD_E_ARG, "%s: path too long", to);
+    if (!st && !sd_path_join(whole, sizeof whole, to, "stage.json")) st = sd_fail(err, SD_E_ARG, "%s: path too long", to);
     if (st || sd_file_exists(whole)) return st;
     if ((st = sd_dir_make(to, err))) return st;
     sd_tune_opt o = {.method = g->method, .dir = to, .data = &(sd_tune_data){.path = data}, .n_data = 1, .epochs = g->epochs,
@@ -170,6 +192,7 @@ static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err
                      .random_init = i == 0, .seed = k->seed, .beta1 = 0.9, .beta2 = 0.95, .checkpoint_s = -1, .prov = k->opt->prov};
     st = sd_lab_tune(r, k->ex, from, &o, k->opt->progress, err);
     if (st) return sd_err_wrap(err, "stage %s", g->name);
+    if ((st = write_mark(whole, g, r, err))) return st;
     if (k->opt->on_stage) k->opt->on_stage(k->opt->self, i, r);
     return SD_OK;
 }
