@@ -1,6 +1,7 @@
 /* sonde trace: every wanted site of one prompt into a safetensors file. */
 #include "cli/cli.h"
 #include "lab/trace.h"
+#include "model/lora.h"
 
 typedef struct args { const char *text; opt_ints ids; bool no_special, grad; opt_list sites; } args;
 
@@ -69,16 +70,28 @@ const cli_cmd cmd_trace_def = {
     .text = "Runs the prompt once and writes the tensor `logits` [n, V] and one tensor a site, f32, named as asked. Sites are\n"
             "embed, resid_pre.L, attn_q.L, attn_k.L, attn_v.L, rot_q.L, rot_k.L, attn_pattern.L, attn_z.L, attn_out.L,\n"
             "resid_mid.L, mlp_pre.L, mlp_up.L, mlp_post.L, mlp_out.L, resid_post.L and final_norm, with L from 0. --grad adds `loss` [1], the\n"
-            "mean cross-entropy of the next token, and `grad.NAME` for every parameter by its name in transformers, tied ones once.",
+            "mean cross-entropy of the next token, and `grad.NAME` for every parameter by its name in transformers, tied ones once; of\n"
+            "MODEL+ADAPTER for the adapter's parameters by their names in PEFT.",
     .examples = "sonde trace model.gguf --text 'The bridge is' --sites resid_post.14,attn_pattern.3 -o trace.safetensors\n",
     .json = "sonde.trace/1"};
+
+static sd_status gradients(sd_trace *t, const sd_exec *ex, const cli *c, const sd_ids *ids, sd_err *err)
+{
+    sd_model *base = NULL;
+    sd_model_spec spec;
+    sd_status st = sd_model_spec_parse(&spec, c->arg[0], err);
+    if (!st) st = sd_model_open(&base, ex, spec.model, &(sd_model_opt){.views = true}, err);
+    if (!st) st = sd_lab_trace_grad(t, ex, base, spec.adapter, ids, c->mode, err);
+    sd_model_close(base);
+    return st;
+}
 
 static int cmd_trace(cli *c, int argc, char **argv)
 {
     args a;
     int rc;
     sd_err err = {0};
-    sd_model *m = NULL, *views = NULL;
+    sd_model *m = NULL;
     sd_ids ids = {0};
     sd_trace t = {0};
     if (!cli_parse(c, &cmd_trace_def, &a, argc, argv, &rc)) return rc;
@@ -91,8 +104,7 @@ static int cmd_trace(cli *c, int argc, char **argv)
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
     if ((st = prompt(&ids, &a, m, &err))) goto done;
     if ((st = sd_lab_trace(&t, ex, m, &ids, a.sites.v, a.sites.n, &err))) goto done;
-    if (a.grad && (st = sd_model_open(&views, ex, c->arg[0], &(sd_model_opt){.views = true}, &err))) goto done;
-    if (a.grad && (st = sd_lab_trace_grad(&t, ex, views, &ids, c->mode, &err))) goto done;
+    if (a.grad && (st = gradients(&t, ex, c, &ids, &err))) goto done;
     if ((st = sd_trace_save(&t, c->output, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
     rc = print(c, &t, ids.n);
@@ -100,7 +112,6 @@ done:
     if (st) rc = cli_fail(c, &err);
     sd_trace_release(&t);
     sd_ids_release(&ids);
-    sd_model_close(views);
     sd_model_close(m);
     return rc;
 }

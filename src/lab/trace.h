@@ -10,9 +10,11 @@ void sd_trace_release(sd_trace *t);
 /* names: "resid_post.3" or an alias; tensors come back under the names as asked, `logits` [n,V] first. */
 sd_status sd_lab_trace(sd_trace *out, const sd_exec *ex, const sd_model *m, const sd_ids *ids, const char *const *names, int n_names,
                        sd_err *err);
-/* Appends `loss` [1], the mean next-token cross-entropy, and `grad.NAME` of every parameter NAME of transformers' model. m: opened
+/* Appends `loss` [1], the mean next-token cross-entropy, and `grad.NAME` of every parameter NAME of transformers' model; with an
+ * adapter (a PEFT folder; NULL or "": none) of PEFT's, in which only the adapter's parameters have a gradient. m: the base, opened
  * with views. */
-sd_status sd_lab_trace_grad(sd_trace *t, const sd_exec *ex, const sd_model *m, const sd_ids *ids, sd_mode mode, sd_err *err);
+sd_status sd_lab_trace_grad(sd_trace *t, const sd_exec *ex, const sd_model *m, const char *adapter, const sd_ids *ids, sd_mode mode,
+                            sd_err *err);
 sd_status sd_trace_save(const sd_trace *t, const char *path, sd_err *err);
 
 #endif

@@ -43,10 +43,29 @@ static sd_status gradients(sd_trace *t, const sd_learner *l, float loss, sd_err 
     return st;
 }
 
-sd_status sd_lab_trace_grad(sd_trace *t, const sd_exec *ex, const sd_model *m, const sd_ids *ids, sd_mode mode,
-                            sd_err *err)
+/* The same for an adapter's A [r, in] and B [out, r]. */
+static sd_status lora_gradients(sd_trace *t, sd_learner *l, const sd_lora *lora, float loss, sd_err *err)
+{
+    sd_status st = grow(t, 2 * lora->n_group + 1, err);
+    if (!st && !(st = add(t, "loss", 1, (const int64_t[]){1}, err))) t->v[t->n - 1].data[0] = loss;
+    for (int64_t i = 0; !st && i < 2 * lora->n_group; i++) {
+        const sd_lora_group *g = &lora->group[i / 2];
+        const bool b = i % 2;
+        const int64_t dim[2] = {b ? g->out : lora->opt.rank, b ? lora->opt.rank : g->in};
+        char name[192];
+        snprintf(name, sizeof name, "grad.base_model.model.%s.lora_%s.weight", g->name, b ? "B" : "A");
+        if (!(st = add(t, name, 2, dim, err)))
+            memcpy(t->v[t->n - 1].data, sd_learner_g(l) + ((b ? g->b : g->a) - lora->data),
+                   (size_t)(dim[0] * dim[1]) * sizeof(float));
+    }
+    return st;
+}
+
+sd_status sd_lab_trace_grad(sd_trace *t, const sd_exec *ex, const sd_model *m, const char *adapter, const sd_ids *ids,
+                            sd_mode mode, sd_err *err)
 {
     sd_learner *l = NULL;
+    sd_lora *lora = NULL;
     int32_t *target = NULL;
     float *row = NULL;
     const float *lp;
@@ -55,9 +74,9 @@ sd_status sd_lab_trace_grad(sd_trace *t, const sd_exec *ex, const sd_model *m, c
     if (ids->n < 2) return sd_fail(err, SD_E_ARG, "a loss needs two tokens, the prompt has %lld", (long long)ids->n);
     sd_status st = sd_alloc(&target, (size_t)ids->n * sizeof *target, "targets", err);
     if (!st) st = sd_alloc(&row, (size_t)ids->n * sizeof *row, "targets", err);
-    if (!st)
-        st = sd_learner_new(&l, ex, m, &(sd_learner_opt){.mode = mode, .full = true, .max_rows = ids->n, .max_docs = 1},
-                            err);
+    if (!st && adapter && *adapter) st = sd_lora_read(&lora, m, adapter, err);
+    const sd_learner_opt opt = {.mode = mode, .full = !lora, .lora = lora, .max_rows = ids->n, .max_docs = 1};
+    if (!st) st = sd_learner_new(&l, ex, m, &opt, err);
     if (st) goto done;
     for (int64_t i = 0; i < ids->n; i++) {
         target[i] = i + 1 < ids->n ? ids->v[i + 1] : -1;
@@ -68,9 +87,10 @@ sd_status sd_lab_trace_grad(sd_trace *t, const sd_exec *ex, const sd_model *m, c
         goto done;
     for (int64_t i = 0; i < n_lp; i++) loss -= (double)lp[i] / (double)n_lp;
     if ((st = sd_learner_backward(l, row, err))) goto done;
-    st = gradients(t, l, (float)loss, err);
+    st = lora ? lora_gradients(t, l, lora, (float)loss, err) : gradients(t, l, (float)loss, err);
 done:
     sd_learner_free(l);
+    sd_lora_free(lora);
     sd_free(target);
     sd_free(row);
     return st;
