@@ -38,8 +38,18 @@ static void put_fixed(cli *c, const char *s, int w, bool right)
     sd_buf_release(&b);
 }
 
+/* ".87", "-1.0", "12": at most four characters and a sign; empty for what rounds to zero or is longer. */
+static const char *short_number(char out[32], double v, double hi)
+{
+    int n = snprintf(out, 32, "%.*f", hi < 2 ? 2 : hi < 10 ? 1 : 0, v), sign = out[0] == '-';
+    if (n - sign > 4 || strspn(out + sign, "0.") == (size_t)(n - sign)) out[0] = '\0';
+    else if (out[sign] == '0') memmove(out + sign, out + sign + 1, (size_t)(n - sign)); /* with its NUL */
+    return out;
+}
+
 static void put_cell(cli *c, const sd_grid *g, int64_t at, int w)
 {
+    char number[32];
     double v = g->v[at];
     const char *word = g->cell && w >= WORD_MIN ? g->cell[at] : NULL;
     int step = isnan(v) ? 0 : step_of(g, v), size = step < 0 ? -step : step;
@@ -53,9 +63,10 @@ static void put_cell(cli *c, const sd_grid *g, int64_t at, int w)
         } else put_fixed(c, isnan(v) ? "." : digit, w, true);
         return;
     }
+    if (!word && !isnan(v) && w >= 5) word = short_number(number, v, g->hi);
     if (isnan(v)) fputs(OUT_PLAIN_SGR, c->out);
     else fprintf(c->out, "\x1b[48;5;%d;38;5;%dm", step < 0 ? less[size] : more[size], size > 5 ? 16 : 231);
-    put_fixed(c, word ? word : "", w, false);
+    put_fixed(c, word ? word : "", w, word == number);
     fputs(OUT_PLAIN_SGR, c->out);
 }
 
