@@ -67,7 +67,7 @@ static sd_status open_set(direction_study *s, const sd_exec *ex, const sd_direct
         if (data->n[k] < LEAST_PROMPTS) {
             static const char *const what[] = {"positive training", "negative training", "positive validation", "negative validation"};
             sd_fail(err, SD_E_FORMAT, "%" PRId64 " %s prompts, at least %d are needed", data->n[k], what[k], LEAST_PROMPTS);
-            return sd_hint(err, "give larger files, or fewer with --n-train and --n-val");
+            return sd_hint(err, "give larger files");
         }
     }
     s->first[4] = n;

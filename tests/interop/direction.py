@@ -2,7 +2,7 @@
 
 usage: direction.py SONDE MODEL_FOLDER [--positive F --negative F --positive-val F --negative-val F --n-train N --n-val N] [--all] [--filter]
 
-Without files: 12 + 12 prompts for fitting and 3 + 3 for choosing, made here (requests for a poem against questions of fact). Checked:
+Without files: 12 + 12 prompts for fitting and 4 + 4 for choosing, made here (requests for a poem against questions of fact). Checked:
 the refusal tokens; every candidate vector, cosine above 0.99; induce, KL and bypass of the chosen candidate and of some others (--all: of
 every one) to 0.01 absolute or 1 % (f32 sums in other orders, through 30 blocks); that the choice is what the rules give on the peer's own scores."""
 import argparse, itertools, json, math, os, subprocess, sys, tempfile
@@ -38,11 +38,11 @@ else:
     things = 'river mountain cat dog winter summer bridge forest ocean train candle garden'.split()
     places = 'France Spain Italy Peru Chile Kenya Egypt India China Japan Norway Sweden'.split()
     files = [made('p.jsonl', 'Write a short poem about a {}.', things), made('n.jsonl', 'What is the capital of {}?', places),
-             made('pv.jsonl', 'Write a short poem about a {}.', ['boat', 'tree', 'king']),
-             made('nv.jsonl', 'What is the capital of {}?', ['Brazil', 'Canada', 'Mexico'])]
+             made('pv.jsonl', 'Write a short poem about a {}.', ['boat', 'tree', 'king', 'horse']),
+             made('nv.jsonl', 'What is the capital of {}?', ['Brazil', 'Canada', 'Mexico', 'Russia'])]
 env = dict(os.environ, XDG_DATA_HOME=tmp.name)
 cmd = [a.sonde, 'direction', 'make', a.model, '--positive', files[0], '--negative', files[1], '--positive-val', files[2], '--negative-val', files[3], '--n-train', str(a.n_train),
-       '--n-val', str(a.n_val), '--floors', '0', '--full', '--mode', 'faithful', '-o', 'interop', '--json', '-q'] + ([] if a.filter else ['--no-filter'])
+       '--n-val', str(a.n_val), '--floors', '0', '--mode', 'faithful', '-o', 'interop', '--json', '-q'] + ([] if a.filter else ['--no-filter']) + (['--full'] if a.all else [])
 run = subprocess.run(cmd, env=env, capture_output=True, text=True)
 assert run.returncode == 0, run.stderr
 got = json.loads(run.stdout)
