@@ -11,6 +11,7 @@ PREFIX ?= /usr/local
 PC := libpcre2-8 libutf8proc jansson libxxhash nettle sqlite3 zlib
 PC_CFLAGS := $(shell pkg-config --cflags $(PC) 2>/dev/null)
 PC_LIBS := $(shell pkg-config --libs $(PC) 2>/dev/null)
+SERVE_LIBS := $(shell pkg-config --libs libmicrohttpd 2>/dev/null)
 LIBS := $(PC_LIBS) -ldnnl -lgomp -lm -lpthread
 
 CC ?= cc
@@ -61,7 +62,7 @@ endef
 $(foreach l,$(LAYERS),$(eval $(call layer_lib,$(l))))
 
 $(O)/sonde: $(call obj,cli) $(foreach l,serve $(need_lab),$(call lib,$(l)))
-	$(call say,LD,$@)$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,cli) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+	$(call say,LD,$@)$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,cli) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(SERVE_LIBS) $(LIBS)
 
 $(O)/libsonde.map: $(wildcard include/sonde.h include/sonde/*.h) tools/exports
 	@mkdir -p $(O)
@@ -77,7 +78,7 @@ test_bin = $(patsubst %.c,$(O)/%,$(1))
 layer_of = $(notdir $(patsubst %/,%,$(dir $(1))))
 define test_rule
 $(call test_bin,$(1)): $(O)/$(1:.c=.o) $(foreach l,$(need_$(call layer_of,$(1))),$(call lib,$(l)))
-	$$(call say,LD,$$@)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LIBS) -lcmocka
+	$$(call say,LD,$$@)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(if $(filter serve,$(call layer_of,$(1))),$(SERVE_LIBS)) $$(LIBS) -lcmocka
 endef
 $(foreach t,$(TESTS) $(FUZZ),$(eval $(call test_rule,$(t))))
 $(O)/tests/%.o: ISA := -Itests

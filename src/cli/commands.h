@@ -8,6 +8,7 @@
     XX(cmd_tokenize)     \
     XX(cmd_trace)        \
     XX(cmd_run)          \
+    XX(cmd_serve)        \
     XX(cmd_score)        \
     XX(cmd_lens)         \
     XX(cmd_attn)         \

@@ -1,0 +1,116 @@
+/* sonde serve: the model for any client: OpenAI's API, features, steering. */
+#include "cli/cli.h"
+#include "serve/serve.h"
+
+#include <time.h>
+
+typedef struct args {
+    opt_list dict, store, recipe;
+    const char *host, *key_file, *cors, *alias;
+    int64_t port, ctx, parallel, queue, max_body;
+    double grace, ping;
+} args;
+
+static const cli_opt opts[] = {
+    {0, "dict", OPT_MULTI, AT(args, dict), .arg = "DIR", .help = "a dictionary, DIR or NAME=DIR; may be repeated"},
+    {0, "store", OPT_MULTI, AT(args, store), .arg = "FILE", .help = "a feature store, FILE or NAME=FILE; may be repeated"},
+    {0, "recipe", OPT_MULTI, AT(args, recipe), .arg = "FILE", .help = "a recipe, which becomes the model MODEL@NAME; may be repeated"},
+    {0, "host", OPT_STR, AT(args, host), .arg = "ADDR", .def = "127.0.0.1", .help = "address to listen at; one that other machines reach needs --api-key-file"},
+    {0, "port", OPT_INT, AT(args, port), .arg = "N", .def = "8741", .lo = 0, .hi = 65535, .help = "port; 0 takes one that is free"},
+    {0, "api-key-file", OPT_STR, AT(args, key_file), .arg = "FILE", .help = "keys that clients have to send, one a line"},
+    {0, "cors-origin", OPT_STR, AT(args, cors), .arg = "ORIGIN", .help = "pages of this origin may call the server", .def_words = "none"},
+    {0, "alias", OPT_STR, AT(args, alias), .arg = "NAME", .help = "what clients call the model", .def_words = "the file's name"},
+    {0, "parallel", OPT_INT, AT(args, parallel), .arg = "N", .def = "8", .lo = 1, .hi = 256, .help = "sequences that are decoded at once"},
+    {0, "queue", OPT_INT, AT(args, queue), .arg = "N", .def = "128", .lo = 1, .hi = 65536, .help = "sequences that may wait; more are answered with 429"},
+    {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "0", .lo = 0, .hi = 1 << 24, .unit = "tokens", .help = "context of a sequence; 0 is the model's, up to 4096"},
+    {0, "max-body", OPT_INT, AT(args, max_body), .arg = "N", .def = "8388608", .lo = 1024, .hi = 1 << 30, .unit = "bytes", .help = "largest body of a request"},
+    {0, "grace", OPT_FLOAT, AT(args, grace), .arg = "S", .def = "10", .lo = 0, .hi = 3600, .unit = "seconds", .help = "what runs may go on for when the server is stopped"},
+    {0, "sse-ping", OPT_FLOAT, AT(args, ping), .arg = "S", .def = "5", .lo = 1, .hi = 600, .unit = "seconds", .help = "silence after which a stream says that it lives"},
+    OPT_END};
+
+static int cmd_serve(cli *c, int argc, char **argv);
+const cli_cmd cmd_serve_def = {
+    .name = "serve",
+    .brief = "serve the model: OpenAI's API, features, steering",
+    .args = "[MODEL]",
+    .opts = opts,
+    .uses = CLI_MODE_CHAT,
+    .run = cmd_serve,
+    .text = "Listens on this machine alone unless --host says otherwise. Dictionaries, stores and recipes are registered here and named in requests. "
+            "A recipe is a JSON file {\"name\":NAME,\"steer\":[..]}: every client can use it as the model MODEL@NAME. "
+            "Ctrl-C (or SIGTERM) lets what runs end, then stops.\n"
+            "\n"
+            "Routes are listed at /openapi.json; docs/SERVER.md describes them. Refusal directions are never pushed down.",
+    .examples = "sonde serve model.gguf\n"
+                "sonde serve model.gguf --dict l14=dict/ --store features.db --recipe pirate.json --port 8080\n",
+    .json = "sonde.serve/1"};
+
+/* The file's or folder's name without ".gguf". */
+static void name_model(char out[160], const char *path)
+{
+    sd_slice s = sd_slice_of(path);
+    while (s.n && s.p[s.n - 1] == '/') s.n--;
+    for (size_t i = s.n; i > 0; i--)
+        if (s.p[i - 1] == '/') {
+            s = (sd_slice){s.p + i, s.n - i};
+            break;
+        }
+    if (sd_slice_ends(s, ".gguf")) s.n -= 5;
+    snprintf(out, 160, "%.*s", s.n > 150 ? 150 : (int)s.n, s.p);
+    for (char *p = out; *p; p++)
+        if (*p == '@') *p = '-'; /* what follows an '@' is a recipe */
+}
+
+static int tell(cli *c, const args *a, const sd_server *s, const char *name)
+{
+    const char *left = strchr(a->host, ':') ? "[" : "", *right = *left ? "]" : "";
+    if (c->json) {
+        out_json j;
+        char url[128];
+        snprintf(url, sizeof url, "http://%s%.80s%s:%d", left, a->host, right, sd_serve_port(s));
+        sd_jw *w = out_json_begin(c, &j, "sonde.serve/1");
+        sd_jw_kstr(w, "url", url);
+        sd_jw_ki64(w, "port", sd_serve_port(s));
+        sd_jw_kstr(w, "model", name);
+        sd_jw_kstr(w, "mode", c->n_arg ? sd_mode_name(c->mode) : "");
+        return out_json_end(c, &j);
+    }
+    fprintf(c->out, "listening on http://%s%s%s:%d\n", left, a->host, right, sd_serve_port(s));
+    return out_flush(c);
+}
+
+static int cmd_serve(cli *c, int argc, char **argv)
+{
+    args a;
+    int rc;
+    char name[160] = "";
+    sd_err err = {0};
+    sd_model *m = NULL;
+    sd_server *s = NULL;
+    if (!cli_parse(c, &cmd_serve_def, &a, argc, argv, &rc)) return rc;
+    if (!c->n_arg && !a.store.n) return cli_usage(c, "give a model, a --store, or both");
+    if (!c->n_arg && (a.dict.n || a.recipe.n)) return cli_usage(c, "--dict and --recipe need a model");
+    if (a.alias && (!a.alias[0] || strchr(a.alias, '@'))) return cli_usage(c, "--alias: a name without '@'");
+    const sd_exec *ex = cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    sd_status st = SD_OK;
+    if (c->n_arg) {
+        if ((st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){.n_ctx = a.ctx}, &m, &err))) goto done;
+        if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
+        name_model(name, c->arg[0]);
+    }
+    sd_serve_opt o = {.ex = ex, .m = m, .model_name = a.alias ? a.alias : name, .model_sha256 = c->prov.model_sha256, .data_dir = c->data_dir,
+                      .dict = a.dict.v, .n_dict = a.dict.n, .store = a.store.v, .n_store = a.store.n, .recipe = a.recipe.v, .n_recipe = a.recipe.n,
+                      .host = a.host, .port = (int)a.port, .key_file = a.key_file, .cors = a.cors, .n_slots = (int)a.parallel,
+                      .n_queue = (int)a.queue, .n_ctx = a.ctx, .max_body = a.max_body, .ping_s = a.ping};
+    if ((st = sd_serve_start(&s, &o, &err))) goto done;
+    rc = tell(c, &a, s, o.model_name);
+    const struct timespec look = {.tv_nsec = 50000000};
+    while (!rc && !*c->cancel) nanosleep(&look, NULL);
+    cli_note(c, "stopping: what runs may go on for %g seconds", a.grace);
+    sd_serve_stop(s, a.grace);
+done:
+    if (st) rc = cli_fail(c, &err);
+    sd_model_close(m);
+    return rc;
+}

@@ -1,0 +1,151 @@
+/* Owns: from bodies to ids, and the waiting of an exchange for its job. */
+#include "serve/server_int.h"
+
+#include <inttypes.h>
+
+int sd_body__parse(json_t **out, sd_slice body, const sd_field *table, sd_reply *rp, sd_problem *p)
+{
+    sd_err err = {0};
+    *out = NULL;
+    sd_status st = sd_json_parse(out, body.p ? body.p : "", body.n, "the body", &err);
+    if (st) return sd_problem_of(p, &err, NULL);
+    int http = json_is_object(*out) ? sd_fields_check(*out, table, "", &rp->ignored, p) : sd_problem_set(p, 400, NULL, "the body is no JSON object");
+    if (!http) return 0;
+    json_decref(*out);
+    *out = NULL;
+    return http;
+}
+
+int sd_body__ids(sd_ids *ids, const sd_server *s, const json_t *v, const char *param, sd_problem *p)
+{
+    sd_err err = {0};
+    sd_status st = SD_OK;
+    const sd_model *m = s->opt.m;
+    if (json_is_string(v)) {
+        st = sd_tok_encode(m->tok, (sd_slice){json_string_value(v), json_string_length(v)}, &(sd_encode_opt){0}, ids, &err);
+        return st ? sd_problem_of(p, &err, param) : 0;
+    }
+    if (!json_is_array(v)) return sd_problem_set(p, 400, param, "%s: expected a string or an array of token ids", param);
+    for (size_t i = 0; i < json_array_size(v) && !st; i++) {
+        const json_t *id = json_array_get(v, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= m->cfg.n_vocab)
+            return sd_problem_set(p, 400, param, "%s[%zu] is no token of a vocabulary of %" PRId64, param, i, m->cfg.n_vocab);
+        st = sd_ids_push(ids, (int32_t)json_integer_value(id), &err);
+    }
+    return st ? sd_problem_of(p, &err, param) : 0;
+}
+
+/* Content is a string, or an array of parts {"type":"text","text":..}; it is appended to b. */
+static int put_content(sd_buf *b, const json_t *content, const char *param, sd_problem *p)
+{
+    size_t n = json_array_size(content);
+    if (json_is_string(content)) sd_buf_put(b, json_string_value(content), json_string_length(content));
+    else if (!json_is_array(content)) return sd_problem_set(p, 400, param, "%s: expected a string or an array of text parts", param);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *part = json_array_get(content, i), *text = json_object_get(part, "text"), *type = json_object_get(part, "type");
+        if (!json_is_string(text) || !json_is_string(type) || strcmp(json_string_value(type), "text") != 0)
+            return sd_problem_set(p, 400, param, "%s[%zu]: only parts {\"type\":\"text\",\"text\":..} are read", param, i);
+        sd_buf_put(b, json_string_value(text), json_string_length(text));
+    }
+    return 0;
+}
+
+/* One message as the template reads it. */
+static int one_message(json_t **out, const json_t *msg, const char *param, sd_problem *p)
+{
+    sd_buf b;
+    const json_t *role = json_object_get(msg, "role"), *content = json_object_get(msg, "content");
+    if (!json_is_object(msg) || !json_is_string(role)) return sd_problem_set(p, 400, param, "%s: a message is {\"role\":..,\"content\":..}", param);
+    const char *r = json_string_value(role);
+    if (strcmp(r, "developer") == 0) r = "system";
+    if (strcmp(r, "system") != 0 && strcmp(r, "user") != 0 && strcmp(r, "assistant") != 0)
+        return sd_problem_set(p, 400, param, "%s.role \"%.40s\" is none of system, developer, user, assistant", param, r);
+    sd_buf_init(&b, 1 << 26);
+    int http = put_content(&b, content, param, p);
+    if (!http) *out = json_pack("{s:s, s:s%}", "role", r, "content", b.p ? b.p : "", b.n);
+    if (!http && !*out) http = sd_problem_set(p, 503, param, "out of memory");
+    sd_buf_release(&b);
+    return http;
+}
+
+static int read_messages(json_t **out, const json_t *messages, const char *param, sd_problem *p)
+{
+    char where[96];
+    size_t n = json_array_size(messages);
+    if (!json_is_array(messages) || n == 0) return sd_problem_set(p, 400, param, "%s: expected an array with at least one message", param);
+    *out = json_array();
+    int http = *out ? 0 : sd_problem_set(p, 503, param, "out of memory");
+    for (size_t i = 0; i < n && !http; i++) {
+        json_t *msg = NULL;
+        snprintf(where, sizeof where, "%.60s[%zu]", param, i);
+        http = one_message(&msg, json_array_get(messages, i), where, p);
+        if (msg && json_array_append_new(*out, msg)) http = sd_problem_set(p, 503, param, "out of memory");
+    }
+    return http;
+}
+
+int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, bool open, const char *param, sd_problem *p)
+{
+    json_t *read = NULL, *last = NULL;
+    sd_err err = {0};
+    const sd_model *m = s->opt.m;
+    if (!m->chat) return sd_problem_set(p, 400, param, "this model has no chat template: use /v1/completions");
+    int http = read_messages(&read, messages, param, p);
+    if (!http && open) {
+        size_t n = json_array_size(read);
+        json_t *msg = json_array_get(read, n - 1);
+        if (strcmp(json_string_value(json_object_get(msg, "role")), "assistant") == 0) {
+            last = json_incref(msg);
+            json_array_remove(read, n - 1);
+        }
+    }
+    if (!http) {
+        sd_status st = sd_chat_render_json(m->chat, &(sd_chat_input){.messages = read, .add_generation_prompt = open}, out, &err);
+        if (st) http = sd_problem_of(p, &err, param);
+    }
+    if (!http && last) {
+        const json_t *content = json_object_get(last, "content");
+        sd_buf_put(out, json_string_value(content), json_string_length(content));
+    }
+    json_decref(last);
+    json_decref(read);
+    return http;
+}
+
+int sd_body__chat_ids(sd_ids *ids, const sd_server *s, const json_t *messages, const char *param, sd_problem *p)
+{
+    sd_buf text;
+    sd_err err = {0};
+    sd_buf_init(&text, 1 << 26);
+    int http = sd_body__chat_text(&text, s, messages, true, param, p);
+    if (!http) {
+        sd_status st = sd_buf_check(&text, "the chat", &err);
+        /* A template writes its own BOS. */
+        if (!st) st = sd_tok_encode(s->opt.m->tok, (sd_slice){text.p, text.n}, &(sd_encode_opt){.no_bos = true}, ids, &err);
+        if (st) http = sd_problem_of(p, &err, param);
+    }
+    sd_buf_release(&text);
+    return http;
+}
+
+int sd_job__problem(const sd_job *j, sd_problem *p)
+{
+    for (int i = 0; i < j->n_seq; i++) {
+        if (j->seq[i].end == SD_SEQ_FAILED) return sd_problem_of(p, &j->seq[i].err, NULL);
+        if (j->seq[i].end == SD_SEQ_CANCELLED) return sd_problem_set(p, 503, NULL, "the request was cancelled: the server is stopping, or the client has gone");
+    }
+    return 0;
+}
+
+/* How soon a client that hung up is noticed. */
+static const double LOOK_S = 0.25;
+
+int sd_job__finish(sd_server *s, sd_job *j, const sd_request *rq, sd_problem *p)
+{
+    uint64_t seen = 0;
+    while (!sd_engine_wait(s->engine, j, &seen, LOOK_S, NULL)) {
+        if (!rq->gone(rq->self)) continue;
+        sd_engine_cancel(s->engine, j);
+    }
+    return sd_job__problem(j, p);
+}

@@ -1,0 +1,251 @@
+/* Owns: what was named at start, and the steers that requests make of it. */
+#include "serve/server_int.h"
+
+#include "base/hash.h"
+#include "lab/direction_file.h"
+#include "lab/steer_set.h"
+
+/* "NAME=PATH", or a path whose last part (without suffix) is the name. */
+static sd_status split(const char *text, const char *suffix, char name[65], const char **path, sd_err *err)
+{
+    const char *eq = strchr(text, '='), *slash = strchr(text, '/');
+    sd_slice n;
+    if (eq && (!slash || eq < slash)) {
+        n = (sd_slice){text, (size_t)(eq - text)};
+        *path = eq + 1;
+    } else {
+        n = sd_slice_of(text);
+        while (n.n && n.p[n.n - 1] == '/') n.n--;
+        for (size_t i = n.n; i > 0; i--)
+            if (n.p[i - 1] == '/') {
+                n = (sd_slice){n.p + i, n.n - i};
+                break;
+            }
+        if (sd_slice_ends(n, suffix)) n.n -= strlen(suffix);
+        *path = text;
+    }
+    snprintf(name, 65, "%.*s", n.n > 64 ? 64 : (int)n.n, n.p);
+    sd_status st = sd_direction_name_check(name, err);
+    if (st) {
+        sd_err_wrap(err, "the name of %s", text);
+        sd_hint(err, "give it one: NAME=%s", *path);
+    }
+    return st;
+}
+
+static sd_status taken(const char *what, const char *name, sd_err *err)
+{
+    sd_fail(err, SD_E_ARG, "two %s are called '%s'", what, name);
+    return sd_hint(err, "give one of them another name: NAME=PATH");
+}
+
+static sd_status open_dict(sd_server *s, const char *text, sd_err *err)
+{
+    sd_reg_dict *d = &s->dict[s->n_dict];
+    const char *path;
+    int64_t cols;
+    sd_status st = split(text, "", d->name, &path, err);
+    if (st) return st;
+    if (sd_registry__dict(s, d->name)) return taken("dictionaries", d->name, err);
+    if ((st = sd_dict_open(&d->dict, path, err))) return st;
+    s->n_dict++;
+    const char *site = sd_dict_site_name(d->dict);
+    if (!*site) return SD_OK;
+    if ((st = sd_site_parse(&d->site, site, strlen(site), err))) return sd_err_wrap(err, "%s", path);
+    d->has_site = true;
+    if (!s->opt.m) return SD_OK;
+    if ((st = sd_model_site_cols(s->opt.m, d->site, &cols, err))) return sd_err_wrap(err, "%s", path);
+    if (cols == sd_dict_get_info(d->dict)->d) return SD_OK;
+    sd_fail(err, SD_E_SHAPE, "%s is a dictionary of width %lld, %s of this model has %lld", path, (long long)sd_dict_get_info(d->dict)->d, site, (long long)cols);
+    return sd_hint(err, "it belongs to another model");
+}
+
+static sd_status open_store(sd_server *s, const char *text, sd_err *err)
+{
+    sd_reg_store *r = &s->store[s->n_store];
+    const char *path;
+    sd_status st = split(text, ".db", r->name, &path, err);
+    if (st) return st;
+    for (int i = 0; i < s->n_store; i++)
+        if (strcmp(s->store[i].name, r->name) == 0) return taken("stores", r->name, err);
+    if ((st = sd_store_open(&r->store, path, err))) return st;
+    pthread_mutex_init(&r->lock, NULL);
+    s->n_store++;
+    return SD_OK;
+}
+
+static const sd_field recipe_fields[] = {
+    {.name = "name", .type = SD_FIELD_STR, .required = true},
+    {.name = "description", .type = SD_FIELD_STR},
+    {.name = "steer", .type = SD_FIELD_ARR, .required = true},
+    {0}};
+
+static sd_status open_recipe(sd_server *s, const char *path, sd_err *err)
+{
+    sd_reg_recipe *r = &s->recipe[s->n_recipe];
+    sd_problem p = {0};
+    sd_edits e = {0};
+    json_t *j = NULL;
+    sd_status st = sd_json_load(&j, path, 1 << 20, err);
+    if (st) return st;
+    if (!json_is_object(j)) st = sd_fail(err, SD_E_FORMAT, "%s: expected an object with \"name\" and \"steer\"", path);
+    else if (sd_fields_check(j, recipe_fields, "", NULL, &p)) st = sd_fail(err, SD_E_FORMAT, "%s: %s", path, p.e.msg);
+    if (st) goto done;
+    snprintf(r->name, sizeof r->name, "%s", sd_field_str(j, "name", ""));
+    snprintf(r->description, sizeof r->description, "%s", sd_field_str(j, "description", ""));
+    if ((st = sd_direction_name_check(r->name, err))) goto done;
+    if (sd_registry__recipe(s, r->name)) {
+        st = taken("recipes", r->name, err);
+        goto done;
+    }
+    r->steer = json_incref(sd_field_get(j, "steer"));
+    s->n_recipe++;
+    if (s->opt.m && sd_edits__add(&e, s, r->steer, "steer", &p)) {
+        *err = p.e;
+        if (!err->code) err->code = SD_E_ARG;
+        st = sd_err_wrap(err, "%s", path);
+    }
+done:
+    sd_edits__release(&e);
+    json_decref(j);
+    return st;
+}
+
+sd_status sd_registry__open(sd_server *s, sd_err *err)
+{
+    const sd_serve_opt *o = &s->opt;
+    sd_status st = sd_alloc_zero(&s->dict, (size_t)(o->n_dict + 1) * sizeof *s->dict, "dictionaries", err);
+    if (!st) st = sd_alloc_zero(&s->store, (size_t)(o->n_store + 1) * sizeof *s->store, "stores", err);
+    if (!st) st = sd_alloc_zero(&s->recipe, (size_t)(o->n_recipe + 1) * sizeof *s->recipe, "recipes", err);
+    for (int i = 0; i < o->n_dict && !st; i++) st = open_dict(s, o->dict[i], err);
+    for (int i = 0; i < o->n_store && !st; i++) st = open_store(s, o->store[i], err);
+    for (int i = 0; i < o->n_recipe && !st; i++) st = open_recipe(s, o->recipe[i], err);
+    return st;
+}
+
+void sd_registry__close(sd_server *s)
+{
+    for (int i = 0; i < s->n_dict; i++) sd_dict_free(s->dict[i].dict);
+    for (int i = 0; i < s->n_store; i++) {
+        sd_store_close(s->store[i].store);
+        pthread_mutex_destroy(&s->store[i].lock);
+    }
+    for (int i = 0; i < s->n_recipe; i++) json_decref(s->recipe[i].steer);
+    sd_free(s->dict);
+    sd_free(s->store);
+    sd_free(s->recipe);
+}
+
+sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name)
+{
+    for (int i = 0; i < s->n_dict; i++)
+        if (strcmp(s->dict[i].name, name) == 0) return &s->dict[i];
+    return NULL;
+}
+
+sd_reg_store *sd_registry__store(const sd_server *s, const char *name)
+{
+    const sd_reg_dict *d = sd_registry__dict(s, name);
+    for (int i = 0; i < s->n_store; i++)
+        if (strcmp(s->store[i].name, name) == 0) return &s->store[i];
+    /* A dictionary's store: the one that was built of a dictionary of the same site and width. */
+    for (int i = 0; d && i < s->n_store; i++) {
+        const sd_store_dict *of = &sd_store_get_info(s->store[i].store)->dict;
+        const sd_dict_info *in = sd_dict_get_info(d->dict);
+        if (of->d == in->d && of->m == in->m && of->seed == in->seed && strcmp(of->site, sd_dict_site_name(d->dict)) == 0) return &s->store[i];
+    }
+    return NULL;
+}
+
+sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name)
+{
+    for (int i = 0; i < s->n_recipe; i++)
+        if (strcmp(s->recipe[i].name, name) == 0) return &s->recipe[i];
+    return NULL;
+}
+
+/* ---- steers ---- */
+
+static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const char *param, sd_problem *p)
+{
+    sd_err err = {0};
+    sd_buf text;
+    sd_jw w;
+    const sd_reg_dict *d = NULL;
+    const sd_model *m = s->opt.m;
+    sd_steer_spec *sp = &e->spec[e->n];
+    if (!json_is_object(spec)) return sd_problem_set(p, 400, param, "%s: a steer is an object", param);
+    sd_buf_init(&text, 1 << 24);
+    sd_jw_init(&w, &text);
+    sd_jw_tree(&w, spec);
+    sd_status st = sd_buf_check(&text, "a steer", &err);
+    if (!st) st = sd_steer_spec_parse(sp, (sd_slice){text.p, text.n}, &err);
+    sd_buf_release(&text);
+    if (st) return sd_problem_of(p, &err, param);
+    e->n++;
+    if (sp->feature >= 0 && !(d = sd_registry__dict(s, sp->dict)))
+        return sd_problem_set(p, 404, param, "there is no dictionary '%.80s' here: dictionaries are registered when the server starts (--dict)", sp->dict);
+    if (!st) st = sd_direction_resolve(sp, s->opt.data_dir, s->opt.model_sha256, m->cfg.d_model, &err);
+    if (!st) st = sd_steer_new(&e->steer[e->n - 1], sp, m, d ? d->dict : NULL, &err);
+    if (!st) {
+        const float *v = d ? sd_dict_dec_row(d->dict, sp->feature) : sp->vector;
+        st = sd_direction_guard(sp, v, d ? sd_dict_get_info(d->dict)->d : sp->n_vector, s->opt.data_dir, s->opt.model_sha256, &err);
+    }
+    return st ? sd_problem_of(p, &err, param) : 0;
+}
+
+enum { MAX_STEERS = 64 };
+
+int sd_edits__add(sd_edits *e, const sd_server *s, const json_t *array, const char *where, sd_problem *p)
+{
+    char param[96];
+    size_t n = json_array_size(array);
+    if (n == 0) return 0;
+    if (n + (size_t)e->n > MAX_STEERS) return sd_problem_set(p, 400, where, "%s: at most %d steers", where, MAX_STEERS);
+    if (!e->spec) {
+        e->spec = sd_calloc(MAX_STEERS * sizeof *e->spec);
+        e->steer = sd_calloc(MAX_STEERS * sizeof *e->steer);
+    }
+    if (!e->spec || !e->steer) return sd_problem_set(p, 503, where, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        snprintf(param, sizeof param, "%s[%zu]", where, i);
+        int http = add_one(e, s, json_array_get(array, i), param, p);
+        if (http) return http;
+    }
+    return 0;
+}
+
+void sd_edits__set_key(sd_edits *e, int64_t n_prompt)
+{
+    sd_buf b;
+    sd_jw w;
+    sd_buf_init(&b, 1 << 26);
+    sd_jw_init(&w, &b);
+    sd_jw_arr(&w);
+    for (int i = 0; i < e->n; i++) {
+        sd_steer_pos at = e->spec[i].positions;
+        sd_steer_spec_write(&w, &e->spec[i]);
+        if (e->spec[i].vector) sd_jw_u64(&w, sd_hash64(e->spec[i].vector, (size_t)e->spec[i].n_vector * sizeof(float)));
+        if (at == SD_POS_PROMPT || at == SD_POS_GENERATED || at == SD_POS_LAST) sd_jw_i64(&w, n_prompt);
+    }
+    sd_jw_end(&w);
+    e->key = e->n ? sd_hash64(b.p, b.n) | 1 : 0; /* 0 is plain */
+    sd_buf_release(&b);
+}
+
+void sd_edits__release(sd_edits *e)
+{
+    for (int i = 0; i < e->n; i++) {
+        sd_steer_free(e->steer[i]);
+        sd_steer_spec_release(&e->spec[i]);
+    }
+    sd_free(e->spec);
+    sd_free(e->steer);
+    *e = (sd_edits){0};
+}
+
+void sd_edits__write(sd_jw *w, const sd_edits *e)
+{
+    sd_steer_set s = {.spec = e->spec, .steer = e->steer, .n = e->n};
+    sd_steer_set_write(w, &s);
+}

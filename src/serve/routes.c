@@ -1,0 +1,185 @@
+/* Owns: the table of routes, from which requests are dispatched and the OpenAPI document is made. */
+#include "serve/server_int.h"
+
+#include <stdio.h>
+
+static const sd_route table[] = {
+    {"GET", "/health", sd_handle__health, SD_ROUTE_OPEN, NULL, "whether the server answers"},
+    {"GET", "/metrics", sd_handle__metrics, 0, NULL, "counters and histograms for Prometheus"},
+    {"GET", "/openapi.json", sd_handle__openapi, 0, NULL, "this document"},
+    {"GET", "/v1/models", sd_handle__models, 0, NULL, "the model, and the model under each recipe (MODEL@RECIPE)"},
+    {"GET", "/v1/models/{model}", sd_handle__model, 0, NULL, "one of them"},
+    {"POST", "/v1/chat/completions", sd_handle__chat, SD_ROUTE_MODEL, sd_body_chat, "an answer in a chat, plain, steered or both"},
+    {"POST", "/v1/completions", sd_handle__completions, SD_ROUTE_MODEL, sd_body_completions, "how a text goes on"},
+    {"POST", "/v1/embeddings", sd_handle__embeddings, SD_ROUTE_MODEL, sd_body_embeddings, "activations of a site as one vector a text"},
+    {"POST", "/tokenize", sd_handle__tokenize, SD_ROUTE_MODEL, sd_body_tokenize, "text to token ids"},
+    {"POST", "/detokenize", sd_handle__detokenize, SD_ROUTE_MODEL, sd_body_detokenize, "token ids to text"},
+    {"POST", "/apply-template", sd_handle__apply_template, SD_ROUTE_MODEL, sd_body_apply_template, "a chat as the text that the model reads"},
+};
+
+const sd_route *sd_route__at(int i)
+{
+    return i >= 0 && i < (int)(sizeof table / sizeof table[0]) ? &table[i] : NULL;
+}
+
+/* Does path have the form of pattern? What stands for "{..}" goes to arg. */
+static bool match(const char *pattern, const char *path, char arg[SD_ROUTE_ARGS][256])
+{
+    sd_slice a = sd_slice_of(pattern), b = sd_slice_of(path), x, y;
+    int n = 0;
+    for (;;) {
+        bool more = sd_slice_cut(&a, '/', &x), there = sd_slice_cut(&b, '/', &y);
+        if (!more || !there) return more == there;
+        if (x.n && x.p[0] == '{') {
+            if (!y.n || y.n >= 256 || n == SD_ROUTE_ARGS) return false;
+            memcpy(arg[n], y.p, y.n);
+            arg[n++][y.n] = 0;
+        } else if (!sd_slice_eq(x, y))
+            return false;
+    }
+}
+
+const sd_route *sd_route__find(const char *method, const char *path, char arg[SD_ROUTE_ARGS][256], char allow[64])
+{
+    size_t n = 0;
+    allow[0] = 0;
+    for (int i = 0; sd_route__at(i); i++) {
+        if (!match(table[i].path, path, arg)) continue;
+        if (strcmp(table[i].method, method) == 0) return &table[i];
+        n += (size_t)snprintf(allow + n, n < 48 ? 64 - n : 0, "%s%s", n ? ", " : "", table[i].method);
+    }
+    return NULL;
+}
+
+int sd_route__run(sd_server *s, const sd_route *r, const sd_request *rq, sd_reply *rp, sd_problem *p)
+{
+    if ((r->flags & SD_ROUTE_MODEL) && !s->opt.m) {
+        sd_problem_set(p, 400, NULL, "this server was started without a model");
+        snprintf(p->e.hint, sizeof p->e.hint, "sonde serve MODEL");
+        return p->http;
+    }
+    if (atomic_load(&s->stopping)) return sd_problem_set(p, 503, NULL, "the server is stopping");
+    return r->fn(s, rq, rp, p);
+}
+
+/* ---- OpenAPI 3.1 ---- */
+
+static const char *const schema_type[] = {"", "boolean", "integer", "number", "string", "object", "array", ""};
+
+static void put_property(sd_jw *w, const sd_field *f)
+{
+    sd_jw_key(w, f->name);
+    sd_jw_obj(w);
+    if (*schema_type[f->type]) sd_jw_kstr(w, "type", schema_type[f->type]);
+    if (f->lo != 0 || f->hi != 0) {
+        sd_jw_kf64(w, "minimum", f->lo);
+        sd_jw_kf64(w, "maximum", f->hi);
+    }
+    if (f->help) sd_jw_kstr(w, "description", f->help);
+    sd_jw_end(w);
+}
+
+static void put_body(sd_jw *w, const sd_field *body)
+{
+    sd_jw_key(w, "requestBody");
+    sd_jw_obj(w);
+    sd_jw_kbool(w, "required", true);
+    sd_jw_key(w, "content");
+    sd_jw_obj(w);
+    sd_jw_key(w, "application/json");
+    sd_jw_obj(w);
+    sd_jw_key(w, "schema");
+    sd_jw_obj(w);
+    sd_jw_kstr(w, "type", "object");
+    sd_jw_key(w, "properties");
+    sd_jw_obj(w);
+    for (const sd_field *f = body; f->type != SD_FIELD_END; f++) put_property(w, f);
+    sd_jw_end(w);
+    sd_jw_key(w, "required");
+    sd_jw_arr(w);
+    for (const sd_field *f = body; f->type != SD_FIELD_END; f++)
+        if (f->required) sd_jw_str(w, f->name);
+    sd_jw_end(w);
+    for (int i = 0; i < 4; i++) sd_jw_end(w);
+}
+
+static void put_parameters(sd_jw *w, const char *path)
+{
+    sd_jw_key(w, "parameters");
+    sd_jw_arr(w);
+    for (const char *a = path; (a = strchr(a, '{')); a++) {
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(a + 1, "}"), a + 1);
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "name", name);
+        sd_jw_kstr(w, "in", "path");
+        sd_jw_kbool(w, "required", true);
+        sd_jw_key(w, "schema");
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "type", "string");
+        sd_jw_end(w);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+static void put_response(sd_jw *w, const char *code, const char *words)
+{
+    sd_jw_key(w, code);
+    sd_jw_obj(w);
+    sd_jw_kstr(w, "description", words);
+    sd_jw_end(w);
+}
+
+static void put_operation(sd_jw *w, const sd_route *r)
+{
+    char method[8], id[96];
+    size_t n = 0;
+    for (n = 0; r->method[n] && n < 7; n++) method[n] = (char)(r->method[n] | 0x20);
+    method[n] = 0;
+    n = (size_t)snprintf(id, sizeof id, "%s", method);
+    for (const char *c = r->path; *c && n < sizeof id - 1; c++)
+        id[n++] = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ? *c : '_';
+    id[n] = 0;
+    sd_jw_key(w, method);
+    sd_jw_obj(w);
+    sd_jw_kstr(w, "operationId", id);
+    sd_jw_kstr(w, "summary", r->brief);
+    put_parameters(w, r->path);
+    if (r->body) put_body(w, r->body);
+    sd_jw_key(w, "responses");
+    sd_jw_obj(w);
+    put_response(w, "200", "the answer");
+    if (!(r->flags & SD_ROUTE_OPEN)) put_response(w, "401", "the key is missing or wrong, where the server has keys");
+    if (r->body) put_response(w, "400", "a field is wrong: error.param names it");
+    sd_jw_end(w);
+    sd_jw_end(w);
+}
+
+void sd_openapi__write(sd_buf *out)
+{
+    sd_jw w;
+    sd_jw_init(&w, out);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "openapi", "3.1.0");
+    sd_jw_key(&w, "info");
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "title", "sonde serve");
+    sd_jw_kstr(&w, "version", sd_version());
+    sd_jw_end(&w);
+    sd_jw_key(&w, "paths");
+    sd_jw_obj(&w);
+    for (int i = 0; sd_route__at(i); i++) {
+        const sd_route *r = &table[i];
+        bool first = i == 0 || strcmp(table[i - 1].path, r->path) != 0;
+        if (first && i > 0) sd_jw_end(&w);
+        if (first) {
+            sd_jw_key(&w, r->path);
+            sd_jw_obj(&w);
+        }
+        put_operation(&w, r);
+    }
+    sd_jw_end(&w);
+    sd_jw_end(&w);
+    sd_jw_end(&w);
+}

@@ -1,0 +1,34 @@
+/* serve: the server, as the command line starts it. One process, one model or none, what was registered at start: dictionaries, stores and
+ * recipes are named in requests, never by path. See docs/SERVER.md. */
+#ifndef SD_SERVE_SERVE_H
+#define SD_SERVE_SERVE_H
+
+#include "sonde/model.h"
+
+typedef struct sd_serve_opt {
+    const sd_exec *ex;
+    const sd_model *m;           /* NULL: only stores are shown */
+    const char *model_name;      /* as clients say it */
+    const char *model_sha256, *data_dir;
+    const char *const *dict;     /* [n_dict] DIR or NAME=DIR */
+    const char *const *store;    /* [n_store] FILE or NAME=FILE */
+    const char *const *recipe;   /* [n_recipe] JSON files: {"name", "steer": [..]} */
+    int n_dict, n_store, n_recipe;
+    const char *host;            /* a numeric address or "localhost"; NULL: 127.0.0.1 */
+    int port;                    /* 0: any that is free */
+    const char *key_file;        /* one key a line; needed for addresses that others can reach; NULL: none */
+    const char *cors;            /* origin that pages may call from; NULL: none but our own */
+    int n_slots, n_queue;        /* 0: 8, 128 */
+    int64_t n_ctx;               /* 0: the model's limit up to 4096 */
+    int64_t max_body;            /* bytes; 0: 8 MB */
+    double ping_s;               /* seconds of silence after which a stream says that it lives; 0: 5 */
+} sd_serve_opt;
+
+typedef struct sd_server sd_server;
+/* Everything named in opt is borrowed until free. Listens when it returns. */
+sd_status sd_serve_start(sd_server **out, const sd_serve_opt *opt, sd_err *err);
+int sd_serve_port(const sd_server *s);
+/* Takes no more connections and requests, lets what runs go on for grace seconds, then cancels it; frees. NULL is fine. */
+void sd_serve_stop(sd_server *s, double grace);
+
+#endif

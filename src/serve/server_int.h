@@ -1,0 +1,94 @@
+/* What the files of the server share: the server itself, what is registered, the table of routes. */
+#ifndef SD_SERVE_SERVER_INT_H
+#define SD_SERVE_SERVER_INT_H
+
+#include "serve/engine.h"
+#include "serve/request.h"
+#include "serve/serve.h"
+#include "store/store.h"
+
+struct MHD_Daemon;
+
+typedef struct sd_reg_dict { char name[65]; sd_dict *dict; sd_site site; bool has_site; } sd_reg_dict;
+typedef struct sd_reg_store { char name[65]; sd_store *store; pthread_mutex_t lock; } sd_reg_store; /* a handle serves one thread at a time */
+typedef struct sd_reg_recipe { char name[65]; char description[256]; json_t *steer; } sd_reg_recipe;
+
+struct sd_server {
+    sd_serve_opt opt;
+    sd_metrics *metrics;
+    sd_engine *engine;      /* NULL without a model */
+    sd_reg_dict *dict;
+    sd_reg_store *store;
+    sd_reg_recipe *recipe;
+    int n_dict, n_store, n_recipe;
+    sd_buf keys;            /* the key file */
+    bool loopback;
+    int port;
+    struct MHD_Daemon *daemon;
+    atomic_bool stopping;
+    atomic_int n_open;      /* exchanges that are not over */
+    atomic_uint_fast64_t next_id;
+    uint64_t salt;          /* of ids and of seeds that were not given */
+    int64_t started;        /* seconds since 1970 */
+};
+
+/* registry.c */
+sd_status sd_registry__open(sd_server *s, sd_err *err);
+void sd_registry__close(sd_server *s);
+sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name);       /* NULL when unknown */
+/* By its own name, or that of the dictionary it is of. */
+sd_reg_store *sd_registry__store(const sd_server *s, const char *name);
+sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name);
+
+/* Steers of one sequence: specs from arrays of JSON objects, dictionaries by their registered names. */
+typedef struct sd_edits { sd_steer_spec *spec; sd_steer **steer; int n; uint64_t key; } sd_edits;
+/* where: of the array, for the problem's param. n_prompt 0: only looked at. */
+int sd_edits__add(sd_edits *e, const sd_server *s, const json_t *array, const char *where, sd_problem *p);
+/* The key for the prefix cache: what is done, and at which positions of a prompt of n_prompt tokens. */
+void sd_edits__set_key(sd_edits *e, int64_t n_prompt);
+void sd_edits__release(sd_edits *e);
+void sd_edits__write(sd_jw *w, const sd_edits *e); /* "applied": [..] */
+
+/* routes.c */
+typedef int sd_handler(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p); /* 0, or the HTTP status of the problem */
+enum { SD_ROUTE_MODEL = 1, SD_ROUTE_OPEN = 2 }; /* needs a model; needs no key */
+typedef struct sd_route {
+    const char *method, *path;
+    sd_handler *fn;
+    unsigned flags;
+    const sd_field *body;    /* NULL: none */
+    const char *brief;
+} sd_route;
+const sd_route *sd_route__at(int i); /* NULL after the last */
+/* NULL with *allow naming the methods of the path ("" when there is no such path). arg: see sd_request. */
+const sd_route *sd_route__find(const char *method, const char *path, char arg[SD_ROUTE_ARGS][256], char allow[64]);
+/* Finds the route and runs its handler: what http.c does with a request that passed its checks. */
+int sd_route__run(sd_server *s, const sd_route *r, const sd_request *rq, sd_reply *rp, sd_problem *p);
+void sd_openapi__write(sd_buf *out);
+
+/* handlers */
+#define SD_HANDLERS(XX)                                                                                                                   \
+    XX(chat) XX(completions) XX(models) XX(model) XX(embeddings) XX(health) XX(metrics) XX(tokenize) XX(detokenize) XX(apply_template)    \
+    XX(openapi) XX(config) XX(activations) XX(features) XX(feature) XX(near) XX(np_feature) XX(np_activation) XX(np_search_all)            \
+    XX(np_search_topk) XX(np_explanations) XX(np_steer) XX(np_steer_chat)
+#define XX(name) sd_handler sd_handle__##name;
+SD_HANDLERS(XX)
+#undef XX
+extern const sd_field sd_body_chat[], sd_body_completions[], sd_body_embeddings[], sd_body_tokenize[], sd_body_detokenize[],
+    sd_body_apply_template[], sd_body_activations[], sd_body_np_activation[], sd_body_np_search_all[], sd_body_np_search_topk[],
+    sd_body_np_explanations[], sd_body_np_steer[], sd_body_np_steer_chat[];
+
+/* Parses a body and checks it. *out is the caller's. */
+int sd_body__parse(json_t **out, sd_slice body, const sd_field *table, sd_reply *rp, sd_problem *p);
+/* Ids of a prompt: a string, or an array of ids. */
+int sd_body__ids(sd_ids *ids, const sd_server *s, const json_t *v, const char *param, sd_problem *p);
+/* The ids of a chat; a last message of the assistant is gone on with. */
+int sd_body__chat_ids(sd_ids *ids, const sd_server *s, const json_t *messages, const char *param, sd_problem *p);
+/* The same as text. */
+int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, bool open, const char *param, sd_problem *p);
+/* Runs a job to its end while the client is there. */
+int sd_job__finish(sd_server *s, sd_job *j, const sd_request *rq, sd_problem *p);
+/* A copy of text, or of the sequence that failed. */
+int sd_job__problem(const sd_job *j, sd_problem *p);
+
+#endif

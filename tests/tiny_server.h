@@ -1,0 +1,62 @@
+/* A server without its HTTP part on the tiny model: what handlers get. */
+#ifndef SD_TEST_TINY_SERVER_H
+#define SD_TEST_TINY_SERVER_H
+
+#include "tiny_model.h"
+
+#include "base/json.h"
+#include "model/model.h"
+#include "serve/server_int.h"
+
+typedef struct tiny_server { sd_exec *ex; sd_model *m; sd_server s; } tiny_server;
+
+static inline void tiny_server_open(tiny_server *t, int n_slots, int n_queue)
+{
+    const char *dir = t_tmpdir();
+    sd_err err = {0};
+    *t = (tiny_server){0};
+    tiny_write_hf(dir, &tiny_default);
+    sd_status st = sd_exec_new(&t->ex, &(sd_exec_opt){.n_threads = 2}, &err);
+    if (!st) st = sd_model_open(&t->m, t->ex, dir, NULL, &err);
+    t_rmtree(dir); /* the weights stay mapped */
+    t->s.opt = (sd_serve_opt){.ex = t->ex, .m = t->m, .model_name = "tiny", .model_sha256 = "0", .data_dir = "/nonexistent"};
+    if (!st) st = sd_metrics_new(&t->s.metrics, &err);
+    if (!st) st = sd_registry__open(&t->s, &err);
+    if (!st) st = sd_engine_new(&t->s.engine, t->ex, t->m, &(sd_engine_opt){.n_slots = n_slots, .n_queue = n_queue, .metrics = t->s.metrics}, &err);
+    if (st) fprintf(stderr, "%s\n", err.msg), abort();
+}
+
+static inline void tiny_server_close(tiny_server *t)
+{
+    sd_engine_free(t->s.engine);
+    sd_registry__close(&t->s);
+    sd_metrics_free(t->s.metrics);
+    sd_model_close(t->m);
+    sd_exec_free(t->ex);
+}
+
+static inline bool tiny_gone(void *self) { (void)self; return false; }
+static inline const char *tiny_query(void *self, const char *key) { (void)self; (void)key; return NULL; }
+
+/* A request with this body to a route; the whole answer (of a stream: all its events) in out, NUL-terminated. */
+static inline int tiny_ask(tiny_server *t, const char *method, const char *path, sd_slice body, sd_buf *out)
+{
+    char allow[64];
+    sd_problem p = {0};
+    sd_request rq = {.body = body, .query = tiny_query, .gone = tiny_gone};
+    sd_reply rp = {0};
+    const sd_route *r = sd_route__find(method, path, rq.arg, allow);
+    sd_buf_init(&rp.body, 1 << 26);
+    sd_buf_init(&rp.ignored, 1024);
+    sd_buf_reset(out);
+    int http = r ? sd_route__run(&t->s, r, &rq, &rp, &p) : sd_problem_set(&p, *allow ? 405 : 404, NULL, "there is no such route");
+    if (http) sd_problem_write(&p, out);
+    else sd_buf_put(out, rp.body.p, rp.body.n);
+    while (rp.stream.next && rp.stream.next(rp.stream.self, out, 0.25)) {}
+    if (rp.stream.end) rp.stream.end(rp.stream.self);
+    sd_buf_release(&rp.body);
+    sd_buf_release(&rp.ignored);
+    return http ? http : 200;
+}
+
+#endif

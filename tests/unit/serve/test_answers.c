@@ -1,0 +1,290 @@
+/* Handlers on a tiny model: answers equal what lab's own generation gives, in faithful mode whatever runs beside; bad fields are named;
+ * a cancelled job frees its slot; the queue is bounded. */
+#include "tiny_server.h"
+
+#include "lab/generate.h"
+#include "serve/say.h"
+
+static tiny_server t;
+
+static int set_up(void **state)
+{
+    (void)state;
+    tiny_server_open(&t, 4, 8);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    tiny_server_close(&t);
+    return 0;
+}
+
+static int ask(const char *path, const char *body, json_t **out)
+{
+    sd_buf b;
+    sd_err err = {0};
+    sd_buf_init(&b, 1 << 26);
+    int http = tiny_ask(&t, body ? "POST" : "GET", path, sd_slice_of(body), &b);
+    t_ok(sd_json_parse(out, b.p, b.n, "answer", &err), err);
+    sd_buf_release(&b);
+    return http;
+}
+
+static char *text_of(const char *body, int choice)
+{
+    json_t *j;
+    assert_int_equal(ask("/v1/completions", body, &j), 200);
+    char *s = strdup(json_string_value(json_object_get(json_array_get(json_object_get(j, "choices"), (size_t)choice), "text")));
+    json_decref(j);
+    return s;
+}
+
+static void test_same_as_run(void **state)
+{
+    static const int32_t ids[] = {5, 9, 200, 3, 77};
+    sd_err err = {0};
+    (void)state;
+    for (int temp = 0; temp < 2; temp++) {
+        sd_generate_result r;
+        sd_buf want;
+        char body[160];
+        sd_generate_opt o = {.n_gen = 24, .seed = 7, .sample = {.temp = temp}};
+        t_ok(sd_lab_generate(&r, t.ex, t.m, ids, 5, &o, &err), err);
+        sd_buf_init(&want, 1 << 16);
+        t_ok(sd_tok_decode(t.m->tok, r.lane[0].ids.v, r.lane[0].ids.n, false, &want, &err), err);
+        snprintf(body, sizeof body, "{\"prompt\":[5,9,200,3,77],\"max_tokens\":24,\"seed\":7,\"temperature\":%d}", temp);
+        char *got = text_of(body, 0);
+        /* The answer shows bytes that are no character as U+FFFD: compared from the same text. */
+        sd_buf shown;
+        sd_say s;
+        sd_buf_init(&shown, 1 << 16);
+        sd_say_init(&s);
+        sd_say_put(&s, (sd_slice){want.p ? want.p : "", want.n}, &shown);
+        sd_say_end(&s, &shown);
+        assert_string_equal(got, sd_buf_str(&shown));
+        sd_say_release(&s);
+        sd_buf_release(&shown);
+        free(got);
+        sd_buf_release(&want);
+        sd_generate_release(&r);
+    }
+}
+
+/* Prefix cache, company in the batch and repetition change nothing in faithful mode. */
+static void test_repeats(void **state)
+{
+    static const char body[] = "{\"prompt\":\"The bridge is red and the gate\",\"max_tokens\":20,\"seed\":3,\"temperature\":1.0}";
+    (void)state;
+    char *a = text_of(body, 0), *b = text_of(body, 0);
+    char *c = text_of("{\"prompt\":[\"The bridge is red and the gate\",\"something else\",\"The bridge is red and the gate\"],\"max_tokens\":20,\"seed\":3,\"temperature\":1.0}", 0);
+    assert_string_equal(a, b);
+    assert_string_equal(a, c);
+    free(a);
+    free(b);
+    free(c);
+}
+
+static void test_add_zero_is_plain(void **state)
+{
+    json_t *j;
+    char body[2048], vec[512] = "";
+    (void)state;
+    for (int i = 0; i < 64; i++) strcat(vec, i ? ",1" : "1");
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"abc def\",\"max_tokens\":16,\"temperature\":1,\"seed\":1,\"sonde\":{\"compare\":true,\"steer\":[{\"vector\":[%s],\"site\":\"resid_post.1\",\"value\":0,\"unit\":\"raw\"}]}}", vec);
+    assert_int_equal(ask("/v1/completions", body, &j), 200);
+    const json_t *c = json_object_get(j, "choices");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(c, 0), "text")), json_string_value(json_object_get(json_array_get(c, 1), "text")));
+    json_decref(j);
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"abc def\",\"max_tokens\":16,\"temperature\":1,\"seed\":1,\"sonde\":{\"compare\":true,\"steer\":[{\"vector\":[%s],\"site\":\"resid_post.1\",\"value\":3,\"unit\":\"raw\"}]}}", vec);
+    assert_int_equal(ask("/v1/completions", body, &j), 200);
+    c = json_object_get(j, "choices");
+    assert_string_not_equal(json_string_value(json_object_get(json_array_get(c, 0), "text")), json_string_value(json_object_get(json_array_get(c, 1), "text")));
+    const json_t *applied = json_array_get(json_object_get(json_object_get(json_array_get(c, 1), "sonde"), "applied"), 0);
+    assert_true(json_integer_value(json_object_get(applied, "n_positions")) >= 7);
+    json_decref(j);
+}
+
+static void test_logprobs(void **state)
+{
+    json_t *j;
+    (void)state;
+    assert_int_equal(ask("/v1/completions", "{\"prompt\":\"abc\",\"max_tokens\":6,\"temperature\":0,\"logprobs\":3}", &j), 200);
+    const json_t *lp = json_object_get(json_array_get(json_object_get(j, "choices"), 0), "logprobs");
+    for (size_t i = 0; i < json_array_size(json_object_get(lp, "tokens")); i++) {
+        double own = json_number_value(json_array_get(json_object_get(lp, "token_logprobs"), i)), best = -1e9;
+        const char *k;
+        json_t *v;
+        json_object_foreach(json_array_get(json_object_get(lp, "top_logprobs"), i), k, v) if (json_number_value(v) > best) best = json_number_value(v);
+        assert_true(own <= 0 && own == best); /* greedy: what was said is the likeliest */
+    }
+    assert_true(json_array_size(json_object_get(lp, "tokens")) > 0);
+    json_decref(j);
+}
+
+static void test_bias_forces(void **state)
+{
+    json_t *j;
+    (void)state;
+    assert_int_equal(ask("/v1/completions", "{\"prompt\":\"abc\",\"max_tokens\":4,\"temperature\":0,\"logit_bias\":{\"66\":100}}", &j), 200);
+    const char *text = json_string_value(json_object_get(json_array_get(json_object_get(j, "choices"), 0), "text"));
+    sd_slice piece = sd_tok_bytes(t.m->tok, 66);
+    assert_int_equal(strlen(text), 4 * piece.n);
+    for (size_t i = 0; i < 4; i++) assert_memory_equal(text + i * piece.n, piece.p, piece.n);
+    json_decref(j);
+}
+
+static void test_stream_is_the_answer(void **state)
+{
+    static const char body[] = "{\"prompt\":\"abc\",\"max_tokens\":30,\"temperature\":1,\"seed\":5%s}";
+    char plain[128], stream[160];
+    sd_buf b, text;
+    (void)state;
+    snprintf(plain, sizeof plain, body, "");
+    snprintf(stream, sizeof stream, body, ",\"stream\":true");
+    char *want = text_of(plain, 0);
+    sd_buf_init(&b, 1 << 26);
+    sd_buf_init(&text, 1 << 16);
+    assert_int_equal(tiny_ask(&t, "POST", "/v1/completions", sd_slice_of(stream), &b), 200);
+    sd_slice rest = {b.p, b.n}, line;
+    bool done = false;
+    while (sd_slice_cut(&rest, '\n', &line)) {
+        json_t *j;
+        if (!sd_slice_starts(line, "data: ")) continue;
+        if (sd_slice_eq_str(line, "data: [DONE]")) {
+            done = true;
+            continue;
+        }
+        assert_int_equal(sd_json_parse(&j, line.p + 6, line.n - 6, "event", NULL), 0);
+        sd_buf_puts(&text, json_string_value(json_object_get(json_array_get(json_object_get(j, "choices"), 0), "text")));
+        json_decref(j);
+    }
+    assert_true(done);
+    assert_string_equal(sd_buf_str(&text), want);
+    sd_buf_release(&text);
+    sd_buf_release(&b);
+    free(want);
+}
+
+static void test_bad_requests_name_the_field(void **state)
+{
+    static const struct { const char *path, *body; int http; const char *param; } bad[] = {
+        {"/v1/completions", "{\"prompt\":\"a\",\"temperature\":3}", 400, "temperature"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":\"x\"}", 400, "max_tokens"},
+        {"/v1/completions", "{}", 400, "prompt"},
+        {"/v1/completions", "{\"prompt\":[5,99999]}", 400, "prompt"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"sonde\":{\"stear\":[]}}", 400, "sonde.stear"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"sonde\":{\"steer\":[{\"vector\":[1],\"value\":1,\"site\":\"resid_post.1\"}]}}", 400, "sonde.steer[0]"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"sonde\":{\"steer\":[{\"feature\":{\"dict\":\"/etc\",\"index\":1},\"value\":1}]}}", 404, "sonde.steer[0]"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"sonde\":{\"compare\":true}}", 400, "sonde.compare"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"model\":\"other\"}", 404, "model"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"model\":\"tiny@none\"}", 404, "model"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"stop\":[\"\"]}", 400, "stop"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"logit_bias\":{\"x\":1}}", 400, "logit_bias"},
+        {"/v1/embeddings", "{\"input\":\"a\",\"sonde\":{\"site\":\"resid_post.99\"}}", 400, "sonde.site"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"seed\":NaN}", 400, NULL},
+        {"/v1/completions", "[1]", 400, NULL},
+        {"/v1/completions", "", 400, NULL},
+        {"/v1/completions", "{\"prompt\":\"\xff\"}", 400, NULL},
+        {"/nothing", "{}", 404, NULL}};
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        json_t *j;
+        int http = ask(bad[i].path, bad[i].body, &j);
+        const json_t *e = json_object_get(j, "error"), *param = json_object_get(e, "param");
+        if (http != bad[i].http) fail_msg("%s: %d, wanted %d", bad[i].body, http, bad[i].http);
+        if (bad[i].param) assert_string_equal(json_string_value(param), bad[i].param);
+        else assert_true(json_is_null(param));
+        assert_true(strlen(json_string_value(json_object_get(e, "message"))) > 10);
+        json_decref(j);
+    }
+}
+
+static const sd_bias never_end = {0, -100}; /* token 0 is the special one */
+
+static sd_job *long_job(int n_seq)
+{
+    sd_job *j;
+    sd_err err = {0};
+    t_ok(sd_job_new(&j, n_seq, &err), err);
+    for (int i = 0; i < n_seq; i++) {
+        t_ok(sd_ids_push(&j->seq[i].ids, 5 + i, &err), err);
+        j->seq[i].n_new = 500;
+        j->seq[i].bias = &never_end;
+        j->seq[i].n_bias = 1;
+    }
+    return j;
+}
+
+static void test_queue_and_cancel(void **state)
+{
+    sd_err err = {0};
+    sd_job *a = long_job(4), *b = long_job(8), *c = long_job(1);
+    int running, waiting;
+    (void)state;
+    t_ok(sd_engine_submit(t.s.engine, a, &err), err);
+    t_ok(sd_engine_submit(t.s.engine, b, &err), err);
+    assert_int_equal(sd_engine_submit(t.s.engine, c, &err), SD_E_BUSY);
+    sd_job_free(c);
+    sd_engine_cancel(t.s.engine, b);
+    assert_int_equal(b->seq[0].end, SD_SEQ_CANCELLED);
+    sd_engine_cancel(t.s.engine, a);
+    sd_job_free(a);
+    sd_job_free(b);
+    sd_engine_load(t.s.engine, &running, &waiting);
+    assert_int_equal(running + waiting, 0);
+}
+
+static void test_embeddings(void **state)
+{
+    json_t *j;
+    (void)state;
+    assert_int_equal(ask("/v1/embeddings", "{\"input\":[\"abc\",\"abc\",\"xyz and more\"]}", &j), 200);
+    const json_t *d = json_object_get(j, "data");
+    for (int i = 0; i < 2; i++) assert_int_equal(json_array_size(json_object_get(json_array_get(d, (size_t)i), "embedding")), 64);
+    double dot = 0;
+    for (size_t k = 0; k < 64; k++) {
+        double x = json_number_value(json_array_get(json_object_get(json_array_get(d, 0), "embedding"), k));
+        double y = json_number_value(json_array_get(json_object_get(json_array_get(d, 1), "embedding"), k));
+        assert_true(x == y);
+        dot += x * x;
+    }
+    assert_true(dot > 0.9999 && dot < 1.0001); /* unit norm, rounded to f32 */
+    json_decref(j);
+}
+
+static void test_openapi_has_every_route(void **state)
+{
+    json_t *j;
+    size_t n = 0;
+    const char *path;
+    json_t *v;
+    (void)state;
+    assert_int_equal(ask("/openapi.json", NULL, &j), 200);
+    const json_t *paths = json_object_get(j, "paths");
+    for (int i = 0; sd_route__at(i); i++) {
+        const sd_route *r = sd_route__at(i);
+        const json_t *op = json_object_get(json_object_get(paths, r->path), strcmp(r->method, "GET") == 0 ? "get" : "post");
+        if (!op) fail_msg("%s %s is not in the document", r->method, r->path);
+        const json_t *schema = json_object_get(json_object_get(json_object_get(json_object_get(op, "requestBody"), "content"), "application/json"), "schema");
+        for (const sd_field *f = r->body; f && f->type != SD_FIELD_END; f++) assert_non_null(json_object_get(json_object_get(schema, "properties"), f->name));
+        assert_true((schema != NULL) == (r->body != NULL));
+    }
+    json_object_foreach((json_t *)(uintptr_t)paths, path, v) n += json_object_size(v);
+    int n_route = 0;
+    while (sd_route__at(n_route)) n_route++;
+    assert_int_equal(n, n_route);
+    json_decref(j);
+}
+
+static const struct CMUnitTest tests[] = {
+    T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
+    T(test_bad_requests_name_the_field), T(test_queue_and_cancel), T(test_embeddings), T(test_openapi_has_every_route)};
+
+int main(void)
+{
+    return cmocka_run_group_tests(tests, set_up, tear_down) ? 1 : 0;
+}
