@@ -89,9 +89,10 @@ static void test_repeats(void **state)
 static void test_add_zero_is_plain(void **state)
 {
     json_t *j;
-    char body[2048], vec[512] = "";
+    char body[2048], vec[512];
+    size_t n_vec = 0;
     (void)state;
-    for (int i = 0; i < 64; i++) strcat(vec, i ? ",1" : "1");
+    for (int i = 0; i < 64; i++) n_vec += (size_t)snprintf(vec + n_vec, sizeof vec - n_vec, i ? ",1" : "1");
     snprintf(body, sizeof body,
              "{\"prompt\":\"abc def\",\"max_tokens\":16,\"temperature\":1,\"seed\":1,\"sonde\":{\"compare\":true,\"steer\":[{\"vector\":[%s],\"site\":\"resid_post.1\",\"value\":0,\"unit\":\"raw\"}]}}", vec);
     assert_int_equal(ask("/v1/completions", body, &j), 200);
