@@ -5,9 +5,9 @@
 #include <math.h>
 
 static const cli_opt opts[] = {
-    {0, "kind", OPT_STR, AT(dict_run, kind), .arg = "KIND", .def = "topk", .values = "topk", .help = "kind of dictionary"},
+    {0, "kind", OPT_STR, AT(dict_run, kind), .arg = "KIND", .def = "topk", .values = "topk|batchtopk|matryoshka|standard|gated|jumprelu", .help = "kind of dictionary"},
     {0, "width", OPT_INT, AT(dict_run, width), .arg = "F", .def = "16384", .lo = 2, .hi = 1 << 24, .help = "features"},
-    {0, "k", OPT_INT, AT(dict_run, k), .arg = "K", .def = "32", .lo = 1, .hi = 4096, .help = "active features a token"},
+    {0, "k", OPT_INT, AT(dict_run, k), .arg = "K", .def = "32", .lo = 1, .hi = 4096, .help = "active features a token; what a sparsity penalty is steered towards"},
     {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them", .def_words = "one pass"},
     {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step", .def_words = "2048, halved until a run has 500 steps, but not under 64"},
     {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024"},
@@ -75,6 +75,13 @@ static sd_status ce_recovered(void *self, double *out, double *not_counted, sd_e
     return st;
 }
 
+static sd_dict_kind kind_of(const char *name) /* one of the option's values, or of run.json's */
+{
+    sd_dict_kind k = 0;
+    while (k < SD_DICT_KIND_COUNT && strcmp(name, sd_dict_kind_name(k)) != 0) k++;
+    return k;
+}
+
 static int cmd_dict_train(cli *c, int argc, char **argv);
 const cli_cmd cmd_dict_train_def = {
     .name = "dict train",
@@ -88,6 +95,10 @@ const cli_cmd cmd_dict_train_def = {
             "`sonde capture`. Activations are centred and scaled; special tokens and attention sinks (norm above 10 times the median)\n"
             "are left out. The result is a directory that SAELens loads, with events.jsonl beside it. Ctrl-C writes a checkpoint;\n"
             "--resume DIR goes on from it and gives the same dictionary as a run that was never stopped.\n\n"
+            "topk takes the K best features of every token, batchtopk the best of a whole batch, K a token on average; matryoshka does too\n"
+            "and also reconstructs from its first 1/32, 3/32, 7/32 and 15/32. standard (L1), gated and jumprelu have a penalty whose weight\n"
+            "is steered until K features are active; they train slower. In the file batchtopk, matryoshka and gated are the jumprelu\n"
+            "that they equal.\n\n"
             "With MODEL the run ends by reading 24 contexts of the held-out text three times in faithful mode, for the share of the\n"
             "cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over the\n"
             "time of the whole run, that reading included; only loading the model is left out.",
@@ -109,7 +120,7 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     if ((st = dict_source_open(&s, &a, c, ex, &err))) goto done;
     if ((st = dict_run_save(&a, c, &err))) goto done;
     cli_resume_with(c, "sonde dict train --resume", c->output, "");
-    sd_learn_opt o = {.train = {.kind = SD_DICT_TOPK, .m = a.width, .k = (int)a.k, .batch = a.batch, .n_tokens = a.tokens, .lr = a.lr, .seed = c->seed},
+    sd_learn_opt o = {.train = {.kind = kind_of(a.kind), .m = a.width, .k = (int)a.k, .batch = a.batch, .n_tokens = a.tokens, .lr = a.lr, .seed = c->seed},
                       .meta = s.meta, .n_heldout = a.heldout, .buffer_rows = a.buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
                       .t0 = s.t0, .measure = s.harvest ? ce_recovered : NULL, .self = &(measurement){c, ex, &s, &a}};
     if ((st = sd_lab_learn(&r, ex, s.src, s.n_rows, &o, &c->progress, &err))) goto done;

@@ -11,6 +11,10 @@ enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64 };
 static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024; dictionary_learning's default too */
 static const double BASE_LR = 1.2e-3;         /* at BASE_WIDTH features; measured, see docs/DICT.md */
 static const double BASE_WIDTH = 16384;
+static const double BANDWIDTH = 0.5;          /* of JumpReLU's straight-through window; pre-activations of unit rows have a spread of about 1 */
+static const double FIRST_WEIGHT = 0.1;       /* of a penalty, before it is steered */
+static const double STEER = 10;               /* how far log weight can move in a run for log(L0 / k) = 1, at least 0.01 a step */
+static const double STEER_MOVED = 1;          /* and with a change of log L0 */
 
 int64_t sd_train__row_chunks(const sd_dict_train *t) { return (t->opt.batch + SD_TRAIN_ROWS - 1) / SD_TRAIN_ROWS; }
 
@@ -25,6 +29,8 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
     }
     if (o.lr <= 0) o.lr = BASE_LR * sqrt(BASE_WIDTH / (double)(o.m < 1024 ? 1024 : o.m)); /* lr ~ 1 / sqrt(m): Gao et al. 2024, and dictionary_learning's default */
     if (o.aux_alpha == 0) o.aux_alpha = 1.0 / 32;
+    if (sd_gate__of(o.kind)) o.aux_alpha = -1; /* their definitions have no auxiliary loss */
+    if (o.bandwidth <= 0) o.bandwidth = BANDWIDTH;
     if (!o.aux_k) o.aux_k = (int)(o.d / 2 > 0 ? o.d / 2 : 1);
     if (!o.dead_after) o.dead_after = o.n_tokens / 4 < DEAD_TOKENS ? o.n_tokens / 4 : DEAD_TOKENS;
     if (o.warmup == 0) o.warmup = 0.05;
@@ -34,10 +40,7 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
 
 static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
 {
-    if (o->kind != SD_DICT_TOPK) {
-        (void)sd_fail(err, SD_E_UNSUPPORTED, "dictionaries of kind %s can be used but not trained.", sd_dict_kind_name(o->kind));
-        return sd_hint(err, "--kind topk");
-    }
+    if (o->kind < 0 || o->kind >= SD_DICT_KIND_COUNT) return sd_fail(err, SD_E_ARG, "kind %d of dictionaries is unknown.", (int)o->kind);
     if (o->k > o->m) {
         (void)sd_fail(err, SD_E_ARG, "k %d of %" PRId64 " features: there cannot be more active features than there are features.", o->k, o->m);
         return sd_hint(err, "take a smaller k or a larger width");
@@ -61,17 +64,22 @@ double sd_train__lr(const sd_dict_train *t, int64_t step)
 /* The one list of what the arena holds; with base NULL it only counts. */
 static size_t lay_out(sd_dict_train *t, uint8_t *base)
 {
-    const int64_t m = t->opt.m, d = t->opt.d, B = t->opt.batch, k = t->opt.k, md = m * d, rc = sd_train__row_chunks(t);
+    const int64_t m = t->opt.m, d = t->opt.d, B = t->opt.batch, E = t->cap_ent, md = m * d, rc = sd_train__row_chunks(t);
     size_t at = 0;
 #define TAKE(p, n) SD_TAKE(base, at, p, n)
     TAKE(t->W, md), TAKE(t->D, md), TAKE(t->b, m), TAKE(t->bd, d);
     TAKE(t->mW, md), TAKE(t->vW, md), TAKE(t->mD, md), TAKE(t->vD, md);
     TAKE(t->mb, m), TAKE(t->vb, m), TAKE(t->mbd, d), TAKE(t->vbd, d);
     TAKE(t->last_step, m), TAKE(t->last_fired, m), TAKE(t->top, m), TAKE(t->mean, d);
-    TAKE(t->x, B * d), TAKE(t->e, B * d), TAKE(t->idx, B * k), TAKE(t->val, B * k), TAKE(t->dz, B * k);
-    TAKE(t->col, m + 1), TAKE(t->ent_row, B * k), TAKE(t->ent_z, B * k), TAKE(t->ent_dz, B * k);
+    TAKE(t->x, B * d), TAKE(t->e, t->n_level * B * d), TAKE(t->ptr, B + 1), TAKE(t->idx, E), TAKE(t->val, E), TAKE(t->dz, E);
+    TAKE(t->col, m + 1), TAKE(t->ent_row, E), TAKE(t->ent_z, E), TAKE(t->ent_dz, E);
+    if (t->opt.kind != SD_DICT_TOPK) TAKE(t->spare, E), TAKE(t->floor, m);
+    if (t->gate) TAKE(t->ent_at, E), TAKE(t->db, E);
+    if (t->gate && t->gate->second) TAKE(t->ea, B * d);
+    for (int i = 0; i < SD_GATE_OWN; i++)
+        if (t->gate && t->gate->own[i]) TAKE(t->own[i], m), TAKE(t->mown[i], m), TAKE(t->vown[i], m), TAKE(t->gown[i], m), TAKE(t->down[i], E);
     TAKE(t->sums, rc), TAKE(t->row_e, rc * d), TAKE(t->row_x, rc * d);
-    TAKE(t->part_bd, t->n_chunk * d), TAKE(t->part_norm, t->n_chunk), TAKE(t->gb, m), TAKE(t->gbd, d);
+    TAKE(t->part_bd, t->n_chunk * d), TAKE(t->part_norm, t->n_chunk), TAKE(t->gb, m), TAKE(t->gs, m), TAKE(t->gbd, d);
     TAKE(t->rate, t->n_step + 2);
     TAKE(t->grad, t->n_workers);
     for (int i = 0; i < t->n_workers; i++) {
@@ -79,7 +87,19 @@ static size_t lay_out(sd_dict_train *t, uint8_t *base)
         TAKE(*g, 2 * d);
     }
 #undef TAKE
-    return at + sd_train__aux_lay_out(t, base ? base + at : NULL);
+    at += sd_train__aux_lay_out(t, base ? base + at : NULL);
+    return at + sd_train__dense_lay_out(t, base ? base + at : NULL);
+}
+
+/* Groups that double: prefixes of 1, 3, 7, 15 parts in 32 and all (the 65,536-feature dictionaries of arXiv 2503.17547). */
+static void set_levels(sd_dict_train *t)
+{
+    static const int part[SD_TRAIN_LEVELS] = {1, 3, 7, 15, 32};
+    t->n_level = 0;
+    for (int i = 0; i < SD_TRAIN_LEVELS; i++) {
+        const int64_t at = t->opt.m * part[i] / 32;
+        if (at > (t->n_level ? t->level[t->n_level - 1] : 0)) t->level[t->n_level++] = at;
+    }
 }
 
 static void describe(sd_dict_train *t, const sd_exec *ex, const sd_dict_train_opt *opt)
@@ -88,6 +108,14 @@ static void describe(sd_dict_train *t, const sd_exec *ex, const sd_dict_train_op
     const int64_t m = t->opt.m, even = (m + SD_TRAIN_MAX_CHUNKS - 1) / SD_TRAIN_MAX_CHUNKS;
     t->n_step = t->opt.n_tokens / t->opt.batch > 0 ? t->opt.n_tokens / t->opt.batch : 1;
     t->chunk = even > SD_TRAIN_MIN_CHUNK ? even : SD_TRAIN_MIN_CHUNK;
+    t->gate = sd_gate__of(t->opt.kind);
+    if (t->gate) t->chunk = SD_SCAN_BLOCK; /* the dense products' blocks */
+    /* By batch: room for a cut that lets four times too many pass. Gates: below d/4 active features sparse products are the cheaper ones. */
+    t->cap_ent = t->opt.batch * (t->gate ? (t->opt.d / 4 > 1 ? t->opt.d / 4 : 1) : sd_train__by_batch(t->opt.kind) ? 4 * (int64_t)t->opt.k : t->opt.k);
+    t->weight = t->gate ? (t->opt.sparsity > 0 ? t->opt.sparsity : FIRST_WEIGHT) : 0;
+    t->n_level = 1;
+    t->level[0] = m;
+    if (t->opt.kind == SD_DICT_MATRYOSHKA) set_levels(t);
     t->n_chunk = (m + t->chunk - 1) / t->chunk;
 }
 
@@ -98,7 +126,7 @@ size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
     describe(&t, ex, opt);
     /* The auxiliary loss lays itself out only once its products exist; 8 matrices of k_aux x d dominate it. */
     aux = t.opt.aux_alpha > 0 ? (size_t)(2 * t.opt.aux_k + 64) * (size_t)t.opt.d * 8 * sizeof(float) : 0;
-    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.k);
+    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.kind == SD_DICT_TOPK ? t.opt.k : 0);
 }
 
 sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)
@@ -110,7 +138,9 @@ sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_tr
     if (st) return st;
     describe(t, ex, opt);
     st = sd_train__aux_new(t, ex, err);
-    if (!st) st = sd_scan_new(&t->scan, ex, t->opt.m, t->opt.d, t->opt.k, err);
+    if (!st && t->gate) st = sd_train__dense_new(t, ex, err);
+    if (!st) st = sd_scan_new(&t->scan, ex, t->opt.m, t->opt.d, t->opt.kind == SD_DICT_TOPK ? t->opt.k : 0, err);
+    if (!st && t->opt.kind != SD_DICT_TOPK) st = sd_scan_reserve(t->scan, t->opt.batch, t->cap_ent, err);
     if (!st) st = sd_arena_init(&t->arena, lay_out(t, NULL), "a dictionary in training", err);
     if (st) {
         sd_dict_train_free(t);
@@ -131,6 +161,7 @@ void sd_dict_train_free(sd_dict_train *t)
 {
     if (!t) return;
     sd_train__aux_free(t);
+    sd_train__dense_free(t);
     sd_scan_free(t->scan);
     sd_arena_release(&t->arena);
     sd_free(t);
@@ -190,6 +221,22 @@ static sd_status estimate(sd_dict_train *t, sd_mat x, const float *norm, double 
     return SD_OK;
 }
 
+/* JumpReLU begins where 4 k features of a row are active, so that its straight-through window has rows in it. */
+static sd_status first_threshold(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_err *err)
+{
+    enum { ROWS = 64 };
+    const int64_t n = x.rows < ROWS ? x.rows : ROWS, rows = n < t->opt.batch ? n : t->opt.batch, each = 4 * (int64_t)t->opt.k;
+    float *spare = NULL;
+    const sd_status st = sd_alloc(&spare, (size_t)(rows * t->opt.m) * sizeof *spare, "pre-activations to begin with", err);
+    if (st) return st;
+    sd_train__centre(t, ex, sd_mat_rows(x, 0, rows));
+    float at = sd_train__value_at(t, rows, rows * (each < t->opt.m / 2 ? each : t->opt.m / 2), spare);
+    if (at < 0.5f * (float)t->opt.bandwidth) at = 0.5f * (float)t->opt.bandwidth;
+    for (int64_t f = 0; f < t->opt.m; f++) t->own[0][f] = at;
+    sd_free(spare);
+    return SD_OK;
+}
+
 sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_err *err)
 {
     const int64_t d = t->opt.d, n = x.rows;
@@ -205,7 +252,8 @@ sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x,
     st = estimate(t, x, norm, mean, err);
     if (st) goto done;
     sd_parallel_for(ex->n_threads, t->opt.m, t->chunk, init_rows, t);
-    t->ready = true;
+    if (t->opt.kind == SD_DICT_JUMPRELU) st = first_threshold(t, ex, x, err);
+    t->ready = !st;
 done:
     sd_free(norm);
     sd_free(sorted);
@@ -223,20 +271,37 @@ void sd_dict_train_set_weights(sd_dict_train *t, const float *W_enc, const float
     memcpy(t->bd, b_dec, d * sizeof(float));
 }
 
+/* Steers the penalty's weight towards k active features. The count follows the weight slowly, so its movement counts too: without the
+ * second term standard and gated swing between 3 and 180 active features for k 32. */
+static void steer_weight(sd_dict_train *t, double l0)
+{
+    const double off = log((l0 > 1e-3 ? l0 : 1e-3) / (double)t->opt.k), rate = STEER / (double)t->n_step;
+    if (!t->gate || t->opt.sparsity > 0 || t->tap) return;
+    const double moved = t->step > 1 ? off - t->off : 0;
+    t->weight *= exp((rate > 0.01 ? rate : 0.01) * (off > 1 ? 1 : off < -1 ? -1 : off) + STEER_MOVED * (moved > 1 ? 1 : moved < -1 ? -1 : moved));
+    t->off = off;
+}
+
 /* Forward, auxiliary loss, backward, in this order; t->step and t->n_tokens are already this step's. */
 static sd_status run_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict_stats *out, sd_err *err)
 {
     const int64_t n = x.rows;
+    int64_t bad = -1;
+    bool dense = t->gate && !t->sparse;
     sd_train__centre(t, ex, x);
-    sd_scan_pack(t->scan, ex, t->W, t->b, NULL);
-    const int64_t bad = sd_scan_topk(t->scan, ex, t->idx, t->val, sd_mat_of(t->x, n, t->opt.d), NULL);
+    sd_status st = dense ? SD_OK : sd_train__pick(t, ex, n, &bad, t->gate ? NULL : err);
+    if (st == SD_E_SHAPE && t->gate) { /* more active features than the lists hold */
+        dense = true;
+        st = SD_OK;
+    }
+    if (st) return st;
     if (bad >= 0) {
         out->n_nonfinite++;
         return sd_fail(err, SD_E_FAIL, "step %" PRId64 ": row %" PRId64 " of the batch holds a number that is not finite or too large.", t->step, bad);
     }
-    const sd_row_sums s = sd_train__residual(t, ex, n);
-    out->loss = s.e2 / (double)n;
-    if (!isfinite(s.e2)) {
+    const sd_row_sums s = dense ? sd_train__dense_residual(t, ex, n) : sd_train__residual(t, ex, n);
+    out->loss = (s.e2 + s.more2 + t->weight * s.penalty) / (double)n;
+    if (!isfinite(out->loss)) {
         out->n_nonfinite++;
         (void)sd_fail(err, SD_E_FAIL, "step %" PRId64 ": the loss is not finite; the weights are those before the step.", t->step);
         return sd_hint(err, "lower the learning rate (it was %g)", sd_train__lr(t, t->step));
@@ -244,8 +309,14 @@ static sd_status run_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict
     out->fvu = s.e2 / sd_train__variance(t, n, &s);
     out->l0 = (double)s.n_active / (double)n;
     out->aux_loss = t->opt.aux_alpha > 0 ? sd_train__aux(t, ex, n) : 0;
-    sd_train__sort(t, n);
-    out->grad_norm = sqrt(sd_train__update(t, ex, n));
+    if (dense) {
+        out->grad_norm = sqrt(sd_train__dense_update(t, ex, n));
+    } else {
+        sd_train__sort(t, n);
+        out->grad_norm = sqrt(sd_train__update(t, ex, n));
+    }
+    t->sparse = out->l0 < 0.25 * (double)t->opt.d;
+    steer_weight(t, out->l0);
     return SD_OK;
 }
 

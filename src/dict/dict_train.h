@@ -11,7 +11,7 @@
 typedef struct sd_dict_train_opt {
     sd_dict_kind kind;
     int64_t d, m;
-    int k;                  /* 0: 32 */
+    int k;                  /* active features a token, for all kinds; 0: 32 */
     int64_t batch;          /* rows a step; 0: 2048, less where the run would have under 500 steps */
     int64_t n_tokens;       /* whole run; fixes schedules */
     double lr;              /* 0: the kind's default, scaled by width and batch as documented in docs/DICT.md */
@@ -20,6 +20,8 @@ typedef struct sd_dict_train_opt {
     int64_t dead_after;     /* a feature silent for this many tokens is dead; 0: min(n_tokens/4, 10M) */
     uint64_t seed;
     double warmup, decay;   /* shares of the steps with rising and falling rate; 0: 0.05 and 0.2; negative: none */
+    double sparsity;        /* weight of the penalty of standard, gated and jumprelu; 0: steered until k features are active */
+    double bandwidth;       /* of jumprelu's straight-through window; 0: 0.5 (pre-activations have a spread of about 1) */
     bool lazy;              /* rows that no token used rest (torch's SparseAdam); default: they drift on their momentum as dense Adam's do */
 } sd_dict_train_opt;
 

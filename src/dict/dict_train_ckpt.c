@@ -3,15 +3,16 @@
 #include "dict/dict_train_int.h"
 #include "file/weights.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, N_STATE };
-enum { R_LR, R_AUX, R_WARMUP, R_DECAY, R_SCALE, R_MAX_NORM, R_SITE, N_REAL };
-enum { VERSION = 1, N_TENSORS = 18 };
+enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, S_SPARSE, N_STATE };
+enum { R_LR, R_AUX, R_WARMUP, R_DECAY, R_SCALE, R_MAX_NORM, R_SITE, R_SPARSITY, R_BANDWIDTH, R_WEIGHT, R_THETA, R_CUT, R_OFF, N_REAL };
+enum { VERSION = 2, N_TENSORS = 18, MOST_TENSORS = N_TENSORS + 3 * SD_GATE_OWN };
 
-typedef struct part { const char *name; sd_dtype dtype; int64_t rows, cols; void *data; } part; /* cols 0: a vector */
+typedef struct part { char name[24]; sd_dtype dtype; int64_t rows, cols; void *data; } part; /* cols 0: a vector */
 
-static void list_parts(const sd_dict_train *t, part out[N_TENSORS], int64_t *state, double *real)
+static int list_parts(const sd_dict_train *t, part out[MOST_TENSORS], int64_t *state, double *real)
 {
     const int64_t m = t->opt.m, d = t->opt.d;
     const part all[N_TENSORS] = {
@@ -23,7 +24,16 @@ static void list_parts(const sd_dict_train *t, part out[N_TENSORS], int64_t *sta
         {"v.b_enc", SD_F32, m, 0, t->vb},     {"m.b_dec", SD_F32, d, 0, t->mbd},    {"v.b_dec", SD_F32, d, 0, t->vbd},
         {"top", SD_F32, m, 0, t->top},        {"mean", SD_F32, d, 0, t->mean},
     };
+    int n = N_TENSORS;
     memcpy(out, all, sizeof all);
+    for (int i = 0; i < SD_GATE_OWN && t->own[i]; i++) {
+        float *const data[] = {t->own[i], t->mown[i], t->vown[i]};
+        for (int j = 0; j < 3; j++, n++) {
+            out[n] = (part){"", SD_F32, m, 0, data[j]};
+            snprintf(out[n].name, sizeof out[n].name, "%s%s", j == 0 ? "" : j == 1 ? "m." : "v.", t->gate->own[i]);
+        }
+    }
+    return n;
 }
 
 sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *err)
@@ -31,15 +41,16 @@ sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *e
     const sd_dict_train_opt *o = &t->opt;
     int64_t state[N_STATE] = {[S_VERSION] = VERSION, [S_KIND] = o->kind, [S_D] = o->d, [S_M] = o->m, [S_K] = o->k, [S_BATCH] = o->batch,
                               [S_TOKENS] = o->n_tokens, [S_AUX_K] = o->aux_k, [S_DEAD_AFTER] = o->dead_after, [S_SEED] = (int64_t)o->seed,
-                              [S_LAZY] = o->lazy, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next};
+                              [S_LAZY] = o->lazy, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next, [S_SPARSE] = t->sparse};
     double real[N_REAL] = {[R_LR] = o->lr, [R_AUX] = o->aux_alpha, [R_WARMUP] = o->warmup, [R_DECAY] = o->decay, [R_SCALE] = t->scale,
-                           [R_MAX_NORM] = t->max_norm, [R_SITE] = t->site_rms};
-    part p[N_TENSORS];
-    sd_st_tensor st[N_TENSORS];
+                           [R_MAX_NORM] = t->max_norm, [R_SITE] = t->site_rms, [R_SPARSITY] = o->sparsity,
+                           [R_BANDWIDTH] = o->bandwidth, [R_WEIGHT] = t->weight, [R_THETA] = t->theta, [R_CUT] = t->cut, [R_OFF] = t->off};
+    part p[MOST_TENSORS];
+    sd_st_tensor st[MOST_TENSORS];
     SD_ASSERT(t->ready);
-    list_parts(t, p, state, real);
-    for (int i = 0; i < N_TENSORS; i++) st[i] = (sd_st_tensor){p[i].name, p[i].dtype, p[i].cols ? 2 : 1, {p[i].rows, p[i].cols}, p[i].data};
-    return sd_safetensors_write(path, st, N_TENSORS, NULL, err);
+    const int n = list_parts(t, p, state, real);
+    for (int i = 0; i < n; i++) st[i] = (sd_st_tensor){p[i].name, p[i].dtype, p[i].cols ? 2 : 1, {p[i].rows, p[i].cols}, p[i].data};
+    return sd_safetensors_write(path, st, n, NULL, err);
 }
 
 static sd_status find(const sd_weights *w, const part *p, const sd_tensor **out, sd_err *err)
@@ -68,7 +79,7 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t s
     *o = (sd_dict_train_opt){.kind = (sd_dict_kind)state[S_KIND], .d = state[S_D], .m = state[S_M], .k = (int)state[S_K], .batch = state[S_BATCH],
                              .n_tokens = state[S_TOKENS], .lr = real[R_LR], .aux_alpha = real[R_AUX], .aux_k = (int)state[S_AUX_K],
                              .dead_after = state[S_DEAD_AFTER], .seed = (uint64_t)state[S_SEED], .warmup = real[R_WARMUP], .decay = real[R_DECAY],
-                             .lazy = state[S_LAZY] != 0};
+                             .lazy = state[S_LAZY] != 0, .sparsity = real[R_SPARSITY], .bandwidth = real[R_BANDWIDTH]};
     return SD_OK;
 }
 
@@ -79,14 +90,14 @@ sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char 
     sd_dict_train_opt o;
     int64_t state[N_STATE];
     double real[N_REAL];
-    part p[N_TENSORS];
+    part p[MOST_TENSORS];
     *out = NULL;
     sd_status st = sd_weights_open(&w, path, err);
     if (!st) st = read_state(w, &o, state, real, err);
     if (!st) st = sd_train__new(&t, ex, &o, err);
     if (st) goto done;
-    list_parts(t, p, state, real);
-    for (int i = 2; i < N_TENSORS && !st; i++) {
+    const int n = list_parts(t, p, state, real);
+    for (int i = 2; i < n && !st; i++) {
         const sd_tensor *from;
         st = find(w, &p[i], &from, err);
         if (!st) memcpy(p[i].data, from->data, from->bytes);
@@ -94,6 +105,11 @@ sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char 
     t->step = state[S_STEP];
     t->n_tokens = state[S_SEEN];
     t->aux.next = state[S_AUX_NEXT];
+    t->sparse = state[S_SPARSE] != 0;
+    t->weight = real[R_WEIGHT];
+    t->theta = real[R_THETA];
+    t->cut = real[R_CUT];
+    t->off = real[R_OFF];
     t->scale = real[R_SCALE];
     t->max_norm = real[R_MAX_NORM];
     t->site_rms = real[R_SITE];

@@ -20,6 +20,7 @@ static void copy_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     const int64_t d = t->opt.d;
     const size_t bytes = (size_t)d * sizeof(float);
     float *m = t->grad[sd_par_worker()], *v = m + d;
+    const bool gated = t->opt.kind == SD_DICT_GATED;
     (void)chunk;
     for (int64_t f = begin; f < end; f++) {
         float *W = j->d->W_enc + f * d, *D = j->d->W_dec + f * d;
@@ -34,7 +35,15 @@ static void copy_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
         double n2 = 0;
         for (int64_t i = 0; i < d; i++) n2 += (double)D[i] * (double)D[i];
         for (int64_t i = 0; i < d && n2 > 0; i++) D[i] = (float)((double)D[i] / sqrt(n2));
-        j->d->b_enc[f] = (float)((double)t->b[f] / t->scale);
+        j->d->b_enc[f] = (float)((double)(gated ? t->own[1][f] : t->b[f]) / t->scale);
+        if (gated) { /* the JumpReLU it equals, as saelens.c reads it */
+            const double e = exp((double)t->own[0][f]);
+            for (int64_t i = 0; i < d; i++) W[i] = (float)(e * (double)W[i]);
+            j->d->gate[f] = (float)(((double)t->own[1][f] - e * (double)t->b[f]) / t->scale);
+        } else if (j->d->gate) {
+            j->d->gate[f] = (float)((t->gate ? (double)t->own[0][f] : t->theta) / t->scale);
+        }
+        if (!j->d->topk) j->d->threshold[f] = j->d->gate && j->d->gate[f] > 0 ? j->d->gate[f] : 0.0f;
     }
 }
 
@@ -77,14 +86,15 @@ sd_status sd_dict_train_finish(sd_dict_train *t, const sd_exec *ex, sd_mat heldo
     info.kind = t->opt.kind;
     info.d = t->opt.d;
     info.m = t->opt.m;
-    info.k = t->opt.k;
+    info.k = t->gate ? 0 : t->opt.k;
     info.site_rms = t->site_rms;
     info.n_tokens = t->n_tokens;
     info.seed = t->opt.seed;
     info.n_dead = 0;
     for (int64_t f = 0; f < info.m; f++) info.n_dead += sd_train__is_dead(t, f);
-    sd_status st = sd_dict__new(&d, &info, true, false, err);
+    sd_status st = sd_dict__new(&d, &info, t->opt.kind == SD_DICT_TOPK, t->opt.kind != SD_DICT_TOPK && t->opt.kind != SD_DICT_STANDARD, err);
     if (st) return st;
+    d->has_threshold = !d->topk;
     job j = {t, d};
     sd_parallel_for(ex->n_threads, info.m, t->chunk, copy_rows, &j);
     for (int64_t i = 0; i < info.d; i++) d->b_in[i] = d->b_dec[i] = (float)((double)t->mean[i] + (double)t->bd[i] / t->scale);

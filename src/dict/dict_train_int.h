@@ -4,27 +4,36 @@
  *   p_f = xc.W_f + b_f,  z = relu of the k largest,  e = sum_f z_f D_f - xc = x' - x,  loss = mean_t |e_t|^2
  *   dz_tf = (2/B) e_t.D_f where z > 0
  *   gD_f = (2/B) sum_t z_tf e_t      gW_f = sum_t dz_tf xc_t      gb_f = sum_t dz_tf
- *   gb_dec = (2/B) sum_t e_t - sum_f gb_f W_f
+ *   gb_dec = (2/B) sum_t e_t - sum_f (sum_t dz_tf) W_f
+ * Matryoshka (Bussmann et al. 2025, arXiv 2503.17547) sums the loss over prefixes of the dictionary, each with its own e: what stands for
+ * e_t above is then the sum of those of the prefixes that hold f. Kinds with a gate: dict_kind.h.
  * The trainer owns all features [0, m); every loop over rows of W and D is over fixed chunks of features, so a rank that owns a
  * part would run the same loops over its part. */
 #ifndef SD_DICT_TRAIN_INT_H
 #define SD_DICT_TRAIN_INT_H
 
 #include "dict/dict_int.h"
+#include "dict/dict_kind.h"
 #include "dict/dict_train.h"
 #include "dict/scan_int.h"
 #include "num/kern_dict.h"
 #include "num/gemm_tile.h"
 
 enum {
+    SD_TRAIN_LEVELS = 5,      /* prefixes of a Matryoshka dictionary */
     SD_TRAIN_ROWS = 32,       /* rows of x a chunk of the forward pass */
     SD_TRAIN_MIN_CHUNK = 64,  /* features a chunk of the update, at least; at most 512 chunks */
     SD_TRAIN_MAX_CHUNKS = 512,
     SD_TRAIN_MEMORY = 200     /* idle steps whose momentum still counts: (0.9 / sqrt(0.999))^200 = 8e-10 */
 };
 
-/* Sums of a chunk of rows. */
-typedef struct sd_row_sums { double e2, x2; int64_t n_active; } sd_row_sums;
+/* Sums of a chunk of rows: the whole dictionary's |e|^2, that of prefixes and the second reconstruction, penalties. */
+typedef struct sd_row_sums { double e2, more2, penalty, x2; int64_t n_active; } sd_row_sums;
+
+/* Where a test wants a step's gradients instead of an update; each as the parameter it is of. */
+typedef struct sd_train_tap { float *W, *D, *b, *bd, *own[SD_GATE_OWN]; } sd_train_tap;
+
+typedef struct sd_dense sd_dense; /* dict_train_dense.c */
 
 /* The auxiliary loss, see dict_train_aux.c. */
 typedef struct sd_aux {
@@ -57,16 +66,34 @@ struct sd_dict_train {
     int64_t step, n_tokens;
     /* a step's work */
     float *x, *e;              /* [B, d]: xc and e */
-    int32_t *idx;              /* [B, k] */
-    float *val, *dz;           /* [B, k] */
+    /* entries: row r has ptr[r] .. ptr[r + 1], features ascending */
+    int64_t cap_ent, *ptr;     /* [B + 1] */
+    int32_t *idx;              /* [cap_ent] */
+    float *val, *dz;           /* [cap_ent] p, then z; dloss/dp */
+    float *db, *down[SD_GATE_OWN]; /* [cap_ent] with a gate: the same by b and by own parameters */
     int64_t *col;              /* [m + 1] entries by feature */
-    int32_t *ent_row;          /* [B k] */
+    int32_t *ent_row, *ent_at; /* [cap_ent] row; with a gate: place in the lists above */
     float *ent_z, *ent_dz;
+    float *spare;              /* [cap_ent] the choice of a batch's best; z of a gate's entries */
     sd_row_sums *sums;         /* [row chunks] */
     float *row_e, *row_x;      /* [row chunks, d] sums of e and xc */
     float *part_bd;            /* [n_chunk, d] sums of gb_f W_f */
     double *part_norm;         /* [n_chunk] */
-    float *gb, *gbd;           /* [m], [d] */
+    float *gb, *gs, *gbd;      /* [m] by b; [m] sum of dloss/dp; [d] */
+    /* nested prefixes: level l holds features [0, level[l]); the last is everything */
+    int n_level;
+    int64_t level[SD_TRAIN_LEVELS];
+    /* kinds with a gate */
+    const sd_gate *gate;
+    float *own[SD_GATE_OWN], *mown[SD_GATE_OWN], *vown[SD_GATE_OWN], *gown[SD_GATE_OWN]; /* [m] */
+    float *floor;              /* [m] what the scan compares with */
+    float *ea;                 /* [B, d] second reconstruction's error */
+    double weight, off;        /* of the penalty, steered towards k active features; log(L0 / k) of the last step */
+    bool sparse;               /* the next step looks only at what the scan finds */
+    sd_dense *dense;
+    /* batchtopk, matryoshka: the value that separates a batch's entries, running mean; where the next scan cuts */
+    double theta, cut;
+    const sd_train_tap *tap;
     float **grad;              /* [workers] -> [2, d] gD, gW */
     double *rate;              /* [n_step + 2] lr sqrt(1 - beta2^t) / (1 - beta1^t) */
     sd_aux aux;
@@ -86,9 +113,39 @@ static inline bool sd_train__is_dead(const sd_dict_train *t, int64_t f) { return
 /* dict_train_rows.c: xc from raw rows; then e, dz and the sums. */
 void sd_train__centre(sd_dict_train *t, const sd_exec *ex, sd_mat raw);
 sd_row_sums sd_train__residual(sd_dict_train *t, const sd_exec *ex, int64_t n);
+sd_row_sums sd_train__sum_rows(const sd_dict_train *t, int64_t n);
 double sd_train__variance(const sd_dict_train *t, int64_t n, const sd_row_sums *s); /* sum |x - mean x|^2 */
 
+/* dict_train_pick.c: a batch's entries by rank or by gate. *bad: a row that is not finite, or -1. SD_E_SHAPE: more entries than the lists
+ * hold (gates only). */
+sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t *bad, sd_err *err);
+/* The value that `count` pre-activations of the first n rows of xc exceed, by brute force. */
+float sd_train__value_at(sd_dict_train *t, int64_t n, int64_t count, float *spare);
+static inline bool sd_train__by_batch(sd_dict_kind k) { return k == SD_DICT_BATCHTOPK || k == SD_DICT_MATRYOSHKA; }
+/* Level l's errors [B, d]; slot 0 is the last level's, so that t->e is the whole dictionary's. After the residual: sums over the levels
+ * from l on. */
+static inline float *sd_train__level_e(const sd_dict_train *t, int l) { return t->e + (t->n_level - 1 - l) * t->opt.batch * t->opt.d; }
+static inline int sd_train__level_of(const sd_dict_train *t, int64_t f)
+{
+    int l = 0;
+    while (f >= t->level[l]) l++;
+    return l;
+}
+
+/* dict_train_dense.c: loss and update by dense products, a block of features at a time; for kinds with a gate while many features
+ * are active. */
+sd_status sd_train__dense_new(sd_dict_train *t, const sd_exec *ex, sd_err *err);
+void sd_train__dense_free(sd_dict_train *t);
+size_t sd_train__dense_lay_out(sd_dict_train *t, uint8_t *base);
+sd_row_sums sd_train__dense_residual(sd_dict_train *t, const sd_exec *ex, int64_t n);
+double sd_train__dense_update(sd_dict_train *t, const sd_exec *ex, int64_t n);
+
 /* dict_train_update.c */
+typedef struct sd_update { sd_dict_train *t; int64_t n; sd_adam_k adam; bool keep_top; } sd_update;
+sd_update sd_train__update_begin(sd_dict_train *t, int64_t n);
+/* Feature f's rows and moments, from gradients that are used up; adds gs_f W_f to part. Returns |gradient|^2. */
+double sd_train__apply(const sd_update *u, int64_t f, float *gD, float *gW, float *part);
+double sd_train__update_end(const sd_update *u); /* biases and own parameters; sum of part_norm */
 void sd_train__sort(sd_dict_train *t, int64_t n);
 double sd_train__update(sd_dict_train *t, const sd_exec *ex, int64_t n); /* |gradient|^2 */
 /* Moves a row's parameters and moments to what dense Adam has after idle steps last_step+1 .. now. */

@@ -17,18 +17,18 @@ const double sd_train__beta1 = 0.9, sd_train__beta2 = 0.999, sd_train__eps = 1e-
 /* A counting sort; within a feature the rows ascend, which fixes the order of every sum. */
 void sd_train__sort(sd_dict_train *t, int64_t n)
 {
-    const int k = t->opt.k;
     const int64_t m = t->opt.m;
     int64_t *at = t->col;
     memset(at, 0, (size_t)(m + 1) * sizeof *at);
-    for (int64_t i = 0; i < n * k; i++)
-        if (t->val[i] > 0.0f) at[t->idx[i] + 1]++;
+    for (int64_t i = 0; i < t->ptr[n]; i++)
+        if (t->gate || t->val[i] > 0.0f) at[t->idx[i] + 1]++;
     for (int64_t f = 0; f < m; f++) at[f + 1] += at[f];
     for (int64_t r = 0; r < n; r++)
-        for (int64_t i = r * k; i < (r + 1) * k; i++) {
-            if (!(t->val[i] > 0.0f)) continue;
+        for (int64_t i = t->ptr[r]; i < t->ptr[r + 1]; i++) {
+            if (!t->gate && !(t->val[i] > 0.0f)) continue;
             const int64_t o = at[t->idx[i]]++;
             t->ent_row[o] = (int32_t)r;
+            if (t->gate) t->ent_at[o] = (int32_t)i;
             t->ent_z[o] = t->val[i];
             t->ent_dz[o] = t->dz[i];
         }
@@ -57,8 +57,6 @@ static sd_adam_k adam_of(const sd_dict_train *t)
                        (float)(1 / sqrt(1 - pow(b2, n))), (float)sd_train__eps};
 }
 
-typedef struct job { sd_dict_train *t; int64_t n; sd_adam_k adam; bool keep_top; } job;
-
 static void normalise(const sd_dict_train *t, float *row)
 {
     const int64_t d = t->opt.d;
@@ -68,13 +66,14 @@ static void normalise(const sd_dict_train *t, float *row)
     for (int64_t i = 0; i < d; i++) row[i] *= s;
 }
 
-/* gD, gW and gb of feature f, from the entries and from the auxiliary loss. */
-static void gather(const job *j, int64_t f, float *gD, float *gW)
+/* gD, gW and the gradients by single numbers of feature f, from the entries and from the auxiliary loss. */
+static void gather(const sd_update *j, int64_t f, float *gD, float *gW)
 {
     sd_dict_train *t = j->t;
     const int64_t d = t->opt.d;
     const int32_t slot = t->aux.slot ? t->aux.slot[f] : -1;
     const float two_over_n = (float)(2.0 / (double)j->n);
+    const float *err = sd_train__level_e(t, sd_train__level_of(t, f));
     float gb = 0.0f;
     if (slot >= 0) {
         memcpy(gD, t->aux.gD + slot * d, (size_t)d * sizeof *gD);
@@ -87,61 +86,101 @@ static void gather(const job *j, int64_t f, float *gD, float *gW)
     for (int64_t i = t->col[f]; i < t->col[f + 1]; i++) {
         const int64_t r = t->ent_row[i];
         if (i + 1 < t->col[f + 1]) { /* the next rows lie anywhere in L3 */
-            const float *ne = t->e + t->ent_row[i + 1] * d, *nx = t->x + t->ent_row[i + 1] * d;
+            const float *ne = err + t->ent_row[i + 1] * d, *nx = t->x + t->ent_row[i + 1] * d;
             for (int64_t c = 0; c < d && c < 128; c += 16) __builtin_prefetch(ne + c), __builtin_prefetch(nx + c);
         }
-        t->kern->axpy(gD, two_over_n * t->ent_z[i], t->e + r * d, d);
+        t->kern->axpy(gD, two_over_n * t->ent_z[i], err + r * d, d);
         t->kern->axpy(gW, t->ent_dz[i], t->x + r * d, d);
         gb += t->ent_dz[i];
     }
-    t->gb[f] = gb;
+    t->gb[f] = t->gs[f] = gb;
+    if (!t->gate) return;
+    float *to[1 + SD_GATE_OWN] = {t->gb}, *from[1 + SD_GATE_OWN] = {t->db};
+    for (int i = 0; i < SD_GATE_OWN; i++) to[i + 1] = t->gown[i], from[i + 1] = t->down[i];
+    for (int p = 0; p <= SD_GATE_OWN && to[p]; p++) {
+        to[p][f] = 0.0f;
+        for (int64_t i = t->col[f]; i < t->col[f + 1]; i++) to[p][f] += from[p][t->ent_at[i]];
+    }
+}
+
+double sd_train__apply(const sd_update *u, int64_t f, float *gD, float *gW, float *part)
+{
+    sd_dict_train *t = u->t;
+    const int64_t d = t->opt.d;
+    float *W = t->W + f * d, *D = t->D + f * d;
+    t->kern->axpy(part, t->gs[f], W, d);
+    const double norm = (double)t->kern->dot(gD, gD, d) + (double)t->kern->dot(gW, gW, d);
+    if (t->tap) {
+        memcpy(t->tap->W + f * d, gW, (size_t)d * sizeof *gW);
+        memcpy(t->tap->D + f * d, gD, (size_t)d * sizeof *gD);
+        return norm;
+    }
+    t->kern->axpy(gD, -t->kern->dot(gD, D, d), D, d);
+    sd_train__drift(t, f, t->step - 1, W, t->mW + f * d, t->vW + f * d);
+    sd_train__drift(t, f, t->step - 1, D, t->mD + f * d, t->vD + f * d);
+    t->kd->adam(W, t->mW + f * d, t->vW + f * d, gW, &u->adam, d);
+    t->kd->adam(D, t->mD + f * d, t->vD + f * d, gD, &u->adam, d);
+    normalise(t, D);
+    t->last_step[f] = (int32_t)t->step;
+    return norm;
 }
 
 static void update_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
-    const job *j = arg;
-    sd_dict_train *t = j->t;
+    const sd_update *u = arg;
+    sd_dict_train *t = u->t;
     const int64_t d = t->opt.d;
     float *gD = t->grad[sd_par_worker()], *gW = gD + d, *part = t->part_bd + chunk * d;
     double norm = 0;
     memset(part, 0, (size_t)d * sizeof *part);
     for (int64_t f = begin; f < end; f++) {
-        const bool fired = t->col[f] < t->col[f + 1];
-        t->gb[f] = 0.0f;
-        if (!fired && !(t->aux.slot && t->aux.slot[f] >= 0)) continue;
-        float *W = t->W + f * d, *D = t->D + f * d;
-        gather(j, f, gD, gW);
-        t->kern->axpy(part, t->gb[f], W, d);
-        norm += (double)t->kern->dot(gD, gD, d) + (double)t->kern->dot(gW, gW, d);
-        t->kern->axpy(gD, -t->kern->dot(gD, D, d), D, d);
-        sd_train__drift(t, f, t->step - 1, W, t->mW + f * d, t->vW + f * d);
-        sd_train__drift(t, f, t->step - 1, D, t->mD + f * d, t->vD + f * d);
-        t->kd->adam(W, t->mW + f * d, t->vW + f * d, gW, &j->adam, d);
-        t->kd->adam(D, t->mD + f * d, t->vD + f * d, gD, &j->adam, d);
-        normalise(t, D);
-        t->last_step[f] = (int32_t)t->step;
-        if (!fired) continue;
-        t->last_fired[f] = t->n_tokens;
-        for (int64_t i = t->col[f]; i < t->col[f + 1] && j->keep_top; i++)
-            if (t->ent_z[i] > t->top[f]) t->top[f] = t->ent_z[i];
+        const bool listed = t->col[f] < t->col[f + 1];
+        float top = 0.0f;
+        t->gb[f] = t->gs[f] = 0.0f;
+        for (int i = 0; i < SD_GATE_OWN && t->gown[i]; i++) t->gown[i][f] = 0.0f;
+        if (!listed && !(t->aux.slot && t->aux.slot[f] >= 0)) continue;
+        gather(u, f, gD, gW);
+        norm += sd_train__apply(u, f, gD, gW, part);
+        for (int64_t i = t->col[f]; i < t->col[f + 1]; i++)
+            if (t->ent_z[i] > top) top = t->ent_z[i];
+        if (top > 0.0f) t->last_fired[f] = t->n_tokens;
+        if (u->keep_top && top > t->top[f]) t->top[f] = top;
     }
     t->part_norm[chunk] = norm;
 }
 
-double sd_train__update(sd_dict_train *t, const sd_exec *ex, int64_t n)
+/* The top activation is of the features as they end up: only the last tenth of the run counts. */
+sd_update sd_train__update_begin(sd_dict_train *t, int64_t n) { return (sd_update){t, n, adam_of(t), t->step > t->n_step - t->n_step / 10}; }
+
+double sd_train__update_end(const sd_update *u)
 {
-    const int64_t d = t->opt.d;
-    /* The top activation is of the features as they end up: only the last tenth of the run counts. */
-    job j = {t, n, adam_of(t), t->step > t->n_step - t->n_step / 10};
+    sd_dict_train *t = u->t;
+    const int64_t d = t->opt.d, m = t->opt.m;
+    const float least = 0.5f * (float)t->opt.bandwidth;
     double norm = 0;
-    sd_parallel_for(ex->n_threads, t->opt.m, t->chunk, update_rows, &j);
     memset(t->gbd, 0, (size_t)d * sizeof *t->gbd);
-    for (int64_t c = 0; c * SD_TRAIN_ROWS < n; c++) t->kern->axpy(t->gbd, (float)(2.0 / (double)n), t->row_e + c * d, d);
+    for (int64_t c = 0; c * SD_TRAIN_ROWS < u->n; c++) t->kern->axpy(t->gbd, (float)(2.0 / (double)u->n), t->row_e + c * d, d);
     for (int64_t c = 0; c < t->n_chunk; c++) {
         t->kern->axpy(t->gbd, -1.0f, t->part_bd + c * d, d);
         norm += t->part_norm[c];
     }
-    t->kd->adam(t->b, t->mb, t->vb, t->gb, &j.adam, t->opt.m);
-    t->kd->adam(t->bd, t->mbd, t->vbd, t->gbd, &j.adam, d);
+    if (t->tap) {
+        memcpy(t->tap->b, t->gb, (size_t)m * sizeof *t->gb);
+        memcpy(t->tap->bd, t->gbd, (size_t)d * sizeof *t->gbd);
+        for (int i = 0; i < SD_GATE_OWN && t->own[i]; i++) memcpy(t->tap->own[i], t->gown[i], (size_t)m * sizeof *t->gb);
+        return norm;
+    }
+    t->kd->adam(t->b, t->mb, t->vb, t->gb, &u->adam, m);
+    t->kd->adam(t->bd, t->mbd, t->vbd, t->gbd, &u->adam, d);
+    for (int i = 0; i < SD_GATE_OWN && t->own[i]; i++) t->kd->adam(t->own[i], t->mown[i], t->vown[i], t->gown[i], &u->adam, m);
+    for (int64_t f = 0; f < m && t->opt.kind == SD_DICT_JUMPRELU; f++)
+        if (t->own[0][f] < least) t->own[0][f] = least;
     return norm;
+}
+
+double sd_train__update(sd_dict_train *t, const sd_exec *ex, int64_t n)
+{
+    sd_update u = sd_train__update_begin(t, n);
+    sd_parallel_for(ex->n_threads, t->opt.m, t->chunk, update_rows, &u);
+    return sd_train__update_end(&u);
 }

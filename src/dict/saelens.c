@@ -173,7 +173,12 @@ static sd_status read_metadata(cfg *c, sd_dict_info *info, sd_err *err)
     copy(info->hook_name, sizeof info->hook_name, hook);
     copy(info->dataset, sizeof info->dataset, data);
     c->own = json_object_get(c->meta, "sonde");
-    return json_is_object(c->own) ? read_own(c, info, err) : SD_OK;
+    if (!json_is_object(c->own)) return SD_OK;
+    const char *trained = NULL; /* what we trained; sae-lens' own files say it there too, but of them `architecture` is reported */
+    st = sd_json_opt_str(c->meta, "training_architecture", &trained, "metadata", err);
+    for (sd_dict_kind k = SD_DICT_STANDARD; k < SD_DICT_KIND_COUNT && trained; k++)
+        if (strcmp(trained, sd_dict_kind_name(k)) == 0) info->kind = k;
+    return st ? st : read_own(c, info, err);
 }
 
 static sd_status read_cfg(cfg *c, sd_dict_info *info, sd_err *err)

@@ -86,6 +86,7 @@ void sd_scan_free(sd_scan *s)
 {
     if (!s) return;
     sd_score_free(s->score);
+    sd_free(s->kept);
     sd_arena_release(&s->arena);
     sd_free(s);
 }
@@ -161,7 +162,7 @@ typedef struct job {
     const float *sub;
     int32_t *idx;
     float *val;
-    struct hits *hits; /* [tiles], sd_scan_above */
+    sd_hits *hits; /* [tiles], sd_scan_above */
 } job;
 
 /* Centres row `row` into place t of the tile, rounds it and gives it its margin. A row that is not finite is noted and becomes
@@ -284,12 +285,13 @@ int64_t sd_scan_topk(sd_scan *s, const sd_exec *ex, int32_t *idx, float *val, sd
     return first_bad(s);
 }
 
-/* What a tile of sd_scan_above found, in order of (block, row). */
-struct hits { int32_t *row, *idx; float *val; int64_t n, cap; bool failed; };
-
-static bool grow_hits(struct hits *h, int64_t more)
+static bool grow_hits(sd_hits *h, int64_t more)
 {
     if (h->n + more <= h->cap) return true;
+    if (h->fixed) {
+        h->failed = true;
+        return false;
+    }
     const int64_t cap = (h->n + more) * 2;
     int32_t *row = sd_realloc(h->row, (size_t)cap * 4);
     if (row) h->row = row;
@@ -307,7 +309,7 @@ static void above_tile(void *arg, int64_t chunk, int64_t begin, int64_t end)
     job *j = arg;
     sd_scan *s = j->s;
     sd_scan_worker *w = me(s);
-    struct hits *h = &j->hits[chunk];
+    sd_hits *h = &j->hits[chunk];
     sd_cand *c = &w->cand[0];
     const float slack = s->max_bias * 0x1p-20f;
     load_tile(j, w, begin, end - begin);
@@ -387,4 +389,39 @@ sd_scan_count sd_scan_take_count(sd_scan *s)
         s->worker[i].n_exact = s->worker[i].n_overflow = 0;
     }
     return c;
+}
+
+sd_status sd_scan_reserve(sd_scan *s, int64_t n_rows, int64_t cap, sd_err *err)
+{
+    const int64_t n = (n_rows + SD_SCAN_TILE - 1) / SD_SCAN_TILE, share = n > 1 ? 2 * (cap / n) + SD_SCAN_BLOCK : cap + SD_SCAN_BLOCK;
+    const size_t head = sd_arena_need((size_t)n * sizeof *s->kept);
+    uint8_t *at = NULL;
+    SD_ASSERT(s->k == 0 && !s->kept);
+    const sd_status st = sd_alloc_zero(&s->kept, head + (size_t)(n * share) * 12, "lists of active features", err);
+    if (st) return st;
+    s->n_kept = n;
+    at = (uint8_t *)(void *)s->kept + head;
+    for (int64_t i = 0; i < n; i++, at += share * 12)
+        s->kept[i] = (sd_hits){(int32_t *)(void *)at, (int32_t *)(void *)(at + share * 4), (float *)(void *)(at + share * 8), 0, share, true, false};
+    return SD_OK;
+}
+
+bool sd_scan_above_into(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat x, const float *sub, int64_t *bad)
+{
+    job j = {.s = s, .x = x, .sub = sub, .hits = s->kept};
+    const int64_t n_tile = (x.rows + SD_SCAN_TILE - 1) / SD_SCAN_TILE;
+    int64_t total = 0;
+    bool failed = false;
+    SD_ASSERT(s->k == 0 && x.cols == s->d && s->W && sd_scan_fits(s, ex) && n_tile <= s->n_kept);
+    for (int64_t i = 0; i < n_tile; i++) s->kept[i].n = 0, s->kept[i].failed = false;
+    begin_job(s);
+    sd_parallel_for(ex->n_threads, x.rows, SD_SCAN_TILE, above_tile, &j);
+    *bad = first_bad(s);
+    for (int64_t i = 0; i < n_tile; i++) {
+        total += s->kept[i].n;
+        failed = failed || s->kept[i].failed;
+    }
+    if (failed || total > out->cap) return false;
+    gather_hits(&j, out);
+    return true;
 }

@@ -32,6 +32,11 @@ int64_t sd_scan_topk(sd_scan *s, const sd_exec *ex, int32_t *idx, float *val, sd
 typedef struct sd_scan_list { int32_t *idx; float *val; int64_t *row_ptr; int64_t cap; } sd_scan_list; /* row_ptr [n+1] given; idx, val grown with sd_realloc */
 sd_status sd_scan_above(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat x, const float *sub, int64_t *bad, sd_err *err);
 
+/* The same without asking for memory, into lists that stay: out holds cap entries; up to n_rows rows. False: more entries than that (one
+ * tile may hold twice its share). */
+sd_status sd_scan_reserve(sd_scan *s, int64_t n_rows, int64_t cap, sd_err *err);
+bool sd_scan_above_into(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat x, const float *sub, int64_t *bad);
+
 /* Since the last call: exact dots taken, rows that overflowed. For tests and figures. */
 typedef struct sd_scan_count { int64_t n_exact, n_overflow; } sd_scan_count;
 sd_scan_count sd_scan_take_count(sd_scan *s);

@@ -36,7 +36,12 @@ typedef struct sd_scan_worker {
     int64_t n_exact, n_overflow, bad;
 } sd_scan_worker;
 
+/* What a tile of sd_scan_above found, in order of (block, row). */
+typedef struct sd_hits { int32_t *row, *idx; float *val; int64_t n, cap; bool fixed, failed; } sd_hits;
+
 struct sd_scan {
+    sd_hits *kept;         /* [n_kept] of sd_scan_reserve; their memory is one piece */
+    int64_t n_kept;
     int64_t m, d, n_block, cap;
     int k;
     bool bf16;

@@ -384,8 +384,8 @@ static void test_refusals(void **state)
     static float raw[B * D];
     rows_of(raw, B, 7);
     sd_dict_train_opt o = plain(10);
-    o.kind = SD_DICT_GATED;
-    assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_UNSUPPORTED);
+    o.kind = SD_DICT_KIND_COUNT;
+    assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
     o = plain(10);
     o.k = M + 1;
     assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
