@@ -8,10 +8,10 @@
 #include <string.h>
 
 struct sd_dict_sums {
-    int64_t d, m, n, n_legacy;
-    double e2, x2, y2, xy, cos, ratio, legacy, l0, l1;
-    double *sum_x, *block_x; /* [d] */
-    uint8_t *fired;          /* [m] */
+    int64_t d, m, n, n_legacy, n_norm;
+    double e2, x2, y2, xy, cos, ratio, legacy, norm, len, l0, l1;
+    double *sum_x, *sum_e, *block_x; /* [d] */
+    int64_t *fired;                  /* [m] rows */
 };
 
 sd_status sd_dict_metrics_init(sd_dict_metrics *m, int64_t d, int64_t n_features, sd_err *err)
@@ -24,8 +24,9 @@ sd_status sd_dict_metrics_init(sd_dict_metrics *m, int64_t d, int64_t n_features
     s->d = d;
     s->m = n_features;
     st = sd_alloc_zero(&s->sum_x, (size_t)d * sizeof(double), "metrics", err);
+    if (!st) st = sd_alloc_zero(&s->sum_e, (size_t)d * sizeof(double), "metrics", err);
     if (!st) st = sd_alloc_zero(&s->block_x, (size_t)d * sizeof(double), "metrics", err);
-    if (!st) st = sd_alloc_zero(&s->fired, (size_t)n_features, "metrics", err);
+    if (!st) st = sd_alloc_zero(&s->fired, (size_t)n_features * sizeof *s->fired, "metrics", err);
     if (st) sd_dict_metrics_release(m);
     return st;
 }
@@ -34,6 +35,7 @@ void sd_dict_metrics_release(sd_dict_metrics *m)
 {
     if (!m->sums) return;
     sd_free(m->sums->sum_x);
+    sd_free(m->sums->sum_e);
     sd_free(m->sums->block_x);
     sd_free(m->sums->fired);
     sd_free(m->sums);
@@ -51,6 +53,7 @@ static void add_row(struct sd_dict_sums *s, const float *x, const float *y)
         xy += a * b;
         c2 += c * c;
         s->sum_x[j] += a;
+        s->sum_e[j] += a - b;
     }
     s->e2 += e2;
     s->x2 += x2;
@@ -58,6 +61,11 @@ static void add_row(struct sd_dict_sums *s, const float *x, const float *y)
     s->xy += xy;
     s->cos += x2 > 0 && y2 > 0 ? xy / sqrt(x2 * y2) : 0;
     s->ratio += x2 > 0 ? sqrt(y2 / x2) : 0;
+    s->len += sqrt(e2);
+    if (x2 > 0) {
+        s->norm += e2 / x2;
+        s->n_norm++;
+    }
     if (c2 > 0) {
         s->legacy += 1 - e2 / c2;
         s->n_legacy++;
@@ -77,15 +85,19 @@ void sd_dict_metrics_add(sd_dict_metrics *m, sd_mat x, sd_mat y, const sd_codes 
     for (int64_t e = 0; e < z->nnz; e++) {
         s->l0 += z->val[e] != 0;
         s->l1 += fabs((double)z->val[e]);
-        if (z->val[e] != 0) s->fired[z->idx[e]] = 1;
+        s->fired[z->idx[e]] += z->val[e] != 0;
     }
 }
 
 void sd_dict_metrics_finish(sd_dict_metrics *m)
 {
     const struct sd_dict_sums *s = m->sums;
-    double n = (double)s->n, mean2 = 0;
-    for (int64_t j = 0; j < s->d; j++) mean2 += (s->sum_x[j] / n) * (s->sum_x[j] / n);
+    double n = (double)s->n, mean2 = 0, mean_e2 = 0, square = s->x2 / n / (double)s->d;
+    int64_t often = 0, very_often = 0;
+    for (int64_t j = 0; j < s->d; j++) {
+        mean2 += (s->sum_x[j] / n) * (s->sum_x[j] / n);
+        mean_e2 += (s->sum_e[j] / n) * (s->sum_e[j] / n);
+    }
     m->n_rows = s->n;
     m->fvu = s->e2 / (s->x2 - n * mean2);
     m->explained_variance = 1 - m->fvu;
@@ -97,8 +109,19 @@ void sd_dict_metrics_finish(sd_dict_metrics *m)
     m->cossim = s->cos / n;
     m->l2_ratio = s->ratio / n;
     m->relative_reconstruction_bias = s->y2 / s->xy;
-    for (int64_t f = 0; f < s->m; f++) m->n_fired += s->fired[f];
+    for (int64_t f = 0; f < s->m; f++) {
+        m->n_fired += s->fired[f] > 0;
+        often += (double)s->fired[f] > 0.01 * n;
+        very_often += (double)s->fired[f] > 0.1 * n;
+    }
     m->silent_share = 1 - (double)m->n_fired / (double)s->m;
+    m->explained_variance_saebench060 = 1 - m->mse / (s->x2 / n - square * square);
+    m->frac_variance_explained = 1 - (s->e2 - n * mean_e2) / (s->x2 - n * mean2); /* both unbiased: n - 1 divides out */
+    m->l2_loss = s->len / n;
+    m->normalized_mse_openai = s->norm / (double)s->n_norm;
+    m->frac_alive = (double)m->n_fired / (double)s->m;
+    m->freq_over_1_percent = (double)often / (double)s->m;
+    m->freq_over_10_percent = (double)very_often / (double)s->m;
     sd_dict_metrics_release(m);
 }
 
@@ -107,7 +130,9 @@ bool sd_dict_metric_at(const sd_dict_metrics *m, int i, const char **id, double 
 #define METRIC(name) {#name, offsetof(sd_dict_metrics, name)}
     static const struct { const char *id; size_t at; } table[] = {
         METRIC(fvu), METRIC(explained_variance), METRIC(explained_variance_legacy), METRIC(explained_variance_vs0), METRIC(mse), METRIC(l0),
-        METRIC(l1), METRIC(cossim), METRIC(l2_ratio), METRIC(relative_reconstruction_bias), METRIC(silent_share)};
+        METRIC(l1), METRIC(cossim), METRIC(l2_ratio), METRIC(relative_reconstruction_bias), METRIC(silent_share),
+        METRIC(explained_variance_saebench060), METRIC(frac_variance_explained), METRIC(l2_loss), METRIC(normalized_mse_openai), METRIC(frac_alive),
+        METRIC(freq_over_1_percent), METRIC(freq_over_10_percent)};
 #undef METRIC
     if (i < 0 || i >= (int)(sizeof table / sizeof *table)) return false;
     *id = table[i].id;

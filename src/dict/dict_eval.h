@@ -8,7 +8,16 @@
  *   l0, l1             E #(z != 0), E sum|z|
  *   cossim, l2_ratio   E cos(x, x'), E |x'|/|x|
  *   relative_reconstruction_bias   E|x'|^2 / E[x.x']                     arXiv 2404.16014, eq. 10; 1 = no shrinkage
- *   silent_share       share of features that never fired in these rows */
+ *   silent_share       share of features that never fired in these rows
+ * Under the names of other tools, for comparing with their tables:
+ *   explained_variance_saebench060  1 - E|e|^2 / (E|x|^2 - q^2), q the mean of x^2 over rows and columns: what SAEBench 0.6.0 computes,
+ *                      in place of the column means it intends
+ *   frac_variance_explained  1 - sum_c Var(e_c) / sum_c Var(x_c): dictionary_learning; the mean of the error is taken out, so a constant
+ *                      offset is forgiven. There a batch, here all rows
+ *   l2_loss            E|e|, not squared: dictionary_learning
+ *   normalized_mse_openai    E[|e|^2 / |x|^2], rows of zeros left out: OpenAI's sparse_autoencoder
+ *   frac_alive         share of features that fired in these rows: SAEBench, dictionary_learning; 1 - silent_share
+ *   freq_over_1_percent, freq_over_10_percent   share of features that fire in more than that share of rows: SAEBench */
 #ifndef SD_DICT_EVAL_H
 #define SD_DICT_EVAL_H
 
@@ -16,6 +25,7 @@
 
 typedef struct sd_dict_metrics {
     double fvu, explained_variance, explained_variance_legacy, explained_variance_vs0, mse, l0, l1, cossim, l2_ratio, relative_reconstruction_bias, silent_share;
+    double explained_variance_saebench060, frac_variance_explained, l2_loss, normalized_mse_openai, frac_alive, freq_over_1_percent, freq_over_10_percent;
     int64_t n_rows, n_fired;
     struct sd_dict_sums *sums; /* owned; NULL after finish */
 } sd_dict_metrics;

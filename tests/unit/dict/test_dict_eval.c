@@ -34,19 +34,20 @@ static void test_definitions(void **state)
     int64_t ptr[N + 1];
     sd_rng r = sd_rng_make(1, "eval", 0);
     for (int i = 0; i < N * D; i++) x[i] = 3 + sd_rng_normal(&r), y[i] = 0.9f * x[i] + 0.2f * sd_rng_normal(&r);
-    bool fired[M] = {false};
+    int fired[M] = {0};
     double l0 = 0, l1 = 0;
     for (int i = 0, e = 0; i < N; i++) {
         ptr[i] = e;
         for (int j = 0; j < i % 4; j++, e++) {
-            idx[e] = (i * 7 + j) % (M - 5), val[e] = 0.5f + (float)j;
-            fired[idx[e]] = true;
+            idx[e] = j == 1 ? i % 2 : (i * 7 + j) % (M - 5), val[e] = 0.5f + (float)j;
+            fired[idx[e]]++;
             l0++, l1 += (double)val[e];
         }
         ptr[i + 1] = e;
     }
-    double mean[D] = {0}, e2 = 0, x2 = 0, y2 = 0, xy = 0, var = 0, cosine = 0, ratio = 0, legacy = 0, alive = 0;
-    for (int i = 0; i < N * D; i++) mean[i % D] += (double)x[i] / N;
+    double mean[D] = {0}, e2 = 0, x2 = 0, y2 = 0, xy = 0, var = 0, cosine = 0, ratio = 0, legacy = 0, alive = 0, mean_e[D] = {0}, var_e = 0, len = 0, norm = 0, often = 0, very = 0;
+    for (int i = 0; i < N * D; i++) mean[i % D] += (double)x[i] / N, mean_e[i % D] += ((double)x[i] - (double)y[i]) / N;
+    for (int i = 0; i < N * D; i++) var_e += pow((double)x[i] - (double)y[i] - mean_e[i % D], 2);
     static const int cut[] = {0, 1, 40, 90};
     for (int b = 0; b < 3; b++) {
         double bm[D] = {0};
@@ -58,12 +59,13 @@ static void test_definitions(void **state)
                 const double a = (double)x[i * D + c], o = (double)y[i * D + c];
                 re += (a - o) * (a - o), rx += a * a, ry += o * o, rxy += a * o, rb += (a - bm[c]) * (a - bm[c]), var += (a - mean[c]) * (a - mean[c]);
             }
+            len += sqrt(re) / N, norm += re / rx / N;
             e2 += re, x2 += rx, y2 += ry, xy += rxy;
             cosine += rxy / sqrt(rx * ry) / N, ratio += sqrt(ry / rx) / N;
             if (b > 0) legacy += (1 - re / rb) / (N - 1); /* a block of one row has no spread of its own */
         }
     }
-    for (int f = 0; f < M; f++) alive += fired[f];
+    for (int f = 0; f < M; f++) alive += fired[f] > 0, often += fired[f] > N / 100, very += fired[f] > N / 10;
     sd_dict_metrics m;
     t_ok(sd_dict_metrics_init(&m, D, M, &err), err);
     for (int b = 0; b < 3; b++) {
@@ -75,6 +77,14 @@ static void test_definitions(void **state)
     }
     sd_dict_metrics_finish(&m);
     assert_int_equal(m.n_rows, N);
+    assert_true(very > 0 && often > very); /* the shares have something to tell apart */
+    close_to(&m, "explained_variance_saebench060", 1 - e2 / N / (x2 / N - pow(x2 / N / D, 2)));
+    close_to(&m, "frac_variance_explained", 1 - var_e / var);
+    close_to(&m, "l2_loss", len);
+    close_to(&m, "normalized_mse_openai", norm);
+    close_to(&m, "frac_alive", alive / M);
+    close_to(&m, "freq_over_1_percent", often / M);
+    close_to(&m, "freq_over_10_percent", very / M);
     close_to(&m, "fvu", e2 / var);
     close_to(&m, "explained_variance", 1 - e2 / var);
     close_to(&m, "explained_variance_legacy", legacy);
