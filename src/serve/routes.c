@@ -15,6 +15,11 @@ static const sd_route table[] = {
     {"POST", "/tokenize", sd_handle__tokenize, SD_ROUTE_MODEL, sd_body_tokenize, "text to token ids"},
     {"POST", "/detokenize", sd_handle__detokenize, SD_ROUTE_MODEL, sd_body_detokenize, "token ids to text"},
     {"POST", "/apply-template", sd_handle__apply_template, SD_ROUTE_MODEL, sd_body_apply_template, "a chat as the text that the model reads"},
+    {"GET", "/sonde/v1/config", sd_handle__config, 0, NULL, "the model, dictionaries, stores, directions and recipes that there are"},
+    {"POST", "/sonde/v1/activations", sd_handle__activations, SD_ROUTE_MODEL, sd_body_activations, "a dictionary's features on every token of a text"},
+    {"GET", "/sonde/v1/features/{store}", sd_handle__features, 0, NULL, "features of a store: ?q= search, sort, limit, offset, min_density, max_density, silent"},
+    {"GET", "/sonde/v1/features/{store}/{index}", sd_handle__feature, 0, NULL, "all that is known of a feature"},
+    {"GET", "/sonde/v1/features/{store}/{index}/near", sd_handle__near, 0, NULL, "its neighbours: ?limit="},
 };
 
 const sd_route *sd_route__at(int i)

@@ -42,7 +42,23 @@ expect_error "an address that others reach needs keys" 4 "needs --api-key-file" 
 expect_error "a host that is no address" 4 "is no address" serve "$dir/tiny.gguf" --host nowhere.example --port 0
 expect_error "a context beyond the model's" 4 "the model's limit is 256" serve "$dir/tiny.gguf" --ctx 100000 --port 0
 
-serve --parallel 4 --max-body 100000
+# A refusal direction of this model: the 64th axis. A recipe that would push it down does not start; one that pushes another axis does.
+python3 - "$dir" <<'PY'
+import hashlib, json, os, sys
+d = sys.argv[1]
+sha = hashlib.sha256(open(d + "/tiny.gguf", "rb").read()).hexdigest()
+os.makedirs(f"{d}/data/sonde/directions/{sha}", mode=0o700)
+axis = lambda k: [float(i == k) for i in range(64)]
+with open(os.open(f"{d}/data/sonde/directions/{sha}/no.json", os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+    json.dump({"schema": "sonde.direction/1", "name": "no", "kind": "refusal", "model_sha256": sha, "prompts_sha256": "0" * 64, "created": "2026-01-01T00:00:00Z",
+               "select": "best", "tokens": "", "position": -1, "layer": 1, "norm": 1.0, "vector": axis(63)}, f)
+steer = lambda k, op: {"name": "axis", "steer": [{"vector": axis(k), "site": "resid_post.0", "op": op}]}
+json.dump(steer(63, "ablate"), open(d + "/bad.json", "w"))
+json.dump(steer(5, "ablate"), open(d + "/good.json", "w"))
+PY
+expect_error "a recipe that ablates refusal" 4 "refusal direction 'no'" serve "$dir/tiny.gguf" --recipe "$dir/bad.json" --port 0
+
+serve --parallel 4 --max-body 100000 --recipe "$dir/good.json"
 "$sonde" serve "$dir/tiny.gguf" --port "${url##*:}" >"$dir/out" 2>"$dir/err"; rc=$?
 if [ $rc -eq 1 ] && grep -q 'is in use' "$dir/err"; then ok "a port in use"; else not_ok "a port in use" "$(what_happened)"; fi
 
@@ -70,6 +86,12 @@ post "a JSON bomb" 400 'd["error"]["type"] == "invalid_request_error"' /v1/chat/
 post "an unknown field in sonde" 400 'd["error"]["param"] == "sonde.stear"' /v1/chat/completions "$chat,\"sonde\":{\"stear\":[]}}"
 post "NaN" 400 '"error" in d' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"vector\":[1],\"site\":\"embed\",\"value\":NaN}]}}"
 post "a dictionary by path" 404 'd["error"]["param"] == "sonde.steer[0]"' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"feature\":{\"dict\":\"$dir\",\"index\":0},\"value\":1}]}}"
+post "refusal by name" 400 '"refusal direction" in d["error"]["message"]' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"direction\":\"no\",\"op\":\"ablate\"}]}}"
+post "refusal by its vector" 400 '"refusal direction" in d["error"]["message"]' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"vector\":[$(printf '0,%.0s' $(seq 63))3],\"site\":\"resid_post.1\",\"value\":-1,\"unit\":\"raw\"}]}}"
+post "a recipe as a model" 200 'd["model"] == "tiny@axis" and d["choices"][0]["sonde"]["applied"][0]["n_positions"] > 0' /v1/chat/completions "$chat,\"model\":\"tiny@axis\"}"
+post "the recipe left nothing behind" 200 'd["choices"][0]["message"] == json.load(open(sys.argv[1][:-6] + "first"))["choices"][0]["message"]' /v1/chat/completions "$chat}"
+status "config" 200 "$url/sonde/v1/config"
+status "a store that is not there" 404 "$url/sonde/v1/features/none"
 curl -sS -N -H 'Content-Type: application/json' -d "$chat,\"stream\":true,\"stream_options\":{\"include_usage\":true}}" "$url/v1/chat/completions" >"$dir/sse"
 if python3 - "$dir/sse" "$dir/first" <<'PY' 2>"$dir/why"
 import json, sys
