@@ -22,6 +22,7 @@
     XX(cmd_feature_search) \
     XX(cmd_feature_show) \
     XX(cmd_feature_near) \
+    XX(cmd_feature_map) \
     XX(cmd_feature_report) \
     XX(cmd_organism_make) \
     XX(cmd_organism_demo) \

@@ -56,17 +56,55 @@ static sd_mat decoder(const sd_dict *dict)
 sd_status sd_lab_neighbours(int32_t *index, float *cosine, int n, const sd_exec *ex, const sd_dict *dict,
                             const sd_progress *progress, sd_err *err)
 {
-    sd_mat w = decoder(dict);
+    return sd_lab_neighbours_of(index, cosine, n, ex, decoder(dict), progress, err);
+}
+
+static void inverse_norms(float *out, sd_mat w)
+{
+    for (int64_t f = 0; f < w.rows; f++) {
+        double sq = 0;
+        for (int64_t k = 0; k < w.cols; k++) sq += (double)sd_mat_row(w, f)[k] * (double)sd_mat_row(w, f)[k];
+        out[f] = sq > 0 ? (float)(1 / sqrt(sq)) : 0;
+    }
+}
+
+sd_status sd_lab_nearest_in(int32_t *index, float *cosine, const sd_exec *ex, sd_mat a, sd_mat b, sd_err *err)
+{
+    float *na = NULL, *nb = NULL, *block = NULL;
+    sd_status st = sd_alloc(&na, (size_t)a.rows * sizeof *na, "norms of directions", err);
+    if (!st) st = sd_alloc(&nb, (size_t)b.rows * sizeof *nb, "norms of directions", err);
+    if (!st) st = sd_alloc(&block, (size_t)ROWS * COLS * sizeof *block, "cosines", err);
+    if (st) goto done;
+    inverse_norms(na, a);
+    inverse_norms(nb, b);
+    for (int64_t f0 = 0; f0 < a.rows; f0 += ROWS) {
+        int64_t rows = a.rows - f0 < ROWS ? a.rows - f0 : ROWS;
+        for (int64_t f = f0; f < f0 + rows; f++) index[f] = -1, cosine[f] = 0;
+        for (int64_t g0 = 0; g0 < b.rows; g0 += COLS) {
+            int64_t cols = b.rows - g0 < COLS ? b.rows - g0 : COLS;
+            sd_gemm_nt(ex, (sd_mat){block, rows, cols, COLS}, sd_mat_rows(a, f0, rows), sd_mat_rows(b, g0, cols));
+            for (int64_t f = f0; f < f0 + rows; f++)
+                for (int64_t k = 0; k < cols && na[f] > 0; k++) {
+                    float c = block[(f - f0) * COLS + k] * na[f] * nb[g0 + k];
+                    if (nb[g0 + k] > 0 && (index[f] < 0 || c > cosine[f])) index[f] = (int32_t)(g0 + k), cosine[f] = c;
+                }
+        }
+    }
+done:
+    sd_free(na);
+    sd_free(nb);
+    sd_free(block);
+    return st;
+}
+
+sd_status sd_lab_neighbours_of(int32_t *index, float *cosine, int n, const sd_exec *ex, sd_mat w, const sd_progress *progress, sd_err *err)
+{
     int64_t m = w.rows;
     float *inv_norm = NULL, *block = NULL;
     sd_status st = sd_alloc(&inv_norm, (size_t)m * sizeof *inv_norm, "norms of the decoder", err);
     if (!st) st = sd_alloc(&block, (size_t)ROWS * COLS * sizeof *block, "cosines", err);
     if (st) goto done;
-    for (int64_t f = 0; f < m; f++) {
-        double sq = 0;
-        for (int64_t k = 0; k < w.cols; k++) sq += (double)sd_mat_row(w, f)[k] * (double)sd_mat_row(w, f)[k];
-        inv_norm[f] = sq > 0 ? (float)(1 / sqrt(sq)) : 0;
-    }
+    inverse_norms(inv_norm, w);
     for (int64_t i = 0; i < m * n; i++) {
         index[i] = -1;
         cosine[i] = 0;

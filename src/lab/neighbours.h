@@ -12,4 +12,9 @@
 sd_status sd_lab_neighbours(int32_t *index, float *cosine, int n, const sd_exec *ex, const sd_dict *dict,
                             const sd_progress *progress, sd_err *err);
 
+/* The same over the rows of any matrix (w [m, d], rows one after the other or ld apart). */
+sd_status sd_lab_neighbours_of(int32_t *index, float *cosine, int n, const sd_exec *ex, sd_mat w, const sd_progress *progress, sd_err *err);
+/* For each row of a the row of b with the highest cosine, ties to the lower index; -1 and 0 for a row of zeros: index and cosine [a.rows]. */
+sd_status sd_lab_nearest_in(int32_t *index, float *cosine, const sd_exec *ex, sd_mat a, sd_mat b, sd_err *err);
+
 #endif

@@ -5,6 +5,7 @@
 #define SD_STORE_FEATURE_H
 
 #include "base/str.h"
+#include <stdbool.h>
 
 enum {
     SD_FEATURE_WINDOW_MAX = 255, /* tokens of an example: an offset is one byte in the file */
@@ -45,6 +46,12 @@ typedef struct sd_label {
     const char *source;   /* "human", or what made it */
     const char *author, *created; /* may be empty; created is RFC 3339 */
     double score;         /* NaN: not scored */
+    /* How a machine's label did on held-out examples: shares in [0, 1] of right answers (balanced), the same for other features'
+     * labels, and on how many cases; n_case 0: not scored so. args: what it was made with. */
+    double detection, fuzzing, floor;
+    int64_t n_case;
+    const char *args;     /* may be NULL */
+    bool hidden;          /* it did not beat the floor: kept, not shown */
 } sd_label;
 
 typedef struct sd_feature {
@@ -57,7 +64,7 @@ typedef struct sd_feature {
     const sd_token_fire *token;    /* largest share first */
     const sd_interval *interval;   /* strongest first */
     const sd_example *example;     /* by group, then rank */
-    const sd_label *label;         /* human before others, later before earlier */
+    const sd_label *label;         /* shown before hidden, human before others, later before earlier */
     const char *words;             /* the words at the peaks of the top examples, most frequent first: "Paris, France" */
 } sd_feature;
 
@@ -81,5 +88,23 @@ typedef struct sd_feature_list {
     int64_t n, n_total;        /* rows here; rows there are without the limit */
     void *mem;
 } sd_feature_list;
+
+/* The map of a store: where each feature lies in the plane, and its cluster. */
+typedef struct sd_feature_point { int64_t index; float x, y; int32_t cluster; } sd_feature_point;
+typedef struct sd_feature_cluster { int64_t n; const char *words; } sd_feature_cluster;
+typedef struct sd_feature_map {
+    int k, epochs;             /* neighbours of the graph; passes of the layout */
+    double min_dist, modularity;
+    uint64_t seed;
+    int64_t n_checked;         /* features that the quality was taken on */
+    double kept, kept_chance;  /* share of the k nearest that are among the k nearest on the map; of a random map */
+    double trust;              /* trustworthiness, Venna & Kaski 2001 */
+    char tool[32], created[32];
+    sd_feature_point *point;   /* [n_point] by index; features without a direction are not on it */
+    int64_t n_point;
+    sd_feature_cluster *cluster; /* [n_cluster] largest first */
+    int64_t n_cluster;
+    void *mem;
+} sd_feature_map;
 
 #endif

@@ -72,10 +72,11 @@ static const char *const statement[SQL_COUNT] = {
     [SQL_EXAMPLES] = "SELECT grp, rank, doc, pos, pos0, n, act, vals FROM example WHERE feature = ?1 AND rank < ?2"
                      " ORDER BY grp, rank",
     [SQL_CORPUS] = "SELECT pos0, tokens FROM corpus WHERE doc = ?1 AND pos0 BETWEEN ?2 AND ?3",
-    [SQL_LABELS] = "SELECT text, source, author, created, score FROM label WHERE feature = ?1"
-                   " ORDER BY source <> 'human', id DESC LIMIT 100",
+    [SQL_LABELS] = "SELECT text, source, author, created, score, detection, fuzzing, floor, n_case, args, shown FROM label"
+                   " WHERE feature = ?1 ORDER BY NOT shown, source <> 'human', id DESC LIMIT 100",
     [SQL_BRIEF] = "SELECT " BRIEF_COLUMNS " FROM feature f WHERE f.id = ?1",
     [SQL_DOC_NAME] = "SELECT name FROM document WHERE id = ?1",
+    [SQL_PUT_DIRECTION] = "INSERT INTO direction VALUES (?1, ?2)",
 };
 
 sd_status sd_store__stmt(sd_store *s, enum store_sql which, sqlite3_stmt **out, sd_err *err)
@@ -316,11 +317,11 @@ static sd_status check_tables(sd_store *s, sd_err *err)
 {
     static const char *const sql =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('model', 'dict', 'run', 'token', 'document',"
-        " 'corpus', 'feature', 'example', 'label', 'feature_text', 'label_text')";
-    static const char *const small[] = {"model", "dict", "run", "feature", "label"};
+        " 'corpus', 'feature', 'example', 'label', 'feature_text', 'label_text', 'direction', 'map', 'map_cluster', 'map_point')";
+    static const char *const small[] = {"model", "dict", "run", "feature", "label", "map", "map_cluster"};
     int64_t n = 0;
     if (!pragma_int(s->db, sql, &n)) return sd_store__fail(s->db, s->path, "reading its tables", err);
-    if (n != 11) return sd_store__damaged(s, err, "%" PRId64 " of the 11 tables of a store are there", n);
+    if (n != 15) return sd_store__damaged(s, err, "%" PRId64 " of the 15 tables of a store are there", n);
     for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
         char pragma[64];
         sqlite3_stmt *q = NULL;
@@ -357,7 +358,7 @@ static sd_status open_existing(sd_store **out, const char *path, store_kind kind
         if (kind == STORE_READ) {
             sd_fail(err, SD_E_STORE, "%s: version %" PRId64 " of the store format, this program reads %d", path, version,
                     sd_store__n_migration);
-            sd_hint(err, "adding a label brings it up to date");
+            sd_hint(err, "`sonde feature label` and `sonde feature map` bring it up to date");
             st = SD_E_STORE;
             goto done;
         }

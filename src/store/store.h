@@ -46,6 +46,8 @@ sd_status sd_store_put_token(sd_store *s, int32_t id, sd_slice bytes, bool speci
 sd_status sd_store_put_doc(sd_store *s, int32_t doc, const char *name, const int32_t *tok, int64_t n, sd_err *err);
 /* Labels and tok of the examples are not looked at. text may be NULL: not searchable. */
 sd_status sd_store_put_feature(sd_store *s, const sd_feature *f, const sd_feature_text *text, sd_err *err);
+/* half [info.dict.d]: feature index's decoder row at unit length, IEEE halves; zeros where it has none. */
+sd_status sd_store_put_direction(sd_store *s, int64_t index, const uint16_t *half, sd_err *err);
 sd_status sd_store_commit(sd_store *s, sd_err *err); /* frees s, also on failure */
 void sd_store_abort(sd_store *s);                    /* removes the temporary file; NULL is fine */
 
@@ -81,7 +83,17 @@ sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_quer
 sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, int64_t limit, sd_err *err);
 /* Stored neighbours of a feature, score = cosine. limit 0: all. */
 sd_status sd_store_near(sd_feature_list *out, sd_store *s, int64_t index, int64_t limit, sd_err *err);
+/* The row of one feature. */
+sd_status sd_store_one(sd_feature_list *out, sd_store *s, int64_t index, sd_err *err);
 void sd_feature_list_release(sd_feature_list *l);
+
+/* out [n, dict.d]: directions of features f0 .. f0 + n - 1. SD_E_NOTFOUND when the store was built without them. */
+sd_status sd_store_directions(uint16_t *out, sd_store *s, int64_t f0, int64_t n, sd_err *err);
+/* The map; n_point 0 when none was made. */
+sd_status sd_store_get_map(sd_feature_map *out, sd_store *s, sd_err *err);
+void sd_feature_map_release(sd_feature_map *m);
+/* Replaces the map. Store opened by sd_store_edit. */
+sd_status sd_store_put_map(sd_store *s, const sd_feature_map *m, sd_err *err);
 
 /* Store opened by sd_store_edit. */
 sd_status sd_store_add_label(sd_store *s, int64_t index, const sd_label *label, sd_err *err);

@@ -15,7 +15,8 @@ typedef enum store_kind { STORE_READ, STORE_BUILD, STORE_EDIT } store_kind;
 
 enum store_sql {
     SQL_PUT_TOKEN, SQL_PUT_DOC, SQL_PUT_CORPUS, SQL_PUT_FEATURE, SQL_PUT_EXAMPLE, SQL_PUT_TEXT,
-    SQL_FEATURE, SQL_EXAMPLES, SQL_CORPUS, SQL_LABELS, SQL_BRIEF, SQL_DOC_NAME, SQL_COUNT
+    SQL_FEATURE, SQL_EXAMPLES, SQL_CORPUS, SQL_LABELS, SQL_BRIEF, SQL_DOC_NAME, SQL_PUT_DIRECTION,
+    SQL_COUNT
 };
 
 struct sd_store {
@@ -36,6 +37,12 @@ extern const char *const sd_store__migration[];
 extern const int sd_store__n_migration;
 /* Applies migrations from..to in one transaction and sets user_version. */
 sd_status sd_store__migrate(sqlite3 *db, const char *path, const char *const *sql, int from, int to, sd_err *err);
+
+/* Binding: a string (NULL is empty), bytes, a number (NULL where it is not finite). Borrowed until the statement is reset. */
+void sd_store__bind_str(sqlite3_stmt *q, int i, const char *s);
+void sd_store__bind_blob(sqlite3_stmt *q, int i, const void *p, size_t n);
+void sd_store__bind_f64(sqlite3_stmt *q, int i, double v);
+double sd_store__f64(sqlite3_stmt *q, int col); /* NaN for NULL */
 
 /* The status and sentence for the last failure on db: "PATH: WHAT: ..." */
 sd_status sd_store__fail(sqlite3 *db, const char *path, const char *what, sd_err *err);
@@ -78,7 +85,7 @@ bool sd_store__get_values(sd_slice s, float *v, int n, float scale);
 /* One row of a list from a statement whose columns are BRIEF_COLUMNS, from column 0. */
 #define BRIEF_COLUMNS \
     "f.id, f.n_fire, f.density, f.max_act, f.mean_act, f.interest, f.threshold, f.words, f.top, " \
-    "(SELECT text FROM label WHERE feature = f.id ORDER BY source <> 'human', id DESC LIMIT 1)"
+    "(SELECT text FROM label WHERE feature = f.id AND shown ORDER BY source <> 'human', id DESC LIMIT 1)"
 sd_status sd_store__brief(sd_store *s, store_pool *p, sqlite3_stmt *q, sd_feature_brief *out, sd_err *err);
 void sd_store__stats(sqlite3_stmt *q, sd_feature_stats *out); /* columns 0..6 */
 sd_status sd_store__no_feature(const sd_store *s, int64_t index, sd_err *err);

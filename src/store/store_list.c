@@ -237,3 +237,14 @@ done:
     sd_feature_free(f);
     return st;
 }
+
+sd_status sd_store_one(sd_feature_list *out, sd_store *s, int64_t index, sd_err *err)
+{
+    *out = (sd_feature_list){0};
+    if (index < 0 || index >= s->info.dict.m) return sd_store__no_feature(s, index, err);
+    sd_status st = list_init(out, 1, err);
+    if (!st) st = add_brief(out, s, index, 0, err);
+    if (st) sd_feature_list_release(out);
+    else out->n_total = 1;
+    return st;
+}

@@ -29,7 +29,7 @@ static void copy_text(char *out, size_t cap, sqlite3_stmt *q, int col)
     out[n] = '\0';
 }
 
-static double real_or_nan(sqlite3_stmt *q, int col)
+double sd_store__f64(sqlite3_stmt *q, int col)
 {
     return sqlite3_column_type(q, col) == SQLITE_NULL ? (double)NAN : sqlite3_column_double(q, col);
 }
@@ -55,9 +55,9 @@ static void read_dict(sqlite3_stmt *q, sd_store_info *in)
     d->k = sqlite3_column_int64(q, 6);
     d->n_dead = sqlite3_column_int64(q, 7);
     d->n_tokens = sqlite3_column_int64(q, 8);
-    d->site_rms = real_or_nan(q, 9);
-    d->fvu = real_or_nan(q, 10);
-    d->l0 = real_or_nan(q, 11);
+    d->site_rms = sd_store__f64(q, 9);
+    d->fvu = sd_store__f64(q, 10);
+    d->l0 = sd_store__f64(q, 11);
     d->seed = (uint64_t)sqlite3_column_int64(q, 12);
 }
 
@@ -278,14 +278,19 @@ static sd_status read_labels(sd_store *s, owned_feature *o, sd_err *err)
     sqlite3_bind_int64(q, 1, o->f.stats.index);
     while ((rc = sqlite3_step(q)) == SQLITE_ROW && o->f.n_label < 100) {
         if (!l) o->f.label = l = sd_store__push(&o->pool, 100 * sizeof *l);
-        const char **to[4] = {0};
+        const char **to[5] = {0};
         if (l) {
             sd_label *x = &l[o->f.n_label];
-            to[0] = &x->text, to[1] = &x->source, to[2] = &x->author, to[3] = &x->created;
-            x->score = real_or_nan(q, 4);
+            to[0] = &x->text, to[1] = &x->source, to[2] = &x->author, to[3] = &x->created, to[4] = &x->args;
+            x->score = sd_store__f64(q, 4);
+            x->detection = sd_store__f64(q, 5);
+            x->fuzzing = sd_store__f64(q, 6);
+            x->floor = sd_store__f64(q, 7);
+            x->n_case = sqlite3_column_int64(q, 8);
+            x->hidden = !sqlite3_column_int(q, 10);
         }
-        for (int i = 0; i < 4; i++) {
-            sd_slice t = sd_store__text(q, i);
+        for (int i = 0; i < 5; i++) {
+            sd_slice t = sd_store__text(q, i < 4 ? i : 9);
             char *copy = l ? sd_store__push_str(&o->pool, t.p, t.n) : NULL;
             if (!copy) {
                 sd_store__done(q);

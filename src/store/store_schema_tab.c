@@ -34,5 +34,21 @@ static const char init_001[] =
     "CREATE VIRTUAL TABLE label_text USING fts5 (text, content = 'label', content_rowid = 'id',"
     " tokenize = 'porter unicode61 remove_diacritics 2');\n";
 
-const char *const sd_store__migration[] = {init_001};
+/* Directions (so that a map, a neighbour in another store and a difference of two need no dictionary), the map and its clusters, and how
+ * a machine's label was scored. */
+static const char meaning_002[] =
+    "CREATE TABLE direction (id INTEGER PRIMARY KEY, half BLOB NOT NULL) STRICT;\n"
+    "CREATE TABLE map (id INTEGER PRIMARY KEY CHECK (id = 1), tool TEXT NOT NULL, created TEXT NOT NULL, k INTEGER NOT NULL,"
+    " epochs INTEGER NOT NULL, min_dist REAL NOT NULL, seed INTEGER NOT NULL, n_checked INTEGER NOT NULL, kept REAL, kept_chance REAL,"
+    " trust REAL, modularity REAL) STRICT;\n"
+    "CREATE TABLE map_cluster (id INTEGER PRIMARY KEY, n INTEGER NOT NULL, words TEXT NOT NULL) STRICT;\n"
+    "CREATE TABLE map_point (id INTEGER PRIMARY KEY, x REAL NOT NULL, y REAL NOT NULL, cluster INTEGER NOT NULL) STRICT;\n"
+    "ALTER TABLE label ADD COLUMN detection REAL;\n"
+    "ALTER TABLE label ADD COLUMN fuzzing REAL;\n"
+    "ALTER TABLE label ADD COLUMN floor REAL;\n"
+    "ALTER TABLE label ADD COLUMN n_case INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE label ADD COLUMN args TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE label ADD COLUMN shown INTEGER NOT NULL DEFAULT 1;\n";
+
+const char *const sd_store__migration[] = {init_001, meaning_002};
 const int sd_store__n_migration = (int)(sizeof sd_store__migration / sizeof *sd_store__migration);

@@ -4,19 +4,30 @@
 
 #include <math.h>
 
-static void bind_str(sqlite3_stmt *q, int i, const char *s) { sqlite3_bind_text(q, i, s ? s : "", -1, SQLITE_STATIC); }
+void sd_store__bind_str(sqlite3_stmt *q, int i, const char *s) { sqlite3_bind_text(q, i, s ? s : "", -1, SQLITE_STATIC); }
 static void bind_slice(sqlite3_stmt *q, int i, sd_slice s)
 {
     sqlite3_bind_text64(q, i, s.p ? s.p : "", s.n, SQLITE_STATIC, SQLITE_UTF8);
 }
-static void bind_blob(sqlite3_stmt *q, int i, const void *p, size_t n)
+void sd_store__bind_blob(sqlite3_stmt *q, int i, const void *p, size_t n)
 {
     sqlite3_bind_blob64(q, i, n ? p : "", n, SQLITE_STATIC);
 }
-static void bind_f64(sqlite3_stmt *q, int i, double v)
+void sd_store__bind_f64(sqlite3_stmt *q, int i, double v)
 {
     if (isfinite(v)) sqlite3_bind_double(q, i, v);
     else sqlite3_bind_null(q, i);
+}
+
+sd_status sd_store_put_direction(sd_store *s, int64_t index, const uint16_t *half, sd_err *err)
+{
+    sqlite3_stmt *q;
+    sd_status st = sd_store__stmt(s, SQL_PUT_DIRECTION, &q, err);
+    if (st) return st;
+    SD_ASSERT(s->kind == STORE_BUILD && s->info.dict.d > 0);
+    sqlite3_bind_int64(q, 1, index);
+    sd_store__bind_blob(q, 2, half, (size_t)s->info.dict.d * sizeof *half);
+    return sd_store__run(s, q, "writing a direction", err);
 }
 
 static sd_status put_row(sd_store *s, const char *sql, void (*bind)(sqlite3_stmt *q, const sd_store_info *in),
@@ -33,8 +44,8 @@ static sd_status put_row(sd_store *s, const char *sql, void (*bind)(sqlite3_stmt
 
 static void bind_model(sqlite3_stmt *q, const sd_store_info *in)
 {
-    bind_str(q, 1, in->model.name);
-    bind_str(q, 2, in->model.sha256);
+    sd_store__bind_str(q, 1, in->model.name);
+    sd_store__bind_str(q, 2, in->model.sha256);
     sqlite3_bind_int64(q, 3, in->model.n_layer);
     sqlite3_bind_int64(q, 4, in->model.d_model);
     sqlite3_bind_int64(q, 5, in->model.n_vocab);
@@ -43,30 +54,30 @@ static void bind_model(sqlite3_stmt *q, const sd_store_info *in)
 static void bind_dict(sqlite3_stmt *q, const sd_store_info *in)
 {
     const sd_store_dict *d = &in->dict;
-    bind_str(q, 1, d->kind);
-    bind_str(q, 2, d->site);
-    bind_str(q, 3, d->sha256);
-    bind_str(q, 4, d->dataset);
+    sd_store__bind_str(q, 1, d->kind);
+    sd_store__bind_str(q, 2, d->site);
+    sd_store__bind_str(q, 3, d->sha256);
+    sd_store__bind_str(q, 4, d->dataset);
     sqlite3_bind_int64(q, 5, d->d);
     sqlite3_bind_int64(q, 6, d->m);
     sqlite3_bind_int64(q, 7, d->k);
     sqlite3_bind_int64(q, 8, d->n_dead);
     sqlite3_bind_int64(q, 9, d->n_tokens);
-    bind_f64(q, 10, d->site_rms);
-    bind_f64(q, 11, d->fvu);
-    bind_f64(q, 12, d->l0);
+    sd_store__bind_f64(q, 10, d->site_rms);
+    sd_store__bind_f64(q, 11, d->fvu);
+    sd_store__bind_f64(q, 12, d->l0);
     sqlite3_bind_int64(q, 13, (int64_t)d->seed);
 }
 
 static void bind_run(sqlite3_stmt *q, const sd_store_info *in)
 {
     const sd_store_run *r = &in->run;
-    bind_str(q, 1, r->tool);
-    bind_str(q, 2, r->created);
-    bind_str(q, 3, r->mode);
-    bind_str(q, 4, r->isa);
-    bind_str(q, 5, r->args);
-    bind_str(q, 6, r->data_sha256);
+    sd_store__bind_str(q, 1, r->tool);
+    sd_store__bind_str(q, 2, r->created);
+    sd_store__bind_str(q, 3, r->mode);
+    sd_store__bind_str(q, 4, r->isa);
+    sd_store__bind_str(q, 5, r->args);
+    sd_store__bind_str(q, 6, r->data_sha256);
     sqlite3_bind_int64(q, 7, r->n_threads);
     sqlite3_bind_int64(q, 8, r->n_tokens);
     sqlite3_bind_int64(q, 9, r->n_docs);
@@ -96,7 +107,7 @@ sd_status sd_store_put_token(sd_store *s, int32_t id, sd_slice bytes, bool speci
     sd_status st = sd_store__stmt(s, SQL_PUT_TOKEN, &q, err);
     if (st) return st;
     sqlite3_bind_int(q, 1, id);
-    bind_blob(q, 2, bytes.p, bytes.n);
+    sd_store__bind_blob(q, 2, bytes.p, bytes.n);
     sqlite3_bind_int(q, 3, special);
     return sd_store__run(s, q, "writing a token", err);
 }
@@ -107,7 +118,7 @@ sd_status sd_store_put_doc(sd_store *s, int32_t doc, const char *name, const int
     sd_status st = sd_store__stmt(s, SQL_PUT_DOC, &q, err);
     if (st) return st;
     sqlite3_bind_int(q, 1, doc);
-    bind_str(q, 2, name);
+    sd_store__bind_str(q, 2, name);
     sqlite3_bind_int64(q, 3, n);
     if ((st = sd_store__run(s, q, "writing a document", err))) return st;
     if ((st = sd_store__stmt(s, SQL_PUT_CORPUS, &q, err))) return st;
@@ -120,7 +131,7 @@ sd_status sd_store_put_doc(sd_store *s, int32_t doc, const char *name, const int
         }
         sqlite3_bind_int(q, 1, doc);
         sqlite3_bind_int64(q, 2, at);
-        bind_blob(q, 3, bytes, (size_t)c * 4);
+        sd_store__bind_blob(q, 3, bytes, (size_t)c * 4);
         st = sd_store__run(s, q, "writing a document", err);
     }
     return st;
@@ -146,7 +157,7 @@ static sd_status bind_feature_blobs(sd_store *s, sqlite3_stmt *q, const sd_featu
     sd_store__put_intervals(b, f->interval, f->n_interval);
     end[5] = b->n;
     sd_status st = sd_buf_check(b, "a feature", err);
-    for (size_t i = 0, at = 0; i < 6 && !st; at = end[i++]) bind_blob(q, column[i], b->p + at, end[i] - at);
+    for (size_t i = 0, at = 0; i < 6 && !st; at = end[i++]) sd_store__bind_blob(q, column[i], b->p + at, end[i] - at);
     return st;
 }
 
@@ -168,7 +179,7 @@ static sd_status put_examples(sd_store *s, const sd_feature *f, sd_err *err)
         sqlite3_bind_int(q, 6, e->pos0);
         sqlite3_bind_int(q, 7, e->n);
         sqlite3_bind_double(q, 8, (double)e->act);
-        bind_blob(q, 9, s->blob.p, s->blob.n);
+        sd_store__bind_blob(q, 9, s->blob.p, s->blob.n);
         st = sd_store__run(s, q, "writing an example", err);
     }
     return st;
@@ -187,7 +198,7 @@ sd_status sd_store_put_feature(sd_store *s, const sd_feature *f, const sd_featur
     sqlite3_bind_int64(q, 1, a->index);
     sqlite3_bind_int64(q, 2, a->n_fire);
     for (int i = 0; i < 5; i++) sqlite3_bind_double(q, 3 + i, reals[i]);
-    bind_str(q, 8, f->words);
+    sd_store__bind_str(q, 8, f->words);
     sqlite3_bind_double(q, 10, f->logit_mean);
     sqlite3_bind_double(q, 11, f->logit_std);
     if ((st = bind_feature_blobs(s, q, f, err))) return st;
@@ -204,7 +215,8 @@ sd_status sd_store_put_feature(sd_store *s, const sd_feature *f, const sd_featur
 sd_status sd_store_add_label(sd_store *s, int64_t index, const sd_label *label, sd_err *err)
 {
     static const char *const sql[2] = {
-        "INSERT INTO label (feature, text, source, author, created, score) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO label (feature, text, source, author, created, score, detection, fuzzing, floor, n_case, args, shown)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         "INSERT INTO label_text (rowid, text) VALUES (last_insert_rowid(), ?2)"};
     sd_status st = SD_OK;
     SD_ASSERT(s->kind == STORE_EDIT);
@@ -217,13 +229,19 @@ sd_status sd_store_add_label(sd_store *s, int64_t index, const sd_label *label, 
             st = sd_store__fail(s->db, s->path, "preparing a statement", err);
             break;
         }
-        bind_str(q, 2, label->text);
+        sd_store__bind_str(q, 2, label->text);
         if (i == 0) {
             sqlite3_bind_int64(q, 1, index);
-            bind_str(q, 3, label->source);
-            bind_str(q, 4, label->author);
-            bind_str(q, 5, label->created);
-            bind_f64(q, 6, label->score);
+            sd_store__bind_str(q, 3, label->source);
+            sd_store__bind_str(q, 4, label->author);
+            sd_store__bind_str(q, 5, label->created);
+            sd_store__bind_f64(q, 6, label->score);
+            sd_store__bind_f64(q, 7, label->n_case ? label->detection : (double)NAN);
+            sd_store__bind_f64(q, 8, label->n_case ? label->fuzzing : (double)NAN);
+            sd_store__bind_f64(q, 9, label->n_case ? label->floor : (double)NAN);
+            sqlite3_bind_int64(q, 10, label->n_case);
+            sd_store__bind_str(q, 11, label->args);
+            sqlite3_bind_int(q, 12, !label->hidden);
         }
         st = sd_store__run(s, q, "writing a label", err);
         sqlite3_finalize(q);

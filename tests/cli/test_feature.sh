@@ -74,6 +74,15 @@ t = open("steered.html", encoding="utf-8").read()
 n = re.search("Feature (\\d+) turned up", t).group(1)
 assert t.index("id=steered") < t.index("id=f" + n) and t.index("#steered") < t.index("href=" + chr(39) + "#f" + n), n' 2>why && ok steered_comes_first || not_ok steered_comes_first "$(cat why)"
 
+# The map: made once, the same again by seed, its quality told, a page that stands alone.
+expect_json map sonde.feature.map/1 'd["n_points"] == 128 and 0 < d["kept"] <= 1 and 0 < d["trustworthiness"] <= 1 and sum(c["n"] for c in d["clusters"]) == 128 and d["n_clusters"] == len(d["clusters"])' feature map s.db --json
+cp out map1; run feature map s.db --seed 0 --json; python3 -c 'import json; a, b = (json.load(open(f))["points"] for f in ("map1", "out")); assert a == b' 2>why && ok map_repeats || not_ok map_repeats "$(cat why)"
+expect_exit map_page 0 feature map s.db -o map.html
+! grep -Eq 'https?://|<script src' map.html && [ "$(grep -c '</script>' map.html)" -eq 2 ] && grep -q "default-src 'none'" map.html && ok map_page_stands_alone || not_ok map_page_stands_alone "$(head -c 2000 map.html)"
+expect_error map_overwrite 4 'map.html' feature map s.db -o map.html
+expect_exit map_by_dictionary 0 feature map s2.db --dict d
+expect_error map_other_dictionary 4 'corpus' feature map s2.db --dict corpus
+
 # The page stands alone.
 expect_exit page 0 feature report s.db --top 3 -o page.html
 python3 - <<'X' && ok page_is_whole || not_ok page_is_whole "see above"

@@ -1,5 +1,6 @@
 /* What was put in comes out: features, windows, lists, search, labels. */
 #include "store_sample.h"
+#include "store/store_int.h"
 
 #include <math.h>
 
@@ -228,9 +229,51 @@ static void labels(void **state)
     t_rmtree(d);
 }
 
+/* A map goes in whole, comes back as it was, and is replaced whole; what is out of bounds is damage. */
+static void a_map_comes_back(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    const char *tmp = t_tmpdir(), *path = sample_path(tmp);
+    sd_store *s = NULL;
+    uint16_t half[2 * 16];
+    sd_feature_point p[3] = {{0, 1.5f, -2.25f, 0}, {7, 0, 3, 1}, {SAMPLE_M - 1, 9, 9, 0}};
+    sd_feature_cluster c[2] = {{2, "gate, bridge"}, {1, ""}};
+    sd_feature_map got, m = {.k = 15, .epochs = 200, .min_dist = 0.1, .seed = UINT64_MAX, .n_checked = 3, .kept = 0.5, .kept_chance = 0.25,
+                             .trust = strtod("nan", NULL), .modularity = 0.75, .tool = "sonde test", .point = p, .n_point = 3, .cluster = c, .n_cluster = 2};
+    t_ok(sample_build(path, false, &err), err);
+    t_ok(sd_store_open(&s, path, &err), err);
+    t_ok(sd_store_get_map(&got, s, &err), err);
+    assert_int_equal(got.n_point, 0); /* none was made */
+    sd_feature_map_release(&got);
+    assert_int_equal(sd_store_directions(half, s, 0, 2, &err), SD_E_NOTFOUND);
+    assert_true(err.hint[0]);
+    sd_store_close(s);
+    for (int round = 0; round < 2; round++) {
+        m.n_point = round ? 2 : 3;
+        t_ok(sd_store_edit(&s, path, &err), err);
+        t_ok(sd_store_put_map(s, &m, &err), err);
+        sd_store_close(s);
+        t_ok(sd_store_open(&s, path, &err), err);
+        t_ok(sd_store_get_map(&got, s, &err), err);
+        assert_int_equal(got.n_point, m.n_point);
+        assert_int_equal(got.n_cluster, 2);
+        assert_string_equal(got.cluster[0].words, "gate, bridge");
+        assert_true(got.seed == UINT64_MAX && got.kept == 0.5 && got.trust != got.trust && got.point[1].index == 7 && got.point[0].y == -2.25f);
+        sd_feature_map_release(&got);
+        sd_store_close(s);
+    }
+    t_ok(sd_store_edit(&s, path, &err), err);
+    t_ok(sd_store__exec(s->db, path, "UPDATE map_point SET cluster = 2 WHERE id = 7", "test", &err), err);
+    assert_int_equal(sd_store_get_map(&got, s, &err), SD_E_STORE);
+    assert_non_null(strstr(err.msg, "feature 7"));
+    sd_store_close(s);
+    t_rmtree(tmp);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(feature_round_trip), T(example_limits), T(out_of_range), T(tokens_and_documents),
+    const struct CMUnitTest tests[] = {T(a_map_comes_back), T(feature_round_trip), T(example_limits), T(out_of_range), T(tokens_and_documents),
                                        T(lists), T(search_ranks), T(any_text_is_a_query), T(labels)};
     return cmocka_run_group_tests(tests, setup, teardown) ? 1 : 0;
 }
