@@ -108,8 +108,8 @@ static int print_text(cli *c, sd_store *s, const sd_feature *f, const args *a)
     sd_buf_init(&b, 1 << 22);
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "feature", "%lld of %lld, %s %s", (long long)f->stats.index, (long long)in->dict.m, in->model.name, in->dict.site);
-    out_pair(p, "label", "%s (%s)", feature_label(f->n_label ? f->label[0].text : NULL, f->words, f->stats.n_fire),
-             f->n_label ? f->label[0].source : "words at its peaks");
+    out_pair(p, "label", "%s (%s)", feature_label(f->n_label && !f->label[0].hidden ? f->label[0].text : NULL, f->words, f->stats.n_fire),
+             f->n_label && !f->label[0].hidden ? f->label[0].source : "words at its peaks");
     out_pair(p, "density", "%.3g: %lld of %lld tokens", f->stats.density, (long long)f->stats.n_fire, (long long)in->run.n_tokens);
     out_pair(p, "activation", "highest %.4g, mean %.4g, threshold %.4g", f->stats.max_act, f->stats.mean_act, f->stats.threshold);
     out_pair(p, "interest", "%.3f", f->stats.interest);

@@ -23,6 +23,8 @@
     XX(cmd_feature_show) \
     XX(cmd_feature_near) \
     XX(cmd_feature_map) \
+    XX(cmd_feature_label) \
+    XX(cmd_feature_diff) \
     XX(cmd_feature_report) \
     XX(cmd_organism_make) \
     XX(cmd_organism_demo) \

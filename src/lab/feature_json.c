@@ -110,7 +110,7 @@ static void example(sd_jw *w, sd_store *s, const sd_feature *f, const sd_example
     sd_jw_end(w);
 }
 
-static void labels(sd_jw *w, const sd_feature *f)
+void sd_feature_labels_write(sd_jw *w, const sd_feature *f)
 {
     sd_jw_key(w, "labels");
     sd_jw_arr(w);
@@ -121,6 +121,13 @@ static void labels(sd_jw *w, const sd_feature *f)
         sd_jw_kstr(w, "author", f->label[i].author);
         sd_jw_kstr(w, "created", f->label[i].created);
         sd_jw_kf64(w, "score", f->label[i].score);
+        if (f->label[i].n_case) {
+            sd_jw_kf64(w, "detection", f->label[i].detection);
+            sd_jw_kf64(w, "fuzzing", f->label[i].fuzzing);
+            sd_jw_kf64(w, "floor", f->label[i].floor);
+            sd_jw_ki64(w, "n_cases", f->label[i].n_case);
+            sd_jw_kbool(w, "shown", !f->label[i].hidden);
+        }
         sd_jw_end(w);
     }
     sd_jw_end(w);
@@ -175,10 +182,11 @@ static void lists(sd_jw *w, sd_store *s, const sd_feature *f)
 void sd_feature_write(sd_jw *w, sd_store *s, const sd_feature *f)
 {
     sd_jw_ki64(w, "index", f->stats.index);
-    label(w, f->n_label ? f->label[0].text : NULL, f->n_label ? f->label[0].source : NULL, f->words);
+    bool named = f->n_label && !f->label[0].hidden;
+    label(w, named ? f->label[0].text : NULL, named ? f->label[0].source : NULL, f->words);
     stats(w, &f->stats);
     sd_jw_kstr(w, "words", f->words);
-    labels(w, f);
+    sd_feature_labels_write(w, f);
     sd_jw_kf64(w, "logit_mean", f->logit_mean);
     sd_jw_kf64(w, "logit_std", f->logit_std);
     logits(w, s, "top_logits", f->top, f->n_top);

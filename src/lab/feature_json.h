@@ -13,6 +13,8 @@ void sd_feature_brief_write(sd_jw *w, sd_store *s, const sd_feature_brief *b);
 void sd_feature_list_write(sd_jw *w, sd_store *s, const sd_feature_list *l);
 /* The members of a whole feature. */
 void sd_feature_write(sd_jw *w, sd_store *s, const sd_feature *f);
+/* "labels": all of them, also those that are not shown. */
+void sd_feature_labels_write(sd_jw *w, const sd_feature *f);
 /* "store": what was studied: model, dictionary, corpus figures. */
 void sd_store_info_write(sd_jw *w, const sd_store_info *in);
 /* The text of a token as described above, appended to b. */

@@ -20,7 +20,7 @@ static void put_lines(sd_buf *b, const char *const *line)
 
 static const char *label_of(const sd_feature *f)
 {
-    return f->n_label ? f->label[0].text : f->words[0] ? f->words : "silent";
+    return f->n_label && !f->label[0].hidden ? f->label[0].text : f->words[0] ? f->words : "silent";
 }
 
 static void fact(sd_buf *b, const char *name, const char *fmt, ...) SD_PRINTF(3, 4);

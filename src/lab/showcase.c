@@ -110,7 +110,7 @@ static sd_status page(sd_showcase *out, sd_store *store, sd_err *err)
     for (int64_t i = 0; i < out->list.n && !st; i++) index[n++] = out->list.v[i].stats.index;
     if (!st && out->steered >= 0) {
         st = sd_store_feature(&f, store, out->steered, -1, err);
-        if (!st) snprintf(out->label, sizeof out->label, "%s", f->n_label ? f->label[0].text : f->words && *f->words ? f->words : "unnamed");
+        if (!st) snprintf(out->label, sizeof out->label, "%s", f->n_label && !f->label[0].hidden ? f->label[0].text : f->words && *f->words ? f->words : "unnamed");
         out->label[sd_utf8_valid_prefix(sd_slice_of(out->label))] = 0; /* a long one may be cut inside a character */
         snprintf(title, sizeof title, "Feature %" PRId64 " turned up: %s", out->steered, out->label);
         const sd_effect *e = &out->effect;

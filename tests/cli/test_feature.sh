@@ -83,6 +83,19 @@ expect_error map_overwrite 4 'map.html' feature map s.db -o map.html
 expect_exit map_by_dictionary 0 feature map s2.db --dict d
 expect_error map_other_dictionary 4 'corpus' feature map s2.db --dict corpus
 
+# Names given by hand: the latest is shown, nothing is lost, search finds it first.
+expect_exit label_added 0 feature label s.db "$first" quadratic reciprocity --author ann
+expect_json label_again sonde.feature.label/1 '[l["text"] for l in d["labels"]] == ["<b>theorems</b>", "quadratic reciprocity"] and d["labels"][1]["author"] == "ann" and all(l["source"] == "human" and l["created"] for l in d["labels"])' feature label s.db "$first" '<b>theorems</b>' --json
+expect_json label_found sonde.feature.list/1 "d['features'][0]['index'] == $first and d['features'][0]['label'] == '<b>theorems</b>'" feature search s.db reciprocity --json
+expect_error label_of_none 4 'feature 9999' feature label s.db 9999 x
+expect_error author_of_none 2 'author' feature label s.db 1 --author ann
+# A store against itself, and against another dictionary of the same text.
+expect_json diff_of_itself sonde.feature.diff/1 'd["n_matched"] == 128 and d["n_vanished"] == d["n_appeared"] == d["n_merged"] == 0 and all(a == b and c > 0.999 for a, b, c in d["matches"]) and d["floor_max"] < 0.999' feature diff s.db s2.db --json
+"$sonde" dict train acts0 --width 64 --k 4 --seed 9 --tokens 20000 -o d9 -q >out 2>err && "$sonde" feature build d9 tiny.gguf corpus --acts acts0 -o s9.db -q >out 2>err || not_ok second_store "$(cat err)"
+expect_json diff_of_two sonde.feature.diff/1 'd["n_matched"] + d["n_vanished"] + d["n_merged"] == 128 and d["n_matched"] + d["n_appeared"] + d["n_split"] == 64 and len(d["matches"]) == d["n_matched"] and d["floor_mean"] < d["mean_cosine"]' feature diff s.db s9.db --json
+expect_exit diff_table 0 feature diff s.db s9.db -n 3
+grep -q '^matched' out && grep -q 'by chance' out && ok diff_says_its_floor || not_ok diff_says_its_floor "$(what_happened)"
+
 # The page stands alone.
 expect_exit page 0 feature report s.db --top 3 -o page.html
 python3 - <<'X' && ok page_is_whole || not_ok page_is_whole "see above"
