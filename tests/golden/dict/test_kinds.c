@@ -198,6 +198,32 @@ static void test_finish(void **state)
     }
 }
 
+/* The values fall by half in the first steps: a short run's threshold is that of its end. */
+static void test_short_run(void **state)
+{
+    (void)state;
+    enum { N = 256, D = 32, M = 300, STEPS = 40 };
+    sd_err err = {0};
+    static float x[N * D];
+    sd_rng r = sd_rng_make(4, "short", 0);
+    for (int i = 0; i < N * D; i++) x[i] = sd_rng_normal(&r);
+    sd_dict_train *t;
+    sd_dict *d;
+    const sd_dict_train_opt o = {.kind = SD_DICT_BATCHTOPK, .d = D, .m = M, .k = 5, .batch = N, .n_tokens = N * STEPS, .lr = 1e-2};
+    t_ok(sd_dict_train_new(&t, ex, &o, &err), err);
+    t_ok(sd_dict_train_calibrate(t, ex, sd_mat_of(x, N, D), &err), err);
+    double first = 0;
+    for (int i = 0; i < STEPS; i++) {
+        t_ok(sd_dict_train_step(t, ex, sd_mat_of(x, N, D), NULL, &err), err);
+        if (i == 0) first = t->theta;
+    }
+    t_ok(sd_dict_train_finish(t, ex, sd_mat_of(x, N, D), &(sd_dict_info){.model_name = "m"}, &d, &err), err);
+    assert_true(fabs(t->theta / first - 1) > 0.1); /* it moved, or this says nothing */
+    assert_true(fabs(sd_dict_get_info(d)->l0 - 5) < 0.5); /* a twentieth of the run: two steps */
+    sd_dict_free(d);
+    sd_dict_train_free(t);
+}
+
 int main(void)
 {
     sd_err err = {0};
@@ -205,7 +231,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_standard), cmocka_unit_test(test_gated), cmocka_unit_test(test_jumprelu), cmocka_unit_test(test_topk),
         cmocka_unit_test(test_batchtopk), cmocka_unit_test(test_matryoshka), cmocka_unit_test(test_dense_equals_sparse), cmocka_unit_test(test_batch_choice),
-        cmocka_unit_test(test_finish),
+        cmocka_unit_test(test_finish), cmocka_unit_test(test_short_run),
     };
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
     sd_exec_free(ex);
