@@ -25,6 +25,7 @@
     XX(cmd_feature_map) \
     XX(cmd_feature_label) \
     XX(cmd_feature_diff) \
+    XX(cmd_feature_contrast) \
     XX(cmd_feature_report) \
     XX(cmd_organism_make) \
     XX(cmd_organism_demo) \

@@ -96,6 +96,23 @@ expect_json diff_of_two sonde.feature.diff/1 'd["n_matched"] + d["n_vanished"] +
 expect_exit diff_table 0 feature diff s.db s9.db -n 3
 grep -q '^matched' out && grep -q 'by chance' out && ok diff_says_its_floor || not_ok diff_says_its_floor "$(what_happened)"
 
+# Two sets of texts: one word that only A has; the words of B are in both.
+python3 - <<'X'
+import random
+rng = random.Random(5)
+with open("setA", "w") as a, open("setB", "w") as b:
+    for i in range(30):
+        w = [rng.choice("the cat sat on mat and red song of over water".split()) for _ in range(6)]
+        a.write(" ".join(w[:3] + ["bridge"] * 3 + w[3:]) + "\n")
+        b.write(" ".join(w) + "\n")
+X
+expect_json contrast sonde.feature.contrast/1 'd["n_a"] == d["n_b"] == 30 and 0 < d["floor"] < 1 and d["n_above"] > 0 and all(f["above_floor"] == (abs(f["score"]) > d["floor"]) and abs(f["share_a"] - f["share_b"] - f["score"]) < 1e-12 for f in d["features"])' feature contrast s.db setA setB --model tiny.gguf --dict d --json
+expect_json contrast_of_nothing sonde.feature.contrast/1 'd["n_above"] == 0 and all(f["score"] == 0 and f["p"] == 1 for f in d["features"])' feature contrast s.db setA setA --model tiny.gguf --dict d --json
+expect_json contrast_cause sonde.feature.contrast/1 'set(d["cause"]) == {"plain", "cut", "others_cut"} and len(d["cause"]["cut"]["features"]) == 2 and d["cause"]["plain"]["features"] == [] and all(0 <= v["n_a"] <= 30 for v in d["cause"].values())' feature contrast s.db setA setB --model tiny.gguf --dict d --count a --cut 2 --predict 4 --json
+expect_error contrast_needs_a_model 2 'model' feature contrast s.db setA setB
+expect_error contrast_of_another_dictionary 4 'the store was built from' feature contrast s.db setA setB --model tiny.gguf --dict d9
+expect_error contrast_of_one_text 4 'a set needs two' feature contrast s.db <(echo one) setB --model tiny.gguf --dict d
+
 # The page stands alone.
 expect_exit page 0 feature report s.db --top 3 -o page.html
 python3 - <<'X' && ok page_is_whole || not_ok page_is_whole "see above"
