@@ -20,6 +20,13 @@ static const sd_route table[] = {
     {"GET", "/sonde/v1/features/{store}", sd_handle__features, 0, NULL, "features of a store: ?q= search, sort, limit, offset, min_density, max_density, silent"},
     {"GET", "/sonde/v1/features/{store}/{index}", sd_handle__feature, 0, NULL, "all that is known of a feature"},
     {"GET", "/sonde/v1/features/{store}/{index}/near", sd_handle__near, 0, NULL, "its neighbours: ?limit="},
+    {"GET", "/api/feature/{modelId}/{layer}/{index}", sd_handle__np_feature, 0, NULL, "Neuronpedia: a feature"},
+    {"POST", "/api/activation/new", sd_handle__np_activation, SD_ROUTE_MODEL, sd_body_np_activation, "Neuronpedia: a feature on a text"},
+    {"POST", "/api/search-all", sd_handle__np_search_all, SD_ROUTE_MODEL, sd_body_np_search_all, "Neuronpedia: the strongest features of a text"},
+    {"POST", "/api/search-topk-by-token", sd_handle__np_search_topk, SD_ROUTE_MODEL, sd_body_np_search_topk, "Neuronpedia: the strongest features of each token"},
+    {"POST", "/api/explanation/search", sd_handle__np_explanations, 0, sd_body_np_explanations, "Neuronpedia: features by words"},
+    {"POST", "/api/steer", sd_handle__np_steer, SD_ROUTE_MODEL, sd_body_np_steer, "Neuronpedia: how a text goes on, plain and steered"},
+    {"POST", "/api/steer-chat", sd_handle__np_steer_chat, SD_ROUTE_MODEL, sd_body_np_steer_chat, "Neuronpedia: an answer in a chat, plain and steered"},
 };
 
 const sd_route *sd_route__at(int i)

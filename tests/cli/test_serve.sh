@@ -161,4 +161,35 @@ status "health is open" 200 "$url/health"
 for _ in 1 2; do curl -sN -o /dev/null -H 'Authorization: Bearer secret-one' -H 'Content-Type: application/json' -d "${long/\"n\":4/\"n\":1},\"stream\":true}" "$url/v1/completions" & done
 post "more than fit are refused, with 429" 429 'd["error"]["type"] == "rate_limit_error"' /v1/completions "${long/\"n\":4/\"n\":3}}" -H 'Authorization: Bearer secret-one'
 stop "SIGTERM ends it with clients in the queue"
+
+# A dictionary and its store: our routes and Neuronpedia's agree with each other and with the store.
+for i in $(seq 400); do echo "the cat sat on the red mat and the gate of the bridge $((i * i % 97))"; done >"$dir/corpus.txt"
+if "$sonde" dict train "$dir/tiny.gguf" "$dir/corpus.txt" --site resid_post.0 --width 128 --k 4 --tokens 20000 -o "$dir/d" -q >"$dir/out" 2>"$dir/err" &&
+    "$sonde" feature build "$dir/d" "$dir/tiny.gguf" "$dir/corpus.txt" -o "$dir/s.db" >"$dir/out" 2>"$dir/err"; then ok "a dictionary and a store"; else not_ok "a dictionary and a store" "$(cat "$dir/err")"; fi
+serve --dict "$dir/d" --store "$dir/s.db"
+status "config with a dictionary" 200 "$url/sonde/v1/config"
+post "activations" 200 'len(d["tokens"]) == 4 and all(len(t["top"]) == 4 and t["top"][0]["act"] >= t["top"][-1]["act"] > 0 for t in d["tokens"]) and len(d["features"][0]["values"]) == 4' \
+    /sonde/v1/activations '{"text":"the cat sat","top_k":4,"features":[5]}'
+best=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["strongest"][0]["index"])' "$dir/answer")
+cp "$dir/answer" "$dir/acts"
+same='(lambda a: d["values"][a["at"]] == d["maxValue"] == a["max"] and d["maxValueTokenIndex"] == a["at"])(json.load(open(sys.argv[1][:-6] + "acts"))["strongest"][0])'
+post "Neuronpedia: an activation" 200 "$same" /api/activation/new "{\"feature\":{\"modelId\":\"m\",\"source\":\"d\",\"index\":\"$best\"},\"customText\":\"the cat sat\"}"
+post "Neuronpedia: search by text" 200 "d['result'][0]['index'] == '$best' and len(d['tokens']) == 4" /api/search-all '{"modelId":"m","sourceSet":"d","text":"the cat sat","numResults":3}'
+post "Neuronpedia: search by token" 200 'all(len(r["topFeatures"]) == 2 for r in d["results"])' /api/search-topk-by-token '{"source":"d","text":"the cat sat","numResults":2}'
+post "Neuronpedia: search by words" 200 'd["results"]' /api/explanation/search '{"layers":["d"],"query":"cat"}'
+post "Neuronpedia: steer by nothing" 200 'd["DEFAULT"] == d["STEERED"] and d["DEFAULT"].startswith("the cat")' /api/steer "{\"prompt\":\"the cat\",\"features\":[{\"layer\":\"d\",\"index\":$best,\"strength\":0}],\"n_tokens\":9}"
+post "Neuronpedia: steer a chat" 200 'd["DEFAULT"]["raw"] != d["STEERED"]["raw"] and d["applied"][0]["n_positions"] > 0' /api/steer-chat \
+    "{\"defaultChatMessages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"steeredChatMessages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"features\":[{\"layer\":\"d\",\"index\":$best,\"strength\":50}],\"n_tokens\":9}"
+post "a feature that is not there" 404 'd["error"]["param"] == "sonde.steer[0]"' /v1/completions '{"prompt":"a","sonde":{"steer":[{"feature":{"dict":"d","index":128},"value":1}]}}'
+for path in "/sonde/v1/features/s" "/sonde/v1/features/d?q=cat&limit=3" "/sonde/v1/features/s/$best" "/sonde/v1/features/s/$best/near?limit=2" "/api/feature/m/d/$best"; do status "GET ${path//$best/N}" 200 "$url$path"; done
+status "a feature beyond the store" 404 "$url/sonde/v1/features/s/128"
+status "an index that is no number" 400 "$url/sonde/v1/features/s/x"
+status "a sort that is none" 400 "$url/sonde/v1/features/s?sort=beauty"
+stop "the end of it"
+"$sonde" serve --store "$dir/s.db" --port 0 >"$dir/listen" 2>"$dir/serve.err" </dev/null &
+pid=$!
+for _ in $(seq 50); do url=$(sed -n 's/^listening on //p' "$dir/listen"); [ -n "$url" ] && break; sleep 0.1; done
+status "a store alone" 200 "$url/sonde/v1/features/s/$best"
+post "a store alone has no model" 400 'd["error"]["message"].startswith("this server was started without a model")' /v1/completions '{"prompt":"a"}'
+stop "its end"
 finish
