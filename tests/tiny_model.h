@@ -22,6 +22,8 @@ typedef struct tiny_spec {
     const char *stretch;      /* of a tensor that gets one row more */
     const char *config_extra; /* JSON members for config.json, with a comma in front: a later duplicate is an error */
     const char *model_type;   /* NULL: llama */
+    void (*edit)(const char *hf, float *data, int64_t rows, int64_t cols, const void *arg); /* of every tensor; NULL: none */
+    const void *edit_arg;
 } tiny_spec;
 
 enum { TINY_VOCAB = 260, TINY_MAX_TENSORS = 256 };
@@ -101,6 +103,7 @@ static inline void tiny_make(tiny *m, const tiny_spec *s)
     }
     m->layer = -1;
     if (s->extra) tiny_add(m, s->extra, s->extra, 3, 0, 0);
+    for (int i = 0; i < m->n && s->edit; i++) s->edit(m->t[i].hf, m->t[i].data, m->t[i].dim[0], m->t[i].rank == 2 ? m->t[i].dim[1] : 1, s->edit_arg);
 }
 
 static inline void tiny_release(tiny *m)

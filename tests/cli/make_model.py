@@ -1,7 +1,7 @@
-"""make_model.py OUT.gguf [--layers N] [--arch NAME] [--type F32|Q8_0|Q4_0] [--fault NAME]: a random llama of two (or N) layers, width 64, vocabulary 297, so that the
+"""make_model.py OUT.gguf [--arch NAME] [--type F32|Q8_0|Q4_0] [--fault NAME] [--layers N] [--cut W]: a random llama of two (or N) layers, width 64, vocabulary 297, so that the
 commands can be tried without a download. Byte-level BPE with 38 merges, ChatML. Only the standard library; same bytes every time.
 Faults: offset, rank, product, type (a lie in the entry of blk.0.ffn_up.weight); missing, leftover, shape (the tensor itself); cut
-(the file ends in the middle of the data)."""
+(the file ends in the middle of the data). --cut takes share W of one random direction out of every o_proj and down_proj; nothing in it has a meaning."""
 import random, struct, sys
 
 ARGS = dict(zip(sys.argv[2::2], sys.argv[3::2]))
@@ -9,6 +9,7 @@ ARCH, TYPE = ARGS.get("--arch", "llama"), ARGS.get("--type", "F32")
 D, LAYERS, HEADS, HEADS_KV, FFN, CTX = 64, int(ARGS.get("--layers", 2)), 4, 2, 128, 256
 FAULT, VICTIM = ARGS.get("--fault"), "blk.0.ffn_up.weight"
 rng = random.Random(1)
+CUT, cut_rng = float(ARGS.get("--cut", 0)), random.Random(2)
 
 # GPT-2's alphabet: printable bytes stand for themselves, the others for the code points from 256 on (openai/gpt-2, encoder.py).
 plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -65,8 +66,17 @@ def blocks(row):
     return out
 
 
-def matrix(rows, cols):
-    return [rows, cols], {"F32": 0, "Q8_0": 8, "Q4_0": 2}[TYPE], blocks([rng.gauss(0, cols ** -0.5) for _ in range(rows * cols)])
+direction = [cut_rng.gauss(0, 1) for _ in range(D)]
+size = sum(x * x for x in direction) ** 0.5
+direction = [x / size for x in direction]
+
+
+def matrix(rows, cols, writer=False):
+    w = [rng.gauss(0, cols ** -0.5) for _ in range(rows * cols)]
+    if CUT and writer:  # W - CUT r r^T W
+        along = [sum(direction[i] * w[i * cols + j] for i in range(rows)) for j in range(cols)]
+        w = [w[i * cols + j] - CUT * direction[i] * along[j] for i in range(rows) for j in range(cols)]
+    return [rows, cols], {"F32": 0, "Q8_0": 8, "Q4_0": 2}[TYPE], blocks(w)
 
 
 def norm():
@@ -82,7 +92,7 @@ kv_dim = D // HEADS * HEADS_KV
 tensors = {"token_embd.weight": matrix(V, D), "output_norm.weight": norm()}
 for i in range(LAYERS):
     for name, rows, cols in [("attn_q", D, D), ("attn_k", kv_dim, D), ("attn_v", kv_dim, D), ("attn_output", D, D), ("ffn_gate", FFN, D), ("ffn_up", FFN, D), ("ffn_down", D, FFN)]:
-        tensors[f"blk.{i}.{name}.weight"] = matrix(rows, cols)
+        tensors[f"blk.{i}.{name}.weight"] = matrix(rows, cols, name in ("attn_output", "ffn_down"))
     tensors[f"blk.{i}.attn_norm.weight"] = norm()
     tensors[f"blk.{i}.ffn_norm.weight"] = norm()
 

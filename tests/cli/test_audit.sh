@@ -76,6 +76,23 @@ run direction make "$dir/m6.gguf+$dir/ad6" --positive "harmful=$dir/pos.jsonl" -
 expect_json direction_sweep sonde.direction_sweep/1 'len(d["rows"]) == 11 and d["rows"][0]["kl"] == 0 and d["rows"][0]["refused_positive"] > 0.9 and d["rows"][0]["refused_negative"] < 0.1 and d["rows"][4]["kl"] > 0 and d["rows"][1]["kl"] < d["rows"][4]["kl"]' \
     direction sweep "$dir/m6.gguf+$dir/ad6" best --positive "$dir/pos.jsonl" --negative "$dir/neg.jsonl" --json
 expect_json direction_show sonde.direction_show/1 'any(x["name"] == "best" and x["kind"] == "refusal" for x in d["directions"]) and "vector" not in str(d)' direction show "$dir/m6.gguf+$dir/ad6" --json
+# audit tamper: a random direction cut out of twelve blocks (it stands for nothing), beside the untouched model and its quantised form.
+python3 "$here/make_model.py" "$dir/t.gguf" --layers 12
+python3 "$here/make_model.py" "$dir/cut.gguf" --layers 12 --cut 1
+python3 "$here/make_model.py" "$dir/cut4.gguf" --layers 12 --cut 1 --type Q4_0
+python3 "$here/make_model.py" "$dir/t4.gguf" --layers 12 --type Q4_0
+expect_exit tamper_finds_a_cut 3 audit tamper "$dir/cut.gguf" --fail-on cut -o "$dir/tamper.html"
+if grep -q 'consistent with a cut' "$dir/tamper.html" && grep -q 'cannot see' "$dir/tamper.html" && ! grep -q '://' "$dir/tamper.html"; then ok tamper_page; else not_ok tamper_page "$(head -c 300 "$dir/tamper.html")"; fi
+expect_exit tamper_finds_a_quantised_cut 3 audit tamper "$dir/cut4.gguf" --fail-on cut
+expect_exit tamper_lets_the_untouched_through 0 audit tamper "$dir/t.gguf" --fail-on cut
+expect_exit tamper_lets_a_quantised_one_through 0 audit tamper "$dir/t4.gguf" --reference "$dir/t.gguf" --fail-on cut --fail-on low-rank
+expect_exit tamper_sees_a_change 3 audit tamper "$dir/t4.gguf" --reference "$dir/t.gguf" --fail-on change
+expect_json tamper_json sonde.audit_tamper/1 'd["verdict"] == "consistent" and d["without_reference"]["n_direction"] == 1 and d["with_reference"]["n_cut"] == 24 and d["with_reference"]["low_rank"] and len(d["cannot_see"]) > 3' \
+    audit tamper "$dir/cut.gguf" --reference "$dir/t.gguf" --json
+expect_json tamper_adapter sonde.audit_tamper/1 'd["verdict"] == "inconsistent" and d["with_reference"]["low_rank"] and d["with_reference"]["n_changed"] == 14 and not d["without_reference"]["measured"]' \
+    audit tamper "$dir/m.gguf+$dir/ad" --reference "$dir/m.gguf" --json
+expect_error tamper_needs_a_reference 2 'need --reference' audit tamper "$dir/t.gguf" --fail-on change
+expect_error tamper_other_sizes 4 'the reference has 2 blocks' audit tamper "$dir/t.gguf" --reference "$dir/m.gguf"
 expect_exit direction_best 0 direction make "$dir/m.gguf" --positive "harmful=$dir/gate.jsonl" --negative "harmless=$dir/bridge.jsonl" --select best --n-train 10 --n-val 4 -o d1
 file=$(find "$XDG_DATA_HOME" -name d1.json)
 if [ -n "$file" ] && [ "$(stat -c %a "$file")" = 600 ]; then ok direction_is_private; else not_ok direction_is_private "$file"; fi

@@ -1,0 +1,19 @@
+/* The ends of the spectrum of symmetric positive semidefinite matrices, such as W W^T: subspace iteration with the matrix or with its
+ * inverse, then Rayleigh-Ritz (Golub & Van Loan, Matrix Computations, 8.2.4 and 8.5). In double; start vectors are fixed, so the same
+ * matrix gives the same bits. */
+#ifndef SD_NUM_EIG_H
+#define SD_NUM_EIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SD_EIG_MOST = 12 }; /* vectors that can be asked for */
+
+size_t sd_eig_scratch(int64_t d);
+/* The k smallest eigenvalues, ascending, and their unit vectors as rows of vec [k, d]; 1 <= k <= min(d, SD_EIG_MOST). a [d, d] is destroyed.
+ * Vectors whose values are below 1e-5 of the mean eigenvalue span the right space but are not told apart. Costs d^3 / 3. */
+void sd_eig_lowest(double *value, double *vec, double *a, int64_t d, int k, void *scratch);
+/* The k largest, descending; a stays. Costs 40 (k + 4) d^2. */
+void sd_eig_highest(double *value, double *vec, const double *a, int64_t d, int k, void *scratch);
+
+#endif
