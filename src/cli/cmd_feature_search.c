@@ -1,13 +1,19 @@
 /* sonde feature search: features by words, or the whole list by interest, density or activation. */
 #include "cli/feature_list.h"
+#include "lab/feature_json.h"
+#include "lab/text_search.h"
+#include "lab/token_text.h"
 
-typedef struct args { int64_t limit; const char *sort; double min_density, max_density; } args;
+typedef struct args { int64_t limit; const char *sort, *text, *model, *dict; double min_density, max_density; } args;
 
 static const cli_opt opts[] = {
     {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 100000, .help = "features to list"},
     {0, "sort", OPT_STR, AT(args, sort), .arg = "BY", .def = "interest", .values = "interest|density|max|index", .help = "order of the list when there is no QUERY"},
     {0, "min-density", OPT_FLOAT, AT(args, min_density), .arg = "P", .lo = 0, .hi = 1, .help = "only features at least this dense (no QUERY)"},
     {0, "max-density", OPT_FLOAT, AT(args, max_density), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "only features at most this dense (no QUERY)"},
+    {0, "text", OPT_STR, AT(args, text), .arg = "TEXT", .help = "features that a running text makes active, rare ones first (with --model and --dict, instead of QUERY)"},
+    {0, "model", OPT_STR, AT(args, model), .arg = "MODEL", .help = "the model of the store, for --text"},
+    {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "the dictionary of the store, for --text"},
     OPT_END};
 
 static sd_status by_words(sd_feature_list *l, sd_store *s, cli *c, const args *a, sd_err *err)
@@ -34,6 +40,83 @@ static sd_status by_order(sd_feature_list *l, sd_store *s, const args *a, sd_err
     return sd_store_list(l, s, &q, err);
 }
 
+static int print_hits(cli *c, sd_store *s, const sd_text_hit *h, int64_t n, int64_t limit)
+{
+    static const out_col cols[] = {{"index", OUT_RIGHT}, {"score", OUT_RIGHT}, {"active", OUT_RIGHT}, {"at", OUT_RIGHT}, {"token", OUT_LEFT}, {"label", OUT_FILL}};
+    sd_err err = {0};
+    sd_status st = SD_OK;
+    out_json j;
+    sd_jw *w = c->json ? out_json_begin(c, &j, "sonde.feature.list/1") : NULL;
+    out_table *t = c->json ? NULL : out_table_new(c, cols, 6);
+    sd_buf b;
+    sd_buf_init(&b, 1 << 16);
+    if (w) {
+        sd_jw_kstr(w, "score_is", "share of its highest activation x ln(1 / density)");
+        sd_jw_ki64(w, "n_total", n);
+        sd_jw_key(w, "features");
+        sd_jw_arr(w);
+    }
+    for (int64_t i = 0; i < n && i < limit && !st; i++) {
+        sd_feature_list l;
+        if ((st = sd_store_one(&l, s, h[i].feature, &err))) break;
+        l.v[0].score = h[i].score;
+        sd_buf_reset(&b);
+        if (w) {
+            sd_jw_obj(w);
+            sd_feature_brief_write(w, s, &l.v[0]);
+            sd_jw_key(w, "act");
+            sd_jw_f32(w, h[i].act);
+            sd_jw_ki64(w, "pos", h[i].pos);
+            sd_feature_token_text(&b, s, h[i].token);
+            sd_jw_key(w, "token");
+            sd_jw_slice(w, (sd_slice){b.p, b.n});
+            sd_jw_end(w);
+        } else {
+            sd_token_show_id(&b, s, h[i].token);
+            out_cell(t, "%lld", (long long)h[i].feature);
+            out_f64(t, h[i].score, 3);
+            out_f64(t, (double)h[i].act, 3);
+            out_i64(t, h[i].pos);
+            out_slice(t, (sd_slice){b.p, b.n});
+            out_str(t, feature_label(l.v[0].label, l.v[0].words, l.v[0].stats.n_fire));
+        }
+        sd_feature_list_release(&l);
+    }
+    sd_buf_release(&b);
+    if (w) sd_jw_end(w);
+    int rc = w ? out_json_end(c, &j) : out_table_end(t);
+    return st ? cli_fail(c, &err) : rc;
+}
+
+static int by_text(cli *c, const args *a)
+{
+    sd_err err = {0};
+    sd_store *s = NULL;
+    sd_dict *d = NULL;
+    sd_model *m = NULL;
+    sd_text_hit *h = NULL;
+    sd_site site;
+    int64_t n = 0;
+    int rc = cli_check_text(c, "text", a->text);
+    const sd_exec *ex = rc ? NULL : cli_exec(c, &err);
+    if (!ex) return rc ? rc : cli_fail(c, &err);
+    sd_status st = sd_store_open(&s, c->arg[0], &err);
+    if (!st) st = sd_dict_open(&d, a->dict, &err);
+    if (!st && sd_dict_get_info(d)->m != sd_store_get_info(s)->dict.m)
+        st = sd_fail(&err, SD_E_SHAPE, "%s has %lld features, the store was built from %lld", a->dict, (long long)sd_dict_get_info(d)->m,
+                     (long long)sd_store_get_info(s)->dict.m);
+    if (!st) st = cli_dict_site(c, d, &site, &err);
+    /* A batch cannot be told to stop after block 0: then all blocks are needed. */
+    if (!st) st = cli_model_open(c, ex, CLI_EXACT, a->model, (sd_model_opt){.max_layer = sd_site_is_layered(site.kind) && site.layer > 0 ? site.layer + 1 : 0}, &m, &err);
+    if (!st) st = sd_lab_text_search(&h, &n, &(sd_text_reader){ex, m, d, site}, s, a->text, &err);
+    rc = st ? cli_fail(c, &err) : print_hits(c, s, h, n, a->limit);
+    sd_free(h);
+    sd_model_close(m);
+    sd_dict_free(d);
+    sd_store_close(s);
+    return rc;
+}
+
 static int cmd_feature_search(cli *c, int argc, char **argv);
 const cli_cmd cmd_feature_search_def = {
     .name = "feature search",
@@ -43,7 +126,8 @@ const cli_cmd cmd_feature_search_def = {
     .run = cmd_feature_search,
     .text = "Looks in labels, in the words at the peaks of the top examples, in the promoted tokens and in the text around the peaks.\n"
             "Features with all the words come first, then those with any; \"quoted words\" must stand together. The score is BM25; a\n"
-            "label that matches adds 1000. Without QUERY: all features by --sort.",
+            "label that matches adds 1000. Without QUERY: all features by --sort. --text runs a text through the model and lists what it makes\n"
+            "active, with the token where each is highest: its share of the feature's highest activation times ln(1 / density).",
     .examples = "sonde feature search features.db golden gate bridge\nsonde feature search features.db '\"prime number\"' --json\n"
                 "sonde feature search features.db -n 10\n",
     .json = "sonde.feature.list/1"};
@@ -59,6 +143,9 @@ static int cmd_feature_search(cli *c, int argc, char **argv)
     static const char *const of_list[] = {"sort", "min-density", "max-density"};
     for (size_t i = 0; i < 3 && c->n_arg > 1; i++)
         if (opt_given(c, of_list[i])) return cli_usage(c, "--%s is about the list without QUERY; with words the best match comes first", of_list[i]);
+    if (a.text && c->n_arg > 1) return cli_usage(c, "give QUERY or --text, not both");
+    if (!a.text != !a.model || !a.text != !a.dict) return cli_usage(c, "--text, --model and --dict go together");
+    if (a.text) return by_text(c, &a);
     if (a.min_density > a.max_density) return cli_usage(c, "--min-density %g is above --max-density %g", a.min_density, a.max_density);
     sd_status st = sd_store_open(&s, c->arg[0], &err);
     if (!st) st = c->n_arg > 1 ? by_words(&l, s, c, &a, &err) : by_order(&l, s, &a, &err);

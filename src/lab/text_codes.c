@@ -2,7 +2,9 @@
  * feature by feature. */
 #include "lab/text_codes.h"
 
+#include "num/stats.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 typedef struct work {
@@ -62,7 +64,9 @@ static sd_status on_rows(void *self, int64_t prompt, const sd_act *act, int64_t 
     sd_status st = sd_dict_encode(&w->codes, w->ex, w->dict, act->x, err);
     if (st) return st;
     for (int64_t i = 0; i < act->x.rows; i++) {
-        if (sd_tok_is_special(w->m->tok, act->tok[i])) continue;
+        const float *x = sd_mat_row(act->x, i);
+        double rms = sd_dict_get_info(w->dict)->site_rms, norm = sqrt((double)w->ex->kern->dot(x, x, act->x.cols));
+        if (sd_tok_is_special(w->m->tok, act->tok[i]) || (rms > 0 && norm > SD_SINK_FACTOR * rms)) continue;
         for (int64_t e = w->codes.row_ptr[i]; e < w->codes.row_ptr[i + 1]; e++) {
             int32_t f = w->codes.idx[e];
             if (w->top[f] == 0) w->touched[n++] = f;

@@ -11,7 +11,8 @@ typedef struct sd_text_codes { sd_text_code *v; int64_t n; } sd_text_codes;
 /* What reads the texts; borrowed. */
 typedef struct sd_text_reader { const sd_exec *ex; const sd_model *m; const sd_dict *dict; sd_site site; } sd_text_reader;
 void sd_text_codes_release(sd_text_codes *c);
-/* Runs all prompts of r up to the site and encodes their rows (exact membership of the dictionary's kind). Special tokens are left out. */
+/* Runs all prompts of r up to the site and encodes their rows (exact membership of the dictionary's kind). Special tokens are left out, and sinks where the
+ * dictionary states its site's mean token norm (SD_SINK_FACTOR times it), as in the study of features. */
 sd_status sd_lab_text_codes(sd_text_codes *out, const sd_text_reader *by, const sd_rendered *r, const sd_progress *progress, sd_err *err);
 /* Texts as prompts: the user's turn of the chat template, or as they are. SD_E_ARG names an empty text or one longer than the context. */
 sd_status sd_lab_text_prompts(sd_rendered *out, const sd_model *m, const char *const *text, int64_t n, bool chat, sd_err *err);

@@ -113,6 +113,12 @@ expect_error contrast_needs_a_model 2 'model' feature contrast s.db setA setB
 expect_error contrast_of_another_dictionary 4 'the store was built from' feature contrast s.db setA setB --model tiny.gguf --dict d9
 expect_error contrast_of_one_text 4 'a set needs two' feature contrast s.db <(echo one) setB --model tiny.gguf --dict d
 
+# By a running text: the features that it makes active, each with the token where it is highest.
+expect_json by_text sonde.feature.list/1 '0 < len(d["features"]) <= 5 < d["n_total"] and all(f["act"] > 0 and f["token"] for f in d["features"]) and [f["score"] for f in d["features"]] == sorted((f["score"] for f in d["features"]), reverse=True)' feature search s.db --text 'the red gate bridge' --model tiny.gguf --dict d -n 5 --json
+expect_exit by_text_table 0 feature search s.db --text 'the red gate' --model tiny.gguf --dict d
+expect_error text_needs_a_model 2 'go together' feature search s.db --text 'the red gate'
+expect_error text_and_words 2 'not both' feature search s.db gate --text 'the red gate' --model tiny.gguf --dict d
+
 # The page stands alone.
 expect_exit page 0 feature report s.db --top 3 -o page.html
 python3 - <<'X' && ok page_is_whole || not_ok page_is_whole "see above"
