@@ -58,13 +58,11 @@ static bool gone(void *self)
 
 /* ---- what a request has to pass ---- */
 
-/* The host of "Host: NAME[:PORT]" or of "Origin: SCHEME://NAME[:PORT]" is this machine's own name for itself. */
-static bool is_loopback_name(const char *text)
+/* "Host: NAME[:PORT]" is this machine's own name for itself, or the address that was listened at. */
+static bool is_own_name(const sd_server *s, const char *text)
 {
-    static const char *const name[] = {"localhost", "127.0.0.1", "[::1]"};
-    const char *at = strstr(text, "://");
-    if (at) text = at + 3;
-    for (int i = 0; i < 3; i++) {
+    const char *const name[] = {"localhost", "127.0.0.1", "[::1]", s->opt.host ? s->opt.host : "127.0.0.1"};
+    for (int i = 0; i < 4; i++) {
         size_t n = strlen(name[i]);
         if (strncmp(text, name[i], n) == 0 && (text[n] == '\0' || text[n] == ':')) return true;
     }
@@ -99,7 +97,7 @@ static int check_head(exchange *x, const char *url, sd_problem *p)
     uint64_t n;
     x->route = sd_route__find(x->method, url, x->rq.arg, x->allow);
     /* A page of another site that had its name point here would send that name (DNS rebinding). */
-    if (x->s->loopback && !(host && is_loopback_name(host))) return sd_problem_set(p, 403, NULL, "the Host header is not this machine's: use http://127.0.0.1");
+    if (x->s->loopback && !(host && is_own_name(x->s, host))) return sd_problem_set(p, 403, NULL, "the Host header is not this machine's: use http://127.0.0.1");
     bool own = origin && host && strstr(origin, "://") && strcmp(strstr(origin, "://") + 3, host) == 0;
     if (origin && !own && !(x->s->opt.cors && (strcmp(x->s->opt.cors, "*") == 0 || strcmp(x->s->opt.cors, origin) == 0)))
         return sd_problem_set(p, 403, NULL, "pages of %.100s may not call this server (--cors-origin)", origin);

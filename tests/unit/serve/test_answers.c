@@ -239,6 +239,74 @@ static void test_queue_and_cancel(void **state)
     assert_int_equal(running + waiting, 0);
 }
 
+/* Handlers run on many threads at once: each gets what it gets alone, while other requests are cancelled in prefill and in decode. */
+enum { N_CLIENT = 6, N_ASK = 12 };
+typedef struct client { int k, wrong; char *want; } client;
+
+static void body_of(char out[160], int k)
+{
+    snprintf(out, 160, "{\"prompt\":\"%d bridges and a gate %d\",\"max_tokens\":12,\"seed\":%d,\"temperature\":1}", k, 7 * k, k);
+}
+
+static void *ask_often(void *arg)
+{
+    client *c = arg;
+    char body[160];
+    sd_buf b;
+    sd_buf_init(&b, 1 << 20);
+    body_of(body, c->k);
+    for (int i = 0; i < N_ASK; i++) {
+        json_t *j = NULL;
+        int http = tiny_ask(&t, "POST", "/v1/completions", sd_slice_of(body), &b);
+        if (http != 200 || sd_json_parse(&j, b.p, b.n, "answer", NULL)) c->wrong++;
+        else if (strcmp(json_string_value(json_object_get(json_array_get(json_object_get(j, "choices"), 0), "text")), c->want) != 0) c->wrong++;
+        json_decref(j);
+    }
+    sd_buf_release(&b);
+    return NULL;
+}
+
+static void *cancel_often(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < N_ASK; i++) {
+        sd_job *j;
+        uint64_t seen = 0;
+        if (sd_job_new(&j, 1, NULL)) abort();
+        for (int k = 0; k < 400; k++)
+            if (sd_ids_push(&j->seq[0].ids, (i + k) % 250, NULL)) abort();
+        j->seq[0].n_new = 50;
+        if (!sd_engine_submit(t.s.engine, j, NULL)) {
+            if (i % 2) sd_engine_wait(t.s.engine, j, &seen, 0.01, NULL);
+            sd_engine_cancel(t.s.engine, j);
+        }
+        sd_job_free(j);
+    }
+    return NULL;
+}
+
+static void test_many_at_once(void **state)
+{
+    client c[N_CLIENT];
+    pthread_t thread[N_CLIENT + 1];
+    int running, waiting;
+    (void)state;
+    for (int k = 0; k < N_CLIENT; k++) {
+        char body[160];
+        body_of(body, k);
+        c[k] = (client){.k = k, .want = text_of(body, 0)};
+    }
+    for (int k = 0; k < N_CLIENT; k++) assert_int_equal(pthread_create(&thread[k], NULL, ask_often, &c[k]), 0);
+    assert_int_equal(pthread_create(&thread[N_CLIENT], NULL, cancel_often, NULL), 0);
+    for (int k = 0; k <= N_CLIENT; k++) pthread_join(thread[k], NULL);
+    for (int k = 0; k < N_CLIENT; k++) {
+        assert_int_equal(c[k].wrong, 0);
+        free(c[k].want);
+    }
+    sd_engine_load(t.s.engine, &running, &waiting);
+    assert_int_equal(running + waiting, 0);
+}
+
 static void test_embeddings(void **state)
 {
     json_t *j;
@@ -283,7 +351,7 @@ static void test_openapi_has_every_route(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
-    T(test_bad_requests_name_the_field), T(test_queue_and_cancel), T(test_embeddings), T(test_openapi_has_every_route)};
+    T(test_bad_requests_name_the_field), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
 {
