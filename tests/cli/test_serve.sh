@@ -8,6 +8,7 @@ if ! command -v curl >/dev/null; then
 fi
 python3 "$here/make_model.py" "$dir/tiny.gguf"
 serve() { # ARGS..: the server in $pid at $url
+    : >"$dir/listen"
     "$sonde" serve "$dir/tiny.gguf" --port 0 --mode faithful "$@" >"$dir/listen" 2>"$dir/serve.err" </dev/null &
     pid=$!
     for _ in $(seq 100); do

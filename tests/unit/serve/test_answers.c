@@ -109,6 +109,36 @@ static void test_add_zero_is_plain(void **state)
     json_decref(j);
 }
 
+/* What a steer left in a slot is not taken over by a plain request, nor by one that is steered in another way. */
+static void test_cache_is_keyed_by_edits(void **state)
+{
+    static const char plain[] = "{\"prompt\":\"a prompt that was not there before\",\"max_tokens\":16,\"temperature\":0}";
+    char body[2][1024], vec[512];
+    size_t n = 0;
+    (void)state;
+    for (int i = 0; i < 64; i++) n += (size_t)snprintf(vec + n, sizeof vec - n, i ? ",%d" : "%d", i % 3);
+    for (int k = 0; k < 2; k++)
+        snprintf(body[k], sizeof body[k], "{\"prompt\":\"a prompt that was not there before\",\"max_tokens\":16,\"temperature\":0,\"sonde\":{\"steer\":[{\"vector\":[%s],\"site\":\"resid_post.0\",\"value\":%d,\"unit\":\"raw\"}]}}", vec, k ? -4 : 4);
+    char *steered = text_of(body[0], 0), *after = text_of(plain, 0), *other = text_of(body[1], 0);
+    for (int i = 0; i < 8; i++) { /* every slot gets another beginning */
+        char fill[96];
+        snprintf(fill, sizeof fill, "{\"prompt\":\"%c%c%c\",\"max_tokens\":2}", 'b' + i, 'b' + i, 'c' + i);
+        free(text_of(fill, 0));
+    }
+    char *other_afresh = text_of(body[1], 0);
+    for (int i = 0; i < 8; i++) {
+        char fill[96];
+        snprintf(fill, sizeof fill, "{\"prompt\":\"%c%c%c\",\"max_tokens\":2}", 'm' + i, 'm' + i, 'n' + i);
+        free(text_of(fill, 0));
+    }
+    char *afresh = text_of(plain, 0);
+    assert_string_equal(after, afresh);
+    assert_string_equal(other, other_afresh);
+    assert_string_not_equal(steered, afresh);
+    assert_string_not_equal(other, afresh);
+    free(steered), free(after), free(other), free(other_afresh), free(afresh);
+}
+
 static void test_logprobs(void **state)
 {
     json_t *j;
@@ -350,7 +380,7 @@ static void test_openapi_has_every_route(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
+    T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
     T(test_bad_requests_name_the_field), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
