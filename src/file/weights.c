@@ -146,7 +146,7 @@ sd_status sd_weights_open(sd_weights **out, const char *path, sd_err *err)
     return sd_weights_open_opt(out, path, NULL, err);
 }
 
-sd_status sd_weights__open_bytes(sd_weights **out, const void *p, size_t n, const char *name, const sd_weights_opt *opt,
+sd_status sd_weights_open_bytes(sd_weights **out, const void *p, size_t n, const char *name, const sd_weights_opt *opt,
                                  sd_err *err)
 {
     sd_weights *w;

@@ -30,6 +30,9 @@ typedef struct sd_weights_opt {
     bool keep_unknown;  /* tensors of known size whose type has no decoder stay listed, with dtype SD_DTYPE_NONE: for `info` */
 } sd_weights_opt;
 sd_status sd_weights_open_opt(sd_weights **out, const char *path, const sd_weights_opt *opt, sd_err *err);
+/* The same on bytes in memory, 8-byte aligned and borrowed until close; `name` stands for the path. */
+sd_status sd_weights_open_bytes(sd_weights **out, const void *p, size_t n, const char *name, const sd_weights_opt *opt,
+                                sd_err *err);
 void sd_weights_close(sd_weights *w);
 sd_container sd_weights_container(const sd_weights *w);
 int64_t sd_weights_count(const sd_weights *w);

@@ -84,9 +84,4 @@ sd_status sd_gguf__read(sd_weights *w, int64_t source, sd_err *err);
 sd_status sd_safetensors__read(sd_weights *w, int64_t source, sd_err *err);
 sd_status sd_hf__open(sd_weights *w, const char *dir, sd_err *err);
 
-/* As sd_weights_open_opt on bytes in memory, 8-byte aligned and borrowed until close; `name` stands for the path. For
- * fuzzing. */
-sd_status sd_weights__open_bytes(sd_weights **out, const void *p, size_t n, const char *name, const sd_weights_opt *opt,
-                                 sd_err *err);
-
 #endif

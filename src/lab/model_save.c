@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/map.h"
+#include "model/gguf_save.h"
 
 #include <string.h>
 
@@ -111,21 +112,37 @@ sd_status sd_lab_model_save(const sd_learner *l, const char *from, const char *d
     return st ? st : sd_lab_model_companions(from, dir, name, err);
 }
 
-sd_status sd_lab_merge(const sd_exec *ex, const char *spec, const char *dir, sd_dtype type, sd_err *err)
+bool sd_lab_is_gguf_path(const char *path)
 {
-    sd_model *m = NULL;
+    return sd_slice_ends(sd_slice_of(path), ".gguf");
+}
+
+static sd_status merge_to_folder(const sd_exec *ex, const sd_model *m, const char *dir, sd_dtype type, sd_err *err)
+{
     sd_learner *l = NULL;
-    sd_status st = sd_model_open(&m, ex, spec, &(sd_model_opt){.views = true}, err);
-    if (!st && sd_weights_container(m->weights) == SD_CONTAINER_GGUF) {
-        sd_fail(err, SD_E_UNSUPPORTED,
-                "%s: a merged model is written as a Hugging Face folder, whose config.json a GGUF does not have",
-                m->path);
-        st = sd_hint(err, "give the model's folder, or use MODEL+ADAPTER as it is");
+    if (sd_weights_container(m->weights) == SD_CONTAINER_GGUF) {
+        sd_fail(err, SD_E_UNSUPPORTED, "%s: a Hugging Face folder needs config.json, which a GGUF does not have", m->path);
+        return sd_hint(err, "give an -o that ends in .gguf");
     }
-    if (type == SD_DTYPE_NONE && !st) type = m->embed.dtype == SD_F32 ? SD_F32 : SD_BF16;
-    if (!st) st = sd_learner_new(&l, ex, m, &(sd_learner_opt){.full = true, .max_rows = 16, .max_docs = 1}, err);
+    if (type != SD_F32 && type != SD_BF16 && type != SD_F16) {
+        sd_fail(err, SD_E_UNSUPPORTED, "%s: a Hugging Face folder holds f32, bf16 or f16, not %s", dir,
+                sd_dtype_get(type)->name);
+        return sd_hint(err, "give an -o that ends in .gguf");
+    }
+    sd_status st = sd_learner_new(&l, ex, m, &(sd_learner_opt){.full = true, .max_rows = 16, .max_docs = 1}, err);
+    if (!st) st = sd_dir_make(dir, err);
     if (!st) st = sd_lab_model_save(l, m->path, dir, type, err);
     sd_learner_free(l);
+    return st;
+}
+
+sd_status sd_lab_merge(const sd_exec *ex, const char *spec, const char *out, sd_dtype type, sd_err *err)
+{
+    sd_model *m = NULL;
+    sd_status st = sd_model_open(&m, ex, spec, &(sd_model_opt){.views = true}, err);
+    if (st) return st;
+    if (type == SD_DTYPE_NONE) type = m->embed.dtype == SD_F32 ? SD_F32 : SD_BF16;
+    st = sd_lab_is_gguf_path(out) ? sd_model_save_gguf(m, out, type, err) : merge_to_folder(ex, m, out, type, err);
     sd_model_close(m);
     return st;
 }

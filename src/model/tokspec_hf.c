@@ -15,7 +15,7 @@
 
 typedef sd_hf hf;
 
-static void hf_release(hf *h)
+void sd_hf__release(sd_hf *h)
 {
     json_decref(h->tok);
     json_decref(h->cfg);
@@ -355,27 +355,50 @@ static sd_status read_all(hf *h, const json_t *config, sd_err *err)
     return st;
 }
 
+sd_status sd_hf__read(sd_hf *h, const char *dir, const char *json, const json_t *config, sd_err *err)
+{
+    char cfg[4096];
+    *h = (hf){.dir = dir};
+    sd_buf_init(&h->joined, MAX_TOKENIZER_BYTES);
+    if (json ? (size_t)snprintf(h->what, sizeof h->what, "%s", json) >= sizeof h->what
+             : !sd_path_join(h->what, sizeof h->what, dir, "tokenizer.json"))
+        return sd_fail(err, SD_E_ARG, "%.200s..: the path is too long", dir);
+    if (!sd_file_exists(h->what)) {
+        sd_fail(err, SD_E_NOTFOUND, "%s: there is no such file", h->what);
+        return sd_hint(err, "a folder needs tokenizer.json; save the tokenizer again with a current transformers");
+    }
+    sd_status st = sd_json_load(&h->tok, h->what, MAX_TOKENIZER_BYTES, err);
+    if (!st && sd_path_join(cfg, sizeof cfg, dir, "tokenizer_config.json") && sd_file_exists(cfg))
+        st = sd_json_load(&h->cfg, cfg, MAX_CONFIG_BYTES, err);
+    return st ? st : read_all(h, config, err);
+}
+
 /* chat_template.jinja wins over tokenizer_config.json, as in transformers 5. */
-static sd_status read_chat(sd_chat **chat, const hf *h, sd_err *err)
+sd_status sd_hf__template(sd_slice *text, sd_buf *hold, const sd_hf *h, sd_err *err)
 {
     char path[4096];
-    sd_buf b;
-    sd_buf_init(&b, MAX_CONFIG_BYTES);
-    sd_status st = SD_OK;
-    sd_slice text = {NULL, 0};
+    *text = (sd_slice){NULL, 0};
+    sd_buf_init(hold, MAX_CONFIG_BYTES);
     if (sd_path_join(path, sizeof path, h->dir, "chat_template.jinja") && sd_file_exists(path)) {
-        st = sd_file_read(&b, path, err);
-        text = (sd_slice){b.p, b.n};
-    } else {
-        const json_t *t = json_object_get(h->cfg, "chat_template");
-        for (size_t i = 0; json_is_array(t) && i < json_array_size(t); i++) {
-            const json_t *one = json_array_get(t, i);
-            const char *name = json_string_value(json_object_get(one, "name"));
-            if (name && strcmp(name, "default") == 0) t = json_object_get(one, "template");
-        }
-        if (json_is_string(t)) text = slice_of_json(t);
+        sd_status st = sd_file_read(hold, path, err);
+        if (!st) *text = (sd_slice){hold->p, hold->n};
+        return st;
     }
-    sd_slice none = {"", 0};
+    const json_t *t = json_object_get(h->cfg, "chat_template");
+    for (size_t i = 0; json_is_array(t) && i < json_array_size(t); i++) {
+        const json_t *one = json_array_get(t, i);
+        const char *name = json_string_value(json_object_get(one, "name"));
+        if (name && strcmp(name, "default") == 0) t = json_object_get(one, "template");
+    }
+    if (json_is_string(t)) *text = slice_of_json(t);
+    return SD_OK;
+}
+
+static sd_status read_chat(sd_chat **chat, const hf *h, sd_err *err)
+{
+    sd_buf b;
+    sd_slice text, none = {"", 0};
+    sd_status st = sd_hf__template(&text, &b, h, err);
     if (!st && text.p)
         st = sd_model__chat(chat, text, h->spec.bos < 0 ? none : h->piece[h->spec.bos],
                             h->spec.eos < 0 ? none : h->piece[h->spec.eos], h->dir, err);
@@ -386,30 +409,13 @@ static sd_status read_chat(sd_chat **chat, const hf *h, sd_err *err)
 sd_status sd_model__tokenizer_hf(sd_tok **out, sd_chat **chat, const char *dir, const char *json, const json_t *config,
                                  sd_err *err)
 {
-    hf h = {.dir = dir};
-    char cfg[4096];
-    sd_status st = SD_OK;
-    sd_buf_init(&h.joined, MAX_TOKENIZER_BYTES);
-    if (json ? (size_t)snprintf(h.what, sizeof h.what, "%s", json) >= sizeof h.what
-             : !sd_path_join(h.what, sizeof h.what, dir, "tokenizer.json")) {
-        st = sd_fail(err, SD_E_ARG, "%.200s..: the path is too long", dir);
-        goto done;
-    }
-    if (!sd_file_exists(h.what)) {
-        st = sd_fail(err, SD_E_NOTFOUND, "%s: there is no such file", h.what);
-        sd_hint(err, "a folder needs tokenizer.json; save the tokenizer again with a current transformers");
-        goto done;
-    }
-    st = sd_json_load(&h.tok, h.what, MAX_TOKENIZER_BYTES, err);
-    if (!st && sd_path_join(cfg, sizeof cfg, dir, "tokenizer_config.json") && sd_file_exists(cfg))
-        st = sd_json_load(&h.cfg, cfg, MAX_CONFIG_BYTES, err);
-    if (!st) st = read_all(&h, config, err);
+    hf h;
+    sd_status st = sd_hf__read(&h, dir, json, config, err);
     if (!st && (st = sd_tok_new(out, &h.spec, err))) sd_err_wrap(err, "%s", h.what);
     if (!st && chat && (st = read_chat(chat, &h, err))) {
         sd_tok_free(*out);
         *out = NULL;
     }
-done:
-    hf_release(&h);
+    sd_hf__release(&h);
     return st;
 }

@@ -27,6 +27,13 @@ typedef struct sd_hf {
     bool byte_level;
 } sd_hf;
 
+/* Reads tokenizer.json (json: its path, NULL: the one in dir) and tokenizer_config.json into h->spec. config: config.json,
+ * may be NULL. release also after a failure. */
+sd_status sd_hf__read(sd_hf *h, const char *dir, const char *json, const json_t *config, sd_err *err);
+void sd_hf__release(sd_hf *h);
+/* The text of the chat template, no bytes when there is none; in hold (released by the caller, also on failure) or h. */
+sd_status sd_hf__template(sd_slice *text, sd_buf *hold, const sd_hf *h, sd_err *err);
+
 const char *sd_hf__type_of(const json_t *o); /* "" when there is none */
 bool sd_hf__is_true(const json_t *o, const char *key, bool otherwise);
 bool sd_hf__is_absent(const json_t *v);

@@ -47,11 +47,15 @@ if [ -d "$shared/fixtures/adapters" ]; then
     expect_exit "merge" 0 merge "$base+$shared/fixtures/adapters/llama-lora" -o merged
     "$sonde" trace merged --ids 1,2,3 -o a.st -q -f >/dev/null
     "$sonde" trace "$base+$shared/fixtures/adapters/llama-lora" --ids 1,2,3 -o b.st -q -f >/dev/null
+    expect_exit "merge into a GGUF" 0 merge "$base+$shared/fixtures/adapters/llama-lora" -o merged.gguf
+    "$sonde" trace merged.gguf --ids 1,2,3 -o c.st -q -f >/dev/null
+    if cmp -s b.st c.st; then ok "the merged GGUF gives the logits of model and adapter"; else not_ok "the merged GGUF gives the logits of model and adapter" "$(ls -l merged.gguf)"; fi
+    expect_error "a quantised folder" 4 'f32, bf16 or f16' merge "$base" -o folder --type q8_0
     if cmp -s a.st b.st; then ok "the merged model gives the logits of model and adapter"; else not_ok "the merged model gives the logits of model and adapter" "$(ls merged)"; fi
 else
     skip "merge" "no fixtures under SONDE_SHARED"
 fi
-expect_error "merging into a GGUF" 4 'Hugging Face folder' merge tiny.gguf+ad -o g
+expect_error "merging a GGUF into a folder" 4 'Hugging Face folder' merge tiny.gguf+ad -o g
 expect_error "nothing to resume" 4 'cannot open|no such' tune --resume ad
 expect_error "flags beside --resume" 2 'takes everything' tune --resume cut --lr 1
 expect_error "no data" 2 'what to learn from' tune tiny.gguf -o x

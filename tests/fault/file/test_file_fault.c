@@ -90,7 +90,7 @@ static void strings_without_memory(void **state)
     sd_slice *s;
     sd_buf_init(&b, 1 << 16);
     gb_valid(&b, 3);
-    t_ok(sd_weights__open_bytes(&w, b.p, b.n, "mem.gguf", NULL, &err), err);
+    t_ok(sd_weights_open_bytes(&w, b.p, b.n, "mem.gguf", NULL, &err), err);
     t_ok(sd_weights_kv_arr(w, "tokenizer.ggml.tokens", &a, &err), err);
     sd_mem_fail_nth(1);
     assert_int_equal(sd_kv_array_strings(&a, &s, &err), SD_E_NOMEM);

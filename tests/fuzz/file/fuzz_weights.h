@@ -49,7 +49,7 @@ static inline void fuzz_open(const uint8_t *p, size_t n, const char *name, bool 
     sd_weights *w = NULL;
     void *copy = sd_malloc(n ? n : 1); /* aligned as a map is, and of exactly this size */
     if (n) memcpy(copy, p, n);
-    sd_status st = sd_weights__open_bytes(&w, copy, n, name, &(sd_weights_opt){.keep_unknown = keep_unknown}, &err);
+    sd_status st = sd_weights_open_bytes(&w, copy, n, name, &(sd_weights_opt){.keep_unknown = keep_unknown}, &err);
     if (st)
         SD_ASSERT(!w && err.code == st && strstr(err.msg, name));
     else

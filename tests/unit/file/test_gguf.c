@@ -7,7 +7,7 @@ static sd_weights *open_bytes(const sd_buf *b, const sd_weights_opt *opt)
 {
     sd_weights *w = NULL;
     sd_err err = {0};
-    t_ok(sd_weights__open_bytes(&w, b->p, b->n, "mem.gguf", opt, &err), err);
+    t_ok(sd_weights_open_bytes(&w, b->p, b->n, "mem.gguf", opt, &err), err);
     return w;
 }
 
@@ -236,7 +236,7 @@ static void no_prefix_opens(void **state)
         /* A block of exactly n bytes, so that a read past the end is seen by the sanitizer. */
         void *p = sd_malloc(n ? n : 1);
         memcpy(p, b.p, n);
-        sd_status st = sd_weights__open_bytes(&w, p, n, "cut.gguf", NULL, &err);
+        sd_status st = sd_weights_open_bytes(&w, p, n, "cut.gguf", NULL, &err);
         if (st != SD_E_FORMAT) fail_msg("%zu of %zu bytes: status %d", n, b.n, (int)st);
         assert_null(w);
         assert_non_null(strstr(err.msg, "cut.gguf"));

@@ -343,7 +343,7 @@ static void claims_do_not_allocate(void **state)
     while (b.n < ((size_t)4 << 20)) gb_u64(&b, UINT64_MAX);
     sd_mem_info before = sd_mem_query();
     sd_mem_fail_nth(0);
-    assert_int_equal(sd_weights__open_bytes(&w, b.p, b.n, "mem.gguf", NULL, &err), SD_E_FORMAT);
+    assert_int_equal(sd_weights_open_bytes(&w, b.p, b.n, "mem.gguf", NULL, &err), SD_E_FORMAT);
     int64_t requests = sd_mem_fail_nth(0);
     sd_mem_info after = sd_mem_query();
     assert_true(requests < 32);
@@ -366,7 +366,7 @@ static void hints_say_what_to_do(void **state)
         sd_weights *w;
         sd_buf_init(&b, MAX_BYTES);
         rows[i].make(&b);
-        assert_int_not_equal(sd_weights__open_bytes(&w, b.p, b.n, "mem.gguf", NULL, &err), SD_OK);
+        assert_int_not_equal(sd_weights_open_bytes(&w, b.p, b.n, "mem.gguf", NULL, &err), SD_OK);
         if (!strstr(err.hint, rows[i].word)) fail_msg("\"%s\" is not hinted at: %s", rows[i].word, err.hint);
         sd_buf_release(&b);
     }

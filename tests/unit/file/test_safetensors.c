@@ -16,7 +16,7 @@ static void make(sd_buf *b, const char *header, size_t data)
 
 static sd_status try_open(sd_weights **w, const sd_buf *b, sd_err *err)
 {
-    return sd_weights__open_bytes(w, b->p, b->n, "mem.safetensors", NULL, err);
+    return sd_weights_open_bytes(w, b->p, b->n, "mem.safetensors", NULL, err);
 }
 
 static void round_trip(void **state)
@@ -274,7 +274,7 @@ static void no_prefix_opens(void **state)
         /* A block of exactly n bytes, so that a read past the end is seen by the sanitizer. */
         void *p = sd_malloc(n ? n : 1);
         memcpy(p, b.p, n);
-        sd_status st = sd_weights__open_bytes(&w, p, n, "cut.safetensors", NULL, &err);
+        sd_status st = sd_weights_open_bytes(&w, p, n, "cut.safetensors", NULL, &err);
         if (st != SD_E_FORMAT) fail_msg("%zu of %zu bytes: status %d", n, b.n, (int)st);
         assert_non_null(strstr(err.msg, "cut.safetensors"));
         sd_free(p);
