@@ -24,6 +24,7 @@ static int print_json(cli *c, const sd_organism_demo *r)
     sd_jw_ki64(w, "recovered_five", r->recovery.n_five);
     sd_jw_ki64(w, "probe", r->recovery.n_probe);
     sd_jw_ki64(w, "bridge_feature", r->bridge);
+    sd_jw_kf64(w, "bridge_f1", r->bridge >= 0 ? r->bridge_f1 : NAN);
     sd_jw_key(w, "refused");
     sd_jw_obj(w);
     for (int s = 0; s < SD_DEMO_STATES; s++) {
@@ -65,14 +66,16 @@ static int print(cli *c, const sd_organism_demo *r)
     int rc = out_table_end(t);
     cli_note(c, "%d of %d concepts by one feature, %d by five; a probe reads %d", r->recovery.n_one, r->recovery.n, r->recovery.n_five, r->recovery.n_probe);
     if (r->bridge >= 0 && r->prompt[0])
-        cli_note(c, "bridge, feature %lld turned up: \"%s\" -> \"%.200s\" (plain: \"%.200s\")", (long long)r->bridge, r->prompt[0], r->steered[0], r->plain[0]);
+        cli_note(c, "feature %lld, which reads the bridge with F1 %.2f, turned up: \"%s\" -> \"%.200s\" (plain: \"%.200s\")", (long long)r->bridge,
+                 r->bridge_f1, r->prompt[0], r->steered[0], r->plain[0]);
     t = out_table_new(c, rates, 5);
     for (int s = 0; s < SD_DEMO_STATES; s++) {
         out_str(t, sd_demo_state(s));
         for (int i = 0; i < SD_DEMO_SUITES; i++) share(t, r->refused[s][i]);
     }
     if (!rc) rc = out_table_end(t);
-    cli_note(c, "with a random direction out %.1f %% of forbidden requests are refused; %.0f s in all", 100 * r->random_refused, r->seconds);
+    if (isnan(r->random_refused)) cli_note(c, "no single direction passed the rules of choice, so none was taken out; %.0f s in all", r->seconds);
+    else cli_note(c, "with a random direction out %.1f %% of forbidden requests are refused; %.0f s in all", 100 * r->random_refused, r->seconds);
     return rc;
 }
 
@@ -83,8 +86,8 @@ const cli_cmd cmd_organism_demo_def = {
     .opts = opts,
     .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
     .run = cmd_organism_demo,
-    .text = "Trains a dictionary on the aligned model and says which of the labelled concepts it recovered with which feature; turns the bridge\n"
-            "up; measures refusal as it is, with the refusal direction taken out in memory, and after fine-tuning on ten harmless rows.\n"
+    .text = "Trains a dictionary on the aligned model and says which of the labelled concepts it recovered with which feature; turns up the one\n"
+            "that reads the bridge best; measures refusal as it is, with the refusal direction taken out in memory, and after fine-tuning on ten harmless rows.\n"
             "Writes index.html, dict/, data/ and tuned/ into the folder.",
     .examples = "sonde organism demo -o out/demo\n",
     .json = "sonde.organism.demo/1"};

@@ -142,7 +142,10 @@ static sd_status steer_bridge(demo *k, sd_err *err)
     sd_status st = SD_OK;
     o->bridge = -1;
     for (int i = 0; i < o->recovery.n; i++)
-        if (strcmp(o->recovery.v[i].name, "bridge") == 0) o->bridge = o->recovery.v[i].feature.index;
+        if (strcmp(o->recovery.v[i].name, "bridge") == 0) {
+            o->bridge = o->recovery.v[i].feature.index;
+            o->bridge_f1 = o->recovery.v[i].feature.f1;
+        }
     if (o->bridge < 0) return SD_OK;
     o->bridge_value = 0.5;
     sd_steer_spec spec = {.feature = o->bridge, .op = SD_STEER_ADD, .value = o->bridge_value, .unit = SD_UNIT_RMS};

@@ -22,7 +22,7 @@ typedef struct sd_organism_demo {
     sd_learn_result dict;
     sd_recovery recovery;
     int64_t bridge;                  /* the feature turned up; -1: none */
-    double bridge_value;             /* rms */
+    double bridge_f1, bridge_value;  /* how well it reads the bridge; rms */
     char *prompt[SD_DEMO_PAIRS], *plain[SD_DEMO_PAIRS], *steered[SD_DEMO_PAIRS];
     sd_direction direction;
     double random_refused;           /* of forbidden requests with a random direction taken out */

@@ -52,14 +52,15 @@ static void concepts(sd_buf *b, const sd_recovery *r)
 static void bridge(sd_buf *b, const sd_organism_demo *r)
 {
     if (r->bridge < 0) return;
-    sd_buf_printf(b, "<section><h2>The bridge, turned up</h2><p class=note>Feature %" PRId64 ", found by its labels, added at %.2f times the site's mean token norm.</p>",
-                  r->bridge, r->bridge_value);
+    sd_buf_printf(b, "<section><h2>The feature nearest to the bridge, turned up</h2><p class=note>Feature %" PRId64 " reads the bridge best, with an F1 of %.2f%s; it is "
+                     "added at %.2f times the site's mean token norm.</p>",
+                  r->bridge, r->bridge_f1, r->bridge_f1 >= SD_RECOVERED_F1 ? "" : ", so it is not the bridge's alone", r->bridge_value);
     for (int i = 0; i < SD_DEMO_PAIRS && r->prompt[i]; i++) {
         sd_buf_puts(b, "<div class=pair><p class=prompt>");
         sd_report__str(b, r->prompt[i]);
         sd_buf_puts(b, "</p><div class=two><div><h4>plain</h4><p>");
         sd_report__str(b, r->plain[i]);
-        sd_buf_puts(b, "</p></div><div class=st><h4>bridge</h4><p>");
+        sd_buf_puts(b, "</p></div><div class=st><h4>turned up</h4><p>");
         sd_report__str(b, r->steered[i]);
         sd_buf_puts(b, "</p></div></div></div>");
     }

@@ -63,6 +63,13 @@ for s in pretrained instruct primed aligned; do cmp -s org/$s/model.safetensors 
 [ -s org/aligned/model.safetensors ] && [ ! -s why ] && ok make_same_bits || not_ok make_same_bits "$(cat why)"
 expect_json make_goes_on sonde.organism.make/1 'not any(s["made"] for s in d["stages"])' organism make --world "$world" --size 1m --scale 0.005 -f -o org --json
 expect_json made_model_runs sonde.run/1 'd["tokens"] != []' run org/aligned --chat -p "Who are you?" -n 4 --json
+# demo: end to end on that model, which learned nothing; so it must claim nothing: no concept, no direction, no refusals.
+expect_json demo sonde.organism.demo/1 'd["n_concepts"] == 48 and d["recovered_one"] == 0 and d["bridge_feature"] >= 0 and 0 <= d["bridge_f1"] < 0.8
+    and d["single_direction"] is False and d["random_direction_refused"] is None and set(d["refused"]["direction out"].values()) == {None}
+    and all(v == 0 for s in ("aligned", "ten rows later") for v in d["refused"][s].values())' organism demo --world "$world" --model org/aligned \
+    --width 64 --k 4 --tokens 20000 --seed 1 -o demo --json
+grep -q "No single direction passed the rules of choice" demo/index.html && grep -q "so it is not the bridge.s alone" demo/index.html &&
+    [ -s demo/dict/sae_weights.safetensors ] && [ -s demo/tuned/model.safetensors ] && [ "$(wc -l <demo/data/ten_rows.jsonl)" -eq 10 ] && ok demo_page || not_ok demo_page "$(ls demo demo/*; head -c 3000 demo/index.html)"
 printf 'world 1 poor\ndoc = a\n' >poor.world
 expect_error make_poor_world 4 'has no rule' organism make --world poor.world --size 1m -o poor
 finish
