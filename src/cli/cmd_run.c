@@ -4,7 +4,7 @@
 #include "base/map.h"
 
 typedef struct args {
-    const char *prompt, *system;
+    const char *prompt, *system, *reference;
     bool chat, compare;
     int64_t n, top_k;
     double temp, top_p, min_p;
@@ -21,6 +21,7 @@ static const cli_opt opts[] = {
     {0, "top-p", OPT_FLOAT, AT(args, top_p), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "sample among the likeliest that hold P of the probability"},
     {0, "min-p", OPT_FLOAT, AT(args, min_p), .arg = "P", .def = "0", .lo = 0, .hi = 1, .help = "leave out tokens below P times the likeliest"},
     {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one"},
+    {0, "reference", OPT_STR, AT(args, reference), .arg = "FILE", .help = "text on which the units rms and std of plain vectors are measured", .def_words = "a built-in page"},
     {0, "compare", OPT_BOOL, AT(args, compare), .help = "decode plain and steered side by side, with the same random stream"},
     OPT_END};
 
@@ -40,9 +41,14 @@ static sd_status steers_parse(sd_steer_set *s, const opt_list *text, cli *c, sd_
     return st;
 }
 
-static sd_status steers_open(sd_steer_set *s, const sd_model *m, cli *c, sd_err *err)
+static sd_status steers_open(sd_steer_set *s, const sd_model *m, const char *reference, cli *c, sd_err *err)
 {
-    sd_status st = sd_steer_set_open(s, m, c->data_dir, c->prov.model_sha256, err);
+    sd_buf text;
+    sd_buf_init(&text, 1 << 26);
+    sd_status st = reference ? sd_file_read(&text, reference, err) : SD_OK;
+    const sd_steer_env env = {.ex = cli_exec(c, err), .m = m, .data_dir = c->data_dir, .model_sha256 = c->prov.model_sha256, .reference = {text.p, text.n}};
+    if (!st) st = sd_steer_set_open(s, &env, err);
+    sd_buf_release(&text);
     for (int i = 0; i < s->n && !st; i++) {
         const char *of = s->dict[i] ? sd_dict_get_info(s->dict[i])->model_sha256 : "";
         if (*of && strcmp(of, c->prov.model_sha256) != 0)
@@ -87,6 +93,7 @@ static void note_applied(cli *c, const sd_generate_result *r, const sd_steer_set
         sd_steer_applied ap = sd_steer_get_applied(s->steer[i]);
         cli_note(c, "steered %s at %lld positions, mean change %.4g", sd_site_print(site, sizeof site, ap.site), (long long)ap.n_positions,
                  ap.mean_abs_change);
+        if (s->spec[i].when) cli_note(c, "its condition held at %lld of %lld positions", (long long)ap.n_held, (long long)ap.n_looked);
     }
     cli_note(c, "prefill %.0f tokens/s, decode %.1f tokens/s, %s", (double)r->n_prompt / r->prefill_s,
              r->n_decoded ? (double)r->n_decoded / r->decode_s : 0.0, sd_mode_name(c->mode));
@@ -132,8 +139,8 @@ const cli_cmd cmd_run_def = {
     .run = cmd_run,
     .text = "A steer is one JSON object: {\"feature\":{\"dict\":DIR,\"index\":N}}, {\"direction\":NAME} or {\"vector\":[..],\"site\":SITE}, with \"op\" add (default),\n"
             "scale, ablate, clamp or cap; \"value\" (cap: \"min\", \"max\"); \"unit\" rms (default: the site's mean token norm), std (of the\n"
-            "feature's projection), max_act or raw;\n"
-            "\"positions\" all (default), prompt, generated, last or a list; \"special\" true to edit special tokens too. Positive is\n"
+            "projection), max_act or raw; \"positions\" all (default), prompt, generated, last or a list; \"special\" true to edit special tokens too;\n"
+            "\"when\" {\"feature\", \"direction\" or \"vector\", \"gt\", \"lt\", \"hold\"} to edit only where that reads above gt and below lt. Positive is\n"
             "more of the concept. The answer says what was applied and at how many positions. Refusal directions are never pushed down.",
     .examples = "sonde run model.gguf -p 'The bridge' -n 40\n"
                 "sonde run model.gguf --chat -p 'Who are you?' --steer '{\"feature\":{\"dict\":\"dict/\",\"index\":7},\"value\":0.5}' --compare\n",
@@ -171,7 +178,7 @@ static int cmd_run(cli *c, int argc, char **argv)
     if (!st) st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){0}, &m, &err);
     if (st) goto done;
     if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
-    if ((st = steers_open(&s, m, c, &err))) goto done;
+    if ((st = steers_open(&s, m, a.reference, c, &err))) goto done;
     if (strcmp(a.prompt, "-") == 0 && (st = cli_read_text(&prompt, a.prompt, &err))) goto done;
     if ((st = sd_lab_prompt_ids(&ids, m, prompt.n ? (sd_slice){prompt.p, prompt.n} : sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
     if ((st = check_positions(&s, ids.n, a.n, c, &err))) goto done;

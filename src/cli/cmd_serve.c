@@ -1,12 +1,13 @@
 /* sonde serve: the model for any client: OpenAI's API, features, steering. */
 #include "cli/cli.h"
+#include "base/map.h"
 #include "serve/serve.h"
 
 #include <time.h>
 
 typedef struct args {
     opt_list dict, store, recipe;
-    const char *host, *key_file, *cors, *alias;
+    const char *host, *key_file, *cors, *alias, *reference;
     int64_t port, ctx, parallel, queue, max_body;
     double grace, ping;
 } args;
@@ -20,6 +21,7 @@ static const cli_opt opts[] = {
     {0, "api-key-file", OPT_STR, AT(args, key_file), .arg = "FILE", .help = "keys that clients have to send, one a line"},
     {0, "cors-origin", OPT_STR, AT(args, cors), .arg = "ORIGIN", .help = "pages of this origin may call the server", .def_words = "none"},
     {0, "alias", OPT_STR, AT(args, alias), .arg = "NAME", .help = "what clients call the model", .def_words = "the file's name"},
+    {0, "reference", OPT_STR, AT(args, reference), .arg = "FILE", .help = "text on which the units rms and std of plain vectors are measured", .def_words = "a built-in page"},
     {0, "parallel", OPT_INT, AT(args, parallel), .arg = "N", .def = "8", .lo = 1, .hi = 256, .help = "sequences that are decoded at once"},
     {0, "queue", OPT_INT, AT(args, queue), .arg = "N", .def = "128", .lo = 1, .hi = 65536, .help = "sequences that may wait; more are answered with 429"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "0", .lo = 0, .hi = 1 << 24, .unit = "tokens", .help = "context of a sequence; 0 is the model's, up to 4096"},
@@ -87,19 +89,23 @@ static int cmd_serve(cli *c, int argc, char **argv)
     sd_err err = {0};
     sd_model *m = NULL;
     sd_server *s = NULL;
+    sd_buf reference;
+    sd_buf_init(&reference, 1 << 26);
     if (!cli_parse(c, &cmd_serve_def, &a, argc, argv, &rc)) return rc;
     if (!c->n_arg && !a.store.n) return cli_usage(c, "give a model, a --store, or both");
     if (!c->n_arg && (a.dict.n || a.recipe.n)) return cli_usage(c, "--dict and --recipe need a model");
     if (a.alias && (!a.alias[0] || strchr(a.alias, '@'))) return cli_usage(c, "--alias: a name without '@'");
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
-    sd_status st = SD_OK;
+    sd_status st = a.reference ? sd_file_read(&reference, a.reference, &err) : SD_OK;
+    if (st) goto done;
     if (c->n_arg) {
         if ((st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){.n_ctx = a.ctx}, &m, &err))) goto done;
         if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
         name_model(name, c->arg[0]);
     }
     sd_serve_opt o = {.ex = ex, .m = m, .model_name = a.alias ? a.alias : name, .model_sha256 = c->prov.model_sha256, .data_dir = c->data_dir,
+                      .reference = {reference.p, reference.n},
                       .dict = a.dict.v, .n_dict = a.dict.n, .store = a.store.v, .n_store = a.store.n, .recipe = a.recipe.v, .n_recipe = a.recipe.n,
                       .host = a.host, .port = (int)a.port, .key_file = a.key_file, .cors = a.cors, .n_slots = (int)a.parallel,
                       .n_queue = (int)a.queue, .n_ctx = a.ctx, .max_body = a.max_body, .ping_s = a.ping};
@@ -111,6 +117,7 @@ static int cmd_serve(cli *c, int argc, char **argv)
     sd_serve_stop(s, a.grace);
 done:
     if (st) rc = cli_fail(c, &err);
+    sd_buf_release(&reference);
     sd_model_close(m);
     return rc;
 }

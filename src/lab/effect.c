@@ -51,13 +51,13 @@ static sd_status continue_all(lab *l, const sd_steer_spec *spec, sd_err *err)
     sd_steer *steer[MAX_PROMPTS] = {0};
     sd_segment seg[MAX_PROMPTS];
     sd_status st = SD_OK;
-    int hook[MAX_PROMPTS];
+    int hook[MAX_PROMPTS][2];
     for (int p = 0; p < l->opt->n_prompt && !st; p++) {
         sd_session_rewind(l->session[p], 0);
-        hook[p] = -1;
+        hook[p][0] = hook[p][1] = -1;
         st = reset_text(l, p, err);
         if (!st && spec) st = sd_steer_new(&steer[p], spec, l->m, l->dict, err);
-        if (!st && spec) st = sd_steer_attach_id(steer[p], l->session[p], l->text[p].n, &hook[p], err);
+        if (!st && spec) st = sd_steer_attach_id(steer[p], l->session[p], l->text[p].n, hook[p], err);
         seg[p] = (sd_segment){.s = l->session[p], .tok = l->text[p].v, .n = l->text[p].n, .want = SD_LOGITS_LAST};
     }
     for (int64_t t = 0; t < l->n_gen && !st; t++) {
@@ -75,7 +75,8 @@ static sd_status continue_all(lab *l, const sd_steer_spec *spec, sd_err *err)
         }
     }
     for (int p = 0; p < l->opt->n_prompt && steer[p]; p++) {
-        if (hook[p] >= 0) sd_session_detach(l->session[p], hook[p]);
+        for (int k = 0; k < 2; k++)
+            if (hook[p][k] >= 0) sd_session_detach(l->session[p], hook[p][k]);
         sd_steer_free(steer[p]);
     }
     return st;

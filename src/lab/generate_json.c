@@ -225,13 +225,13 @@ static sd_status read_request(sd_generate_opt *o, sd_steer_set *s, const json_t 
     return st;
 }
 
-static sd_status open_steers(sd_steer_set *s, const sd_model *m, const sd_generate_env *env, sd_err *err)
+static sd_status open_steers(sd_steer_set *s, const sd_exec *ex, const sd_model *m, const sd_generate_env *env, sd_err *err)
 {
     char hash[65];
     if (!s->n) return SD_OK;
     if (!env->data_dir) return sd_fail(err, SD_E_ARG, "steering needs the folder of the stored directions (data_dir)");
     sd_status st = sd_lab_model_hash(hash, m->path, env->cache_dir, err);
-    return st ? st : sd_steer_set_open(s, m, env->data_dir, hash, err);
+    return st ? st : sd_steer_set_open(s, &(sd_steer_env){.ex = ex, .m = m, .data_dir = env->data_dir, .model_sha256 = hash}, err);
 }
 
 sd_status sd_generate(const sd_exec *ex, const sd_model *m, const char *request, const sd_generate_env *env, char **result,
@@ -249,7 +249,7 @@ sd_status sd_generate(const sd_exec *ex, const sd_model *m, const char *request,
     sd_buf_init(&b, 1 << 28);
     sd_jw_init(&w, &b);
     if ((st = read_request(&o, &s, req, err)) || (st = prompt_ids(&ids, m, req, err))) goto done;
-    if ((st = open_steers(&s, m, env, err))) goto done;
+    if ((st = open_steers(&s, ex, m, env, err))) goto done;
     o.steer = s.steer;
     o.n_steer = s.n;
     if ((st = sd_lab_generate(&r, ex, m, ids.v, ids.n, &o, err))) goto done;

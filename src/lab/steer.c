@@ -1,62 +1,23 @@
 /* Steering as a hook: one row edit of d multiply-adds, counted. Resolves units once, when the steer is made. */
-#include "lab/steer.h"
+#include "lab/steer_int.h"
 
 #include <math.h>
 
-struct sd_steer {
-    sd_steer_spec spec;      /* without vector and list, which live below */
-    sd_site site;
-    int64_t d, feature;
-    const sd_dict *dict;
-    const sd_model *m;
-    float *u;                /* [d] direction: unit norm (raw add: as given) */
-    float *row;              /* [d] w_dec of a clamped feature */
-    double value, lo, hi;    /* in the units of the residual stream */
-    int64_t *list, n_list, n_prompt, n_edited;
-    double sum_abs;
-    bool nothing;            /* add 0, scale 1 */
-};
-
-static sd_status unit_size(double *out, const sd_steer_spec *s, const sd_dict *dict, sd_err *err)
-{
-    static const char *const hint = "use \"unit\":\"raw\", or a dictionary trained by sonde, which stores these figures";
-    const sd_dict_info *info = dict ? sd_dict_get_info(dict) : NULL;
-    *out = 1;
-    switch (s->unit) {
-    case SD_UNIT_RAW: return SD_OK;
-    case SD_UNIT_RMS:
-        *out = info ? info->site_rms : 0;
-        if (*out > 0) return SD_OK;
-        sd_fail(err, SD_E_ARG, "steer: unit rms needs the site's mean token norm, which %s", info ? "this dictionary does not state" : "a plain vector does not bring");
-        return sd_hint(err, "%s", hint);
-    case SD_UNIT_MAX_ACT:
-        *out = info ? sd_dict_max_act(dict, s->feature) : 0;
-        if (*out > 0) return SD_OK;
-        sd_fail(err, SD_E_ARG, "steer: unit max_act needs the feature's top activation, which %s", info ? "this dictionary does not state" : "a vector does not have");
-        return sd_hint(err, "%s", hint);
-    case SD_UNIT_STD: break;
-    }
-    *out = info ? (double)sd_dict_proj_std(dict, s->feature) : 0;
-    if (*out > 0) return SD_OK;
-    sd_fail(err, SD_E_ARG, "steer: unit std needs the spread of the projection on reference text, which %s", info ? "this dictionary does not state" : "a plain vector does not bring");
-    return sd_hint(err, "%s", hint);
-}
-
-static sd_status resolve_site(sd_steer *s, const sd_steer_spec *spec, const sd_dict *dict, sd_err *err)
+sd_status sd_steer__site(sd_site *site, int64_t *d, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, sd_err *err)
 {
     sd_status st = SD_OK;
     int64_t cols = 0;
-    s->site = spec->site;
+    *site = spec->site;
     if (!spec->has_site) {
         const char *name = dict ? sd_dict_site_name(dict) : "";
         if (!*name) return sd_fail(err, SD_E_ARG, "steer: the dictionary does not say its site; give \"site\"");
-        if ((st = sd_site_parse(&s->site, name, strlen(name), err))) return st;
+        if ((st = sd_site_parse(site, name, strlen(name), err))) return st;
     }
-    if ((st = sd_model_site_cols(s->m, s->site, &cols, err))) return st;
-    s->d = dict ? sd_dict_get_info(dict)->d : spec->n_vector;
-    if (cols != s->d)
-        return sd_fail(err, SD_E_SHAPE, "steer: %s has %lld columns, the %s %lld", sd_site_print((char[64]){0}, 64, s->site),
-                       (long long)cols, dict ? "dictionary" : "vector", (long long)s->d);
+    if ((st = sd_model_site_cols(m, *site, &cols, err))) return st;
+    *d = dict ? sd_dict_get_info(dict)->d : spec->n_vector;
+    if (cols != *d)
+        return sd_fail(err, SD_E_SHAPE, "steer: %s has %lld columns, the %s %lld", sd_site_print((char[64]){0}, 64, *site),
+                       (long long)cols, dict ? "dictionary" : "vector", (long long)*d);
     if (dict && spec->feature >= sd_dict_get_info(dict)->m) {
         sd_fail(err, SD_E_NOTFOUND, "steer: feature %lld of a dictionary with %lld", (long long)spec->feature,
                 (long long)sd_dict_get_info(dict)->m);
@@ -102,10 +63,11 @@ static sd_status resolve_direction(sd_steer *s, const sd_steer_spec *spec, sd_er
     return SD_OK;
 }
 
-sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, sd_err *err)
+sd_status sd_steer_make(sd_steer **out, const sd_steer_spec *spec, const sd_model *m, const sd_steer_from *from, sd_err *err)
 {
     sd_steer *s = NULL;
     double unit;
+    const sd_dict *dict = from->dict;
     *out = NULL;
     SD_ASSERT((spec->feature >= 0) == (dict != NULL));
     sd_status st = sd_alloc_zero(&s, sizeof *s, "steer", err);
@@ -113,14 +75,15 @@ sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model
     s->spec = *spec;
     s->spec.vector = NULL;
     s->spec.list = NULL;
+    s->spec.when = NULL;
     s->m = m;
     s->dict = dict;
     s->feature = spec->feature;
-    if ((st = resolve_site(s, spec, dict, err))) goto done;
+    if ((st = sd_steer__site(&s->site, &s->d, spec, m, dict, err))) goto done;
     s->nothing = (spec->op == SD_STEER_ADD && spec->value == 0) || (spec->op == SD_STEER_SCALE && spec->value == 1);
     bool has_unit = spec->op != SD_STEER_SCALE && spec->op != SD_STEER_ABLATE && !s->nothing;
     unit = 1;
-    if (has_unit && (st = unit_size(&unit, spec, dict, err))) goto done;
+    if (has_unit && (st = sd_steer__unit(&unit, spec, s->site, dict, from, err))) goto done;
     s->value = spec->op == SD_STEER_ABLATE ? 0 : spec->value * unit;
     s->lo = spec->min * unit;
     s->hi = spec->max * unit;
@@ -133,6 +96,7 @@ sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model
         memcpy(s->list, spec->list, (size_t)spec->n_list * sizeof *s->list);
         s->n_list = spec->n_list;
     }
+    if (spec->when && (st = sd_steer__when_new(&s->when, spec->when, s->site, m, from, err))) goto done;
     *out = s;
     s = NULL;
 done:
@@ -143,6 +107,7 @@ done:
 void sd_steer_free(sd_steer *s)
 {
     if (!s) return;
+    sd_steer__when_free(s->when);
     sd_free(s->u);
     sd_free(s->row);
     sd_free(s->list);
@@ -189,7 +154,7 @@ static sd_status edit(void *self, sd_act *act, sd_err *err)
     for (int64_t i = 0; i < act->x.rows; i++) {
         const float *v;
         float *h = sd_mat_row(act->x, i);
-        if (!wanted(s, act->pos0 + i, act->tok[i])) continue;
+        if (!wanted(s, act->pos0 + i, act->tok[i]) || (s->when && !sd_steer__when_holds(s->when, act->pos0 + i))) continue;
         float c = (float)coefficient(s, h, &v);
         for (int64_t j = 0; j < s->d; j++) h[j] += c * v[j];
         s->n_edited++;
@@ -198,24 +163,30 @@ static sd_status edit(void *self, sd_act *act, sd_err *err)
     return SD_OK;
 }
 
-sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt, int *id, sd_err *err)
+sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt, int id[2], sd_err *err)
 {
+    sd_status st = SD_OK;
     s->n_prompt = n_prompt;
     s->n_edited = 0;
     s->sum_abs = 0;
-    *id = -1;
+    id[0] = id[1] = -1;
     if (s->nothing) return SD_OK;
-    return sd_session_attach(session, &(sd_hook){.name = "steer", .at = &s->site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = s}, id, err);
+    /* The condition first: at a site that both share it has to see the row before the edit. */
+    if (s->when) st = sd_steer__when_attach(s->when, session, &id[1], err);
+    if (st) return st;
+    return sd_session_attach(session, &(sd_hook){.name = "steer", .at = &s->site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = s}, &id[0], err);
 }
 
 sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd_err *err)
 {
-    int id;
-    return sd_steer_attach_id(s, session, n_prompt, &id, err);
+    int id[2];
+    return sd_steer_attach_id(s, session, n_prompt, id, err);
 }
 
 sd_steer_applied sd_steer_get_applied(const sd_steer *s)
 {
-    return (sd_steer_applied){.site = s->site, .value_raw = s->value, .n_positions = s->n_edited,
-                              .mean_abs_change = s->n_edited ? s->sum_abs / (double)s->n_edited : 0};
+    sd_steer_applied a = {.site = s->site, .value_raw = s->value, .n_positions = s->n_edited,
+                          .mean_abs_change = s->n_edited ? s->sum_abs / (double)s->n_edited : 0};
+    if (s->when) sd_steer__when_counts(s->when, &a);
+    return a;
 }

@@ -15,6 +15,7 @@ typedef enum sd_steer_op { SD_STEER_ADD, SD_STEER_SCALE, SD_STEER_ABLATE, SD_STE
 typedef enum sd_steer_unit { SD_UNIT_RMS, SD_UNIT_RAW, SD_UNIT_STD, SD_UNIT_MAX_ACT } sd_steer_unit;
 typedef enum sd_steer_pos { SD_POS_ALL, SD_POS_PROMPT, SD_POS_GENERATED, SD_POS_LAST, SD_POS_LIST } sd_steer_pos;
 
+struct sd_steer_when;
 typedef struct sd_steer_spec {
     char dict[512];         /* directory of the feature's dictionary; empty for a vector */
     int64_t feature;        /* -1: a vector */
@@ -30,7 +31,17 @@ typedef struct sd_steer_spec {
     int64_t *list;          /* [n_list] positions, ascending, owned */
     int64_t n_list;
     bool special;           /* edit special tokens too */
+    struct sd_steer_when *when; /* owned; NULL: always */
 } sd_steer_spec;
+
+/* Only at tokens where something holds: the activation of a feature (0 below its threshold), or the projection on a direction's or vector's
+ * unit vector, lies above gt and below lt. It is looked at where its own site stands, which must not come after the steer's: then a token's edit
+ * depends on that token alone and the same tokens give the same edits however a prompt is split. With hold it goes on from the first such token. */
+typedef struct sd_steer_when {
+    sd_steer_spec what;     /* dict and feature, direction or vector; site; unit: raw (default), max_act, std, rms */
+    double gt, lt;          /* an absent bound is infinite */
+    bool hold;
+} sd_steer_when;
 
 /* text: one JSON object. Unknown keys, a missing value, NaN, unknown ops and units are SD_E_ARG with the key in the sentence. */
 sd_status sd_steer_spec_parse(sd_steer_spec *out, sd_slice text, sd_err *err);
@@ -38,15 +49,27 @@ void sd_steer_spec_release(sd_steer_spec *s);
 void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s);
 
 typedef struct sd_steer sd_steer;
-/* dict: the opened dictionary of a feature spec (borrowed until free; NULL for a vector). Checks site, width, feature index, units. */
-sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, sd_err *err);
+/* What a steer is made from, beside its spec and the model. All borrowed; the dictionaries until free. */
+typedef struct sd_steer_from {
+    const sd_dict *dict;      /* the opened dictionary of a feature spec; NULL for a vector */
+    const sd_dict *when_dict; /* the same of its condition */
+    /* Rows of a site on reference text, for the units rms and std of what brings no such figure (lab/reference.h). NULL: they are refused then. */
+    sd_status (*rows)(void *self, sd_mat *out, sd_site site, sd_err *err);
+    void *self;
+} sd_steer_from;
+/* Checks site, width, feature index, units, and that a condition is not looked at later than the edit. */
+sd_status sd_steer_make(sd_steer **out, const sd_steer_spec *spec, const sd_model *m, const sd_steer_from *from, sd_err *err);
+static inline sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, sd_err *err)
+{
+    return sd_steer_make(out, spec, m, &(sd_steer_from){.dict = dict}, err);
+}
 void sd_steer_free(sd_steer *s);
 /* n_prompt: positions below it are the prompt. Attach to one session at a time; counts start at zero. */
 sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd_err *err);
-/* The same, giving the id for sd_session_detach (-1 when there is nothing to edit). */
-sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt, int *id, sd_err *err);
-/* What was done: site, op, value in raw units, positions edited. */
-typedef struct sd_steer_applied { sd_site site; double value_raw; int64_t n_positions; double mean_abs_change; } sd_steer_applied;
+/* The same, giving the ids for sd_session_detach (-1 where there is nothing to detach): the edit, the condition. */
+sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt, int id[2], sd_err *err);
+/* What was done: site, op, value in raw units, positions edited; of a condition, positions looked at and positions where it held. */
+typedef struct sd_steer_applied { sd_site site; double value_raw; int64_t n_positions; double mean_abs_change; int64_t n_looked, n_held; } sd_steer_applied;
 sd_steer_applied sd_steer_get_applied(const sd_steer *s);
 
 #endif

@@ -84,11 +84,12 @@ static sd_status read_number(double *out, const json_t *v, const char *key, sd_e
     return json_is_number(v) && isfinite(*out) ? SD_OK : sd_fail(err, SD_E_ARG, "steer: %s is no finite number", key);
 }
 
-static sd_status read_key(sd_steer_spec *s, const char *key, const json_t *v, sd_err *err)
+/* Keys that say along what: those of a steer and of a condition. *known: it was one of them. */
+static sd_status read_what(sd_steer_spec *s, const char *key, const json_t *v, bool *known, sd_err *err)
 {
     int i = 0;
-    sd_status st = SD_OK;
     const char *str = json_is_string(v) ? json_string_value(v) : "";
+    *known = true;
     if (strcmp(key, "feature") == 0) return read_feature(s, v, err);
     if (strcmp(key, "vector") == 0) return read_vector(s, v, err);
     if (strcmp(key, "direction") == 0) {
@@ -96,22 +97,76 @@ static sd_status read_key(sd_steer_spec *s, const char *key, const json_t *v, sd
         memcpy(s->direction, str, strlen(str) + 1);
         return SD_OK;
     }
-    if (strcmp(key, "positions") == 0) return read_positions(s, v, err);
-    if (strcmp(key, "value") == 0) return read_number(&s->value, v, key, err);
-    if (strcmp(key, "min") == 0) return read_number(&s->min, v, key, err);
-    if (strcmp(key, "max") == 0) return read_number(&s->max, v, key, err);
     if (strcmp(key, "site") == 0) {
         s->has_site = true;
         return sd_site_parse(&s->site, str, strlen(str), err);
     }
+    if (strcmp(key, "unit") == 0) {
+        sd_status st = lookup(&i, str, unit_name, 4, key, err);
+        s->unit = (sd_steer_unit)i;
+        return st;
+    }
+    *known = false;
+    return SD_OK;
+}
+
+static sd_status check_when(const sd_steer_when *w, sd_err *err)
+{
+    const sd_steer_spec *s = &w->what;
+    if ((s->feature >= 0) + (s->vector != NULL) + (*s->direction != 0) != 1)
+        return sd_fail(err, SD_E_ARG, "steer: when has one of feature, direction and vector");
+    if (s->vector && !s->has_site) return sd_fail(err, SD_E_ARG, "steer: a vector in when needs a site, such as \"resid_post.12\"");
+    if (isinf(w->gt) && isinf(w->lt)) return sd_fail(err, SD_E_ARG, "steer: when needs gt, lt or both");
+    if (w->gt >= w->lt) return sd_fail(err, SD_E_ARG, "steer: when: nothing is above %g and below %g", w->gt, w->lt);
+    if (s->unit == SD_UNIT_MAX_ACT && s->feature < 0) return sd_fail(err, SD_E_ARG, "steer: when: unit max_act is a feature's");
+    return SD_OK;
+}
+
+static sd_status read_when(sd_steer_spec *s, const json_t *v, sd_err *err)
+{
+    const char *key;
+    json_t *x;
+    sd_steer_when *w = NULL;
+    if (!json_is_object(v)) return sd_fail(err, SD_E_ARG, "steer: when is {\"feature\": {\"dict\", \"index\"}, \"gt\": 2}");
+    sd_status st = sd_alloc_zero(&w, sizeof *w, "steer", err);
+    if (st) return st;
+    s->when = w;
+    *w = (sd_steer_when){.what = {.feature = -1, .unit = SD_UNIT_RAW}, .gt = -INFINITY, .lt = INFINITY};
+    json_object_foreach((json_t *)(uintptr_t)v, key, x)
+    {
+        bool known;
+        st = read_what(&w->what, key, x, &known, err);
+        if (known && !st) continue;
+        if (st) return st;
+        if (strcmp(key, "gt") == 0) st = read_number(&w->gt, x, "when.gt", err);
+        else if (strcmp(key, "lt") == 0) st = read_number(&w->lt, x, "when.lt", err);
+        else if (strcmp(key, "hold") == 0) {
+            w->hold = json_is_true(x);
+            if (!json_is_boolean(x)) st = sd_fail(err, SD_E_ARG, "steer: when.hold is true or false");
+        } else {
+            st = sd_fail(err, SD_E_ARG, "steer: when: unknown key \"%s\"", key);
+            sd_hint(err, "known keys: feature, direction, vector, site, unit, gt, lt, hold");
+        }
+        if (st) return st;
+    }
+    return check_when(w, err);
+}
+
+static sd_status read_key(sd_steer_spec *s, const char *key, const json_t *v, sd_err *err)
+{
+    int i = 0;
+    bool known;
+    const char *str = json_is_string(v) ? json_string_value(v) : "";
+    sd_status st = read_what(s, key, v, &known, err);
+    if (known) return st;
+    if (strcmp(key, "when") == 0) return read_when(s, v, err);
+    if (strcmp(key, "positions") == 0) return read_positions(s, v, err);
+    if (strcmp(key, "value") == 0) return read_number(&s->value, v, key, err);
+    if (strcmp(key, "min") == 0) return read_number(&s->min, v, key, err);
+    if (strcmp(key, "max") == 0) return read_number(&s->max, v, key, err);
     if (strcmp(key, "op") == 0) {
         st = lookup(&i, str, op_name, 5, key, err);
         s->op = (sd_steer_op)i;
-        return st;
-    }
-    if (strcmp(key, "unit") == 0) {
-        st = lookup(&i, str, unit_name, 4, key, err);
-        s->unit = (sd_steer_unit)i;
         return st;
     }
     if (strcmp(key, "special") == 0) {
@@ -119,7 +174,7 @@ static sd_status read_key(sd_steer_spec *s, const char *key, const json_t *v, sd
         return json_is_boolean(v) ? SD_OK : sd_fail(err, SD_E_ARG, "steer: special is true or false");
     }
     sd_fail(err, SD_E_ARG, "steer: unknown key \"%s\"", key);
-    return sd_hint(err, "known keys: feature, direction, vector, site, op, value, min, max, unit, positions, special");
+    return sd_hint(err, "known keys: feature, direction, vector, site, op, value, min, max, unit, positions, special, when");
 }
 
 static sd_status check(const sd_steer_spec *s, bool has_value, sd_err *err)
@@ -167,15 +222,16 @@ done:
 
 void sd_steer_spec_release(sd_steer_spec *s)
 {
+    if (s->when) sd_steer_spec_release(&s->when->what);
+    sd_free(s->when);
     sd_free(s->vector);
     sd_free(s->list);
     *s = (sd_steer_spec){.feature = -1};
 }
 
-void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s)
+static void write_what(sd_jw *w, const sd_steer_spec *s)
 {
     char site[64];
-    sd_jw_obj(w);
     if (s->feature >= 0) {
         sd_jw_key(w, "feature");
         sd_jw_obj(w);
@@ -191,6 +247,12 @@ void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s)
         sd_jw_end(w);
     }
     if (s->has_site) sd_jw_kstr(w, "site", sd_site_print(site, sizeof site, s->site));
+}
+
+void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s)
+{
+    sd_jw_obj(w);
+    write_what(w, s);
     sd_jw_kstr(w, "op", op_name[s->op]);
     if (s->op == SD_STEER_CAP) {
         if (!isinf(s->min)) sd_jw_kf64(w, "min", s->min);
@@ -208,5 +270,15 @@ void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s)
         sd_jw_str(w, pos_name[s->positions]);
     }
     sd_jw_kbool(w, "special", s->special);
+    if (s->when) {
+        sd_jw_key(w, "when");
+        sd_jw_obj(w);
+        write_what(w, &s->when->what);
+        sd_jw_kstr(w, "unit", unit_name[s->when->what.unit]);
+        if (!isinf(s->when->gt)) sd_jw_kf64(w, "gt", s->when->gt);
+        if (!isinf(s->when->lt)) sd_jw_kf64(w, "lt", s->when->lt);
+        sd_jw_kbool(w, "hold", s->when->hold);
+        sd_jw_end(w);
+    }
     sd_jw_end(w);
 }

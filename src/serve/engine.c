@@ -264,7 +264,7 @@ static slot *choose(sd_engine *e, const sd_seq *s, slot **from, int64_t *shared)
     *shared = 0;
     for (int i = 0; i < e->opt.n_slots; i++) {
         slot *sl = &e->slot[i];
-        int64_t n = s->watch ? 0 : common(sl, s, sl->n);
+        int64_t n = s->watch || s->afresh ? 0 : common(sl, s, sl->n);
         if (n > *shared) *shared = n, *from = sl;
         if (sl->seq) continue;
         /* The slot that fits best; among those that fit alike, the one used longest ago. */
@@ -276,11 +276,12 @@ static slot *choose(sd_engine *e, const sd_seq *s, slot **from, int64_t *shared)
 
 static sd_status attach(slot *sl, sd_seq *s, sd_err *err)
 {
-    sd_status st = sd_alloc(&sl->hook, (size_t)(s->n_steer + 1) * sizeof *sl->hook, "hooks", err);
+    sd_status st = sd_alloc(&sl->hook, (size_t)(2 * s->n_steer + 1) * sizeof *sl->hook, "hooks", err);
     for (int i = 0; i < s->n_steer && !st; i++) {
-        int id = NO_ID;
-        st = sd_steer_attach_id(s->steer[i], sl->s, s->ids.n, &id, err);
-        if (!st && id >= 0) sl->hook[sl->n_hook++] = id;
+        int id[2] = {NO_ID, NO_ID};
+        st = sd_steer_attach_id(s->steer[i], sl->s, s->ids.n, id, err);
+        for (int k = 0; k < 2; k++)
+            if (id[k] >= 0) sl->hook[sl->n_hook++] = id[k];
     }
     if (!st && s->watch) {
         int id = NO_ID;
@@ -333,7 +334,7 @@ static void admit_waiting(sd_engine *e)
         bool dropped = atomic_load(&j->cancel);
         if (!dropped) {
             sl = choose(e, s, &from, &shared);
-            if (!sl || (!s->watch && better_wait(e, s, shared))) return;
+            if (!sl || (!s->watch && !s->afresh && better_wait(e, s, shared))) return;
         }
         /* Out of the list first: when its last sequence ends, the job is its maker's again. */
         pthread_mutex_lock(&e->lock);

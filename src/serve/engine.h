@@ -40,6 +40,7 @@ typedef struct sd_seq {
     sd_steer *const *steer; /* [n_steer] borrowed; each of one sequence only */
     int n_steer;
     uint64_t edits;         /* key of the edits for the prefix cache; 0: plain */
+    bool afresh;            /* nothing is taken from the prefix cache: an edit depends on what it saw before */
     const sd_hook *watch;   /* sees every row of the prompt, which is then computed afresh; borrowed; NULL: none */
     /* made by the engine; read n_said, end and err under sd_engine_wait's snapshot, said and top below n_said */
     sd_said *said;          /* [n_new] owned */

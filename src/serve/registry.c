@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "lab/direction_file.h"
+#include "lab/reference.h"
 #include "lab/steer_set.h"
 
 /* "NAME=PATH", or a path whose last part (without suffix) is the name. */
@@ -115,6 +116,7 @@ sd_status sd_registry__open(sd_server *s, sd_err *err)
 {
     const sd_serve_opt *o = &s->opt;
     sd_status st = sd_alloc_zero(&s->dict, (size_t)(o->n_dict + 1) * sizeof *s->dict, "dictionaries", err);
+    if (!st && o->m) st = sd_reference_new(&s->reference, o->ex, o->m, o->reference, err);
     if (!st) st = sd_alloc_zero(&s->store, (size_t)(o->n_store + 1) * sizeof *s->store, "stores", err);
     if (!st) st = sd_alloc_zero(&s->recipe, (size_t)(o->n_recipe + 1) * sizeof *s->recipe, "recipes", err);
     for (int i = 0; i < o->n_dict && !st; i++) st = open_dict(s, o->dict[i], err);
@@ -131,6 +133,7 @@ void sd_registry__close(sd_server *s)
         pthread_mutex_destroy(&s->store[i].lock);
     }
     for (int i = 0; i < s->n_recipe; i++) json_decref(s->recipe[i].steer);
+    sd_reference_free(s->reference);
     sd_free(s->dict);
     sd_free(s->store);
     sd_free(s->recipe);
@@ -166,14 +169,23 @@ sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name)
 
 /* ---- steers ---- */
 
+/* The dictionary that a spec names; NULL for a vector or direction. */
+static int dict_of(const sd_dict **out, const sd_server *s, const sd_steer_spec *sp, const char *param, sd_problem *p)
+{
+    const sd_reg_dict *d = sp->feature >= 0 ? sd_registry__dict(s, sp->dict) : NULL;
+    *out = d ? d->dict : NULL;
+    if (d || sp->feature < 0) return 0;
+    return sd_problem_set(p, 404, param, "there is no dictionary '%.80s' here: dictionaries are registered when the server starts (--dict)", sp->dict);
+}
+
 static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const char *param, sd_problem *p)
 {
     sd_err err = {0};
     sd_buf text;
     sd_jw w;
-    const sd_reg_dict *d = NULL;
-    const sd_model *m = s->opt.m;
     sd_steer_spec *sp = &e->spec[e->n];
+    sd_steer_from from = {.rows = sd_reference_rows, .self = s->reference};
+    const sd_steer_env env = {.ex = s->opt.ex, .m = s->opt.m, .data_dir = s->opt.data_dir, .model_sha256 = s->opt.model_sha256};
     if (!json_is_object(spec)) return sd_problem_set(p, 400, param, "%s: a steer is an object", param);
     sd_buf_init(&text, 1 << 24);
     sd_jw_init(&w, &text);
@@ -183,14 +195,11 @@ static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const ch
     sd_buf_release(&text);
     if (st) return sd_problem_of(p, &err, param);
     e->n++;
-    if (sp->feature >= 0 && !(d = sd_registry__dict(s, sp->dict)))
-        return sd_problem_set(p, 404, param, "there is no dictionary '%.80s' here: dictionaries are registered when the server starts (--dict)", sp->dict);
-    if (!st) st = sd_direction_resolve(sp, s->opt.data_dir, s->opt.model_sha256, m->cfg.d_model, &err);
-    if (!st) st = sd_steer_new(&e->steer[e->n - 1], sp, m, d ? d->dict : NULL, &err);
-    if (!st) {
-        const float *v = d ? sd_dict_dec_row(d->dict, sp->feature) : sp->vector;
-        st = sd_direction_guard(sp, v, d ? sd_dict_get_info(d->dict)->d : sp->n_vector, s->opt.data_dir, s->opt.model_sha256, &err);
-    }
+    int http = dict_of(&from.dict, s, sp, param, p);
+    if (!http && sp->when) http = dict_of(&from.when_dict, s, &sp->when->what, param, p);
+    if (http) return http;
+    if (sp->when && sp->when->hold) e->afresh = true;
+    st = sd_steer_resolve(&e->steer[e->n - 1], sp, &env, &from, &err);
     return st ? sd_problem_of(p, &err, param) : 0;
 }
 
@@ -225,7 +234,9 @@ void sd_edits__set_key(sd_edits *e, int64_t n_prompt)
     for (int i = 0; i < e->n; i++) {
         sd_steer_pos at = e->spec[i].positions;
         sd_steer_spec_write(&w, &e->spec[i]);
-        if (e->spec[i].vector) sd_jw_u64(&w, sd_hash64(e->spec[i].vector, (size_t)e->spec[i].n_vector * sizeof(float)));
+        const sd_steer_spec *of[2] = {&e->spec[i], e->spec[i].when ? &e->spec[i].when->what : NULL};
+        for (int k = 0; k < 2; k++)
+            if (of[k] && of[k]->vector) sd_jw_u64(&w, sd_hash64(of[k]->vector, (size_t)of[k]->n_vector * sizeof(float)));
         if (at == SD_POS_PROMPT || at == SD_POS_GENERATED || at == SD_POS_LAST) sd_jw_i64(&w, n_prompt);
     }
     sd_jw_end(&w);

@@ -187,6 +187,7 @@ static int add_edits(sd_run *r, int i, const json_t *recipe, const json_t *own, 
     s->steer = e->steer;
     s->n_steer = e->n;
     s->edits = e->key;
+    s->afresh = e->afresh;
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #ifndef SD_SERVE_SERVE_H
 #define SD_SERVE_SERVE_H
 
+#include "base/str.h"
 #include "sonde/model.h"
 
 typedef struct sd_serve_opt {
@@ -10,6 +11,7 @@ typedef struct sd_serve_opt {
     const sd_model *m;           /* NULL: only stores are shown */
     const char *model_name;      /* as clients say it */
     const char *model_sha256, *data_dir;
+    sd_slice reference;          /* text that the units of plain vectors are measured on; empty: the built-in one */
     const char *const *dict;     /* [n_dict] DIR or NAME=DIR */
     const char *const *store;    /* [n_store] FILE or NAME=FILE */
     const char *const *recipe;   /* [n_recipe] JSON files: {"name", "steer": [..]} */

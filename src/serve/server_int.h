@@ -17,6 +17,7 @@ struct sd_server {
     sd_serve_opt opt;
     sd_metrics *metrics;
     sd_engine *engine;      /* NULL without a model */
+    struct sd_reference *reference; /* units of plain vectors; NULL without a model */
     sd_reg_dict *dict;
     sd_reg_store *store;
     sd_reg_recipe *recipe;
@@ -41,7 +42,7 @@ sd_reg_store *sd_registry__store(const sd_server *s, const char *name);
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name);
 
 /* Steers of one sequence: specs from arrays of JSON objects, dictionaries by their registered names. */
-typedef struct sd_edits { sd_steer_spec *spec; sd_steer **steer; int n; uint64_t key; } sd_edits;
+typedef struct sd_edits { sd_steer_spec *spec; sd_steer **steer; int n; uint64_t key; bool afresh; } sd_edits; /* afresh: see sd_seq */
 /* where: of the array, for the problem's param. n_prompt 0: only looked at. */
 int sd_edits__add(sd_edits *e, const sd_server *s, const json_t *array, const char *where, sd_problem *p);
 /* The key for the prefix cache: what is done, and at which positions of a prompt of n_prompt tokens. */

@@ -48,20 +48,40 @@ static int tear_down(void **state)
 static sd_status look(void *self, sd_act *act, sd_err *err)
 {
     (void)err;
-    memcpy(self, act->x.data, sizeof(float) * N * D);
+    memcpy((float *)self + act->pos0 * D, act->x.data, sizeof(float) * (size_t)(act->x.rows * D));
     return SD_OK;
+}
+
+static void fill(sd_steer_spec *s) /* [0] stands for vec */
+{
+    sd_err err = {0};
+    sd_free(s->vector);
+    t_ok(sd_alloc(&s->vector, sizeof vec, "vector", &err), err);
+    memcpy(s->vector, vec, sizeof vec);
+    s->n_vector = D;
 }
 
 static void read_spec(sd_steer_spec *s, const char *text_of_spec)
 {
     sd_err err = {0};
     t_ok(sd_steer_spec_parse(s, sd_slice_of(text_of_spec), &err), err);
+    if (s->when && s->when->what.n_vector == 1 && s->when->gt != 1) fill(&s->when->what);
     if (s->feature >= 0 || s->n_vector != 1) return;
-    sd_free(s->vector); /* [0] stands for vec */
-    t_ok(sd_alloc(&s->vector, sizeof vec, "vector", &err), err);
-    memcpy(s->vector, vec, sizeof vec);
-    s->n_vector = D;
+    fill(s);
 }
+
+/* Reference text for units: rows of known norm and spread. */
+static float reference[4 * D];
+static sd_status reference_rows(void *self, sd_mat *out, sd_site site, sd_err *err)
+{
+    (void)self;
+    (void)err;
+    assert_int_equal(site.kind, SD_SITE_RESID_POST);
+    *out = sd_mat_of(reference, 4, D);
+    return SD_OK;
+}
+
+static int64_t split = N; /* tokens of a step */
 
 /* The rows of the site before and after the steer. */
 static sd_steer_applied steered(const char *spec_text, int64_t n_prompt, float *before, float *after)
@@ -72,15 +92,18 @@ static sd_steer_applied steered(const char *spec_text, int64_t n_prompt, float *
     sd_session *s;
     sd_runner *r;
     read_spec(&spec, spec_text);
-    t_ok(sd_steer_new(&steer, &spec, model, spec.feature >= 0 ? dict : NULL, &err), err);
+    const sd_steer_from from = {.dict = spec.feature >= 0 ? dict : NULL, .when_dict = spec.when && spec.when->what.feature >= 0 ? dict : NULL, .rows = reference_rows};
+    t_ok(sd_steer_make(&steer, &spec, model, &from, &err), err);
     t_ok(sd_session_new(&s, model, &(sd_session_opt){.n_ctx = 16}, &err), err);
     t_ok(sd_runner_new(&r, ex, model, &(sd_runner_opt){.max_rows = 16}, &err), err);
     const sd_site at = {.kind = SD_SITE_RESID_POST, .layer = LAYER};
     t_ok(sd_session_attach(s, &(sd_hook){"before", &at, 1, SD_HOOK_READ, look, before}, NULL, &err), err);
     t_ok(sd_steer_attach(steer, s, n_prompt, &err), err);
     t_ok(sd_session_attach(s, &(sd_hook){"after", &at, 1, SD_HOOK_READ, look, after}, NULL, &err), err);
-    sd_segment seg = {.s = s, .tok = text, .n = N};
-    t_ok(sd_runner_step(r, &seg, 1, -1, &err), err);
+    for (int64_t i = 0; i < N; i += split) {
+        sd_segment seg = {.s = s, .tok = text + i, .n = N - i < split ? N - i : split};
+        t_ok(sd_runner_step(r, &seg, 1, -1, &err), err);
+    }
     sd_steer_applied a = sd_steer_get_applied(steer);
     sd_runner_free(r);
     sd_session_free(s);
@@ -207,13 +230,76 @@ static void positions(void **state)
     }
 }
 
+/* Units of a vector are measured on reference text: rows 2, 4, 6, 8 times vec have the mean norm 5 |vec| and the spread sqrt(5) |vec|. */
+static void units_of_vectors(void **state)
+{
+    (void)state;
+    double len = length(vec);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < D; j++) reference[i * D + j] = (float)(2 * i + 2) * vec[j];
+    sd_steer_applied a = steered("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":0.5}", N, before, after);
+    assert_true(fabs(a.value_raw - 0.5 * 5 * len) < 1e-5 * len);
+    a = steered("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":2,\"unit\":\"std\"}", N, before, after);
+    assert_true(fabs(a.value_raw - 2 * sqrt(5) * len) < 1e-5 * len);
+    /* What a dictionary states comes first; what it does not is measured. */
+    a = steered("{\"feature\":{\"dict\":\"d\",\"index\":7},\"value\":1}", N, before, after);
+    assert_true(a.value_raw == 2.5);
+    dict->proj_std[5] = 0;
+    a = steered("{\"feature\":{\"dict\":\"d\",\"index\":5},\"value\":1,\"unit\":\"std\"}", N, before, after);
+    assert_true(fabs(a.value_raw - sqrt(5) * fabs(along(vec, sd_dict_dec_row(dict, 5)))) < 1e-5 * len);
+    dict->proj_std[5] = 1.5f;
+}
+
+/* Edits only where the condition holds, on the unsteered row; the same however the prompt is split. */
+static void conditions(void **state)
+{
+    (void)state;
+    double p[N], z[N];
+    char spec[512];
+    steered("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":0}", N, before, after);
+    for (int i = 0; i < N; i++) p[i] = along(before + i * D, vec), z[i] = (double)sd_dict_preact(dict, 7, before + i * D);
+    double sorted[N], cut = 0;
+    memcpy(sorted, p, sizeof p);
+    for (int i = 0; i < N; i++)
+        for (int k = i + 1; k < N; k++)
+            if (sorted[k] < sorted[i]) cut = sorted[i], sorted[i] = sorted[k], sorted[k] = cut;
+    cut = (sorted[N / 2] + sorted[N / 2 - 1]) / 2;
+    for (int hold = 0; hold < 2; hold++)
+        for (split = N; split > 0; split -= 4) {
+            snprintf(spec, sizeof spec, "{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":1,\"unit\":\"raw\",\"special\":true,"
+                     "\"when\":{\"vector\":[%s],\"site\":\"resid_post.1\",\"gt\":%.9g,\"hold\":%s}}", "0", cut, hold ? "true" : "false");
+            sd_steer_applied a = steered(spec, N, before, after);
+            int64_t n = 0, held = 0;
+            for (int i = 0; i < N; i++) {
+                held += p[i] > cut;
+                bool edits = hold ? held > 0 : p[i] > cut;
+                assert_int_equal(memcmp(before + i * D, after + i * D, D * sizeof(float)) != 0, edits);
+                n += edits;
+            }
+            assert_int_equal(a.n_positions, n);
+            assert_int_equal(a.n_looked, N);
+            assert_int_equal(a.n_held, held);
+            assert_true(held > 0 && held < N);
+        }
+    split = N;
+    steered("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":1,\"unit\":\"raw\",\"special\":true,\"when\":{\"feature\":{\"dict\":\"d\",\"index\":7},\"lt\":0.1,\"unit\":\"max_act\"}}",
+            N, before, after);
+    int active = 0;
+    for (int i = 0; i < N; i++) {
+        double v = z[i] > 0.05f && z[i] > 0 ? z[i] : 0;
+        active += v >= 0.3;
+        assert_int_equal(memcmp(before + i * D, after + i * D, D * sizeof(float)) != 0, v < 0.3); /* 0.1 of max_act 3 */
+    }
+    assert_true(active > 0 && active < N);
+}
+
 static void refused(const char *spec_text, sd_dict *d, sd_status want, const char *says)
 {
     sd_err err = {0};
     sd_steer_spec spec;
     sd_steer *steer;
     read_spec(&spec, spec_text);
-    sd_status st = sd_steer_new(&steer, &spec, model, d, &err);
+    sd_status st = sd_steer_make(&steer, &spec, model, &(sd_steer_from){.dict = d, .when_dict = spec.when && spec.when->what.feature >= 0 ? dict : NULL}, &err);
     if (st != want || !strstr(err.msg, says)) fail_msg("%s: status %d, \"%s\"", spec_text, st, err.msg);
     assert_null(steer);
     sd_steer_spec_release(&spec);
@@ -230,10 +316,13 @@ static void what_cannot_be_done(void **state)
     refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"value\":1,\"site\":\"mlp_post.0\"}", dict, SD_E_SHAPE, "mlp_post.0 has 96 columns");
     refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"value\":1,\"site\":\"resid_post.3\"}", dict, SD_E_ARG, "layer 3");
     refused("{\"vector\":[1,2],\"site\":\"resid_post.1\",\"value\":1}", NULL, SD_E_SHAPE, "the vector 2");
-    refused("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":1,\"unit\":\"std\"}", NULL, SD_E_ARG, "a plain vector does not bring");
+    refused("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":1,\"unit\":\"std\"}", NULL, SD_E_ARG, "a vector does not bring");
     refused("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":1}", NULL, SD_E_ARG, "unit rms");
     dict->proj_std[3] = 0;
     refused("{\"feature\":{\"dict\":\"d\",\"index\":3},\"value\":1,\"unit\":\"std\"}", dict, SD_E_ARG, "this dictionary does not state");
+    refused("{\"vector\":[0],\"site\":\"resid_post.0\",\"value\":1,\"unit\":\"raw\",\"when\":{\"vector\":[0],\"site\":\"resid_post.1\",\"gt\":1}}", NULL, SD_E_SHAPE, "the vector 1");
+    refused("{\"vector\":[0],\"site\":\"resid_post.0\",\"value\":1,\"unit\":\"raw\",\"when\":{\"feature\":{\"dict\":\"d\",\"index\":1},\"gt\":1}}", NULL, SD_E_ARG, "comes after resid_post.0");
+    refused("{\"vector\":[0],\"site\":\"resid_post.1\",\"value\":1,\"unit\":\"raw\",\"when\":{\"feature\":{\"dict\":\"d\",\"index\":24},\"gt\":1}}", NULL, SD_E_NOTFOUND, "feature 24");
     /* A TopK dictionary from elsewhere: without a threshold it is not known which rows the feature is active in. */
     dict->has_threshold = false;
     refused("{\"feature\":{\"dict\":\"d\",\"index\":1},\"op\":\"clamp\",\"value\":1}", dict, SD_E_ARG, "not calibrated");
@@ -245,6 +334,6 @@ static void what_cannot_be_done(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(vectors), T(features), T(nothing_is_nothing), T(positions), T(what_cannot_be_done)};
+    const struct CMUnitTest tests[] = {T(vectors), T(features), T(nothing_is_nothing), T(positions), T(units_of_vectors), T(conditions), T(what_cannot_be_done)};
     return cmocka_run_group_tests(tests, set_up, tear_down) ? 1 : 0;
 }

@@ -47,6 +47,10 @@ static void writing_gives_back_what_was_read(void **state)
         "{\"feature\":{\"dict\":\"d\",\"index\":7},\"op\":\"add\",\"value\":0.5,\"unit\":\"max_act\",\"positions\":\"generated\",\"special\":false}",
         "{\"vector\":[0.1,2],\"site\":\"resid_post.3\",\"op\":\"cap\",\"min\":-1,\"max\":2.5,\"unit\":\"raw\",\"positions\":[1,2],\"special\":true}",
         "{\"vector\":[0.1,2],\"site\":\"resid_post.3\",\"op\":\"ablate\",\"unit\":\"rms\",\"positions\":\"last\",\"special\":false}",
+        "{\"vector\":[1],\"site\":\"resid_post.3\",\"op\":\"add\",\"value\":1,\"unit\":\"raw\",\"positions\":\"all\",\"special\":false,"
+        "\"when\":{\"feature\":{\"dict\":\"d\",\"index\":3},\"unit\":\"max_act\",\"gt\":0.25,\"lt\":2,\"hold\":true}}",
+        "{\"direction\":\"no\",\"op\":\"add\",\"value\":1,\"unit\":\"std\",\"positions\":\"all\",\"special\":false,"
+        "\"when\":{\"vector\":[1,2],\"site\":\"embed\",\"unit\":\"raw\",\"lt\":-1,\"hold\":false}}",
     };
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
         sd_steer_spec s;
@@ -94,6 +98,15 @@ static void refuses_with_the_key_in_the_sentence(void **state)
         {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":\"1\"}", "value is no finite number"},
         {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"special\":1}", "special"},
         {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"value\":2}", "steer"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":2}", "when is"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"vector\":[1],\"site\":\"embed\"}}", "needs gt, lt"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"vector\":[1],\"gt\":1}}", "needs a site"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"gt\":1}}", "when has one of"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"lt\":1}}", "above 1 and below 1"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"unit\":\"max_act\"}}", "a feature's"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"hold\":1}}", "when.hold"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"monitor\":\"x\"}}", "when: unknown key"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"vector\":[1,\"a\"],\"site\":\"embed\",\"gt\":1}}", "vector[1]"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         sd_steer_spec s;
@@ -102,6 +115,7 @@ static void refuses_with_the_key_in_the_sentence(void **state)
         if (st != SD_E_ARG || err.code != SD_E_ARG || !strstr(err.msg, bad[i].says)) fail_msg("%s: status %d, \"%s\"", bad[i].text, st, err.msg);
         assert_null(s.vector);
         assert_null(s.list);
+        assert_null(s.when);
     }
 }
 

@@ -139,6 +139,35 @@ static void test_cache_is_keyed_by_edits(void **state)
     free(steered), free(after), free(other), free(other_afresh), free(afresh);
 }
 
+/* A condition that holds on from its first token: a request that comes again starts afresh and says the same, whatever is cached; one that can
+ * never be met gives the plain bytes; the answer says where it was looked at. */
+static void test_conditions(void **state)
+{
+    static const char plain[] = "{\"prompt\":\"a prompt with a condition\",\"max_tokens\":16,\"temperature\":0}";
+    char body[3][2048], vec[512], *text[3][2];
+    size_t n = 0;
+    json_t *j;
+    (void)state;
+    for (int i = 0; i < 64; i++) n += (size_t)snprintf(vec + n, sizeof vec - n, i ? ",%d" : "%d", i % 3);
+    for (int k = 0; k < 3; k++)
+        snprintf(body[k], sizeof body[k],
+                 "{\"prompt\":\"a prompt with a condition\",\"max_tokens\":16,\"temperature\":0,\"sonde\":{\"steer\":[{\"vector\":[%s],\"site\":\"resid_post.1\",\"value\":2,"
+                 "\"when\":{\"vector\":[%s],\"site\":\"resid_post.0\",\"gt\":%s,\"unit\":\"std\",\"hold\":%s}}]}}", vec, vec, k == 2 ? "1e9" : "0.5", k ? "true" : "false");
+    char *same = text_of(plain, 0);
+    for (int again = 0; again < 2; again++)
+        for (int k = 0; k < 3; k++) text[k][again] = text_of(body[k], 0);
+    for (int k = 0; k < 3; k++) assert_string_equal(text[k][0], text[k][1]);
+    assert_string_not_equal(text[1][0], same);
+    assert_string_equal(text[2][0], same);
+    assert_int_equal(ask("/v1/completions", body[1], &j), 200);
+    const json_t *applied = json_array_get(json_object_get(json_object_get(json_array_get(json_object_get(j, "choices"), 0), "sonde"), "applied"), 0);
+    int64_t looked = json_integer_value(json_object_get(applied, "n_looked")), held = json_integer_value(json_object_get(applied, "n_held"));
+    assert_true(looked > 16 && held > 0 && held <= looked);
+    json_decref(j);
+    for (int k = 0; k < 3; k++) free(text[k][0]), free(text[k][1]);
+    free(same);
+}
+
 static void test_logprobs(void **state)
 {
     json_t *j;
@@ -380,7 +409,7 @@ static void test_openapi_has_every_route(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
+    T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
     T(test_bad_requests_name_the_field), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
