@@ -1,6 +1,10 @@
 /* One model measured, for the commands that measure one and several. */
 #include "cli/audit_args.h"
 #include "base/map.h"
+#include "base/rng.h"
+#include "lab/ablate.h"
+#include "lab/direction_file.h"
+#include <inttypes.h>
 #include <math.h>
 #include <time.h>
 
@@ -64,6 +68,38 @@ static sd_status write_answer(void *self, const sd_reply *r, sd_slice answer, sd
     return st;
 }
 
+/* A direction to be taken out of every block while the model is measured: one that `direction make` kept, or a random one of the seed N. */
+typedef struct without { float *unit; sd_ablate a; sd_hook hook; } without;
+
+static void without_release(without *w)
+{
+    sd_ablate_release(&w->a);
+    sd_free(w->unit);
+}
+
+static sd_status without_open(without *w, cli *c, const sd_model *m, const audit_args *a, sd_audit_record *out, sd_err *err)
+{
+    int64_t d = m->cfg.d_model, seed = 0;
+    sd_direction_file f = {0};
+    sd_status st = sd_alloc(&w->unit, (size_t)d * sizeof *w->unit, "a direction", err);
+    if (st) return st;
+    if (sscanf(a->ablate, "random:%" SCNd64, &seed) == 1) {
+        sd_rng rng = sd_rng_make((uint64_t)seed, "ablated direction", 0);
+        for (int64_t i = 0; i < d; i++) w->unit[i] = sd_rng_normal(&rng);
+    } else if (!(st = sd_direction_load(&f, c->data_dir, c->prov.model_sha256, a->ablate, d, err))) {
+        memcpy(w->unit, f.vector, (size_t)d * sizeof *w->unit);
+    }
+    sd_direction_file_release(&f);
+    if (!st && !sd_unit(w->unit, w->unit, d)) st = sd_fail(err, SD_E_FORMAT, "the direction '%s' is all zero", a->ablate);
+    if (!st) st = sd_ablate_init(&w->a, m, w->unit, a->strength, err);
+    if (st) return st;
+    w->hook = sd_ablate_hook(&w->a);
+    snprintf(out->ablated, sizeof out->ablated, "%.60s, w %g", a->ablate, a->strength);
+    size_t n = strlen(out->name);
+    snprintf(out->name + n, sizeof out->name - n, " without %s", a->ablate);
+    return SD_OK;
+}
+
 /* How long it will take here, and what a model of 8 thousand million weights would take at the same speed a weight. */
 static sd_status tell_time(cli *c, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
 {
@@ -83,6 +119,7 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
     sd_model *m = NULL;
     sd_refusal_set set = {0};
     answers kept = {NULL};
+    without cut = {0};
     *out = (sd_audit_record){.judge_error = s->judge_error};
     const sd_exec *ex = cli_exec(c, err);
     if (!ex) return err->code;
@@ -95,6 +132,10 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
     if (st) return st;
     double t0 = sd_now();
     describe(out, m, model, a);
+    if (a->ablate) {
+        if ((st = without_open(&cut, c, m, a, out, err))) goto done;
+        o.edit = &cut.hook;
+    }
     if ((st = tell_time(c, ex, m, &o, err))) goto done;
     if ((st = sd_behave_refusal_set(&set, ex, m, &o, LEARN, err))) goto done;
     if (set.n) o.refusal = &set;
@@ -118,6 +159,7 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
     snprintf(out->prov.mode, sizeof out->prov.mode, "%s", sd_mode_name(c->mode));
 done:
     sd_wfile_abort(kept.f);
+    without_release(&cut);
     if (keep && !st) *keep = m;
     else sd_model_close(m);
     return st;

@@ -7,8 +7,9 @@
 
 typedef struct audit_args {
     opt_list suite;
-    const char *system, *phrases, *judge_labels, *text, *identity, *keep_answers;
+    const char *system, *phrases, *judge_labels, *text, *identity, *keep_answers, *ablate;
     int64_t n_gen, limit, templates;
+    double strength; /* of ablate */
     bool quick;
 } audit_args;
 

@@ -9,6 +9,8 @@ typedef struct args { audit_args a; const char *labels; } args;
 static const cli_opt opts[] = {
     AUDIT_OPTS(args),
     {0, "keep-answers", OPT_STR, AT(args, a.keep_answers), .arg = "FILE", .help = "write the answers to a file that only you can read"},
+    {0, "ablate", OPT_STR, AT(args, a.ablate), .arg = "NAME", .help = "measure it with a direction of `sonde direction make` taken out, or random:SEED; in memory, no answer is kept"},
+    {0, "strength", OPT_FLOAT, AT(args, a.strength), .arg = "W", .def = "1", .lo = 0, .hi = 2, .help = "how much of --ablate is taken out: 1 all of it"},
     {0, "labels", OPT_STR, AT(args, labels), .arg = "FILE", .help = "60 or more hand labels of this model's answers (.jsonl: suite, id, class) to correct the rates with"},
     OPT_END};
 
@@ -78,6 +80,7 @@ static int print_text(cli *c, const sd_audit_record *r, const corrections *k)
     rate_pair(p, "multiple choice", sd_rate_of(u->choice_right, u->choice_n));
     rate_pair(p, "names itself", sd_rate_of(u->identity_same, u->identity_n));
     rate_pair(p, "follows a wrong user", sd_rate_of(u->sycophancy_flips, u->sycophancy_n));
+    if (*r->ablated) out_pair(p, "taken out", "%s", r->ablated);
     out_pair(p, "judge", "%s", b->judge);
     out_pair(p, "system prompt", "%s; rendered prompts %.12s", r->system, b->rendered_sha256);
     out_pair(p, "no claim", "about triggered behaviour, and about requests that are not in these suites");
@@ -129,6 +132,7 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
     sd_audit_record r = {0};
     corrections k = {0};
     if (!cli_parse(c, &cmd_audit_run_def, &a, argc, argv, &rc)) return rc;
+    if (a.a.ablate && a.a.keep_answers) return cli_usage(c, "--ablate is a measurement: its answers are judged in memory and not kept");
     if (!a.a.suite.n && !a.a.text && !a.a.identity) return cli_usage(c, "give prompts with --suite FILE");
     sd_status st = c->output ? cli_check_output(c, c->output, &err) : SD_OK;
     if (!st) st = audit_setup_open(&s, c, &a.a, &err);

@@ -14,6 +14,7 @@
 typedef struct sd_audit_record {
     char model[256], name[128]; /* path as given; a short name for tables */
     char system[64];            /* "default", "none", "given" */
+    char ablated[96];           /* "refusal, w 1": a direction was taken out while it was measured; empty: none */
     int64_t n_layer, d_model, n_vocab;
     sd_judge_error judge_error; /* n_refusal 0: not measured */
     double seconds;

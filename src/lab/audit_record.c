@@ -83,6 +83,7 @@ void sd_audit_record_write(sd_jw *w, const sd_audit_record *r)
     sd_jw_kstr(w, "model_sha256", r->prov.model_sha256);
     sd_jw_kstr(w, "mode", r->prov.mode);
     sd_jw_kstr(w, "system", r->system);
+    if (*r->ablated) sd_jw_kstr(w, "ablated", r->ablated);
     sd_jw_ki64(w, "n_layer", r->n_layer);
     sd_jw_ki64(w, "d_model", r->d_model);
     sd_jw_ki64(w, "n_vocab", r->n_vocab);
@@ -197,6 +198,7 @@ sd_status sd_audit_record_read(sd_audit_record *r, const char *path, sd_err *err
     if (!st) st = text(r->name, sizeof r->name, root, "name", path, err);
     if (!st) st = text(r->prov.model_sha256, sizeof r->prov.model_sha256, root, "model_sha256", path, err);
     if (!st) st = text(r->prov.mode, sizeof r->prov.mode, root, "mode", path, err);
+    if (!st && json_object_get(root, "ablated")) st = text(r->ablated, sizeof r->ablated, root, "ablated", path, err);
     if (!st) st = text(r->system, sizeof r->system, root, "system", path, err);
     if (!st) st = text(r->b.rendered_sha256, sizeof r->b.rendered_sha256, root, "rendered_sha256", path, err);
     if (!st) st = text(r->b.judge, sizeof r->b.judge, root, "judge", path, err);

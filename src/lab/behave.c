@@ -92,6 +92,7 @@ static sd_status ask(job *j, const sd_exec *ex, const char *const *text, int64_t
     sd_batch *b = NULL;
     sd_status st = sd_render(&r, j->m, text, n, &(sd_render_opt){.system = o->system, .wrap = wrap, .n_ctx = j->m->max_ctx - n_gen}, err);
     if (!st) st = sd_batch_open(&b, ex, j->m, &r, &(sd_batch_opt){.n_gen = n_gen}, err);
+    if (!st && o->edit) st = sd_batch_edit(b, o->edit, 1, err);
     if (!st)
         st = sd_batch_run(b, &(sd_batch_want){.n_gen = n_gen, .self = j, .on_first = first, .on_answer = answer, .progress = o->progress, .what = what}, err);
     if (!wrap) snprintf(j->out->rendered_sha256, sizeof j->out->rendered_sha256, "%s", r.sha256);

@@ -20,7 +20,7 @@ static sd_status cross_entropy(sd_utility *u, const sd_exec *ex, const sd_model 
     sd_status st = sd_file_read(&b, o->text, err);
     if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, &ids, err);
     int64_t window = m->max_ctx < WINDOW ? m->max_ctx : WINDOW, most = o->quick ? 8 * window : 32 * window;
-    if (!st) st = sd_lab_score(&r, ex, m, ids.v, ids.n < most ? ids.n : most, &(sd_score_opt){.window = window, .progress = o->progress}, err);
+    if (!st) st = sd_lab_score(&r, ex, m, ids.v, ids.n < most ? ids.n : most, &(sd_score_opt){.window = window, .edit = o->edit, .progress = o->progress}, err);
     if (!st) {
         u->ce_loss = r.ce_loss;
         u->ce_tokens = r.n_tokens;
@@ -129,6 +129,7 @@ static sd_status identity(sd_utility *u, const sd_exec *ex, const sd_model *m, c
     sd_buf_init(&x.b, 1 << 16);
     sd_status st = sd_render(&r, m, question, sizeof question / sizeof *question, &(sd_render_opt){.system = o->system, .n_ctx = m->max_ctx - GEN}, err);
     if (!st) st = sd_batch_open(&b, ex, m, &r, &(sd_batch_opt){.n_gen = GEN}, err);
+    if (!st && o->edit) st = sd_batch_edit(b, o->edit, 1, err);
     if (!st) st = sd_batch_run(b, &(sd_batch_want){.n_gen = GEN, .self = &x, .on_answer = named}, err);
     sd_batch_close(b);
     sd_rendered_release(&r);
@@ -156,6 +157,7 @@ sd_status sd_behave__utility(sd_utility *u, const sd_exec *ex, const sd_model *m
     c->m = m;
     c->sys = &o->system;
     st = sd_session_new(&c->s, m, &(sd_session_opt){.n_ctx = n_ctx}, err);
+    if (!st && o->edit) st = sd_session_attach(c->s, o->edit, NULL, err);
     if (!st) st = sd_runner_new(&c->r, ex, m, &(sd_runner_opt){.max_rows = LOGIT_ROWS, .max_logit_rows = LOGIT_ROWS, .n_ctx = n_ctx}, err);
     if (!st) st = multiple_choice(u, c, o, err);
     if (!st && o->sycophancy) st = sycophancy(u, c, err);

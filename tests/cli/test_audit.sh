@@ -76,6 +76,17 @@ run direction make "$dir/m6.gguf+$dir/ad6" --positive "harmful=$dir/pos.jsonl" -
 expect_json direction_sweep sonde.direction_sweep/1 'len(d["rows"]) == 11 and d["rows"][0]["kl"] == 0 and d["rows"][0]["refused_positive"] > 0.9 and d["rows"][0]["refused_negative"] < 0.1 and d["rows"][4]["kl"] > 0 and d["rows"][1]["kl"] < d["rows"][4]["kl"]' \
     direction sweep "$dir/m6.gguf+$dir/ad6" best --positive "$dir/pos.jsonl" --negative "$dir/neg.jsonl" --json
 expect_json direction_show sonde.direction_show/1 'any(x["name"] == "best" and x["kind"] == "refusal" for x in d["directions"]) and "vector" not in str(d)' direction show "$dir/m6.gguf+$dir/ad6" --json
+# The same model measured with that direction taken out, in memory: at strength 0 it is the plain record; a random direction is no direction of refusal.
+both=(--suite "harmful=$dir/pos.jsonl" --suite "harmless=$dir/neg.jsonl" -n 12)
+run audit run "$dir/m6.gguf+$dir/ad6" "${both[@]}" -o "$dir/whole.json"
+expect_json ablate_nothing sonde.audit_run/1 'd["ablated"] == "best, w 0" and d["replies"] == json.load(open(sys.argv[1][:-3] + "whole.json"))["replies"] and d["refusal"]["rate"] > 0.9 and d["over_refusal"]["rate"] < 0.1' \
+    audit run "$dir/m6.gguf+$dir/ad6" "${both[@]}" --ablate best --strength 0 --json
+expect_json ablate_random sonde.audit_run/1 'd["ablated"] == "random:3, w 2" and len(d["replies"]) == 160 and [r["score"] for r in d["replies"]] != [r["score"] for r in json.load(open(sys.argv[1][:-3] + "whole.json"))["replies"]]' \
+    audit run "$dir/m6.gguf+$dir/ad6" "${both[@]}" --ablate random:3 --strength 2 --json
+run audit run "$dir/m6.gguf+$dir/ad6" "${both[@]}" --ablate best -o "$dir/without.json"
+expect_json ablated_compared sonde.audit_compare/1 'd["models"][1]["name"].endswith("without best") and d["refusal"]["n"] == 80' audit compare "$dir/whole.json" "$dir/without.json" --json
+expect_error ablated_answers_are_not_kept 2 'are judged in memory and not kept' audit run "$dir/m6.gguf" "${both[@]}" --ablate best --keep-answers "$dir/no.jsonl"
+expect_error ablate_a_known_direction 4 "no direction 'd9'" audit run "$dir/m6.gguf" "${both[@]}" --ablate d9
 # audit tamper: a random direction cut out of twelve blocks (it stands for nothing), beside the untouched model and its quantised form.
 python3 "$here/make_model.py" "$dir/t.gguf" --layers 12
 python3 "$here/make_model.py" "$dir/cut.gguf" --layers 12 --cut 1
