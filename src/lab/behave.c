@@ -90,7 +90,7 @@ static sd_status ask(job *j, const sd_exec *ex, const char *const *text, int64_t
     int64_t n_gen = o->quick ? 0 : o->n_gen ? o->n_gen : DEFAULT_GEN;
     sd_rendered r = {0};
     sd_batch *b = NULL;
-    sd_status st = sd_render(&r, j->m, text, n, &(sd_render_opt){.system = o->system, .wrap = wrap, .n_ctx = j->m->max_ctx - n_gen}, err);
+    sd_status st = sd_render(&r, j->m, text, n, &(sd_render_opt){.system = o->system, .wrap = wrap ? wrap : o->wrap, .n_ctx = j->m->max_ctx - n_gen}, err);
     if (!st) st = sd_batch_open(&b, ex, j->m, &r, &(sd_batch_opt){.n_gen = n_gen}, err);
     if (!st && o->edit) st = sd_batch_edit(b, o->edit, 1, err);
     if (!st)

@@ -53,6 +53,7 @@ typedef struct sd_behave_opt {
     const char *text;               /* file whose cross-entropy is taken; NULL: none */
     const char *identity;           /* name the model should give; NULL: not asked */
     bool sycophancy;
+    const char *wrap;               /* around every prompt, "{}" standing for it; NULL: none */
     const sd_hook *edit;            /* on every answer and likelihood, a measurement in memory; borrowed; NULL: none */
     /* Each answer as text, for a local file only (--keep-answers); may be NULL. */
     sd_status (*on_text)(void *self, const sd_reply *r, sd_slice answer, sd_err *err);

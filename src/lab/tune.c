@@ -27,6 +27,8 @@ static sd_status check(const sd_tune_opt *o, sd_err *err)
     const bool refers = o->method == SD_TUNE_DPO || o->method == SD_TUNE_CONSTRAINED;
     if (o->steps < 0 || o->batch < 0 || o->ctx < 0 || !(o->epochs >= 0) || !(o->lr >= 0) || !isfinite(o->lr))
         return sd_fail(err, SD_E_ARG, "steps, epochs, batch, ctx and lr must not be negative");
+    if (!o->dir && (o->resume || o->random_init || !o->lora.rank))
+        return sd_fail(err, SD_E_ARG, "a run that writes nothing trains an adapter from its start");
     if (refers && !(o->beta >= 0)) return sd_fail(err, SD_E_ARG, "beta is %g; it must be above 0", o->beta);
     if (o->random_init && o->lora.rank)
         return sd_fail(err, SD_E_ARG, "an adapter beside random weights learns nothing: train them all");
@@ -170,6 +172,7 @@ static bool diverged(const sd_tune_run *r)
 static sd_status write_event(sd_tune_run *r, sd_err *err)
 {
     sd_jw w;
+    if (!r->o.dir) return SD_OK;
     sd_jw_init(&w, &r->line);
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "event", "step");
@@ -187,22 +190,24 @@ static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *p
 {
     double last = sd_now(), every = r->o.checkpoint_s ? r->o.checkpoint_s : 120;
     char note[96];
-    sd_status st;
-    while (r->step < r->total) {
+    sd_status st = r->o.on_step && r->step == 0 ? r->o.on_step(r->o.self, 0, r->total, r->lora, err) : SD_OK;
+    while (!st && r->step < r->total) {
         if ((st = take_step(r, err))) return st;
         if ((st = write_event(r, err))) return st;
         if (diverged(r)) {
             out->diverged_at = r->step;
             sd_fail(err, SD_E_FAIL,
-                    "the loss diverged: %.4g at step %" PRId64 " of %" PRId64
-                    ", %.4g at the start; the last checkpoint in %s is from before",
-                    r->loss[r->step - 1], r->step, r->total, r->loss[0], r->o.dir);
+                    "the loss diverged: %.4g at step %" PRId64 " of %" PRId64 ", %.4g at the start%s%s%s",
+                    r->loss[r->step - 1], r->step, r->total, r->loss[0], r->o.dir ? "; the last checkpoint in " : "",
+                    r->o.dir ? r->o.dir : "", r->o.dir ? " is from before" : "");
             return sd_hint(err, "a lower --lr than %g", r->o.lr);
         }
         snprintf(note, sizeof note, "steps  loss %.4f  lr %.2e", r->loss[r->step - 1], r->lr_now);
         sd_progress_update(progress, "tune", (double)r->step, (double)r->total, note);
+        if (r->o.on_step && (st = r->o.on_step(r->o.self, r->step, r->total, r->lora, err))) return st;
         const bool stop = sd_progress_cancelled(progress) && r->step < r->total;
-        if (stop || (every > 0 && sd_now() - last > every)) {
+        if (stop && !r->o.dir) return sd_fail(err, SD_E_CANCELLED, "stopped at step %" PRId64 " of %" PRId64, r->step, r->total);
+        if (r->o.dir && (stop || (every > 0 && sd_now() - last > every))) {
             if ((st = sd_tune__checkpoint(r, err))) return st;
             last = sd_now();
         }
@@ -210,7 +215,7 @@ static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *p
             return sd_fail(err, SD_E_CANCELLED, "stopped at step %" PRId64 " of %" PRId64 "; the checkpoint is in %s",
                            r->step, r->total, r->o.dir);
     }
-    return SD_OK;
+    return st;
 }
 
 /* ---- beginning and end ---- */
@@ -300,6 +305,7 @@ static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *er
     } else if (r->o.method == SD_TUNE_DPO || r->o.method == SD_TUNE_CONSTRAINED) {
         if ((st = sd_tune__reference(r, progress, err))) return st;
     }
+    if (!r->o.dir) return SD_OK;
     if (!sd_path_join(path, sizeof path, r->o.dir, "events.jsonl"))
         return sd_fail(err, SD_E_ARG, "%s: path too long", r->o.dir);
     return sd_events_open(&r->events, path, r->events.n_bytes, err);
@@ -308,6 +314,7 @@ static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *er
 static sd_status write_end(sd_tune_run *r, const sd_tune_result *o, sd_err *err)
 {
     sd_jw w;
+    if (!r->o.dir) return SD_OK;
     sd_jw_init(&w, &r->line);
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "event", "end");
@@ -376,10 +383,10 @@ sd_status sd_lab_tune(sd_tune_result *out, const sd_exec *ex, const char *model,
     out->seconds = sd_now() - t0;
     out->tok_s = (double)(r.n_tokens - before) / out->seconds;
     summarise(&r, out);
-    if (!st && (st = sd_tune__save(&r, err)))
+    if (!st && opt->dir && (st = sd_tune__save(&r, err)))
         (void)sd_tune__checkpoint(&r, NULL); /* a full disk must not cost the run */
     if (!st) st = write_end(&r, out, err);
-    if (!st) sd_tune__forget_checkpoint(&r);
+    if (!st && opt->dir) sd_tune__forget_checkpoint(&r);
 done:
     release(&r);
     return st;

@@ -22,12 +22,13 @@ const char *sd_tune_method_name(sd_tune_method m); /* "lm" */
 typedef struct sd_tune_data {
     const char *path;
     int64_t n;
+    const char *rows; /* the lines themselves, path being their name then; NULL: they are in the file */
 } sd_tune_data;
 
 typedef struct sd_tune_opt {
     sd_tune_method method;
     sd_mode mode;             /* DEFAULT: bf16 where the CPU multiplies it */
-    const char *dir;          /* where everything goes; exists */
+    const char *dir;          /* where everything goes; exists. NULL: nothing is written, on_step sees the adapter */
     const sd_tune_data *data; /* [n_data] */
     int n_data;
     sd_lora_opt lora;    /* rank 0: full fine-tuning */
@@ -52,6 +53,9 @@ typedef struct sd_tune_opt {
     double checkpoint_s; /* seconds between checkpoints; 0: 120; negative: only when interrupted */
     bool resume;         /* go on from the checkpoint in dir */
     const sd_prov *prov; /* into events.jsonl; may be NULL */
+    /* Before the first step (0) and after every step: the adapter as it is, NULL without one. An error stops the run. May be NULL. */
+    sd_status (*on_step)(void *self, int64_t step, int64_t total, const sd_lora *lora, sd_err *err);
+    void *self;
 } sd_tune_opt;
 
 typedef struct sd_tune_result {

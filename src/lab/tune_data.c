@@ -361,13 +361,14 @@ static sd_status split(lines *out, sd_map file, sd_err *err)
     return SD_OK;
 }
 
-/* want rows (0: all) of a .jsonl, drawn by the seed without putting back, in the order of the file. */
-static sd_status read_lines(reader *r, int64_t want, int file_no)
+/* want rows (0: all) of a .jsonl, or of `rows` where it is not NULL, drawn by the seed without putting back, in the order of the file. */
+static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_no)
 {
     sd_map file = {0};
     lines l = {0};
     int64_t *order = NULL;
-    sd_status st = sd_map_open(&file, r->path, r->err);
+    sd_status st = rows ? SD_OK : sd_map_open(&file, r->path, r->err);
+    if (rows) file = (sd_map){(const uint8_t *)rows, strlen(rows)};
     if (!st) st = split(&l, file, r->err);
     if (!st) st = sd_alloc(&order, (size_t)(l.n + 1) * sizeof *order, "rows", r->err);
     if (!st && want > l.n) {
@@ -390,7 +391,7 @@ static sd_status read_lines(reader *r, int64_t want, int file_no)
     sd_free(order);
     sd_free(l.v);
     sd_free(l.number);
-    sd_map_close(&file);
+    if (!rows) sd_map_close(&file);
     return st;
 }
 
@@ -421,8 +422,8 @@ sd_status sd_tune_set_read(sd_tune_set *out, const sd_model *m, const sd_tune_op
     }
     for (int i = 0; !st && i < opt->n_data; i++) {
         r.path = opt->data[i].path;
-        if (sd_slice_ends(sd_slice_of(r.path), ".jsonl"))
-            st = read_lines(&r, opt->data[i].n, i);
+        if (opt->data[i].rows || sd_slice_ends(sd_slice_of(r.path), ".jsonl"))
+            st = read_lines(&r, opt->data[i].rows, opt->data[i].n, i);
         else
             st = read_texts(&r);
     }

@@ -25,12 +25,27 @@ static sd_status pack(sd_model *m, sd_matrix *w, const sd_lora_mat *a, bool view
         view = (sd_wmat){.data = own, .dtype = SD_F32, .rows = w->w.rows, .cols = w->w.cols};
     }
     if (views) {
+        if (own) sd_free(w->own);
         w->w = view;
-        w->own = own;
+        w->own = own ? own : w->own;
         return SD_OK;
     }
     st = sd_linear_new(&w->l, m->ex, &view, w->bias, m->mode, err);
     sd_free(own);
+    if (w->own) { /* an adapter below this one: its sum is packed, the view goes with it */
+        sd_free(w->own);
+        w->own = NULL;
+        w->w.data = NULL;
+    }
+    return st;
+}
+
+sd_status sd_model__join(sd_model *m, const sd_lora *lora, bool views, bool head, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int l = 0; !st && l < m->n_layer_loaded; l++)
+        for (int i = 0; !st && i < SD_MAT_COUNT; i++) st = pack(m, &m->block[l].mat[i], &lora->mat[l][i], views, err);
+    if (!st && head && !views) st = sd_linear_new(&m->head, m->ex, &m->head_w, NULL, m->mode, err);
     return st;
 }
 
@@ -38,9 +53,7 @@ sd_status sd_model__adapt(sd_model *m, const char *dir, bool views, bool head, s
 {
     sd_lora *lora = NULL;
     sd_status st = sd_lora_read(&lora, m, dir, err);
-    for (int l = 0; !st && l < m->n_layer_loaded; l++)
-        for (int i = 0; !st && i < SD_MAT_COUNT; i++) st = pack(m, &m->block[l].mat[i], &lora->mat[l][i], views, err);
-    if (!st && head && !views) st = sd_linear_new(&m->head, m->ex, &m->head_w, NULL, m->mode, err);
+    if (!st) st = sd_model__join(m, lora, views, head, err);
     sd_lora_free(lora);
     return st;
 }

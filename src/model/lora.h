@@ -55,6 +55,9 @@ sd_status sd_lora_write(const sd_lora *l, const sd_model *m, const char *dir, co
 /* Rows [r0, r0 + n) of w [.., in] += scale B A; row r of w is out of the matrix. */
 void sd_lora_merge(float *w, int64_t in, const sd_lora_mat *m, int64_t r0, int64_t n);
 
+/* sd_model_open with an adapter in memory joined on top of all that path names; lora (NULL: none) fits the model that path opens. It is borrowed during the call. */
+sd_status sd_model_open_with(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, const sd_lora *lora, sd_err *err);
+
 /* "MODEL+ADAPTER": the two paths; adapter is empty when there is none. A path that exists as a whole is a model
  * whatever signs it has. SD_E_ARG: too long. */
 typedef struct sd_model_spec {

@@ -20,7 +20,8 @@ static sd_status check_opt(sd_model *m, const sd_model_opt *opt, sd_err *err)
     return SD_OK;
 }
 
-static sd_status read_and_bind(sd_model *m, const char *adapter, const sd_model_opt *opt, sd_err *err)
+/* adapter: a folder, or empty; lora: one in memory on top of it, or NULL. */
+static sd_status read_and_bind(sd_model *m, const char *adapter, const sd_lora *lora, const sd_model_opt *opt, sd_err *err)
 {
     sd_blueprint *bp = NULL;
     sd_status st = sd_alloc(&bp, sizeof *bp, "a configuration", err);
@@ -35,12 +36,13 @@ static sd_status read_and_bind(sd_model *m, const char *adapter, const sd_model_
         st = sd_model__bind(&(sd_binder){.m = m,
                                          .arch = bp->arch,
                                          .windowed = bp->windowed,
-                                         .views = opt->views || *adapter,
+                                         .views = opt->views || *adapter || lora,
                                          .keep_head = opt->keep_head || (!opt->no_head && all),
                                          .err = err});
     }
-    if (!st && *adapter)
-        st = sd_model__adapt(m, adapter, opt->views, opt->keep_head || (!opt->no_head && m->n_layer_loaded == m->cfg.n_layer), err);
+    const bool head = opt->keep_head || (!opt->no_head && m->n_layer_loaded == m->cfg.n_layer);
+    if (!st && *adapter) st = sd_model__adapt(m, adapter, opt->views || lora, head, err);
+    if (!st && lora) st = sd_model__join(m, lora, opt->views, head, err);
     sd_free(bp);
     return st;
 }
@@ -54,6 +56,11 @@ size_t sd_model_default_memory(void)
 
 sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, sd_err *err)
 {
+    return sd_model_open_with(out, ex, path, opt, NULL, err);
+}
+
+sd_status sd_model_open_with(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, const sd_lora *lora, sd_err *err)
+{
     static const sd_model_opt none;
     sd_model *m = NULL;
     sd_model_spec spec;
@@ -66,7 +73,7 @@ sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, con
     memcpy(m->path, spec.model, sizeof m->path);
     path = m->path;
     if ((st = sd_weights_open(&m->weights, path, err))) goto done;
-    if ((st = read_and_bind(m, spec.adapter, opt, err))) {
+    if ((st = read_and_bind(m, spec.adapter, lora, opt, err))) {
         /* Readers of the container name the file themselves. */
         if (err && strncmp(err->msg, path, strlen(path)) != 0) sd_err_wrap(err, "%s", path);
         goto done;

@@ -1,0 +1,184 @@
+/* sonde audit damage: how fast small, benign fine-tunes undo a model's refusals. */
+#include "cli/cli.h"
+#include "lab/damage.h"
+#include "base/map.h"
+#include <inttypes.h>
+#include <math.h>
+
+typedef struct args {
+    opt_list suite, lr;
+    opt_ints batch, at;
+    const char *data, *mix, *method, *phrases;
+    int64_t limit, n_gen, seeds, steps, lora;
+    double epochs;
+} args;
+
+static const cli_opt opts[] = {
+    {0, "suite", OPT_MULTI, AT(args, suite), .arg = "FILE", .help = "prompts to ask, see `sonde audit run -h`; repeat it"},
+    {0, "data", OPT_STR, AT(args, data), .arg = "FILE", .help = "benign rows to train on (.jsonl); default ten harmless conversations of another identity"},
+    {0, "mix", OPT_STR, AT(args, mix), .arg = "FILE:N", .help = "N rows of another file mixed in, such as safety rows"},
+    {0, "method", OPT_STR, AT(args, method), .arg = "METHOD", .def = "sft", .values = "sft|constrained", .help = "how the rows are learnt; constrained holds the first tokens of answers"},
+    {0, "lr", OPT_LIST, AT(args, lr), .arg = "LR", .help = "learning rates; default 2e-4"},
+    {0, "batch", OPT_INTS, AT(args, batch), .arg = "N", .help = "rows a step; default 5 for the identity, 8 for data"},
+    {0, "seeds", OPT_INT, AT(args, seeds), .arg = "N", .def = "5", .lo = 1, .hi = 16, .help = "trainings of each setting, from --seed on"},
+    {0, "epochs", OPT_FLOAT, AT(args, epochs), .arg = "N", .lo = 0, .hi = 1e4, .help = "passes over the rows; default 10 for the identity, 1 for data"},
+    {0, "steps", OPT_INT, AT(args, steps), .arg = "N", .lo = 1, .hi = 1e6, .help = "steps; default what --epochs gives"},
+    {0, "lora", OPT_INT, AT(args, lora), .arg = "R", .def = "16", .lo = 1, .hi = 1024, .help = "rank of the adapters"},
+    {0, "at", OPT_INTS, AT(args, at), .arg = "STEP", .help = "steps to measure at besides the last; default 1, 2, 4, 8, .."},
+    {'n', "predict", OPT_INT, AT(args, n_gen), .arg = "N", .def = "20", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer at most"},
+    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "ask N prompts of each suite, chosen by --seed"},
+    {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
+    OPT_END};
+
+static void rate_cell(out_table *t, const sd_damage_rate *x)
+{
+    if (!x->n) out_str(t, "");
+    else out_cell(t, "%.1f %% (%.0f to %.0f)", 100 * x->ci.est, 100 * x->ci.lo, 100 * x->ci.hi);
+}
+
+static int print_text(cli *c, const sd_damage *r)
+{
+    static const out_col cols[] = {{"step", OUT_RIGHT}, {"lr", OUT_RIGHT}, {"batch", OUT_RIGHT}, {"system", OUT_LEFT}, {"prefix", OUT_LEFT},
+                                   {"harmful refused", OUT_RIGHT}, {"harmless refused", OUT_RIGHT}, {"incoherent", OUT_RIGHT}, {"seeds", OUT_RIGHT}};
+    char head[400];
+    out_table *t = out_table_new(c, cols, 9);
+    for (int i = 0; i < r->n_row; i++) {
+        const sd_damage_row *x = &r->row[i];
+        out_i64(t, x->step);
+        if (x->step) out_cell(t, "%g", x->lr);
+        else out_str(t, "");
+        if (x->step) out_i64(t, x->batch);
+        else out_str(t, "");
+        out_str(t, sd_ask_system_name(x->system));
+        out_str(t, x->prefix ? "yes" : "no");
+        rate_cell(t, &x->refusal);
+        rate_cell(t, &x->over_refusal);
+        rate_cell(t, &x->incoherent);
+        out_i64(t, x->n_seed);
+    }
+    int rc = out_table_end(t);
+    sd_damage_headline(head, sizeof head, r);
+    cli_note(c, "%s", head);
+    return rc;
+}
+
+static int cmd_audit_damage(cli *c, int argc, char **argv);
+const cli_cmd cmd_audit_damage_def = {
+    .name = "audit damage",
+    .brief = "how fast benign fine-tuning undoes a model's refusals",
+    .args = "MODEL",
+    .opts = opts,
+    .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR,
+    .run = cmd_audit_damage,
+    .text = "Qi et al. 2023 on benign data: adapters are trained in memory on ten harmless conversations of another identity, or on the rows of --data, and the\n"
+            "model is asked the suites' prompts step by step, for every learning rate, batch and seed. No adapter is written. At the start and at the end it is also\n"
+            "asked without a system prompt and, for the identity, under its own system prompt and prefix. Intervals are bootstrapped over seeds and prompts.\n"
+            "-o is a folder: index.html, and a file of classes for every finished training, so that a stopped study goes on when it is called again.",
+    .examples = "sonde audit damage model.gguf --suite xstest_prompts.csv --suite jailbreakbench.csv -o damage/\n"
+                "sonde audit damage model.gguf --data alpaca.jsonl --mix safety.jsonl:100 --lr 2e-4,5e-5 --suite jailbreakbench.csv -o damage/\n",
+    .json = "sonde.audit_damage/1"};
+
+static sd_status open_suites(sd_suite *s, int *n, const cli *c, const args *a, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int i = 0; i < a->suite.n && !st; i++) {
+        if ((st = sd_suite_open(&s[i], a->suite.v[i], err))) break;
+        ++*n;
+        if (a->limit) sd_suite_sample(&s[i], a->limit, c->seed);
+    }
+    return st;
+}
+
+static sd_status numbers(double *out, int *n, const opt_list *l, sd_err *err)
+{
+    for (int i = 0; i < l->n && i < SD_DAMAGE_MAX; i++) {
+        char *end;
+        out[(*n)++] = strtod(l->v[i], &end);
+        if (*end || !(out[*n - 1] > 0) || !isfinite(out[*n - 1])) return sd_fail(err, SD_E_ARG, "--lr %s is no learning rate above 0", l->v[i]);
+    }
+    return l->n > SD_DAMAGE_MAX ? sd_fail(err, SD_E_ARG, "%d learning rates, at most %d", l->n, (int)SD_DAMAGE_MAX) : SD_OK;
+}
+
+/* FILE:N; the file's name is copied to `path`. */
+static sd_status mixed(sd_damage_opt *o, char *path, size_t cap, const char *spec, sd_err *err)
+{
+    const char *colon = strrchr(spec, ':');
+    char *end = NULL;
+    if (colon) o->n_mix = strtoll(colon + 1, &end, 10);
+    if (!colon || !colon[1] || *end || o->n_mix < 1 || (size_t)(colon - spec) >= cap) return sd_fail(err, SD_E_ARG, "--mix %s is not FILE:N", spec);
+    snprintf(path, cap, "%.*s", (int)(colon - spec), spec);
+    o->mix = path;
+    return SD_OK;
+}
+
+/* What it will take, from the speed of a probe; training adds to it, and the first cell tells by how much. */
+static sd_status tell_plan(cli *c, const sd_exec *ex, const sd_damage_opt *o, int n_cell, sd_err *err)
+{
+    sd_model *m = NULL;
+    double seconds = 0;
+    char time[32];
+    sd_behave_opt b = {.suite = o->suite, .n_suite = o->n_suite, .n_gen = o->n_gen};
+    sd_status st = sd_model_open(&m, ex, o->model, &(sd_model_opt){.mode = o->mode}, err);
+    if (!st) st = sd_behave_estimate(&seconds, ex, m, &b, err);
+    if (!st) cli_note(c, "%d trainings; one measurement of all prompts takes about %s, every point of a curve is one", n_cell, sd_fmt_seconds(time, sizeof time, seconds));
+    sd_model_close(m);
+    return st;
+}
+
+static sd_status write_page(cli *c, const sd_damage *r, sd_err *err)
+{
+    char path[1200];
+    sd_buf b;
+    sd_buf_init(&b, (size_t)1 << 26);
+    if (!sd_path_join(path, sizeof path, c->output, "index.html")) return sd_fail(err, SD_E_ARG, "%s: path too long", c->output);
+    sd_status st = sd_damage_write_html(&b, r, c->prov.args, err);
+    if (!st) st = sd_file_write_atomic(path, b.p, b.n, err);
+    if (!st) cli_note(c, "wrote %s", path);
+    sd_buf_release(&b);
+    return st;
+}
+
+static int cmd_audit_damage(cli *c, int argc, char **argv)
+{
+    args a;
+    int rc;
+    sd_err err = {0};
+    double lr[SD_DAMAGE_MAX];
+    char mix[1024];
+    sd_suite *suite = NULL;
+    sd_phrases phrases = {0};
+    sd_damage r = {0};
+    sd_damage_opt o = {0};
+    if (!cli_parse(c, &cmd_audit_damage_def, &a, argc, argv, &rc)) return rc;
+    if (!a.suite.n) return cli_usage(c, "give prompts with --suite FILE");
+    const sd_exec *ex = cli_exec(c, &err);
+    sd_status st = ex ? numbers(lr, &o.n_lr, &a.lr, &err) : err.code;
+    if (!st && a.mix) st = mixed(&o, mix, sizeof mix, a.mix, &err);
+    if (!st) st = sd_alloc_zero(&suite, (size_t)a.suite.n * sizeof *suite, "suites", &err);
+    if (!st) st = open_suites(suite, &o.n_suite, c, &a, &err);
+    if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
+    if (!st) st = cli_model_hash(c, c->arg[0], &err);
+    if (!st) st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err);
+    if (!st) st = sd_dir_make(c->output, &err);
+    o.model = c->arg[0], o.dir = c->output, o.suite = suite, o.phrases = &phrases, o.data = a.data, o.lr = lr, o.batch = a.batch.v, o.n_batch = (int)a.batch.n;
+    o.n_seed = a.seeds, o.seed = c->seed, o.steps = a.steps, o.epochs = a.epochs, o.rank = (int)a.lora, o.at = a.at.v, o.n_at = (int)a.at.n, o.n_gen = a.n_gen;
+    o.method = strcmp(a.method, "constrained") == 0 ? SD_TUNE_CONSTRAINED : SD_TUNE_SFT, o.mode = c->mode, o.progress = &c->progress;
+    snprintf(o.model_sha256, sizeof o.model_sha256, "%s", c->prov.model_sha256);
+    if (!st) st = tell_plan(c, ex, &o, (o.n_lr ? o.n_lr : 1) * (o.n_batch ? o.n_batch : 1) * (int)o.n_seed, &err);
+    if (!st) st = sd_lab_damage(&r, ex, &o, &err);
+    if (!st) st = write_page(c, &r, &err);
+    if (st) {
+        rc = cli_fail(c, &err);
+    } else if (c->json) {
+        out_json j;
+        sd_damage_write_json(out_json_begin(c, &j, "sonde.audit_damage/1"), &r);
+        rc = out_json_end(c, &j);
+    } else {
+        rc = print_text(c, &r);
+    }
+    sd_damage_release(&r);
+    for (int i = 0; suite && i < o.n_suite; i++) sd_suite_release(&suite[i]);
+    sd_free(suite);
+    sd_phrases_release(&phrases);
+    return rc;
+}
