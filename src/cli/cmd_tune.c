@@ -10,8 +10,8 @@
 typedef struct args {
     const char *method, *schedule, *targets, *save;
     opt_list data, mix;
-    int64_t lora, steps, batch, ctx, micro;
-    double alpha, dropout, epochs, lr, warmup, min_lr, weight_decay, clip, beta, checkpoint;
+    int64_t lora, steps, batch, ctx, micro, horizon, foresee_layer;
+    double alpha, dropout, epochs, lr, warmup, min_lr, weight_decay, clip, beta, checkpoint, foresee;
     bool rslora, adam8, from_config;
 } args;
 
@@ -36,6 +36,9 @@ static const cli_opt opts[] = {
     {0, "weight-decay", OPT_FLOAT, AT(args, weight_decay), .arg = "W", .lo = 0, .hi = 100, .help = "AdamW's decay, of matrices"},
     {0, "clip", OPT_FLOAT, AT(args, clip), .arg = "NORM", .def = "1", .lo = 0, .hi = 1e9, .help = "largest norm of a gradient; 0 leaves it"},
     {0, "beta", OPT_FLOAT, AT(args, beta), .arg = "B", .def = "0.1", .lo = 1e-6, .hi = 1e3, .help = "of dpo, and of constrained after the fifth token"},
+    {0, "foresee", OPT_FLOAT, AT(args, foresee), .arg = "W", .lo = 0, .hi = 100, .help = "lm: weight of foreseeing, from one block's states, which tokens come within --horizon"},
+    {0, "horizon", OPT_INT, AT(args, horizon), .arg = "N", .def = "24", .lo = 1, .hi = 1 << 20, .unit = "tokens", .help = "how far --foresee looks"},
+    {0, "foresee-layer", OPT_INT, AT(args, foresee_layer), .arg = "L", .lo = 0, .hi = 1 << 16, .help = "the block whose states foresee; default the one at half depth"},
     {0, "adam8", OPT_BOOL, AT(args, adam8), .help = "moments of 8 bits"},
     {0, "from-config", OPT_BOOL, AT(args, from_config), .help = "start from random weights of MODEL's config.json"},
     {0, "save", OPT_STR, AT(args, save), .arg = "TYPE", .values = "f32|bf16|f16", .help = "type of the written weights; default the model's own, bf16 from random weights"},
@@ -143,6 +146,7 @@ static sd_status options(cli *c, const args *a, sd_tune_opt *o, sd_err *err)
                        .clip = a->clip > 0 ? a->clip : -1,
                        .beta = a->beta,
                        .adam8 = a->adam8,
+                       .foresee = {.weight = a->foresee, .horizon = a->horizon, .layer = opt_given(c, "foresee-layer") ? (int)a->foresee_layer : -1},
                        .random_init = a->from_config,
                        .seed = c->seed,
                        .checkpoint_s = a->checkpoint,

@@ -32,6 +32,8 @@ static sd_status check(const sd_tune_opt *o, sd_err *err)
     if (refers && !(o->beta >= 0)) return sd_fail(err, SD_E_ARG, "beta is %g; it must be above 0", o->beta);
     if (o->random_init && o->lora.rank)
         return sd_fail(err, SD_E_ARG, "an adapter beside random weights learns nothing: train them all");
+    if (o->foresee.weight && o->method != SD_TUNE_LM)
+        return sd_fail(err, SD_E_ARG, "what comes next is foreseen in texts: --foresee is for --method lm");
     return SD_OK;
 }
 
@@ -126,6 +128,8 @@ static void optimise(sd_tune_run *r)
     else
         sd_adamw(r->ex, w, r->mom, r->var, g, n, &a);
     memset(g, 0, (size_t)n * sizeof *g);
+    a.scale = 1;
+    if (r->foresee) sd_foresee_update(r->foresee, &a);
 }
 
 static sd_status take_step(sd_tune_run *r, sd_err *err)
@@ -137,6 +141,7 @@ static sd_status take_step(sd_tune_run *r, sd_err *err)
     if (st) return st;
     for (int64_t i = 0; i < r->n_pick; i++)
         for (int k = 0; k < r->unit; k++) p.n_count += r->set.sample[r->pick[i] * r->unit + k].n_count;
+    if (r->foresee) sd_foresee_begin(r->foresee, p.n_count);
     while (p.u0 < r->n_pick) {
         int64_t rows = 0;
         for (p.u1 = p.u0; p.u1 < r->n_pick && (p.u1 - p.u0 + 1) * r->unit <= SD_TUNE_MAX_DOCS; p.u1++) {
@@ -181,6 +186,7 @@ static sd_status write_event(sd_tune_run *r, sd_err *err)
     sd_jw_kf64(&w, "loss", r->loss[r->step - 1]);
     sd_jw_kf64(&w, "lr", r->lr_now);
     sd_jw_kf64(&w, "grad_norm", r->grad_norm);
+    if (r->foresee) sd_jw_kf64(&w, "foresee", sd_foresee_loss(r->foresee));
     if (r->o.method == SD_TUNE_DPO) sd_jw_kf64(&w, "accuracy", (double)r->right[r->step - 1]);
     sd_jw_end(&w);
     return sd_events_line(&r->events, &r->line, err);
@@ -255,7 +261,9 @@ static sd_status make_learner(sd_tune_run *r, sd_err *err)
         .keep_bytes =
             r->o.keep_bytes ? r->o.keep_bytes : (size_t)(mem.available / 8 < MAX_KEEP ? mem.available / 8 : MAX_KEEP),
         .seed = r->o.seed};
-    return sd_learner_new(&r->learner, r->ex, r->m, &lo, err);
+    sd_status st = sd_learner_new(&r->learner, r->ex, r->m, &lo, err);
+    if (!st && r->o.foresee.weight) st = sd_foresee_new(&r->foresee, r->ex, r->m, &r->o.foresee, r->o.micro_rows, err);
+    return st || !r->foresee ? st : sd_learner_watch(r->learner, sd_foresee_hook(r->foresee), err);
 }
 
 static int64_t count_steps(const sd_tune_run *r)
@@ -361,6 +369,7 @@ static void release(sd_tune_run *r)
     sd_events_close(&r->events);
     sd_buf_release(&r->line);
     sd_learner_free(r->learner);
+    sd_foresee_free(r->foresee);
     sd_lora_free(r->lora);
     sd_tune_set_release(&r->set);
     sd_model_close(r->m);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/prov.h"
+#include "lab/foresee.h"
 #include "model/lora.h"
 #include "num/optim.h"
 
@@ -45,6 +46,7 @@ typedef struct sd_tune_opt {
     double beta1, beta2;       /* 0: 0.9, 0.999 (0.95 from scratch) */
     double beta;               /* of dpo and constrained; 0: 0.1 */
     bool adam8;                /* moments of 8 bits */
+    sd_foresee_opt foresee;    /* lm only; its loss is not in the loss that is told */
     size_t keep_bytes;         /* activations kept; 0: an eighth of the free memory, at most 1 GB; 1: none */
     sd_dtype save;    /* of a full model: SD_F32, SD_BF16, SD_F16; 0: f32 where it was f32 and not made from random
                          weights, else bf16 */

@@ -39,11 +39,13 @@ typedef struct array {
     sd_dtype dtype;
     int64_t n;
 } array;
-enum { N_ARRAYS = 9 };
+enum { N_ARRAYS = 12 };
 
 static void arrays(const sd_tune_run *r, array out[N_ARRAYS])
 {
     const int64_t n = sd_learner_n(r->learner), blocks = (n + SD_ADAM8_BLOCK - 1) / SD_ADAM8_BLOCK;
+    const sd_foresee *f = r->foresee;
+    const int64_t nf = f ? sd_foresee_n(f) : 0;
     const array all[N_ARRAYS] = {{"loss", r->loss, SD_F64, r->total},
                                  {"w", sd_learner_w(r->learner), SD_F32, n},
                                  {"m", r->mom, SD_F32, n},
@@ -52,7 +54,10 @@ static void arrays(const sd_tune_run *r, array out[N_ARRAYS])
                                  {"ref", r->ref, SD_F32, r->set.n_tok},
                                  {"right", r->right, SD_F32, r->total},
                                  {"m8", r->q.m, SD_I8, n},
-                                 {"v8", r->q.v, SD_U8, n}};
+                                 {"v8", r->q.v, SD_U8, n},
+                                 {"foresee.a", f ? sd_foresee_array(f, 0) : NULL, SD_F32, nf},
+                                 {"foresee.m", f ? sd_foresee_array(f, 1) : NULL, SD_F32, nf},
+                                 {"foresee.v", f ? sd_foresee_array(f, 2) : NULL, SD_F32, nf}};
     memcpy(out, all, sizeof all);
 }
 

@@ -65,7 +65,7 @@ static void add_norm(plan *p, sd_role role, int layer, int64_t n)
     if (has_bias(p, role)) add(p, role, layer, true, (shape){n, 0}, 0, 0);
 }
 
-static void walk(plan *p, float scale)
+static void walk(plan *p, float scale, float embed)
 {
     const sd_config *c = &p->bp->cfg;
     const int64_t q = (int64_t)c->n_head * c->d_head, kv = (int64_t)c->n_head_kv * c->d_head, d = c->d_model,
@@ -73,7 +73,7 @@ static void walk(plan *p, float scale)
     const bool row = p->bp->wire.qk_norm == SD_QK_NORM_ROW;
     const float narrow = scale / sqrtf(2.0f * (float)c->n_layer);
     p->n = 0;
-    add_matrix(p, SD_ROLE_EMBED, 0, p->n_vocab, d, scale);
+    add_matrix(p, SD_ROLE_EMBED, 0, p->n_vocab, d, embed);
     add_matrix(p, SD_ROLE_POS, 0, c->n_ctx, d, scale);
     for (int l = 0; l < c->n_layer; l++) {
         add_norm(p, SD_ROLE_ATTN_NORM, l, d);
@@ -127,7 +127,7 @@ sd_status sd_model_init_random(const char *dir, const char *path, uint64_t seed,
     sd_weights *w = NULL;
     sd_blueprint *bp = NULL;
     plan p = {0};
-    double scale = 0.02;
+    double scale = 0.02, embed = 0;
     sd_status st = sd_weights_open_opt(&w, dir, &(sd_weights_opt){.meta_only = true}, err);
     if (!st && !sd_weights_config(w))
         st = sd_fail(err, SD_E_ARG, "%s: random weights need a folder with a config.json", dir);
@@ -139,16 +139,18 @@ sd_status sd_model_init_random(const char *dir, const char *path, uint64_t seed,
         st = sd_json_get_i64(p.config, "vocab_size", &p.n_vocab, "config.json", err);
     }
     if (!st) st = sd_json_opt_f64(p.config, "initializer_range", &scale, "config.json", err);
-    if (!st && (p.n_vocab < 1 || !(scale > 0)))
+    if (!st) st = sd_json_opt_f64(p.config, "embedding_initializer_range", &embed, "config.json", err);
+    if (embed == 0) embed = scale;
+    if (!st && (p.n_vocab < 1 || !(scale > 0) || !(embed > 0)))
         st = sd_fail(err, SD_E_FORMAT, "%s: config.json: vocab_size is %lld, initializer_range %g", dir,
                      (long long)p.n_vocab, scale);
     if (st) goto done;
-    walk(&p, (float)scale);
+    walk(&p, (float)scale, (float)embed);
     if ((st = sd_alloc_zero(&p.t, (size_t)p.n * sizeof *p.t, "the list of tensors", err))) goto done;
     if ((st = sd_alloc(&p.name, (size_t)p.n * sizeof *p.name, "the list of tensors", err))) goto done;
     if ((st = sd_alloc(&p.scale, (size_t)p.n * sizeof *p.scale, "the list of tensors", err))) goto done;
     if ((st = sd_alloc(&p.fill, (size_t)p.n * sizeof *p.fill, "the list of tensors", err))) goto done;
-    walk(&p, (float)scale);
+    walk(&p, (float)scale, (float)embed);
     st = write_all(&p, path, seed, err);
 done:
     sd_free(p.t);

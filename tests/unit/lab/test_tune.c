@@ -239,6 +239,16 @@ static void test_resume(void **state)
     t_rmtree(config), t_rmtree(pre);
 }
 
+static void test_resume_foreseeing(void **state)
+{
+    (void)state;
+    const char *config = config_dir();
+    resume((sd_tune_opt){.method = SD_TUNE_LM, .random_init = true, .steps = 9, .batch = 2, .ctx = 32, .lr = 0.01,
+                         .foresee = {.weight = 1, .horizon = 4, .layer = -1}},
+           config, NULL, "lm.jsonl", "model.safetensors");
+    t_rmtree(config);
+}
+
 static void test_diverges(void **state)
 {
     sd_err err = {0};
@@ -283,6 +293,9 @@ static void test_refused(void **state)
     j.o.lora = (sd_lora_opt){.rank = 4, .targets = "q_proj,w_proj"};
     assert_int_equal(run(&j, &r, &err), SD_E_ARG);
     assert_non_null(strstr(err.msg, "w_proj"));
+    j.o = (sd_tune_opt){.method = SD_TUNE_SFT, .dir = out, .steps = 1, .foresee = {.weight = 1}};
+    assert_int_equal(run(&j, &r, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "--method lm"));
     j.o = (sd_tune_opt){.method = SD_TUNE_SFT, .dir = out, .resume = true};
     assert_int_not_equal(run(&j, &r, &err), SD_OK);
     t_rmtree(config), t_rmtree(pre), t_rmtree(out);
@@ -292,7 +305,7 @@ int main(void)
 {
     sd_err err = {0};
     const struct CMUnitTest tests[] = {T(test_pretrain_and_sft), T(test_dpo),      T(test_constrained),
-                                       T(test_resume),           T(test_diverges), T(test_refused)};
+                                       T(test_resume), T(test_resume_foreseeing), T(test_diverges), T(test_refused)};
     if (sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err)) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sd_exec_free(ex);
