@@ -126,7 +126,7 @@ size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
     describe(&t, ex, opt);
     /* The auxiliary loss lays itself out only once its products exist; 8 matrices of k_aux x d dominate it. */
     aux = t.opt.aux_alpha > 0 ? (size_t)(2 * t.opt.aux_k + 64) * (size_t)t.opt.d * 8 * sizeof(float) : 0;
-    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.kind == SD_DICT_TOPK ? t.opt.k : 0);
+    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.kind == SD_DICT_TOPK ? t.opt.k : 0, !t.opt.proven);
 }
 
 sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)
@@ -139,7 +139,7 @@ sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_tr
     describe(t, ex, opt);
     st = sd_train__aux_new(t, ex, err);
     if (!st && t->gate) st = sd_train__dense_new(t, ex, err);
-    if (!st) st = sd_scan_new(&t->scan, ex, t->opt.m, t->opt.d, t->opt.kind == SD_DICT_TOPK ? t->opt.k : 0, err);
+    if (!st) st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, t->opt.kind == SD_DICT_TOPK ? t->opt.k : 0, err);
     if (!st && t->opt.kind != SD_DICT_TOPK) st = sd_scan_reserve(t->scan, t->opt.batch, t->cap_ent, err);
     if (!st) st = sd_arena_init(&t->arena, lay_out(t, NULL), "a dictionary in training", err);
     if (st) {

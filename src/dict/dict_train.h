@@ -22,6 +22,7 @@ typedef struct sd_dict_train_opt {
     double warmup, decay;   /* shares of the steps with rising and falling rate; 0: 0.05 and 0.2; negative: none */
     double sparsity;        /* weight of the penalty of standard, gated and jumprelu; 0: steered until k features are active */
     double bandwidth;       /* of jumprelu's straight-through window; 0: 0.5 (pre-activations have a spread of about 1) */
+    bool proven;            /* the encoder never multiplies int8, so that its margin is certain (scan.h), at about half the speed */
     bool lazy;              /* rows that no token used rest (torch's SparseAdam); default: they drift on their momentum as dense Adam's do */
 } sd_dict_train_opt;
 

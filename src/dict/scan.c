@@ -18,7 +18,8 @@ static size_t lay_out(sd_scan *s)
 #define TAKE(p, n) SD_TAKE(base, at, p, n)
     const int64_t T = SD_SCAN_TILE, B = SD_SCAN_BLOCK, mp = s->n_block * B, d = s->d;
     const int64_t cap = s->k ? s->cap : B + 16;
-    TAKE(s->packed, s->pack_bytes * (size_t)s->n_block);
+    TAKE(s->packed, s->k8 ? (size_t)(mp * s->dp) : s->pack_bytes * (size_t)s->n_block);
+    if (s->k8) TAKE(s->scale, mp), TAKE(s->draw, 2 * (s->dp + SD_SCAN8_DRAWS));
     TAKE(s->norm, mp);
     TAKE(s->bias, mp);
     TAKE(s->block_rho, s->n_block);
@@ -28,14 +29,16 @@ static size_t lay_out(sd_scan *s)
     for (int i = 0; i < s->n_workers; i++) {
         sd_scan_worker none, *w = base ? &s->worker[i] : &none;
         TAKE(w->x, T * d);
-        TAKE(w->xb, T * d);
         TAKE(w->score, T * B);
-        TAKE(w->rows, B * d * 4);
+        if (s->k8)
+            TAKE(w->x8, T * s->dp), TAKE(w->q, s->dp), TAKE(w->turned, s->dp), TAKE(w->unit, T), TAKE(w->cut, T), TAKE(w->start, T);
+        else
+            TAKE(w->xb, T * d), TAKE(w->rows, B * d * 4);
         TAKE(w->key, cap);
         TAKE(w->key2, cap);
         TAKE(w->group, B);
         TAKE(w->margin, T);
-        for (int64_t t = 0; t < (s->k ? T : 1); t++) {
+        for (int64_t t = 0; t < T; t++) {
             TAKE(w->cand[t].idx, cap);
             TAKE(w->cand[t].up, cap);
             TAKE(w->cand[t].low, cap);
@@ -45,35 +48,40 @@ static size_t lay_out(sd_scan *s)
     return at;
 }
 
-static void describe(sd_scan *s, const sd_exec *ex, int64_t m, int64_t d, int k)
+static void describe(sd_scan *s, const sd_exec *ex, int64_t m, int64_t d, int k, bool int8)
 {
     *s = (sd_scan){.m = m, .d = d, .k = k, .n_block = n_block_of(m), .cap = cap_of(k), .n_workers = ex->n_threads, .kern = ex->kern,
-                   .kd = sd_kern_dict_select(ex->kern->cpu_flags), .cpu_flags = ex->kern->cpu_flags, .bf16 = sd_score_can_bf16(ex)};
+                   .kd = sd_kern_dict_select(ex->kern->cpu_flags), .cpu_flags = ex->kern->cpu_flags, .dp = sd_scan8__width(d)};
+    s->k8 = int8 ? sd_kern_scan8_select(s->cpu_flags) : NULL;
+    s->bf16 = !s->k8 && sd_score_can_bf16(ex);
 }
 
-size_t sd_scan_plan(const sd_exec *ex, int64_t m, int64_t d, int k)
+size_t sd_scan_plan(const sd_exec *ex, int64_t m, int64_t d, int k, bool int8)
 {
     sd_scan s;
-    describe(&s, ex, m, d, k);
+    describe(&s, ex, m, d, k, int8);
     s.pack_bytes = (size_t)(SD_SCAN_BLOCK * (d + 31)) * (s.bf16 ? 2 : 4); /* oneDNN pads d to its own block, at most 32 */
     return lay_out(&s);
 }
 
-sd_status sd_scan_new(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_err *err)
+static sd_status new_scan(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, bool int8, sd_err *err)
 {
     sd_scan *s = NULL;
     *out = NULL;
     SD_ASSERT(m > 0 && d > 0 && k >= 0 && k <= m && m < INT32_MAX);
     sd_status st = sd_alloc_zero(&s, sizeof *s, "a dictionary's scan", err);
     if (st) goto done;
-    describe(s, ex, m, d, k);
-    st = sd_score_new(&s->score, ex, &(sd_score_shape){SD_SCAN_TILE, SD_SCAN_BLOCK, d, s->bf16, false}, err);
-    if (st) goto done;
-    s->pack_bytes = sd_arena_need(sd_score_pack_bytes(s->score));
+    describe(s, ex, m, d, k, int8);
+    if (!s->k8) {
+        st = sd_score_new(&s->score, ex, &(sd_score_shape){SD_SCAN_TILE, SD_SCAN_BLOCK, d, s->bf16, false}, err);
+        if (st) goto done;
+        s->pack_bytes = sd_arena_need(sd_score_pack_bytes(s->score));
+    }
     st = sd_arena_init(&s->arena, lay_out(s), "a dictionary's packed encoder", err);
     if (st) goto done;
     memset(s->arena.base, 0, s->arena.size); /* padding rows stay zero for ever */
     (void)lay_out(s);
+    if (s->k8) sd_scan8__draw(s);
 done:
     if (st)
         sd_scan_free(s);
@@ -81,6 +89,9 @@ done:
         *out = s;
     return st;
 }
+
+sd_status sd_scan_new(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_err *err) { return new_scan(out, ex, m, d, k, false, err); }
+sd_status sd_scan_new_int8(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_err *err) { return new_scan(out, ex, m, d, k, true, err); }
 
 void sd_scan_free(sd_scan *s)
 {
@@ -93,6 +104,7 @@ void sd_scan_free(sd_scan *s)
 
 bool sd_scan_fits(const sd_scan *s, const sd_exec *ex) { return s->cpu_flags == ex->kern->cpu_flags && ex->n_threads <= s->n_workers; }
 bool sd_scan_is_bf16(const sd_scan *s) { return s->bf16; }
+bool sd_scan_is_int8(const sd_scan *s) { return s->k8 != NULL; }
 
 static sd_scan_worker *me(const sd_scan *s)
 {
@@ -142,13 +154,37 @@ static void pack_blocks(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-void sd_scan_pack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate)
+/* A block of int8: biases always, rows only where they changed. */
+static void pack_blocks8(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    sd_scan *s = arg;
+    sd_scan_worker *w = me(s);
+    const int64_t d = s->d;
+    (void)chunk;
+    for (int64_t blk = begin; blk < end; blk++) {
+        const int64_t f0 = blk * SD_SCAN_BLOCK;
+        s->block_bias[blk] = s->block_rho[blk] = 0;
+        for (int64_t f = f0; f < f0 + SD_SCAN_BLOCK; f++) {
+            s->bias[f] = f < s->m ? s->b[f] - (s->gate && s->gate[f] > 0 ? s->gate[f] : 0.0f) : -INFINITY;
+            if (f >= s->m) continue;
+            const float *row = s->W + f * d, size = fabsf(s->b[f]) + (s->gate ? fabsf(s->gate[f]) : 0.0f);
+            if (size > s->block_bias[blk]) s->block_bias[blk] = size;
+            if (!s->stamp || s->stamp[f] >= s->since) sd_scan8__pack_row(s, w, f, norm_above(s->kern->dot(row, row, d), d));
+        }
+    }
+}
+
+void sd_scan_pack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate) { sd_scan_pack_since(s, ex, W, b, gate, NULL, 0); }
+
+void sd_scan_pack_since(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate, const int32_t *stamp, int32_t since)
 {
     SD_ASSERT(sd_scan_fits(s, ex));
+    s->stamp = s->W == W ? stamp : NULL;
+    s->since = since;
     s->W = W;
     s->b = b;
     s->gate = gate;
-    sd_parallel_for(ex->n_threads, s->n_block, 1, pack_blocks, s);
+    sd_parallel_for(ex->n_threads, s->n_block, 1, s->k8 ? pack_blocks8 : pack_blocks, s);
     s->rho = s->max_bias = 0;
     for (int64_t i = 0; i < s->n_block; i++) {
         if (s->block_rho[i] > s->rho) s->rho = s->block_rho[i];
@@ -183,7 +219,12 @@ static void load_row(const job *j, sd_scan_worker *w, int64_t t, int64_t row)
     } else {
         memcpy(to, from, (size_t)d * 4);
     }
-    const float x = norm_above(s->kern->dot(to, to, d), d), e = s->bf16 ? norm_above(s->kd->to_bf16(w->xb + t * d, to, d), d) : 0.0f;
+    const float x = norm_above(s->kern->dot(to, to, d), d);
+    if (s->k8) {
+        sd_scan8__load_row(s, w, t, row, x);
+        return;
+    }
+    const float e = s->bf16 ? norm_above(s->kd->to_bf16(w->xb + t * d, to, d), d) : 0.0f;
     float c = (e + s->rho * (x + e) + gamma * (x + e) * (1.0f + s->rho)) * 1.001f; /* 1.001: the roundings of this line and of u */
     if (!(c < 1e38f)) c = 1e38f; /* finite, so that padding (norm 0, bias -inf) never passes; everything else then does */
     w->margin[t] = c;
@@ -193,8 +234,22 @@ static void load_tile(const job *j, sd_scan_worker *w, int64_t row0, int64_t n)
 {
     const sd_scan *s = j->s;
     for (int64_t t = 0; t < n; t++) load_row(j, w, t, row0 + t);
+    if (s->k8) {
+        sd_scan8__pad_rows(s, w, n);
+        return;
+    }
     memset(w->x + n * s->d, 0, (size_t)((SD_SCAN_TILE - n) * s->d) * 4);
     if (s->bf16) memset(w->xb + n * s->d, 0, (size_t)((SD_SCAN_TILE - n) * s->d) * 2);
+}
+
+/* Takes `got` hits behind the n there are, which have no lower bounds yet. */
+static void take_hits(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t got)
+{
+    sd_cand *c = &w->cand[t];
+    for (int64_t i = c->n; i < c->n + got; i++) c->low[i] = c->up[i] - 2.0f * w->margin[t] * s->norm[c->idx[i]];
+    c->n += got;
+    if (c->n - c->mark >= (s->k / 2 > 16 ? s->k / 2 : 16)) sd_scan__tighten(s, c);
+    if (c->n > s->cap - SD_SCAN_BLOCK - 16) c->overflow = true;
 }
 
 static void collect(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t blk)
@@ -208,13 +263,20 @@ static void collect(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t blk)
         in.cut = c->cut;
     }
     const int64_t got = s->kd->scan(c->idx + c->n, c->up + c->n, &in);
-    for (int64_t i = c->n; i < c->n + got; i++) {
-        c->idx[i] += (int32_t)f0;
-        c->low[i] = c->up[i] - 2.0f * w->margin[t] * s->norm[c->idx[i]];
+    for (int64_t i = c->n; i < c->n + got; i++) c->idx[i] += (int32_t)f0;
+    take_hits(s, w, t, got);
+}
+
+static void collect8(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n)
+{
+    for (int64_t t = 0; t < n; t++) {
+        const sd_cand *c = &w->cand[t];
+        w->cut[t] = c->overflow ? INFINITY : c->cut;
+        w->hit[t] = (sd_scan8_out){c->idx + c->n, c->up + c->n, 0};
     }
-    c->n += got;
-    if (c->n - c->mark >= (s->k / 2 > 16 ? s->k / 2 : 16)) sd_scan__tighten(s, c);
-    if (c->n > s->cap - SD_SCAN_BLOCK - 16) c->overflow = true;
+    sd_scan8__scan(s, w, blk, n);
+    for (int64_t t = 0; t < n; t++)
+        if (w->hit[t].n) take_hits(s, w, t, w->hit[t].n);
 }
 
 static void topk_tile(void *arg, int64_t chunk, int64_t begin, int64_t end)
@@ -233,7 +295,14 @@ static void topk_tile(void *arg, int64_t chunk, int64_t begin, int64_t end)
         c->overflow = false;
     }
     for (int64_t blk = 0; blk < s->n_block; blk++) {
-        sd_score_run(s->score, w->score, s->bf16 ? (const void *)w->xb : w->x, s->packed + (size_t)blk * s->pack_bytes);
+        if (s->k8 && blk > 0) {
+            collect8(s, w, blk, n);
+            continue;
+        }
+        if (s->k8)
+            sd_scan8__score(s, w, blk, n);
+        else
+            sd_score_run(s->score, w->score, s->bf16 ? (const void *)w->xb : w->x, s->packed + (size_t)blk * s->pack_bytes);
         for (int64_t t = 0; t < n; t++) collect(s, w, t, blk);
     }
     for (int64_t t = 0; t < n; t++)
@@ -304,31 +373,51 @@ static bool grow_hits(sd_hits *h, int64_t more)
     return val != NULL;
 }
 
+/* The exact value of feature f for row t; it is kept where it passes. */
+static void keep_above(const sd_scan *s, const sd_scan_worker *w, sd_hits *h, int64_t t, int64_t f)
+{
+    const float p = sd_scan__exact(s, w->x + t * s->d, f);
+    if (!(p > 0.0f) || (s->gate && !(p > s->gate[f]))) return;
+    h->row[h->n] = (int32_t)t;
+    h->idx[h->n] = (int32_t)f;
+    h->val[h->n++] = p;
+}
+
+/* Features of block blk that row t's cheap score lets pass, into its list. */
+static void above_block(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n)
+{
+    const float slack = s->max_bias * 0x1p-20f;
+    const int64_t f0 = blk * SD_SCAN_BLOCK;
+    for (int64_t t = 0; t < n; t++) {
+        w->hit[t] = (sd_scan8_out){w->cand[t].idx, w->cand[t].up, 0};
+        if (s->k8) w->cut[t] = -slack;
+    }
+    if (s->k8) {
+        sd_scan8__scan(s, w, blk, n);
+        return;
+    }
+    sd_score_run(s->score, w->score, s->bf16 ? (const void *)w->xb : w->x, s->packed + (size_t)blk * s->pack_bytes);
+    for (int64_t t = 0; t < n; t++) {
+        const sd_scan_in in = {w->score + t * SD_SCAN_BLOCK, s->bias + f0, s->norm + f0, w->margin[t], -slack, SD_SCAN_BLOCK};
+        w->hit[t].n = s->kd->scan(w->hit[t].idx, w->hit[t].up, &in);
+        for (int64_t i = 0; i < w->hit[t].n; i++) w->hit[t].idx[i] += (int32_t)f0;
+    }
+}
+
 static void above_tile(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     job *j = arg;
     sd_scan *s = j->s;
     sd_scan_worker *w = me(s);
     sd_hits *h = &j->hits[chunk];
-    sd_cand *c = &w->cand[0];
-    const float slack = s->max_bias * 0x1p-20f;
     load_tile(j, w, begin, end - begin);
     for (int64_t blk = 0; blk < s->n_block && !h->failed; blk++) {
-        const int64_t f0 = blk * SD_SCAN_BLOCK;
-        sd_score_run(s->score, w->score, s->bf16 ? (const void *)w->xb : w->x, s->packed + (size_t)blk * s->pack_bytes);
+        above_block(s, w, blk, end - begin);
         for (int64_t t = 0; t < end - begin; t++) {
-            const sd_scan_in in = {w->score + t * SD_SCAN_BLOCK, s->bias + f0, s->norm + f0, w->margin[t], -slack, SD_SCAN_BLOCK};
-            const int64_t got = s->kd->scan(c->idx, c->up, &in);
-            if (!grow_hits(h, got)) return;
-            for (int64_t i = 0; i < got; i++) {
-                const int64_t f = f0 + c->idx[i];
-                const float p = sd_scan__exact(s, w->x + t * s->d, f);
-                if (!(p > 0.0f) || (s->gate && !(p > s->gate[f]))) continue;
-                h->row[h->n] = (int32_t)t;
-                h->idx[h->n] = (int32_t)f;
-                h->val[h->n++] = p;
-            }
-            w->n_exact += got;
+            const sd_scan8_out *o = &w->hit[t];
+            if (!grow_hits(h, o->n)) return;
+            for (int64_t i = 0; i < o->n; i++) keep_above(s, w, h, t, o->idx[i]);
+            w->n_exact += o->n;
         }
     }
 }

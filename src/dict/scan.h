@@ -7,7 +7,11 @@
  *                                                                  Higham 2002, Accuracy and Stability, eq. 3.5)
  * The norms of the errors are measured, not assumed, so e(row, f) = c(row) |w_f| is a proven bound. A row keeps every f with
  * s + b + e >= L, L the k-th largest s + b - e so far: at least k features are that good, so no other can be among the k best.
- * A row whose list overflows (thousands of near ties) is scored against every feature exactly. */
+ * A row whose list overflows (thousands of near ties) is scored against every feature exactly.
+ *
+ * sd_scan_new_int8 multiplies int8 where the CPU does it at four times the rate of f32. Its error is bounded by Hoeffding's inequality
+ * over the draws of an unbiased rounding (scan_int8.c): the chance that it loses one feature which belongs in a list is below 1.3e-14 a
+ * pair of row and feature (2e-4 for a million rows and 16,384 features), on any data; what it finds is the same to the last bit. */
 #ifndef SD_DICT_SCAN_H
 #define SD_DICT_SCAN_H
 
@@ -17,12 +21,16 @@ typedef struct sd_scan sd_scan;
 /* k > 0: for sd_scan_topk, k <= m; k = 0: for sd_scan_above. */
 sd_status sd_scan_new(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_err *err);
 void sd_scan_free(sd_scan *s);
-size_t sd_scan_plan(const sd_exec *ex, int64_t m, int64_t d, int k); /* bytes it will hold, oneDNN's own apart */
+sd_status sd_scan_new_int8(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_err *err); /* as sd_scan_new without int8 products */
+size_t sd_scan_plan(const sd_exec *ex, int64_t m, int64_t d, int k, bool int8); /* bytes it will hold, oneDNN's own apart */
 /* Can it serve this exec (same kernels, no more threads than it was made for)? */
 bool sd_scan_fits(const sd_scan *s, const sd_exec *ex);
 
 /* Takes in weights W [m, d] and bias b [m], both borrowed until the next pack. gate [m] (NULL: 0) is for sd_scan_above. */
 void sd_scan_pack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate);
+
+/* The same when only rows f with stamp[f] >= since changed since the last pack of this W (any b and gate); int8 then rounds only those. */
+void sd_scan_pack_since(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate, const int32_t *stamp, int32_t since);
 
 /* For every row of x (minus sub, where sub [d] is given): the k features with the largest dot(x - sub, w_f) + b_f, ties to the
  * lower index, features ascending. idx, val [n, k]; values may be negative. Returns the first row that is not finite, or -1. */
@@ -41,5 +49,6 @@ bool sd_scan_above_into(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat
 typedef struct sd_scan_count { int64_t n_exact, n_overflow; } sd_scan_count;
 sd_scan_count sd_scan_take_count(sd_scan *s);
 bool sd_scan_is_bf16(const sd_scan *s);
+bool sd_scan_is_int8(const sd_scan *s);
 
 #endif

@@ -5,6 +5,7 @@
 #include "dict/scan.h"
 #include "num/kern_dict.h"
 #include "num/gemm_tile.h"
+#include "num/kern_scan8.h"
 
 /* Lays an array of n elements at `at` of an arena (base NULL: only counts) and moves on. */
 #define SD_TAKE(base, at, p, n) ((void)((base) ? ((p) = (void *)((base) + (at))) : NULL), (void)((at) += sd_arena_need((size_t)(n) * sizeof *(p))))
@@ -13,7 +14,8 @@ enum {
     SD_SCAN_TILE = 128,  /* rows a tile: x, scores and candidates stay in 1 MB of L2 (895 GFLOP/s; 256 rows: 918, but 4x the lists) */
     SD_SCAN_BLOCK = 512, /* features a block: 590 KB of packed bf16 at d = 576 */
     SD_SCAN_FEW = 4,     /* up to so many rows every feature is scored exactly: reading W once costs less than a padded tile */
-    SD_SCAN_FEW_CHUNK = 1024
+    SD_SCAN_FEW_CHUNK = 1024,
+    SD_SCAN8_DRAWS = 4096 /* places from which a row's draws can begin */
 };
 
 /* Candidates of one row. */
@@ -34,6 +36,11 @@ typedef struct sd_scan_worker {
     uint64_t *key, *key2;  /* [cap], quickselect's */
     float *group, *margin; /* [BLOCK]; [TILE] a row's c: what it adds to a score of unit |w| */
     int64_t n_exact, n_overflow, bad;
+    /* int8 */
+    int8_t *x8, *q;         /* [TILE, dp] in groups; [dp] */
+    float *turned, *unit, *cut; /* [dp]; [TILE] */
+    int32_t *start;         /* [TILE] */
+    sd_scan8_out hit[SD_SCAN_TILE];
 } sd_scan_worker;
 
 /* What a tile of sd_scan_above found, in order of (block, row). */
@@ -45,6 +52,9 @@ struct sd_scan {
     int64_t m, d, n_block, cap;
     int k;
     bool bf16;
+    const sd_kern_scan8 *k8; /* scores are products of int8; NULL: bf16 or f32 */
+    int64_t dp;            /* int8: d padded to whole rotations */
+    float *scale, *draw;   /* [n_block * BLOCK]; [2][dp + DRAWS] */
     uint32_t cpu_flags;
     int n_workers;
     const sd_kern *kern;
@@ -52,10 +62,12 @@ struct sd_scan {
     sd_score *score;
     size_t pack_bytes;
     uint8_t *packed;       /* [n_block] packed blocks */
-    float *norm, *bias;    /* [n_block * BLOCK]: |w_f|, b_f minus the gate; padding 0 and -inf */
+    float *norm, *bias;    /* [n_block * BLOCK]: |w_f| (int8: r_f), b_f minus the gate; padding 0 and -inf */
     float *block_rho, *block_bias; /* [n_block]: max |w - w^| / |w|, max |b| */
     float rho, max_bias;
     const float *W, *b, *gate; /* borrowed */
+    const int32_t *stamp;  /* of the last pack: rows with stamp >= since changed; NULL: all */
+    int32_t since;
     sd_scan_worker *worker;
     uint64_t *few;         /* [chunks, k] keys */
     sd_arena arena;
@@ -80,6 +92,15 @@ static inline float sd_scan__key_val(uint64_t key)
     union { uint32_t u; float f; } v = {up & 0x80000000u ? up & 0x7fffffffu : ~up};
     return v.f;
 }
+
+/* scan_int8.c */
+int64_t sd_scan8__width(int64_t d);
+void sd_scan8__draw(sd_scan *s);
+void sd_scan8__pack_row(sd_scan *s, sd_scan_worker *w, int64_t f, float norm);
+void sd_scan8__load_row(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t row, float norm); /* from w->x */
+void sd_scan8__pad_rows(const sd_scan *s, sd_scan_worker *w, int64_t n);
+void sd_scan8__score(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n); /* into w->score */
+void sd_scan8__scan(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n);  /* w->cut against all, into w->hit */
 
 /* Moves c->cut up to the k-th largest lower bound and drops who is below. */
 void sd_scan__tighten(const sd_scan *s, sd_cand *c);

@@ -1,15 +1,17 @@
 /* The scan against brute force over every feature with the same dot: the same features, the same bits, on data as trained
  * dictionaries make it and on data made to break the margin: rows equal to the last bit, differences far below a bf16 step, wild
- * norms, zero rows, thousands of ties. Level avx2 runs in a child process, since oneDNN takes its level once. */
+ * norms, zero rows, thousands of ties, every place of a row rounded the same way. Level avx2 runs in a child process, since oneDNN takes its level once. */
 #include "t.h"
 
 #include "base/rng.h"
 #include "dict/scan.h"
+#include "num/kern_scan8.h"
 
 #include <math.h>
 #include <sys/wait.h>
 
 static sd_exec *ex;
+static bool int8;
 
 typedef struct data { int64_t n, m, d; float *x, *W, *b, *sub; } data;
 
@@ -49,7 +51,7 @@ static sd_scan_count check_topk(const data *a, int k, const char *what)
     int32_t *idx = sd_malloc((size_t)(a->n * k) * 4);
     float *val = sd_malloc((size_t)(a->n * k) * 4);
     scored *all = sd_malloc((size_t)a->m * sizeof *all);
-    t_ok(sd_scan_new(&s, ex, a->m, a->d, k, &err), err);
+    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a->m, a->d, k, &err), err);
     sd_scan_pack(s, ex, a->W, a->b, NULL);
     for (int use_sub = 0; use_sub < 2; use_sub++) {
         const float *sub = use_sub ? a->sub : NULL;
@@ -142,6 +144,47 @@ static void test_hostile(void **state)
     drop(&a);
 }
 
+/* Rounding to nearest would err the same way in every place: rows of equal numbers, a quarter of a step of int8 off. */
+static void test_one_way(void **state)
+{
+    (void)state;
+    data a = make(40, 1500, 256);
+    for (int64_t i = 0; i < a.n * a.d; i++) a.x[i] = i % a.d ? 1.0f : 127.0f / 8;
+    for (int64_t f = 0; f < a.m; f++)
+        for (int64_t c = 0; c < a.d; c++) a.W[f * a.d + c] = c ? 0.01f + 1e-6f * (float)((f * 7919) % a.m) : 1.0f;
+    check_topk(&a, 16, "one way");
+    drop(&a);
+}
+
+/* Rows are packed again only where the stamp says so; biases always. */
+static void test_pack_since(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    data a = make(64, 1200, 80);
+    sd_scan *s, *fresh;
+    int32_t idx[2][64 * 8], *stamp = sd_calloc((size_t)a.m * sizeof *stamp);
+    float val[2][64 * 8];
+    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, 8, &err), err);
+    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&fresh, ex, a.m, a.d, 8, &err), err);
+    sd_scan_pack_since(s, ex, a.W, a.b, NULL, stamp, 1); /* the first time all of them */
+    for (int64_t f = 3; f < a.m; f += 5) {
+        stamp[f] = 7;
+        for (int64_t i = 0; i < a.d; i++) a.W[f * a.d + i] *= 2.0f;
+    }
+    for (int64_t f = 0; f < a.m; f++) a.b[f] += 0.01f * (float)(f % 9);
+    sd_scan_pack_since(s, ex, a.W, a.b, NULL, stamp, 7);
+    sd_scan_pack(fresh, ex, a.W, a.b, NULL);
+    assert_int_equal(sd_scan_topk(s, ex, idx[0], val[0], sd_mat_of(a.x, 64, a.d), NULL), -1);
+    assert_int_equal(sd_scan_topk(fresh, ex, idx[1], val[1], sd_mat_of(a.x, 64, a.d), NULL), -1);
+    assert_memory_equal(idx[0], idx[1], sizeof idx[0]);
+    assert_memory_equal(val[0], val[1], sizeof val[0]);
+    const sd_scan_count c = sd_scan_take_count(s), c2 = sd_scan_take_count(fresh);
+    assert_int_equal(c.n_exact, c2.n_exact); /* the same bounds */
+    sd_scan_free(s), sd_scan_free(fresh), sd_free(stamp);
+    drop(&a);
+}
+
 static void test_bad_rows(void **state)
 {
     (void)state;
@@ -150,7 +193,7 @@ static void test_bad_rows(void **state)
     sd_scan *s;
     int32_t idx[300 * 4];
     float val[300 * 4];
-    t_ok(sd_scan_new(&s, ex, a.m, a.d, 4, &err), err);
+    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, 4, &err), err);
     sd_scan_pack(s, ex, a.W, a.b, NULL);
     a.x[290 * 16 + 3] = INFINITY;
     a.x[170 * 16] = NAN;
@@ -175,7 +218,7 @@ static void test_above(void **state)
         scored *all = sd_malloc((size_t)a.m * sizeof *all);
         sd_scan_list out = {.row_ptr = ptr};
         for (int64_t f = 0; f < a.m; f++) gate[f] = f % 5 ? 1.2f : -0.5f;
-        t_ok(sd_scan_new(&s, ex, a.m, a.d, 0, &err), err);
+        t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, 0, &err), err);
         sd_scan_pack(s, ex, a.W, a.b, use_gate ? gate : NULL);
         t_ok(sd_scan_above(s, ex, &out, sd_mat_of(a.x, a.n, a.d), a.sub, &bad, &err), err);
         assert_int_equal(bad, -1);
@@ -208,9 +251,13 @@ static int run_level(const char *level)
         printf("skip: this CPU has no %s\n[  SKIPPED ] scan at %s\n", level, level);
         return 0;
     }
+    if (int8 && !sd_kern_scan8_select(cpu.flags)) {
+        printf("skip: this CPU has no products of int8\n[  SKIPPED ] scan with int8\n");
+        return 0;
+    }
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
-    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_bad_rows), T(test_above)};
-    snprintf(name, sizeof name, "scan at %s", level);
+    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_one_way), T(test_pack_since), T(test_bad_rows), T(test_above)};
+    snprintf(name, sizeof name, "scan at %s%s", level, int8 ? ", int8" : "");
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
     sd_exec_free(ex);
     if (sd_mem_live_blocks() != 0) return printf("%lld blocks left\n", (long long)sd_mem_live_blocks()), 1;
@@ -219,9 +266,10 @@ static int run_level(const char *level)
 
 int main(void)
 {
-    static const char *const level[] = {"ref", "avx2", "auto"};
+    static const char *const level[] = {"ref", "avx2", "auto", "auto"};
     int bad = 0, st;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
+        int8 = i == 3;
         fflush(stdout);
         const pid_t p = fork();
         if (p == 0) {

@@ -1,0 +1,129 @@
+/* AVX-512 VNNI of the int8 scan. 8 rows x 32 features are summed in 16 registers: a step of four places is 2 loads, 8 broadcasts and
+ * 16 products, which keeps the dot product unit busy on cores that do one and on those that do two of 512 bits a cycle. Sums never
+ * leave the registers unless a pair passes the cut. */
+#include "num/kern_scan8.h"
+#include <immintrin.h>
+#include <string.h>
+
+enum { G = SD_SCAN8_GROUP, P = SD_SCAN8_PANEL };
+
+/* One stage inside a register: y = swapped + x where the bit h is 0, swapped - x where it is 1. */
+static inline __m512 butterfly(__m512 x, __m512 swapped, __mmask16 high) { return _mm512_mask_sub_ps(_mm512_add_ps(x, swapped), high, swapped, x); }
+
+static inline __m512 within(__m512 x)
+{
+    x = butterfly(x, _mm512_shuffle_f32x4(x, x, 0x4e), 0xff00);
+    x = butterfly(x, _mm512_shuffle_f32x4(x, x, 0xb1), 0xf0f0);
+    x = butterfly(x, _mm512_permute_ps(x, 0x4e), 0xcccc);
+    return butterfly(x, _mm512_permute_ps(x, 0xb1), 0xaaaa);
+}
+
+static inline __m512 load_at(const float *x, int64_t left)
+{
+    const __mmask16 live = (__mmask16)(left >= 16 ? 0xffffu : left > 0 ? (1u << left) - 1 : 0);
+    return _mm512_maskz_loadu_ps(live, x);
+}
+
+static float rotate_avx512(float *y, const float *x, int64_t d, int64_t n)
+{
+    const __m512 eighth = _mm512_set1_ps(0.125f);
+    __m512 top = _mm512_setzero_ps();
+    for (int64_t i = 0; i < n; i += 64) {
+        const __m512 a = load_at(x + i, d - i), b = load_at(x + i + 16, d - i - 16), c = load_at(x + i + 32, d - i - 32), e = load_at(x + i + 48, d - i - 48);
+        const __m512 ac = _mm512_add_ps(a, c), be = _mm512_add_ps(b, e), sac = _mm512_sub_ps(a, c), sbe = _mm512_sub_ps(b, e);
+        const __m512 o[4] = {_mm512_add_ps(ac, be), _mm512_sub_ps(ac, be), _mm512_add_ps(sac, sbe), _mm512_sub_ps(sac, sbe)};
+        for (int j = 0; j < 4; j++) {
+            const __m512 v = _mm512_mul_ps(within(o[j]), eighth);
+            top = _mm512_max_ps(top, _mm512_abs_ps(v));
+            _mm512_storeu_ps(y + i + 16 * j, v);
+        }
+    }
+    return _mm512_reduce_max_ps(top);
+}
+
+static int32_t round_avx512(int8_t *q, const float *x, const float *u, float inverse, int64_t n)
+{
+    const __m512 k = _mm512_set1_ps(inverse);
+    __m512i sum = _mm512_setzero_si512();
+    for (int64_t i = 0; i < n; i += 16) {
+        const __m512 v = _mm512_fmadd_ps(_mm512_loadu_ps(x + i), k, _mm512_loadu_ps(u + i));
+        const __m512i z = _mm512_cvt_roundps_epi32(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+        sum = _mm512_add_epi32(sum, z);
+        _mm_storeu_si128((__m128i *)(void *)(q + i), _mm512_cvtepi32_epi8(z));
+    }
+    return _mm512_reduce_add_epi32(sum);
+}
+
+static inline __m512i four(const int8_t *x)
+{
+    int32_t v;
+    memcpy(&v, x, sizeof v);
+    return _mm512_set1_epi32(v);
+}
+
+/* a[j][h] = start_j + sum over d of 16 features h of the panel with row j. */
+static inline __attribute__((always_inline)) void dot_panel(__m512i a[G][2], const uint8_t *w, const int8_t *x, const int32_t *start, int64_t d)
+{
+#pragma GCC unroll 8
+    for (int j = 0; j < G; j++) a[j][0] = a[j][1] = _mm512_set1_epi32(start[j]);
+    for (int64_t i = 0; i < d; i += 4, w += P * 4, x += G * 4) {
+        const __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
+#pragma GCC unroll 8
+        for (int j = 0; j < G; j++) {
+            const __m512i v = four(x + 4 * j);
+            a[j][0] = _mm512_dpbusd_epi32(a[j][0], w0, v);
+            a[j][1] = _mm512_dpbusd_epi32(a[j][1], w1, v);
+        }
+    }
+}
+
+static inline __m512 scored(__m512i sum, __m512 scale, float unit) { return _mm512_mul_ps(_mm512_set1_ps(unit), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale)); }
+
+static void score_avx512(float *s, const sd_scan8_in *in)
+{
+    for (int64_t f = 0; f < in->n_feat; f += P) {
+        const __m512 s0 = _mm512_loadu_ps(in->scale + f), s1 = _mm512_loadu_ps(in->scale + f + 16);
+        for (int64_t t = 0; t < in->n_row; t += G) {
+            __m512i a[G][2];
+            dot_panel(a, in->w + f * in->d, in->x + t * in->d, in->start + t, in->d);
+#pragma GCC unroll 8
+            for (int j = 0; j < G; j++) {
+                float *to = s + (t + j) * in->n_feat + f;
+                _mm512_storeu_ps(to, scored(a[j][0], s0, in->unit[t + j]));
+                _mm512_storeu_ps(to + 16, scored(a[j][1], s1, in->unit[t + j]));
+            }
+        }
+    }
+}
+
+static void keep(sd_scan8_out *o, __m512 up, __mmask16 hit, int32_t first)
+{
+    const __m512i at = _mm512_add_epi32(_mm512_set1_epi32(first), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    _mm512_storeu_ps(o->up + o->n, _mm512_maskz_compress_ps(hit, up)); /* whole: the compressing store is microcode on Zen 4 and 5 */
+    _mm512_storeu_si512(o->idx + o->n, _mm512_maskz_compress_epi32(hit, at));
+    o->n += __builtin_popcount(hit);
+}
+
+static void scan_avx512(sd_scan8_out *out, const sd_scan8_in *in, int32_t first)
+{
+    for (int64_t f = 0; f < in->n_feat; f += P)
+        for (int64_t t = 0; t < in->n_row; t += G) {
+            __m512i a[G][2];
+            dot_panel(a, in->w + f * in->d, in->x + t * in->d, in->start + t, in->d);
+            const __m512 s0 = _mm512_loadu_ps(in->scale + f), s1 = _mm512_loadu_ps(in->scale + f + 16);
+            const __m512 b0 = _mm512_loadu_ps(in->b + f), b1 = _mm512_loadu_ps(in->b + f + 16);
+            const __m512 r0 = _mm512_loadu_ps(in->r + f), r1 = _mm512_loadu_ps(in->r + f + 16);
+#pragma GCC unroll 8
+            for (int j = 0; j < G; j++) {
+                const __m512 c = _mm512_set1_ps(in->c[t + j]), cut = _mm512_set1_ps(in->cut[t + j]);
+                const __m512 u0 = _mm512_fmadd_ps(c, r0, _mm512_add_ps(scored(a[j][0], s0, in->unit[t + j]), b0));
+                const __m512 u1 = _mm512_fmadd_ps(c, r1, _mm512_add_ps(scored(a[j][1], s1, in->unit[t + j]), b1));
+                const __mmask16 h0 = _mm512_cmp_ps_mask(u0, cut, _CMP_NLT_UQ), h1 = _mm512_cmp_ps_mask(u1, cut, _CMP_NLT_UQ);
+                if (__builtin_expect(_mm512_kortestz(h0, h1), 1)) continue;
+                if (h0) keep(&out[t + j], u0, h0, first + (int32_t)f);
+                if (h1) keep(&out[t + j], u1, h1, first + (int32_t)f + 16);
+            }
+        }
+}
+
+const sd_kern_scan8 sd_kern_scan8_avx512 = {rotate_avx512, round_avx512, score_avx512, scan_avx512};
