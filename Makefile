@@ -51,6 +51,8 @@ all: $(O)/sonde $(O)/libsonde.so
 $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(CFLAGS_ALL) $(ISA) -c $< -o $@
+# The page goes into the program as it stands in web/dist (src/lab/page_asset.c).
+$(O)/src/lab/page_asset.o: $(wildcard web/dist/*)
 $(O)/src/num/kern_avx2%o: ISA := -mavx2 -mfma -mf16c
 $(O)/src/num/kern_avx512%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512
 
@@ -117,6 +119,9 @@ organism: all
 	rm -rf out/organism
 	$(O)/sonde organism make --world organism/merrow.world -o out/organism
 	@tools/organism-keep out/organism organism
+# The page's bundle, which is committed: needed only after a change in web/.
+web:
+	@tools/web
 bench: all
 	@tools/bench
 fmt:
@@ -142,7 +147,7 @@ install: all
 	$(O)/sonde completion zsh > $(SHARE)/zsh/site-functions/_sonde
 	$(O)/sonde completion fish > $(SHARE)/fish/vendor_completions.d/sonde.fish
 
-.PHONY: all tests test asan tsan cross-check lint demo organism bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
+.PHONY: all tests test asan tsan cross-check lint demo organism web bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(shell find out/$(MODE) -name '*.d' 2>/dev/null)

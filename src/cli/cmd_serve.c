@@ -6,7 +6,7 @@
 #include <time.h>
 
 typedef struct args {
-    opt_list dict, store, recipe;
+    opt_list dict, store, recipe, run, audit;
     const char *host, *key_file, *cors, *alias, *reference;
     int64_t port, ctx, parallel, queue, max_body;
     double grace, ping;
@@ -16,6 +16,8 @@ static const cli_opt opts[] = {
     {0, "dict", OPT_MULTI, AT(args, dict), .arg = "DIR", .help = "a dictionary, DIR or NAME=DIR; may be repeated"},
     {0, "store", OPT_MULTI, AT(args, store), .arg = "FILE", .help = "a feature store, FILE or NAME=FILE; may be repeated"},
     {0, "recipe", OPT_MULTI, AT(args, recipe), .arg = "FILE", .help = "a recipe, which becomes the model MODEL@NAME; may be repeated"},
+    {0, "run", OPT_MULTI, AT(args, run), .arg = "DIR", .help = "a training's folder, or one of such folders, for the page; may be repeated"},
+    {0, "audit", OPT_MULTI, AT(args, audit), .arg = "FILE", .help = "what `sonde audit compare --json` printed, for the page; may be repeated"},
     {0, "host", OPT_STR, AT(args, host), .arg = "ADDR", .def = "127.0.0.1", .help = "address to listen at; one that other machines reach needs --api-key-file"},
     {0, "port", OPT_INT, AT(args, port), .arg = "N", .def = "8741", .lo = 0, .hi = 65535, .help = "port; 0 takes one that is free"},
     {0, "api-key-file", OPT_STR, AT(args, key_file), .arg = "FILE", .help = "keys that clients have to send, one a line"},
@@ -107,6 +109,7 @@ static int cmd_serve(cli *c, int argc, char **argv)
     sd_serve_opt o = {.ex = ex, .m = m, .model_name = a.alias ? a.alias : name, .model_sha256 = c->prov.model_sha256, .data_dir = c->data_dir,
                       .reference = {reference.p, reference.n},
                       .dict = a.dict.v, .n_dict = a.dict.n, .store = a.store.v, .n_store = a.store.n, .recipe = a.recipe.v, .n_recipe = a.recipe.n,
+                      .run = a.run.v, .n_run = a.run.n, .audit = a.audit.v, .n_audit = a.audit.n,
                       .host = a.host, .port = (int)a.port, .key_file = a.key_file, .cors = a.cors, .n_slots = (int)a.parallel,
                       .n_queue = (int)a.queue, .n_ctx = a.ctx, .max_body = a.max_body, .ping_s = a.ping};
     if ((st = sd_serve_start(&s, &o, &err))) goto done;

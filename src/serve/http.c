@@ -141,7 +141,10 @@ static void add_headers(exchange *x, struct MHD_Response *r)
 {
     bool sse = x->rp.stream.next != NULL;
     MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, x->rp.type ? x->rp.type : "application/json");
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, *x->rp.tag ? "no-cache" : "no-store");
+    if (*x->rp.tag) MHD_add_response_header(r, MHD_HTTP_HEADER_ETAG, x->rp.tag);
+    if (x->rp.policy) MHD_add_response_header(r, "Content-Security-Policy", x->rp.policy);
+    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     if (sse) MHD_add_response_header(r, "X-Accel-Buffering", "no");
     if (x->rp.ignored.n) MHD_add_response_header(r, "X-Sonde-Ignored", sd_buf_str(&x->rp.ignored));
@@ -156,6 +159,8 @@ static enum MHD_Result send_reply(exchange *x)
     struct MHD_Response *r;
     x->spoke = sd_now();
     if (x->rp.stream.next) r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, x, NULL);
+    else if (x->code == 304) r = MHD_create_response_from_buffer(0, (void *)(uintptr_t)"", MHD_RESPMEM_PERSISTENT);
+    else if (x->rp.fixed.p && x->code == 200) r = MHD_create_response_from_buffer(x->rp.fixed.n, (void *)(uintptr_t)x->rp.fixed.p, MHD_RESPMEM_PERSISTENT);
     else r = MHD_create_response_from_buffer(x->rp.body.n, x->rp.body.p ? x->rp.body.p : (void *)(uintptr_t)"", MHD_RESPMEM_MUST_COPY);
     if (!r) return MHD_NO;
     add_headers(x, r);
@@ -196,7 +201,9 @@ static enum MHD_Result handle(exchange *x)
     int http = sd_route__run(x->s, x->route, &x->rq, &x->rp, &p);
     if (!http && sd_buf_check(&x->rp.body, "the answer", &err)) http = sd_problem_of(&p, &err, NULL);
     if (http) return send_problem(x, &p);
+    const char *has = header(x, "If-None-Match");
     x->code = x->rp.http ? x->rp.http : 200;
+    if (*x->rp.tag && has && strcmp(has, x->rp.tag) == 0) x->code = 304;
     return send_reply(x);
 }
 

@@ -69,6 +69,7 @@ static sd_status open_store(sd_server *s, const char *text, sd_err *err)
     if (st) return st;
     for (int i = 0; i < s->n_store; i++)
         if (strcmp(s->store[i].name, r->name) == 0) return taken("stores", r->name, err);
+    r->path = path;
     if ((st = sd_store_open(&r->store, path, err))) return st;
     pthread_mutex_init(&r->lock, NULL);
     s->n_store++;

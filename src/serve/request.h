@@ -62,6 +62,9 @@ typedef struct sd_reply {
     const char *type;   /* NULL: application/json */
     sd_buf body;
     sd_buf ignored;     /* fields that were not looked at, for the header X-Sonde-Ignored */
+    sd_slice fixed;     /* p not NULL: the answer instead of body, and it lives as long as the server */
+    char tag[24];       /* of fixed: clients that have it are told so (304) */
+    const char *policy; /* Content-Security-Policy; NULL: none */
     sd_stream stream;   /* next NULL: the answer is body */
 } sd_reply;
 

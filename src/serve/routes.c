@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 static const sd_route table[] = {
+    {"GET", "/", sd_handle__page, SD_ROUTE_OPEN, NULL, "the page"},
+    {"GET", "/page/{file}", sd_handle__page_file, SD_ROUTE_OPEN, NULL, "its script, style and licences"},
     {"GET", "/health", sd_handle__health, SD_ROUTE_OPEN, NULL, "whether the server answers"},
     {"GET", "/metrics", sd_handle__metrics, 0, NULL, "counters and histograms for Prometheus"},
     {"GET", "/openapi.json", sd_handle__openapi, 0, NULL, "this document"},
@@ -20,6 +22,15 @@ static const sd_route table[] = {
     {"GET", "/sonde/v1/features/{store}", sd_handle__features, 0, NULL, "features of a store: ?q= search, sort, limit, offset, min_density, max_density, silent"},
     {"GET", "/sonde/v1/features/{store}/{index}", sd_handle__feature, 0, NULL, "all that is known of a feature"},
     {"GET", "/sonde/v1/features/{store}/{index}/near", sd_handle__near, 0, NULL, "its neighbours: ?limit="},
+    {"POST", "/sonde/v1/features/{store}/{index}/label", sd_handle__label, 0, sd_body_label, "gives a feature a name by hand"},
+    {"GET", "/sonde/v1/briefs/{store}", sd_handle__briefs, 0, NULL, "rows of chosen features: ?ids=4,21,400"},
+    {"GET", "/sonde/v1/map/{store}", sd_handle__map, 0, NULL, "where each feature of a store lies on its map"},
+    {"POST", "/sonde/v1/lens", sd_handle__lens, SD_ROUTE_MODEL, sd_body_lens, "the logit lens of a text, and each token's loss"},
+    {"POST", "/sonde/v1/measure", sd_handle__measure, SD_ROUTE_MODEL, sd_body_measure, "what a steer did to an answer: KL, perplexity, repetition"},
+    {"GET", "/sonde/v1/runs", sd_handle__runs, 0, NULL, "trainings that write events.jsonl"},
+    {"GET", "/sonde/v1/runs/{run}", sd_handle__run, 0, NULL, "the events of one: ?from=BYTES goes on after `next`"},
+    {"GET", "/sonde/v1/audits", sd_handle__audits, 0, NULL, "names of audits"},
+    {"GET", "/sonde/v1/audits/{audit}", sd_handle__audit, 0, NULL, "one of them"},
     {"GET", "/api/feature/{modelId}/{layer}/{index}", sd_handle__np_feature, 0, NULL, "Neuronpedia: a feature"},
     {"POST", "/api/activation/new", sd_handle__np_activation, SD_ROUTE_MODEL, sd_body_np_activation, "Neuronpedia: a feature on a text"},
     {"POST", "/api/search-all", sd_handle__np_search_all, SD_ROUTE_MODEL, sd_body_np_search_all, "Neuronpedia: the strongest features of a text"},

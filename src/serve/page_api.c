@@ -1,0 +1,392 @@
+/* Owns: what the page needs beside features: the map of a store, labels by hand, runs that are going on, audits. Runs and audits are named when the
+ * server starts and read afresh at each request; names in requests are looked up among them, never made into paths. */
+#include "serve/server_int.h"
+
+#include "base/map.h"
+#include "lab/feature_json.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* ---- the map ---- */
+
+enum { MAX_POINTS = 100000, MAX_LABEL = 200 };
+
+/* [index, x, y, cluster, log2(1 + tokens it fires on), label] each; an even sample of a map with more than MAX_POINTS. */
+static sd_status put_points(sd_jw *w, sd_reg_store *r, const sd_feature_map *m, sd_err *err)
+{
+    int64_t step = (m->n_point + MAX_POINTS - 1) / MAX_POINTS;
+    sd_status st = SD_OK;
+    sd_feature_list l = {0};
+    int64_t at = 0, k = 0; /* l holds features from index at on; the k-th is looked at */
+    sd_jw_key(w, "points");
+    sd_jw_arr(w);
+    for (int64_t i = 0; i < m->n_point && !st; i += step) {
+        const sd_feature_point *p = &m->point[i];
+        while (!st && (k >= l.n || l.v[k].stats.index < p->index)) {
+            if (k < l.n) {
+                k++;
+                continue;
+            }
+            if (l.mem && !l.n) break;
+            at += l.n;
+            sd_feature_list_release(&l);
+            st = sd_store_list(&l, r->store, &(sd_feature_query){.sort = SD_SORT_INDEX, .silent = true, .limit = 4096, .offset = at}, err);
+            k = 0;
+            if (!st && !l.n) break;
+        }
+        if (st || k >= l.n) break;
+        const sd_feature_brief *f = &l.v[k];
+        sd_jw_arr(w);
+        sd_jw_i64(w, p->index);
+        sd_jw_f32(w, p->x);
+        sd_jw_f32(w, p->y);
+        sd_jw_i64(w, p->cluster);
+        sd_jw_f32(w, (float)(round(8 * log2(1.0 + (double)f->stats.n_fire)) / 8));
+        sd_jw_str(w, f->label ? f->label : f->words);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+    sd_feature_list_release(&l);
+    return st;
+}
+
+static sd_status put_map(sd_jw *w, sd_reg_store *r, sd_err *err)
+{
+    sd_feature_map m;
+    sd_status st = sd_store_get_map(&m, r->store, err);
+    if (st) return st;
+    if (!m.n_point) {
+        sd_feature_map_release(&m);
+        sd_fail(err, SD_E_NOTFOUND, "the store '%s' has no map", r->name);
+        return sd_hint(err, "lay one out with `sonde feature map`, then start the server again");
+    }
+    sd_jw_ki64(w, "n_points", m.n_point);
+    sd_jw_ki64(w, "k", m.k);
+    sd_jw_kf64(w, "kept", m.kept);
+    sd_jw_kf64(w, "kept_by_chance", m.kept_chance);
+    sd_jw_kf64(w, "trustworthiness", m.trust);
+    sd_jw_key(w, "clusters");
+    sd_jw_arr(w);
+    for (int64_t c = 0; c < m.n_cluster; c++) {
+        sd_jw_obj(w);
+        sd_jw_ki64(w, "n", m.cluster[c].n);
+        sd_jw_kstr(w, "words", m.cluster[c].words ? m.cluster[c].words : "");
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+    st = put_points(w, r, &m, err);
+    sd_feature_map_release(&m);
+    return st;
+}
+
+int sd_handle__map(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
+{
+    sd_err err = {0};
+    sd_jw w;
+    sd_reg_store *r = sd_registry__store(s, rq->arg[0]);
+    if (!r) return sd_problem_set(p, 404, "store", "there is no store '%.80s' here", rq->arg[0]);
+    sd_jw_init(&w, &rp->body);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "schema", "sonde.map/1");
+    pthread_mutex_lock(&r->lock);
+    sd_status st = put_map(&w, r, &err);
+    pthread_mutex_unlock(&r->lock);
+    sd_jw_end(&w);
+    return st ? sd_problem_of(p, &err, NULL) : 0;
+}
+
+/* ---- rows of chosen features ---- */
+
+enum { MAX_BRIEFS = 200 };
+
+int sd_handle__briefs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
+{
+    sd_err err = {0};
+    sd_jw w;
+    sd_slice rest, one;
+    int64_t index, n = 0;
+    sd_status st = SD_OK;
+    sd_reg_store *r = sd_registry__store(s, rq->arg[0]);
+    const char *ids = rq->query(rq->self, "ids");
+    if (!r) return sd_problem_set(p, 404, "store", "there is no store '%.80s' here", rq->arg[0]);
+    if (!ids || !*ids) return sd_problem_set(p, 400, "ids", "ids: give numbers of features, \"4,21,400\"");
+    rest = sd_slice_of(ids);
+    sd_jw_init(&w, &rp->body);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "schema", "sonde.feature.briefs/1");
+    sd_jw_key(&w, "features");
+    sd_jw_arr(&w);
+    pthread_mutex_lock(&r->lock);
+    while (!st && !p->http && sd_slice_cut(&rest, ',', &one)) {
+        sd_feature_list l;
+        if (!sd_parse_i64(one, &index) || index < 0) sd_problem_set(p, 400, "ids", "ids: '%.*s' is no number of a feature", one.n > 40 ? 40 : (int)one.n, one.p);
+        else if (++n > MAX_BRIEFS) sd_problem_set(p, 400, "ids", "ids: at most %d features", MAX_BRIEFS);
+        else if (!(st = sd_store_one(&l, r->store, index, &err))) {
+            sd_jw_obj(&w);
+            sd_feature_brief_write(&w, r->store, &l.v[0]);
+            sd_jw_end(&w);
+            sd_feature_list_release(&l);
+        }
+    }
+    pthread_mutex_unlock(&r->lock);
+    sd_jw_end(&w);
+    sd_jw_end(&w);
+    if (st) sd_problem_of(p, &err, "ids");
+    return p->http;
+}
+
+/* ---- labels by hand ---- */
+
+const sd_field sd_body_label[] = {
+    {.name = "text", .type = SD_FIELD_STR, .required = true, .help = "the feature's name, at most 200 bytes; kept with its time beside the others"},
+    {.name = "author", .type = SD_FIELD_STR, .help = "who says so"},
+    {0}};
+
+static sd_status add_label(const sd_reg_store *r, int64_t index, sd_slice text, const char *author, sd_err *err)
+{
+    char copy[MAX_LABEL + 1], created[32] = "";
+    time_t now = time(NULL);
+    struct tm tm;
+    sd_store *s;
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = 0;
+    if (gmtime_r(&now, &tm)) strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    sd_status st = sd_store_edit(&s, r->path, err);
+    if (st) return st;
+    const sd_label l = {.text = copy, .source = "human", .author = author, .created = created, .score = (double)NAN, .args = ""};
+    st = sd_store_add_label(s, index, &l, err);
+    sd_store_close(s);
+    return st;
+}
+
+/* The reader is opened anew: what it had read of the file is not what stands there now. */
+static sd_status reopen(sd_reg_store *r, sd_err *err)
+{
+    sd_store *s;
+    sd_status st = sd_store_open(&s, r->path, err);
+    if (st) return st;
+    sd_store_close(r->store);
+    r->store = s;
+    return SD_OK;
+}
+
+int sd_handle__label(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
+{
+    sd_err err = {0};
+    json_t *body;
+    sd_jw w;
+    int64_t index;
+    sd_feature *f = NULL;
+    sd_reg_store *r = sd_registry__store(s, rq->arg[0]);
+    if (!r) return sd_problem_set(p, 404, "store", "there is no store '%.80s' here", rq->arg[0]);
+    if (!sd_parse_i64(sd_slice_of(rq->arg[1]), &index) || index < 0) return sd_problem_set(p, 400, "index", "index: '%.40s' is no number of a feature", rq->arg[1]);
+    int http = sd_body__parse(&body, rq->body, sd_body_label, rp, p);
+    if (http) return http;
+    const char *author = sd_field_str(body, "author", "");
+    sd_slice text = sd_slice_trim(sd_slice_of(sd_field_str(body, "text", "")));
+    if (!text.n || text.n > MAX_LABEL || strlen(author) > MAX_LABEL)
+        http = sd_problem_set(p, 400, "text", "text: a label has 1 to %d bytes, its author at most as many", MAX_LABEL);
+    pthread_mutex_lock(&r->lock);
+    sd_status st = http ? SD_OK : add_label(r, index, text, author, &err);
+    if (!http && !st) st = reopen(r, &err);
+    if (!http && !st) st = sd_store_feature(&f, r->store, index, -1, &err);
+    pthread_mutex_unlock(&r->lock);
+    json_decref(body);
+    if (http) return http;
+    if (st) return sd_problem_of(p, &err, "index");
+    sd_jw_init(&w, &rp->body);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "schema", "sonde.feature.label/1");
+    sd_jw_ki64(&w, "index", index);
+    sd_feature_labels_write(&w, f);
+    sd_jw_end(&w);
+    sd_feature_free(f);
+    return 0;
+}
+
+/* ---- runs: folders with events.jsonl ---- */
+
+enum { MAX_EVENTS = 8 << 20, MAX_RUN_JSON = 1 << 20, MAX_AUDIT = 64 << 20 };
+static const char events_file[] = "events.jsonl";
+
+/* The last part of a path without suffix and slashes. */
+static sd_slice base_name(const char *path, const char *suffix)
+{
+    sd_slice n = sd_slice_of(path);
+    while (n.n && n.p[n.n - 1] == '/') n.n--;
+    for (size_t i = n.n; i > 0; i--)
+        if (n.p[i - 1] == '/') {
+            n = (sd_slice){n.p + i, n.n - i};
+            break;
+        }
+    if (sd_slice_ends(n, suffix)) n.n -= strlen(suffix);
+    return n;
+}
+
+/* Folders with events.jsonl among the registered ones and those right under them, as the paths of those files. */
+static sd_status list_runs(sd_paths *out, const sd_server *s, sd_err *err)
+{
+    sd_status st = SD_OK;
+    *out = (sd_paths){0};
+    for (int i = 0; i < s->opt.n_run && !st; i++) {
+        sd_paths all;
+        if ((st = sd_dir_list(&all, s->opt.run[i], err))) break;
+        size_t root = strlen(s->opt.run[i]);
+        for (int64_t k = 0; k < all.n; k++) {
+            const char *rest = all.v[k] + root;
+            int depth = 0;
+            for (rest += strspn(rest, "/"); *rest; rest++) depth += *rest == '/';
+            if (depth > 1 || !sd_slice_eq_str(base_name(all.v[k], ""), events_file)) continue;
+            char **v = sd_realloc(out->v, (size_t)(out->n + 1) * sizeof *v);
+            if (!v) {
+                st = sd_fail(err, SD_E_NOMEM, "out of memory: the runs");
+                break;
+            }
+            out->v = v;
+            out->v[out->n++] = all.v[k];
+            all.v[k] = NULL;
+        }
+        sd_paths_free(&all);
+    }
+    if (st) sd_paths_free(out);
+    return st;
+}
+
+/* The run's folder, and its name: the folder's. */
+static sd_slice run_name(const char *events, char dir[1200])
+{
+    snprintf(dir, 1200, "%.*s", (int)(strlen(events) - strlen(events_file) - 1), events);
+    return base_name(dir, "");
+}
+
+static void put_run(sd_jw *w, const char *events)
+{
+    char dir[1200], path[1300];
+    sd_err err = {0};
+    json_t *j = NULL;
+    struct stat at;
+    sd_slice name = run_name(events, dir);
+    sd_jw_obj(w);
+    sd_jw_key(w, "name");
+    sd_jw_slice(w, name);
+    if (stat(events, &at) == 0) {
+        sd_jw_ki64(w, "bytes", at.st_size);
+        sd_jw_ki64(w, "changed", at.st_mtime);
+    }
+    sd_jw_key(w, "asked");
+    if (sd_path_join(path, sizeof path, dir, "run.json") && !sd_json_load(&j, path, MAX_RUN_JSON, &err)) {
+        sd_jw_tree(w, j);
+        json_decref(j);
+    } else
+        sd_jw_null(w);
+    sd_jw_end(w);
+}
+
+int sd_handle__runs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
+{
+    sd_err err = {0};
+    sd_paths l;
+    sd_jw w;
+    (void)rq;
+    sd_status st = list_runs(&l, s, &err);
+    if (st) return sd_problem_of(p, &err, NULL);
+    sd_jw_init(&w, &rp->body);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "schema", "sonde.runs/1");
+    sd_jw_ki64(&w, "now", (int64_t)time(NULL));
+    sd_jw_key(&w, "runs");
+    sd_jw_arr(&w);
+    for (int64_t i = 0; i < l.n; i++) put_run(&w, l.v[i]);
+    sd_jw_end(&w);
+    sd_jw_end(&w);
+    sd_paths_free(&l);
+    return 0;
+}
+
+/* Whole lines of b from byte `from` on, as far as they are objects; where the next call goes on. */
+static int64_t put_events(sd_jw *w, const sd_buf *b, int64_t from)
+{
+    sd_err err = {0};
+    sd_jw_key(w, "events");
+    sd_jw_arr(w);
+    while ((size_t)from < b->n) {
+        const char *line = b->p + from, *end = memchr(line, '\n', b->n - (size_t)from);
+        json_t *j;
+        if (!end) break;
+        if (end > line && !sd_json_parse(&j, line, (size_t)(end - line), events_file, &err)) {
+            sd_jw_tree(w, j);
+            json_decref(j);
+        }
+        from += end - line + 1;
+    }
+    sd_jw_end(w);
+    return from;
+}
+
+int sd_handle__run(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
+{
+    sd_err err = {0};
+    sd_paths l;
+    sd_buf b;
+    sd_jw w;
+    char dir[1200];
+    const char *from = rq->query(rq->self, "from"), *found = NULL;
+    int64_t at = 0;
+    if (from && (!sd_parse_i64(sd_slice_of(from), &at) || at < 0)) return sd_problem_set(p, 400, "from", "from: expected a number of bytes");
+    sd_status st = list_runs(&l, s, &err);
+    if (st) return sd_problem_of(p, &err, NULL);
+    for (int64_t i = 0; i < l.n && !found; i++)
+        if (sd_slice_eq_str(run_name(l.v[i], dir), rq->arg[0])) found = l.v[i];
+    sd_buf_init(&b, MAX_EVENTS);
+    if (!found) sd_problem_set(p, 404, "run", "there is no run '%.80s' here", rq->arg[0]);
+    else if ((st = sd_file_read(&b, found, &err))) sd_problem_of(p, &err, NULL);
+    else {
+        if ((size_t)at > b.n) at = 0; /* it began anew */
+        sd_jw_init(&w, &rp->body);
+        sd_jw_obj(&w);
+        sd_jw_kstr(&w, "schema", "sonde.run/1");
+        sd_jw_ki64(&w, "from", at);
+        sd_jw_ki64(&w, "next", put_events(&w, &b, at));
+        sd_jw_end(&w);
+    }
+    sd_buf_release(&b);
+    sd_paths_free(&l);
+    return p->http;
+}
+
+/* ---- audits ---- */
+
+int sd_handle__audits(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
+{
+    sd_jw w;
+    (void)rq;
+    (void)p;
+    sd_jw_init(&w, &rp->body);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "schema", "sonde.audits/1");
+    sd_jw_key(&w, "audits");
+    sd_jw_arr(&w);
+    for (int i = 0; i < s->opt.n_audit; i++) sd_jw_slice(&w, base_name(s->opt.audit[i], ".json"));
+    sd_jw_end(&w);
+    sd_jw_end(&w);
+    return 0;
+}
+
+int sd_handle__audit(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
+{
+    sd_err err = {0};
+    json_t *j;
+    sd_jw w;
+    for (int i = 0; i < s->opt.n_audit; i++) {
+        if (!sd_slice_eq_str(base_name(s->opt.audit[i], ".json"), rq->arg[0])) continue;
+        if (sd_json_load(&j, s->opt.audit[i], MAX_AUDIT, &err)) return sd_problem_of(p, &err, NULL);
+        sd_jw_init(&w, &rp->body);
+        sd_jw_tree(&w, j);
+        json_decref(j);
+        return 0;
+    }
+    return sd_problem_set(p, 404, "audit", "there is no audit '%.80s' here: audits are registered when the server starts (--audit)", rq->arg[0]);
+}

@@ -1,0 +1,18 @@
+// The `sonde` commands that give what a view shows. Paths are what the server calls things: the reader puts the files there.
+import { quote } from './format.js';
+
+export const model = (config) => (config.name ? `${config.name}.gguf` : 'MODEL');
+export const store = (name) => quote(`${name}.db`);
+export const serve = (config) => ['sonde serve', config.name ? model(config) : '', ...config.dicts.map((d) => `--dict ${quote(`${d.name}=DIR`)}`), ...config.stores.map((s) => `--store ${store(s.name)}`)].filter(Boolean).join(' ');
+export const search = (name, q, limit) => `sonde feature search ${store(name)} ${q ? quote(q) : ''}${limit ? ` --limit ${limit}` : ''}`.replace(/ +/g, ' ').trim();
+export const show = (name, index) => `sonde feature show ${store(name)} ${index}`;
+export const lens = (config, text) => `sonde lens ${model(config)} --text ${quote(text)}`;
+export function run(config, { prompt, chat, steers, compare, n, temp, seed, system }) {
+  const part = [`sonde run ${model(config)} -p ${quote(prompt)}`];
+  if (chat) part.push('--chat');
+  if (system) part.push(`--system ${quote(system)}`);
+  for (const s of steers) part.push(`--steer ${quote(JSON.stringify(s))}`);
+  if (compare) part.push('--compare');
+  part.push(`-n ${n} --temp ${temp} --seed ${seed}`);
+  return part.join(' ');
+}

@@ -1,0 +1,47 @@
+// Numbers and tokens as people read them.
+
+const WHOLE = new Intl.NumberFormat('en-US');
+
+export const whole = (v) => (Number.isFinite(v) ? WHOLE.format(v) : '–');
+
+// Three significant digits; 1e-5 and below as powers.
+export function num(v) {
+  if (v === null || v === undefined || !Number.isFinite(v)) return '–';
+  if (v === 0) return '0';
+  const a = Math.abs(v);
+  if (a >= 1e6 || a < 1e-4) return v.toExponential(2).replace('e+', 'e').replace('-', '−').replace('e-', 'e−');
+  if (a >= 1000) return WHOLE.format(Math.round(v)).replace('-', '−');
+  return v.toPrecision(3).replace('-', '−');
+}
+
+export const signed = (v) => (v > 0 ? '+' : '') + num(v);
+
+export function percent(share, digits = 3) {
+  if (share === null || share === undefined || !Number.isFinite(share)) return '–';
+  const p = share * 100;
+  if (p === 0) return '0 %';
+  return `${p >= 99.95 ? p.toFixed(0) : p.toPrecision(p < 1 ? 2 : digits)} %`;
+}
+
+export function bytes(v) {
+  const unit = ['B', 'KB', 'MB', 'GB'];
+  let i = 0;
+  for (; v >= 1000 && i < 3; i++) v /= 1000;
+  return `${i ? v.toPrecision(3) : v} ${unit[i]}`;
+}
+
+export const short = (hash) => (hash ? hash.slice(0, 8) : '');
+
+export function day(text) {
+  const d = text ? new Date(text) : null;
+  return d && !isNaN(d) ? d.toLocaleDateString('en-GB', { day: 'numeric', month: 'short', year: 'numeric' }) : '';
+}
+
+// A token on a chip: spaces and line ends made visible.
+export function tokenName(text) {
+  if (text === '') return '∅';
+  return text.replace(/\n/g, '↵').replace(/\t/g, '⇥').replace(/ /g, '·').replace(/[\u0000-\u001f\u007f]/g, (c) => `⟨${c.charCodeAt(0).toString(16).padStart(2, '0').toUpperCase()}⟩`);
+}
+
+// What the shell needs around an argument.
+export const quote = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replace(/'/g, `'\\''`)}'`);

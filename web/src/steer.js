@@ -1,0 +1,302 @@
+// Steer: the same prompt, the same chance, answered plain, steered, and by a prompt alone; what the steer cost, in figures.
+import { h, fill, debounce } from './dom.js';
+import * as api from './api.js';
+import * as command from './command.js';
+import * as route from './route.js';
+import { num, percent, tokenName, whole } from './format.js';
+import { copies, empty, featureLink, field, problem, segmented, select, toast } from './parts.js';
+import { changed } from './diff.js';
+import { chart } from './chart.js';
+
+const OPS = [['add', 'add'], ['clamp', 'clamp to'], ['scale', 'scale by'], ['ablate', 'ablate'], ['cap', 'cap at']];
+const UNITS = [['rms', '× the layer’s norm'], ['max_act', '× its highest activation'], ['std', 'standard deviations'], ['raw', 'raw']];
+const RANGE = { rms: 2, max_act: 3, std: 8, raw: 200 };
+const POSITIONS = [['all', 'everywhere'], ['prompt', 'in the prompt'], ['generated', 'in the answer'], ['last', 'at the last token']];
+const LANES = { plain: 'Plain', steered: 'Steered', prompt: 'By prompt only' };
+const SWEEP = [-1, -0.5, 0, 0.25, 0.5, 1, 1.5];
+
+const fresh = (what) => ({ op: 'add', value: 0.5, unit: 'rms', ...what, on: true });
+// What is sent: the fields that CONTRACT section 5 knows, and only those that matter to the op.
+export function spec(s) {
+  const o = {};
+  for (const k of ['feature', 'direction', 'vector', 'site']) if (s[k] !== undefined) o[k] = s[k];
+  o.op = s.op;
+  if (s.op === 'cap') o.max = s.value;
+  else if (s.op !== 'ablate') o.value = s.value;
+  if (s.op !== 'scale' && s.op !== 'ablate') o.unit = s.unit;
+  if (s.positions && s.positions !== 'all') o.positions = s.positions;
+  if (s.special) o.special = true;
+  return o;
+}
+
+function parseSteers(text) {
+  try {
+    const v = JSON.parse(text || '[]');
+    return Array.isArray(v) ? v.filter((x) => x && typeof x === 'object').map((x) => ({ ...fresh({}), ...x, value: x.op === 'cap' ? x.max ?? x.value ?? 1 : x.value ?? 0.5, on: x.on !== false })) : [];
+  } catch {
+    return [];
+  }
+}
+
+export async function show({ config, query }) {
+  if (!config.name) {
+    return { title: 'Steer', el: h('div.view', h('header.view-head', h('div.view-title', h('h1', 'Steer'))), empty('No model is loaded.', 'Steering runs the model. Start the server with one:', h('pre.command', 'sonde serve MODEL.gguf --dict DIR --store FILE.db'))) };
+  }
+  const state = { p: 'Tell me about yourself.', base: '', n: '96', temp: '0.7', seed: '7', mode: 'chat', ...query };
+  let steers = parseSteers(query.s);
+  const recipe = config.recipes.find((r) => r.name === query.recipe);
+  if (recipe && !steers.length) steers = parseSteers(JSON.stringify(recipe.steer));
+  const names = new Map();
+  let abort = null, lanes = {}, last = null;
+  const save = () => route.keep({ p: state.p, s: steers.length ? JSON.stringify(steers.map((s) => ({ ...spec(s), ...(s.on ? {} : { on: false }) }))) : '', base: state.base, n: state.n === '96' ? '' : state.n, temp: state.temp === '0.7' ? '' : state.temp, seed: state.seed === '7' ? '' : state.seed, mode: state.mode === 'chat' ? '' : state.mode, recipe: '' });
+  const live = () => steers.filter((s) => s.on).map(spec);
+
+  /* ---- controls ---- */
+  const rail = h('div.steers');
+  const dictOf = (s) => s.feature && config.dicts.find((d) => d.name === s.feature.dict);
+
+  function converted(s) {
+    const d = dictOf(s), f = s.feature && names.get(`${s.feature.dict}/${s.feature.index}`);
+    if (!d || s.op === 'scale' || s.op === 'ablate') return '';
+    const raw = s.unit === 'rms' ? s.value * d.site_rms : s.unit === 'max_act' ? f && s.value * f.max_act : s.unit === 'raw' ? s.value : undefined;
+    if (raw === undefined || !Number.isFinite(raw)) return '';
+    const parts = [];
+    if (s.unit !== 'raw') parts.push(`${num(raw)} raw`);
+    if (s.unit !== 'rms' && d.site_rms) parts.push(`${num(raw / d.site_rms)} × the norm of ${num(d.site_rms)}`);
+    if (s.unit !== 'max_act' && f?.max_act) parts.push(`${num(raw / f.max_act)} × its highest activation`);
+    return `= ${parts.join(' = ')}`;
+  }
+  // Louapre 2025: about half the layer's norm is the sweet spot; beyond it text breaks.
+  function band(s) {
+    if (s.op !== 'add' || s.unit !== 'rms') return '';
+    const a = Math.abs(s.value);
+    return a === 0 ? 'nothing is changed' : a <= 0.6 ? 'usual' : a <= 1 ? 'strong' : 'text is likely to break';
+  }
+
+  function steerCard(s, i) {
+    const key = s.feature && `${s.feature.dict}/${s.feature.index}`, f = key && names.get(key), d = dictOf(s);
+    const title = s.feature ? [d?.store ? h('a.no', { href: featureLink(d.store, s.feature.index) }, String(s.feature.index)) : h('span.no', String(s.feature.index)), ' ', h('span.label', f?.label || s.feature.dict)]
+      : s.direction ? [h('span.no', 'direction'), ' ', h('span.label', s.direction)] : [h('span.no', 'vector'), ' ', h('span.label', s.site || '')];
+    const note = h('p.note'), bandNote = h('span.band');
+    const limit = s.op === 'scale' ? [0, 4, 0.05] : s.op === 'clamp' || s.op === 'cap' ? [0, RANGE[s.unit], RANGE[s.unit] / 80] : [-RANGE[s.unit], RANGE[s.unit], RANGE[s.unit] / 80];
+    const slider = h('input', { type: 'range', min: limit[0], max: limit[1], step: limit[2], value: s.value, 'aria-label': `Strength of ${f?.label || 'this steer'}` });
+    const number = h('input', { type: 'number', step: 'any', value: s.value, 'aria-label': 'Strength as a number' });
+    const tell = () => { fill(note, converted(s)); fill(bandNote, band(s)); bandNote.dataset.band = band(s); };
+    const set = (v) => { if (!Number.isFinite(v)) return; s.value = v; tell(); save(); soon(); };
+    slider.addEventListener('input', () => { number.value = slider.value; set(Number(slider.value)); });
+    number.addEventListener('input', () => { slider.value = number.value; set(parseFloat(number.value)); });
+    tell();
+    const again = (more) => { Object.assign(s, more); drawRail(); save(); soon(); };
+    const on = h('input', { type: 'checkbox', checked: s.on, 'aria-label': 'On', onchange: () => again({ on: on.checked }) });
+    return h('section.card.steer-card', { class: s.on ? 'card steer-card' : 'card steer-card off' },
+      h('header', h('label.check', on, h('span.steer-name', title)), h('button.link', { type: 'button', 'aria-label': 'Remove this steer', onclick: () => { steers.splice(i, 1); drawRail(); save(); soon(); } }, 'remove')),
+      h('div.steer-line', select(OPS, s.op, (v) => again({ op: v, value: v === 'scale' ? 0 : v === 'clamp' ? 1 : s.value, unit: v === 'clamp' ? 'max_act' : s.unit }), { 'aria-label': 'What is done' }),
+        s.op === 'ablate' ? null : number, s.op === 'scale' || s.op === 'ablate' ? null : select(s.feature ? UNITS : UNITS.filter(([u]) => u !== 'max_act'), s.unit, (v) => again({ unit: v, value: v === 'rms' ? 0.5 : 1 }), { 'aria-label': 'Unit' })),
+      s.op === 'ablate' ? null : [slider, h('div.band-line', h('span.band-scale', { class: s.op === 'add' && s.unit === 'rms' ? 'band-scale shown' : 'band-scale' }), bandNote)], note,
+      h('div.steer-line', select(POSITIONS, s.positions || 'all', (v) => again({ positions: v }), { 'aria-label': 'Where in the text' }), s.feature || s.direction ? h('button.small', { type: 'button', disabled: s.op !== 'add', title: s.op === 'add' ? 'Seven strengths, measured' : 'A sweep is of added strengths', onclick: () => sweep(s) }, 'Sweep') : null));
+  }
+
+  async function nameSteers() {
+    const want = steers.filter((s) => s.feature && !names.has(`${s.feature.dict}/${s.feature.index}`) && dictOf(s)?.store);
+    if (!want.length) return;
+    for (const s of want) {
+      const by = await api.briefs(dictOf(s).store, [s.feature.index]).catch(() => new Map());
+      names.set(`${s.feature.dict}/${s.feature.index}`, by.get(s.feature.index) || {});
+    }
+    drawRail();
+  }
+
+  function picker() {
+    const dicts = config.dicts.filter((d) => d.store);
+    const found = h('ul.found', { role: 'listbox', 'aria-label': 'Features found' });
+    let use = dicts[0];
+    const look = debounce(async () => {
+      const q = input.value.trim();
+      if (!q || !use) return fill(found);
+      try {
+        const r = await api.features(use.store, { q, limit: 6 });
+        const exact = /^\d+$/.test(q) ? [...(await api.briefs(use.store, [Number(q)]).catch(() => new Map())).values()] : [];
+        const list = [...exact, ...r.features].slice(0, 6);
+        fill(found, list.length ? list.map((f) => h('li', { role: 'option', 'aria-selected': 'false' }, h('button.found-row', { type: 'button', onclick: () => { addSteer(fresh({ feature: { dict: use.name, index: f.index } }), f); input.value = ''; fill(found); } }, h('span.no', String(f.index)), h('span.label', f.label), h('span.chips', f.top_logits.slice(0, 3).map((t) => h('code', tokenName(t.token))))))) : h('li.soft', { role: 'option', 'aria-selected': 'false' }, 'No feature has these words.'));
+      } catch (e) {
+        fill(found, h('li', { role: 'option', 'aria-selected': 'false' }, problem(e)));
+      }
+    }, 200);
+    const input = h('input', { type: 'search', placeholder: 'a word, or a number', autocomplete: 'off', 'data-search': true, oninput: look });
+    return h('section.add-steer', dicts.length ? [field('Add a feature', input), dicts.length > 1 ? select(dicts.map((d) => [d.name, d.name]), use.name, (v) => { use = dicts.find((d) => d.name === v); look(); }, { 'aria-label': 'Dictionary' }) : null, found] : h('p.soft', 'Register a dictionary and its store (--dict, --store) to steer by features.'),
+      config.directions.length ? field('Add a direction', select([['', 'choose …'], ...config.directions.map((d) => [d.name, `${d.name} (${d.kind}, layer ${d.layer})`])], '', (v) => v && addSteer(fresh({ direction: v })))) : null);
+  }
+  function addSteer(s, brief) {
+    if (brief && s.feature) names.set(`${s.feature.dict}/${s.feature.index}`, brief);
+    steers.push(s);
+    drawRail();
+    save();
+    soon();
+  }
+  function drawRail() {
+    fill(rail, steers.length ? steers.map(steerCard) : empty('Nothing is steered yet.', 'Add a feature by a word, or open one under Features and choose “Steer with this”.'));
+    nameSteers();
+  }
+
+  /* ---- panes ---- */
+  const panes = h('div.panes'), quality = h('div.quality'), status = h('p.count', { 'aria-live': 'polite' }, '\u00a0');
+  function pane(name) {
+    const text = h('div.answer', { 'aria-label': `${LANES[name]} answer` }), foot = h('p.note.pane-foot', '\u00a0');
+    const el = h(`section.pane.pane-${name}`, h('h2', LANES[name]), text, foot);
+    return { el, text, foot, said: '', tokens: [], done: false };
+  }
+  function piece(lane, delta, logprobs) {
+    lane.said += delta;
+    const list = logprobs?.content || [];
+    lane.tokens.push(...list.map((t) => ({ text: t.token, lp: t.logprob })));
+    const p = list.length ? list[0].logprob : undefined;
+    const title = list.map((t) => `${tokenName(t.token)} ${percent(Math.exp(t.logprob))}${t.top_logprobs?.length ? ` · ${t.top_logprobs.slice(0, 4).map((x) => `${tokenName(x.token)} ${percent(Math.exp(x.logprob))}`).join(', ')}` : ''}`).join('\n');
+    lane.text.append(h('span.said', { title: title || null, vars: { '--a': p === undefined ? 0 : Math.min(1, -p / 6).toFixed(3) } }, delta));
+  }
+  const applied = (list) => list.map((a) => `${a.op || 'add'} at ${a.site}, ${whole(a.n_positions)} positions`).join('; ');
+
+  function request() {
+    const list = live();
+    const body = { max_tokens: Number(state.n), temperature: Number(state.temp), seed: Number(state.seed) };
+    const chat = state.mode === 'chat';
+    if (chat) Object.assign(body, { messages: [{ role: 'user', content: state.p }], logprobs: true, top_logprobs: 5 });
+    else Object.assign(body, { prompt: state.p });
+    if (list.length) body.sonde = { steer: list, compare: true, ...(state.base && chat ? { prompt_baseline: state.base } : {}) };
+    return { body, path: chat ? 'v1/chat/completions' : 'v1/completions', list };
+  }
+
+  async function run() {
+    save();
+    stop();
+    if (!state.p.trim()) return fill(status, 'Type a prompt first.');
+    abort = new AbortController();
+    const mine = abort, { body, path, list } = request();
+    const wanted = list.length ? ['plain', 'steered', ...(body.sonde.prompt_baseline ? ['prompt'] : [])] : ['plain'];
+    lanes = Object.fromEntries(wanted.map((n) => [n, pane(n)]));
+    const order = wanted.map((n) => lanes[n]);
+    if (!list.length) order.push(null);
+    fill(panes, wanted.map((n) => lanes[n].el));
+    panes.dataset.n = String(wanted.length);
+    fill(quality);
+    fill(status, 'Reading the prompt …');
+    go.textContent = 'Stop';
+    const t0 = performance.now();
+    let n = 0;
+    try {
+      await api.stream(path, body, (d) => {
+        for (const c of d.choices) {
+          const lane = order[c.index];
+          if (!lane || mine !== abort) continue;
+          const delta = c.delta?.content ?? c.text ?? '';
+          if (delta) { piece(lane, delta, c.logprobs); n++; }
+          if (c.finish_reason) {
+            lane.done = true;
+            fill(lane.foot, c.finish_reason === 'length' ? `cut at ${state.n} tokens` : 'ended by itself', c.sonde?.applied?.length ? ` · ${applied(c.sonde.applied)}` : '');
+          }
+          if (n % 8 === 1) fill(status, 'Saying it …');
+        }
+      }, mine.signal);
+      fill(status, `${num((performance.now() - t0) / 1000)} s for ${whole(n)} tokens, seed ${state.seed}`);
+      last = { request: body, answers: Object.fromEntries(wanted.map((w) => [w, lanes[w].said])) };
+      if (lanes.steered) await judge(mine, list);
+    } catch (e) {
+      if (e.name === 'AbortError') { fill(status, 'Stopped.'); return; }
+      fill(status, '\u00a0');
+      if (/no chat template/.test(e.message)) { state.mode = 'text'; modes.set('text'); toast('This model has no chat template: it goes on with the text'); return run(); }
+      fill(quality, problem(e, run));
+    } finally {
+      if (mine === abort) { abort = null; go.textContent = 'Run'; }
+    }
+  }
+  function stop() { abort?.abort(); abort = null; go.textContent = 'Run'; }
+
+  const prompt = (extra) => (state.mode === 'chat' ? { messages: [{ role: 'user', content: state.p }] } : { text: state.p, ...extra });
+
+  async function judge(mine, list) {
+    const a = lanes.plain.said, b = lanes.steered.said;
+    if (a === b) {
+      fill(quality, h('p', h('strong.badge', 'identical ✓'), ' The steered answer is the plain one, byte for byte.'));
+      return;
+    }
+    const parts = changed(a, b);
+    fill(lanes.steered.text, parts.map((p) => (p.isNew ? h('mark', p.text) : p.text)));
+    const m = b ? await api.measure({ ...prompt(), answer: b, steer: list }, mine.signal) : null;
+    if (mine.signal.aborted) return;
+    if (!m) { fill(quality, h('p.soft', 'The steered model said nothing: the steer may be too strong.')); return; }
+    const own = lanes.plain.tokens.length ? Math.exp(-lanes.plain.tokens.reduce((s, t) => s + t.lp, 0) / lanes.plain.tokens.length) : null;
+    const bad = m.rep4 > 0.25 ? 'It repeats itself.' : own && m.ppl_plain > 6 * own && m.ppl_plain > 40 ? 'The plain model finds this text very unlikely.' : '';
+    last = { ...last, measure: m };
+    fill(quality, h('section.card', h('header', h('h2', 'What it cost'), bad ? h('strong.warn', `⚠ ${bad}`) : null),
+      h('dl.facts', h('div', { title: 'KL(steered ‖ plain), mean over the answer’s tokens' }, h('dt', 'Difference a token'), h('dd', `${num(m.kl_mean)} nats`)), h('div', h('dt', 'At most'), h('dd', `${num(m.kl_max)} nats`)),
+        h('div', { title: 'Of the steered text, read by the plain model' }, h('dt', 'Perplexity to the plain model'), h('dd', `${num(m.ppl_plain)}${own ? ` (its own answer ${num(own)})` : ''}`)), h('div', { title: 'Runs of four tokens that were there before' }, h('dt', 'Repetition'), h('dd', percent(m.rep4))), h('div', h('dt', 'Tokens'), h('dd', whole(m.n)))),
+      chart(m.tokens.map((_, i) => i), [{ name: 'KL, nats', values: m.tokens.map((t) => t.kl) }], { height: 110, xName: 'token', name: 'KL of the steered model to the plain one at each token', onx: (i) => fill(here, i === null || !m.tokens[i] ? '\u00a0' : `“${tokenName(m.tokens[i].token)}”: ${num(m.tokens[i].kl)} nats; steered ${percent(Math.exp(m.tokens[i].lp_steered))}, plain ${percent(Math.exp(m.tokens[i].lp_plain))}`) }), here));
+  }
+  const here = h('p.note', '\u00a0');
+
+  /* ---- sweep ---- */
+  const sweepBox = h('div');
+  async function sweep(s) {
+    stop();
+    abort = new AbortController();
+    const mine = abort, base = s.unit === 'rms' ? 1 : RANGE[s.unit] / 2, rows = [], others = steers.filter((x) => x !== s && x.on).map(spec), d = dictOf(s);
+    const body = h('tbody'), plot = h('div');
+    fill(sweepBox, h('section.card', h('header', h('h2', 'Strengths'), h('button.small', { type: 'button', onclick: () => { mine.abort(); fill(sweepBox); } }, 'Close')), plot,
+      h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Strengths' }, h('table.plain.sweep', h('thead', h('tr', ['Strength', 'KL', 'Perplexity', 'Repetition', d ? 'Feature on' : null, 'Answer'].filter(Boolean).map((x) => h('th', { scope: 'col' }, x)))), body)),
+      h('p.note', 'KL to the plain model, nats a token; perplexity of the answer to the plain model; share of repeated runs of four tokens; share of the answer’s tokens on which the feature is active when the plain model reads it.')));
+    sweepBox.scrollIntoView({ block: 'nearest' });
+    try {
+      for (const k of SWEEP) {
+        const value = k * base, list = [...others, { ...spec(s), value }];
+        const r = await api.post(state.mode === 'chat' ? 'v1/chat/completions' : 'v1/completions', { ...(state.mode === 'chat' ? { messages: prompt().messages } : { prompt: state.p }), max_tokens: Math.min(64, Number(state.n)), temperature: Number(state.temp), seed: Number(state.seed), sonde: { steer: list } }, mine.signal);
+        const text = r.choices[0].message?.content ?? r.choices[0].text ?? '';
+        const m = text ? await api.measure({ ...prompt(), answer: text, steer: list }, mine.signal) : null;
+        let on = null;
+        if (d && text) {
+          const a = await api.activations({ text, dict: d.name, features: [s.feature.index], top_k: 0, n_features: 0 }, mine.signal);
+          const v = a.features[0].values.filter((_, i) => !a.tokens[i].special);
+          on = v.filter((x) => x > 0).length / (v.length || 1);
+        }
+        rows.push({ value, m, on, text });
+        body.append(h('tr', h('th', { scope: 'row' }, h('button.link', { type: 'button', title: 'Take this strength', onclick: () => { s.value = value; drawRail(); save(); run(); } }, num(value))), h('td.n', m ? num(m.kl_mean) : '–'), h('td.n', m ? num(m.ppl_plain) : '–'), h('td.n', m ? percent(m.rep4) : '–'), d ? h('td.n', percent(on)) : null, h('td.sweep-text', text || 'nothing')));
+        const ok = rows.filter((x) => x.m);
+        if (ok.length > 1) fill(plot, chart(ok.map((x) => x.value), [{ name: 'KL', values: ok.map((x) => x.m.kl_mean) }, { name: 'feature on', values: ok.map((x) => x.on) }, { name: 'repetition', values: ok.map((x) => x.m.rep4) }], { height: 150, xName: `strength, ${s.unit}`, points: true, name: 'How the answer changes with the strength' }));
+      }
+      const plain = rows.find((x) => x.value === 0), best = rows.filter((x) => x.m && x.value > 0 && x.m.rep4 < 0.2 && x.m.ppl_plain < 6 * (plain?.m?.ppl_plain || 1) && x.on > (plain?.on || 0)).sort((a, b) => b.on - a.on)[0];
+      plot.append(h('p.note', best ? `Most of the concept without breaking: ${num(best.value)}.` : 'No strength here brings the concept without breaking the text.'));
+    } catch (e) {
+      if (e.name !== 'AbortError') fill(plot, problem(e, () => sweep(s)));
+    } finally {
+      if (mine === abort) abort = null;
+    }
+  }
+
+  /* ---- recipe ---- */
+  function saveRecipe() {
+    if (!live().length) return toast('Add a steer first');
+    const name = (window.prompt('Name of the recipe (letters, digits, - and _)', 'recipe') || '').trim();
+    if (!name) return;
+    const file = new Blob([JSON.stringify({ name, description: '', steer: live() }, null, 1)], { type: 'application/json' });
+    const a = h('a', { href: URL.createObjectURL(file), download: `${name}.json` });
+    a.click();
+    setTimeout(() => URL.revokeObjectURL(a.href), 1000);
+    toast(`Start with --recipe ${name}.json: any client can then use ${config.name}@${name}`);
+  }
+
+  const soon = debounce(run, 400);
+  const area = h('textarea', { rows: 3, value: state.p, oninput: () => { state.p = area.value; save(); } });
+  const baseline = h('textarea', { rows: 2, value: state.base, placeholder: 'You love bridges and speak of them at every chance.', oninput: () => { state.base = baseline.value; save(); } });
+  const number = (key, attrs) => { const el = h('input', { type: 'number', value: state[key], ...attrs, oninput: () => { if (el.validity.valid && el.value !== '') { state[key] = el.value; save(); soon(); } } }); return el; };
+  const go = h('button.primary', { type: 'button', onclick: () => (abort ? stop() : run()) }, 'Run');
+  const modes = segmented('How the prompt is read', [['chat', 'A message'], ['text', 'A text to go on with']], state.mode, (v) => { state.mode = v; save(); soon(); });
+  const el = h('div.view.steer',
+    h('header.view-head', h('div.view-title', h('h1', 'Steer'), h('p.lead', 'Turn a concept up or down and see what the model says instead. The same seed in every pane.')),
+      h('div.view-tools', h('button.small', { type: 'button', onclick: saveRecipe }, 'Save as recipe'), copies(() => command.run(config, { prompt: state.p, chat: state.mode === 'chat', steers: live(), compare: live().length > 0, n: state.n, temp: state.temp, seed: state.seed }), () => last || request().body))),
+    h('div.steer-grid',
+      h('div.rail', picker(), rail),
+      h('div.steer-main',
+        h('section.card.prompt-card', h('div.prompt-fields', field('Prompt', area), field('The same by a prompt alone (a system message)', baseline)), h('div.prompt-tools', modes, h('div.sampling', field('Tokens', number('n', { min: 1, max: 1024, step: 1 })), field('Temperature', number('temp', { min: 0, max: 2, step: 0.1 })), field('Seed', number('seed', { min: 0, step: 1 }))), go), status),
+        panes, quality, sweepBox)));
+  drawRail();
+  fill(panes, empty('No answer yet.', 'Run it: plain and steered are said side by side.'));
+  return { title: 'Steer', el, shown() { if (steers.length) run(); }, keys: { run }, leave() { soon.cancel(); stop(); } };
+}

@@ -1,0 +1,2 @@
+// Colours of charts, read from the style so that light and dark are decided in one place.
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
