@@ -18,19 +18,26 @@ extern "C" {
 typedef struct sd_exec sd_exec;
 
 typedef enum sd_dict_kind {
-    SD_DICT_STANDARD, SD_DICT_GATED, SD_DICT_JUMPRELU, SD_DICT_TOPK, SD_DICT_BATCHTOPK, SD_DICT_MATRYOSHKA, SD_DICT_KIND_COUNT
+    SD_DICT_STANDARD, SD_DICT_GATED, SD_DICT_JUMPRELU, SD_DICT_TOPK, SD_DICT_BATCHTOPK, SD_DICT_MATRYOSHKA, SD_DICT_ENCODER_COUNT,
+    SD_DICT_TRANSCODER = SD_DICT_ENCODER_COUNT, SD_DICT_SKIP_TRANSCODER, /* from one site to another */
+    SD_DICT_CROSSCODER,                                                  /* of several sites, or of a site in two checkpoints, side by side */
+    SD_DICT_IDENTITY,                                                    /* the model's own neurons: feature f < d is +x_f, d + f is -x_f */
+    SD_DICT_KIND_COUNT
 } sd_dict_kind;
 const char *sd_dict_kind_name(sd_dict_kind k); /* "topk" */
 
 /* What a dictionary is of; strings are what cfg.json's metadata says. */
 typedef struct sd_dict_info {
     sd_dict_kind kind;
-    int64_t d, m;
+    int64_t d, m;           /* width of the rows that are read; features */
+    int64_t d_out;          /* width of the rows that are written; d but for transcoders */
     int k;                  /* top-k kinds: active features a token; else 0 */
     char model_name[128], model_sha256[65], site[64]; /* site in our spelling: "resid_post.14"; empty when unknown */
     char hook_name[96];     /* the site as TransformerLens writes it: "blocks.14.hook_resid_post"; what cfg.json says */
+    char site_out[64], hook_name_out[96]; /* transcoders: where the reconstruction belongs; else empty */
     char dataset[256];
     double site_rms;        /* mean token norm of the training activations (raw units); 0 when unknown */
+    double out_rms;         /* transcoders: the same of the rows that are written */
     double fvu, l0;         /* on held-out tokens at the end of training; NaN when unknown */
     int64_t n_dead, n_tokens;
     uint64_t seed;
@@ -49,11 +56,15 @@ const sd_dict_info *sd_dict_get_info(const sd_dict *d);
 /* The site by a name that sd_site_parse knows: info.site, else info.hook_name, which is all that SAELens writes; "" when neither is
  * stated. Valid until free. */
 const char *sd_dict_site_name(const sd_dict *d);
+/* Where decoder rows lie: the same, but for a transcoder its other site. */
+const char *sd_dict_site_out_name(const sd_dict *d);
 
 const float *sd_dict_enc_row(const sd_dict *d, int64_t f);  /* [d] */
-const float *sd_dict_dec_row(const sd_dict *d, int64_t f);  /* [d], unit norm for the kinds we train */
+const float *sd_dict_dec_row(const sd_dict *d, int64_t f);  /* [d_out], unit norm for the kinds we train but transcoders and crosscoders */
 const float *sd_dict_b_enc(const sd_dict *d);               /* [m] */
-const float *sd_dict_b_dec(const sd_dict *d);               /* [d] */
+const float *sd_dict_b_dec(const sd_dict *d);               /* [d_out] */
+const float *sd_dict_skip(const sd_dict *d);                /* [d_out, d] of a skip transcoder; else NULL */
+static inline bool sd_dict_kind_maps(sd_dict_kind k) { return k == SD_DICT_TRANSCODER || k == SD_DICT_SKIP_TRANSCODER; }
 /* The activation above which feature f counts as active when it is looked at alone (TopK: calibrated on held-out tokens; JumpReLU:
  * its threshold, at least 0; ReLU: 0). NaN for a TopK dictionary that nobody calibrated: then sd_dict_has_threshold is false. */
 float sd_dict_threshold(const sd_dict *d, int64_t f);
@@ -80,8 +91,10 @@ void sd_codes_release(sd_codes *c); /* zero-initialise before first use; memory 
 /* Encodes raw activations x [n, d]. Exact: the top k by f32 pre-activation (or all above the gate), ties to the lower index. Blocked
  * over features: never holds [n, m]. SD_E_FORMAT names the first row that is not finite. */
 sd_status sd_dict_encode(sd_codes *out, const sd_exec *ex, const sd_dict *d, sd_mat x, sd_err *err);
-/* y [n, d] = decoded codes. */
+/* y [n, d_out] = decoded codes; without the skip of a skip transcoder. */
 void sd_dict_decode(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd_codes *z);
+/* The whole reconstruction: decoded codes, and W_skip x for the rows x [n, d] that gave them. */
+void sd_dict_reconstruct(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd_codes *z, sd_mat x);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -1,11 +1,13 @@
 /* sonde dict eval: what a dictionary keeps of a model, by definition id. */
 #include "cli/cli.h"
 #include "base/map.h"
+#include "cli/dict_eval_cross.h"
 #include "lab/evaluate.h"
 
-typedef struct args { int64_t tokens, ctx; } args;
+typedef struct args { const char *with; int64_t tokens, ctx; } args;
 
 static const cli_opt opts[] = {
+    {0, "with", OPT_STR, AT(args, with), .arg = "MODEL2", .help = "the other checkpoint of a crosscoder"},
     {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "16384", .lo = 256, .hi = 1e12, .help = "tokens to measure on, rounded up to whole contexts"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     OPT_END};
@@ -96,7 +98,9 @@ const cli_cmd cmd_dict_eval_def = {
     .run = cmd_dict_eval,
     .text = "Each context runs plain, with the site replaced by the dictionary's reconstruction, and with the site set to zero:\n"
             "ce_recovered = (ce_zero_ablated - ce_spliced) / (ce_zero_ablated - ce_plain). Special tokens and sinks keep their own\n"
-            "activations and are left out of the reconstruction's metrics. The definitions stand in docs/DICT.md.",
+            "activations and are left out of the reconstruction's metrics. The definitions stand in docs/DICT.md.\n"
+            "A transcoder is read at its site and spliced in at the other. A crosscoder's metrics are of each site and of all; there is\n"
+            "no cross-entropy, as rows replaced at one site would change the next.",
     .examples = "sonde dict eval dict/ model.gguf corpus/ --tokens 32768 --json\n",
     .json = "sonde.dict.eval/1"};
 
@@ -117,9 +121,18 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
     if (!ex) return cli_fail(c, &err);
     sd_status st = sd_dict_open(&d, c->arg[0], &err);
     if (st) goto done;
-    if ((st = cli_dict_site(c, d, &site, &err))) goto done;
+    const bool cross = sd_dict_get_info(d)->kind == SD_DICT_CROSSCODER;
+    if (a.with && !cross) st = cli_refuse(c, &err, "--with is for crosscoders, %s is a %s", c->arg[0], sd_dict_kind_name(sd_dict_get_info(d)->kind));
+    else if (cross && c->site) st = cli_refuse(c, &err, "a crosscoder is of the sites that it says, --site cannot change them");
+    if (st) goto done;
+    if (!cross && (st = cli_dict_site(c, d, &site, &err))) goto done;
     if ((st = sd_corpus_open(&corpus, c->arg + 2, c->n_arg - 2, &err))) goto done;
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[1], (sd_model_opt){0}, &m, &err))) goto done;
+    if (cross) {
+        rc = dict_eval_cross_run(c, ex, &(dict_eval_cross){d, m, corpus, a.with, {.max_rows = a.tokens, .n_ctx = a.ctx, .seed = c->seed}}, &err);
+        st = err.code;
+        goto done;
+    }
     if ((st = sd_harvest_open(&h, ex, m, corpus, &(sd_harvest_opt){.site = site, .max_rows = a.tokens, .n_ctx = a.ctx, .seed = c->seed}, &err))) goto done;
     if ((st = sd_lab_evaluate(&e, ex, m, d, h, &(sd_evaluate_opt){.progress = &c->progress}, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[1], &err))) goto done;

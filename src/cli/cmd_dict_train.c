@@ -1,11 +1,14 @@
 /* sonde dict train: a dictionary from a model and its text, or from captured shards; resumable. */
 #include "cli/dict_run.h"
 #include "lab/evaluate.h"
+#include "lab/learn_identity.h"
 
 #include <math.h>
 
 static const cli_opt opts[] = {
-    {0, "kind", OPT_STR, AT(dict_run, kind), .arg = "KIND", .def = "topk", .values = "topk|batchtopk|matryoshka|standard|gated|jumprelu", .help = "kind of dictionary"},
+    {0, "kind", OPT_STR, AT(dict_run, kind), .arg = "KIND", .def = "topk", .values = "topk|batchtopk|matryoshka|standard|gated|jumprelu|transcoder|skip_transcoder|crosscoder|identity", .help = "kind of dictionary"},
+    {0, "to", OPT_STR, AT(dict_run, to), .arg = "SITE,..", .help = "the site that a transcoder writes; further sites of a crosscoder"},
+    {0, "with", OPT_STR, AT(dict_run, with), .arg = "MODEL2", .help = "the other checkpoint of a crosscoder"},
     {0, "width", OPT_INT, AT(dict_run, width), .arg = "F", .def = "16384", .lo = 2, .hi = 1 << 24, .help = "features"},
     {0, "k", OPT_INT, AT(dict_run, k), .arg = "K", .def = "32", .lo = 1, .hi = 4096, .help = "active features a token; what a sparsity penalty is steered towards"},
     {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them", .def_words = "one pass"},
@@ -82,6 +85,18 @@ static sd_dict_kind kind_of(const char *name) /* one of the option's values, or 
     return k;
 }
 
+static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *s, sd_learn_result *r, sd_err *err)
+{
+    const sd_dict_kind kind = kind_of(a->kind);
+    if (kind == SD_DICT_IDENTITY) return sd_lab_learn_identity(r, ex, s->src, s->n_rows, &(sd_identity_opt){.meta = s->meta, .n_rows = a->tokens, .dir = c->output, .t0 = s->t0}, &c->progress, err);
+    sd_learn_opt o = {.train = {.kind = kind == SD_DICT_CROSSCODER ? SD_DICT_BATCHTOPK : kind, .d = s->d_in, .m = a->width, .k = (int)a->k, .batch = a->batch,
+                                .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed},
+                      .meta = s->meta, .n_heldout = a->heldout, .buffer_rows = a->buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
+                      .t0 = s->t0, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
+                      .fold = s->rows.cross ? sd_cross_fold : NULL, .fold_self = s->rows.cross};
+    return sd_lab_learn(r, ex, s->src, s->n_rows, &o, &c->progress, err);
+}
+
 static int cmd_dict_train(cli *c, int argc, char **argv);
 const cli_cmd cmd_dict_train_def = {
     .name = "dict train",
@@ -99,11 +114,17 @@ const cli_cmd cmd_dict_train_def = {
             "and also reconstructs from its first 1/32, 3/32, 7/32 and 15/32. standard (L1), gated and jumprelu have a penalty whose weight\n"
             "is steered until K features are active; they train slower. In the file batchtopk, matryoshka and gated are the jumprelu\n"
             "that they equal.\n\n"
+            "transcoder learns the rows of --to from those of --site (the input of an MLP, resid_mid, to mlp_out), skip_transcoder with a\n"
+            "linear map beside it. crosscoder writes several sites at once, or a site in two checkpoints (--with); each is scaled alike.\n"
+            "These take the best of a batch. identity trains nothing: its features are the site's own neurons, 2 a neuron, by sign.\n\n"
             "With MODEL the run ends by reading 24 contexts of the held-out text three times in faithful mode, for the share of the\n"
             "cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over the\n"
             "time of the whole run, that reading included; only loading the model is left out.",
     .examples = "sonde dict train model.gguf corpus/ --site resid_post.14 --width 16384 --k 32 --tokens 2000000 -o dict/\n"
-                "sonde dict train acts/ --width 8192 -o dict/\nsonde dict train --resume dict/\n",
+                "sonde dict train acts/ --width 8192 -o dict/\n"
+                "sonde dict train model.gguf corpus/ --kind transcoder --site resid_mid.14 --to mlp_out.14 -o trans/\n"
+                "sonde dict train model.gguf corpus/ --kind crosscoder --site resid_post.14 --with tuned.gguf -o cross/\n"
+                "sonde dict train --resume dict/\n",
     .json = "sonde.dict.train/1"};
 
 static int cmd_dict_train(cli *c, int argc, char **argv)
@@ -120,10 +141,8 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     if ((st = dict_source_open(&s, &a, c, ex, &err))) goto done;
     if ((st = dict_run_save(&a, c, &err))) goto done;
     cli_resume_with(c, "sonde dict train --resume", c->output, "");
-    sd_learn_opt o = {.train = {.kind = kind_of(a.kind), .m = a.width, .k = (int)a.k, .batch = a.batch, .n_tokens = a.tokens, .lr = a.lr, .seed = c->seed},
-                      .meta = s.meta, .n_heldout = a.heldout, .buffer_rows = a.buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
-                      .t0 = s.t0, .measure = s.harvest ? ce_recovered : NULL, .self = &(measurement){c, ex, &s, &a}};
-    if ((st = sd_lab_learn(&r, ex, s.src, s.n_rows, &o, &c->progress, &err))) goto done;
+    if ((st = run(&a, c, ex, &s, &r, &err))) goto done;
+    if (kind_of(a.kind) == SD_DICT_IDENTITY) a.width = 2 * s.src.d;
     rc = print(c, &a, &r);
 done:
     dict_source_close(&s);

@@ -1,13 +1,14 @@
 /* sonde feature build: every feature of a dictionary over a text, as a store. */
-#include "cli/cli.h"
+#include "cli/dict_rows.h"
 #include "lab/dashboard.h"
 #include "lab/harvest.h"
 #include "num/exec.h"
 
-typedef struct args { const char *acts; int64_t tokens, ctx, batch, top, intervals, per_interval, logits, near, before, after; } args;
+typedef struct args { const char *acts, *with; int64_t tokens, ctx, batch, top, intervals, per_interval, logits, near, before, after; } args;
 
 static const cli_opt opts[] = {
     {0, "acts", OPT_STR, AT(args, acts), .arg = "DIR", .help = "activations written by `sonde capture`; the model then does not run, CORPUS gives the names of the documents"},
+    {0, "with", OPT_STR, AT(args, with), .arg = "MODEL2", .help = "the other checkpoint of a crosscoder"},
     {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "tokens to read, rounded up to whole contexts", .def_words = "all of the corpus"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step"},
@@ -25,15 +26,16 @@ typedef struct inputs {
     sd_dict *dict;
     sd_model *model;
     sd_corpus *corpus;
-    sd_harvest *harvest;
+    dict_rows rows;
     sd_act_reader *reader;
+    sd_cross_sites sites;
     sd_features_in in;
 } inputs;
 
 static void close_inputs(inputs *x)
 {
     sd_act_reader_close(x->reader);
-    sd_harvest_close(x->harvest);
+    dict_rows_close(&x->rows);
     sd_corpus_close(x->corpus);
     sd_model_close(x->model);
     sd_dict_free(x->dict);
@@ -67,15 +69,16 @@ static sd_status open_shards(inputs *x, const args *a, cli *c, sd_err *err)
     return SD_OK;
 }
 
+static bool is_cross(const inputs *x) { return sd_dict_get_info(x->dict)->kind == SD_DICT_CROSSCODER; }
+
 static sd_status open_harvest(inputs *x, const args *a, cli *c, const sd_exec *ex, sd_err *err)
 {
-    sd_site site;
-    sd_status st = cli_site(c, &site, err);
+    dict_rows_in in = {.model = x->model, .corpus = x->corpus, .with = a->with, .mode = c->mode, .sites = x->sites, .cross = is_cross(x),
+                       .base = {.max_rows = a->tokens, .n_ctx = a->ctx, .batch = a->batch, .seed = c->seed}};
+    const sd_status st = dict_rows_open(&x->rows, ex, &in, err);
     if (st) return st;
-    const sd_harvest_opt ho = {.site = site, .max_rows = a->tokens, .n_ctx = a->ctx, .batch = a->batch, .seed = c->seed};
-    if ((st = sd_harvest_open(&x->harvest, ex, x->model, x->corpus, &ho, err))) return st;
-    x->in.source = sd_harvest_source(x->harvest);
-    x->in.n_rows = sd_harvest_rows(x->harvest);
+    x->in.source = x->rows.src;
+    x->in.n_rows = x->rows.n_rows;
     if (x->in.n_rows < a->tokens) cli_note(c, "note: the corpus gives %lld tokens, %lld were asked for", (long long)x->in.n_rows, (long long)a->tokens);
     snprintf(c->prov.mode, sizeof c->prov.mode, "%s", sd_mode_name(c->mode));
     return SD_OK;
@@ -96,10 +99,12 @@ static sd_status open_inputs(inputs *x, const args *a, cli *c, const sd_exec *ex
         cli_note(c, "note: the dictionary was trained on another file of a model (%.12s.., this is %.12s..)", of, c->prov.model_sha256);
     /* Rows from shards need no block of the model, rows of the model those up to the site; the effects on the logits need the head. */
     sd_model_opt mo = {.max_layer = 1, .keep_head = true};
-    sd_site site;
     if (!a->acts) {
-        if ((st = cli_dict_site(c, x->dict, &site, err))) return st;
-        if (sd_site_is_layered(site.kind)) mo.max_layer = site.layer + 1;
+        if (is_cross(x)) st = dict_rows_sites(&x->sites, x->dict, a->with, err);
+        else if (a->with) st = cli_refuse(c, err, "--with is for crosscoders");
+        else if (!(st = cli_dict_site(c, x->dict, &x->sites.site[0], err))) x->sites.n = 1;
+        if (st) return st;
+        mo.max_layer = dict_rows_layers(&x->sites);
     }
     if ((st = cli_model_open(c, ex, a->acts ? CLI_EXACT : CLI_BULK, c->arg[1], mo, &x->model, err))) return st;
     if (!a->acts && (st = open_harvest(x, a, c, ex, err))) return st;

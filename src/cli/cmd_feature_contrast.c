@@ -82,7 +82,7 @@ static sd_status guard(const inputs *x, const sd_contrast *k, int n, cli *c, sd_
     const sd_steer_spec spec = {.feature = 0, .op = SD_STEER_ABLATE};
     sd_status st = SD_OK;
     for (int64_t i = 0; i < n && i < k->n_above && !st; i++)
-        st = sd_direction_guard(&spec, sd_dict_dec_row(x->dict, k->v[i].feature), sd_dict_get_info(x->dict)->d, c->data_dir, c->prov.model_sha256, err);
+        st = sd_direction_guard(&spec, sd_dict_dec_row(x->dict, k->v[i].feature), sd_dict_get_info(x->dict)->d_out, c->data_dir, c->prov.model_sha256, err);
     return st;
 }
 

@@ -21,14 +21,14 @@ static sd_status dict_directions(sd_mat *out, const char *dir, const sd_store_in
     sd_status st = sd_dict_open(&d, dir, err);
     if (st) return st;
     const sd_dict_info *x = sd_dict_get_info(d);
-    if (x->m != in->dict.m || x->d != in->dict.d) {
-        st = sd_fail(err, SD_E_SHAPE, "%s has %lld features of %lld numbers, the store was built from %lld of %lld", dir, (long long)x->m, (long long)x->d,
+    if (x->m != in->dict.m || x->d_out != in->dict.d) {
+        st = sd_fail(err, SD_E_SHAPE, "%s has %lld features of %lld numbers, the store was built from %lld of %lld", dir, (long long)x->m, (long long)x->d_out,
                      (long long)in->dict.m, (long long)in->dict.d);
         sd_hint(err, "give the dictionary that the store was built from");
     }
-    if (!st) st = sd_alloc(&w, (size_t)(x->m * x->d) * sizeof *w, "directions", err);
-    for (int64_t f = 0; f < x->m && !st; f++) sd_lab_unit_row(w + f * x->d, sd_dict_dec_row(d, f), x->d);
-    if (!st) *out = sd_mat_of(w, x->m, x->d);
+    if (!st) st = sd_alloc(&w, (size_t)(x->m * x->d_out) * sizeof *w, "directions", err);
+    for (int64_t f = 0; f < x->m && !st; f++) sd_lab_unit_row(w + f * x->d_out, sd_dict_dec_row(d, f), x->d_out);
+    if (!st) *out = sd_mat_of(w, x->m, x->d_out);
     sd_dict_free(d);
     return st;
 }

@@ -36,6 +36,8 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
     if (!st) st = sd_json_get_f64(a->saved, "lr", &a->lr, p, err);
     if (!st) st = sd_json_get_i64(a->saved, "seed", &seed, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "site", &c->site, p, err);
+    if (!st) st = sd_json_opt_str(a->saved, "to", &a->to, p, err);
+    if (!st) st = sd_json_opt_str(a->saved, "with", &a->with, p, err);
     if (!st) st = sd_json_get_str(a->saved, "mode", &a->mode, p, err);
     if (!st && !mode_of(a->mode)) st = sd_fail(err, SD_E_FORMAT, "%s: mode \"%.40s\" is none of faithful, bf16, fast", p, a->mode);
     paths = json_object_get(a->saved, "paths");
@@ -83,9 +85,36 @@ static sd_status check_line(cli *c, sd_err *err)
     return SD_OK;
 }
 
+/* What a kind needs beside its site. */
+static sd_status check_kind(const dict_run *a, cli *c, sd_err *err)
+{
+    const bool cross = strcmp(a->kind, "crosscoder") == 0, maps = strcmp(a->kind, "transcoder") == 0 || strcmp(a->kind, "skip_transcoder") == 0;
+    if ((cross || maps) && c->n_arg == 1) {
+        cli_refuse(c, err, "captured activations are of one site, a %s reads several", a->kind);
+        return sd_hint(err, "give MODEL and CORPUS");
+    }
+    if (maps && (!a->to || strpbrk(a->to, ",+"))) {
+        cli_refuse(c, err, "a %s needs the one site that it writes: --to SITE", a->kind);
+        return sd_hint(err, "sonde dict train model.gguf corpus/ --kind %s --site resid_mid.14 --to mlp_out.14 -o dict/", a->kind);
+    }
+    if (cross && !a->to && !a->with) {
+        cli_refuse(c, err, "a crosscoder needs further sites or a second model: --to SITE,.. or --with MODEL2");
+        return sd_hint(err, "sonde dict train model.gguf corpus/ --kind crosscoder --site resid_post.14 --with tuned.gguf -o dict/");
+    }
+    if (a->to && !cross && !maps) return cli_refuse(c, err, "--to is for transcoders and crosscoders, not for %s", a->kind);
+    if (a->with && !cross) return cli_refuse(c, err, "--with is for crosscoders, not for %s", a->kind);
+    if (strcmp(a->kind, "identity") == 0)
+        for (int i = 0; i < 4; i++) {
+            static const char *const no[] = {"width", "k", "lr", "batch"};
+            if (opt_given(c, no[i])) return cli_refuse(c, err, "--%s has no meaning for identity: its features are the neurons", no[i]);
+        }
+    return SD_OK;
+}
+
 sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err)
 {
     sd_status st = check_line(c, err);
+    if (!st && !c->resume) st = check_kind(a, c, err);
     if (st || c->resume) return st ? st : load(a, c, err);
     if ((st = cli_check_output(c, c->output, err))) {
         if (err && !c->force && sd_learn_has_checkpoint(c->output)) sd_hint(err, "go on with it: sonde dict train --resume %s; or -f to begin anew", c->output);
@@ -125,6 +154,8 @@ sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
     sd_jw_kf64(&w, "lr", a->lr);
     sd_jw_ki64(&w, "seed", (int64_t)c->seed);
     if (c->site) sd_jw_kstr(&w, "site", c->site);
+    if (a->to) sd_jw_kstr(&w, "to", a->to);
+    if (a->with) sd_jw_kstr(&w, "with", a->with);
     sd_jw_kstr(&w, "mode", a->mode);
     sd_jw_end(&w);
     sd_buf_putc(&b, '\n');
@@ -184,27 +215,47 @@ static sd_status open_shards(dict_source *s, dict_run *a, cli *c, sd_err *err)
 static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *ex, sd_err *err)
 {
     sd_site site;
-    sd_mode mode;
+    sd_mode mode = SD_MODE_DEFAULT;
+    dict_rows_in in = {.with = a->with, .cross = strcmp(a->kind, "crosscoder") == 0, .scale = true};
+    const bool maps = strcmp(a->kind, "transcoder") == 0 || strcmp(a->kind, "skip_transcoder") == 0;
     sd_status st = cli_site(c, &site, err);
+    if (!st) st = sd_cross_sites_parse(&in.sites, c->site, err);
+    if (!st && a->to) st = sd_cross_sites_parse(&in.sites, a->to, err);
+    for (int i = 0, n = in.sites.n; !st && a->with && i < n; i++) {
+        if (in.sites.n == SD_CROSS_PARTS) return sd_fail(err, SD_E_ARG, "more than %d sites of two models", SD_CROSS_PARTS);
+        in.sites.site[in.sites.n] = in.sites.site[i];
+        in.sites.second[in.sites.n++] = true;
+    }
     if (!st) st = sd_corpus_open(&s->corpus, a->path + 1, a->n_path - 1, err);
     if (!st && a->mode) mode = mode_of(a->mode);
     else if (!st) st = cli_mode(c, ex, CLI_BULK, a->path[0], &mode, err);
     if (st) return st;
     a->mode = sd_mode_name(mode);
-    sd_model_opt mo = {.mode = mode, .no_head = true, .max_layer = sd_site_is_layered(site.kind) ? site.layer + 1 : 1};
+    sd_model_opt mo = {.mode = mode, .no_head = true, .max_layer = dict_rows_layers(&in.sites)};
     if ((st = sd_model_open(&s->model, ex, a->path[0], &mo, err))) return st;
     s->t0 = sd_now();
     int64_t rows = a->tokens ? a->tokens + (a->heldout ? a->heldout : 16384) : 0;
-    sd_harvest_opt ho = {.site = site, .max_rows = rows, .n_ctx = a->ctx, .seed = c->seed};
-    if ((st = sd_harvest_open(&s->harvest, ex, s->model, s->corpus, &ho, err))) return st;
-    s->src = sd_harvest_source(s->harvest);
-    s->n_rows = sd_harvest_rows(s->harvest);
+    in.model = s->model, in.corpus = s->corpus, in.mode = mode;
+    in.base = (sd_harvest_opt){.max_rows = rows, .n_ctx = a->ctx, .seed = c->seed};
+    if ((st = dict_rows_open(&s->rows, ex, &in, err))) return st;
+    s->harvest = s->rows.first;
+    s->src = s->rows.src;
+    s->n_rows = s->rows.n_rows;
+    if (maps) {
+        s->d_in = s->rows.width[0];
+        sd_site_print(s->meta.site_out, sizeof s->meta.site_out, in.sites.site[1]);
+        sd_site_print_tl(s->meta.hook_name_out, sizeof s->meta.hook_name_out, in.sites.site[1]);
+    }
     if ((st = cli_model_hash(c, a->path[0], err))) return st;
     cli_corpus_hash(c, s->corpus);
     snprintf(s->meta.model_name, sizeof s->meta.model_name, "%s", s->model->cfg.name);
     memcpy(s->meta.model_sha256, c->prov.model_sha256, sizeof s->meta.model_sha256);
-    sd_site_print(s->meta.site, sizeof s->meta.site, site);
     snprintf(s->meta.dataset, sizeof s->meta.dataset, "sha256:%s", c->prov.data_sha256);
+    if (in.cross) {
+        if ((st = sd_cross_sites_print(s->meta.site, sizeof s->meta.site, &in.sites, false, err))) return st;
+        return sd_cross_sites_print(s->meta.hook_name, sizeof s->meta.hook_name, &in.sites, true, err);
+    }
+    sd_site_print(s->meta.site, sizeof s->meta.site, site);
     return SD_OK;
 }
 
@@ -215,6 +266,7 @@ sd_status dict_source_open(dict_source *s, dict_run *a, cli *c, const sd_exec *e
     sd_site site;
     if (st) return st;
     s->meta.seed = c->seed;
+    if (s->rows.cross) return SD_OK;
     st = sd_site_parse(&site, s->meta.site, strlen(s->meta.site), err);
     if (!st) sd_site_print_tl(s->meta.hook_name, sizeof s->meta.hook_name, site);
     return st;
@@ -222,7 +274,7 @@ sd_status dict_source_open(dict_source *s, dict_run *a, cli *c, const sd_exec *e
 
 void dict_source_close(dict_source *s)
 {
-    sd_harvest_close(s->harvest);
+    dict_rows_close(&s->rows);
     sd_model_close(s->model);
     sd_corpus_close(s->corpus);
     sd_act_reader_close(s->reader);

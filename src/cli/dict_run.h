@@ -3,11 +3,11 @@
 #define SD_CLI_DICT_RUN_H
 
 #include "cli/cli.h"
-#include "lab/harvest.h"
+#include "cli/dict_rows.h"
 #include "lab/learn.h"
 
 typedef struct dict_run {
-    const char *kind;
+    const char *kind, *to, *with; /* other sites, other model; NULL: none */
     int64_t width, k, tokens, batch, ctx, heldout, buffer;
     double lr;
     const char **path;   /* [n_path] MODEL CORPUS.., or DIR */
@@ -24,7 +24,9 @@ typedef struct dict_source {
     sd_dict_info meta;
     sd_model *model;
     sd_corpus *corpus;
-    sd_harvest *harvest; /* NULL when the rows come from shards */
+    dict_rows rows;
+    sd_harvest *harvest; /* rows.first; NULL when the rows come from shards */
+    int64_t d_in;        /* of a transcoder; else 0 */
     sd_act_reader *reader;
 } dict_source;
 

@@ -8,17 +8,19 @@
 
 const char *sd_dict_kind_name(sd_dict_kind k)
 {
-    static const char *const name[SD_DICT_KIND_COUNT] = {"standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka"};
+    static const char *const name[SD_DICT_KIND_COUNT] = {"standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka",
+                                                              "transcoder", "skip_transcoder", "crosscoder", "identity"};
     return k < SD_DICT_KIND_COUNT ? name[k] : "unknown";
 }
 
 static size_t lay_out(sd_dict *d, bool with_gate)
 {
-    const size_t m = (size_t)d->info.m, w = (size_t)d->info.d;
+    const size_t m = (size_t)d->info.m, w = (size_t)d->info.d, o = (size_t)d->info.d_out;
     size_t at = 0;
     struct { float **p; size_t n; } part[] = {
-        {&d->W_enc, m * w}, {&d->W_dec, m * w}, {&d->b_enc, m},     {&d->b_dec, w},    {&d->b_in, w},
+        {&d->W_enc, m * w}, {&d->W_dec, m * o}, {&d->b_enc, m},     {&d->b_dec, o},    {&d->b_in, w},
         {&d->threshold, m}, {&d->max_act, m},   {&d->density, m},   {&d->proj_std, m}, {&d->gate, with_gate ? m : 0},
+        {&d->W_skip, d->info.kind == SD_DICT_SKIP_TRANSCODER ? o * w : 0},
     };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         if (d->arena.base) *part[i].p = part[i].n ? (float *)(void *)(d->arena.base + at) : NULL;
@@ -32,13 +34,15 @@ sd_status sd_dict__new(sd_dict **out, const sd_dict_info *info, bool topk, bool 
     sd_dict *d = NULL;
     size_t cells;
     *out = NULL;
-    if (info->d < 1 || info->m < 1 || info->m >= INT32_MAX || !sd_mul_size((size_t)info->d, (size_t)info->m, &cells) ||
-        cells > SIZE_MAX / 64)
+    const int64_t o = info->d_out ? info->d_out : info->d;
+    if (info->d < 1 || o < 1 || info->m < 1 || info->m >= INT32_MAX || info->d > 1 << 24 || o > 1 << 24 ||
+        !sd_mul_size((size_t)(info->d > o ? info->d : o), (size_t)info->m, &cells) || cells > SIZE_MAX / 64)
         return sd_fail(err, SD_E_SHAPE, "a dictionary of %lld features of width %lld is impossible.", (long long)info->m, (long long)info->d);
     sd_status st = sd_alloc_zero(&d, sizeof *d, "a dictionary", err);
     if (st) return st;
     (void)pthread_mutex_init(&d->lock, NULL);
     d->info = *info;
+    d->info.d_out = o;
     d->topk = topk;
     d->input_centred = true;
     st = sd_arena_init(&d->arena, lay_out(d, with_gate), "a dictionary's weights", err);
@@ -75,17 +79,24 @@ static sd_status check_finite(const float *x, int64_t n, int64_t cols, const cha
 
 sd_status sd_dict__check(const sd_dict *d, const char *where, sd_err *err)
 {
-    const int64_t m = d->info.m, w = d->info.d;
+    const int64_t m = d->info.m, w = d->info.d, o = d->info.d_out;
     sd_status st = check_finite(d->W_enc, m * w, w, where, "W_enc", err);
-    if (!st) st = check_finite(d->W_dec, m * w, w, where, "W_dec", err);
+    if (!st) st = check_finite(d->W_dec, m * o, o, where, "W_dec", err);
+    if (!st && d->W_skip) st = check_finite(d->W_skip, o * w, 1, where, "W_skip", err);
     if (!st) st = check_finite(d->b_enc, m, 1, where, "b_enc", err);
-    if (!st) st = check_finite(d->b_dec, w, 1, where, "b_dec", err);
+    if (!st) st = check_finite(d->b_dec, o, 1, where, "b_dec", err);
     if (!st && d->gate) st = check_finite(d->gate, m, 1, where, "threshold", err);
     if (!st && d->has_threshold) st = check_finite(d->threshold, m, 1, where, "threshold", err);
     return st;
 }
 
 const sd_dict_info *sd_dict_get_info(const sd_dict *d) { return &d->info; }
+
+const char *sd_dict_site_out_name(const sd_dict *d)
+{
+    if (!sd_dict_kind_maps(d->info.kind)) return sd_dict_site_name(d);
+    return d->info.site_out[0] ? d->info.site_out : d->info.hook_name_out;
+}
 
 const char *sd_dict_site_name(const sd_dict *d) { return d->info.site[0] ? d->info.site : d->info.hook_name; }
 
@@ -95,9 +106,10 @@ static int64_t in_range(const sd_dict *d, int64_t f)
     return f;
 }
 const float *sd_dict_enc_row(const sd_dict *d, int64_t f) { return d->W_enc + in_range(d, f) * d->info.d; }
-const float *sd_dict_dec_row(const sd_dict *d, int64_t f) { return d->W_dec + in_range(d, f) * d->info.d; }
+const float *sd_dict_dec_row(const sd_dict *d, int64_t f) { return d->W_dec + in_range(d, f) * d->info.d_out; }
 const float *sd_dict_b_enc(const sd_dict *d) { return d->b_enc; }
 const float *sd_dict_b_dec(const sd_dict *d) { return d->b_dec; }
+const float *sd_dict_skip(const sd_dict *d) { return d->W_skip; }
 float sd_dict_threshold(const sd_dict *d, int64_t f) { return d->threshold[in_range(d, f)]; }
 bool sd_dict_has_threshold(const sd_dict *d) { return d->has_threshold; }
 float sd_dict_max_act(const sd_dict *d, int64_t f) { return d->max_act[in_range(d, f)]; }
@@ -210,24 +222,32 @@ sd_status sd_dict_encode(sd_codes *out, const sd_exec *ex, const sd_dict *d, sd_
     return st;
 }
 
-typedef struct decode_job { sd_mat y; const sd_exec *ex; const sd_dict *d; const sd_codes *z; } decode_job;
+typedef struct decode_job { sd_mat y, x; const sd_exec *ex; const sd_dict *d; const sd_codes *z; } decode_job; /* x: for the skip */
 
 static void decode_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const decode_job *j = arg;
-    const int64_t w = j->d->info.d;
+    const int64_t w = j->d->info.d_out;
     (void)chunk;
     for (int64_t i = begin; i < end; i++) {
         float *y = sd_mat_row(j->y, i);
         memcpy(y, j->d->b_dec, (size_t)w * sizeof *y);
         for (int64_t e = j->z->row_ptr[i]; e < j->z->row_ptr[i + 1]; e++)
             j->ex->kern->axpy(y, j->z->val[e], j->d->W_dec + (int64_t)j->z->idx[e] * w, w);
+        for (int64_t o = 0; o < w && j->x.data; o++) y[o] += j->ex->kern->dot(j->d->W_skip + o * j->x.cols, sd_mat_row(j->x, i), j->x.cols);
     }
 }
 
 void sd_dict_decode(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd_codes *z)
 {
-    SD_ASSERT(y.rows == z->n && y.cols == d->info.d);
-    decode_job j = {y, ex, d, z};
+    SD_ASSERT(y.rows == z->n && y.cols == d->info.d_out);
+    decode_job j = {.y = y, .ex = ex, .d = d, .z = z};
+    sd_parallel_for(ex->n_threads, y.rows, 16, decode_rows, &j);
+}
+
+void sd_dict_reconstruct(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd_codes *z, sd_mat x)
+{
+    SD_ASSERT(y.rows == z->n && y.cols == d->info.d_out && x.rows == z->n && x.cols == d->info.d);
+    decode_job j = {.y = y, .x = d->W_skip ? x : (sd_mat){0}, .ex = ex, .d = d, .z = z};
     sd_parallel_for(ex->n_threads, y.rows, 16, decode_rows, &j);
 }

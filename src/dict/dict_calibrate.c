@@ -208,7 +208,7 @@ sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err
     sd_status st = sd_alloc(&count, (size_t)m * sizeof *count, "counts", err);
     if (!st) st = sd_alloc(&least, (size_t)x.rows * sizeof *least, "smallest activations", err);
     if (!st) st = encode_all(d, ex, x, count, least, &all, err);
-    if (!st) st = set_spread(d, ex, x, err);
+    if (!st && !sd_dict_kind_maps(d->info.kind)) st = set_spread(d, ex, x, err); /* a transcoder's rows lie at the other site */
     if (st) goto done;
     for (int64_t f = 0; f < m; f++) d->density[f] = (float)((double)count[f] / (double)x.rows);
     if (!d->topk) goto done;

@@ -9,9 +9,10 @@
 
 struct sd_dict {
     sd_dict_info info;
-    float *W_enc, *W_dec; /* [m, d] */
+    float *W_enc, *W_dec; /* [m, d], [m, d_out] */
     float *b_enc;         /* [m] */
-    float *b_dec;         /* [d] */
+    float *b_dec;         /* [d_out] */
+    float *W_skip;        /* [d_out, d]; NULL but for skip transcoders */
     float *b_in;          /* [d] subtracted before encoding: b_dec, or zeros where apply_b_dec_to_input is false */
     float *gate;          /* [m] the pre-activation must exceed it; NULL: TopK or plain ReLU */
     float *threshold, *max_act, *density, *proj_std; /* [m] see sonde/dict.h */
@@ -21,7 +22,8 @@ struct sd_dict {
     sd_scan *scan;        /* packed encoder, made at first use, remade when another exec needs another */
 };
 
-/* All arrays zero, threshold and density NaN; info.d, m, k and kind are taken from `info`. with_gate: gate is there. */
+/* All arrays zero, threshold and density NaN; info.d, d_out (0: d), m, k and kind are taken from `info`; a skip where the kind has one.
+ * with_gate: gate is there. */
 sd_status sd_dict__new(sd_dict **out, const sd_dict_info *info, bool topk, bool with_gate, sd_err *err);
 /* Refuses numbers that are not finite, by tensor and index. `where` begins the sentence. */
 sd_status sd_dict__check(const sd_dict *d, const char *where, sd_err *err);

@@ -40,7 +40,7 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
 
 static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
 {
-    if (o->kind < 0 || o->kind >= SD_DICT_KIND_COUNT) return sd_fail(err, SD_E_ARG, "kind %d of dictionaries is unknown.", (int)o->kind);
+    if (o->kind < 0 || o->kind >= SD_DICT_ENCODER_COUNT) return sd_fail(err, SD_E_ARG, "kind %d of dictionaries is unknown.", (int)o->kind);
     if (o->k > o->m) {
         (void)sd_fail(err, SD_E_ARG, "k %d of %" PRId64 " features: there cannot be more active features than there are features.", o->k, o->m);
         return sd_hint(err, "take a smaller k or a larger width");

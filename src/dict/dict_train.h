@@ -11,6 +11,7 @@
 typedef struct sd_dict_train_opt {
     sd_dict_kind kind;
     int64_t d, m;
+    int64_t d_out;          /* transcoders (dict_trans.h); else 0 */
     int k;                  /* active features a token, for all kinds; 0: 32 */
     int64_t batch;          /* rows a step; 0: 2048, less where the run would have under 500 steps */
     int64_t n_tokens;       /* whole run; fixes schedules */

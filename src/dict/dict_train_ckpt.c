@@ -71,7 +71,7 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t s
     if (st) return st;
     memcpy(state, ts->data, N_STATE * sizeof *state);
     memcpy(real, tr->data, N_REAL * sizeof *real);
-    bool sane = state[S_VERSION] == VERSION && state[S_KIND] >= 0 && state[S_KIND] < SD_DICT_KIND_COUNT && state[S_K] >= 1 && state[S_K] <= INT32_MAX &&
+    bool sane = state[S_VERSION] == VERSION && state[S_KIND] >= 0 && state[S_KIND] < SD_DICT_ENCODER_COUNT && state[S_K] >= 1 && state[S_K] <= INT32_MAX &&
                 state[S_BATCH] >= 1 && state[S_AUX_K] >= 1 && state[S_AUX_K] <= INT32_MAX && state[S_STEP] >= 0 && state[S_STEP] < INT32_MAX && state[S_SEEN] >= 0;
     for (int i = 0; i < N_REAL; i++) sane = sane && isfinite(real[i]);
     if (!sane || !(real[R_SCALE] > 0) || !(real[R_LR] > 0))

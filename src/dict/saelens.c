@@ -19,8 +19,8 @@ typedef struct cfg {
     const char *what;             /* path of cfg.json */
     bool legacy;                  /* written before 6.0.0 */
     sd_dict_kind kind;
-    int64_t d, m, k;
-    bool subtract, rescale;
+    int64_t d, out, m, k;
+    bool subtract, rescale, gated_by_threshold;
 } cfg;
 
 static sd_status refuse(const cfg *c, sd_err *err, const char *key, const char *value, const char *why)
@@ -44,9 +44,11 @@ static sd_status read_architecture(cfg *c, sd_err *err)
         {"matryoshka_batchtopk", "this is a training checkpoint; sae-lens saves the dictionary for use as jumprelu"},
         {"abstopk", "it selects by absolute value and keeps negative activations"},
         {"matching_pursuit", "it has no encoder: features are found by pursuit"},
-        {"transcoder", "it maps one site to another"}, {"skip_transcoder", "it maps one site to another"},
-        {"jumprelu_transcoder", "it maps one site to another"}, {"jumprelu_skip_transcoder", "it maps one site to another"},
         {"temporal", "it attends to earlier tokens"},
+    };
+    static const struct { const char *name; sd_dict_kind kind; bool threshold; } maps[] = {
+        {"transcoder", SD_DICT_TRANSCODER, false}, {"skip_transcoder", SD_DICT_SKIP_TRANSCODER, false},
+        {"jumprelu_transcoder", SD_DICT_TRANSCODER, true}, {"jumprelu_skip_transcoder", SD_DICT_SKIP_TRANSCODER, true},
     };
     const char *a, *fn;
     sd_status st = text(c, "architecture", c->legacy ? "standard" : NULL, &a, err);
@@ -59,6 +61,13 @@ static sd_status read_architecture(cfg *c, sd_err *err)
     for (sd_dict_kind k = SD_DICT_STANDARD; k <= SD_DICT_TOPK; k++)
         if (strcmp(a, sd_dict_kind_name(k)) == 0) {
             c->kind = k;
+            c->gated_by_threshold = k == SD_DICT_JUMPRELU;
+            return SD_OK;
+        }
+    for (size_t i = 0; i < sizeof maps / sizeof *maps; i++)
+        if (strcmp(a, maps[i].name) == 0) {
+            c->kind = maps[i].kind;
+            c->gated_by_threshold = maps[i].threshold;
             return SD_OK;
         }
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
@@ -66,7 +75,7 @@ static sd_status read_architecture(cfg *c, sd_err *err)
             (void)refuse(c, err, "architecture", a, never[i].why);
             return i < 2 ? sd_hint(err, "in Python: sae.save_inference_model(DIR)") : SD_E_UNSUPPORTED;
         }
-    return refuse(c, err, "architecture", a, "unknown; known are standard, gated, jumprelu and topk");
+    return refuse(c, err, "architecture", a, "unknown; known are standard, gated, jumprelu, topk and the transcoders");
 }
 
 static sd_status read_normalisation(const cfg *c, sd_err *err)
@@ -96,8 +105,12 @@ static sd_status read_settings(cfg *c, sd_err *err)
     if (!st) st = text(c, "dtype", "float32", &dtype, err);
     if (!st) st = text(c, "reshape_activations", "none", &reshape, err);
     if (!st) st = sd_json_opt_bool(c->j, "finetuning_scaling_factor", &scaled, c->what, err);
-    c->subtract = true;
+    c->out = c->d;
+    if (!st && sd_dict_kind_maps(c->kind)) st = sd_json_get_i64(c->j, "d_out", &c->out, c->what, err);
+    if (!st && c->out < 1) st = sd_fail(err, SD_E_FORMAT, "%s: d_out is %lld.", c->what, (long long)c->out);
+    c->subtract = !sd_dict_kind_maps(c->kind);
     if (!st) st = sd_json_opt_bool(c->j, "apply_b_dec_to_input", &c->subtract, c->what, err);
+    if (!st && c->subtract && sd_dict_kind_maps(c->kind)) return refuse(c, err, "apply_b_dec_to_input", "true", "b_dec of a transcoder belongs to the other site");
     if (!st) st = sd_json_opt_bool(c->j, "rescale_acts_by_decoder_norm", &c->rescale, c->what, err);
     if (!st) st = read_normalisation(c, err);
     if (st) return st;
@@ -119,7 +132,7 @@ static sd_status read_settings(cfg *c, sd_err *err)
 static void warn_unknown(const cfg *c)
 {
     static const char *const known[] = {
-        "architecture", "d_in", "d_sae", "dtype", "device", "apply_b_dec_to_input", "normalize_activations", "reshape_activations",
+        "architecture", "d_in", "d_out", "d_sae", "dtype", "device", "apply_b_dec_to_input", "normalize_activations", "reshape_activations",
         "metadata", "k", "rescale_acts_by_decoder_norm", "decoder_init_norm", "l1_coefficient", "lp_norm", "l1_warm_up_steps",
         "l0_coefficient", "l0_warm_up_steps", "pre_act_loss_coefficient", "jumprelu_init_threshold", "jumprelu_bandwidth",
         "jumprelu_sparsity_loss_mode", "jumprelu_tanh_scale", "jumprelu_ste_to_input", "target_l0", "use_sparse_activations",
@@ -139,8 +152,10 @@ static void copy(char *out, size_t cap, const char *s) { snprintf(out, cap, "%s"
 
 static sd_status read_own(const cfg *c, sd_dict_info *info, sd_err *err)
 {
-    const char *site = NULL, *sha = NULL, *seed = NULL, *what = "metadata.sonde";
+    const char *site = NULL, *site_out = NULL, *sha = NULL, *seed = NULL, *what = "metadata.sonde";
     sd_status st = sd_json_opt_str(c->own, "site", &site, what, err);
+    if (!st) st = sd_json_opt_str(c->own, "site_out", &site_out, what, err);
+    if (!st) st = sd_json_opt_f64(c->own, "out_rms", &info->out_rms, what, err);
     if (!st) st = sd_json_opt_str(c->own, "model_sha256", &sha, what, err);
     if (!st) st = sd_json_opt_str(c->own, "seed", &seed, what, err);
     if (!st) st = sd_json_opt_f64(c->own, "site_rms", &info->site_rms, what, err);
@@ -150,6 +165,7 @@ static sd_status read_own(const cfg *c, sd_dict_info *info, sd_err *err)
     if (!st) st = sd_json_opt_i64(c->own, "n_tokens", &info->n_tokens, what, err);
     if (st) return st;
     copy(info->site, sizeof info->site, site);
+    copy(info->site_out, sizeof info->site_out, site_out);
     copy(info->model_sha256, sizeof info->model_sha256, sha);
     if (seed && !sd_parse_u64(sd_slice_of(seed), &info->seed)) return sd_fail(err, SD_E_FORMAT, "%s: seed \"%s\" is no number.", c->what, seed);
     return SD_OK;
@@ -161,23 +177,24 @@ static sd_status read_metadata(cfg *c, sd_dict_info *info, sd_err *err)
     const json_t *head = json_object_get(c->meta, "hook_head_index");
     const char *hook_key = json_object_get(c->meta, "hook_name") ? "hook_name" : "hook_point";
     if (!head) head = json_object_get(c->meta, "hook_point_head_index");
-    *info = (sd_dict_info){.kind = c->kind, .d = c->d, .m = c->m, .k = (int)c->k, .fvu = NAN, .l0 = NAN};
+    *info = (sd_dict_info){.kind = c->kind, .d = c->d, .d_out = c->out, .m = c->m, .k = (int)c->k, .fvu = NAN, .l0 = NAN};
     sd_status st = sd_json_opt_str(c->meta, "model_name", &model, "metadata", err);
     if (!st) st = sd_json_opt_str(c->meta, hook_key, &hook, "metadata", err);
     if (!st) st = sd_json_opt_str(c->meta, "dataset_path", &data, "metadata", err);
     if (!st) st = sd_json_opt_str(c->meta, "hook_name_out", &out, "metadata", err);
     if (st) return st;
-    if (out && strcmp(out, hook ? hook : "") != 0) return refuse(c, err, "hook_name_out", out, "it maps one site to another");
+    if (out && !sd_dict_kind_maps(c->kind) && strcmp(out, hook ? hook : "") != 0) return refuse(c, err, "hook_name_out", out, "it maps one site to another");
     if (json_is_integer(head)) return refuse(c, err, "hook_name", hook ? hook : "", "it is of a single attention head, not of the whole site");
     copy(info->model_name, sizeof info->model_name, model);
     copy(info->hook_name, sizeof info->hook_name, hook);
+    copy(info->hook_name_out, sizeof info->hook_name_out, sd_dict_kind_maps(c->kind) ? out : NULL);
     copy(info->dataset, sizeof info->dataset, data);
     c->own = json_object_get(c->meta, "sonde");
     if (!json_is_object(c->own)) return SD_OK;
     const char *trained = NULL; /* what we trained; sae-lens' own files say it there too, but of them `architecture` is reported */
     st = sd_json_opt_str(c->meta, "training_architecture", &trained, "metadata", err);
     for (sd_dict_kind k = SD_DICT_STANDARD; k < SD_DICT_KIND_COUNT && trained; k++)
-        if (strcmp(trained, sd_dict_kind_name(k)) == 0) info->kind = k;
+        if (strcmp(trained, sd_dict_kind_name(k)) == 0 && !sd_dict_kind_maps(k) && !sd_dict_kind_maps(c->kind)) info->kind = k;
     return st ? st : read_own(c, info, err);
 }
 
@@ -300,17 +317,21 @@ static sd_status check_scaling(const sd_weights *w, int64_t m, float *spare, sd_
 
 static sd_status read_weights(const cfg *c, const sd_weights *w, sd_dict *d, sd_err *err)
 {
-    const int64_t m = c->m, n = c->d;
+    const int64_t m = c->m, n = c->d, out = c->out;
     const sd_tensor *t;
     sd_status st = check_scaling(w, m, d->density, err);
     for (int64_t f = 0; f < m; f++) d->density[f] = NAN;
     if (!st) st = encoder(w, d, err);
-    if (!st) st = find(w, "W_dec", m, n, &t, err);
+    if (!st) st = find(w, "W_dec", m, out, &t, err);
     if (st) return st;
-    sd_dtype_get(t->dtype)->decode(d->W_dec, t->data, m * n);
-    st = vector(w, "b_dec", n, d->b_dec, err);
+    sd_dtype_get(t->dtype)->decode(d->W_dec, t->data, m * out);
+    if (d->W_skip) {
+        if ((st = find(w, "W_skip", out, n, &t, err))) return st;
+        sd_dtype_get(t->dtype)->decode(d->W_skip, t->data, out * n);
+    }
+    st = vector(w, "b_dec", out, d->b_dec, err);
     if (!st) st = c->kind == SD_DICT_GATED ? fold_gated(w, d, err) : vector(w, "b_enc", m, d->b_enc, err);
-    if (!st && c->kind == SD_DICT_JUMPRELU) st = read_threshold(w, d, err);
+    if (!st && c->gated_by_threshold) st = read_threshold(w, d, err);
     if (st) return st;
     if (c->rescale) fold_norms(d);
     d->input_centred = c->subtract;
@@ -365,7 +386,7 @@ sd_status sd_dict_open(sd_dict **out, const char *dir, sd_err *err)
     }
     c.j = doc;
     st = read_cfg(&c, &info, err);
-    if (!st) st = sd_dict__new(&d, &info, c.kind == SD_DICT_TOPK, c.kind == SD_DICT_JUMPRELU || c.kind == SD_DICT_GATED, err);
+    if (!st) st = sd_dict__new(&d, &info, c.kind == SD_DICT_TOPK, c.gated_by_threshold || c.kind == SD_DICT_GATED, err);
     if (!st) st = sd_weights_open(&w, weights, err);
     if (!st) st = read_weights(&c, w, d, err);
     if (!st) st = read_statistics(&c, dir, d, err);

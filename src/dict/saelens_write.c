@@ -17,7 +17,12 @@ static const char *const SAELENS_VERSION = "6.54.12";
 enum { N_FILES = 4 };
 static const char *const file_name[N_FILES] = {SD_SAE_WEIGHTS, SD_SAE_OWN, SD_SAE_SPARSITY, SD_SAE_CFG}; /* cfg.json last */
 
-static const char *architecture(const sd_dict *d) { return d->topk ? "topk" : d->gate ? "jumprelu" : "standard"; }
+static const char *architecture(const sd_dict *d)
+{
+    if (!sd_dict_kind_maps(d->info.kind)) return d->topk ? "topk" : d->gate ? "jumprelu" : "standard";
+    if (d->W_skip) return d->gate ? "jumprelu_skip_transcoder" : "skip_transcoder";
+    return d->gate ? "jumprelu_transcoder" : "transcoder";
+}
 
 static void put_own(sd_jw *w, const sd_dict *d)
 {
@@ -29,6 +34,8 @@ static void put_own(sd_jw *w, const sd_dict *d)
     sd_jw_kstr(w, "schema", "sonde.dict/1");
     sd_jw_kstr(w, "version", sd_version());
     sd_jw_kstr(w, "site", i->site);
+    if (i->site_out[0]) sd_jw_kstr(w, "site_out", i->site_out);
+    if (i->out_rms > 0) sd_jw_kf64(w, "out_rms", i->out_rms);
     sd_jw_kstr(w, "model_sha256", i->model_sha256);
     sd_jw_kf64(w, "site_rms", i->site_rms);
     sd_jw_kf64(w, "fvu", i->fvu);
@@ -49,6 +56,7 @@ static void put_cfg(sd_buf *b, const sd_dict *d)
     sd_jw_kstr(&w, "architecture", architecture(d));
     sd_jw_ki64(&w, "d_in", i->d);
     sd_jw_ki64(&w, "d_sae", i->m);
+    if (sd_dict_kind_maps(i->kind)) sd_jw_ki64(&w, "d_out", i->d_out);
     if (d->topk) {
         sd_jw_ki64(&w, "k", i->k);
         sd_jw_kbool(&w, "rescale_acts_by_decoder_norm", false);
@@ -64,6 +72,7 @@ static void put_cfg(sd_buf *b, const sd_dict *d)
     sd_jw_kstr(&w, "sae_lens_training_version", SAELENS_VERSION);
     sd_jw_kstr(&w, "model_name", i->model_name);
     sd_jw_kstr(&w, "hook_name", i->hook_name);
+    if (sd_dict_kind_maps(i->kind)) sd_jw_kstr(&w, "hook_name_out", i->hook_name_out);
     sd_jw_key(&w, "hook_head_index");
     sd_jw_null(&w);
     sd_jw_kstr(&w, "dataset_path", i->dataset);
@@ -87,16 +96,18 @@ static void transpose(float *out, const float *in, int64_t m, int64_t d)
 
 static sd_status write_weights(const sd_dict *d, const char *path, sd_err *err)
 {
-    const int64_t m = d->info.m, n = d->info.d;
+    const int64_t m = d->info.m, n = d->info.d, o = d->info.d_out;
     float *t = NULL;
     sd_status st = sd_alloc(&t, (size_t)(m * n) * sizeof *t, "W_enc turned round", err);
     if (st) return st;
     transpose(t, d->W_enc, m, n);
-    const sd_st_tensor list[] = {
-        {"W_dec", SD_F32, 2, {m, n}, d->W_dec}, {"W_enc", SD_F32, 2, {n, m}, t}, {"b_dec", SD_F32, 1, {n}, d->b_dec},
-        {"b_enc", SD_F32, 1, {m}, d->b_enc},    {"threshold", SD_F32, 1, {m}, d->gate},
+    sd_st_tensor list[6] = {
+        {"W_dec", SD_F32, 2, {m, o}, d->W_dec}, {"W_enc", SD_F32, 2, {n, m}, t}, {"b_dec", SD_F32, 1, {o}, d->b_dec}, {"b_enc", SD_F32, 1, {m}, d->b_enc},
     };
-    st = sd_safetensors_write(path, list, d->gate ? 5 : 4, NULL, err);
+    int n_tensor = 4;
+    if (d->gate) list[n_tensor++] = (sd_st_tensor){"threshold", SD_F32, 1, {m}, d->gate};
+    if (d->W_skip) list[n_tensor++] = (sd_st_tensor){"W_skip", SD_F32, 2, {o, n}, d->W_skip};
+    st = sd_safetensors_write(path, list, n_tensor, NULL, err);
     sd_free(t);
     return st;
 }
@@ -166,6 +177,10 @@ static sd_status swap(const names *n, const char *dir, sd_err *err)
 sd_status sd_dict_save(const sd_dict *d, const char *dir, sd_err *err)
 {
     names *n = NULL;
+    if (d->topk && sd_dict_kind_maps(d->info.kind)) {
+        (void)sd_fail(err, SD_E_UNSUPPORTED, "sae-lens has no transcoder that takes the k best features of a token, so it cannot be written as its directory.");
+        return sd_hint(err, "write it as sparsify or circuit-tracer; commands open those folders too");
+    }
     sd_status st = sd_dir_make(dir, err);
     if (!st) st = sd_alloc_zero(&n, sizeof *n, "file names", err);
     if (st) return st;

@@ -30,7 +30,7 @@ typedef struct build {
     sd_study_opt study_opt;
     const sd_progress *progress;
     sd_features_result *res;
-    int64_t m, d;
+    int64_t m, d, d_out;
 
     sd_rows rows;
     sd_codelog *log;
@@ -51,8 +51,8 @@ typedef struct build {
     sd_study_slot slot[BLOCK];
     sd_feature_words words;
     const sd_kern_dict *kern;
-    float *unit;            /* [d] */
-    uint16_t *half;         /* [d] */
+    float *unit;            /* [d_out] */
+    uint16_t *half;         /* [d_out] */
 } build;
 
 static int or_default(int v, int def) { return v > 0 ? v : def; }
@@ -185,7 +185,7 @@ static void fill_info(const build *b, sd_store_info *o)
     copy(o->dict.kind, sizeof o->dict.kind, sd_dict_kind_name(d->kind));
     copy(o->dict.site, sizeof o->dict.site, d->site);
     copy(o->dict.dataset, sizeof o->dict.dataset, d->dataset);
-    o->dict.d = d->d, o->dict.m = d->m, o->dict.k = d->k, o->dict.n_dead = d->n_dead, o->dict.n_tokens = d->n_tokens;
+    o->dict.d = d->d_out, o->dict.m = d->m, o->dict.k = d->k, o->dict.n_dead = d->n_dead, o->dict.n_tokens = d->n_tokens;
     o->dict.site_rms = d->site_rms, o->dict.fvu = d->fvu, o->dict.l0 = d->l0, o->dict.seed = d->seed;
     o->run.n_tokens = b->res->n_tokens, o->run.n_docs = b->res->n_docs, o->run.n_sinks = b->res->n_sinks;
     o->run.before = b->opt.before, o->run.after = b->opt.after, o->run.seed = b->opt.seed;
@@ -225,8 +225,8 @@ static sd_status prepare(build *b, sd_err *err)
     size_t cells = (size_t)b->m * (size_t)b->opt.n_near;
     double t0 = sd_now();
     b->kern = sd_kern_dict_select(b->ex->cpu.flags);
-    if ((st = sd_alloc(&b->unit, (size_t)b->d * sizeof *b->unit, "a direction", err))) return st;
-    if ((st = sd_alloc(&b->half, (size_t)b->d * sizeof *b->half, "a direction", err))) return st;
+    if ((st = sd_alloc(&b->unit, (size_t)b->d_out * sizeof *b->unit, "a direction", err))) return st;
+    if ((st = sd_alloc(&b->half, (size_t)b->d_out * sizeof *b->half, "a direction", err))) return st;
     if ((st = sd_alloc(&b->near, cells * sizeof *b->near, "neighbours", err))) return st;
     if ((st = sd_alloc(&b->cosine, cells * sizeof *b->cosine, "neighbours", err))) return st;
     if ((st = sd_lab_neighbours(b->near, b->cosine, b->opt.n_near, b->ex, b->in->dict, b->progress, err))) return st;
@@ -289,8 +289,8 @@ static void study_chunk(void *arg, int64_t chunk, int64_t begin, int64_t end)
 /* At unit length a half is off by at most 2^-11 of each number: the cosine of two rows by under 1e-3. */
 static sd_status put_direction(build *b, int64_t f, sd_err *err)
 {
-    sd_lab_unit_row(b->unit, sd_dict_dec_row(b->in->dict, f), b->d);
-    b->kern->f32_to_f16(b->half, b->unit, b->d);
+    sd_lab_unit_row(b->unit, sd_dict_dec_row(b->in->dict, f), b->d_out);
+    b->kern->f32_to_f16(b->half, b->unit, b->d_out);
     return sd_store_put_direction(b->store, f, b->half, err);
 }
 
@@ -368,7 +368,7 @@ sd_status sd_lab_features_build(sd_features_result *out, const sd_exec *ex, cons
     sd_status st = sd_alloc_zero(&b, sizeof *b, "the features", err);
     if (st) return st;
     const sd_dict_info *d = sd_dict_get_info(in->dict);
-    b->ex = ex, b->in = in, b->progress = progress, b->res = out, b->m = d->m, b->d = d->d;
+    b->ex = ex, b->in = in, b->progress = progress, b->res = out, b->m = d->m, b->d = d->d, b->d_out = d->d_out;
     set_options(b, opt);
     sd_feature_words_init(&b->words);
     if (d->site_rms > 0) b->max_norm = b->opt.sink * d->site_rms;

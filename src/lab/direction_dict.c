@@ -11,7 +11,7 @@ sd_status sd_direction_parts(sd_direction_part *part, int n, int *n_out, const s
     float *left = NULL, *row = NULL;
     double whole = sd_dot(v, v, d), rest = whole;
     *n_out = 0;
-    if (info->d != d) return sd_fail(err, SD_E_SHAPE, "the dictionary is of width %lld, the direction of %lld", (long long)info->d, (long long)d);
+    if (info->d_out != d) return sd_fail(err, SD_E_SHAPE, "the dictionary is of width %lld, the direction of %lld", (long long)info->d_out, (long long)d);
     sd_status st = sd_alloc(&left, (size_t)d * sizeof *left, "a direction", err);
     if (!st) st = sd_alloc(&row, (size_t)d * sizeof *row, "a direction", err);
     if (!st) memcpy(left, v, (size_t)d * sizeof *left);

@@ -15,8 +15,9 @@ struct splice {
     sd_runner *runner;
     enum variant variant;
     double max_norm;
-    sd_mat x, y;        /* rows to replace and their reconstruction, [ctx, d], owned */
-    int64_t *at;        /* their places */
+    sd_mat x, y, want;  /* rows that are read, their reconstruction, what it should be (x itself but for transcoders); owned */
+    int64_t *at, n;     /* places of the rows to replace */
+    bool maps;
     sd_codes codes;
     sd_dict_metrics *recon;
     int64_t n_replaced, n_kept;
@@ -29,38 +30,53 @@ static double norm_of(const float *x, int64_t n)
     return sqrt(s);
 }
 
-static sd_status edit(void *self, sd_act *act, sd_err *err)
+/* Rows that the dictionary reads, special tokens and sinks left out, into s->x and s->at. */
+static sd_status take(struct splice *s, const sd_act *act, sd_err *err)
 {
-    struct splice *s = self;
-    int64_t n = 0, d = act->x.cols;
-    sd_status st = SD_OK;
-    if (s->variant == PLAIN) return SD_OK;
+    s->n = 0;
     if (!(s->max_norm > 0)) {
-        if ((st = sd_median_norm(&s->max_norm, act->x, err))) return st;
+        sd_status st = sd_median_norm(&s->max_norm, act->x, err);
+        if (st) return st;
         s->max_norm *= SD_SINK_FACTOR;
     }
     for (int64_t i = 0; i < act->x.rows; i++) {
-        float *row = sd_mat_row(act->x, i);
-        if (s->variant == ZEROED) {
-            memset(row, 0, (size_t)d * sizeof(float));
-            continue;
-        }
-        if (sd_tok_is_special(s->m->tok, act->tok[i]) || norm_of(row, d) > s->max_norm) {
+        const float *row = sd_mat_row(act->x, i);
+        if (sd_tok_is_special(s->m->tok, act->tok[i]) || norm_of(row, act->x.cols) > s->max_norm) {
             s->n_kept++;
             continue;
         }
-        memcpy(sd_mat_row(s->x, n), row, (size_t)d * sizeof(float));
-        s->at[n++] = i;
+        memcpy(sd_mat_row(s->x, s->n), row, (size_t)act->x.cols * sizeof(float));
+        s->at[s->n++] = i;
     }
-    if (n == 0) return SD_OK;
-    sd_mat x = sd_mat_rows(s->x, 0, n), y = sd_mat_rows(s->y, 0, n);
-    st = sd_dict_encode(&s->codes, s->ex, s->dict, x, err);
-    if (st) return st;
-    sd_dict_decode(y, s->ex, s->dict, &s->codes);
-    sd_dict_metrics_add(s->recon, x, y, &s->codes);
-    for (int64_t i = 0; i < n; i++) memcpy(sd_mat_row(act->x, s->at[i]), sd_mat_row(y, i), (size_t)d * sizeof(float));
-    s->n_replaced += n;
     return SD_OK;
+}
+
+static sd_status edit(void *self, sd_act *act, sd_err *err)
+{
+    struct splice *s = self;
+    int64_t d = act->x.cols;
+    if (s->variant == PLAIN) return SD_OK;
+    if (s->variant == ZEROED) {
+        for (int64_t i = 0; i < act->x.rows; i++) memset(sd_mat_row(act->x, i), 0, (size_t)d * sizeof(float));
+        return SD_OK;
+    }
+    sd_status st = s->maps ? SD_OK : take(s, act, err);
+    if (st || s->n == 0) return st;
+    sd_mat x = sd_mat_rows(s->x, 0, s->n), y = sd_mat_rows(s->y, 0, s->n), want = s->maps ? sd_mat_rows(s->want, 0, s->n) : x;
+    for (int64_t i = 0; i < s->n && s->maps; i++) memcpy(sd_mat_row(want, i), sd_mat_row(act->x, s->at[i]), (size_t)d * sizeof(float));
+    if ((st = sd_dict_encode(&s->codes, s->ex, s->dict, x, err))) return st;
+    sd_dict_reconstruct(y, s->ex, s->dict, &s->codes, x);
+    sd_dict_metrics_add(s->recon, want, y, &s->codes);
+    for (int64_t i = 0; i < s->n; i++) memcpy(sd_mat_row(act->x, s->at[i]), sd_mat_row(y, i), (size_t)d * sizeof(float));
+    s->n_replaced += s->n;
+    return SD_OK;
+}
+
+/* What a transcoder reads, before the site that it writes is visited. */
+static sd_status watch(void *self, sd_act *act, sd_err *err)
+{
+    struct splice *s = self;
+    return s->variant == SPLICED ? take(s, act, err) : SD_OK;
 }
 
 /* KL(p || q) of two rows of logits. */
@@ -112,17 +128,29 @@ static void conclude(sd_evaluation *out, const struct sums *sum, const struct sp
     out->n_kept = sp->n_kept;
 }
 
+/* Where a transcoder writes; its width must be the dictionary's. */
+static sd_status out_site(sd_site *to, const sd_model *m, const sd_dict *dict, sd_err *err)
+{
+    const char *name = sd_dict_site_out_name(dict);
+    int64_t cols = 0;
+    if (!*name) return sd_fail(err, SD_E_ARG, "the transcoder does not say at which site its reconstruction belongs");
+    sd_status st = sd_site_parse(to, name, strlen(name), err);
+    if (!st) st = sd_model_site_cols(m, *to, &cols, err);
+    if (st || cols == sd_dict_get_info(dict)->d_out) return st;
+    return sd_fail(err, SD_E_SHAPE, "the transcoder writes rows of %" PRId64 ", %s has %" PRId64, sd_dict_get_info(dict)->d_out, name, cols);
+}
+
 sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const sd_harvest *h,
                           const sd_evaluate_opt *opt, sd_err *err)
 {
     const sd_dict_info *info = sd_dict_get_info(dict);
-    struct splice sp = {.ex = ex, .m = m, .dict = dict, .max_norm = SD_SINK_FACTOR * info->site_rms, .recon = &out->recon};
+    struct splice sp = {.ex = ex, .m = m, .dict = dict, .max_norm = SD_SINK_FACTOR * info->site_rms, .recon = &out->recon, .maps = sd_dict_kind_maps(info->kind)};
     struct sums sum = {0};
     sd_session *s = NULL;
     float *plain = NULL;
     int64_t total = sd_harvest_contexts(h), count = opt->max_contexts && opt->max_contexts < total ? opt->max_contexts : total;
     int64_t begin = opt->from_end ? total - count : 0, longest = 0, n, cols = 0;
-    sd_site site = sd_harvest_site(h);
+    sd_site site = sd_harvest_site(h), to = site;
     *out = (sd_evaluation){0};
     sd_status st = sd_model_site_cols(m, site, &cols, err);
     if (st) return st;
@@ -130,20 +158,24 @@ sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model 
         sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %" PRId64 ", %s has %" PRId64, info->d, sd_site_print((char[64]){0}, 64, site), cols);
         return sd_hint(err, "give the model and the site that it was trained on");
     }
+    if (sp.maps && (st = out_site(&to, m, dict, err))) return st;
     for (int64_t i = 0; i < count; i++) {
         sd_harvest_context(h, begin + i, &n);
         if (n > longest) longest = n;
     }
-    if ((st = sd_dict_metrics_init(&out->recon, info->d, info->m, err))) goto done;
+    if ((st = sd_dict_metrics_init(&out->recon, info->d_out, info->m, err))) goto done;
     if ((st = sd_alloc(&sp.x.data, (size_t)(longest * cols) * 4, "rows", err))) goto done;
-    if ((st = sd_alloc(&sp.y.data, (size_t)(longest * cols) * 4, "rows", err))) goto done;
+    if ((st = sd_alloc(&sp.y.data, (size_t)(longest * info->d_out) * 4, "rows", err))) goto done;
+    if ((st = sd_alloc(&sp.want.data, (size_t)(longest * info->d_out) * 4, "rows", err))) goto done;
     if ((st = sd_alloc(&sp.at, (size_t)longest * sizeof *sp.at, "rows", err))) goto done;
     if ((st = sd_alloc(&plain, (size_t)(longest * m->cfg.n_vocab) * 4, "logits of a context", err))) goto done;
     sp.x = sd_mat_of(sp.x.data, longest, cols);
-    sp.y = sd_mat_of(sp.y.data, longest, cols);
+    sp.y = sd_mat_of(sp.y.data, longest, info->d_out);
+    sp.want = sd_mat_of(sp.want.data, longest, info->d_out);
     if ((st = sd_session_new(&s, m, &(sd_session_opt){.n_ctx = longest}, err))) goto done;
     if ((st = sd_runner_new(&sp.runner, ex, m, &(sd_runner_opt){.max_rows = longest, .max_logit_rows = longest, .n_ctx = longest}, err))) goto done;
-    if ((st = sd_session_attach(s, &(sd_hook){.name = "splice", .at = &site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = &sp}, NULL, err)))
+    if (sp.maps && (st = sd_session_attach(s, &(sd_hook){.name = "read", .at = &site, .n_at = 1, .mode = SD_HOOK_READ, .fn = watch, .self = &sp}, NULL, err))) goto done;
+    if ((st = sd_session_attach(s, &(sd_hook){.name = "splice", .at = &to, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = &sp}, NULL, err)))
         goto done;
     for (int64_t i = 0; i < count; i++) {
         const int32_t *ids = sd_harvest_context(h, begin + i, &n);
@@ -163,6 +195,7 @@ done:
     sd_dict_metrics_release(&out->recon);
     sd_free(sp.x.data);
     sd_free(sp.y.data);
+    sd_free(sp.want.data);
     sd_free(sp.at);
     sd_free(plain);
     return st;

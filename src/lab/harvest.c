@@ -13,7 +13,9 @@ struct sd_harvest {
     const sd_exec *ex;
     const sd_model *m;
     sd_harvest_opt opt;
-    int last_layer;
+    int last_layer, n_site;
+    sd_site at[SD_HARVEST_SITES];
+    int64_t cols[SD_HARVEST_SITES], width; /* of each site; together */
     sd_ids ids;
     context *ctx;
     int64_t n_ctx_list, cap_ctx, n_rows, n_docs;
@@ -28,8 +30,8 @@ struct sd_harvest {
     int64_t n_block;
 };
 
-/* One session's hook: copies its kept rows to their place in the block. */
-struct sink { sd_harvest *h; const context *c; int64_t at; };
+/* One session's hook at one site: copies its kept rows to their place in the block. */
+struct sink { sd_harvest *h; const context *c; int64_t at, col; };
 
 static sd_status take_rows(void *self, sd_act *act, sd_err *err)
 {
@@ -39,7 +41,7 @@ static sd_status take_rows(void *self, sd_act *act, sd_err *err)
     int64_t at = s->at;
     for (int64_t i = 0; i < act->x.rows; i++) {
         if (sd_tok_is_special(h->m->tok, act->tok[i])) continue;
-        memcpy(h->x + at * act->x.cols, sd_mat_row(act->x, i), (size_t)act->x.cols * sizeof(float));
+        memcpy(h->x + at * h->width + s->col, sd_mat_row(act->x, i), (size_t)act->x.cols * sizeof(float));
         h->token_id[at] = act->tok[i];
         h->doc[at] = s->c->doc;
         h->pos[at] = s->c->pos0 + (int32_t)(act->pos0 + i);
@@ -121,50 +123,66 @@ done:
     return st;
 }
 
-static sd_status make_sessions(sd_harvest *h, int64_t cols, sd_err *err)
+static sd_status make_sessions(sd_harvest *h, sd_err *err)
 {
     int64_t b = h->opt.batch, rows = b * h->opt.n_ctx;
     sd_status st;
     if ((st = sd_alloc_zero(&h->session, (size_t)b * sizeof *h->session, "sessions", err))) return st;
     if ((st = sd_alloc_zero(&h->seg, (size_t)b * sizeof *h->seg, "segments", err))) return st;
-    if ((st = sd_alloc_zero(&h->sink, (size_t)b * sizeof *h->sink, "sinks", err))) return st;
+    if ((st = sd_alloc_zero(&h->sink, (size_t)(b * h->n_site) * sizeof *h->sink, "sinks", err))) return st;
     for (int64_t i = 0; i < b; i++) {
         st = sd_session_new(&h->session[i], h->m, &(sd_session_opt){.n_ctx = h->opt.n_ctx}, err);
         if (st) return st;
-        h->sink[i].h = h;
-        st = sd_session_attach(h->session[i], &(sd_hook){.name = "harvest", .at = &h->opt.site, .n_at = 1, .mode = SD_HOOK_READ,
-                                                         .fn = take_rows, .self = &h->sink[i]}, NULL, err);
-        if (st) return st;
+        for (int64_t k = 0, col = 0; k < h->n_site; col += h->cols[k++]) {
+            struct sink *s = &h->sink[i * h->n_site + k];
+            *s = (struct sink){.h = h, .col = col};
+            st = sd_session_attach(h->session[i], &(sd_hook){.name = "harvest", .at = &h->at[k], .n_at = 1, .mode = SD_HOOK_READ,
+                                                             .fn = take_rows, .self = s}, NULL, err);
+            if (st) return st;
+        }
     }
     st = sd_runner_new(&h->runner, h->ex, h->m, &(sd_runner_opt){.max_rows = rows, .max_logit_rows = 1, .n_ctx = h->opt.n_ctx}, err);
     if (st) return st;
-    if ((st = sd_alloc(&h->x, (size_t)(rows * cols) * sizeof(float), "a block of activations", err))) return st;
+    if ((st = sd_alloc(&h->x, (size_t)(rows * h->width) * sizeof(float), "a block of activations", err))) return st;
     if ((st = sd_alloc(&h->token_id, (size_t)rows * 4, "token ids", err))) return st;
     if ((st = sd_alloc(&h->doc, (size_t)rows * 4, "document numbers", err))) return st;
     return sd_alloc(&h->pos, (size_t)rows * 4, "positions", err);
+}
+
+static sd_status add_site(sd_harvest *h, const sd_model *m, sd_site site, sd_err *err)
+{
+    int64_t cols = 0;
+    SD_ASSERT(h->n_site < SD_HARVEST_SITES);
+    const sd_status st = sd_model_site_cols(m, site, &cols, err);
+    if (st) return st;
+    if (cols == 0 || site.kind == SD_SITE_LOGITS || site.kind == SD_SITE_FINAL_NORM) {
+        sd_fail(err, SD_E_ARG, "activations are captured inside the blocks, not at %s", sd_site_print((char[64]){0}, 64, site));
+        return sd_hint(err, "any site with a layer will do, such as resid_post.14; `sonde trace` records the others");
+    }
+    if (sd_site_is_layered(site.kind) && site.layer > h->last_layer) h->last_layer = site.layer;
+    h->at[h->n_site] = site;
+    h->cols[h->n_site++] = cols;
+    h->width += cols;
+    return SD_OK;
 }
 
 sd_status sd_harvest_open(sd_harvest **out, const sd_exec *ex, const sd_model *m, const sd_corpus *c,
                           const sd_harvest_opt *opt, sd_err *err)
 {
     sd_status st;
-    int64_t cols = 0;
     sd_harvest *h = NULL;
     *out = NULL;
-    if ((st = sd_model_site_cols(m, opt->site, &cols, err))) return st;
-    if (cols == 0 || opt->site.kind == SD_SITE_LOGITS || opt->site.kind == SD_SITE_FINAL_NORM) {
-        sd_fail(err, SD_E_ARG, "activations are captured inside the blocks, not at %s", sd_site_print((char[64]){0}, 64, opt->site));
-        return sd_hint(err, "any site with a layer will do, such as resid_post.14; `sonde trace` records the others");
-    }
     if ((st = sd_alloc_zero(&h, sizeof *h, "harvest", err))) return st;
+    if ((st = add_site(h, m, opt->site, err))) goto done;
+    for (int i = 0; i < opt->n_also; i++)
+        if ((st = add_site(h, m, opt->also[i], err))) goto done;
     h->ex = ex;
     h->m = m;
     h->opt = *opt;
     if (!h->opt.n_ctx) h->opt.n_ctx = m->cfg.n_ctx < DEFAULT_CTX ? m->cfg.n_ctx : DEFAULT_CTX;
     if (!h->opt.batch) h->opt.batch = DEFAULT_BATCH;
-    h->last_layer = sd_site_is_layered(opt->site.kind) ? opt->site.layer : 0;
     if ((st = plan_contexts(h, c, err))) goto done;
-    if ((st = make_sessions(h, cols, err))) goto done;
+    if ((st = make_sessions(h, err))) goto done;
     *out = h;
     h = NULL;
 done:
@@ -192,16 +210,18 @@ void sd_harvest_close(sd_harvest *h)
 static sd_status next_block(void *self, sd_act_block *out, sd_err *err)
 {
     sd_harvest *h = self;
-    int64_t cols = 0, n = 0, n_seg = 0;
+    int64_t n = 0, n_seg = 0;
     *out = (sd_act_block){0};
-    sd_status st = sd_model_site_cols(h->m, h->opt.site, &cols, err);
-    if (st || h->next_ctx >= h->n_ctx_list) return st;
+    sd_status st = SD_OK;
+    if (h->next_ctx >= h->n_ctx_list) return SD_OK;
     for (; n_seg < h->opt.batch && h->next_ctx + n_seg < h->n_ctx_list; n_seg++) {
         const context *c = &h->ctx[h->next_ctx + n_seg];
         sd_session_rewind(h->session[n_seg], 0);
         h->seg[n_seg] = (sd_segment){.s = h->session[n_seg], .tok = h->ids.v + c->tok0, .n = c->n};
-        h->sink[n_seg].c = c;
-        h->sink[n_seg].at = c->row0 - h->ctx[h->next_ctx].row0;
+        for (int k = 0; k < h->n_site; k++) {
+            h->sink[n_seg * h->n_site + k].c = c;
+            h->sink[n_seg * h->n_site + k].at = c->row0 - h->ctx[h->next_ctx].row0;
+        }
         n = c->row0 + kept(h, c) - h->ctx[h->next_ctx].row0;
     }
     if ((st = sd_runner_step(h->runner, h->seg, (int)n_seg, h->last_layer, err))) return st;
@@ -209,7 +229,7 @@ static sd_status next_block(void *self, sd_act_block *out, sd_err *err)
     int64_t skip = h->skip_rows;
     h->skip_rows = 0;
     h->row += n - skip;
-    *out = (sd_act_block){.x = sd_mat_of(h->x + skip * cols, n - skip, cols), .token_id = h->token_id + skip,
+    *out = (sd_act_block){.x = sd_mat_of(h->x + skip * h->width, n - skip, h->width), .token_id = h->token_id + skip,
                           .doc = h->doc + skip, .pos = h->pos + skip};
     return SD_OK;
 }
@@ -236,9 +256,7 @@ static sd_status seek(void *self, int64_t row, sd_err *err)
 
 sd_act_source sd_harvest_source(sd_harvest *h)
 {
-    int64_t cols = 0;
-    sd_model_site_cols(h->m, h->opt.site, &cols, NULL);
-    return (sd_act_source){.self = h, .d = cols, .next = next_block, .tell = tell, .seek = seek};
+    return (sd_act_source){.self = h, .d = h->width, .next = next_block, .tell = tell, .seek = seek};
 }
 
 int64_t sd_harvest_rows(const sd_harvest *h) { return h->n_rows; }

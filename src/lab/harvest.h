@@ -7,8 +7,11 @@
 #include "model/session.h"
 #include "text/corpus.h"
 
+enum { SD_HARVEST_SITES = 8 };
 typedef struct sd_harvest_opt {
     sd_site site;
+    sd_site also[SD_HARVEST_SITES - 1]; /* further sites: a row is [site | also[0] | ..] */
+    int n_also;
     int64_t max_rows; /* rows wanted; 0: the whole corpus */
     int64_t n_ctx;    /* tokens a context; 0: 256 */
     int64_t batch;    /* contexts a step; 0: 8 */
@@ -28,6 +31,6 @@ int64_t sd_harvest_docs(const sd_harvest *h);
 /* The contexts themselves, for whoever runs them again: i in [0, count); ids borrowed until close. */
 int64_t sd_harvest_contexts(const sd_harvest *h);
 const int32_t *sd_harvest_context(const sd_harvest *h, int64_t i, int64_t *n);
-sd_site sd_harvest_site(const sd_harvest *h);
+sd_site sd_harvest_site(const sd_harvest *h); /* the first */
 
 #endif

@@ -65,13 +65,14 @@ static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
 {
     const sd_learn_opt *o = r->opt;
     sd_dict_train_opt t = o->train;
-    t.d = r->loop.src.d;
+    if (sd_dict_kind_maps(t.kind)) t.d_out = r->loop.src.d - t.d;
+    else t.d = r->loop.src.d;
     if (!t.n_tokens) t.n_tokens = r->loop.n_rows;
     int64_t cap = o->buffer_rows ? o->buffer_rows : BUFFER_ROWS;
     if (cap > r->loop.n_rows) cap = r->loop.n_rows;
-    sd_status st = sd_dict_train_new(&r->trainer, ex, &t, err);
-    if (!st) st = sd_dict_train_calibrate(r->trainer, ex, r->heldout, err);
-    if (!st) st = sd_shuffle_new(&r->shuffle, cap, t.d, t.seed, sd_dict_train_max_norm(r->trainer), err);
+    sd_status st = sd_learn__new(&r->trainer, ex, &t, err);
+    if (!st) st = sd_learn__calibrate(&r->trainer, ex, r->heldout, err);
+    if (!st) st = sd_shuffle_new(&r->shuffle, cap, r->loop.src.d, t.seed, sd_learn__max_norm(&r->trainer), err);
     return st;
 }
 
@@ -96,8 +97,8 @@ static sd_status write_event(struct run *r, const sd_dict_stats *s, sd_err *err)
 
 static sd_status train(struct run *r, const sd_exec *ex, const sd_progress *progress, sd_err *err)
 {
-    const sd_dict_train_opt *t = sd_dict_train_get_opt(r->trainer);
-    sd_act_source src = {.self = &r->loop, .d = t->d, .next = loop_next, .tell = loop_tell, .seek = loop_seek};
+    const sd_dict_train_opt *t = sd_learn__opt(&r->trainer);
+    sd_act_source src = {.self = &r->loop, .d = r->loop.src.d, .next = loop_next, .tell = loop_tell, .seek = loop_seek};
     double last = sd_now(), every = r->opt->checkpoint_s ? r->opt->checkpoint_s : 120;
     int64_t total = t->n_tokens / t->batch, per_event = total / EVENTS_PER_RUN > 0 ? total / EVENTS_PER_RUN : 1, got = 0;
     sd_status st;
@@ -105,7 +106,7 @@ static sd_status train(struct run *r, const sd_exec *ex, const sd_progress *prog
     while (r->stats.step < total) {
         if ((st = sd_shuffle_next(r->shuffle, &src, r->batch, &got, err))) return st;
         SD_ASSERT(got == t->batch);
-        if ((st = sd_dict_train_step(r->trainer, ex, r->batch, &r->stats, err))) return st;
+        if ((st = sd_learn__step(&r->trainer, ex, r->batch, &r->stats, err))) return st;
         if ((r->stats.step % per_event == 0 || r->stats.step == total) && (st = write_event(r, &r->stats, err))) return st;
         snprintf(note, sizeof note, "tokens  fvu %.3f  dead %" PRId64, r->stats.fvu, r->stats.n_dead);
         sd_progress_update(progress, "train", (double)r->stats.n_tokens, (double)(total * t->batch), note);
@@ -124,7 +125,8 @@ static sd_status finish(struct run *r, const sd_exec *ex, sd_learn_result *out, 
 {
     sd_dict *dict = NULL;
     sd_dict_info meta = r->opt->meta;
-    sd_status st = sd_dict_train_finish(r->trainer, ex, r->heldout, &meta, &dict, err);
+    sd_status st = sd_learn__finish(&r->trainer, ex, r->heldout, &meta, &dict, err);
+    if (!st && r->opt->fold) st = r->opt->fold(r->opt->fold_self, dict, err);
     if (!st) st = sd_dict_save(dict, r->opt->dir, err);
     if (!st) {
         const sd_dict_info *i = sd_dict_get_info(dict);
@@ -176,10 +178,10 @@ static sd_status prepare(struct run *r, const sd_exec *ex, int64_t n_rows, sd_er
     sd_status st = read_heldout(r, err);
     if (!st) st = o->resume ? sd_learn__restore(r, ex, err) : begin(r, ex, err);
     if (st) return st;
-    const sd_dict_train_opt *t = sd_dict_train_get_opt(r->trainer);
-    drop_sinks(&r->heldout, sd_dict_train_max_norm(r->trainer));
-    if ((st = sd_alloc(&r->batch.data, (size_t)(t->batch * t->d) * sizeof(float), "a batch", err))) return st;
-    r->batch = sd_mat_of(r->batch.data, t->batch, t->d);
+    const sd_dict_train_opt *t = sd_learn__opt(&r->trainer);
+    drop_sinks(&r->heldout, sd_learn__max_norm(&r->trainer));
+    if ((st = sd_alloc(&r->batch.data, (size_t)(t->batch * r->loop.src.d) * sizeof(float), "a batch", err))) return st;
+    r->batch = sd_mat_of(r->batch.data, t->batch, r->loop.src.d);
     char path[1100];
     if (!sd_path_join(path, sizeof path, o->dir, "events.jsonl")) return sd_fail(err, SD_E_ARG, "%s: path too long", o->dir);
     return sd_events_open(&r->events, path, r->events.n_bytes, err);
@@ -210,7 +212,7 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
     st = write_last_event(&r, out, err);
 done:
     sd_events_close(&r.events);
-    sd_dict_train_free(r.trainer);
+    sd_learn__free(&r.trainer);
     sd_shuffle_free(r.shuffle);
     sd_buf_release(&r.line);
     sd_free(r.heldout.data);

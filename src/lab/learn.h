@@ -7,10 +7,10 @@
 
 #include "base/prov.h"
 #include "dict/act.h"
-#include "dict/dict_train.h"
+#include "dict/dict_trans.h"
 
 typedef struct sd_learn_opt {
-    sd_dict_train_opt train;  /* .d is taken from the source; .n_tokens 0: one pass */
+    sd_dict_train_opt train;  /* .d is taken from the source, but given for transcoders, whose source gives [x | y]; .n_tokens 0: one pass */
     sd_dict_info meta;        /* what the dictionary is of */
     int64_t n_heldout;        /* 0: a fiftieth of the rows, between 512 and 16,384 */
     int64_t buffer_rows;      /* shuffle buffer; 0: 262,144 or all rows */
@@ -23,6 +23,9 @@ typedef struct sd_learn_opt {
      * for it). Part of the run and of its time. NULL: nothing is measured, ce_recovered is NaN. */
     sd_status (*measure)(void *self, double *ce_recovered, double *not_counted, sd_err *err);
     void *self;
+    /* Called with the finished dictionary before it is written; NULL: nothing is to be done. */
+    sd_status (*fold)(void *fold_self, sd_dict *d, sd_err *err);
+    void *fold_self;
 } sd_learn_opt;
 
 typedef struct sd_learn_result {

@@ -56,7 +56,7 @@ sd_status sd_learn__checkpoint(struct run *r, sd_err *err)
     sd_status st = path_in(dir, r->opt->dir, name, err);
     if (!st) st = sd_dir_make(dir, err);
     if (!st) st = path_in(p, dir, "trainer.safetensors", err);
-    if (!st) st = sd_dict_train_save(r->trainer, p, err);
+    if (!st) st = sd_learn__save(&r->trainer, p, err);
     if (!st) st = path_in(p, dir, "shuffle.safetensors", err);
     if (!st) st = sd_shuffle_save(r->shuffle, p, err);
     if (!st) st = path_in(p, r->opt->dir, "checkpoint.json", err);
@@ -105,7 +105,7 @@ sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
     sd_status st = read_state(r, name, &row, err);
     if (!st) st = path_in(dir, r->opt->dir, name, err);
     if (!st) st = path_in(p, dir, "trainer.safetensors", err);
-    if (!st) st = sd_dict_train_load(&r->trainer, ex, p, err);
+    if (!st) st = sd_learn__load(&r->trainer, ex, r->opt->train.kind, p, err);
     if (!st) st = path_in(p, dir, "shuffle.safetensors", err);
     if (!st) st = sd_shuffle_load(&r->shuffle, p, err);
     if (!st) st = r->loop.src.seek(r->loop.src.self, row, err);

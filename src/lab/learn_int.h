@@ -6,12 +6,24 @@
 #include "lab/events.h"
 #include "lab/learn.h"
 
+/* The trainer of a transcoder or that of everything else; learn_trainer.c. */
+typedef struct sd_learn_trainer { sd_dict_train *one; sd_trans *trans; } sd_learn_trainer;
+sd_status sd_learn__new(sd_learn_trainer *t, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err);
+void sd_learn__free(sd_learn_trainer *t);
+const sd_dict_train_opt *sd_learn__opt(const sd_learn_trainer *t);
+double sd_learn__max_norm(const sd_learn_trainer *t);
+sd_status sd_learn__calibrate(sd_learn_trainer *t, const sd_exec *ex, sd_mat x, sd_err *err);
+sd_status sd_learn__step(sd_learn_trainer *t, const sd_exec *ex, sd_mat x, sd_dict_stats *stats, sd_err *err);
+sd_status sd_learn__finish(sd_learn_trainer *t, const sd_exec *ex, sd_mat heldout, const sd_dict_info *meta, sd_dict **out, sd_err *err);
+sd_status sd_learn__save(const sd_learn_trainer *t, const char *path, sd_err *err);
+sd_status sd_learn__load(sd_learn_trainer *t, const sd_exec *ex, sd_dict_kind kind, const char *path, sd_err *err);
+
 struct loop { sd_act_source src; int64_t n_rows; int epoch; double seconds; };
 
 struct run {
     const sd_learn_opt *opt;
     struct loop loop;
-    sd_dict_train *trainer;
+    sd_learn_trainer trainer;
     sd_shuffle *shuffle;
     sd_mat heldout, batch;   /* owned */
     int64_t n_heldout;

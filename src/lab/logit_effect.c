@@ -45,11 +45,11 @@ sd_status sd_logit_effect_new(sd_logit_effect **out, const sd_exec *ex, const sd
     sd_logit_effect *e = NULL;
     const sd_dict_info *in = sd_dict_get_info(dict);
     *out = NULL;
-    if (!m || !m->head || !m->final_norm.g || m->cfg.d_model != in->d || n == 0) return SD_OK;
+    if (!m || !m->head || !m->final_norm.g || m->cfg.d_model != in->d_out || n == 0) return SD_OK;
     sd_status st = sd_alloc_zero(&e, sizeof *e, "effects on the logits", err);
     if (st) return st;
     *e = (sd_logit_effect){.ex = ex, .m = m, .dict = dict, .n = n};
-    st = sd_alloc(&e->x, SD_LOGIT_BLOCK * (size_t)in->d * sizeof(float), "effects on the logits", err);
+    st = sd_alloc(&e->x, SD_LOGIT_BLOCK * (size_t)in->d_out * sizeof(float), "effects on the logits", err);
     if (!st) st = sd_alloc(&e->logits, SD_LOGIT_BLOCK * (size_t)m->cfg.n_vocab * sizeof(float), "effects on the logits", err);
     if (!st) st = sd_alloc(&e->inv_spread, (size_t)m->cfg.n_vocab * sizeof(float), "effects on the logits", err);
     if (!st) st = sd_alloc(&e->scratch, sd_linear_scratch(m->head, SD_LOGIT_BLOCK), "effects on the logits", err);

@@ -49,8 +49,8 @@ static sd_mat decoder(const sd_dict *dict)
 {
     const sd_dict_info *in = sd_dict_get_info(dict);
     const float *w = sd_dict_dec_row(dict, 0);
-    SD_ASSERT(in->m < 2 || sd_dict_dec_row(dict, 1) == w + in->d);
-    return sd_mat_of((float *)(uintptr_t)w, in->m, in->d);
+    SD_ASSERT(in->m < 2 || sd_dict_dec_row(dict, 1) == w + in->d_out);
+    return sd_mat_of((float *)(uintptr_t)w, in->m, in->d_out);
 }
 
 sd_status sd_lab_neighbours(int32_t *index, float *cosine, int n, const sd_exec *ex, const sd_dict *dict,

@@ -3,18 +3,18 @@
 
 #include <math.h>
 
-sd_status sd_steer__site(sd_site *site, int64_t *d, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, sd_err *err)
+sd_status sd_steer__site(sd_site *site, int64_t *d, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, bool reads, sd_err *err)
 {
     sd_status st = SD_OK;
     int64_t cols = 0;
     *site = spec->site;
     if (!spec->has_site) {
-        const char *name = dict ? sd_dict_site_name(dict) : "";
+        const char *name = !dict ? "" : reads ? sd_dict_site_name(dict) : sd_dict_site_out_name(dict);
         if (!*name) return sd_fail(err, SD_E_ARG, "steer: the dictionary does not say its site; give \"site\"");
         if ((st = sd_site_parse(site, name, strlen(name), err))) return st;
     }
     if ((st = sd_model_site_cols(m, *site, &cols, err))) return st;
-    *d = dict ? sd_dict_get_info(dict)->d : spec->n_vector;
+    *d = !dict ? spec->n_vector : reads ? sd_dict_get_info(dict)->d : sd_dict_get_info(dict)->d_out;
     if (cols != *d)
         return sd_fail(err, SD_E_SHAPE, "steer: %s has %lld columns, the %s %lld", sd_site_print((char[64]){0}, 64, *site),
                        (long long)cols, dict ? "dictionary" : "vector", (long long)*d);
@@ -42,6 +42,11 @@ static sd_status check_values(const sd_steer *s, const sd_dict *dict, sd_err *er
     const double v[] = {s->value, isinf(s->spec.min) ? 0 : s->lo, isinf(s->spec.max) ? 0 : s->hi};
     for (int i = 0; i < 3; i++)
         if (!(fabs(v[i]) <= MAX_VALUE)) return too_large(s, v[i], err);
+    if (dict && s->spec.op == SD_STEER_CLAMP && sd_dict_kind_maps(sd_dict_get_info(dict)->kind)) {
+        sd_fail(err, SD_E_ARG, "steer: clamp reads and writes a feature at one site, and feature %lld is read at %s and written at %s", (long long)s->feature,
+                sd_dict_site_name(dict), sd_dict_site_out_name(dict));
+        return sd_hint(err, "use \"op\":\"add\"");
+    }
     if (!dict || s->spec.op != SD_STEER_CLAMP || sd_dict_has_threshold(dict)) return SD_OK;
     sd_fail(err, SD_E_ARG, "steer: clamp needs the threshold of feature %lld, and this dictionary was not calibrated", (long long)s->feature);
     return sd_hint(err, "use \"op\":\"add\", or a dictionary trained by sonde");
@@ -79,7 +84,7 @@ sd_status sd_steer_make(sd_steer **out, const sd_steer_spec *spec, const sd_mode
     s->m = m;
     s->dict = dict;
     s->feature = spec->feature;
-    if ((st = sd_steer__site(&s->site, &s->d, spec, m, dict, err))) goto done;
+    if ((st = sd_steer__site(&s->site, &s->d, spec, m, dict, false, err))) goto done;
     s->nothing = (spec->op == SD_STEER_ADD && spec->value == 0) || (spec->op == SD_STEER_SCALE && spec->value == 1);
     bool has_unit = spec->op != SD_STEER_SCALE && spec->op != SD_STEER_ABLATE && !s->nothing;
     unit = 1;

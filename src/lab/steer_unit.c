@@ -58,7 +58,7 @@ sd_status sd_steer__unit(double *out, const sd_steer_spec *s, sd_site site, cons
     case SD_UNIT_MAX_ACT:
         *out = info ? (double)sd_dict_max_act(dict, s->feature) : 0;
         return *out > 0 ? SD_OK : no_figure("max_act", "the feature's top activation", info != NULL, err);
-    case SD_UNIT_RMS: *out = info ? info->site_rms : 0; break;
+    case SD_UNIT_RMS: *out = !info ? 0 : sd_dict_kind_maps(info->kind) ? info->out_rms : info->site_rms; break;
     case SD_UNIT_STD: *out = info ? (double)sd_dict_proj_std(dict, s->feature) : 0; break;
     }
     if (*out > 0) return SD_OK;

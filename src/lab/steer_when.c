@@ -54,7 +54,7 @@ sd_status sd_steer__when_new(steer_when **out, const sd_steer_when *spec, sd_sit
     w->feature = what->feature;
     w->hold = spec->hold;
     w->n_ctx = m->max_ctx;
-    if ((st = sd_steer__site(&w->site, &w->d, what, m, w->dict, err))) goto done;
+    if ((st = sd_steer__site(&w->site, &w->d, what, m, w->dict, true, err))) goto done;
     if ((st = check_place(w, edited, err)) || (st = check_feature(w, err))) goto done;
     if ((st = sd_steer__unit(&unit, what, w->site, w->dict, &own, err))) goto done;
     w->gt = spec->gt * unit;

@@ -135,6 +135,7 @@ sd_status sd_lab_text_prompts(sd_rendered *out, const sd_model *m, const char *c
 sd_status sd_feature_cut_init(sd_feature_cut *c, const sd_exec *ex, const sd_dict *dict, sd_site site, sd_err *err)
 {
     *c = (sd_feature_cut){.ex = ex, .dict = dict, .site = site};
+    if (sd_dict_kind_maps(sd_dict_get_info(dict)->kind)) return sd_fail(err, SD_E_UNSUPPORTED, "features of a transcoder cannot be taken out of the rows that it reads: it writes at another site");
     return sd_alloc_zero(&c->cut, (size_t)sd_dict_get_info(dict)->m, "features to take out", err);
 }
 

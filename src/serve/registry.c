@@ -156,7 +156,7 @@ sd_reg_store *sd_registry__store(const sd_server *s, const char *name)
     for (int i = 0; d && i < s->n_store; i++) {
         const sd_store_dict *of = &sd_store_get_info(s->store[i].store)->dict;
         const sd_dict_info *in = sd_dict_get_info(d->dict);
-        if (of->d == in->d && of->m == in->m && of->seed == in->seed && strcmp(of->site, sd_dict_site_name(d->dict)) == 0) return &s->store[i];
+        if (of->d == in->d_out && of->m == in->m && of->seed == in->seed && strcmp(of->site, sd_dict_site_name(d->dict)) == 0) return &s->store[i];
     }
     return NULL;
 }

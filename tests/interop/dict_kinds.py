@@ -36,7 +36,25 @@ def rank(p, k, whole):
     return p.relu() * best.reshape(p.shape)
 
 
+def crosscoder(x, q):
+    """Two sites side by side (arXiv 2504.02922): a sum of encoders, a decoder a site, the error summed over sites."""
+    half = x.shape[1] // 2
+    cut = lambda t: (t[..., :half], t[..., half:])
+    sites = list(zip(cut(x), cut(q["W_enc"]), cut(q["W_dec"]), cut(q["b_dec"])))
+    z = rank(sum((a - b) @ We.T for a, We, _, b in sites) + q["b_enc"], K, True)
+    return sum(mse(z @ Wd + b, a) for a, _, Wd, b in sites)
+
+
+def transcoder(xy, q):
+    """arXiv 2406.11944, and with W_skip 2501.18823; the best of the whole batch."""
+    x, y = xy[:, :q["W_enc"].shape[1]], xy[:, q["W_enc"].shape[1]:]
+    back = rank(x @ q["W_enc"].T + q["b_enc"], K, True) @ q["W_dec"] + q["b_dec"]
+    return mse(back + x @ q["W_skip"].T if "W_skip" in q else back, y)
+
+
 def loss(kind, x, q):
+    if kind == "crosscoder": return crosscoder(x, q)
+    if "transcoder" in kind: return transcoder(x, q)
     p = (x - q["b_dec"]) @ q["W_enc"].T + q["b_enc"]
     if kind == "standard":
         z = p.relu()
@@ -55,13 +73,18 @@ def loss(kind, x, q):
     return sum(mse(z[:, :e] @ q["W_dec"][:e] + q["b_dec"], x) for e in ends)
 
 
-for seed, kind in enumerate(("standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka")):
+for seed, kind in enumerate(("standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka", "crosscoder", "transcoder", "skip_transcoder")):
     g = torch.Generator().manual_seed(seed)
     normal = lambda *s: torch.randn(*s, generator=g).float().double()  # as the C side gets them
     x = normal(n, d)
     unit = lambda w: (w / w.norm(dim=1, keepdim=True)).float().double()
     q = {"W_enc": unit(normal(m, d)), "W_dec": unit(normal(m, d)), "b_enc": (0.2 * normal(m) - (1.8 if kind in ("standard", "gated") else 0)).float().double(),
          "b_dec": (0.1 * normal(d)).float().double()}
+    if "transcoder" in kind: # the other site is of another width
+        o = d + d // 4
+        x = torch.cat([x, normal(n, o)], 1)
+        q |= {"W_dec": unit(normal(m, o)), "b_dec": (0.1 * normal(o)).float().double()}
+    if kind == "skip_transcoder": q["W_skip"] = (0.2 * normal(o, d)).float().double()
     if kind == "jumprelu": q["threshold"] = (2.1 + 0.1 * normal(m)).float().double()
     if kind == "gated": q |= {"r_mag": (0.3 * normal(m)).float().double(), "b_mag": (1.2 + 0.2 * normal(m)).float().double()}
     for t in q.values(): t.requires_grad_()

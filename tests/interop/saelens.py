@@ -41,11 +41,17 @@ class Sonde:
     def check(self, st):
         if st: raise SystemExit(f"sonde: {self.e.msg.decode()}")
 
-    def run(self, dir, x):
-        d, z, y = C.c_void_p(), Codes(), np.zeros_like(x)
+    def save(self, dir, to):
+        d = C.c_void_p()
+        self.check(self.lib.sd_dict_open(C.byref(d), dir.encode(), C.byref(self.err())))
+        self.check(self.lib.sd_dict_save(d, to.encode(), C.byref(self.err())))
+        self.lib.sd_dict_free(d)
+
+    def run(self, dir, x, out=D):
+        d, z, y = C.c_void_p(), Codes(), np.zeros((len(x), out), np.float32)
         self.check(self.lib.sd_dict_open(C.byref(d), dir.encode(), C.byref(self.err())))
         self.check(self.lib.sd_dict_encode(C.byref(z), self.ex, d, mat(x), C.byref(self.err())))
-        self.lib.sd_dict_decode(mat(y), self.ex, d, C.byref(z))
+        self.lib.sd_dict_reconstruct(mat(y), self.ex, d, C.byref(z), mat(x))
         f = np.zeros((len(x), M), np.float32)
         for r in range(len(x)):
             for e in range(z.row_ptr[r], z.row_ptr[r + 1]): f[r, z.idx[e]] = z.val[e]
@@ -66,6 +72,36 @@ def near(name, a, b):
     rel = float(np.abs(a - b).max() / np.abs(b).max())
     print(f"{name}: {rel:.2g} of the largest value")
     if not rel <= TOL: raise SystemExit(f"{name}: {rel} > {TOL}")
+
+
+def transcoders(ours):
+    """Directories of sae-lens's four transcoders, read by us, written by us, read by it."""
+    from sae_lens.saes import sae as base, transcoder as t
+    from sae_lens import SAE
+    out, x = D + 16, rows(300, 3)
+    for arch in ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"):
+        cls, cfg = base.get_sae_class(arch) if hasattr(base, "get_sae_class") else __import__("sae_lens").registry.get_sae_class(arch)
+        meta = base.SAEMetadata(model_name="planted", hook_name="blocks.3.hook_resid_mid", hook_name_out="blocks.3.hook_mlp_out")
+        c = cls(cfg(d_in=D, d_out=out, d_sae=M, apply_b_dec_to_input=False, metadata=meta))
+        g = torch.Generator().manual_seed(len(arch))
+        with torch.no_grad():
+            for name, p in c.named_parameters():
+                p.copy_(torch.randn(p.shape, generator=g) * (0.3 if name in ("W_enc", "W_dec", "W_skip") else 0.1) + (0.5 if name == "threshold" else 0) - (6 if name == "b_enc" else 0))
+        with tempfile.TemporaryDirectory() as tmp:
+            theirs, mine = os.path.join(tmp, "theirs"), os.path.join(tmp, "mine")
+            c.save_model(theirs)
+            ours.save(theirs, mine)
+            again = SAE.load_from_disk(mine)
+            assert again.cfg.architecture() == arch and again.cfg.d_out == out and again.cfg.metadata.hook_name_out == "blocks.3.hook_mlp_out", again.cfg.to_dict()
+            with torch.no_grad():
+                z, y = c.encode(torch.from_numpy(x)).numpy(), c(torch.from_numpy(x)).numpy()
+                y2 = again(torch.from_numpy(x)).numpy()
+            assert 1 < (z > 0).sum(1).mean() < M - 1
+            for dir in (theirs, mine):
+                f, back = ours.run(dir, x, out)
+                near(f"{arch} features", f, z)
+                near(f"{arch} output", back, y)
+            near(f"{arch} written by us", y2, y)
 
 
 def main(sonde, lib):
@@ -100,6 +136,7 @@ def main(sonde, lib):
         sae.save_model(again)  # and back: sae-lens keeps our metadata, not our extra file
         f2, y2 = ours.run(again, x)
         assert (f2 == f).all() and (y2 == mine).all()
+        transcoders(ours)
 
 
 main(*sys.argv[1:3])

@@ -3,10 +3,12 @@
 #include "t.h"
 
 #include "dict/dict_train_int.h"
+#include "dict/dict_trans_int.h"
 #include "file/weights.h"
 #include "num/stats.h"
 
 #include <math.h>
+#include <unistd.h>
 
 static sd_exec *ex;
 
@@ -54,9 +56,9 @@ static void tap_free(sd_train_tap *p)
     sd_free(p->W), sd_free(p->D), sd_free(p->b), sd_free(p->bd), sd_free(p->own[0]), sd_free(p->own[1]);
 }
 
-static void one_kind(sd_dict_kind kind)
+static void one_file(sd_dict_kind kind, const char *name)
 {
-    const char *dir = getenv("SONDE_DICT_KINDS"), *name = sd_dict_kind_name(kind);
+    const char *dir = getenv("SONDE_DICT_KINDS");
     char path[1024];
     sd_err err = {0};
     sd_weights *w;
@@ -95,12 +97,127 @@ static void one_kind(sd_dict_kind kind)
     sd_weights_close(w);
 }
 
+static void one_kind(sd_dict_kind kind) { one_file(kind, sd_dict_kind_name(kind)); }
 static void test_standard(void **s) { (void)s; one_kind(SD_DICT_STANDARD); }
 static void test_gated(void **s) { (void)s; one_kind(SD_DICT_GATED); }
 static void test_jumprelu(void **s) { (void)s; one_kind(SD_DICT_JUMPRELU); }
 static void test_topk(void **s) { (void)s; one_kind(SD_DICT_TOPK); }
 static void test_batchtopk(void **s) { (void)s; one_kind(SD_DICT_BATCHTOPK); }
 static void test_matryoshka(void **s) { (void)s; one_kind(SD_DICT_MATRYOSHKA); }
+
+/* The rows of two sites side by side through the trainer of batchtopk. */
+static void test_crosscoder(void **s) { (void)s; one_file(SD_DICT_BATCHTOPK, "crosscoder"); }
+
+static sd_trans *make_trans(sd_dict_kind kind, const sd_mat xy, int64_t d, int64_t m, int k, int64_t n_tokens)
+{
+    sd_err err = {0};
+    sd_trans *t;
+    const sd_dict_train_opt o = {.kind = kind, .d = d, .d_out = xy.cols - d, .m = m, .k = k, .batch = xy.rows, .n_tokens = n_tokens, .lr = 2e-3};
+    t_ok(sd_trans_new(&t, ex, &o, &err), err);
+    t_ok(sd_trans_calibrate(t, ex, xy, &err), err);
+    return t;
+}
+
+static void one_transcoder(sd_dict_kind kind)
+{
+    const char *dir = getenv("SONDE_DICT_KINDS"), *name = sd_dict_kind_name(kind);
+    char path[1024];
+    sd_err err = {0};
+    sd_weights *w;
+    snprintf(path, sizeof path, "%s/%s.safetensors", dir ? dir : "tests/data/dict_kinds", name);
+    t_ok(sd_weights_open(&w, path, &err), err);
+    const sd_tensor *xt = sd_weights_find(w, "x"), *wt = sd_weights_find(w, "W_enc");
+    const int64_t n = xt->dim[0], d = wt->dim[1], o = xt->dim[1] - d, m = wt->dim[0];
+    const double *setting = tensor(w, "setting", 3);
+    float *copy = sd_malloc((size_t)(n * (d + o)) * 4);
+    memcpy(copy, xt->data, (size_t)(n * (d + o)) * 4);
+    sd_trans *t = make_trans(kind, sd_mat_of(copy, n, d + o), d, m, (int)setting[0], 100 * n);
+    memset(t->mean, 0, (size_t)(d + o) * 4);
+    t->scale = t->scale_out = 1;
+    memcpy(t->W.p, wt->data, (size_t)(m * d) * 4);
+    memcpy(t->D.p, tensor(w, "W_dec", m * o), (size_t)(m * o) * 4);
+    memcpy(t->b.p, tensor(w, "b_enc", m), (size_t)m * 4);
+    memcpy(t->bd.p, tensor(w, "b_dec", o), (size_t)o * 4);
+    if (t->skip) memcpy(t->S.p, tensor(w, "W_skip", o * d), (size_t)(o * d) * 4);
+    const sd_trans_tap tap = {sd_calloc((size_t)(m * d) * 4), sd_calloc((size_t)(m * o) * 4), sd_calloc((size_t)(o * d) * 4), sd_calloc((size_t)m * 4), sd_calloc((size_t)o * 4)};
+    sd_dict_stats st;
+    t->tap = &tap;
+    t_ok(sd_trans_step(t, ex, sd_mat_of(copy, n, d + o), &st, &err), err);
+    const double want = *(const double *)tensor(w, "loss", 1);
+    if (!(fabs(st.loss - want) <= TOL * want)) fail_msg("%s: the loss is %.9g, not %.9g", name, st.loss, want);
+    same(tap.W, tensor(w, "grad.W_enc", m * d), m * d, name, "the gradient of W_enc", false);
+    same(tap.D, tensor(w, "grad.W_dec", m * o), m * o, name, "the gradient of W_dec", false);
+    same(tap.b, tensor(w, "grad.b_enc", m), m, name, "the gradient of b_enc", false);
+    same(tap.bd, tensor(w, "grad.b_dec", o), o, name, "the gradient of b_dec", false);
+    if (t->skip) same(tap.S, tensor(w, "grad.W_skip", o * d), o * d, name, "the gradient of W_skip", false);
+    sd_free(tap.W), sd_free(tap.D), sd_free(tap.S), sd_free(tap.b), sd_free(tap.bd), sd_free(copy);
+    sd_trans_free(t);
+    sd_weights_close(w);
+}
+static void test_transcoder(void **s) { (void)s; one_transcoder(SD_DICT_TRANSCODER); }
+static void test_skip_transcoder(void **s) { (void)s; one_transcoder(SD_DICT_SKIP_TRANSCODER); }
+
+/* y = relu(A x) B + (skip) C x is learnt; the finished dictionary, in raw units, gives what training gave; a run saved and restored in the
+ * middle gives the same bits, with one thread or two. */
+static void test_transcoder_run(void **state)
+{
+    (void)state;
+    enum { N = 256, D = 24, O = 16, H = 12, M = 64, STEPS = 300, K = 4 };
+    sd_err err = {0};
+    static float xy[N * (D + O)], a[H * D], b[H * O], c[O * D];
+    for (sd_dict_kind kind = SD_DICT_TRANSCODER; kind <= SD_DICT_SKIP_TRANSCODER; kind++) {
+        sd_rng r = sd_rng_make(5, "transcoder", kind);
+        for (int i = 0; i < H * D; i++) a[i] = sd_rng_normal(&r);
+        for (int i = 0; i < H * O; i++) b[i] = sd_rng_normal(&r);
+        for (int i = 0; i < O * D; i++) c[i] = kind == SD_DICT_SKIP_TRANSCODER ? sd_rng_normal(&r) : 0.0f;
+        for (int n = 0; n < N; n++) {
+            float *x = xy + n * (D + O), *y = x + D;
+            for (int i = 0; i < D; i++) x[i] = sd_rng_normal(&r);
+            for (int i = 0; i < O; i++) y[i] = 7.0f;
+            for (int h = 0; h < H; h++) {
+                float p = -4.0f;
+                for (int i = 0; i < D; i++) p += a[h * D + i] * x[i];
+                for (int i = 0; i < O && p > 0; i++) y[i] += p * b[h * O + i];
+            }
+            for (int i = 0; i < O; i++)
+                for (int k = 0; k < D; k++) y[i] += c[i * D + k] * x[k];
+            for (int i = 0; i < D; i++) x[i] = 3.0f * x[i] + 5.0f;
+        }
+        const sd_mat rows = sd_mat_of(xy, N, D + O);
+        sd_dict *d[2];
+        sd_dict_stats st;
+        for (int again = 0; again < 2; again++) {
+            sd_trans *t = make_trans(kind, rows, D, M, K, N * STEPS);
+            for (int s = 0; s < STEPS; s++) {
+                if (again && s == STEPS / 2) {
+                    char path[64];
+                    snprintf(path, sizeof path, "/tmp/sonde-test-trans-%d.safetensors", (int)getpid());
+                    t_ok(sd_trans_save(t, path, &err), err);
+                    sd_trans_free(t);
+                    t_ok(sd_trans_load(&t, ex, path, &err), err);
+                    unlink(path);
+                }
+                ex->n_threads = again ? 1 : 2;
+                t_ok(sd_trans_step(t, ex, rows, &st, &err), err);
+            }
+            ex->n_threads = 2;
+            t->theta = t->cut / 0.9; /* the last step's own smallest value, so that the dictionary chooses what that step chose */
+            t_ok(sd_trans_finish(t, ex, rows, &(sd_dict_info){.model_name = "m"}, &d[again], &err), err);
+            sd_trans_free(t);
+        }
+        const sd_dict_info *i = sd_dict_get_info(d[0]);
+        /* The last step moved the weights a little after it was measured. */
+        if (!(st.fvu < 0.35) || !(fabs(i->fvu - st.fvu) < 0.03 * st.fvu + 1e-3) || !(fabs(i->l0 - K) < 0.1))
+            fail_msg("%s: FVU %g in training; FVU %g and L0 %g of the dictionary", sd_dict_kind_name(kind), st.fvu, i->fvu, i->l0);
+        assert_int_equal(i->d_out, O);
+        assert_true((sd_dict_skip(d[0]) != NULL) == (kind == SD_DICT_SKIP_TRANSCODER));
+        for (int f = 0; f < M; f++) {
+            assert_memory_equal(sd_dict_enc_row(d[0], f), sd_dict_enc_row(d[1], f), D * 4);
+            assert_memory_equal(sd_dict_dec_row(d[0], f), sd_dict_dec_row(d[1], f), O * 4);
+        }
+        sd_dict_free(d[0]), sd_dict_free(d[1]);
+    }
+}
 
 static void test_dense_equals_sparse(void **state)
 {
@@ -177,7 +294,7 @@ static void test_finish(void **state)
     static float x[N * D];
     sd_rng r = sd_rng_make(3, "finish", 0);
     for (int i = 0; i < N * D; i++) x[i] = 4.0f + 3.0f * sd_rng_normal(&r);
-    for (sd_dict_kind kind = 0; kind < SD_DICT_KIND_COUNT; kind++) {
+    for (sd_dict_kind kind = 0; kind < SD_DICT_ENCODER_COUNT; kind++) {
         sd_dict_train *t = make(kind, N, D, M, setting, x);
         sd_dict_stats st;
         sd_dict *d;
@@ -230,7 +347,8 @@ int main(void)
     if (sd_exec_new(&ex, &(sd_exec_opt){NULL, 2}, &err)) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_standard), cmocka_unit_test(test_gated), cmocka_unit_test(test_jumprelu), cmocka_unit_test(test_topk),
-        cmocka_unit_test(test_batchtopk), cmocka_unit_test(test_matryoshka), cmocka_unit_test(test_dense_equals_sparse), cmocka_unit_test(test_batch_choice),
+        cmocka_unit_test(test_batchtopk), cmocka_unit_test(test_matryoshka), cmocka_unit_test(test_crosscoder), cmocka_unit_test(test_transcoder),
+        cmocka_unit_test(test_skip_transcoder), cmocka_unit_test(test_transcoder_run), cmocka_unit_test(test_dense_equals_sparse), cmocka_unit_test(test_batch_choice),
         cmocka_unit_test(test_finish), cmocka_unit_test(test_short_run),
     };
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);

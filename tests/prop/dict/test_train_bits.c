@@ -181,7 +181,7 @@ static void test_save_and_open(void **state)
 /* The same for every other kind that is trained; those with a gate begin dense. */
 static void test_kinds(void **state)
 {
-    for (kind = 0; kind < SD_DICT_KIND_COUNT; kind++) {
+    for (kind = 0; kind < SD_DICT_ENCODER_COUNT; kind++) {
         if (kind == SD_DICT_TOPK) continue;
         test_threads(state);
         test_resume(state);

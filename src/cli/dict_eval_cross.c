@@ -1,0 +1,71 @@
+#include "cli/dict_eval_cross.h"
+#include "lab/evaluate_rows.h"
+
+typedef struct result { sd_dict_metrics whole; sd_rows_part part[SD_CROSS_PARTS]; char name[SD_CROSS_PARTS][64]; int n; int64_t n_kept; } result;
+
+static void put_metrics(sd_jw *w, const sd_dict_metrics *m)
+{
+    const char *id;
+    double v;
+    sd_jw_obj(w);
+    for (int i = 0; sd_dict_metric_at(m, i, &id, &v); i++) sd_jw_kf64(w, id, v);
+    sd_jw_end(w);
+}
+
+static int print(cli *c, const char *site, const result *r)
+{
+    const char *id;
+    double v;
+    if (c->json) {
+        out_json j;
+        sd_jw *w = out_json_begin(c, &j, "sonde.dict.eval/1");
+        sd_jw_key(w, "metrics");
+        put_metrics(w, &r->whole);
+        sd_jw_key(w, "sites");
+        sd_jw_obj(w);
+        for (int p = 0; p < r->n; p++) {
+            sd_jw_key(w, r->name[p]);
+            put_metrics(w, &r->part[p].recon);
+        }
+        sd_jw_end(w);
+        sd_jw_kstr(w, "site", site);
+        sd_jw_ki64(w, "n_tokens", r->whole.n_rows + r->n_kept);
+        sd_jw_ki64(w, "n_replaced", r->whole.n_rows);
+        sd_jw_ki64(w, "n_kept", r->n_kept);
+        sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
+        return out_json_end(c, &j);
+    }
+    out_col cols[2 + SD_CROSS_PARTS] = {{"metric", OUT_LEFT}, {"all", OUT_RIGHT}};
+    for (int p = 0; p < r->n; p++) cols[2 + p] = (out_col){r->name[p], OUT_RIGHT};
+    out_table *t = out_table_new(c, cols, 2 + r->n);
+    for (int i = 0; sd_dict_metric_at(&r->whole, i, &id, &v); i++) {
+        out_str(t, id);
+        out_f64(t, v, 5);
+        for (int p = 0; p < r->n; p++) {
+            (void)sd_dict_metric_at(&r->part[p].recon, i, &id, &v);
+            out_f64(t, v, 5);
+        }
+    }
+    return out_table_end(t);
+}
+
+int dict_eval_cross_run(cli *c, const sd_exec *ex, const dict_eval_cross *in, sd_err *err)
+{
+    result r = {0};
+    dict_rows rows = {0};
+    int rc = 0;
+    dict_rows_in ri = {.model = in->model, .corpus = in->corpus, .with = in->with, .mode = c->mode, .cross = true, .base = in->base};
+    sd_status st = dict_rows_sites(&ri.sites, in->dict, in->with, err);
+    if (!st) st = dict_rows_open(&rows, ex, &ri, err);
+    for (int p = 0; p < ri.sites.n && !st; p++) {
+        const sd_cross_sites one = {.site = {ri.sites.site[p]}, .second = {ri.sites.second[p]}, .n = 1};
+        st = sd_cross_sites_print(r.name[p], sizeof r.name[p], &one, false, err);
+        r.part[r.n++].width = rows.width[p];
+    }
+    if (!st) st = sd_lab_evaluate_rows(&r.whole, r.part, r.n, &r.n_kept, ex, in->dict, rows.src, err);
+    if (!st) rc = print(c, sd_dict_site_name(in->dict), &r);
+    sd_dict_metrics_release(&r.whole);
+    for (int p = 0; p < r.n; p++) sd_dict_metrics_release(&r.part[p].recon);
+    dict_rows_close(&rows);
+    return rc;
+}

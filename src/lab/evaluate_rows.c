@@ -1,0 +1,64 @@
+#include "lab/evaluate_rows.h"
+#include "base/mem.h"
+#include "num/exec.h"
+#include "num/stats.h"
+#include <math.h>
+#include <string.h>
+
+static sd_mat columns(sd_mat m, int64_t at, int64_t n) { return (sd_mat){m.data + at, m.rows, n, m.ld}; }
+
+/* Rows of a block that are no sinks, closed up. */
+static int64_t keep(float *to, const sd_exec *ex, sd_mat x, double limit)
+{
+    int64_t n = 0;
+    for (int64_t r = 0; r < x.rows; r++) {
+        const float *row = sd_mat_row(x, r);
+        if ((double)ex->kern->dot(row, row, x.cols) > limit * limit) continue;
+        memcpy(to + n++ * x.cols, row, (size_t)x.cols * sizeof *to);
+    }
+    return n;
+}
+
+sd_status sd_lab_evaluate_rows(sd_dict_metrics *whole, sd_rows_part *part, int n_part, int64_t *n_kept, const sd_exec *ex, const sd_dict *dict,
+                               sd_act_source src, sd_err *err)
+{
+    const sd_dict_info *in = sd_dict_get_info(dict);
+    double limit = SD_SINK_FACTOR * in->site_rms;
+    int64_t cap = 0, seen = 0;
+    float *x = NULL;
+    sd_codes z = {0};
+    *n_kept = 0;
+    if (src.d != in->d) return sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %lld, the sites together have %lld", (long long)in->d, (long long)src.d);
+    sd_status st = sd_dict_metrics_init(whole, in->d, in->m, err);
+    for (int p = 0; p < n_part && !st; p++) st = sd_dict_metrics_init(&part[p].recon, part[p].width, in->m, err);
+    while (!st) {
+        sd_act_block b;
+        if ((st = src.next(src.self, &b, err)) || b.x.rows == 0) break;
+        if (!(limit > 0)) {
+            if ((st = sd_median_norm(&limit, b.x, err))) break;
+            limit *= SD_SINK_FACTOR;
+        }
+        if (b.x.rows > cap) { /* rows and reconstructions */
+            sd_free(x);
+            x = NULL;
+            if ((st = sd_alloc(&x, (size_t)(2 * b.x.rows * src.d) * sizeof *x, "rows", err))) break;
+            cap = b.x.rows;
+        }
+        const int64_t n = keep(x, ex, b.x, limit);
+        *n_kept += b.x.rows - n;
+        if (n == 0) continue;
+        const sd_mat rows = sd_mat_of(x, n, src.d), back = sd_mat_of(x + cap * src.d, n, src.d);
+        if ((st = sd_dict_encode(&z, ex, dict, rows, err))) break;
+        sd_dict_decode(back, ex, dict, &z);
+        sd_dict_metrics_add(whole, rows, back, &z);
+        for (int64_t p = 0, at = 0; p < n_part; at += part[p++].width)
+            sd_dict_metrics_add(&part[p].recon, columns(rows, at, part[p].width), columns(back, at, part[p].width), &z);
+        seen += n;
+    }
+    if (!st && seen == 0) st = sd_fail(err, SD_E_FORMAT, "the text gave no row to measure on");
+    if (!st) sd_dict_metrics_finish(whole);
+    for (int p = 0; p < n_part && !st; p++) sd_dict_metrics_finish(&part[p].recon);
+    sd_codes_release(&z);
+    sd_free(x);
+    return st;
+}

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Dictionaries that read or write more than one site: transcoders, crosscoders; and the identity. Each is trained, measured, browsed, and
+# what makes no sense is refused with its reason.
+. "$(dirname "$0")/lib.bash"
+cd "$dir" || exit 1
+python3 "$here/make_model.py" tiny.gguf && python3 "$here/make_model.py" tiny8.gguf --type Q8_0 || not_ok make_model failed
+mkdir corpus
+python3 - <<'X'
+import random
+rng = random.Random(2)
+words = "the cat sat on the mat and the red gate bridge with a song of prime numbers over water".split()
+with open("corpus/a.txt", "w") as f:
+    for i in range(300):
+        f.write(" ".join(rng.choice(words) for _ in range(40)) + ".\n\n")
+X
+train=(dict train tiny.gguf corpus --site resid_mid.1 --width 128 --k 4 --tokens 20000 --batch 64)
+for kind in transcoder skip_transcoder; do
+    expect_json train_$kind sonde.dict.train/1 '0 < d["fvu"] < 1 and d["l0"] > 1 and 0 < d["ce_recovered"]' "${train[@]}" --kind $kind --to mlp_out.1 -o $kind --json
+    expect_json eval_$kind sonde.dict.eval/1 "abs(d['metrics']['fvu'] - $(python3 -c 'import json; print(json.load(open("out"))["fvu"])')) < 0.2 and d['metrics']['ce_recovered'] > 0" dict eval $kind tiny.gguf corpus --tokens 4096 --json
+    expect_json build_$kind sonde.feature.build/1 'd["n_alive"] > 0' feature build $kind tiny.gguf corpus --tokens 4000 -o $kind.db --json
+done
+python3 - <<'X' && ok transcoder_files || not_ok transcoder_files "$(cat transcoder/cfg.json)"
+import json
+a, b = (json.load(open(f"{d}/cfg.json")) for d in ("transcoder", "skip_transcoder"))
+assert a["architecture"] == "jumprelu_transcoder" and b["architecture"] == "jumprelu_skip_transcoder", (a, b)
+assert a["d_out"] == 64 and not a["apply_b_dec_to_input"] and a["metadata"]["hook_name_out"] == "blocks.1.hook_mlp_out" and a["metadata"]["hook_name"] == "blocks.1.hook_resid_mid", a
+X
+# Steered where it writes; read and written at one site is what clamp needs.
+expect_json steer_transcoder sonde.run/1 'd["applied"][0]["site"] == "mlp_out.1"' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"transcoder","index":1},"op":"add","value":1}' --json
+expect_error clamp_transcoder 4 'reads and writes a feature at one site' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"transcoder","index":1},"op":"clamp","value":1}'
+expect_json feature_logits sonde.feature.show/1 'len(d["top_logits"]) > 0' feature show transcoder.db 1 --json
+
+expect_json train_crosscoder sonde.dict.train/1 '0 < d["fvu"] < 1 and d["l0"] > 1' "${train[@]}" --kind crosscoder --to resid_post.0,mlp_out.0 -o cross --json
+expect_json eval_crosscoder sonde.dict.eval/1 'sorted(d["sites"]) == ["mlp_out.0", "resid_mid.1", "resid_post.0"] and all(0 < s["fvu"] < 1 for s in d["sites"].values()) and 0 < d["metrics"]["fvu"] < 1' dict eval cross tiny.gguf corpus --tokens 4096 --json
+expect_json build_crosscoder sonde.feature.build/1 'd["n_alive"] > 0' feature build cross tiny.gguf corpus --tokens 4000 -o cross.db --json
+expect_json train_two_models sonde.dict.train/1 '0 < d["fvu"] < 1' "${train[@]}" --kind crosscoder --with tiny8.gguf -o two --json
+expect_json eval_two_models sonde.dict.eval/1 'sorted(d["sites"]) == ["2:resid_mid.1", "resid_mid.1"]' dict eval two tiny.gguf corpus --with tiny8.gguf --tokens 4096 --json
+expect_error eval_needs_both 4 'is of two models' dict eval two tiny.gguf corpus
+expect_error steer_crosscoder 4 'unknown site|no site' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"cross","index":1},"op":"add","value":1}'
+
+expect_json train_identity sonde.dict.train/1 'd["fvu"] == 0 and d["width"] == 2 * 128 and d["steps"] == 0' dict train tiny.gguf corpus --site mlp_post.1 --kind identity -o neurons --json
+expect_json eval_identity sonde.dict.eval/1 'd["metrics"]["fvu"] < 1e-9 and abs(d["metrics"]["ce_recovered"] - 1) < 1e-6' dict eval neurons tiny.gguf corpus --tokens 2048 --json
+expect_json build_identity sonde.feature.build/1 'd["n_features"] == 2 * 128' feature build neurons tiny.gguf corpus --tokens 2000 -o neurons.db --json
+
+# Resuming equals not having stopped, for the trainers of their own.
+interrupted() { # DIR: a checkpoint half way
+    "$sonde" "${train[@]}" --kind skip_transcoder --to mlp_out.1 --tokens 400000 --seed 3 -o "$1" >/dev/null 2>&1 & local p=$!
+    for _ in $(seq 200); do sleep 0.05; [ "$(wc -l < "$1/events.jsonl" 2>/dev/null || echo 0)" -gt 20 ] && break; done
+    kill -INT $p; wait $p
+}
+interrupted resumed
+[ -e resumed/checkpoint.json ] && ok interrupt_leaves_checkpoint || not_ok interrupt_leaves_checkpoint "$(ls resumed)"
+expect_exit resume 0 dict train --resume resumed
+expect_exit straight 0 "${train[@]}" --kind skip_transcoder --to mlp_out.1 --tokens 400000 --seed 3 -o straight
+cmp -s resumed/sae_weights.safetensors straight/sae_weights.safetensors && ok resume_equals_uninterrupted || not_ok resume_equals_uninterrupted "the weights differ"
+
+expect_error transcoder_needs_to 2 '--to SITE' "${train[@]}" --kind transcoder -o x
+expect_error crosscoder_needs_more 2 '--with MODEL2' "${train[@]}" --kind crosscoder -o x
+expect_error to_is_for_others 2 '--to is for' "${train[@]}" --to mlp_out.1 -o x
+expect_error with_is_for_crosscoders 2 '--with is for' "${train[@]}" --with tiny8.gguf -o x
+expect_error identity_has_no_width 2 'has no meaning' "${train[@]}" --kind identity -o x
+python3 - <<'X'
+import json, os, shutil
+for name, change in (("no_out", lambda c: c.pop("d_out")), ("subtracts", lambda c: c.update(apply_b_dec_to_input=True)), ("other_width", lambda c: c.update(d_out=32))):
+    shutil.copytree("transcoder", name)
+    c = json.load(open(f"{name}/cfg.json"))
+    change(c)
+    json.dump(c, open(f"{name}/cfg.json", "w"))
+X
+expect_error transcoder_without_width 4 'd_out' dict eval no_out tiny.gguf corpus
+expect_error transcoder_that_subtracts 4 'belongs to the other site' dict eval subtracts tiny.gguf corpus
+expect_error transcoder_of_other_width 4 'W_dec is' dict eval other_width tiny.gguf corpus
+finish
