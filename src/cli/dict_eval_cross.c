@@ -1,7 +1,7 @@
 #include "cli/dict_eval_cross.h"
 #include "lab/evaluate_rows.h"
 
-typedef struct result { sd_dict_metrics whole; sd_rows_part part[SD_CROSS_PARTS]; char name[SD_CROSS_PARTS][64]; int n; int64_t n_kept; } result;
+typedef struct result { sd_rows_eval e; char name[SD_CROSS_PARTS][64]; } result;
 
 static void put_metrics(sd_jw *w, const sd_dict_metrics *m)
 {
@@ -20,29 +20,29 @@ static int print(cli *c, const char *site, const result *r)
         out_json j;
         sd_jw *w = out_json_begin(c, &j, "sonde.dict.eval/1");
         sd_jw_key(w, "metrics");
-        put_metrics(w, &r->whole);
+        put_metrics(w, &r->e.whole);
         sd_jw_key(w, "sites");
         sd_jw_obj(w);
-        for (int p = 0; p < r->n; p++) {
+        for (int p = 0; p < r->e.n_part; p++) {
             sd_jw_key(w, r->name[p]);
-            put_metrics(w, &r->part[p].recon);
+            put_metrics(w, &r->e.part[p]);
         }
         sd_jw_end(w);
         sd_jw_kstr(w, "site", site);
-        sd_jw_ki64(w, "n_tokens", r->whole.n_rows + r->n_kept);
-        sd_jw_ki64(w, "n_replaced", r->whole.n_rows);
-        sd_jw_ki64(w, "n_kept", r->n_kept);
+        sd_jw_ki64(w, "n_tokens", r->e.whole.n_rows + r->e.n_kept);
+        sd_jw_ki64(w, "n_replaced", r->e.whole.n_rows);
+        sd_jw_ki64(w, "n_kept", r->e.n_kept);
         sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
         return out_json_end(c, &j);
     }
     out_col cols[2 + SD_CROSS_PARTS] = {{"metric", OUT_LEFT}, {"all", OUT_RIGHT}};
-    for (int p = 0; p < r->n; p++) cols[2 + p] = (out_col){r->name[p], OUT_RIGHT};
-    out_table *t = out_table_new(c, cols, 2 + r->n);
-    for (int i = 0; sd_dict_metric_at(&r->whole, i, &id, &v); i++) {
+    for (int p = 0; p < r->e.n_part; p++) cols[2 + p] = (out_col){r->name[p], OUT_RIGHT};
+    out_table *t = out_table_new(c, cols, 2 + r->e.n_part);
+    for (int i = 0; sd_dict_metric_at(&r->e.whole, i, &id, &v); i++) {
         out_str(t, id);
         out_f64(t, v, 5);
-        for (int p = 0; p < r->n; p++) {
-            (void)sd_dict_metric_at(&r->part[p].recon, i, &id, &v);
+        for (int p = 0; p < r->e.n_part; p++) {
+            (void)sd_dict_metric_at(&r->e.part[p], i, &id, &v);
             out_f64(t, v, 5);
         }
     }
@@ -60,12 +60,11 @@ int dict_eval_cross_run(cli *c, const sd_exec *ex, const dict_eval_cross *in, sd
     for (int p = 0; p < ri.sites.n && !st; p++) {
         const sd_cross_sites one = {.site = {ri.sites.site[p]}, .second = {ri.sites.second[p]}, .n = 1};
         st = sd_cross_sites_print(r.name[p], sizeof r.name[p], &one, false, err);
-        r.part[r.n++].width = rows.width[p];
+        r.e.width[r.e.n_part++] = rows.width[p];
     }
-    if (!st) st = sd_lab_evaluate_rows(&r.whole, r.part, r.n, &r.n_kept, ex, in->dict, rows.src, err);
+    if (!st) st = sd_lab_evaluate_rows(&r.e, ex, in->dict, rows.src, err);
     if (!st) rc = print(c, sd_dict_site_name(in->dict), &r);
-    sd_dict_metrics_release(&r.whole);
-    for (int p = 0; p < r.n; p++) sd_dict_metrics_release(&r.part[p].recon);
+    sd_rows_eval_release(&r.e);
     dict_rows_close(&rows);
     return rc;
 }

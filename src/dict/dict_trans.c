@@ -154,24 +154,25 @@ static double norm_of(const float *x, const double *mean, int64_t d)
     return sqrt(s);
 }
 
-/* Mean, scale and mean raw norm of columns [at, at + w) over the rows that are kept. */
-static sd_status estimate(double *mean, double *scale, double *rms, sd_mat xy, int64_t at, int64_t w, const float *norm, double max_norm, sd_err *err)
+/* Mean, scale and mean raw norm of one site's columns over the rows whose norm is at most t->max_norm. */
+static sd_status estimate(double *mean, double *scale, double *rms, const sd_trans *t, sd_mat x, const float *norm, sd_err *err)
 {
+    const int64_t w = x.cols;
     double spread = 0, raw = 0;
     int64_t n = 0;
     memset(mean, 0, (size_t)w * sizeof *mean);
-    for (int64_t r = 0; r < xy.rows; r++) {
-        if ((double)norm[r] > max_norm) continue;
-        for (int64_t i = 0; i < w; i++) mean[i] += (double)sd_mat_row(xy, r)[at + i];
-        raw += norm_of(sd_mat_row(xy, r) + at, NULL, w);
+    for (int64_t r = 0; r < x.rows; r++) {
+        if ((double)norm[r] > t->max_norm) continue;
+        for (int64_t i = 0; i < w; i++) mean[i] += (double)sd_mat_row(x, r)[i];
+        raw += norm_of(sd_mat_row(x, r), NULL, w);
         n++;
     }
     for (int64_t i = 0; i < w; i++) mean[i] /= (double)n;
-    for (int64_t r = 0; r < xy.rows; r++)
-        if ((double)norm[r] <= max_norm) spread += norm_of(sd_mat_row(xy, r) + at, mean, w);
+    for (int64_t r = 0; r < x.rows; r++)
+        if ((double)norm[r] <= t->max_norm) spread += norm_of(sd_mat_row(x, r), mean, w);
     spread /= (double)n;
     if (!(spread > 1e-30 && isfinite(spread)))
-        return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", xy.rows);
+        return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", x.rows);
     *scale = sqrt((double)w) / spread;
     *rms = raw / (double)n;
     return SD_OK;
@@ -188,8 +189,8 @@ sd_status sd_trans_calibrate(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_err *
     if (st) goto done;
     for (int64_t r = 0; r < n; r++) norm[r] = norm[n + r] = (float)norm_of(sd_mat_row(xy, r), NULL, d + o);
     t->max_norm = SD_SINK_FACTOR * sd_median_f32(norm + n, n);
-    st = estimate(mean, &t->scale, &t->rms, xy, 0, d, norm, t->max_norm, err);
-    if (!st) st = estimate(mean + d, &t->scale_out, &t->out_rms, xy, d, o, norm, t->max_norm, err);
+    st = estimate(mean, &t->scale, &t->rms, t, (sd_mat){xy.data, n, d, xy.ld}, norm, err);
+    if (!st) st = estimate(mean + d, &t->scale_out, &t->out_rms, t, (sd_mat){xy.data + d, n, o, xy.ld}, norm, err);
     if (st) goto done;
     for (int64_t i = 0; i < d + o; i++) t->mean[i] = (float)mean[i];
     sd_parallel_for(ex->n_threads, t->opt.m, SD_TRANS_CHUNK, init_rows, t);

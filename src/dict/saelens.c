@@ -107,7 +107,7 @@ static sd_status read_settings(cfg *c, sd_err *err)
     if (!st) st = sd_json_opt_bool(c->j, "finetuning_scaling_factor", &scaled, c->what, err);
     c->out = c->d;
     if (!st && sd_dict_kind_maps(c->kind)) st = sd_json_get_i64(c->j, "d_out", &c->out, c->what, err);
-    if (!st && c->out < 1) st = sd_fail(err, SD_E_FORMAT, "%s: d_out is %lld.", c->what, (long long)c->out);
+    if (!st && sd_dict_kind_maps(c->kind) && c->out < 1) st = sd_fail(err, SD_E_FORMAT, "%s: d_out is %lld.", c->what, (long long)c->out);
     c->subtract = !sd_dict_kind_maps(c->kind);
     if (!st) st = sd_json_opt_bool(c->j, "apply_b_dec_to_input", &c->subtract, c->what, err);
     if (!st && c->subtract && sd_dict_kind_maps(c->kind)) return refuse(c, err, "apply_b_dec_to_input", "true", "b_dec of a transcoder belongs to the other site");

@@ -19,18 +19,17 @@ static int64_t keep(float *to, const sd_exec *ex, sd_mat x, double limit)
     return n;
 }
 
-sd_status sd_lab_evaluate_rows(sd_dict_metrics *whole, sd_rows_part *part, int n_part, int64_t *n_kept, const sd_exec *ex, const sd_dict *dict,
-                               sd_act_source src, sd_err *err)
+sd_status sd_lab_evaluate_rows(sd_rows_eval *e, const sd_exec *ex, const sd_dict *dict, sd_act_source src, sd_err *err)
 {
     const sd_dict_info *in = sd_dict_get_info(dict);
     double limit = SD_SINK_FACTOR * in->site_rms;
     int64_t cap = 0, seen = 0;
     float *x = NULL;
     sd_codes z = {0};
-    *n_kept = 0;
+    e->n_kept = 0;
     if (src.d != in->d) return sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %lld, the sites together have %lld", (long long)in->d, (long long)src.d);
-    sd_status st = sd_dict_metrics_init(whole, in->d, in->m, err);
-    for (int p = 0; p < n_part && !st; p++) st = sd_dict_metrics_init(&part[p].recon, part[p].width, in->m, err);
+    sd_status st = sd_dict_metrics_init(&e->whole, in->d, in->m, err);
+    for (int p = 0; p < e->n_part && !st; p++) st = sd_dict_metrics_init(&e->part[p], e->width[p], in->m, err);
     while (!st) {
         sd_act_block b;
         if ((st = src.next(src.self, &b, err)) || b.x.rows == 0) break;
@@ -45,20 +44,26 @@ sd_status sd_lab_evaluate_rows(sd_dict_metrics *whole, sd_rows_part *part, int n
             cap = b.x.rows;
         }
         const int64_t n = keep(x, ex, b.x, limit);
-        *n_kept += b.x.rows - n;
+        e->n_kept += b.x.rows - n;
         if (n == 0) continue;
         const sd_mat rows = sd_mat_of(x, n, src.d), back = sd_mat_of(x + cap * src.d, n, src.d);
         if ((st = sd_dict_encode(&z, ex, dict, rows, err))) break;
         sd_dict_decode(back, ex, dict, &z);
-        sd_dict_metrics_add(whole, rows, back, &z);
-        for (int64_t p = 0, at = 0; p < n_part; at += part[p++].width)
-            sd_dict_metrics_add(&part[p].recon, columns(rows, at, part[p].width), columns(back, at, part[p].width), &z);
+        sd_dict_metrics_add(&e->whole, rows, back, &z);
+        for (int64_t p = 0, at = 0; p < e->n_part; at += e->width[p++])
+            sd_dict_metrics_add(&e->part[p], columns(rows, at, e->width[p]), columns(back, at, e->width[p]), &z);
         seen += n;
     }
     if (!st && seen == 0) st = sd_fail(err, SD_E_FORMAT, "the text gave no row to measure on");
-    if (!st) sd_dict_metrics_finish(whole);
-    for (int p = 0; p < n_part && !st; p++) sd_dict_metrics_finish(&part[p].recon);
+    if (!st) sd_dict_metrics_finish(&e->whole);
+    for (int p = 0; p < e->n_part && !st; p++) sd_dict_metrics_finish(&e->part[p]);
     sd_codes_release(&z);
     sd_free(x);
     return st;
+}
+
+void sd_rows_eval_release(sd_rows_eval *e)
+{
+    sd_dict_metrics_release(&e->whole);
+    for (int p = 0; p < e->n_part; p++) sd_dict_metrics_release(&e->part[p]);
 }

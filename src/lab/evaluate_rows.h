@@ -6,9 +6,14 @@
 #include "dict/act.h"
 #include "dict/dict_eval.h"
 
-typedef struct sd_rows_part { int64_t width; sd_dict_metrics recon; } sd_rows_part;
-/* whole and part[i].recon are filled; width given. Sinks as in evaluate.h. *n_kept: rows left out. Release with sd_dict_metrics_release. */
-sd_status sd_lab_evaluate_rows(sd_dict_metrics *whole, sd_rows_part *part, int n_part, int64_t *n_kept, const sd_exec *ex, const sd_dict *dict,
-                               sd_act_source src, sd_err *err);
+enum { SD_ROWS_PARTS = 8 };
+typedef struct sd_rows_eval {
+    sd_dict_metrics whole, part[SD_ROWS_PARTS];
+    int64_t width[SD_ROWS_PARTS]; /* given, with n_part */
+    int n_part;
+    int64_t n_kept;               /* sinks left out, as in evaluate.h */
+} sd_rows_eval;
+sd_status sd_lab_evaluate_rows(sd_rows_eval *out, const sd_exec *ex, const sd_dict *dict, sd_act_source src, sd_err *err);
+void sd_rows_eval_release(sd_rows_eval *e);
 
 #endif

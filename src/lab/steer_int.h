@@ -21,7 +21,7 @@ struct sd_steer {
     bool nothing;            /* add 0, scale 1 */
 };
 
-/* steer.c: the site of a feature, direction or vector and its width, checked against the model. */
+/* steer.c: the site of a feature, direction or vector and its width, checked against the model; reads: where a transcoder reads, not where it writes. */
 sd_status sd_steer__site(sd_site *site, int64_t *d, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, bool reads, sd_err *err);
 /* steer_unit.c: how much one unit is, in the units of the site. */
 sd_status sd_steer__unit(double *out, const sd_steer_spec *spec, sd_site site, const sd_dict *dict, const sd_steer_from *from, sd_err *err);
