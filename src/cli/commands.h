@@ -33,6 +33,7 @@
     XX(cmd_direction_make) \
     XX(cmd_direction_sweep) \
     XX(cmd_direction_show) \
+    XX(cmd_direction_topics) \
     XX(cmd_organism_recover) \
     XX(cmd_audit_run) \
     XX(cmd_audit_compare) \
