@@ -6,8 +6,9 @@
 #include <math.h>
 
 typedef struct args {
-    const char *positive, *negative, *positive_val, *negative_val, *select, *system, *kind;
+    const char *positive, *negative, *positive_val, *negative_val, *select, *system, *kind, *text;
     int64_t n_train, n_val, floors;
+    double max_kl;
     bool no_filter, full;
 } args;
 
@@ -21,9 +22,11 @@ static const cli_opt opts[] = {
     {0, "n-train", OPT_INT, AT(args, n_train), .arg = "N", .def = "128", .lo = 4, .hi = 1 << 20, .help = "prompts of each side to fit on"},
     {0, "n-val", OPT_INT, AT(args, n_val), .arg = "N", .def = "32", .lo = 4, .hi = 1 << 20, .help = "prompts of each side to choose on"},
     {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .def = "default", .help = "system message: default (the template's own), none, or a text"},
+    {0, "max-kl", OPT_FLOAT, AT(args, max_kl), .arg = "KL", .def = "0.1", .lo = 1e-6, .hi = 1e6, .help = "largest KL on harmless prompts that a candidate may have"},
     {0, "no-filter", OPT_BOOL, AT(args, no_filter), .help = "keep positive prompts that are answered and negative ones that are refused"},
     {0, "full", OPT_BOOL, AT(args, full), .help = "score discarded candidates to the end as well"},
     {0, "floors", OPT_INT, AT(args, floors), .arg = "N", .def = "20", .lo = 0, .hi = 1000, .help = "random and shuffled directions to compare with"},
+    {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "a text: random directions that cost it as much cross-entropy as the chosen one are floors too"},
     {0, "kind", OPT_STR, AT(args, kind), .arg = "KIND", .values = "refusal|concept", .help = "what it is; refusal when chosen by arditi or made of harmful requests"},
     OPT_END};
 
@@ -129,9 +132,16 @@ static void json_evidence(sd_jw *w, const sd_direction *r)
             sd_jw_kstr(w, "score", did[a]);
             sd_jw_ki64(w, "n", r->table[k][a]);
             sd_jw_kf64(w, "projection", r->best >= 0 ? r->projection[k][a] : NAN);
+            sd_jw_kf64(w, "harmfulness_projection", r->best >= 0 ? r->harm_projection[k][a] : NAN);
             sd_jw_end(w);
         }
     sd_jw_end(w);
+    if (r->layer_cosine) {
+        sd_jw_key(w, "harmfulness_cosine_by_layer");
+        sd_jw_arr(w);
+        for (int64_t l = 0; l < r->n_layer; l++) sd_jw_f32(w, r->layer_cosine[l]);
+        sd_jw_end(w);
+    }
     sd_jw_key(w, "beside");
     sd_jw_arr(w);
     for (int i = 0; i < r->n_other; i++) {
@@ -145,9 +155,14 @@ static void json_evidence(sd_jw *w, const sd_direction *r)
     sd_jw_end(w);
     json_floor(w, "random", &r->random);
     json_floor(w, "shuffled", &r->shuffled);
+    if (r->ce_plain > 0) {
+        json_floor(w, "equal_cost", &r->equal_cost);
+        sd_jw_kf64(w, "ce_plain", r->ce_plain);
+        sd_jw_kf64(w, "ce_chosen", r->ce_chosen);
+    }
 }
 
-static int print_json(cli *c, const sd_direction *r, const char *kind, sd_mode mode)
+static int print_json(cli *c, const sd_direction *r, const char *kind, double max_kl)
 {
     out_json j;
     char site[64] = "";
@@ -169,16 +184,33 @@ static int print_json(cli *c, const sd_direction *r, const char *kind, sd_mode m
     sd_jw_kf64(w, "auroc", b ? b->auroc : NAN);
     sd_jw_kf64(w, "norm", b ? b->norm : NAN);
     sd_jw_ki64(w, "rows", r->rows);
-    sd_jw_kstr(w, "mode", sd_mode_name(mode));
+    sd_jw_kf64(w, "max_kl", max_kl);
+    sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
     json_evidence(w, r);
     json_candidates(w, r);
     return out_json_end(c, &j);
+}
+
+static const char *const two_by_two[] = {"positive, refused", "positive, answered", "negative, refused", "negative, answered"};
+
+/* Why none is left, and what the least disturbing candidate that adds refusals did. */
+static void discarded(out_pairs *p, const sd_direction *r)
+{
+    int n[4] = {0}, near = -1;
+    for (int64_t i = 0; i < r->n_cand; i++) {
+        const sd_candidate *k = &r->cand[i];
+        n[k->fate]++;
+        if (k->fate == SD_FATE_KL && (near < 0 || k->kl < r->cand[near].kl)) near = (int)i;
+    }
+    out_pair(p, "discarded", "%d add no refusals, %d change harmless answers too much, %d are not finite", n[SD_FATE_INDUCE], n[SD_FATE_KL], n[SD_FATE_NOT_FINITE]);
+    if (near >= 0) out_pair(p, "nearest", "block %d, position %d: KL %.3f, induce %.3f; --max-kl allows more", r->cand[near].layer, r->cand[near].position, r->cand[near].kl, r->cand[near].induce);
 }
 
 static int print_text(cli *c, const sd_direction *r, const char *kind, const char *tokens)
 {
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "direction", "%s", r->best < 0 ? "no single direction: every candidate was discarded" : kind);
+    if (r->best < 0) discarded(p, r);
     if (r->refusal.n) {
         out_pair(p, "refusals open with", "%s", tokens);
         out_pair(p, "first-token metric", "AUROC %.3f%s", r->metric_auroc,
@@ -198,7 +230,12 @@ static int print_text(cli *c, const sd_direction *r, const char *kind, const cha
         for (int i = 0; i < r->n_other; i++)
             out_pair(p, r->other[i].name, isnan(r->other[i].bypass) ? "cosine %.3f, AUROC %.3f" : "cosine %.3f, AUROC %.3f, bypass %.3f", r->other[i].cosine,
                      r->other[i].auroc, r->other[i].bypass);
+        for (int k = 0; k < 4 && r->layer_cosine; k++)
+            if (r->table[k / 2][k % 2])
+                out_pair(p, two_by_two[k], "%lld prompts; on refusal %.2f, on harmfulness %.2f", (long long)r->table[k / 2][k % 2], r->projection[k / 2][k % 2], r->harm_projection[k / 2][k % 2]);
         if (r->random.n) out_pair(p, "random directions", "bypass %.3f on average, lowest %.3f, of %d", r->random.mean, r->random.lowest, r->random.n);
+        if (r->ce_plain > 0) out_pair(p, "cross-entropy", "%.4f plain, %.4f with it taken out", r->ce_plain, r->ce_chosen);
+        if (r->equal_cost.n) out_pair(p, "random, of equal cost", "bypass %.3f on average, lowest %.3f, of %d (%d never cost as much)", r->equal_cost.mean, r->equal_cost.lowest, r->equal_cost.n, r->equal_cost.n_unmatched);
         if (r->shuffled.n) out_pair(p, "shuffled labels", "bypass %.3f on average, lowest %.3f, of %d", r->shuffled.mean, r->shuffled.lowest, r->shuffled.n);
     }
     return out_pairs_end(p);
@@ -221,6 +258,18 @@ const cli_cmd cmd_direction_make_def = {
                 "sonde direction make model.gguf --positive french.jsonl --negative english.jsonl --select best --kind concept -o french\n",
     .json = "sonde.direction_make/1"};
 
+enum { MAX_TOKENS = 1024 };
+
+static sd_status read_text(sd_ids *ids, const sd_model *m, const char *path, sd_err *err)
+{
+    sd_buf b;
+    sd_buf_init(&b, 1 << 26);
+    sd_status st = sd_file_read(&b, path, err);
+    if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, ids, err);
+    sd_buf_release(&b);
+    return st;
+}
+
 static int cmd_direction_make(cli *c, int argc, char **argv)
 {
     args a;
@@ -228,6 +277,7 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     sd_err err = {0};
     sd_model *m = NULL;
     sd_direction_sets sets = {0};
+    sd_ids text = {0};
     sd_direction r = {.best = -1};
     char tokens[256] = "";
     if (!cli_parse(c, &cmd_direction_make_def, &a, argc, argv, &rc)) return rc;
@@ -240,16 +290,19 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
     sd_direction_opt o = {.select = strcmp(a.select, "best") == 0 ? SD_SELECT_BEST : SD_SELECT_ARDITI, .system = system_of(a.system),
-                          .keep_all = a.no_filter, .full = a.full, .n_floor = a.floors ? (int)a.floors : -1, .seed = c->seed, .progress = &c->progress};
+                          .keep_all = a.no_filter, .full = a.full, .max_kl = a.max_kl, .n_floor = a.floors ? (int)a.floors : -1, .seed = c->seed, .progress = &c->progress};
+    if (a.text && (st = read_text(&text, m, a.text, &err))) goto done;
+    if (a.text) o.text = text.v, o.n_text = text.n < MAX_TOKENS ? text.n : MAX_TOKENS;
     const char *kind = a.kind ? a.kind : o.select == SD_SELECT_ARDITI || sets.harmful ? "refusal" : "concept";
     if ((st = sd_lab_direction(&r, ex, m, &sets.data, &o, &err))) goto done;
     token_list(tokens, sizeof tokens, m, &r.refusal);
     if (r.best >= 0 && (st = keep(c, &r, kind, a.select, tokens, &err))) goto done;
-    rc = c->json ? print_json(c, &r, kind, c->mode) : print_text(c, &r, kind, tokens);
+    rc = c->json ? print_json(c, &r, kind, a.max_kl) : print_text(c, &r, kind, tokens);
     if (r.best >= 0) cli_note(c, "kept as '%s' for this model", c->output);
 done:
     if (st) rc = cli_fail(c, &err);
     sd_direction_release(&r);
+    sd_ids_release(&text);
     sd_direction_sets_release(&sets);
     sd_model_close(m);
     return rc;

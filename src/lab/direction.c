@@ -14,6 +14,7 @@ void sd_direction_release(sd_direction *r)
     sd_free(r->cand);
     sd_free(r->mean_diff);
     sd_free(r->vector);
+    sd_free(r->layer_cosine);
     *r = (sd_direction){.best = -1};
 }
 

@@ -5,7 +5,7 @@
  *   bypass      mean refusal score on positive validation prompts with r ablated everywhere (lower: the direction carries more)
  *   induce      mean refusal score on negative validation prompts with r added at its own place
  *   kl          mean over negative validation prompts of KL(plain || ablated) at the last position, logarithms of p + 1e-6
- *   discarded   not finite; block at or above 0.8 L; kl > 0.1; induce < 0         chosen: the lowest bypass of those that are left
+ *   discarded   not finite; block at or above 0.8 L; kl > 0.1 (max_kl); induce < 0         chosen: the lowest bypass of those that are left
  *
  * (andyrdt/refusal_direction @9d852fae, select_direction.py.) Prompts are filtered first: positive with a score above 0, negative below. When
  * all candidates are discarded, the answer is that there is no single direction. Two things differ from that code: R is learned
@@ -24,6 +24,9 @@ typedef struct sd_direction_opt {
     sd_system system;
     bool keep_all;      /* no filter by score */
     bool full;          /* score candidates to the end although they are discarded */
+    double max_kl;      /* candidates above it are discarded; 0: 0.1 */
+    const int32_t *text; /* [n_text] tokens for floors of equal cost; NULL: none */
+    int64_t n_text;
     int n_floor;        /* random and shuffled directions to compare with; negative: none; 0: 20 */
     uint64_t seed;
     const sd_progress *progress;
@@ -54,9 +57,12 @@ typedef struct sd_direction {
     float *vector;                 /* [d] raw, of cand[best]; owns; NULL when there is none */
     sd_direction_other other[4];   /* harmfulness (the difference at the instruction's last token), mass_mean, logistic, pca */
     int n_other;
-    sd_direction_floor random, shuffled;
+    sd_direction_floor random, shuffled, equal_cost;
+    double ce_plain, ce_chosen;    /* of the text, plain and with the chosen one taken out; 0 without text */
     int64_t table[2][2];           /* [harmful, harmless][score above 0, below]: validation prompts, before the filter */
-    double projection[2][2];       /* their mean projection on the chosen direction, last position, input of its block */
+    double projection[2][2];       /* their mean projection on the chosen direction, at its position and block */
+    double harm_projection[2][2];  /* the same on the harmfulness direction, at the instruction's last token, input of the same block */
+    float *layer_cosine;           /* [n_layer] cosine of harmfulness and of refusal (the chosen position) at each block's input; owns; NULL when none is chosen */
     int64_t rows;                  /* positions run through the model */
     char prompts_sha256[65];
 } sd_direction;

@@ -5,6 +5,7 @@
  *   logistic     L2 logistic regression on standardised rows, brought back to raw coordinates
  *   pca          first principal component of the pooled rows, turned to the positive side
  *   random       unit vectors with as much mean square on the positive validation rows as the chosen one, so that their ablation takes as much away
+ *   equal cost   random mixtures taken out with the strength that costs a text as much: direction_ce.c
  *   shuffled     differences of means of randomly divided training prompts */
 #include "lab/direction_int.h"
 
@@ -236,7 +237,7 @@ static void halves(float *u, int64_t *order, const place *x, sd_rng *rng)
     sd_unit(u, u, x->d);
 }
 
-static void count(sd_direction_floor *f, double bypass, double chosen)
+void sd_direction__count(sd_direction_floor *f, double bypass, double chosen)
 {
     f->mean = (f->mean * f->n + bypass) / (f->n + 1);
     if (f->n == 0 || bypass < f->lowest) f->lowest = bypass;
@@ -263,8 +264,8 @@ static sd_status floors(direction_study *s, const place *x, double chosen, sd_er
         sd_rng rng = sd_rng_make(s->opt->seed, i < n ? "random direction" : "shuffled labels", (uint64_t)(i % n));
         if (i >= n) halves(u, order, x, &rng);
         else if (!matched(u, a, b, x, target, &rng)) o->random.n_unmatched++;
-        if ((st = sd_direction__bypass(&bypass, s, u, err))) break;
-        count(i < n ? &o->random : &o->shuffled, bypass, chosen);
+        if ((st = sd_direction__bypass(&bypass, s, u, 1, err))) break;
+        sd_direction__count(i < n ? &o->random : &o->shuffled, bypass, chosen);
         sd_progress_update(s->opt->progress, "floors", i + 1, 2 * n, "directions");
         if (sd_progress_cancelled(s->opt->progress)) st = sd_fail(err, SD_E_CANCELLED, "stopped after %d of %d floors", i + 1, 2 * n);
     }
@@ -285,28 +286,40 @@ static sd_status note_other(direction_study *s, const place *x, const char *name
                               .auroc = sd_direction__auroc(v, x->val[0], x->n_val[0], x->val[1], x->n_val[1], s->d, NULL)};
     snprintf(o->name, sizeof o->name, "%s", name);
     if (s->opt->select != SD_SELECT_ARDITI || !sd_unit(s->unit, v, s->d)) return SD_OK;
-    return sd_direction__bypass(&o->bypass, s, s->unit, err);
+    return sd_direction__bypass(&o->bypass, s, s->unit, 1, err);
 }
 
-/* Mean projection of validation prompts, before the filter, by kind and by the sign of their score. */
-static sd_status project(direction_study *s, const sd_candidate *c, sd_err *err)
+/* Mean projection of validation prompts, before the filter, by kind and by the sign of their score: on v, at row `row` of mean_diff, input of `layer`. */
+static sd_status project(double table[2][2], direction_study *s, const float *v, int64_t row, int layer, sd_err *err)
 {
     int64_t from = s->first[SD_POS_VAL], n = s->first[4] - from, *which = NULL, n_of[2][2] = {{0}};
     float *x = NULL;
     sd_status st = sd_alloc(&which, (size_t)n * sizeof *which, "prompts", err);
     if (!st) st = sd_alloc(&x, (size_t)(n * s->d) * sizeof(float), "activations", err);
     for (int64_t i = 0; i < n && !st; i++) which[i] = from + i;
-    if (!st) st = sd_direction__rows(x, s, which, n, s->rendered.n_after + 1 + c->position, c->layer, err);
-    if (!st) sd_unit(s->unit, s->out->vector, s->d);
-    memset(s->out->projection, 0, sizeof s->out->projection);
+    if (!st) st = sd_direction__rows(x, s, which, n, row, layer, err);
+    if (!st) sd_unit(s->unit, v, s->d);
+    memset(table, 0, 4 * sizeof(double));
     for (int64_t i = 0; i < n && !st; i++) {
         int kind = from + i >= s->first[SD_NEG_VAL], answered = !(s->score[from + i] > 0);
-        s->out->projection[kind][answered] += sd_dot(s->unit, x + i * s->d, s->d);
+        table[kind][answered] += sd_dot(s->unit, x + i * s->d, s->d);
         n_of[kind][answered]++;
     }
-    for (int k = 0; k < 4 && !st; k++) s->out->projection[k / 2][k % 2] = n_of[k / 2][k % 2] ? s->out->projection[k / 2][k % 2] / (double)n_of[k / 2][k % 2] : NAN;
+    for (int k = 0; k < 4 && !st; k++) table[k / 2][k % 2] = n_of[k / 2][k % 2] ? table[k / 2][k % 2] / (double)n_of[k / 2][k % 2] : NAN;
     sd_free(which);
     sd_free(x);
+    return st;
+}
+
+/* Harmfulness is read at the instruction's last token, refusal behind it (arXiv 2507.11878): both directions on all four kinds of prompts, and their cosine by block. */
+static sd_status two_directions(direction_study *s, const sd_candidate *c, sd_err *err)
+{
+    sd_direction *o = s->out;
+    int64_t row = s->rendered.n_after + 1 + c->position;
+    sd_status st = project(o->projection, s, o->vector, row, c->layer, err);
+    if (!st) st = project(o->harm_projection, s, sd_direction__diff(s, 0, c->layer), 0, c->layer, err);
+    if (!st) st = sd_alloc(&o->layer_cosine, (size_t)s->n_layer * sizeof(float), "cosines", err);
+    for (int64_t l = 0; l < s->n_layer && !st; l++) o->layer_cosine[l] = (float)sd_cosine(sd_direction__diff(s, 0, l), sd_direction__diff(s, row, l), s->d);
     return st;
 }
 
@@ -328,8 +341,9 @@ sd_status sd_direction__beside(direction_study *s, sd_err *err)
     fit_pca(v, &x, s->opt->seed);
     if ((st = note_other(s, &x, "pca", v, err))) goto done;
     if (s->opt->select == SD_SELECT_ARDITI) {
-        if ((st = project(s, c, err))) goto done;
+        if ((st = two_directions(s, c, err))) goto done;
         st = floors(s, &x, c->bypass, err);
+        if (!st && s->opt->text) st = sd_direction__ce_floor(s, x.val[0], x.n_val[0], s->opt->n_floor < 0 ? 0 : s->opt->n_floor ? s->opt->n_floor : DEFAULT_FLOOR, err);
     }
 done:
     place_release(&x);

@@ -22,10 +22,10 @@ sd_status sd_direction__mean_score(double *out, direction_study *s, int kind, co
     return st;
 }
 
-sd_status sd_direction__bypass(double *out, direction_study *s, const float *u, sd_err *err)
+sd_status sd_direction__bypass(double *out, direction_study *s, const float *u, double w, sd_err *err)
 {
     sd_ablate a;
-    sd_status st = sd_ablate_init(&a, s->m, u, 1, err);
+    sd_status st = sd_ablate_init(&a, s->m, u, w, err);
     sd_hook h = sd_ablate_hook(&a);
     if (!st) st = sd_direction__mean_score(out, s, SD_POS_VAL, &h, err);
     sd_status off = sd_batch_edit(s->b, NULL, 0, st ? NULL : err);
@@ -72,7 +72,7 @@ static sd_status score_one(direction_study *s, sd_candidate *c, sd_err *err)
     if (!st && (c->fate == SD_FATE_KEPT || s->opt->full)) {
         st = sd_batch_edit(s->b, &cutting, 1, err);
         if (!st) st = mean_kl(&c->kl, s, false, err);
-        if (!st && c->fate == SD_FATE_KEPT && c->kl > MAX_KL) c->fate = SD_FATE_KL;
+        if (!st && c->fate == SD_FATE_KEPT && c->kl > (s->opt->max_kl > 0 ? s->opt->max_kl : MAX_KL)) c->fate = SD_FATE_KL;
         if (!st && (c->fate == SD_FATE_KEPT || s->opt->full)) {
             double sum = 0;
             st = sd_refusal_scores(s->edited, s->b, &s->out->refusal, s->n_vocab, s->set[SD_POS_VAL], s->n_set[SD_POS_VAL], err);

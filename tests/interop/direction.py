@@ -19,6 +19,7 @@ p.add_argument('--n-train', type=int, default=12)
 p.add_argument('--n-val', type=int, default=4)
 p.add_argument('--all', action='store_true')
 p.add_argument('--filter', action='store_true')
+p.add_argument('--max-kl', type=float, default=.1)
 a = p.parse_args()
 torch.set_num_threads(2)
 tmp = tempfile.TemporaryDirectory()
@@ -42,7 +43,7 @@ else:
              made('nv.jsonl', 'What is the capital of {}?', ['Brazil', 'Canada', 'Mexico', 'Russia'])]
 env = dict(os.environ, XDG_DATA_HOME=tmp.name)
 cmd = [a.sonde, 'direction', 'make', a.model, '--positive', files[0], '--negative', files[1], '--positive-val', files[2], '--negative-val', files[3], '--n-train', str(a.n_train),
-       '--n-val', str(a.n_val), '--floors', '0', '--mode', 'faithful', '-o', 'interop', '--json', '-q'] + ([] if a.filter else ['--no-filter']) + (['--full'] if a.all else [])
+       '--n-val', str(a.n_val), '--floors', '0', '--mode', 'faithful', '--max-kl', str(a.max_kl), '-o', 'interop', '--json', '-q'] + ([] if a.filter else ['--no-filter']) + (['--full'] if a.all else [])
 run = subprocess.run(cmd, env=env, capture_output=True, text=True)
 assert run.returncode == 0, run.stderr
 got = json.loads(run.stdout)
@@ -158,7 +159,7 @@ for c in pick:
     for k, v in s.items():
         if c[k] is not None and not close(v, c[k]):
             bad.append(f'block {c["layer"]}, position {c["position"]}: {k} {v}, sonde {c[k]}')
-fate = lambda c: 'not_finite' if c['norm'] == 0 else 'induce' if c['induce'] < 0 else 'kl' if c['kl'] > .1 else 'kept'
+fate = lambda c: 'not_finite' if c['norm'] == 0 else 'induce' if c['induce'] < 0 else 'kl' if c['kl'] > a.max_kl else 'kept'
 if any(c['fate'] != fate(c) or c['layer'] >= int(.8 * L) for c in cand):
     bad.append('a fate is not what the rules give')
 kept = [c for c in cand if c['fate'] == 'kept']
@@ -166,7 +167,7 @@ want = min(kept, key=lambda c: c['bypass']) if kept else None
 if (want is None) != (not got['found']) or (want and (want['layer'], want['position']) != (got['layer'], got['position'])):
     bad.append('the choice is not what the rules give')
 if a.all:
-    ok = [(s['bypass'], k) for k, s in mine.items() if s['kl'] <= .1 and s['induce'] >= 0]
+    ok = [(s['bypass'], k) for k, s in mine.items() if s['kl'] <= a.max_kl and s['induce'] >= 0]
     print('the peer chooses', min(ok)[1] if ok else None)
     if (min(ok)[1] if ok else None) != ((got['layer'], got['position']) if got['found'] else None):
         bad.append('the peer chooses another direction')
