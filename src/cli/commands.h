@@ -45,6 +45,7 @@
     XX(cmd_bench_model)  \
     XX(cmd_bench_dict)   \
     XX(cmd_bench_tune)   \
+    XX(cmd_bench_store)  \
     XX(cmd_doctor)       \
     XX(cmd_completion)   \
     XX(cmd_help)         \

@@ -18,7 +18,7 @@ int feature_list_print(cli *c, sd_store *s, const sd_feature_list *l, const char
         sd_store_info_write(w, sd_store_get_info(s));
         return out_json_end(c, &j);
     }
-    bool own_score = strcmp(score, "score") == 0 || strcmp(score, "cosine") == 0; /* a sort key stands in its own column */
+    bool own_score = strcmp(score, "score") == 0 || strcmp(score, "cosine") == 0 || strcmp(score, "correlation") == 0; /* a sort key stands in its own column */
     const out_col cols[] = {{"index", OUT_RIGHT}, {own_score ? score : "interest", OUT_RIGHT}, {"density", OUT_RIGHT}, {"max", OUT_RIGHT}, {"label", OUT_FILL}, {"promotes", OUT_FILL}};
     out_table *t = out_table_new(c, cols, 6);
     sd_buf b;

@@ -21,6 +21,17 @@ struct sd_codelog {
     size_t cap_scratch;
 };
 
+/* A file that never has a name, in the folder of path: a kill at any moment leaves nothing. -1 where the file system has none such. */
+static int nameless(const char *path)
+{
+    char dir[1100];
+    snprintf(dir, sizeof dir, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (!slash) snprintf(dir, sizeof dir, ".");
+    else slash[slash == dir] = '\0';
+    return open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
 sd_status sd_codelog_new(sd_codelog **out, const char *beside, int64_t m, sd_err *err)
 {
     char name[1100];
@@ -35,12 +46,14 @@ sd_status sd_codelog_new(sd_codelog **out, const char *beside, int64_t m, sd_err
         st = sd_fail(err, SD_E_ARG, "%s: the path is too long", beside);
         goto done;
     }
-    l->fd = mkostemp(name, O_CLOEXEC);
+    l->fd = nameless(name);
+    if (l->fd < 0) l->fd = mkostemp(name, O_CLOEXEC);
+    else name[0] = '\0';
     if (l->fd < 0) {
         st = sd_fail_errno(err, errno, "cannot write beside %s", beside);
         goto done;
     }
-    unlink(name);
+    if (name[0]) unlink(name);
     *out = l;
     l = NULL;
 done:

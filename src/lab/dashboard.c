@@ -7,6 +7,7 @@
 #include "lab/dashboard.h"
 
 #include "base/par.h"
+#include "lab/feature_places.h"
 #include "lab/feature_study.h"
 #include "lab/feature_words.h"
 #include "lab/interest.h"
@@ -43,6 +44,7 @@ typedef struct build {
     int32_t *near;          /* [m, n_near] */
     float *cosine;
     sd_postings post;
+    sd_feature_places places;
     sd_study *study;
     sd_interest *interest;
     sd_logit_effect *logits;
@@ -234,6 +236,7 @@ static sd_status prepare(build *b, sd_err *err)
     for (int64_t f = 0; f < b->m; f++)
         if (sd_codelog_counts(b->log)[f] > max_count) max_count = sd_codelog_counts(b->log)[f];
     const sd_study_size size = {b->res->n_tokens, sd_tok_n_vocab(b->in->tok), max_count, b->ex->n_threads};
+    if ((st = sd_feature_places_init(&b->places, &b->rows, err))) return st;
     if ((st = sd_study_new(&b->study, &b->rows, &b->study_opt, &size, err))) return st;
     if ((st = sd_interest_new(&b->interest, &b->rows, b->in->tok, err))) return st;
     if ((st = sd_logit_effect_new(&b->logits, b->ex, b->in->model, b->in->dict, b->opt.n_logits, err))) return st;
@@ -308,6 +311,10 @@ static sd_status do_block(build *b, int64_t f0, int64_t n, sd_err *err)
     b->res->study_s += t1 - t0;
     for (int64_t i = 0; i < n && !st; i++) st = put_direction(b, f0 + i, err);
     for (int64_t i = 0; i < n && !st; i++) {
+        int64_t a = b->post.start[f0 + i - b->post.f0], k = b->post.start[f0 + i - b->post.f0 + 1] - a;
+        st = sd_feature_places_put(&b->places, b->store, f0 + i, b->post.row + a, b->post.val + a, k, err);
+    }
+    for (int64_t i = 0; i < n && !st; i++) {
         sd_feature *f = &b->slot[i].f;
         sd_feature_text text;
         if ((st = sd_feature_words_of(&b->words, f, &vocab, &text, err))) break;
@@ -349,6 +356,7 @@ static void release(build *b)
     sd_postings_release(&b->post);
     sd_codelog_free(b->log);
     sd_codes_release(&b->codes);
+    sd_feature_places_release(&b->places);
     sd_rows_release(&b->rows);
     sd_free(b->unit);
     sd_free(b->half);

@@ -4,7 +4,7 @@
  *   features  for a range of features at a time the codes are turned round; statistics, examples, logits are put together
  *             in parallel and written in order
  * The model runs once. Sinks (rows with a norm above opt.sink times the dictionary's mean token norm, or the median of the first rows
- * where it states none) are not counted; they stay visible as text. Memory: 12 bytes a token, the budget below, a block of logits and a
+ * where it states none) are not counted; they stay visible as text. Memory: 12 bytes a token (28 a token of the most frequent feature), the budget below, a block of logits and a
  * block of features;
  * disk: 8 bytes a code beside the store while it is built. The result does not depend on the number of threads. */
 #ifndef SD_LAB_DASHBOARD_H

@@ -57,6 +57,7 @@ void sd_feature_brief_write(sd_jw *w, sd_store *s, const sd_feature_brief *b)
     sd_jw_ki64(w, "index", b->stats.index);
     label(w, b->label, "label", b->words);
     sd_jw_kf64(w, "score", b->score);
+    if (b->n_both) sd_jw_ki64(w, "n_both", b->n_both);
     stats(w, &b->stats);
     logits(w, s, "top_logits", b->top, b->n_top);
 }

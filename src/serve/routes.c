@@ -21,7 +21,7 @@ static const sd_route table[] = {
     {"POST", "/sonde/v1/activations", sd_handle__activations, SD_ROUTE_MODEL, sd_body_activations, "a dictionary's features on every token of a text"},
     {"GET", "/sonde/v1/features/{store}", sd_handle__features, 0, NULL, "features of a store: ?q= search, sort, limit, offset, min_density, max_density, silent"},
     {"GET", "/sonde/v1/features/{store}/{index}", sd_handle__feature, 0, NULL, "all that is known of a feature"},
-    {"GET", "/sonde/v1/features/{store}/{index}/near", sd_handle__near, 0, NULL, "its neighbours: ?limit="},
+    {"GET", "/sonde/v1/features/{store}/{index}/near", sd_handle__near, 0, NULL, "its neighbours: ?limit=, by=cosine or coactivation, in=STORE of another dictionary"},
     {"POST", "/sonde/v1/features/{store}/{index}/label", sd_handle__label, 0, sd_body_label, "gives a feature a name by hand"},
     {"GET", "/sonde/v1/briefs/{store}", sd_handle__briefs, 0, NULL, "rows of chosen features: ?ids=4,21,400"},
     {"GET", "/sonde/v1/map/{store}", sd_handle__map, 0, NULL, "where each feature of a store lies on its map"},

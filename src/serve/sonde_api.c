@@ -3,6 +3,7 @@
 
 #include "lab/direction_file.h"
 #include "lab/feature_json.h"
+#include "lab/feature_near.h"
 #include "sonde/text.h"
 
 enum { MAX_LIST = 1000, MAX_TOP = 256, MAX_FEATURES = 256 };
@@ -226,28 +227,51 @@ int sd_handle__feature(sd_server *s, const sd_request *rq, sd_reply *rp, sd_prob
     return st ? sd_problem_of(p, &err, "index") : 0;
 }
 
+/* Locks both stores of a search, in the order of their addresses. */
+static void lock_both(sd_reg_store *a, sd_reg_store *b, bool lock)
+{
+    sd_reg_store *first = a < b ? a : b, *second = a < b ? b : a;
+    if (!lock) {
+        pthread_mutex_unlock(&first->lock);
+        if (second != first) pthread_mutex_unlock(&second->lock);
+        return;
+    }
+    pthread_mutex_lock(&first->lock);
+    if (second != first) pthread_mutex_lock(&second->lock);
+}
+
 int sd_handle__near(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
-    sd_reg_store *r;
+    sd_reg_store *r, *in;
     sd_feature_list l;
     sd_jw w;
     sd_err err = {0};
+    sd_status st;
     int64_t index, limit = 0;
+    const char *by = rq->query(rq->self, "by"), *name = rq->query(rq->self, "in");
+    bool together = by && strcmp(by, "coactivation") == 0;
     int http = find_store(&r, s, rq->arg[0], p);
+    in = r;
+    if (!http && name) http = find_store(&in, s, name, p);
     if (!http) http = read_index(rq->arg[1], &index, p);
     if (!http) http = query_int(rq, "limit", 1, MAX_LIST, &limit, p);
+    if (!http && by && !together && strcmp(by, "cosine") != 0) http = sd_problem_set(p, 400, "by", "by is cosine or coactivation");
+    if (!http && name && together) http = sd_problem_set(p, 400, "in", "in goes with by=cosine: features of two stores fire on two texts");
     if (http) return http;
-    pthread_mutex_lock(&r->lock);
-    sd_status st = sd_store_near(&l, r->store, index, limit, &err);
+    lock_both(r, in, true);
+    if (name) st = sd_lab_feature_near(&l, s->opt.ex, r->store, index, in->store, limit, &err);
+    else st = together ? sd_store_coactive(&l, r->store, index, limit, &err) : sd_store_near(&l, r->store, index, limit, &err);
     if (!st) {
         sd_jw_init(&w, &rp->body);
         sd_jw_obj(&w);
         sd_jw_kstr(&w, "schema", "sonde.feature.near/1");
-        sd_feature_list_write(&w, r->store, &l);
+        sd_jw_kstr(&w, "store", in->name);
+        sd_jw_kstr(&w, "score_is", together ? "correlation" : "cosine");
+        sd_feature_list_write(&w, in->store, &l);
         sd_jw_end(&w);
         sd_feature_list_release(&l);
     }
-    pthread_mutex_unlock(&r->lock);
+    lock_both(r, in, false);
     return st ? sd_problem_of(p, &err, "index") : 0;
 }
 

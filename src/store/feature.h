@@ -79,6 +79,7 @@ typedef struct sd_feature_text {
 typedef struct sd_feature_brief {
     sd_feature_stats stats;
     double score;              /* what the list is ordered by */
+    int64_t n_both;            /* co-activation: tokens on which both fire; else 0 */
     const char *label, *words; /* label: the first one, or NULL; words: as in sd_feature */
     int n_top;
     const sd_token_logit *top; /* the first few */

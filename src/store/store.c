@@ -19,6 +19,8 @@
 #define BUILD_CACHE_KIB 16384
 /* No column of ours is near this; a file that claims more is refused by SQLite itself. */
 #define MAX_BLOB_BYTES (16 << 20)
+/* Features up to which the table is read through at open. */
+enum { MAX_CHECKED = 65536 };
 
 sd_status sd_store__fail(sqlite3 *db, const char *path, const char *what, sd_err *err)
 {
@@ -77,6 +79,8 @@ static const char *const statement[SQL_COUNT] = {
     [SQL_BRIEF] = "SELECT " BRIEF_COLUMNS " FROM feature f WHERE f.id = ?1",
     [SQL_DOC_NAME] = "SELECT name FROM document WHERE id = ?1",
     [SQL_PUT_DIRECTION] = "INSERT INTO direction VALUES (?1, ?2)",
+    [SQL_PUT_POSTING] = "INSERT INTO posting VALUES (?1, ?2, ?3)",
+    [SQL_POSTING] = "SELECT id, n, entries FROM posting WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
 };
 
 sd_status sd_store__stmt(sd_store *s, enum store_sql which, sqlite3_stmt **out, sd_err *err)
@@ -174,6 +178,8 @@ static void store_free(sd_store *s)
     sd_free(s->token_bytes);
     sd_free(s->token_at);
     sd_free(s->token_special);
+    sd_free(s->doc_at);
+    sd_free(s->doc_id);
     sd_free(s);
 }
 
@@ -312,17 +318,18 @@ static sd_status check_identity(sd_store *s, int64_t *version, sd_err *err)
 }
 
 /* Every table is a table (a view of the same name could be anything), and the small ones read through. The large ones
- * are checked row by row as they are read: a whole quick_check reads the whole file. */
-static sd_status check_tables(sd_store *s, sd_err *err)
+ * are checked row by row as they are read: a whole quick_check reads the whole file (of a million features, a second a gigabyte). */
+static sd_status check_tables(sd_store *s, int64_t version, sd_err *err)
 {
     static const char *const sql =
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('model', 'dict', 'run', 'token', 'document',"
-        " 'corpus', 'feature', 'example', 'label', 'feature_text', 'label_text', 'direction', 'map', 'map_cluster', 'map_point')";
-    static const char *const small[] = {"model", "dict", "run", "feature", "label", "map", "map_cluster"};
-    int64_t n = 0;
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('model', 'dict', 'run', 'token', 'document', 'corpus', 'feature',"
+        " 'example', 'label', 'feature_text', 'label_text', 'direction', 'map', 'map_cluster', 'map_point', 'posting')";
+    static const char *const small[] = {"model", "dict", "run", "label", "map", "map_cluster", "feature"};
+    int64_t n = 0, want = version < 3 ? 15 : 16, n_feature = 0;
     if (!pragma_int(s->db, sql, &n)) return sd_store__fail(s->db, s->path, "reading its tables", err);
-    if (n != 15) return sd_store__damaged(s, err, "%" PRId64 " of the 15 tables of a store are there", n);
-    for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
+    if (n != want) return sd_store__damaged(s, err, "%" PRId64 " of the %" PRId64 " tables of a store are there", n, want);
+    if (!pragma_int(s->db, "SELECT coalesce(max(id), 0) FROM feature", &n_feature)) return sd_store__fail(s->db, s->path, "reading its features", err);
+    for (size_t i = 0; i < sizeof small / sizeof *small - (n_feature > MAX_CHECKED); i++) {
         char pragma[64];
         sqlite3_stmt *q = NULL;
         snprintf(pragma, sizeof pragma, "PRAGMA quick_check('%s')", small[i]);
@@ -354,7 +361,7 @@ static sd_status open_existing(sd_store **out, const char *path, store_kind kind
     if ((st = open_db(s, path, kind == STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, err))) goto done;
     if ((st = sd_store__exec(s->db, path, "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0", "opening", err))) goto done;
     if ((st = check_identity(s, &version, err))) goto done;
-    if (version < sd_store__n_migration) {
+    if (version < sd_store__n_migration && (kind != STORE_READ || version < OLDEST_READABLE)) {
         if (kind == STORE_READ) {
             sd_fail(err, SD_E_STORE, "%s: version %" PRId64 " of the store format, this program reads %d", path, version,
                     sd_store__n_migration);
@@ -363,9 +370,10 @@ static sd_status open_existing(sd_store **out, const char *path, store_kind kind
             goto done;
         }
         if ((st = sd_store__migrate(s->db, path, sd_store__migration, (int)version, sd_store__n_migration, err))) goto done;
+        version = sd_store__n_migration;
     }
     defend(s);
-    if ((st = check_tables(s, err))) goto done;
+    if ((st = check_tables(s, version, err))) goto done;
     if (kind == STORE_EDIT &&
         (st = sd_store__exec(s->db, path, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", "starting to write", err)))
         goto done;

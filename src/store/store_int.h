@@ -15,7 +15,7 @@ typedef enum store_kind { STORE_READ, STORE_BUILD, STORE_EDIT } store_kind;
 
 enum store_sql {
     SQL_PUT_TOKEN, SQL_PUT_DOC, SQL_PUT_CORPUS, SQL_PUT_FEATURE, SQL_PUT_EXAMPLE, SQL_PUT_TEXT,
-    SQL_FEATURE, SQL_EXAMPLES, SQL_CORPUS, SQL_LABELS, SQL_BRIEF, SQL_DOC_NAME, SQL_PUT_DIRECTION,
+    SQL_FEATURE, SQL_EXAMPLES, SQL_CORPUS, SQL_LABELS, SQL_BRIEF, SQL_DOC_NAME, SQL_PUT_DIRECTION, SQL_PUT_POSTING, SQL_POSTING,
     SQL_COUNT
 };
 
@@ -30,7 +30,12 @@ struct sd_store {
     char *token_bytes;             /* vocabulary: all bytes; offsets [n_vocab + 1]; flags [n_vocab] */
     int64_t *token_at;
     uint8_t *token_special;
+    int64_t *doc_at;               /* [n_doc + 1] tokens before document i (by id); read at the first call that needs it */
+    int32_t *doc_id;               /* [n_doc] */
+    int64_t n_doc;
 };
+
+enum { OLDEST_READABLE = 2 };
 
 /* Migration i takes a file from version i to i + 1. */
 extern const char *const sd_store__migration[];
@@ -88,6 +93,9 @@ bool sd_store__get_values(sd_slice s, float *v, int n, float scale);
     "(SELECT text FROM label WHERE feature = f.id AND shown ORDER BY source <> 'human', id DESC LIMIT 1)"
 sd_status sd_store__brief(sd_store *s, store_pool *p, sqlite3_stmt *q, sd_feature_brief *out, sd_err *err);
 void sd_store__stats(sqlite3_stmt *q, sd_feature_stats *out); /* columns 0..6 */
+/* An empty list with room for cap rows; the row of feature `index` into it. */
+sd_status sd_store__list_init(sd_feature_list *l, int64_t cap, sd_err *err);
+sd_status sd_store__list_add(sd_feature_list *l, sd_store *s, int64_t index, double score, sd_err *err);
 sd_status sd_store__no_feature(const sd_store *s, int64_t index, sd_err *err);
 
 #endif

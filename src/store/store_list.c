@@ -48,7 +48,7 @@ sd_status sd_store__brief(sd_store *s, store_pool *p, sqlite3_stmt *q, sd_featur
     return SD_OK;
 }
 
-static sd_status list_init(sd_feature_list *l, int64_t cap, sd_err *err)
+sd_status sd_store__list_init(sd_feature_list *l, int64_t cap, sd_err *err)
 {
     *l = (sd_feature_list){0};
     sd_status st = sd_alloc_zero(&l->mem, sizeof(list_mem), "a list of features", err);
@@ -75,14 +75,16 @@ static double score_of(const sd_feature_stats *a, sd_feature_sort sort)
     return a->interest;
 }
 
-#define WHERE " FROM feature f WHERE (?1 OR f.n_fire > 0) AND f.density >= ?2 AND f.density <= ?3"
+/* "+": the index that has the order is walked, and holds what the condition asks; else SQLite takes the one of densities and sorts. */
+#define WHERE " FROM feature f WHERE (?1 OR f.n_fire > 0) AND +f.density >= ?2 AND +f.density <= ?3"
 static const char *const list_sql[SD_SORT_COUNT] = {
     [SD_SORT_INDEX] = "SELECT " BRIEF_COLUMNS WHERE " ORDER BY f.id LIMIT ?4 OFFSET ?5",
     [SD_SORT_INTEREST] = "SELECT " BRIEF_COLUMNS WHERE " ORDER BY f.interest DESC, f.id LIMIT ?4 OFFSET ?5",
     [SD_SORT_DENSITY] = "SELECT " BRIEF_COLUMNS WHERE " ORDER BY f.density DESC, f.id LIMIT ?4 OFFSET ?5",
     [SD_SORT_MAX_ACT] = "SELECT " BRIEF_COLUMNS WHERE " ORDER BY f.max_act DESC, f.id LIMIT ?4 OFFSET ?5",
 };
-static const char count_sql[] = "SELECT count(*)" WHERE;
+/* Whoever fires has a density above 0; the index holds both. */
+static const char count_sql[] = "SELECT count(*) FROM feature f WHERE (?1 OR f.n_fire > 0) AND f.density >= ?2 AND f.density <= ?3";
 
 static void bind_query(sqlite3_stmt *q, const sd_feature_query *ask)
 {
@@ -97,14 +99,17 @@ sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_quer
     int64_t limit = clamp_limit(ask->limit);
     int rc = SQLITE_DONE;
     SD_ASSERT((unsigned)ask->sort < SD_SORT_COUNT);
-    sd_status st = list_init(out, limit, err);
+    sd_status st = sd_store__list_init(out, limit, err);
     if (st) goto done;
-    if (sqlite3_prepare_v2(s->db, count_sql, -1, &q, NULL) != SQLITE_OK) goto failed;
-    bind_query(q, ask);
-    if (sqlite3_step(q) != SQLITE_ROW) goto failed;
-    out->n_total = sqlite3_column_int64(q, 0);
-    sqlite3_finalize(q);
-    q = NULL;
+    out->n_total = ask->silent ? s->info.n_features : s->info.n_alive;
+    if (ask->min_density > 0 || ask->has_max) {
+        if (sqlite3_prepare_v2(s->db, count_sql, -1, &q, NULL) != SQLITE_OK) goto failed;
+        bind_query(q, ask);
+        if (sqlite3_step(q) != SQLITE_ROW) goto failed;
+        out->n_total = sqlite3_column_int64(q, 0);
+        sqlite3_finalize(q);
+        q = NULL;
+    }
     if (sqlite3_prepare_v2(s->db, list_sql[ask->sort], -1, &q, NULL) != SQLITE_OK) goto failed;
     bind_query(q, ask);
     sqlite3_bind_int64(q, 4, limit);
@@ -124,8 +129,7 @@ done:
     return st;
 }
 
-/* Adds the row of feature `index`. */
-static sd_status add_brief(sd_feature_list *l, sd_store *s, int64_t index, double score, sd_err *err)
+sd_status sd_store__list_add(sd_feature_list *l, sd_store *s, int64_t index, double score, sd_err *err)
 {
     sqlite3_stmt *q;
     sd_status st = sd_store__stmt(s, SQL_BRIEF, &q, err);
@@ -186,7 +190,7 @@ static sd_status match(sd_feature_list *l, sd_store *s, const char *sql, sd_buf 
         else if (!(seen[index / 8] & 1 << index % 8)) {
             seen[index / 8] |= (uint8_t)(1 << index % 8);
             l->n_total++;
-            if (l->n < limit) st = add_brief(l, s, index, bonus - sqlite3_column_double(q, 1), err);
+            if (l->n < limit) st = sd_store__list_add(l, s, index, bonus - sqlite3_column_double(q, 1), err);
         }
     }
     if (!st && rc != SQLITE_DONE && rc != SQLITE_ROW) st = sd_store__fail(s->db, s->path, "searching", err);
@@ -204,7 +208,7 @@ sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, 
     sd_buf words;
     sd_buf_init(&words, 1 << 20);
     limit = clamp_limit(limit);
-    sd_status st = list_init(out, limit, err);
+    sd_status st = sd_store__list_init(out, limit, err);
     if (!st) st = sd_alloc_zero(&((list_mem *)out->mem)->seen, (size_t)s->info.dict.m / 8 + 1, "a list of features", err);
     if (st) goto done;
     int n = quote_query(&words, query, " ");
@@ -228,23 +232,27 @@ sd_status sd_store_near(sd_feature_list *out, sd_store *s, int64_t index, int64_
     *out = (sd_feature_list){0};
     sd_status st = sd_store_feature(&f, s, index, -1, err);
     if (st) return st;
-    if ((st = list_init(out, f->n_near ? f->n_near : 1, err))) goto done;
+    if ((st = sd_store__list_init(out, f->n_near ? f->n_near : 1, err))) goto done;
     out->n_total = f->n_near;
     for (int i = 0; i < f->n_near && (limit <= 0 || out->n < limit) && !st; i++)
-        st = add_brief(out, s, f->near[i].index, (double)f->near[i].cosine, err);
+        st = sd_store__list_add(out, s, f->near[i].index, (double)f->near[i].cosine, err);
 done:
     if (st) sd_feature_list_release(out);
     sd_feature_free(f);
     return st;
 }
 
+sd_status sd_store_some(sd_feature_list *out, sd_store *s, const int64_t *index, const double *score, int64_t n, sd_err *err)
+{
+    sd_status st = sd_store__list_init(out, n ? n : 1, err);
+    for (int64_t i = 0; i < n && !st; i++)
+        st = index[i] < 0 || index[i] >= s->info.dict.m ? sd_store__no_feature(s, index[i], err) : sd_store__list_add(out, s, index[i], score[i], err);
+    out->n_total = n;
+    if (st) sd_feature_list_release(out);
+    return st;
+}
+
 sd_status sd_store_one(sd_feature_list *out, sd_store *s, int64_t index, sd_err *err)
 {
-    *out = (sd_feature_list){0};
-    if (index < 0 || index >= s->info.dict.m) return sd_store__no_feature(s, index, err);
-    sd_status st = list_init(out, 1, err);
-    if (!st) st = add_brief(out, s, index, 0, err);
-    if (st) sd_feature_list_release(out);
-    else out->n_total = 1;
-    return st;
+    return sd_store_some(out, s, &index, &(double){0}, 1, err);
 }

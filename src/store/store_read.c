@@ -109,7 +109,7 @@ sd_status sd_store__load_info(sd_store *s, sd_err *err)
                       "SELECT tool, created, mode, isa, args, data_sha256, n_threads, n_tokens, n_docs, n_sinks, win_before,"
                       " win_after, seed FROM run WHERE kind = 'features' ORDER BY id LIMIT 1",
                       read_run, err);
-    if (!st) st = read_row(s, "SELECT count(*), coalesce(sum(n_fire > 0), 0) FROM feature", read_counts, err);
+    if (!st) st = read_row(s, "SELECT (SELECT count(*) FROM feature), (SELECT count(*) FROM feature WHERE density > 0)", read_counts, err);
     if (st) return st;
     if (s->info.model.n_vocab < 1 || s->info.model.n_vocab > MAX_VOCAB || s->info.dict.m < 1 || s->info.dict.m > MAX_FEATURES)
         return sd_store__damaged(s, err, "it claims %" PRId64 " tokens and %" PRId64 " features", s->info.model.n_vocab,

@@ -1,6 +1,6 @@
 /* The numbered migrations. A migration that was released is never edited; a change is a further entry.
  *
- * Only what is used has a table: audits and posting lists come with the migration that fills them.
+ * Only what is used has a table: audits come with the migration that fills them.
  * `feature_text` is contentless (the text can be rendered from the token ids again); rowid = feature. */
 #include "store/store_int.h"
 
@@ -50,5 +50,14 @@ static const char meaning_002[] =
     "ALTER TABLE label ADD COLUMN args TEXT NOT NULL DEFAULT '';\n"
     "ALTER TABLE label ADD COLUMN shown INTEGER NOT NULL DEFAULT 1;\n";
 
-const char *const sd_store__migration[] = {init_001, meaning_002};
+/* Where every feature fires, and what sorted lists of a million features need. Nothing that was there changed: version 2 is read as it is. */
+static const char posting_003[] =
+    /* id: feature * 65536 + part; a part holds up to 65536 entries */
+    "CREATE TABLE posting (id INTEGER PRIMARY KEY, n INTEGER NOT NULL, entries BLOB NOT NULL) STRICT;\n"
+    "CREATE INDEX feature_density ON feature (density, n_fire);\n"
+    "CREATE INDEX feature_max_act ON feature (max_act, density, n_fire);\n"
+    "DROP INDEX feature_interest;\n"
+    "CREATE INDEX feature_interest ON feature (interest, density, n_fire);\n";
+
+const char *const sd_store__migration[] = {init_001, meaning_002, posting_003};
 const int sd_store__n_migration = (int)(sizeof sd_store__migration / sizeof *sd_store__migration);

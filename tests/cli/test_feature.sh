@@ -30,6 +30,9 @@ expect_error no_dictionary 4 'corpus' feature build corpus tiny.gguf --acts acts
 expect_error window_too_wide 4 'window of 301' feature build d tiny.gguf --acts acts0 --before 200 --after 100 -o x.db
 [ ! -e x.db ] && [ ! -e x.db.tmp ] && ok refused_leaves_nothing || not_ok refused_leaves_nothing "$(ls)"
 
+expect_json bench_store sonde.bench.store/1 'd["n_features"] == 300 and len(d["questions"]) == 7 and all(0 < q["median_ms"] <= q["p99_ms"] <= q["max_ms"] for q in d["questions"])' \
+    bench store --features 300 --tokens 5000 --asked 5 -o bench.db --json
+
 # Killed at any moment: the old store, whole.
 for t in 0.05 0.15 0.3 0.5; do
     timeout -s KILL $t "$sonde" feature build d tiny.gguf --acts acts0 -o s.db -f >/dev/null 2>&1
@@ -56,6 +59,15 @@ run feature show s.db "$first" -n 0
 grep -q '«' out && not_ok show_without_examples "$(what_happened)" || ok show_without_examples
 run feature near s.db "$first" -n 2
 [ "$(wc -l <out)" -eq 3 ] && [ "$(head -n 1 out | cut -f 2)" = cosine ] && ok near_is_a_table || not_ok near_is_a_table "$(what_happened)"
+run feature near s.db "$first" --by coactivation -n 3
+[ "$(wc -l <out)" -eq 4 ] && [ "$(head -n 1 out | cut -f 2)" = correlation ] && ok coactivation_is_a_table || not_ok coactivation_is_a_table "$(what_happened)"
+expect_json coactivation sonde.feature.near/1 'd["score_is"] == "correlation" and all(f["n_both"] > 0 and -1 <= f["score"] <= 1 for f in d["features"]) and d["features"] == sorted(d["features"], key=lambda f: -f["score"])' \
+    feature near s.db "$first" --by coactivation --json
+# In a copy of itself a feature's nearest is itself; the rest are its own neighbours.
+cp s.db copy.db
+expect_json near_in_another sonde.feature.near/1 "d['features'][0]['index'] == $first and d['features'][0]['score'] > 0.999 and [f['index'] for f in d['features'][1:]] == [f['index'] for f in json.load(__import__('os').popen('$sonde feature near s.db $first -n 5 --json'))['features']]" \
+    feature near s.db "$first" --in copy.db -n 6 --json
+expect_error near_both_ways 2 'two texts' feature near s.db "$first" --in copy.db --by coactivation
 run feature search s.db nothingofthekind
 [ $rc -eq 0 ] && [ "$(wc -l <out)" -eq 1 ] && grep -q 'no feature matches' err && ok no_match_is_said || not_ok no_match_is_said "$(what_happened)"
 expect_json by_density sonde.feature.list/1 'all(a["density"] >= b["density"] == b["score"] for a, b in zip(d["features"], d["features"][1:]))' feature search s.db --sort density --json

@@ -26,6 +26,10 @@ static void read_all(sd_store *s)
     if (!sd_store_search(&l, s, "golden \"gate bridge\" word3", 10, NULL)) sd_feature_list_release(&l);
     if (!sd_store_list(&l, s, &(sd_feature_query){.sort = SD_SORT_INTEREST}, NULL)) sd_feature_list_release(&l);
     if (!sd_store_near(&l, s, 1, 0, NULL)) sd_feature_list_release(&l);
+    if (!sd_store_coactive(&l, s, 1, 0, NULL)) sd_feature_list_release(&l);
+    sd_posting *v = NULL;
+    int64_t n_post = 0;
+    if (!sd_store_postings(&v, &n_post, s, 2, NULL)) sd_free(v);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);

@@ -67,6 +67,14 @@ static inline const sd_feature *sample_feature(int i)
     return &f;
 }
 
+/* Feature i fires on every token whose number is a multiple of i + 2, at token number t with the value 1 + t % 8. */
+static inline int64_t sample_postings(int i, int64_t *at, float *val)
+{
+    int64_t n = 0;
+    for (int64_t t = 0; t < SAMPLE_DOCS * SAMPLE_DOC_LEN && i < SAMPLE_M - 1; t += i + 2) at[n] = t, val[n++] = (float)(1 + t % 8);
+    return n;
+}
+
 static inline sd_status sample_fill(sd_store *s, sd_err *err)
 {
     sd_store_info in = sample_info();
@@ -87,6 +95,10 @@ static inline sd_status sample_fill(sd_store *s, sd_err *err)
         snprintf(context, sizeof context, "the golden gate of number%d is open; caf\xc3\xa9s %s", i, i == 7 ? "bridge" : "");
         st = sd_store_put_feature(s, sample_feature(i), &(sd_feature_text){.peak = sd_slice_of(peak), .logits = SD_LIT("up"),
                                                                           .context = sd_slice_of(context)}, err);
+        int64_t at[SAMPLE_DOCS * SAMPLE_DOC_LEN];
+        float val[SAMPLE_DOCS * SAMPLE_DOC_LEN];
+        int64_t n = sample_postings(i, at, val);
+        if (!st) st = sd_store_put_postings(s, i, at, val, n, 8, err);
     }
     return st;
 }
