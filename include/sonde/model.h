@@ -36,6 +36,11 @@ void sd_exec_free(sd_exec *ex);
 typedef enum sd_mode { SD_MODE_DEFAULT = 0, SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST } sd_mode;
 const char *sd_mode_name(sd_mode m); /* "faithful", "bf16", "fast" */
 
+/* How a session keeps keys and values. DEFAULT: what the model was opened with, there f16 in fast mode, else f32. q8: int8 in blocks
+ * of 32 with a bf16 scale; attention then multiplies the decoded numbers as f32. */
+typedef enum sd_kv_type { SD_KV_DEFAULT = 0, SD_KV_F32, SD_KV_F16, SD_KV_Q8 } sd_kv_type;
+const char *sd_kv_type_name(sd_kv_type t); /* "f32", "f16", "q8" */
+
 /* The blueprint, read from metadata and validated. Symbols: d width, h heads, L layers, V vocabulary. */
 typedef struct sd_config {
     char arch[24];  /* "llama" */
@@ -64,6 +69,7 @@ typedef struct sd_model_opt {
     int64_t n_ctx; /* longest session; 0: the model's own limit */
     bool views;    /* nothing is packed: for learning, which multiplies the matrices as they lie in the file. No session
                       can step such a model. */
+    sd_kv_type kv;       /* of its sessions */
     size_t memory_bytes; /* most bytes of packed weights; 0: sd_model_default_memory(). What is beyond stays in the map
                             and is packed panel by panel in every step: the same bits, slow for single tokens */
 } sd_model_opt;
@@ -115,6 +121,7 @@ typedef struct sd_hook {
 
 typedef struct sd_session_opt {
     int64_t n_ctx; /* positions; 0: the model's own limit, at most 4096 */
+    sd_kv_type kv;
 } sd_session_opt;
 
 typedef struct sd_session sd_session;
@@ -132,6 +139,7 @@ sd_status sd_session_copy_prefix(sd_session *dst, const sd_session *src, int64_t
 int64_t sd_session_pos(const sd_session *s);
 int64_t sd_session_ctx(const sd_session *s);
 size_t sd_session_bytes(const sd_session *s); /* the key-value cache */
+sd_kv_type sd_session_get_kv(const sd_session *s);
 
 /* ---- steps ---- */
 

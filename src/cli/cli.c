@@ -403,6 +403,7 @@ sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char
 {
     sd_status st = cli_mode(c, ex, k, path, &c->mode, err);
     opt.mode = c->mode;
+    opt.kv = c->kv;
     opt.memory_bytes = cli_memory(c);
     if (!st) st = sd_model_open(out, ex, path, &opt, err);
     if (!st && (*out)->chat) sd_chat_set_clock((*out)->chat, local_seconds()); /* templates tell the date */

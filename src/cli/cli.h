@@ -44,6 +44,8 @@ struct cli {
     uint64_t seed;
     sd_mode mode;                /* SD_MODE_DEFAULT when not given */
     const char *mode_name;       /* as written */
+    sd_kv_type kv;               /* SD_KV_DEFAULT when not given */
+    const char *kv_name;         /* as written */
     double memory_mb;            /* 0: the default */
     const char *site, *output, *resume;
     bool force;

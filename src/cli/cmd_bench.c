@@ -3,14 +3,22 @@
 #include "lab/bench.h"
 #include "lab/machine.h"
 
-enum { DEPTH = 512 /* of the second decoding */ };
-typedef struct model_args { int64_t prompt, gen, depth, reps; } model_args;
+enum { DEPTH = 512 /* of the second decoding */, BATCHES = 8 };
+typedef struct model_args { int64_t prompt, gen, depth, reps; opt_ints batch; bool watched; } model_args;
+/* What was asked for beyond one sequence at a time. */
+typedef struct batches {
+    sd_bench_batch row[BATCHES];
+    int n;
+    bool watched; /* the last row is one sequence with hooks */
+} batches;
 
 static const cli_opt model_opts[] = {
     {0, "prompt", OPT_INT, AT(model_args, prompt), .arg = "N", .def = "512", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "length of the prefill"},
     {0, "gen", OPT_INT, AT(model_args, gen), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "tokens decoded one by one"},
     {0, "depth", OPT_INT, AT(model_args, depth), .arg = "N", .lo = 0, .hi = 1 << 16, .unit = "tokens", .help = "positions in the cache before the second decoding; the first begins at 0", .def_words = "512, or what the context allows"},
     {0, "reps", OPT_INT, AT(model_args, reps), .arg = "N", .def = "5", .lo = 1, .hi = 64, .help = "repetitions; the median counts"},
+    {0, "batch", OPT_INTS, AT(model_args, batch), .arg = "N,..", .lo = 1, .hi = SD_BENCH_BATCH_MAX, .help = "also decode so many sequences at once, at 0 positions"},
+    {0, "watched", OPT_BOOL, AT(model_args, watched), .help = "also decode with a hook that reads every layer"},
     OPT_END};
 
 static double peak_gops(const sd_machine *p, sd_mode mode)
@@ -27,7 +35,22 @@ static double share_of(const sd_bench_op *o, const sd_machine *p, sd_mode mode)
     return o->gops / peak_gops(p, o->product ? mode : SD_MODE_FAITHFUL);
 }
 
-static int json_model(cli *c, const sd_bench_model *b, const sd_machine *p)
+static void json_batches(sd_jw *w, const batches *x)
+{
+    if (x->watched) sd_jw_kf64(w, "watched_cost", x->row[x->n - 1].cost);
+    sd_jw_key(w, "batch");
+    sd_jw_arr(w);
+    for (int i = 0; i < x->n - x->watched; i++) {
+        sd_jw_obj(w);
+        sd_jw_ki64(w, "n_seq", x->row[i].n_seq);
+        sd_jw_kf64(w, "tok_s", x->row[i].tok_s);
+        sd_jw_kf64(w, "cost", x->row[i].cost);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+static int json_model(cli *c, const sd_bench_model *b, const batches *x, const sd_machine *p)
 {
     out_json j;
     const double peak = peak_gops(p, c->mode);
@@ -67,13 +90,14 @@ static int json_model(cli *c, const sd_bench_model *b, const sd_machine *p)
         sd_jw_end(w);
     }
     sd_jw_end(w);
+    json_batches(w, x);
     return out_json_end(c, &j);
 }
 
-static int print_model(cli *c, const sd_bench_model *b, const sd_machine *p)
+static int print_model(cli *c, const sd_bench_model *b, const batches *x, const sd_machine *p)
 {
     const double peak = peak_gops(p, c->mode);
-    if (c->json) return json_model(c, b, p);
+    if (c->json) return json_model(c, b, x, p);
     out_pairs *o = out_pairs_new(c);
     out_pair(o, "prefill", "%.0f tokens/s, %.0f GOP/s, %.0f %% of this machine's own products (%.0f)", b->prefill_tok_s, b->prefill_gops,
              100 * b->prefill_gops / peak, peak);
@@ -83,6 +107,11 @@ static int print_model(cli *c, const sd_bench_model *b, const sd_machine *p)
         snprintf(key, sizeof key, "decode at %lld", (long long)d->depth);
         out_pair(o, key, "%.1f tokens/s, %.1f MB a token, %.1f GB/s, %.0f %% of the read bandwidth (%.1f)", d->tok_s, d->bytes_per_token / 1e6, d->gb_s,
                  100 * d->gb_s / p->read_gb_s, p->read_gb_s);
+    }
+    for (int i = 0; i < x->n; i++) {
+        char key[48];
+        snprintf(key, sizeof key, "decode %d at once", x->row[i].n_seq);
+        out_pair(o, x->watched && i == x->n - 1 ? "decode, watched" : key, "%.1f tokens/s, a step takes %.2f times that of one", x->row[i].tok_s, x->row[i].cost);
     }
     for (int i = 0; i < b->n_ops; i++) {
         const sd_bench_op *op = &b->op[i];
@@ -104,13 +133,30 @@ const cli_cmd cmd_bench_model_def = {
     .run = cmd_bench_model,
     .text = "As llama-bench measures: random tokens, the head on the last row only, one run before that is not counted; the median of\n"
             "the repetitions. Bytes a token are those of the packed weights and of the cache. Shares are of the same machine's read bandwidth\n"
-            "and products, measured in the same run; ops are timed alone, all layers in turn.",
-    .examples = "sonde bench model model.gguf --json\nsonde bench model model.gguf --mode bf16 --depth 512\n",
+            "and products, measured in the same run; ops are timed alone, all layers in turn.\n"
+            "--batch and --watched alternate with one plain sequence; what a step takes is told in units of that.",
+    .examples = "sonde bench model model.gguf --json\nsonde bench model model.gguf --mode bf16 --depth 512\nsonde bench model model.gguf --batch 2,4,8 --watched\n",
     .json = "sonde.bench.model/1"};
+
+static sd_status run_batches(batches *x, const cli *c, const sd_exec *ex, const sd_model *m, const model_args *a, sd_err *err)
+{
+    sd_status st = SD_OK;
+    *x = (batches){0};
+    if (a->batch.n >= BATCHES) return sd_fail(err, SD_E_ARG, "--batch names %lld sizes, at most %d are measured", (long long)a->batch.n, BATCHES - 1);
+    for (; x->n < a->batch.n + a->watched && !st; x->n++) {
+        const bool plain = x->n < a->batch.n;
+        if (sd_progress_cancelled(&c->progress)) return sd_fail(err, SD_E_CANCELLED, "interrupted while measuring");
+        const sd_bench_batch_opt o = {.n_seq = plain ? (int)a->batch.v[x->n] : 1, .n_gen = a->gen, .reps = (int)a->reps, .watched = !plain};
+        st = sd_lab_bench_batch(&x->row[x->n], ex, m, &o, err);
+    }
+    x->watched = a->watched;
+    return st;
+}
 
 static int cmd_bench_model(cli *c, int argc, char **argv)
 {
     model_args a;
+    batches x;
     int rc;
     sd_err err = {0};
     sd_model *m = NULL;
@@ -125,8 +171,9 @@ static int cmd_bench_model(cli *c, int argc, char **argv)
         a.depth = most < DEPTH ? (most > 0 ? most : 0) : DEPTH;
     }
     if (!st) st = sd_lab_bench_model(&b, ex, m, &(sd_bench_model_opt){a.prompt, a.gen, a.depth, (int)a.reps}, &err);
+    if (!st) st = run_batches(&x, c, ex, m, &a, &err);
     if (!st) st = sd_lab_machine(&peak, ex, &c->progress, &err);
-    rc = st ? cli_fail(c, &err) : print_model(c, &b, &peak);
+    rc = st ? cli_fail(c, &err) : print_model(c, &b, &x, &peak);
     sd_model_close(m);
     return rc;
 }

@@ -123,7 +123,7 @@ static int cmd_organism_recover(cli *c, int argc, char **argv)
     if (!ex) return cli_fail(c, &err);
     sd_status st = sd_dict_open(&dict, c->arg[0], &err);
     if (!st) st = cli_mode(c, ex, CLI_EXACT, c->arg[1], &c->mode, &err);
-    if (!st) st = sd_model_open(&m, ex, c->arg[1], &(sd_model_opt){.mode = c->mode, .no_head = true}, &err);
+    if (!st) st = sd_model_open(&m, ex, c->arg[1], &(sd_model_opt){.mode = c->mode, .kv = c->kv, .no_head = true}, &err);
     if (!st) st = cli_model_hash(c, c->arg[1], &err);
     sd_recover_opt o = {.seed = c->seed, .quick = a.quick, .progress = &c->progress};
     if (!st) st = sd_lab_recover(&r, ex, m, dict, c->arg[2], &o, &err);

@@ -5,7 +5,7 @@
 
 enum { PROMPT = 512, GEN = 64, REPS = 5, MAX_REPS = 64 };
 
-static double median(double *v, int n)
+double sd_bench_median(double *v, int n)
 {
     for (int i = 1; i < n; i++)
         for (int j = i; j > 0 && v[j] < v[j - 1]; j--) {
@@ -28,11 +28,11 @@ static double matrix_ops(const sd_model *m)
 /* A window of a block bounds what it reads. */
 double sd_bench_cache_bytes(const sd_model *m, double positions)
 {
-    const double element = m->mode == SD_MODE_FAST ? 2 : 4;
+    const double row = (double)sd_kv_row_bytes(m->kv, m->cfg.d_head);
     double sum = 0;
     for (int l = 0; l < m->n_layer_loaded; l++) {
         const double w = (double)m->block[l].window;
-        sum += (w > 0 && w < positions ? w : positions) * 2 * (double)m->cfg.n_head_kv * m->cfg.d_head * element;
+        sum += (w > 0 && w < positions ? w : positions) * 2 * (double)m->cfg.n_head_kv * row;
     }
     return sum;
 }
@@ -97,10 +97,10 @@ sd_status sd_lab_bench_model(sd_bench_model *out, const sd_exec *ex, const sd_mo
         if ((st = one_rep(now, r, s, tok, &o, err))) goto done;
         for (int k = 0; k < 3 && i >= 0; k++) rate[k][i] = now[k];
     }
-    out->prefill_tok_s = median(rate[0], o.reps);
+    out->prefill_tok_s = sd_bench_median(rate[0], o.reps);
     out->prefill_gops = out->prefill_tok_s * matrix_ops(m) / 1e9;
-    out->decode[0] = decode_row(m, 0, o.n_gen, median(rate[2], o.reps));
-    out->decode[1] = decode_row(m, o.depth, o.n_gen, median(rate[1], o.reps));
+    out->decode[0] = decode_row(m, 0, o.n_gen, sd_bench_median(rate[2], o.reps));
+    out->decode[1] = decode_row(m, o.depth, o.n_gen, sd_bench_median(rate[1], o.reps));
     st = sd_lab__bench_ops(out, ex, m, o.n_prompt, o.depth, err);
 done:
     sd_runner_free(r);

@@ -31,6 +31,23 @@ typedef struct sd_bench_model {
     int n_ops;
     sd_bench_op op[SD_BENCH_OPS];
 } sd_bench_model;
+/* Sequences decoded together, one row of each a step, beside the first of them alone. */
+enum { SD_BENCH_BATCH_MAX = 64 };
+typedef struct sd_bench_batch_opt {
+    int n_seq;      /* 0: 1 */
+    int64_t n_gen;  /* steps; 0: 64 */
+    int64_t depth;  /* positions in every cache before */
+    int reps;       /* 0: 5, after one that is not counted */
+    bool watched;   /* with a hook that reads resid_post of every layer of the first sequence */
+} sd_bench_batch_opt;
+typedef struct sd_bench_batch {
+    int n_seq;
+    int64_t depth;
+    double tok_s; /* of all together */
+    double cost;  /* time of a step over the time of a step of one plain sequence */
+} sd_bench_batch;
+sd_status sd_lab_bench_batch(sd_bench_batch *out, const sd_exec *ex, const sd_model *m, const sd_bench_batch_opt *opt, sd_err *err);
+double sd_bench_median(double *v, int n); /* sorts v */
 /* Bytes of cache that a token at this position reads. */
 double sd_bench_cache_bytes(const sd_model *m, double positions);
 sd_status sd_lab__bench_ops(sd_bench_model *out, const sd_exec *ex, const sd_model *m, int64_t n_prompt, int64_t depth, sd_err *err);

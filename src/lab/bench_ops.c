@@ -63,7 +63,7 @@ static sd_kv kv_of(const bench_rows *b, int layer)
                    .cap = sd_kv_cap(b->depth + b->n),
                    .n_head = b->m->cfg.n_head_kv,
                    .d_head = b->m->cfg.d_head,
-                   .f16 = b->m->mode == SD_MODE_FAST};
+                   .type = b->m->kv};
 }
 
 static sd_status take(bench_rows *b, sd_err *err)
@@ -73,7 +73,7 @@ static sd_status take(bench_rows *b, sd_err *err)
     const int64_t width = widest(m);
     size_t half = 0;
     sd_status st = SD_OK;
-    if (!sd_kv_bytes(&half, sd_kv_cap(b->depth + b->n), m->cfg.n_head_kv, m->cfg.d_head, m->mode == SD_MODE_FAST))
+    if (!sd_kv_bytes(&half, sd_kv_cap(b->depth + b->n), m->cfg.n_head_kv, m->cfg.d_head, m->kv))
         return sd_fail(err, SD_E_NOMEM, "a cache of %lld positions does not fit in the address space.", (long long)(b->depth + b->n));
     b->kv_half = sd_arena_need(half);
     st = sd_alloc(&b->x, (size_t)(b->n * width) * sizeof(float), "rows", err);

@@ -216,9 +216,12 @@ static void plan_session(sd_describe *d, int64_t n_ctx)
     /* A step's rows: residual, normed, block output; q, heads' outputs; k, v; gate, up; then one row of logits. */
     double scratch = 4 * (rows * (3 * (double)d->d_model + 2 * q + 2 * kv + 2 * (double)d->d_ffn) + (double)d->n_vocab);
     for (int k = 0; k < 3; k++) {
+        const double row = (double)sd_kv_row_bytes((sd_kv_type)(SD_KV_F32 + k), (int)d->d_head);
+        d->kv_types[k] = (uint64_t)(2.0 * (double)d->n_layer * (double)d->n_head_kv * row * (double)d->n_ctx);
+    }
+    for (int k = 0; k < 3; k++) {
         sd_describe_memory *m = &d->memory[k];
-        double per_pos = (double)d->kv_per_1k / 1000 / (m->mode == SD_MODE_FAST ? 2 : 1);
-        m->kv = (uint64_t)(per_pos * (double)d->n_ctx);
+        m->kv = d->kv_types[m->mode == SD_MODE_FAST];
         m->scratch = (uint64_t)scratch;
         m->total += m->kv + m->scratch;
     }

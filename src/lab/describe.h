@@ -42,6 +42,7 @@ typedef struct sd_describe {
     int32_t bos, eos;       /* -1: none */
     int64_t n_ctx;          /* positions that kv is for */
     uint64_t kv_per_1k;     /* of 1,000 tokens at 4 bytes a number; half of it in fast mode */
+    uint64_t kv_types[3];   /* n_ctx positions as f32, f16, q8 */
     sd_describe_memory memory[3]; /* faithful, bf16, fast */
 } sd_describe;
 

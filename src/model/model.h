@@ -67,6 +67,7 @@ struct sd_model {
     sd_wiring wire;
     const sd_arch *arch; /* names of tensors in both containers */
     sd_mode mode;
+    sd_kv_type kv;       /* of sessions that do not say */
     size_t budget;       /* bytes of packed weights that are still allowed; a matrix beyond is streamed */
     const sd_exec *ex;   /* borrowed */
     sd_weights *weights; /* owns; stays mapped for the embedding rows */

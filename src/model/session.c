@@ -10,7 +10,7 @@ static sd_status plan(sd_session *s, size_t *total, sd_err *err)
 {
     const sd_config *c = &s->m->cfg;
     s->kv_cap = sd_kv_cap(s->n_ctx);
-    if (!sd_kv_bytes(&s->kv_half_bytes, s->kv_cap, c->n_head_kv, c->d_head, s->kv_f16) ||
+    if (!sd_kv_bytes(&s->kv_half_bytes, s->kv_cap, c->n_head_kv, c->d_head, s->kv_type) ||
         !sd_mul_size(sd_arena_need(s->kv_half_bytes), 2 * (size_t)s->m->n_layer_loaded, total))
         return sd_fail(err, SD_E_NOMEM, "a key-value cache of %lld positions does not fit in the address space",
                        (long long)s->n_ctx);
@@ -34,7 +34,7 @@ sd_status sd_session_new(sd_session **out, const sd_model *m, const sd_session_o
     s->m = m;
     s->n_ctx = n_ctx;
     s->n_layer_cached = m->n_layer_loaded;
-    s->kv_f16 = m->mode == SD_MODE_FAST;
+    s->kv_type = opt && opt->kv ? opt->kv : m->kv;
     for (int i = 0; i < m->wire.n_rope; i++)
         if ((st = sd_rope_make(&s->rope[i], &m->rope[i], n_ctx, err))) goto done;
     if ((st = plan(s, &total, err))) goto done;
@@ -74,13 +74,14 @@ void sd_session_rewind(sd_session *s, int64_t pos)
 /* Keys lie in panels of SD_KV_PANEL positions, so whole panels go over; what a panel holds beyond n is never read. */
 sd_status sd_session_copy_prefix(sd_session *dst, const sd_session *src, int64_t n, sd_err *err)
 {
-    if (dst == src || dst->m != src->m) return sd_fail(err, SD_E_ARG, "a prefix goes from one session to another of the same model");
+    if (dst == src || dst->m != src->m || dst->kv_type != src->kv_type)
+        return sd_fail(err, SD_E_ARG, "a prefix goes from one session to another of the same model and the same type of cache");
     if (n < 0 || n > src->pos || n > dst->n_ctx)
         return sd_fail(err, SD_E_ARG, "a prefix of %lld positions of a session that holds %lld, for one of at most %lld", (long long)n,
                        (long long)src->pos, (long long)dst->n_ctx);
     for (int l = 0; l < src->n_layer_cached; l++) {
         sd_kv from = sd_session__kv(src, l), to = sd_session__kv(dst, l);
-        size_t width = (size_t)from.d_head * (from.f16 ? 2 : 4);
+        size_t width = sd_kv_row_bytes(from.type, from.d_head);
         for (int h = 0; h < from.n_head; h++) {
             size_t a = (size_t)h * (size_t)from.cap * width, b = (size_t)h * (size_t)to.cap * width;
             memcpy((uint8_t *)to.k + b, (const uint8_t *)from.k + a, (size_t)sd_kv_cap(n) * width);
@@ -102,6 +103,11 @@ int64_t sd_session_ctx(const sd_session *s)
     return s->n_ctx;
 }
 
+sd_kv_type sd_session_get_kv(const sd_session *s)
+{
+    return s->kv_type;
+}
+
 size_t sd_session_bytes(const sd_session *s)
 {
     return 2 * s->kv_half_bytes * (size_t)s->m->n_layer_loaded;
@@ -115,5 +121,5 @@ sd_kv sd_session__kv(const sd_session *s, int layer)
                    .cap = s->kv_cap,
                    .n_head = s->m->cfg.n_head_kv,
                    .d_head = s->m->cfg.d_head,
-                   .f16 = s->kv_f16};
+                   .type = s->kv_type};
 }

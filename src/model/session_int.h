@@ -24,7 +24,7 @@ struct sd_session {
     uint8_t *kv;          /* [n_layer_loaded][keys, values] owns */
     size_t kv_half_bytes; /* of the keys of a layer; the values take as much */
     int64_t kv_cap;
-    bool kv_f16;
+    sd_kv_type kv_type;
     sd_rope rope[2];      /* [wire.n_rope] frequencies for n_ctx positions; owns */
     sd_hook_slot *slot; /* [n_slot] in order of attachment; owns */
     int n_slot, next_id;

@@ -23,6 +23,12 @@ typedef struct sd_score_args {
  * weight). */
 enum { SD_MIX_ROWS = 6 };
 
+enum { SD_KV_BLOCK = 32 }; /* numbers that share a scale in a cache of type q8 */
+static inline int64_t sd_kv_blocks(int64_t d)
+{
+    return (d + SD_KV_BLOCK - 1) / SD_KV_BLOCK;
+}
+
 /* Weighted sums of n rows of values. */
 typedef struct sd_mix_args {
     float *o;       /* [m, d], 1 <= m <= SD_MIX_ROWS */
@@ -59,6 +65,12 @@ typedef struct sd_kern_ops {
     void (*add)(float *y, const float *x, int64_t n);
     /* dst_i = src_i rounded to the nearest f16, ties to even. */
     void (*to_f16)(uint16_t *dst, const float *src, int64_t n);
+    /* d numbers as int8 q with a bf16 scale a block: scale = max|x| / 127 rounded up, q = round(x / scale) to nearest even. A block
+     * with NaN or infinity has scale NaN, one that is all below 1e-30 is zero. The same bits on every ISA. */
+    void (*to_q8)(int8_t *q, uint16_t *scale, const float *src, int64_t d);
+    /* Decoded f32 [d][16] of a panel of keys, and [d] of a row of values (ops.h has the layouts; any alignment). */
+    void (*keys_q8)(float *dst, const void *panel, int64_t d);
+    void (*values_q8)(float *dst, const void *row, int64_t d);
     /* One head turned in place, see sd_rope_apply. cos, sin [half]. */
     void (*rope)(float *x, const float *cos, const float *sin, int64_t half);
     /* s[r, 16 p + j] = scale * sum_c q[r, c] k[p][c][j]: one chain of fused multiply-adds in order of c, from +0. The

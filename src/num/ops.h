@@ -36,20 +36,24 @@ void sd_rope_angles(float *cos, float *sin, const sd_rope *r, const int32_t *pos
 /* x [n, n_head * d_head] in place. Only the first 2*half of each head turn. */
 void sd_rope_apply(const sd_exec *ex, sd_mat x, int n_head, int half, const float *cos, const float *sin);
 
-/* Keys and values of one sequence at one layer, f32 or f16; the memory is the caller's (sd_kv_bytes, zeroed once).
+/* Keys and values of one sequence at one layer; the memory is the caller's (sd_kv_bytes, zeroed once).
  *   k: each kv head holds panels of 16 positions, [cap/16][d_head][16], so that scores of 16 keys are one vector
- *   v: each kv head holds [cap][d_head] */
+ *   v: each kv head holds [cap][d_head]
+ * q8: a position's numbers in blocks of 32, int8 times a bf16 scale; the product is exact in f32, so that attention has the bits of
+ * an f32 cache which holds the decoded numbers.
+ *   a panel of keys: int8 [d_head][16], then scales [ceil(d_head/32)][16]; a row of values: int8 [d_head], then scales [ceil(d_head/32)] */
 enum { SD_KV_PANEL = 16 };
 typedef struct sd_kv {
     void *k, *v;
     int64_t cap; /* positions, a multiple of SD_KV_PANEL */
     int n_head, d_head;
-    bool f16;
+    sd_kv_type type; /* not DEFAULT */
 } sd_kv;
 int64_t sd_kv_cap(int64_t n_pos); /* n_pos rounded up to panels */
 /* Bytes of k (the same again for v); false when it does not fit in a size_t. */
-bool sd_kv_bytes(size_t *out, int64_t cap, int n_head, int d_head, bool f16);
-/* Stores rows k, v [n, n_head * d_head] at positions pos0.. (f16: rounded to nearest even). */
+bool sd_kv_bytes(size_t *out, int64_t cap, int n_head, int d_head, sd_kv_type type);
+size_t sd_kv_row_bytes(sd_kv_type type, int d_head); /* of one position's keys, or values, of one head */
+/* Stores rows k, v [n, n_head * d_head] at positions pos0.. (rounded to nearest even). */
 void sd_kv_write(const sd_exec *ex, sd_kv kv, int64_t pos0, sd_mat k, sd_mat v);
 
 /* Causal attention with grouped queries, a batch of sequences: row i of a sequence (position pos0+i) over keys

@@ -244,6 +244,61 @@ static void test_add_rope_f16(void **state)
     }
 }
 
+/* Numbers of a q8 cache: within half a step of what went in, the same bits on every ISA, and all that is decoded is scale times q. */
+static void test_q8(void **state)
+{
+    const sd_kern_ops *k = table(state), *ref = &sd_kern_ops_ref;
+    static const int64_t widths[] = {1, 8, 31, 32, 33, 64, 80, 256};
+    enum { D = 256, B = 8 };
+    static int8_t q[D + GUARD], q_ref[D];
+    static uint16_t scale[B], scale_ref[B];
+    static uint8_t panel[1 + 16 * (D + 2 * B)];
+    static float dst[16 * D + GUARD];
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (int kind = 0; kind < 4; kind++) {
+            const int64_t d = widths[w], nb = sd_kv_blocks(d);
+            fill(buf_x, d, kind == 1 ? 1e20f : kind == 2 ? 1e-33f : 1.0f, (uint64_t)(d + kind));
+            if (kind == 3) buf_x[d / 2] = d % 2 ? NAN : -INFINITY;
+            memset(q + d, 0x5a, GUARD);
+            k->to_q8(q, scale, buf_x, d), ref->to_q8(q_ref, scale_ref, buf_x, d);
+            for (int i = 0; i < GUARD; i++) assert_int_equal(q[d + i], 0x5a);
+            assert_memory_equal(q, q_ref, (size_t)d);
+            assert_memory_equal(scale, scale_ref, (size_t)nb * 2);
+            for (int64_t c = 0; c < d; c++) {
+                const float s = sd_bf16_to_f32(scale[c / SD_KV_BLOCK]);
+                if (kind == 3 && c / SD_KV_BLOCK == d / 2 / SD_KV_BLOCK)
+                    assert_true(isnan((float)q[c] * s));
+                else if (kind == 2)
+                    assert_true(q[c] == 0 && s == 0);
+                else /* half a step and the rounding of x / s */
+                    assert_true(fabs((double)q[c] * (double)s - (double)buf_x[c]) <= 0.50001 * (double)s);
+            }
+            /* The same row as values and as lane j of a panel, at an odd address. */
+            uint8_t *row = panel + 1;
+            for (int64_t c = 0; c < d; c++) row[c] = (uint8_t)q[c];
+            for (int64_t b = 0; b < nb; b++) memcpy(row + d + 2 * b, &scale[b], 2);
+            put_guard(dst + d);
+            k->values_q8(dst, row, d);
+            check_guard(dst + d);
+            for (int64_t c = 0; c < d; c++) {
+                const float want = (float)q[c] * sd_bf16_to_f32(scale[c / SD_KV_BLOCK]);
+                assert_memory_equal(&dst[c], &want, isnan(want) ? 0 : 4);
+                assert_true(isnan(want) == isnan(dst[c]));
+            }
+            for (int64_t j = 0; j < 16; j++) {
+                for (int64_t c = 0; c < d; c++) row[c * 16 + j] = (uint8_t)q[(c + j) % d];
+                for (int64_t b = 0; b < nb; b++) memcpy(row + 16 * d + (b * 16 + j) * 2, &scale[(b + j) % nb], 2);
+            }
+            put_guard(dst + 16 * d);
+            k->keys_q8(dst, row, d);
+            check_guard(dst + 16 * d);
+            for (int64_t i = 0; i < 16 * d; i++) {
+                const float want = (float)q[(i / 16 + i % 16) % d] * sd_bf16_to_f32(scale[(i / 16 / SD_KV_BLOCK + i % 16) % nb]);
+                assert_true(isnan(want) ? isnan(dst[i]) : memcmp(&dst[i], &want, 4) == 0);
+            }
+        }
+}
+
 enum { MOST_ROWS = 13, MOST_D = 80, MOST_PANEL = 6, MOST_KEYS = 96 };
 
 /* Scores: against double, and bit for bit against the reference. */
@@ -339,6 +394,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {ALL(test_rmsnorm),      ALL(test_silu_mul), ALL(test_softmax),
                                        ALL(test_nonlin), ALL(test_softcap), ALL(test_layernorm),
-                                       ALL(test_add_rope_f16), ALL(test_scores),   ALL(test_mix)};
+                                       ALL(test_add_rope_f16), ALL(test_q8), ALL(test_scores),   ALL(test_mix)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

@@ -19,7 +19,8 @@ static void logits_of(float *out, const sd_exec *ex, const sd_model *m, sd_sessi
 static void copied_prefix_keeps_the_bits(void **state)
 {
     (void)state;
-    static const sd_mode mode[] = {SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST};
+    static const sd_mode mode[] = {SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST, SD_MODE_FAITHFUL, SD_MODE_FAST};
+    static const sd_kv_type kv[] = {SD_KV_DEFAULT, SD_KV_DEFAULT, SD_KV_DEFAULT, SD_KV_F16, SD_KV_Q8}, used[] = {SD_KV_F32, SD_KV_F32, SD_KV_F16, SD_KV_F16, SD_KV_Q8};
     static const int64_t cut[] = {1, 15, 16, 17, 32, 40};
     const char *dir = t_tmpdir();
     int32_t tok[N];
@@ -31,10 +32,12 @@ static void copied_prefix_keeps_the_bits(void **state)
     t_ok(sd_exec_new(&ex, NULL, &err), err);
     for (size_t k = 0; k < sizeof mode / sizeof *mode; k++) {
         sd_model *m = NULL;
-        sd_session *a = NULL, *b = NULL;
-        t_ok(sd_model_open(&m, ex, dir, &(sd_model_opt){.mode = mode[k]}, &err), err);
+        sd_session *a = NULL, *b = NULL, *other = NULL;
+        t_ok(sd_model_open(&m, ex, dir, &(sd_model_opt){.mode = mode[k], .kv = kv[k]}, &err), err);
         t_ok(sd_session_new(&a, m, &(sd_session_opt){.n_ctx = 64}, &err), err);
         t_ok(sd_session_new(&b, m, &(sd_session_opt){.n_ctx = 100}, &err), err);
+        t_ok(sd_session_new(&other, m, &(sd_session_opt){.n_ctx = 64, .kv = used[k] == SD_KV_Q8 ? SD_KV_F32 : SD_KV_Q8}, &err), err);
+        assert_int_equal(sd_session_get_kv(a), used[k]);
         logits_of(whole, ex, m, a, tok, N);
         for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
             t_ok(sd_session_copy_prefix(b, a, cut[i], &err), err);
@@ -44,10 +47,12 @@ static void copied_prefix_keeps_the_bits(void **state)
         }
         assert_int_equal(sd_session_copy_prefix(b, a, N + 1, &err), SD_E_ARG);
         assert_int_equal(sd_session_copy_prefix(a, a, 1, &err), SD_E_ARG);
+        assert_int_equal(sd_session_copy_prefix(other, a, 1, &err), SD_E_ARG);
         t_ok(sd_session_copy_prefix(b, a, 0, &err), err);
         assert_int_equal(sd_session_pos(b), 0);
         sd_session_free(a);
         sd_session_free(b);
+        sd_session_free(other);
         sd_model_close(m);
     }
     sd_exec_free(ex);

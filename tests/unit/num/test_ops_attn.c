@@ -33,14 +33,17 @@ static sd_mat random_rows(int64_t n, int64_t cols, uint64_t index)
     return sd_mat_of(p, n, cols);
 }
 
-static seq make_seq(sd_attn_opt o, int64_t n, bool f16, uint64_t index)
+static const sd_kv_type types[] = {SD_KV_F32, SD_KV_F16, SD_KV_Q8};
+enum { N_TYPES = 3 };
+
+static seq make_seq(sd_attn_opt o, int64_t n, sd_kv_type type, uint64_t index)
 {
     seq s = {.o = o, .n = n};
     s.q = random_rows(n, o.n_head * o.d_head, index), s.out = random_rows(n, o.n_head * o.d_head, index + 1);
     s.k = random_rows(n, o.n_head_kv * o.d_head, index + 2), s.v = random_rows(n, o.n_head_kv * o.d_head, index + 3);
     size_t bytes;
-    s.kv = (sd_kv){.cap = sd_kv_cap(n), .n_head = o.n_head_kv, .d_head = o.d_head, .f16 = f16};
-    assert_true(sd_kv_bytes(&bytes, s.kv.cap, o.n_head_kv, o.d_head, f16));
+    s.kv = (sd_kv){.cap = sd_kv_cap(n), .n_head = o.n_head_kv, .d_head = o.d_head, .type = type};
+    assert_true(sd_kv_bytes(&bytes, s.kv.cap, o.n_head_kv, o.d_head, type));
     s.kv.k = sd_calloc(bytes), s.kv.v = sd_calloc(bytes);
     sd_exec most = {.n_threads = 4};
     s.scratch = sd_malloc(sd_attn_scratch(&most, &o, n));
@@ -67,9 +70,14 @@ static void run(const sd_exec *ex, seq *s, int64_t from, int64_t to, float *patt
     sd_attn(ex, &s->o, &a, 1, s->scratch);
 }
 
-static double stored(const seq *s, float x)
+/* Number c of a head's row x as the cache gives it back. */
+static double stored(const seq *s, const float *x, int64_t c)
 {
-    return (double)(s->kv.f16 ? sd_f16_to_f32(sd_f32_to_f16(x)) : x);
+    if (s->kv.type != SD_KV_Q8) return (double)(s->kv.type == SD_KV_F16 ? sd_f16_to_f32(sd_f32_to_f16(x[c])) : x[c]);
+    int8_t q[256];
+    uint16_t scale[8];
+    sd_kern_ops_ref.to_q8(q, scale, x, s->o.d_head);
+    return (double)q[c] * (double)sd_bf16_to_f32(scale[c / SD_KV_BLOCK]);
 }
 
 /* The definition, row i of head h, in double; also checks the pattern. */
@@ -82,7 +90,7 @@ static void check_row(const seq *s, int64_t i, int h)
     for (int64_t j = lo; j <= i; j++) {
         p[j] = 0;
         for (int64_t c = 0; c < d; c++)
-            p[j] += (double)sd_mat_row(s->q, i)[h * d + c] * stored(s, sd_mat_row(s->k, j)[g * d + c]);
+            p[j] += (double)sd_mat_row(s->q, i)[h * d + c] * stored(s, sd_mat_row(s->k, j) + g * d, c);
         p[j] *= (double)s->o.scale;
         max = fmax(max, p[j]);
     }
@@ -93,7 +101,7 @@ static void check_row(const seq *s, int64_t i, int h)
         if (!(fabs(got - want) <= 1e-5 * want))
             fail_msg("pattern head %d row %d key %d: %g, expected %g", h, (int)i, (int)j, got, want);
         if (j >= lo && j <= i)
-            for (int64_t c = 0; c < d; c++) z[c] += want * stored(s, sd_mat_row(s->v, j)[g * d + c]);
+            for (int64_t c = 0; c < d; c++) z[c] += want * stored(s, sd_mat_row(s->v, j) + g * d, c);
     }
     for (int64_t c = 0; c < d; c++) {
         double got = (double)sd_mat_row(s->out, i)[h * d + c];
@@ -112,8 +120,8 @@ static void check_shapes(const char *level)
     sd_exec ex;
     make_exec(&ex, 2, level);
     for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++)
-        for (int f16 = 0; f16 < 2; f16++) {
-            seq s = make_seq(shapes[t], 75, f16, 100 * t);
+        for (int k = 0; k < N_TYPES; k++) {
+            seq s = make_seq(shapes[t], 75, types[k], 100 * t);
             run(&ex, &s, 0, 75, s.pattern);
             for (int64_t i = 0; i < s.n; i++)
                 for (int h = 0; h < s.o.n_head; h++) check_row(&s, i, h);
@@ -133,9 +141,9 @@ static void test_split_and_threads(void **state)
     sd_exec one, two, four;
     make_exec(&one, 1, "auto"), make_exec(&two, 2, "auto"), make_exec(&four, 4, "auto");
     for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++)
-        for (int f16 = 0; f16 < 2; f16++) {
+        for (int k = 0; k < N_TYPES; k++) {
             enum { N = 205 };
-            seq a = make_seq(shapes[t], N, f16, 7), b = make_seq(shapes[t], N, f16, 7);
+            seq a = make_seq(shapes[t], N, types[k], 7), b = make_seq(shapes[t], N, types[k], 7);
             size_t bytes = (size_t)(N * a.q.cols) * 4;
             run(&one, &a, 0, N, NULL);
             run(&four, &b, 0, N, b.pattern);
@@ -157,12 +165,38 @@ static void test_no_leak_from_the_future(void **state)
     sd_exec ex;
     make_exec(&ex, 2, "auto");
     for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++) {
-        seq a = make_seq(shapes[t], 40, false, 11), b = make_seq(shapes[t], 40, false, 11);
+        seq a = make_seq(shapes[t], 40, types[t % N_TYPES], 11), b = make_seq(shapes[t], 40, types[t % N_TYPES], 11);
         for (int64_t i = 20; i < 40; i++)
             for (int64_t c = 0; c < b.k.cols; c++) sd_mat_row(b.k, i)[c] = sd_mat_row(b.v, i)[c] = NAN;
         run(&ex, &a, 0, 40, NULL), run(&ex, &b, 0, 40, NULL);
         assert_memory_equal(a.out.data, b.out.data, (size_t)(20 * a.q.cols) * 4);
         assert_true(isnan(sd_mat_row(b.out, 20)[0]));
+        free_seq(&a), free_seq(&b);
+    }
+}
+
+/* The decoded numbers are exact: a q8 cache has the bits of an f32 cache that holds them. */
+static void test_q8_is_f32_of_its_numbers(void **state)
+{
+    (void)state;
+    enum { N = 150 };
+    sd_exec ex;
+    make_exec(&ex, 2, "auto");
+    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++) {
+        seq a = make_seq(shapes[t], N, SD_KV_Q8, 71), b = make_seq(shapes[t], N, SD_KV_F32, 71);
+        const int64_t d = b.o.d_head;
+        run(&ex, &a, 0, N, NULL);
+        for (int64_t i = 0; i < N; i++)
+            for (int64_t c = 0; c < b.k.cols; c += d) {
+                float k[256], v[256];
+                for (int64_t x = 0; x < d; x++) {
+                    k[x] = (float)stored(&a, sd_mat_row(b.k, i) + c, x);
+                    v[x] = (float)stored(&a, sd_mat_row(b.v, i) + c, x);
+                }
+                memcpy(sd_mat_row(b.k, i) + c, k, (size_t)d * 4), memcpy(sd_mat_row(b.v, i) + c, v, (size_t)d * 4);
+            }
+        run(&ex, &b, 0, N, NULL);
+        assert_memory_equal(a.out.data, b.out.data, (size_t)(N * a.q.cols) * 4);
         free_seq(&a), free_seq(&b);
     }
 }
@@ -177,8 +211,8 @@ static void test_batch(void **state)
     seq alone[S], both[S];
     sd_attn_seq a[S];
     for (int i = 0; i < S; i++) {
-        alone[i] = make_seq(shapes[0], n[i], false, 31 + (uint64_t)i),
-        both[i] = make_seq(shapes[0], n[i], false, 31 + (uint64_t)i);
+        alone[i] = make_seq(shapes[0], n[i], types[i], 31 + (uint64_t)i),
+        both[i] = make_seq(shapes[0], n[i], types[i], 31 + (uint64_t)i);
         run(&ex, &alone[i], 0, n[i], NULL);
         sd_kv_write(&ex, both[i].kv, 0, both[i].k, both[i].v);
         a[i] = (sd_attn_seq){.out = both[i].out, .q = both[i].q, .kv = both[i].kv};
@@ -196,7 +230,7 @@ static void test_mix(void **state)
     make_exec(&ex, 2, "auto");
     for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++) {
         enum { N = 60, FROM = 20 };
-        seq s = make_seq(shapes[t], N, false, 41);
+        seq s = make_seq(shapes[t], N, SD_KV_F32, 41);
         run(&ex, &s, 0, FROM, NULL);
         run(&ex, &s, FROM, N, s.pattern);
         size_t bytes = (size_t)(N * s.q.cols) * 4;
@@ -232,9 +266,9 @@ static void test_long_context(void **state)
     make_exec(&one, 1, "auto"), make_exec(&two, 2, "auto");
     enum { N = 15000, LAST = 5 };
     sd_attn_opt o = {8, 1, 8, 0.35f, 0, 0};
-    seq s = {.o = o, .n = N, .kv = {.cap = sd_kv_cap(N), .n_head = 1, .d_head = 8}};
+    seq s = {.o = o, .n = N, .kv = {.cap = sd_kv_cap(N), .n_head = 1, .d_head = 8, .type = SD_KV_F32}};
     size_t bytes;
-    assert_true(sd_kv_bytes(&bytes, s.kv.cap, 1, 8, false));
+    assert_true(sd_kv_bytes(&bytes, s.kv.cap, 1, 8, SD_KV_F32));
     s.kv.k = sd_calloc(bytes), s.kv.v = sd_calloc(bytes);
     s.k = random_rows(N, 8, 51), s.v = random_rows(N, 8, 52), s.q = random_rows(LAST, 64, 53);
     sd_mat a = random_rows(LAST, 64, 54), b = random_rows(LAST, 64, 55);
@@ -256,6 +290,7 @@ static const struct CMUnitTest tests[] = {
     {"test_definition/avx512", test_definition, NULL, NULL, (void *)(uintptr_t) "avx512"},
     T(test_split_and_threads),
     T(test_no_leak_from_the_future),
+    T(test_q8_is_f32_of_its_numbers),
     T(test_batch),
     T(test_mix),
     T(test_long_context),
