@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 typedef struct header {
     void *raw;     /* what free() takes */
@@ -24,6 +25,7 @@ _Static_assert(sizeof(header) <= SD_ALIGN, "the header fits in front of an align
 #define MARK_DEAD 0x53444d454d444541u
 /* No object is larger than PTRDIFF_MAX; the header and the padding come on top. */
 #define MAX_BYTES ((size_t)PTRDIFF_MAX - 4096)
+#define LARGE_PAGE ((size_t)2 << 20)
 /* From here on calloc() hands out fresh pages of the kernel, which are zero without being touched
  * (glibc's M_MMAP_THRESHOLD starts at 128 KiB). */
 #define LAZY_ZERO_BYTES ((size_t)128 << 10)
@@ -53,6 +55,14 @@ static bool may_allocate(void)
     return fail_in == 0 || --fail_in > 0;
 }
 
+static void *note_block(void *raw, uint8_t *p, size_t n)
+{
+    *(header *)(void *)(p - SD_ALIGN) = (header){raw, n, MARK_LIVE};
+    atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&live_bytes, (int64_t)n, memory_order_relaxed);
+    return p;
+}
+
 static void *allocate(size_t n, bool zero)
 {
     if (!may_allocate() || n > MAX_BYTES) return NULL;
@@ -68,11 +78,19 @@ static void *allocate(size_t n, bool zero)
         p = (uint8_t *)raw + SD_ALIGN;
         if (zero) memset(p, 0, n);
     }
-    header *h = (header *)(void *)(p - SD_ALIGN);
-    *h = (header){raw, n, MARK_LIVE};
-    atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&live_bytes, (int64_t)n, memory_order_relaxed);
-    return p;
+    return note_block(raw, p, n);
+}
+
+/* The header lies in the page before the first large one. */
+static void *allocate_wide(size_t n)
+{
+    if (!may_allocate() || n > MAX_BYTES - LARGE_PAGE) return NULL;
+    uint8_t *raw = malloc(n + LARGE_PAGE + SD_ALIGN);
+    if (!raw) return NULL;
+    uint8_t *p = raw + SD_ALIGN;
+    p += (LARGE_PAGE - (uintptr_t)p % LARGE_PAGE) % LARGE_PAGE;
+    (void)madvise(p, n, MADV_HUGEPAGE); /* advice: systems without large pages refuse it */
+    return note_block(raw, p, n);
 }
 
 void *sd_malloc(size_t n)
@@ -141,9 +159,8 @@ char *sd_strndup(const char *s, size_t n)
     return p;
 }
 
-static sd_status alloc_or_fail(void *out_ptr, size_t n, bool zero, const char *what, sd_err *err)
+static sd_status give(void *out_ptr, void *p, size_t n, const char *what, sd_err *err)
 {
-    void *p = allocate(n, zero);
     memcpy(out_ptr, &p, sizeof p);
     if (p) return SD_OK;
     char bytes[32];
@@ -154,12 +171,17 @@ static sd_status alloc_or_fail(void *out_ptr, size_t n, bool zero, const char *w
 
 sd_status sd_alloc(void *out_ptr, size_t n, const char *what, sd_err *err)
 {
-    return alloc_or_fail(out_ptr, n, false, what, err);
+    return give(out_ptr, allocate(n, false), n, what, err);
 }
 
 sd_status sd_alloc_zero(void *out_ptr, size_t n, const char *what, sd_err *err)
 {
-    return alloc_or_fail(out_ptr, n, true, what, err);
+    return give(out_ptr, allocate(n, true), n, what, err);
+}
+
+sd_status sd_alloc_wide(void *out_ptr, size_t n, const char *what, sd_err *err)
+{
+    return give(out_ptr, allocate_wide(n), n, what, err);
 }
 
 bool sd_mul_size(size_t a, size_t b, size_t *out)

@@ -30,11 +30,11 @@ static sd_status measure_read(sd_machine *out, const sd_exec *ex, sd_err *err)
     int64_t n = (int64_t)(READ_BYTES / sizeof(float)), n_chunk = n / READ_CHUNK;
     read_arg a = {.ex = ex};
     float *p = NULL;
-    sd_status st = sd_alloc_zero(&p, READ_BYTES, "a buffer to measure the memory", err);
+    sd_status st = sd_alloc_wide(&p, READ_BYTES, "a buffer to measure the memory", err);
     if (!st) st = sd_alloc(&a.partial, (size_t)n_chunk * sizeof(float), "sums", err);
     if (st) goto done;
     a.p = p;
-    for (int64_t i = 0; i < n; i += 1024) p[i] = 1; /* one write a page: zero pages would be one shared page in the cache */
+    for (int64_t i = 0; i < n; i++) p[i] = 1;
     for (double t0 = sd_now(), t = t0; t - t0 < SLICE;) {
         sd_parallel_for(ex->n_threads, n, READ_CHUNK, read_chunk, &a);
         double now = sd_now();

@@ -232,7 +232,7 @@ static sd_status bind_matrix(const sd_binder *b, sd_mat_role mat, int layer, boo
     out->w = w;
     if (!keep) return SD_OK;
     if (bias && (st = decode_vector(&out->bias, bias, row0, w.rows, perm, b->err))) return st;
-    if (!b->views && (st = sd_linear_new_within(&out->l, b->m->ex, &w, out->bias, &b->m->budget, b->m->mode, b->err))) sd_err_wrap(b->err, "%s", name);
+    if (!b->views && (st = sd_linear_new_within(&out->l, b->m->ex, &w, out->bias, &b->m->pool, b->m->mode, b->err))) sd_err_wrap(b->err, "%s", name);
     return st;
 }
 
@@ -342,7 +342,7 @@ static sd_status bind_head(const sd_binder *b)
         w = (sd_wmat){.data = t->data, .dtype = t->dtype, .rows = t->dim[0], .cols = t->dim[1]};
     }
     m->head_w = w;
-    if (b->keep_head && !b->views && (st = sd_linear_new_within(&m->head, m->ex, &w, NULL, &m->budget, m->mode, b->err)))
+    if (b->keep_head && !b->views && (st = sd_linear_new_within(&m->head, m->ex, &w, NULL, &m->pool, m->mode, b->err)))
         return sd_err_wrap(b->err, "the output head");
     return SD_OK;
 }

@@ -73,10 +73,11 @@ static sd_mat input(const fwd *f, sd_mat x, const sd_norm *n)
 /* Products with one input: prepared once for neighbours that run in the same mode. */
 static void products(const fwd *f, const sd_matrix *w, const sd_mat *y, int n, sd_mat x)
 {
-    for (int i = 0; i < n; i++) {
-        if (i == 0 || sd_linear_mode(w[i].l) != sd_linear_mode(w[i - 1].l))
-            sd_linear_prepare(f->r->ex, w[i].l, x, f->r->linear_scratch);
-        sd_linear_run(f->r->ex, w[i].l, y[i], x, false, f->r->linear_scratch);
+    const sd_linear *l[SD_LINEAR_MANY];
+    for (int i = 0, k; i < n; i += k) {
+        for (k = 0; i + k < n && sd_linear_mode(w[i + k].l) == sd_linear_mode(w[i].l); k++) l[k] = w[i + k].l;
+        sd_linear_prepare(f->r->ex, l[0], x, f->r->linear_scratch);
+        sd_linear_run_many(f->r->ex, l, y + i, k, x, f->r->linear_scratch);
     }
 }
 

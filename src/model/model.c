@@ -17,7 +17,7 @@ static sd_status check_opt(sd_model *m, const sd_model_opt *opt, sd_err *err)
     m->max_ctx = opt->n_ctx ? opt->n_ctx : m->cfg.n_ctx;
     m->mode = opt->mode ? opt->mode : SD_MODE_FAITHFUL;
     m->kv = opt->kv ? opt->kv : m->mode == SD_MODE_FAST ? SD_KV_F16 : SD_KV_F32;
-    m->budget = opt->memory_bytes ? opt->memory_bytes : sd_model_default_memory();
+    m->pool.left = opt->memory_bytes ? opt->memory_bytes : sd_model_default_memory();
     return SD_OK;
 }
 
@@ -113,6 +113,7 @@ void sd_model_close(sd_model *m)
     }
     sd_free(m->block);
     sd_linear_free(m->head);
+    sd_linear_pool_release(&m->pool);
     free_norm(&m->final_norm);
     for (int i = 0; i <= SD_MAT_V; i++) sd_free(m->perm[i]);
     sd_tok_free(m->tok);

@@ -68,7 +68,7 @@ struct sd_model {
     const sd_arch *arch; /* names of tensors in both containers */
     sd_mode mode;
     sd_kv_type kv;       /* of sessions that do not say */
-    size_t budget;       /* bytes of packed weights that are still allowed; a matrix beyond is streamed */
+    sd_linear_pool pool; /* packed weights; a matrix beyond its limit is streamed; owns */
     const sd_exec *ex;   /* borrowed */
     sd_weights *weights; /* owns; stays mapped for the embedding rows */
     sd_wmat embed;       /* [V, d] view */

@@ -91,17 +91,50 @@ sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, co
     return sd_linear_new_within(out, ex, w, bias, NULL, mode, err);
 }
 
-static sd_status pack(sd_linear *l, const sd_exec *ex, const sd_wmat *w, size_t total, size_t decode, sd_err *err)
+/* Blocks of a pool: large enough that their ends cost nothing (what is not written takes no memory). */
+enum { POOL_BLOCK = 32 << 20 };
+
+static sd_status pool_take(sd_linear_pool *p, uint8_t **out, size_t n, sd_err *err)
+{
+    const size_t need = sd_arena_need(n);
+    if (p->n_block == 0 || need > p->size - p->used) {
+        const size_t size = need > POOL_BLOCK ? need : POOL_BLOCK;
+        void *block, **grown = sd_realloc(p->block, (size_t)(p->n_block + 1) * sizeof *grown);
+        if (!grown) return sd_fail(err, SD_E_NOMEM, "out of memory: the table of %d blocks of weights", p->n_block + 1);
+        p->block = grown;
+        sd_status st = sd_alloc_wide(&block, size, "packed weights", err);
+        if (st) return st;
+        p->block[p->n_block++] = block;
+        p->size = size;
+        p->used = 0;
+    }
+    *out = (uint8_t *)p->block[p->n_block - 1] + p->used;
+    p->used += need;
+    p->left -= n;
+    return SD_OK;
+}
+
+void sd_linear_pool_release(sd_linear_pool *p)
+{
+    for (int i = 0; i < p->n_block; i++) sd_free(p->block[i]);
+    sd_free(p->block);
+    *p = (sd_linear_pool){0};
+}
+
+typedef struct pack_sizes { size_t total, decode; } pack_sizes;
+
+static sd_status pack(sd_linear *l, const sd_exec *ex, const sd_wmat *w, pack_sizes size, sd_linear_pool *pool, sd_err *err)
 {
     float *rows = NULL;
-    sd_status st = sd_alloc(&l->packed, total, "packed weights", err);
-    if (!st) st = sd_alloc(&rows, decode, "decoding weights", err);
+    l->owns = pool == NULL;
+    sd_status st = pool ? pool_take(pool, &l->packed, size.total, err) : sd_alloc(&l->packed, size.total, "packed weights", err);
+    if (!st) st = sd_alloc(&rows, size.decode, "decoding weights", err);
     if (!st) sd_parallel_for(ex->n_threads, l->n_panel, 1, pack_panels, &(pack_arg){l, w, rows});
     sd_free(rows);
     return st;
 }
 
-sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, size_t *left, sd_mode mode,
+sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_linear_pool *pool, sd_mode mode,
                                sd_err *err)
 {
     sd_linear *l = NULL;
@@ -118,10 +151,9 @@ sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat
     if (st) goto done;
     l->n_threads = ex->n_threads;
     l->w = *w;
-    if (!left || total <= *left) {
-        st = pack(l, ex, w, total, decode, err);
+    if (!pool || total <= pool->left) {
+        st = pack(l, ex, w, (pack_sizes){total, decode}, pool, err);
         if (st) goto done;
-        if (left) *left -= total;
     }
     if (bias) {
         st = sd_alloc_zero(&l->bias, (size_t)l->n_panel * SD_PANEL * sizeof *l->bias, "a bias", err);
@@ -138,7 +170,7 @@ done:
 void sd_linear_free(sd_linear *l)
 {
     if (!l) return;
-    sd_free(l->packed);
+    if (l->owns) sd_free(l->packed);
     sd_free(l->bias);
     sd_free(l);
 }
@@ -209,12 +241,24 @@ static void run_tile(const sd_linear_job *j, const uint8_t *panel, int64_t p, in
     store(j, p, r0, m, tile, ld);
 }
 
+/* Tasks of several products, one product after another. */
+typedef struct run_arg {
+    sd_linear_job job[SD_LINEAR_MANY];
+    int64_t n_tasks[SD_LINEAR_MANY];
+    int n;
+} run_arg;
+
 static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
-    const sd_linear_job *j = arg;
+    const run_arg *a = arg;
     (void)chunk;
-    for (int64_t i = begin; i < end; i++)
-        run_tile(j, sd_linear__panel(j->l, i / j->row_tiles), i / j->row_tiles, i % j->row_tiles * SD_ROW_TILE);
+    for (int k = 0; k < a->n && begin < end; k++) {
+        const sd_linear_job *j = &a->job[k];
+        for (int64_t i = begin; i < end && i < a->n_tasks[k]; i++)
+            run_tile(j, sd_linear__panel(j->l, i / j->row_tiles), i / j->row_tiles, i % j->row_tiles * SD_ROW_TILE);
+        begin = begin > a->n_tasks[k] ? begin - a->n_tasks[k] : 0;
+        end -= a->n_tasks[k];
+    }
 }
 
 /* A task is a panel: packed once, then all rows. */
@@ -236,21 +280,48 @@ void sd_linear_prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *sc
     if (l->form->prepare && x.rows > 0) l->form->prepare(ex, l, x, scratch);
 }
 
-void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch)
+static sd_linear_job make_job(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, const void *scratch)
 {
     SD_ASSERT(y.rows == x.rows && y.cols == l->rows && x.cols == l->cols);
-    sd_linear_job j = {ex, l, y, x, accumulate, scratch, NULL, (x.rows + SD_ROW_TILE - 1) / SD_ROW_TILE};
-    const int64_t n_tasks = j.row_tiles * l->n_panel, share = n_tasks / (8 * ex->n_threads);
+    return (sd_linear_job){.ex = ex, .l = l, .y = y, .x = x, .scratch = scratch, .row_tiles = (x.rows + SD_ROW_TILE - 1) / SD_ROW_TILE};
+}
+
+/* Tasks share nothing, so their grouping changes no bit; about eight groups a thread keep hand-outs rare and ends even. */
+static void run_packed(const sd_exec *ex, run_arg *a)
+{
+    int64_t n_tasks = 0;
+    for (int i = 0; i < a->n; i++) n_tasks += a->n_tasks[i] = a->job[i].row_tiles * a->job[i].l->n_panel;
+    const int64_t share = n_tasks / (8 * ex->n_threads);
+    sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, a);
+}
+
+void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch)
+{
+    run_arg a = {.n = 1, .job = {make_job(ex, l, y, x, scratch)}};
+    a.job[0].accumulate = accumulate;
     if (x.rows == 0) return;
     if (!l->packed) {
         SD_ASSERT(ex->n_threads <= l->n_threads);
-        j.stream = (uint8_t *)scratch + sd_arena_need(l->form->scratch(l, x.rows));
-        sd_parallel_for(ex->n_threads, l->n_panel, 1, run_streamed, &j);
+        a.job[0].stream = (uint8_t *)scratch + sd_arena_need(l->form->scratch(l, x.rows));
+        sd_parallel_for(ex->n_threads, l->n_panel, 1, run_streamed, &a.job[0]);
         return;
     }
-    /* Tasks share nothing, so their grouping changes no bit; about eight groups a thread keep hand-outs rare and ends
-     * even. */
-    sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, &j);
+    run_packed(ex, &a);
+}
+
+void sd_linear_run_many(const sd_exec *ex, const sd_linear *const *l, const sd_mat *y, int n, sd_mat x, void *scratch)
+{
+    run_arg a = {.n = 0};
+    SD_ASSERT(n <= SD_LINEAR_MANY);
+    if (x.rows == 0) return;
+    for (int i = 0; i < n; i++) {
+        SD_ASSERT(l[i]->form == l[0]->form);
+        if (l[i]->packed)
+            a.job[a.n++] = make_job(ex, l[i], y[i], x, scratch);
+        else
+            sd_linear_run(ex, l[i], y[i], x, false, scratch);
+    }
+    if (a.n) run_packed(ex, &a);
 }
 
 void sd_linear_fwd(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch)

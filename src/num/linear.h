@@ -16,10 +16,18 @@
 typedef struct sd_linear sd_linear;
 /* w and bias [w.rows] are borrowed only during the call. mode DEFAULT: faithful. */
 sd_status sd_linear_new(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_mode mode, sd_err *err);
-/* The same within a budget of bytes: takes its packed bytes from *left, or, when they are more, packs nothing, borrows w's data and
- * perm until free, and packs each panel again whenever it is multiplied: slow for one row, next to free for hundreds, and the
- * same bits. left NULL: no limit. */
-sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, size_t *left, sd_mode mode,
+/* Packed weights of many matrices, one after another in large pages. Zero but for `left`; released after the matrices. */
+typedef struct sd_linear_pool {
+    size_t left;       /* bytes that may still be packed */
+    void **block;      /* [n_block] owns */
+    int n_block;
+    size_t size, used; /* of the last block */
+} sd_linear_pool;
+void sd_linear_pool_release(sd_linear_pool *p);
+/* The same with its packed bytes in a pool, or, when they are more than pool->left, packs nothing, borrows w's data and perm until
+ * free, and packs each panel again whenever it is multiplied: slow for one row, next to free for hundreds, and the same bits. pool
+ * NULL: memory of its own, no limit. */
+sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_linear_pool *pool, sd_mode mode,
                                sd_err *err);
 bool sd_linear_is_streamed(const sd_linear *l);
 void sd_linear_free(sd_linear *l);
@@ -39,6 +47,10 @@ void sd_linear_fwd(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bo
  * `run` uses it; in other modes prepare converts or does nothing. sd_linear_fwd = prepare + run. All of `l` must share cols and mode. */
 void sd_linear_prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch);
 void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch);
+/* y[i] = x l[i]^T of up to SD_LINEAR_MANY matrices at once after one `prepare`: for a single row starting a product costs as much as a
+ * small one. */
+enum { SD_LINEAR_MANY = 4 };
+void sd_linear_run_many(const sd_exec *ex, const sd_linear *const *l, const sd_mat *y, int n, sd_mat x, void *scratch);
 
 /* A plain product for matrices that change: c [m,n] = a [m,k] b[n,k]^T, f32 or bf16 products (bf16: converts b each call). Not chained: no bit promise across shapes. */
 void sd_gemm_nt(const sd_exec *ex, sd_mat c, sd_mat a, sd_mat b);

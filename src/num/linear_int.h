@@ -40,7 +40,8 @@ struct sd_linear {
     int64_t rows, cols;
     int64_t n_panel; /* of SD_PANEL outputs; the last one is padded with zeros */
     size_t panel_bytes;
-    uint8_t *packed; /* n_panel panels; owned; NULL: packed from w when they are used */
+    uint8_t *packed; /* n_panel panels; NULL: packed from w when they are used */
+    bool owns;       /* packed; else it is a pool's */
     sd_wmat w;       /* borrowed; only then */
     int n_threads;   /* that may pack at once */
     float *bias;     /* [n_panel * SD_PANEL], owned; NULL: none */

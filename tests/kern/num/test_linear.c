@@ -342,15 +342,16 @@ static void streamed_equals_packed(void **state)
             for (int threads = 1; threads <= 3; threads++) {
                 const sd_exec ex = exec_of(NULL, 3), fewer = exec_of(NULL, threads);
                 problem p = problem_new(ts[t], &(shape){101, 70, 256}, 21); /* two row tiles, a ragged panel */
-                size_t need = sd_linear_plan_bytes(&p.w, modes[m], ex.kern->cpu_flags), left = need;
+                size_t need = sd_linear_plan_bytes(&p.w, modes[m], ex.kern->cpu_flags);
+                sd_linear_pool pool = {.left = need};
                 sd_linear *packed, *streamed;
                 sd_err err = {0};
-                t_ok(sd_linear_new_within(&packed, &ex, &p.w, p.bias, &left, modes[m], &err), err);
-                assert_int_equal(left, 0);
+                t_ok(sd_linear_new_within(&packed, &ex, &p.w, p.bias, &pool, modes[m], &err), err);
+                assert_int_equal(pool.left, 0);
                 assert_false(sd_linear_is_streamed(packed));
-                left = need - 1;
-                t_ok(sd_linear_new_within(&streamed, &ex, &p.w, p.bias, &left, modes[m], &err), err);
-                assert_int_equal(left, need - 1);
+                pool.left = need - 1;
+                t_ok(sd_linear_new_within(&streamed, &ex, &p.w, p.bias, &pool, modes[m], &err), err);
+                assert_int_equal(pool.left, need - 1);
                 assert_true(sd_linear_is_streamed(streamed) && sd_linear_bytes(streamed) < 2048);
                 for (int64_t n = 1; n <= 101; n += 100) {
                     forward(&fewer, packed, sd_mat_of(p.y, n, 70), sd_mat_of(p.x, n, 256), false);
@@ -358,6 +359,7 @@ static void streamed_equals_packed(void **state)
                     assert_memory_equal(p.y, p.y2, (size_t)(n * 70) * 4);
                 }
                 sd_linear_free(packed), sd_linear_free(streamed);
+                sd_linear_pool_release(&pool);
                 problem_free(&p);
             }
 }
