@@ -63,7 +63,7 @@ struct sd_dict_train {
     float *mean;               /* [d] */
     double scale, max_norm, site_rms;
     bool ready;                /* calibrated */
-    int64_t step, n_tokens;
+    int64_t step, n_tokens, packed; /* packed: the step of the scan's last packing */
     /* a step's work */
     float *x, *e;              /* [B, d]: xc and e */
     /* entries: row r has ptr[r] .. ptr[r + 1], features ascending */

@@ -65,13 +65,20 @@ static void keep_best(sd_dict_train *t, int64_t n)
     t->cut = CUT_SHARE * (double)least;
 }
 
+/* Rows that changed since the last time: packing comes before a step's update, which stamps them. */
+static void pack(sd_dict_train *t, const sd_exec *ex, const float *floor)
+{
+    sd_scan_pack_since(t->scan, ex, t->W, t->b, floor, t->last_step, (int32_t)t->packed);
+    t->packed = t->step;
+}
+
 static sd_status by_batch(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t *bad, sd_err *err)
 {
     double low = -1, high = -1, cut = t->cut > 0 ? t->cut : CUT_SHARE * first_cut(t, n);
     for (int i = 0; i < MOST_SCANS; i++) {
         sd_scan_list list = {t->idx, t->val, t->ptr, t->cap_ent};
         for (int64_t f = 0; f < t->opt.m; f++) t->floor[f] = (float)cut;
-        sd_scan_pack(t->scan, ex, t->W, t->b, t->floor);
+        pack(t, ex, t->floor);
         const bool fits = sd_scan_above_into(t->scan, ex, &list, sd_mat_of(t->x, n, t->opt.d), NULL, bad);
         if (*bad >= 0) return SD_OK;
         if (fits && (t->ptr[n] >= n * t->opt.k || cut <= 0)) {
@@ -94,11 +101,11 @@ sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t
     if (t->gate) {
         sd_scan_list list = {t->idx, t->val, t->ptr, t->cap_ent};
         for (int64_t f = 0; f < t->opt.m; f++) t->floor[f] = t->gate->floor(t->own[0] ? t->own[0][f] : 0.0f, (float)t->opt.bandwidth);
-        sd_scan_pack(t->scan, ex, t->W, t->b, t->floor);
+        pack(t, ex, t->floor);
         if (sd_scan_above_into(t->scan, ex, &list, x, NULL, bad) || *bad >= 0) return SD_OK;
         return sd_fail(err, SD_E_SHAPE, "step %lld: more active features than %lld.", (long long)t->step, (long long)t->cap_ent);
     }
-    sd_scan_pack(t->scan, ex, t->W, t->b, NULL);
+    pack(t, ex, NULL);
     *bad = sd_scan_topk(t->scan, ex, t->idx, t->val, x, NULL);
     for (int64_t r = 0; r <= n; r++) t->ptr[r] = r * t->opt.k;
     return SD_OK;

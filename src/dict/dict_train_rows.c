@@ -35,12 +35,11 @@ static void decode_levels(sd_dict_train *t, int64_t r, sd_row_sums *s)
         float *e = sd_train__level_e(t, l) + r * d;
         if (l > 0) memcpy(e, sd_train__level_e(t, l - 1) + r * d, bytes);
         for (int64_t c = 0; c < d && l == 0; c++) e[c] = -t->x[r * d + c];
-        for (; i < t->ptr[r + 1] && t->idx[i] < t->level[l]; i++) {
-            if (t->val[i] > 0.0f)
-                t->kern->axpy(e, t->val[i], t->D + (int64_t)t->idx[i] * d, d);
-            else
-                t->val[i] = 0.0f;
-        }
+        const int64_t from = i;
+        for (; i < t->ptr[r + 1] && t->idx[i] < t->level[l]; i++)
+            if (!(t->val[i] > 0.0f)) t->val[i] = 0.0f;
+        const sd_gather g = {t->D, t->idx + from, i - from, d};
+        sd_gather_add(t->kern, e, &g, t->val + from);
     }
     s->e2 += (double)t->kern->dot(t->e + r * d, t->e + r * d, d);
     for (int l = t->n_level - 2; l >= 0; l--) {
@@ -53,12 +52,17 @@ static void decode_levels(sd_dict_train *t, int64_t r, sd_row_sums *s)
 static void backward_levels(sd_dict_train *t, int64_t r, float two_over_n, sd_row_sums *s)
 {
     const int64_t d = t->opt.d;
-    int l = 0;
-    for (int64_t i = t->ptr[r]; i < t->ptr[r + 1]; i++) {
-        const bool on = t->val[i] > 0.0f;
-        while (t->idx[i] >= t->level[l]) l++;
-        t->dz[i] = on ? two_over_n * t->kern->dot(sd_train__level_e(t, l) + r * d, t->D + (int64_t)t->idx[i] * d, d) : 0.0f;
-        s->n_active += on;
+    int64_t i = t->ptr[r];
+    for (int l = 0; l < t->n_level; l++) {
+        const int64_t from = i;
+        while (i < t->ptr[r + 1] && t->idx[i] < t->level[l]) i++;
+        const sd_gather g = {t->D, t->idx + from, i - from, d};
+        sd_gather_dot(t->kern, t->dz + from, &g, sd_train__level_e(t, l) + r * d);
+        for (int64_t j = from; j < i; j++) {
+            const bool on = t->val[j] > 0.0f;
+            t->dz[j] = on ? two_over_n * t->dz[j] : 0.0f;
+            s->n_active += on;
+        }
     }
 }
 

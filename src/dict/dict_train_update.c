@@ -67,12 +67,12 @@ static void normalise(const sd_dict_train *t, float *row)
 }
 
 /* gD, gW and the gradients by single numbers of feature f, from the entries and from the auxiliary loss. */
-static void gather(const sd_update *j, int64_t f, float *gD, float *gW)
+static void gather(const sd_update *u, int64_t f, float *gD, float *gW)
 {
-    sd_dict_train *t = j->t;
+    sd_dict_train *t = u->t;
     const int64_t d = t->opt.d;
     const int32_t slot = t->aux.slot ? t->aux.slot[f] : -1;
-    const float two_over_n = (float)(2.0 / (double)j->n);
+    const float two_over_n = (float)(2.0 / (double)u->n);
     const float *err = sd_train__level_e(t, sd_train__level_of(t, f));
     float gb = 0.0f;
     if (slot >= 0) {
@@ -83,15 +83,18 @@ static void gather(const sd_update *j, int64_t f, float *gD, float *gW)
         memset(gD, 0, (size_t)d * sizeof *gD);
         memset(gW, 0, (size_t)d * sizeof *gW);
     }
-    for (int64_t i = t->col[f]; i < t->col[f + 1]; i++) {
-        const int64_t r = t->ent_row[i];
-        if (i + 1 < t->col[f + 1]) { /* the next rows lie anywhere in L3 */
-            const float *ne = err + t->ent_row[i + 1] * d, *nx = t->x + t->ent_row[i + 1] * d;
-            for (int64_t c = 0; c < d && c < 128; c += 16) __builtin_prefetch(ne + c), __builtin_prefetch(nx + c);
+    for (int64_t i = t->col[f]; i < t->col[f + 1];) {
+        enum { MOST = 256 };
+        float c[MOST];
+        const int64_t left = t->col[f + 1] - i, part = left < MOST ? left : MOST;
+        const sd_gather of_e = {err, t->ent_row + i, part, d}, of_x = {t->x, t->ent_row + i, part, d};
+        for (int64_t j = 0; j < part; j++) {
+            c[j] = two_over_n * t->ent_z[i + j];
+            gb += t->ent_dz[i + j];
         }
-        t->kern->axpy(gD, two_over_n * t->ent_z[i], err + r * d, d);
-        t->kern->axpy(gW, t->ent_dz[i], t->x + r * d, d);
-        gb += t->ent_dz[i];
+        sd_gather_add(t->kern, gD, &of_e, c);
+        sd_gather_add(t->kern, gW, &of_x, t->ent_dz + i);
+        i += part;
     }
     t->gb[f] = t->gs[f] = gb;
     if (!t->gate) return;

@@ -36,6 +36,8 @@ static size_t lay_out(sd_scan *s)
             TAKE(w->xb, T * d), TAKE(w->rows, B * d * 4);
         TAKE(w->key, cap);
         TAKE(w->key2, cap);
+        TAKE(w->feat, cap);
+        TAKE(w->exact, cap);
         TAKE(w->group, B);
         TAKE(w->margin, T);
         for (int64_t t = 0; t < T; t++) {

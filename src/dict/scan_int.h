@@ -4,6 +4,7 @@
 
 #include "dict/scan.h"
 #include "num/kern_dict.h"
+#include "num/gather.h"
 #include "num/gemm_tile.h"
 #include "num/kern_scan8.h"
 
@@ -34,6 +35,8 @@ typedef struct sd_scan_worker {
     uint8_t *rows;  /* [BLOCK, d] rounded or padded rows on their way to the pack */
     sd_cand cand[SD_SCAN_TILE];
     uint64_t *key, *key2;  /* [cap], quickselect's */
+    int32_t *feat;         /* [cap] features looked at and their products */
+    float *exact;
     float *group, *margin; /* [BLOCK]; [TILE] a row's c: what it adds to a score of unit |w| */
     int64_t n_exact, n_overflow, bad;
     /* int8 */

@@ -5,11 +5,8 @@
 
 /* Some v with at least k of x >= v, close to the k-th largest: bisection, since counting 16 a cycle is cheaper than selecting.
  * lo must satisfy the condition. Any such v is a valid cut; a lower one only costs candidates. */
-static float kth_bound(const sd_kern_dict *kd, const float *x, int64_t n, int k, float lo, int steps)
+static float kth_bound(const sd_kern_dict *kd, const float *x, int64_t n, int k, float lo, float hi, int steps)
 {
-    float hi = lo;
-    for (int64_t i = 0; i < n; i++)
-        if (x[i] > hi) hi = x[i];
     for (int i = 0; i < steps && lo < hi; i++) {
         const float mid = lo + (hi - lo) * 0.5f;
         if (!(mid > lo)) break;
@@ -24,35 +21,21 @@ static float kth_bound(const sd_kern_dict *kd, const float *x, int64_t n, int k,
     return lo;
 }
 
-static float smallest(const float *x, int64_t n)
-{
-    float v = FLT_MAX;
-    for (int64_t i = 0; i < n; i++)
-        if (x[i] < v) v = x[i];
-    return v;
-}
-
 static void move_cut(const sd_scan *s, sd_cand *c, int steps)
 {
+    float span[2];
     if (c->n < s->k) return;
-    float lo = smallest(c->low, c->n);
-    if (c->cut > lo && s->kd->count_ge(c->low, c->cut, c->n) >= s->k) lo = c->cut;
-    if (s->kd->count_ge(c->low, lo, c->n) < s->k) return; /* scores that are not numbers */
-    const float v = kth_bound(s->kd, c->low, c->n, s->k, lo, steps) - 2.0f * c->eta;
+    s->kd->span(span, c->low, c->n);
+    if (c->cut > span[0] && s->kd->count_ge(c->low, c->cut, c->n) >= s->k) span[0] = c->cut;
+    if (s->kd->count_ge(c->low, span[0], c->n) < s->k) return; /* scores that are not numbers */
+    const float v = kth_bound(s->kd, c->low, c->n, s->k, span[0], span[1], steps) - 2.0f * c->eta;
     if (v > c->cut) c->cut = v;
 }
 
 void sd_scan__tighten(const sd_scan *s, sd_cand *c)
 {
-    int64_t n = 0;
     move_cut(s, c, 12); /* 12 halvings: 1/4096 of the spread, far below the margin itself */
-    for (int64_t i = 0; i < c->n; i++) {
-        if (c->up[i] < c->cut) continue;
-        c->idx[n] = c->idx[i];
-        c->up[n] = c->up[i];
-        c->low[n++] = c->low[i];
-    }
-    c->n = c->mark = n;
+    c->n = c->mark = s->kd->compact(c->idx, c->up, c->low, c->n, c->cut);
 }
 
 /* Groups are disjoint, so k group maxima at or above v mean k features at or above v. */
@@ -64,9 +47,10 @@ void sd_scan__first_cut(const sd_scan *s, float *group, sd_cand *c, const sd_sca
     if (g > SD_SCAN_BLOCK / 2) return; /* groups of one would be the whole block */
     low.c = -in->c;
     s->kd->group_max(group, g, &low);
-    const float lo = smallest(group, g);
-    if (!(lo > -FLT_MAX)) return; /* padding alone in a group */
-    const float v = kth_bound(s->kd, group, g, s->k, lo, 12) - 2.0f * c->eta;
+    float span[2];
+    s->kd->span(span, group, g);
+    if (!(span[0] > -FLT_MAX)) return; /* padding alone in a group */
+    const float v = kth_bound(s->kd, group, g, s->k, span[0], span[1], 12) - 2.0f * c->eta;
     if (v > c->cut) c->cut = v;
 }
 
@@ -158,21 +142,44 @@ int64_t sd_scan__best_of(const sd_scan *s, uint64_t *key, const float *x, int64_
     return n;
 }
 
+/* Exact pre-activations of n features, as keys. */
+static void look_at(const sd_scan *s, sd_scan_worker *w, const float *x, const int32_t *feat, int64_t n, uint64_t *key)
+{
+    const sd_gather g = {s->W, feat, n, s->d};
+    sd_gather_dot(s->kern, w->exact, &g, x);
+    for (int64_t i = 0; i < n; i++) key[i] = sd_scan__key(w->exact[i] + s->b[feat[i]] + 0.0f, feat[i]); /* as sd_scan__exact */
+    w->n_exact += n;
+}
+
+/* The k candidates with the best upper bounds first: their worst exact value is a cut without a margin below it, and of the others only
+ * those whose upper bound reaches it are looked at. */
+static int64_t pick_among(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const float *x)
+{
+    int64_t n = 0, m = 0;
+    move_cut(s, c, 20);
+    for (int64_t i = 0; i < c->n; i++)
+        if (!(c->up[i] < c->cut)) w->key2[n++] = sd_scan__key(c->up[i], i);
+    SD_ASSERT(n >= s->k);
+    select_top(w->key2, n, s->k);
+    for (int64_t i = 0; i < s->k; i++) w->feat[i] = c->idx[sd_scan__key_idx(w->key2[i])];
+    look_at(s, w, x, w->feat, s->k, w->key);
+    uint64_t least = w->key[0];
+    for (int64_t i = 1; i < s->k; i++)
+        if (w->key[i] < least) least = w->key[i];
+    const float cut = sd_scan__key_val(least) - 2.0f * c->eta;
+    for (int64_t i = s->k; i < n; i++) {
+        const int32_t at = sd_scan__key_idx(w->key2[i]);
+        if (!(c->up[at] < cut)) w->feat[m++] = c->idx[at];
+    }
+    look_at(s, w, x, w->feat, m, w->key + s->k);
+    return s->k + m;
+}
+
 void sd_scan__pick(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const float *x, int32_t *idx, float *val)
 {
-    int64_t n = 0;
+    int64_t n;
     if (!c->overflow) {
-        move_cut(s, c, 20);
-        for (int64_t i = 0; i < c->n; i++)
-            if (!(c->up[i] < c->cut)) c->idx[n++] = c->idx[i];
-        for (int64_t i = 0; i < n; i++) {
-            if (i + 2 < n) { /* rows come from L3 or memory: ask for the lines that the hardware does not guess */
-                const float *next = s->W + (int64_t)c->idx[i + 2] * s->d;
-                for (int64_t j = 0; j < s->d && j < 256; j += 16) __builtin_prefetch(next + j);
-            }
-            w->key[i] = sd_scan__key(sd_scan__exact(s, x, c->idx[i]), c->idx[i]);
-        }
-        w->n_exact += n;
+        n = pick_among(s, w, c, x);
     } else {
         n = sd_scan__best_of(s, w->key, x, 0, s->m);
         w->n_exact += s->m;

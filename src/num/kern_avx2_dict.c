@@ -54,6 +54,27 @@ static int64_t count_ge_avx2(const float *x, float v, int64_t n)
     return k;
 }
 
+static void span_avx2(float out[2], const float *x, int64_t n)
+{
+    out[0] = out[1] = x[0];
+    for (int64_t i = 1; i < n; i++) {
+        out[0] = x[i] < out[0] ? x[i] : out[0];
+        out[1] = x[i] > out[1] ? x[i] : out[1];
+    }
+}
+
+static int64_t compact_avx2(int32_t *idx, float *val, float *with, int64_t n, float cut)
+{
+    int64_t k = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (val[i] < cut) continue;
+        idx[k] = idx[i];
+        with[k] = with[i];
+        val[k++] = val[i];
+    }
+    return k;
+}
+
 static void adam_avx2(float *p, float *m, float *v, const float *g, const sd_adam_k *k, int64_t n)
 {
     const __m256 b1 = _mm256_set1_ps(k->beta1), b2 = _mm256_set1_ps(k->beta2), step = _mm256_set1_ps(k->step);
@@ -101,4 +122,4 @@ static void f32_to_f16_avx2(uint16_t *y, const float *x, int64_t n)
     for (; i < n; i++) y[i] = _cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
 }
 
-const sd_kern_dict sd_kern_dict_avx2 = {to_bf16_avx2, scan_avx2, group_max_avx2, count_ge_avx2, adam_avx2, idle_avx2, f16_to_f32_avx2, f32_to_f16_avx2};
+const sd_kern_dict sd_kern_dict_avx2 = {to_bf16_avx2, scan_avx2, group_max_avx2, count_ge_avx2, span_avx2, compact_avx2, adam_avx2, idle_avx2, f16_to_f32_avx2, f32_to_f16_avx2};

@@ -68,6 +68,36 @@ static int64_t count_ge_avx512(const float *x, float v, int64_t n)
     return k;
 }
 
+static void span_avx512(float out[2], const float *x, int64_t n)
+{
+    __m512 lo = _mm512_set1_ps(x[0]), hi = lo;
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 live = tail(n - i);
+        const __m512 v = _mm512_maskz_loadu_ps(live, x + i);
+        lo = _mm512_mask_min_ps(lo, live, lo, v);
+        hi = _mm512_mask_max_ps(hi, live, hi, v);
+    }
+    out[0] = _mm512_reduce_min_ps(lo);
+    out[1] = _mm512_reduce_max_ps(hi);
+}
+
+static int64_t compact_avx512(int32_t *idx, float *val, float *with, int64_t n, float cut)
+{
+    const __m512 c = _mm512_set1_ps(cut);
+    int64_t k = 0;
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 live = tail(n - i);
+        const __m512 v = _mm512_maskz_loadu_ps(live, val + i), w = _mm512_maskz_loadu_ps(live, with + i);
+        const __m512i at = _mm512_maskz_loadu_epi32(live, idx + i);
+        const __mmask16 stay = _mm512_mask_cmp_ps_mask(live, v, c, _CMP_NLT_UQ);
+        _mm512_storeu_ps(val + k, _mm512_maskz_compress_ps(stay, v)); /* k <= i, and i's sixteen are read */
+        _mm512_storeu_ps(with + k, _mm512_maskz_compress_ps(stay, w));
+        _mm512_storeu_si512(idx + k, _mm512_maskz_compress_epi32(stay, at));
+        k += __builtin_popcount(stay);
+    }
+    return k;
+}
+
 static void adam_avx512(float *p, float *m, float *v, const float *g, const sd_adam_k *k, int64_t n)
 {
     const __m512 b1 = _mm512_set1_ps(k->beta1), b2 = _mm512_set1_ps(k->beta2), step = _mm512_set1_ps(k->step);
@@ -113,4 +143,4 @@ static void f32_to_f16_avx512(uint16_t *y, const float *x, int64_t n)
     for (; i < n; i++) y[i] = _cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
 }
 
-const sd_kern_dict sd_kern_dict_avx512 = {to_bf16_avx512, scan_avx512, group_max_avx512, count_ge_avx512, adam_avx512, idle_avx512, f16_to_f32_avx512, f32_to_f16_avx512};
+const sd_kern_dict sd_kern_dict_avx512 = {to_bf16_avx512, scan_avx512, group_max_avx512, count_ge_avx512, span_avx512, compact_avx512, adam_avx512, idle_avx512, f16_to_f32_avx512, f32_to_f16_avx512};

@@ -61,20 +61,25 @@ static inline __m512i four(const int8_t *x)
     return _mm512_set1_epi32(v);
 }
 
-/* a[j][h] = start_j + sum over d of 16 features h of the panel with row j. */
-static inline __attribute__((always_inline)) void dot_panel(__m512i a[G][2], const uint8_t *w, const int8_t *x, const int32_t *start, int64_t d)
+/* sum[2 j + h] = start_j + w.x of row j with 16 features h of the panel. Named variables: an array here is spilled by gcc 12. */
+#define EACH(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
+#define BEGIN(j) __m512i a##j = _mm512_set1_epi32(start[j]), b##j = a##j;
+#define STEP(j) { const __m512i v = four(x + 4 * j); a##j = _mm512_dpbusd_epi32(a##j, w0, v); b##j = _mm512_dpbusd_epi32(b##j, w1, v); }
+#define END(j) sum[2 * j] = a##j, sum[2 * j + 1] = b##j;
+static inline void dot_panel(__m512i sum[2 * G], const uint8_t *w, const int8_t *x, const int32_t *start, int64_t d)
 {
-#pragma GCC unroll 8
-    for (int j = 0; j < G; j++) a[j][0] = a[j][1] = _mm512_set1_epi32(start[j]);
+    EACH(BEGIN)
     for (int64_t i = 0; i < d; i += 4, w += P * 4, x += G * 4) {
         const __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
-#pragma GCC unroll 8
-        for (int j = 0; j < G; j++) {
-            const __m512i v = four(x + 4 * j);
-            a[j][0] = _mm512_dpbusd_epi32(a[j][0], w0, v);
-            a[j][1] = _mm512_dpbusd_epi32(a[j][1], w1, v);
-        }
+        EACH(STEP)
     }
+    EACH(END)
+}
+
+/* A part of the next panel on its way to L2 while this one is multiplied. */
+static inline void fetch(const uint8_t *next, int64_t part, int64_t n_part, int64_t bytes)
+{
+    for (int64_t i = part * 64; i < bytes; i += n_part * 64) _mm_prefetch((const char *)next + i, _MM_HINT_T0);
 }
 
 static inline __m512 scored(__m512i sum, __m512 scale, float unit) { return _mm512_mul_ps(_mm512_set1_ps(unit), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale)); }
@@ -84,13 +89,12 @@ static void score_avx512(float *s, const sd_scan8_in *in)
     for (int64_t f = 0; f < in->n_feat; f += P) {
         const __m512 s0 = _mm512_loadu_ps(in->scale + f), s1 = _mm512_loadu_ps(in->scale + f + 16);
         for (int64_t t = 0; t < in->n_row; t += G) {
-            __m512i a[G][2];
+            __m512i a[2 * G];
             dot_panel(a, in->w + f * in->d, in->x + t * in->d, in->start + t, in->d);
-#pragma GCC unroll 8
             for (int j = 0; j < G; j++) {
                 float *to = s + (t + j) * in->n_feat + f;
-                _mm512_storeu_ps(to, scored(a[j][0], s0, in->unit[t + j]));
-                _mm512_storeu_ps(to + 16, scored(a[j][1], s1, in->unit[t + j]));
+                _mm512_storeu_ps(to, scored(a[2 * j], s0, in->unit[t + j]));
+                _mm512_storeu_ps(to + 16, scored(a[2 * j + 1], s1, in->unit[t + j]));
             }
         }
     }
@@ -108,16 +112,16 @@ static void scan_avx512(sd_scan8_out *out, const sd_scan8_in *in, int32_t first)
 {
     for (int64_t f = 0; f < in->n_feat; f += P)
         for (int64_t t = 0; t < in->n_row; t += G) {
-            __m512i a[G][2];
+            __m512i a[2 * G];
+            if (f + P < in->n_feat) fetch(in->w + (f + P) * in->d, t / G, in->n_row / G, P * in->d);
             dot_panel(a, in->w + f * in->d, in->x + t * in->d, in->start + t, in->d);
             const __m512 s0 = _mm512_loadu_ps(in->scale + f), s1 = _mm512_loadu_ps(in->scale + f + 16);
             const __m512 b0 = _mm512_loadu_ps(in->b + f), b1 = _mm512_loadu_ps(in->b + f + 16);
             const __m512 r0 = _mm512_loadu_ps(in->r + f), r1 = _mm512_loadu_ps(in->r + f + 16);
-#pragma GCC unroll 8
             for (int j = 0; j < G; j++) {
                 const __m512 c = _mm512_set1_ps(in->c[t + j]), cut = _mm512_set1_ps(in->cut[t + j]);
-                const __m512 u0 = _mm512_fmadd_ps(c, r0, _mm512_add_ps(scored(a[j][0], s0, in->unit[t + j]), b0));
-                const __m512 u1 = _mm512_fmadd_ps(c, r1, _mm512_add_ps(scored(a[j][1], s1, in->unit[t + j]), b1));
+                const __m512 u0 = _mm512_fmadd_ps(c, r0, _mm512_add_ps(scored(a[2 * j], s0, in->unit[t + j]), b0));
+                const __m512 u1 = _mm512_fmadd_ps(c, r1, _mm512_add_ps(scored(a[2 * j + 1], s1, in->unit[t + j]), b1));
                 const __mmask16 h0 = _mm512_cmp_ps_mask(u0, cut, _CMP_NLT_UQ), h1 = _mm512_cmp_ps_mask(u1, cut, _CMP_NLT_UQ);
                 if (__builtin_expect(_mm512_kortestz(h0, h1), 1)) continue;
                 if (h0) keep(&out[t + j], u0, h0, first + (int32_t)f);

@@ -29,6 +29,10 @@ typedef struct sd_kern_dict {
     void (*group_max)(float *out, int64_t g, const sd_scan_in *in);
     /* How many x_i >= v. */
     int64_t (*count_ge)(const float *x, float v, int64_t n);
+    /* Least and most of x, n >= 1. Finite x only. */
+    void (*span)(float out[2], const float *x, int64_t n);
+    /* Closes the gaps of entries with val < cut in three lists at once; returns how many stay. NaN stays. Lists hold n + 16. */
+    int64_t (*compact)(int32_t *idx, float *val, float *with, int64_t n, float cut);
     /* m = fma(beta1, m, rest1 g); v = fma(beta2, v, rest2 g g); p -= step m / fma(sqrt(v), root_bc2, eps).
      * Same bits on every ISA. */
     void (*adam)(float *p, float *m, float *v, const float *g, const sd_adam_k *k, int64_t n);

@@ -46,6 +46,27 @@ static int64_t count_ge_ref(const float *x, float v, int64_t n)
     return k;
 }
 
+static void span_ref(float out[2], const float *x, int64_t n)
+{
+    out[0] = out[1] = x[0];
+    for (int64_t i = 1; i < n; i++) {
+        out[0] = x[i] < out[0] ? x[i] : out[0];
+        out[1] = x[i] > out[1] ? x[i] : out[1];
+    }
+}
+
+static int64_t compact_ref(int32_t *idx, float *val, float *with, int64_t n, float cut)
+{
+    int64_t k = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (val[i] < cut) continue;
+        idx[k] = idx[i];
+        with[k] = with[i];
+        val[k++] = val[i];
+    }
+    return k;
+}
+
 static void adam_ref(float *p, float *m, float *v, const float *g, const sd_adam_k *k, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -74,7 +95,7 @@ static void f32_to_f16_ref(uint16_t *y, const float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) y[i] = sd_f32_to_f16(x[i]);
 }
 
-const sd_kern_dict sd_kern_dict_ref = {to_bf16_ref, scan_ref, group_max_ref, count_ge_ref, adam_ref, idle_ref, f16_to_f32_ref, f32_to_f16_ref};
+const sd_kern_dict sd_kern_dict_ref = {to_bf16_ref, scan_ref, group_max_ref, count_ge_ref, span_ref, compact_ref, adam_ref, idle_ref, f16_to_f32_ref, f32_to_f16_ref};
 
 const sd_kern_dict *sd_kern_dict_select(uint32_t cpu_flags)
 {

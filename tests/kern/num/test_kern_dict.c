@@ -104,6 +104,33 @@ static void test_adam(void **state)
     }
 }
 
+static void test_span_compact(void **state)
+{
+    const sd_kern_dict *k = table(state), *ref = &sd_kern_dict_ref;
+    enum { CAP = 700 };
+    int32_t at1[CAP], at2[CAP];
+    float w1[CAP], w2[CAP], s1[2], s2[2];
+    for (int s = 0; s < N_SIZES; s++) {
+        const int64_t n = sizes[s];
+        if (n < 1 || n > CAP - 16) continue;
+        fill(a, n, 1.0f, (uint64_t)n);
+        for (int64_t i = 0; i < n; i++) a[i] += s % 2 ? 5.0f : -5.0f; /* nothing near the zeros of a masked load */
+        k->span(s1, a, n), ref->span(s2, a, n);
+        assert_memory_equal(s1, s2, sizeof s1);
+        for (int cut = 0; cut < 4; cut++) {
+            for (int64_t i = 0; i < n; i++) at1[i] = at2[i] = (int32_t)(7 * i), w1[i] = w2[i] = (float)i, p1[i] = p2[i] = a[i];
+            if (cut == 3) p1[0] = p2[0] = NAN;
+            const float limit = cut == 0 ? -INFINITY : cut == 1 ? INFINITY : a[n / 2];
+            const int64_t kept = k->compact(at1, p1, w1, n, limit);
+            assert_int_equal(kept, ref->compact(at2, p2, w2, n, limit));
+            if (cut < 2) assert_int_equal(kept, cut ? 0 : n);
+            assert_memory_equal(at1, at2, (size_t)kept * 4);
+            assert_memory_equal(w1, w2, (size_t)kept * 4);
+            assert_memory_equal(p1, p2, (size_t)kept * 4);
+        }
+    }
+}
+
 /* The formula of Kingma & Ba 2015, algorithm 1, in double. */
 static void test_adam_formula(void **state)
 {
@@ -143,6 +170,6 @@ static void test_f16(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TS(test_to_bf16), TS(test_scan), TS(test_group_max), TS(test_adam), TS(test_adam_formula), TS(test_f16)};
+    const struct CMUnitTest tests[] = {TS(test_to_bf16), TS(test_scan), TS(test_group_max), TS(test_span_compact), TS(test_adam), TS(test_adam_formula), TS(test_f16)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
