@@ -27,6 +27,7 @@
     XX(cmd_feature_diff) \
     XX(cmd_feature_contrast) \
     XX(cmd_feature_report) \
+    XX(cmd_view_bundle)  \
     XX(cmd_organism_make) \
     XX(cmd_organism_demo) \
     XX(cmd_organism_write) \

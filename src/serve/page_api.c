@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "lab/feature_json.h"
+#include "lab/map_page.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,76 +12,6 @@
 #include <time.h>
 
 /* ---- the map ---- */
-
-enum { MAX_POINTS = 100000, MAX_LABEL = 200 };
-
-/* [index, x, y, cluster, log2(1 + tokens it fires on), label] each; an even sample of a map with more than MAX_POINTS. */
-static sd_status put_points(sd_jw *w, sd_reg_store *r, const sd_feature_map *m, sd_err *err)
-{
-    int64_t step = (m->n_point + MAX_POINTS - 1) / MAX_POINTS;
-    sd_status st = SD_OK;
-    sd_feature_list l = {0};
-    int64_t at = 0, k = 0; /* l holds features from index at on; the k-th is looked at */
-    sd_jw_key(w, "points");
-    sd_jw_arr(w);
-    for (int64_t i = 0; i < m->n_point && !st; i += step) {
-        const sd_feature_point *p = &m->point[i];
-        while (!st && (k >= l.n || l.v[k].stats.index < p->index)) {
-            if (k < l.n) {
-                k++;
-                continue;
-            }
-            if (l.mem && !l.n) break;
-            at += l.n;
-            sd_feature_list_release(&l);
-            st = sd_store_list(&l, r->store, &(sd_feature_query){.sort = SD_SORT_INDEX, .silent = true, .limit = 4096, .offset = at}, err);
-            k = 0;
-            if (!st && !l.n) break;
-        }
-        if (st || k >= l.n) break;
-        const sd_feature_brief *f = &l.v[k];
-        sd_jw_arr(w);
-        sd_jw_i64(w, p->index);
-        sd_jw_f32(w, p->x);
-        sd_jw_f32(w, p->y);
-        sd_jw_i64(w, p->cluster);
-        sd_jw_f32(w, (float)(round(8 * log2(1.0 + (double)f->stats.n_fire)) / 8));
-        sd_jw_str(w, f->label ? f->label : f->words);
-        sd_jw_end(w);
-    }
-    sd_jw_end(w);
-    sd_feature_list_release(&l);
-    return st;
-}
-
-static sd_status put_map(sd_jw *w, sd_reg_store *r, sd_err *err)
-{
-    sd_feature_map m;
-    sd_status st = sd_store_get_map(&m, r->store, err);
-    if (st) return st;
-    if (!m.n_point) {
-        sd_feature_map_release(&m);
-        sd_fail(err, SD_E_NOTFOUND, "the store '%s' has no map", r->name);
-        return sd_hint(err, "lay one out with `sonde feature map`, then start the server again");
-    }
-    sd_jw_ki64(w, "n_points", m.n_point);
-    sd_jw_ki64(w, "k", m.k);
-    sd_jw_kf64(w, "kept", m.kept);
-    sd_jw_kf64(w, "kept_by_chance", m.kept_chance);
-    sd_jw_kf64(w, "trustworthiness", m.trust);
-    sd_jw_key(w, "clusters");
-    sd_jw_arr(w);
-    for (int64_t c = 0; c < m.n_cluster; c++) {
-        sd_jw_obj(w);
-        sd_jw_ki64(w, "n", m.cluster[c].n);
-        sd_jw_kstr(w, "words", m.cluster[c].words ? m.cluster[c].words : "");
-        sd_jw_end(w);
-    }
-    sd_jw_end(w);
-    st = put_points(w, r, &m, err);
-    sd_feature_map_release(&m);
-    return st;
-}
 
 int sd_handle__map(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
@@ -92,7 +23,7 @@ int sd_handle__map(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem 
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "schema", "sonde.map/1");
     pthread_mutex_lock(&r->lock);
-    sd_status st = put_map(&w, r, &err);
+    sd_status st = sd_map_page_write(&w, r->store, &err);
     pthread_mutex_unlock(&r->lock);
     sd_jw_end(&w);
     return st ? sd_problem_of(p, &err, NULL) : 0;
@@ -100,7 +31,7 @@ int sd_handle__map(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem 
 
 /* ---- rows of chosen features ---- */
 
-enum { MAX_BRIEFS = 200 };
+enum { MAX_BRIEFS = 200, MAX_LABEL = 200 };
 
 int sd_handle__briefs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {

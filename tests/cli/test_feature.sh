@@ -152,4 +152,20 @@ p = P(); p.feed(text); p.close()
 assert not p.depth and P.cards == 3 and P.scripts == 1, (p.depth, P.cards, P.scripts)
 assert "&lt;b" in text
 X
+
+expect_json bundle sonde.view.bundle/1 'd["n_features"] > 0 and d["n_files"] > 8 and not d["map"]' view bundle s.db -o site --json
+expect_error bundle_stays 4 'is already there' view bundle s.db -o site
+python3 - <<'X' && ok bundle_is_the_store || not_ok bundle_is_the_store "see above"
+import glob, gzip, json, subprocess, os
+read = lambda p: json.load(gzip.open(p))
+rows = read("site/data/s/list.json.gz")
+files = sorted(glob.glob("site/data/s/f*.json.gz"), key=lambda p: int(p.split("/f")[-1].split(".")[0]))
+whole = [f for p in files for f in read(p)["features"]]
+assert [f["index"] for f in whole] == [f["index"] for f in rows["features"]] == list(range(len(whole)))
+for f in whole: assert f["index"] in [x["index"] for x in read(files[f["index"] // rows["shard"]])["features"]]
+show = json.loads(subprocess.run([os.environ.get("SONDE_BIN") or "sonde", "feature", "show", "s.db", "5", "--json"], capture_output=True, check=True).stdout)
+assert show["top_logits"] == whole[5]["top_logits"] and show["histogram"] == whole[5]["histogram"]
+page = open("site/index.html").read()
+assert "sonde-data" in page and "unsafe" not in page and "Disallow: /" in open("site/robots.txt").read()
+X
 finish

@@ -8,7 +8,10 @@ async function read(path) {
   const answer = await fetch(base + path);
   if (!answer.ok) throw Object.assign(new Error(`The file ${path} is not in this folder.`), { hint: 'Was the folder copied whole?' });
   if (!path.endsWith('.gz')) return answer.json();
-  return new Response(answer.body.pipeThrough(new DecompressionStream('gzip'))).json();
+  // Some servers unpack such files on the way, others send them as they are.
+  const bytes = new Uint8Array(await answer.arrayBuffer());
+  const packed = bytes[0] === 0x1f && bytes[1] === 0x8b;
+  return packed ? new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))).json() : JSON.parse(new TextDecoder().decode(bytes));
 }
 
 const once = new Map();

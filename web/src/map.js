@@ -49,6 +49,8 @@ export class FeatureMap {
   group(p) { return this.colour === 'density' ? band(p[4], this.most) : p[3] < 0 ? 11 : p[3] % 12; }
   size(p) { return 1.6 + (3.2 * p[4]) / this.most; }
 
+  code() { return record.regl?.getCachedCode() ?? {}; }
+
   // To be called when the element is in the document.
   start() {
     this.size_ = new ResizeObserver(() => this.resize());
@@ -169,7 +171,7 @@ export class FeatureMap {
     const colours = this.palette();
     this.gl.set({
       backgroundColor: style.getPropertyValue('--card').trim(), colorBy: 'valueA', sizeBy: 'valueB', pointColor: colours, pointColorActive: style.getPropertyValue('--ink').trim(),
-      pointColorHover: style.getPropertyValue('--ink').trim(), pointSize: [1.6, 2.2, 2.8, 3.4, 4, 4.8], lassoColor: style.getPropertyValue('--accent').trim(),
+      pointColorHover: style.getPropertyValue('--ink').trim(), pointSize: [2, 2.8, 3.6, 4.4, 5.2, 6], lassoColor: style.getPropertyValue('--accent').trim(),
     });
     await this.gl.draw({ x: this.xy.map((p) => p[0]), y: this.xy.map((p) => p[1]), valueA: this.points.map((p) => this.group(p)), valueB: this.points.map((p) => p[4] / this.most) },
       { zDataType: 'categorical', wDataType: 'continuous' });

@@ -1,0 +1,232 @@
+// page.mjs BROWSER URL STATIC-URL DIR [SHOTS]: clicks through every view; one line a test, as tools/run-tests counts them.
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createRequire } from 'node:module';
+
+const web = join(dirname(fileURLToPath(import.meta.url)), '../../web/node_modules');
+const { chromium } = createRequire(import.meta.url)(join(web, 'playwright-core'));
+const axe = readFileSync(join(web, 'axe-core/axe.min.js'), 'utf8');
+const [, , executablePath, base, files, dir, shots] = process.argv;
+const WIDTHS = [[1440, 900], [820, 1100], [360, 740]];
+
+const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'] });
+let failed = 0;
+const said = [];
+async function test(name, fn) {
+  said.length = 0;
+  try {
+    await fn();
+    if (said.length) throw new Error(said.join('\n'));
+    console.log(`[       OK ] ${name}`);
+  } catch (e) {
+    failed++;
+    console.log(String(e.stack || e).split('\n').slice(0, 8).join('\n'));
+    console.log(`[  FAILED  ] ${name}`);
+  }
+}
+const must = (ok, what) => { if (!ok) throw new Error(what); };
+
+async function open(hash, { width = 1440, height = 900, colorScheme = 'light', from = base, context } = {}) {
+  const c = context || (await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'] }));
+  const page = await c.newPage();
+  page.setDefaultTimeout(25000);
+  const origin = new URL(from).origin;
+  page.on('request', (r) => { const u = new URL(r.url()); if (u.origin !== origin && !/^(data|blob):$/.test(u.protocol)) said.push(`a request left the origin: ${r.url()}`); });
+  page.on('console', (m) => { if ((m.type() === 'error' || m.type() === 'warning') && !/GL Driver Message/.test(m.text())) said.push(`console: ${m.text()}`); });
+  page.on('pageerror', (e) => said.push(`error: ${e.message}`));
+  page.on('dialog', (d) => { said.push(`a dialog: ${d.message()}`); d.dismiss(); });
+  await page.goto(from + hash);
+  await page.waitForSelector('main h1');
+  return page;
+}
+const close = (page) => page.context().close();
+
+// Serious findings of axe, and words wider than the page.
+async function check(page, name) {
+  await page.evaluate(axe + ';0').catch(() => page.addScriptTag({ content: axe }));
+  const found = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ['violations'] })).violations.filter((v) => v.impact === 'serious' || v.impact === 'critical').map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(' ')).join(', ')}`));
+  must(found.length === 0, `axe on ${name}: ${found.join('; ')}`);
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  must(over <= 0, `${name} is ${over} px wider than the window`);
+}
+
+const VIEWS = [
+  ['home', '#/', async (p) => { await p.waitForSelector('.feature-row'); }],
+  ['features', '#/features/tiny', async (p) => { await p.waitForSelector('.vrow .label, .map-stage'); }],
+  ['feature', '#/feature/tiny/3', async (p) => { await p.waitForSelector('.examples h2'); }],
+  ['text', '#/text?t=the+cat+sat', async (p) => { await p.waitForSelector('table.lens td'); await p.waitForSelector('.feature-bars li, .text-side .soft'); }],
+  ['steer', '#/steer?recipe=more&n=12&p=the+cat', async (p) => { await p.waitForSelector('.quality .card, .quality .badge, .quality p'); }],
+  ['runs', '#/runs/adapter', async (p) => { await p.waitForSelector('.run-card canvas'); }],
+  ['audit', '#/audit/change', async (p) => { await p.waitForSelector('.forest'); }],
+];
+for (const [width, height] of WIDTHS) {
+  for (const [name, hash, ready] of VIEWS) {
+    const colorScheme = width === 820 ? 'dark' : 'light';
+    await test(`${name} at ${width} px, ${colorScheme}: no error, nothing off the origin, axe finds nothing serious`, async () => {
+      const page = await open(hash, { width, height, colorScheme });
+      await ready(page);
+      await check(page, name);
+      if (shots) await page.screenshot({ path: join(shots, `${name}-${width}.png`) });
+      must(await page.locator('[data-copy=command]').count(), 'there is no "copy command"');
+      must(await page.locator('[data-copy=json]').count(), 'there is no "copy JSON"');
+      await close(page);
+    });
+  }
+}
+
+await test('what is copied is a command, and JSON', async () => {
+  const page = await open('#/feature/tiny/3');
+  await page.waitForSelector('.examples h2');
+  await page.click('[data-copy=command]');
+  must((await page.evaluate(() => navigator.clipboard.readText())) === 'sonde feature show tiny.db 3', 'the command');
+  await page.click('[data-copy=json]');
+  must(JSON.parse(await page.evaluate(() => navigator.clipboard.readText())).index === 3, 'the JSON');
+  await close(page);
+});
+
+await test('features: words, order, keys, the map and the address', async () => {
+  const page = await open('#/features/tiny');
+  await page.waitForSelector('.vrow .label');
+  const before = await page.textContent('.count');
+  await page.keyboard.press('/');
+  await page.keyboard.type('bridge');
+  await page.waitForFunction((t) => document.querySelector('.count').textContent !== t, before);
+  must(page.url().includes('q=bridge'), 'the search is not in the address');
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('ArrowDown');
+  const row = page.locator('.vrow.on');
+  must((await row.count()) === 1, 'no row is chosen by keys');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('.feature .examples h2');
+  await page.goBack();
+  await page.waitForSelector('.vrow .label');
+  must((await page.inputValue('#feature-search')) === 'bridge', 'going back lost the search');
+  await page.waitForSelector('.map[data-drawn]');
+  await page.selectOption('select >> nth=0', 'density');
+  await page.fill('#feature-search', 'zzzz');
+  await page.waitForSelector('.empty-title');
+  await close(page);
+});
+
+await test('features by a running text: the strongest come first', async () => {
+  const page = await open('#/features/tiny?mode=text&q=the+cat+sat');
+  await page.waitForFunction(() => /strongest on/.test(document.querySelector('.count')?.textContent || ''));
+  const v = await page.$$eval('.vrow .c-density', (l) => l.map((x) => parseFloat(x.textContent)));
+  must(v.length > 1 && v.every((x, i) => !i || x <= v[i - 1] + 1e-9), `not in order: ${v.slice(0, 8)}`);
+  await close(page);
+});
+
+await test('feature: a text that is typed is read, a label is kept, keys go on', async () => {
+  const page = await open('#/features/tiny');
+  await page.waitForSelector('.vrow a.no');
+  await page.click('.vrow a.no >> nth=0');
+  await page.waitForSelector('.test textarea');
+  await page.fill('.test textarea', 'the cat sat on the red mat and the gate of the bridge');
+  await page.waitForFunction(() => /Strongest|Silent/.test(document.querySelector('.test-out').textContent));
+  await page.click('.label-source button');
+  await page.fill('dialog input >> nth=0', '<img src=x onerror=alert(1)> cats');
+  await page.click('dialog button[type=submit]');
+  await page.waitForFunction(() => document.querySelector('.label-part h1').textContent === '<img src=x onerror=alert(1)> cats');
+  must((await page.locator('main img').count()) === 0, 'a label became markup');
+  const at = page.url();
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.press('j');
+  await page.waitForFunction((u) => location.href !== u, at);
+  await close(page);
+});
+
+await test('text: choosing a token changes the features and the lens', async () => {
+  const page = await open('#/text?t=the+cat+sat+on+the+red+mat');
+  await page.waitForSelector('table.lens td');
+  const cols = await page.locator('.lens thead th').count();
+  await page.click('.tok >> nth=2');
+  await page.waitForFunction((n) => document.querySelectorAll('.lens thead th').length < n, cols);
+  await page.click('.feature-bars .link >> nth=0');
+  await page.waitForFunction(() => /activation of feature/.test(document.querySelector('.legend').textContent));
+  await close(page);
+});
+
+await test('steer: nothing added is identical, much is not, and all three panes speak', async () => {
+  const steer = (value) => encodeURIComponent(JSON.stringify([{ feature: { dict: 'l0', index: 3 }, op: 'add', value, unit: 'rms' }]));
+  let page = await open(`#/steer?n=10&p=the+cat&s=${steer(0)}`);
+  await page.waitForSelector('.badge');
+  await close(page);
+  page = await open(`#/steer?n=10&p=the+cat&base=Meow.&temp=0&s=${steer(2)}`);
+  await page.waitForSelector('.quality .facts');
+  must((await page.locator('.pane').count()) === 3, 'three panes');
+  must(/resid_post\.0/.test(await page.textContent('.pane-steered .pane-foot')), 'what was applied is not told');
+  await page.click('.steer-card button.small');
+  await page.waitForFunction(() => document.querySelectorAll('.sweep tbody tr').length === 7);
+  await close(page);
+});
+
+await test('audit: a file that is opened; ids of harmful requests are blurred', async () => {
+  const page = await open('#/audit');
+  await page.setInputFiles('input[type=file]', join(dir, 'record.json'));
+  await page.waitForSelector('.samples .vrow');
+  must((await page.locator('.blurred').count()) > 0 && (await page.locator('.blurred.clear').count()) === 0, 'not blurred');
+  await check(page, 'a record');
+  await page.setInputFiles('input[type=file]', []).catch(() => {});
+  await close(page);
+});
+
+await test('a feature that is not there is a sentence', async () => {
+  const page = await open('#/features/tiny');
+  await page.goto(base + '#/feature/tiny/99999');
+  await page.waitForSelector('.problem strong');
+  must(/feature 99999/.test(await page.textContent('.problem')), 'the sentence names the feature');
+  said.length = 0; // the browser tells of the 404 that was asked for
+  await close(page);
+});
+
+await test('keys: g and a letter go to a view, ? lists the keys, Escape closes', async () => {
+  const page = await open('#/');
+  await page.keyboard.press('g');
+  await page.keyboard.press('r');
+  await page.waitForSelector('.view.runs');
+  await page.keyboard.press('?');
+  await page.waitForSelector('dialog[open]');
+  await page.keyboard.press('Escape');
+  await page.waitForFunction(() => !document.querySelector('dialog[open]'));
+  await close(page);
+});
+
+await test('the map of 16,384 features pans smoothly', async () => {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  const points = Array.from({ length: 16384 }, (_, i) => [i % 256 === 0 ? i / 256 : 256 + i, Math.sin(i * 1.7) * 9 + Math.cos(i), Math.cos(i * 2.3) * 9, i % 40, i % 13, `feature ${i}`]);
+  await context.route('**/sonde/v1/map/**', (r) => r.fulfill({ json: { schema: 'sonde.map/1', n_points: points.length, k: 15, kept: 0.05, kept_by_chance: 0.001, trustworthiness: 0.6, clusters: Array.from({ length: 40 }, (_, i) => ({ n: 409, words: `c${i}` })), points } }));
+  const page = await open('#/features/tiny', { context });
+  await page.waitForSelector('.map[data-drawn]');
+  const how = await page.getAttribute('.map', 'data-drawn');
+  must(how === 'webgl', `drawn by ${how}: ${await page.evaluate(() => String(window.sondeMap.why))}`);
+  await page.waitForTimeout(600);
+  const box = await page.locator('.map-stage').boundingBox();
+  await page.mouse.move(box.x + 200, box.y + 200);
+  await page.mouse.down();
+  await page.evaluate(() => { window.frames_ = []; let last = performance.now(); const tick = (t) => { window.frames_.push(t - last); last = t; window.panning = requestAnimationFrame(tick); }; window.panning = requestAnimationFrame(tick); });
+  for (let i = 0; i < 60; i++) await page.mouse.move(box.x + 200 + i * 2, box.y + 200 + Math.sin(i / 5) * 40);
+  await page.mouse.up();
+  const t = await page.evaluate(() => { cancelAnimationFrame(window.panning); return window.frames_.slice(2).sort((a, b) => a - b); });
+  const median = t[t.length >> 1], p90 = t[Math.floor(t.length * 0.9)];
+  console.log(`map: 16384 dots, ${how}, frames ${t.length}, median ${median.toFixed(1)} ms, 90 % under ${p90.toFixed(1)} ms`);
+  // Half of the frames at 30 a second or better, by a software renderer on a machine that runs other tests meanwhile.
+  must(t.length > 5 && median < 34, `median frame ${median} ms`);
+  await close(page);
+});
+
+await test('a folder of view bundle shows the same features without a server of ours', async () => {
+  const page = await open('#/features/tiny', { from: files });
+  await page.waitForSelector('.vrow .label');
+  await page.fill('#feature-search', 'bridge');
+  await page.waitForFunction(() => document.querySelectorAll('.vrow').length > 0 && !/256 of 256/.test(document.querySelector('.count').textContent));
+  await page.click('.vrow a.no >> nth=0');
+  await page.waitForSelector('.examples .example');
+  await check(page, 'a feature of a folder');
+  await page.goto(files + '#/');
+  await page.waitForSelector('.feature-row');
+  await close(page);
+});
+
+await browser.close();
+process.exit(failed ? 1 : 0);

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# The page in a browser: every view on a small model, dictionary, store, run and audit that are made here, at three widths, light and dark.
+# Needs node, Debian's chromium, and the packages of web/package-lock.json (tools/web --packages).
+. "$(dirname "${BASH_SOURCE[0]}")/../cli/lib.bash"
+here=$root/tests/cli
+why=
+command -v node >/dev/null || why="node is not installed"
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || why="chromium is not installed"
+[ -d "$root/web/node_modules/playwright-core" ] || why="the packages of web/ are not there (tools/web --packages)"
+if [ -n "$why" ]; then
+    skip "page" "$why"
+    finish
+fi
+export OMP_NUM_THREADS=2
+python3 "$here/make_model.py" "$dir/tiny.gguf"
+# Words, and what a page must not take for markup.
+for i in $(seq 300); do echo "the cat sat on the red mat and the gate of the bridge $((i * i % 97)) <b>bold</b> <script>alert(1)</script>"; done >"$dir/corpus.txt"
+python3 - "$dir" <<'PY'
+import json, sys
+d = sys.argv[1]
+with open(d + "/suite.csv", "w") as f:
+    f.write("id,prompt,label,type\n")
+    for i in range(24):
+        f.write(f'{i},"the cat sat on mat {i}",{"unsafe" if i % 2 else "safe"},t{i % 3}\n')
+with open(d + "/rows.jsonl", "w") as f:
+    for i in range(8):
+        f.write(json.dumps({"prompt": f"the cat {i}", "completion": " sat on the mat"}) + "\n")
+open(d + "/text.txt", "w").write("the cat sat on the mat and the red bridge " * 100)
+PY
+made() { # what is needed, or nothing can be tested
+    "$sonde" "$@" >"$dir/out" 2>"$dir/err" </dev/null && return
+    not_ok "made by: sonde $1 $2" "$(cat "$dir/err")"
+    finish
+}
+mkdir "$dir/runs"
+made dict train "$dir/tiny.gguf" "$dir/corpus.txt" --site resid_post.0 --width 256 --k 4 --tokens 12000 -o "$dir/l0"
+made feature build "$dir/l0" "$dir/tiny.gguf" "$dir/corpus.txt" --tokens 12000 -o "$dir/tiny.db"
+made feature map "$dir/tiny.db"
+made tune "$dir/tiny.gguf" --data "$dir/rows.jsonl" --lora 1 --steps 6 --lr 1e-2 -o "$dir/runs/adapter"
+made audit compare "$dir/tiny.gguf" "$dir/tiny.gguf+$dir/runs/adapter" --suite "$dir/suite.csv" -n 4 --text "$dir/text.txt" --json
+cp "$dir/out" "$dir/change.json"
+made audit run "$dir/tiny.gguf" --suite "$dir/suite.csv" -n 4 --json
+cp "$dir/out" "$dir/record.json"
+echo '{"name":"more","description":"a little more","steer":[{"feature":{"dict":"l0","index":3},"op":"add","value":0.5}]}' >"$dir/recipe.json"
+made view bundle "$dir/tiny.db" -o "$dir/bundle"
+"$sonde" serve "$dir/tiny.gguf" --port 0 --mode faithful --dict "$dir/l0" --store "$dir/tiny.db" --run "$dir/runs" --audit "$dir/change.json" --recipe "$dir/recipe.json" >"$dir/listen" 2>"$dir/serve.err" </dev/null &
+pid=$!
+for _ in $(seq 100); do url=$(sed -n 's/^listening on //p' "$dir/listen"); [ -n "$url" ] && break; sleep 0.1; done
+(cd "$dir/bundle" && exec python3 -u -m http.server 0 --bind 127.0.0.1) >"$dir/files" 2>&1 &
+files=$!
+for _ in $(seq 100); do port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$dir/files"); [ -n "$port" ] && break; sleep 0.1; done
+node "$root/tests/web/page.mjs" "$browser" "$url/" "http://127.0.0.1:$port/" "$dir" "${SONDE_SHOTS:-}" || n_failed=$((n_failed + 1))
+kill "$files"
+kill -TERM $pid
+wait $pid || not_ok "the server ends well" "$(cat "$dir/serve.err")"
+finish
