@@ -153,7 +153,7 @@ assert not p.depth and P.cards == 3 and P.scripts == 1, (p.depth, P.cards, P.scr
 assert "&lt;b" in text
 X
 
-expect_json bundle sonde.view.bundle/1 'd["n_features"] > 0 and d["n_files"] > 8 and not d["map"]' view bundle s.db -o site --json
+expect_json bundle sonde.view.bundle/1 'd["n_features"] > 0 and d["n_files"] > 8 and d["map"]' view bundle s.db -o site --json
 expect_error bundle_stays 4 'is already there' view bundle s.db -o site
 python3 - <<'X' && ok bundle_is_the_store || not_ok bundle_is_the_store "see above"
 import glob, gzip, json, subprocess, os

@@ -13,7 +13,9 @@ const WIDTHS = [[1440, 900], [820, 1100], [360, 740]];
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'] });
 let failed = 0;
 const said = [];
+const only = process.env.ONLY && new RegExp(process.env.ONLY);
 async function test(name, fn) {
+  if (only && !only.test(name)) return;
   said.length = 0;
   try {
     await fn();
@@ -204,14 +206,20 @@ await test('the map of 16,384 features pans smoothly', async () => {
   const box = await page.locator('.map-stage').boundingBox();
   await page.mouse.move(box.x + 200, box.y + 200);
   await page.mouse.down();
-  await page.evaluate(() => { window.frames_ = []; let last = performance.now(); const tick = (t) => { window.frames_.push(t - last); last = t; window.panning = requestAnimationFrame(tick); }; window.panning = requestAnimationFrame(tick); });
-  for (let i = 0; i < 60; i++) await page.mouse.move(box.x + 200 + i * 2, box.y + 200 + Math.sin(i / 5) * 40);
+  // Intervals of animation frames while fn runs.
+  const frames = async (fn) => {
+    await page.evaluate(() => { window.intervals = []; let last = performance.now(); const tick = (t) => { window.intervals.push(t - last); last = t; window.ticking = requestAnimationFrame(tick); }; window.ticking = requestAnimationFrame(tick); });
+    await fn();
+    const t = await page.evaluate(() => { cancelAnimationFrame(window.ticking); return window.intervals.slice(2).sort((a, b) => a - b); });
+    return { n: t.length, median: t[t.length >> 1], p90: t[Math.floor(t.length * 0.9)] };
+  };
+  const still = await frames(() => page.waitForTimeout(400));
+  const pan = await frames(async () => { for (let i = 0; i < 60; i++) await page.mouse.move(box.x + 200 + i * 2, box.y + 200 + Math.sin(i / 5) * 40); });
   await page.mouse.up();
-  const t = await page.evaluate(() => { cancelAnimationFrame(window.panning); return window.frames_.slice(2).sort((a, b) => a - b); });
-  const median = t[t.length >> 1], p90 = t[Math.floor(t.length * 0.9)];
-  console.log(`map: 16384 dots, ${how}, frames ${t.length}, median ${median.toFixed(1)} ms, 90 % under ${p90.toFixed(1)} ms`);
-  // Half of the frames at 30 a second or better, by a software renderer on a machine that runs other tests meanwhile.
-  must(t.length > 5 && median < 34, `median frame ${median} ms`);
+  console.log(`map: 16384 dots, ${how}, ${pan.n} frames, median ${pan.median.toFixed(1)} ms, 90 % under ${pan.p90.toFixed(1)} ms; a page at rest: ${still.median.toFixed(1)} ms`);
+  // 30 a second by a software renderer; on a machine that is so busy that a page at rest does not reach 60, in proportion.
+  const limit = 34 * Math.max(1, still.median / 16.7);
+  must(pan.n > 5 && pan.median < limit, `median frame ${pan.median} ms, at most ${limit}`);
   await close(page);
 });
 
