@@ -44,7 +44,7 @@ typedef struct sd_dict_info {
 } sd_dict_info;
 
 typedef struct sd_dict sd_dict; /* immutable once opened or finished; owns its memory; encoding takes a lock */
-/* dir: a SAELens directory (cfg.json, sae_weights.safetensors). Refuses unknown architectures and settings, wrong shapes,
+/* dir: a SAELens directory (cfg.json, sae_weights.safetensors), or what another tool wrote (docs/FORMATS.md). Refuses unknown architectures and settings, wrong shapes,
  * non-finite numbers, a missing threshold, each with its reason. Gated dictionaries become the JumpReLU they equal
  * (docs/DICT.md), decoder norms of a rescaled TopK are folded in; info.kind keeps the kind in the file. */
 sd_status sd_dict_open(sd_dict **out, const char *dir, sd_err *err);

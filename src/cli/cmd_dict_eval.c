@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "base/map.h"
 #include "cli/dict_eval_cross.h"
+#include "dict/dict_format.h"
 #include "lab/evaluate.h"
 
 typedef struct args { const char *with; int64_t tokens, ctx; } args;
@@ -116,7 +117,7 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
     sd_evaluation e;
     sd_site site;
     if (!cli_parse(c, &cmd_dict_eval_def, &a, argc, argv, &rc)) return rc;
-    if (!sd_dir_exists(c->arg[0]) && sd_file_exists(c->arg[0])) return cli_usage(c, "%s is a file: the dictionary's folder comes first, then MODEL", c->arg[0]);
+    if (!sd_dir_exists(c->arg[0]) && sd_file_exists(c->arg[0]) && sd_dict_format_at(c->arg[0]) == SD_FORMAT_COUNT) return cli_usage(c, "%s is a file: the dictionary's folder comes first, then MODEL", c->arg[0]);
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_status st = sd_dict_open(&d, c->arg[0], &err);

@@ -18,6 +18,8 @@
     XX(cmd_capture)      \
     XX(cmd_dict_train)   \
     XX(cmd_dict_eval)    \
+    XX(cmd_dict_import)  \
+    XX(cmd_dict_export)  \
     XX(cmd_feature_build) \
     XX(cmd_feature_search) \
     XX(cmd_feature_show) \

@@ -5,6 +5,7 @@
  *          p > 0  <=>  q > b_mag - e^r b_gate: the JumpReLU with rows e^r w, bias b_mag and that threshold (shown there).
  * topk with rescale_acts_by_decoder_norm: selects and reports g = |D_f| pre, decodes (g / |D_f|) D_f: the plain TopK with rows
  *          |D_f| w, biases |D_f| b and unit decoder rows. */
+#include "dict/dict_format_int.h"
 #include "dict/saelens_int.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -368,7 +369,7 @@ static sd_status read_statistics(const cfg *c, const char *dir, sd_dict *d, sd_e
     return st;
 }
 
-sd_status sd_dict_open(sd_dict **out, const char *dir, sd_err *err)
+sd_status sd_dict__open_saelens(sd_dict **out, const char *dir, sd_err *err)
 {
     char path[PATH_MAX], weights[PATH_MAX];
     cfg c = {.what = path};

@@ -152,21 +152,6 @@ static sd_status check_metadata(const st_file *f, const json_t *meta, sd_err *er
     return sd_fail(err, SD_E_FORMAT, "%s: \"__metadata__\" is not an object of strings", f->path);
 }
 
-/* An aligned copy of a tensor that the file holds at an address its element type cannot be read from. */
-static sd_status align_data(sd_weights *w, sd_tensor *t, uint64_t *copied, sd_err *err)
-{
-    size_t elem = t->dtype == SD_DTYPE_NONE ? 1 : sd_dtype_get(t->dtype)->bytes;
-    void *p;
-    if ((uintptr_t)t->data % elem == 0) return SD_OK;
-    sd_status st = sd_weights__grow(&w->copy, w->n_copy, &w->cap_copy, sizeof *w->copy, err);
-    if (!st) st = sd_alloc(&p, t->bytes, "an aligned copy of a tensor", err);
-    if (st) return st;
-    w->copy[w->n_copy++] = memcpy(p, t->data, t->bytes);
-    t->data = p;
-    *copied += t->bytes;
-    return SD_OK;
-}
-
 static sd_status read_header(st_file *f, json_t **header, const sd_map *m, sd_err *err)
 {
     sd_cursor c;
@@ -219,7 +204,9 @@ sd_status sd_safetensors__read(sd_weights *w, int64_t source, sd_err *err)
     qsort(it, (size_t)n, sizeof *it, by_begin);
     st = check_covered(&f, it, n, err);
     for (int64_t i = 0; i < n && !st; i++) {
-        st = align_data(w, &it[i].t, &copied, err);
+        const void *was = it[i].t.data;
+        st = sd_weights__align(w, &it[i].t, err);
+        if (it[i].t.data != was) copied += it[i].t.bytes;
         if (!st) st = sd_weights__add(w, source, &it[i].t, err);
     }
     if (copied) sd_log(SD_LOG_INFO, "%s: %llu bytes of unaligned tensors copied", f.path, (unsigned long long)copied);

@@ -75,6 +75,52 @@ void sd_weights__hint_cut(sd_err *err)
     (void)sd_hint(err, "the download may be cut short; compare its size and SHA-256");
 }
 
+sd_status sd_weights__keep(sd_weights *w, void *p, sd_err *err)
+{
+    const sd_status st = sd_weights__grow(&w->copy, w->n_copy, &w->cap_copy, sizeof *w->copy, err);
+    if (st) sd_free(p);
+    else w->copy[w->n_copy++] = p;
+    return st;
+}
+
+sd_status sd_weights__align(sd_weights *w, sd_tensor *t, sd_err *err)
+{
+    const size_t elem = t->dtype == SD_DTYPE_NONE ? 1 : sd_dtype_get(t->dtype)->bytes;
+    void *p;
+    if ((uintptr_t)t->data % elem == 0) return SD_OK;
+    sd_status st = sd_alloc(&p, t->bytes + 1, "an aligned copy of a tensor", err);
+    if (!st) st = sd_weights__keep(w, p, err);
+    if (!st) t->data = memcpy(p, t->data, t->bytes);
+    return st;
+}
+
+sd_status sd_weights__put_kv(sd_weights *w, const sd_kv *kv, sd_err *err)
+{
+    int64_t old = -1;
+    sd_status st = sd_weights__grow(&w->kv, w->n_kv, &w->cap_kv, sizeof *w->kv, err);
+    if (!st && !w->by_key) st = sd_table_new(&w->by_key, 64, err);
+    if (!st) st = sd_table_set(w->by_key, kv->key, w->n_kv, &old, err);
+    if (!st && old >= 0) st = sd_fail(err, SD_E_FORMAT, "%s: two settings are called %.*s", w->path, SD_SLICE(kv->key));
+    if (!st) w->kv[w->n_kv++] = *kv;
+    return st;
+}
+
+/* numpy's and torch's archives. */
+static sd_status read_archive(sd_weights *w, sd_err *err)
+{
+    const sd_wsource *s = &w->source[0];
+    const sd_zip_member *pickle = NULL;
+    sd_zip z;
+    sd_status st = sd_zip_open(&z, s->map.p, s->map.n, s->path, err);
+    if (st) return st;
+    w->container = SD_CONTAINER_HF;
+    for (int64_t i = 0; i < z.n && !pickle; i++)
+        if (sd_slice_eq_str(z.v[i].name, "data.pkl") || sd_slice_ends(z.v[i].name, "/data.pkl")) pickle = &z.v[i];
+    st = pickle ? sd_torch__read(w, 0, &z, pickle, err) : sd_npz__read(w, 0, &z, err);
+    sd_zip_release(&z);
+    return st;
+}
+
 /* A hint about a file that is no weights file, from its first bytes; NULL when they say nothing. */
 static const char *other_kind(const sd_map *m)
 {
@@ -96,6 +142,7 @@ static sd_status read_file(sd_weights *w, sd_err *err)
         w->container = SD_CONTAINER_GGUF;
         return sd_gguf__read(w, 0, err);
     }
+    if (w->opt.arrays && sd_slice_starts(head, "PK\x03\x04")) return read_archive(w, err);
     const char *kind = other_kind(&s->map);
     if ((head.n > 8 && head.p[8] == '{') || (!kind && sd_slice_ends(path, ".safetensors"))) {
         w->container = SD_CONTAINER_HF;

@@ -27,6 +27,7 @@ sd_status sd_weights_open(sd_weights **out, const char *path, sd_err *err);
 /* Zero is what a loader wants: everything is read and a type without a decoder is an error. */
 typedef struct sd_weights_opt {
     bool meta_only;     /* GGUF metadata or config.json alone, no tensors: the tokenizer of any model */
+    bool arrays;        /* numpy's .npz and torch's .pt too, the latter by a reader that builds nothing but tensors */
     bool keep_unknown;  /* tensors of known size whose type has no decoder stay listed, with dtype SD_DTYPE_NONE: for `info` */
 } sd_weights_opt;
 sd_status sd_weights_open_opt(sd_weights **out, const char *path, const sd_weights_opt *opt, sd_err *err);

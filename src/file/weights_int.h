@@ -5,6 +5,8 @@
 #define SD_FILE_WEIGHTS_INT_H
 
 #include "file/weights.h"
+#include "base/cursor.h"
+#include "file/zip.h"
 
 /* GGUF's value types (gguf.md, gguf_metadata_value_type). */
 enum {
@@ -71,6 +73,12 @@ sd_status sd_weights__grow(void *array, int64_t n, int64_t *cap, size_t size, sd
 sd_status sd_weights__source(sd_weights *w, const sd_map *map, bool borrowed, const char *path, sd_err *err);
 /* Appends a tensor of the source; SD_E_FORMAT when the name is taken. */
 sd_status sd_weights__add(sd_weights *w, int64_t source, const sd_tensor *t, sd_err *err);
+/* Memory that lives as long as w does; freed now when it cannot be kept. */
+sd_status sd_weights__keep(sd_weights *w, void *p, sd_err *err);
+/* Moves a tensor's bytes to an address that its element type can be read from, where they are not. */
+sd_status sd_weights__align(sd_weights *w, sd_tensor *t, sd_err *err);
+/* A value of the metadata; key and bytes as long as w. */
+sd_status sd_weights__put_kv(sd_weights *w, const sd_kv *kv, sd_err *err);
 /* Valid UTF-8, not empty, no control characters: fit to be printed in an error. */
 bool sd_weights__name_ok(sd_slice name);
 /* Elements of a shape, and bytes of that many elements of rows of t->dim[rank-1]; false on overflow, a negative size or
@@ -82,6 +90,8 @@ void sd_weights__hint_cut(sd_err *err);
 /* Readers; the source is already part of w. */
 sd_status sd_gguf__read(sd_weights *w, int64_t source, sd_err *err);
 sd_status sd_safetensors__read(sd_weights *w, int64_t source, sd_err *err);
+sd_status sd_npz__read(sd_weights *w, int64_t source, const sd_zip *z, sd_err *err);
+sd_status sd_torch__read(sd_weights *w, int64_t source, const sd_zip *z, const sd_zip_member *pickle, sd_err *err);
 sd_status sd_hf__open(sd_weights *w, const char *dir, sd_err *err);
 
 #endif

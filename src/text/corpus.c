@@ -211,11 +211,8 @@ static sd_status add_csv(sd_corpus *c, const char *path, sd_slice text, sd_err *
     return st;
 }
 
-static sd_status add_file(sd_corpus *c, const char *path, sd_err *err)
+static sd_status add_name(sd_corpus *c, const char *path, sd_err *err)
 {
-    sd_buf text;
-    sd_slice name = sd_slice_of(path);
-    size_t at = c->pool.n;
     if (c->files.n == c->file_cap) {
         int64_t cap = c->file_cap ? c->file_cap * 2 : 64;
         char **v = sd_realloc(c->files.v, (size_t)cap * sizeof *v);
@@ -225,8 +222,18 @@ static sd_status add_file(sd_corpus *c, const char *path, sd_err *err)
     }
     if (!(c->files.v[c->files.n] = sd_strdup(path))) return sd_fail(err, SD_E_NOMEM, "out of memory: a path");
     c->files.n++;
+    return SD_OK;
+}
+
+static sd_status add_file(sd_corpus *c, const char *path, sd_err *err)
+{
+    sd_buf text;
+    sd_slice name = sd_slice_of(path);
+    size_t at = c->pool.n;
+    sd_status st = add_name(c, path, err);
+    if (st) return st;
     sd_buf_init(&text, MAX_TEXT);
-    sd_status st = sd_file_read(&text, path, err);
+    st = sd_file_read(&text, path, err);
     sd_slice s = {text.p, text.n};
     size_t ok = st ? 0 : sd_utf8_valid_prefix(s);
     if (!st && ok != s.n) st = not_utf8(path, s.p, ok, err);
@@ -271,6 +278,20 @@ sd_status sd_corpus_open(sd_corpus **out, const char *const *paths, int n_paths,
         sd_corpus_close(c);
     else
         *out = c;
+    return st;
+}
+
+sd_status sd_corpus_of_text(sd_corpus **out, sd_slice text, const char *name, sd_err *err)
+{
+    sd_corpus *c = NULL;
+    *out = NULL;
+    sd_status st = sd_alloc_zero(&c, sizeof *c, "corpus", err);
+    if (st) return st;
+    sd_buf_init(&c->pool, MAX_TEXT);
+    if (!(st = add_name(c, name, err))) st = put(c, text, err);
+    if (!st && c->n == 0) st = sd_fail(err, SD_E_FORMAT, "%s: no text in it", name);
+    if (st) sd_corpus_close(c);
+    else *out = c;
     return st;
 }
 

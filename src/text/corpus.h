@@ -11,6 +11,8 @@
 typedef struct sd_corpus sd_corpus;
 /* paths: files or folders (recursive, sorted). Bad UTF-8: SD_E_FORMAT naming file, line and byte. */
 sd_status sd_corpus_open(sd_corpus **out, const char *const *paths, int n_paths, sd_err *err);
+/* One text as the whole corpus (copied); name stands for its file. */
+sd_status sd_corpus_of_text(sd_corpus **out, sd_slice text, const char *name, sd_err *err);
 void sd_corpus_close(sd_corpus *c);
 int64_t sd_corpus_count(const sd_corpus *c);
 uint64_t sd_corpus_bytes(const sd_corpus *c);

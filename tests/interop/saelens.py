@@ -1,63 +1,14 @@
 """saelens.py SONDE LIBSONDE: trains a small dictionary on planted directions, loads it with sae-lens, compares 1,000 rows.
 
 Our side encodes and decodes through the library (ctypes), so what is compared is what every command runs."""
-import ctypes as C, json, os, subprocess, sys, tempfile
+import json, os, subprocess, sys, tempfile
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+from sonde_lib import Sonde
 
 D, M, K, N = 64, 512, 16, 6000
 TOL = 1e-4  # relative to the largest value: f32 sums of 64 products in another order stay below 1e-5
-
-
-class Mat(C.Structure):
-    _fields_ = [("data", C.POINTER(C.c_float)), ("rows", C.c_int64), ("cols", C.c_int64), ("ld", C.c_int64)]
-
-
-class Err(C.Structure):
-    _fields_ = [("code", C.c_int), ("msg", C.c_char * 768), ("hint", C.c_char * 256)]
-
-
-class Codes(C.Structure):
-    _fields_ = [("n", C.c_int64), ("nnz", C.c_int64), ("cap_n", C.c_int64), ("cap_nnz", C.c_int64),
-                ("row_ptr", C.POINTER(C.c_int64)), ("idx", C.POINTER(C.c_int32)), ("val", C.POINTER(C.c_float))]
-
-
-def mat(a):
-    return Mat(a.ctypes.data_as(C.POINTER(C.c_float)), a.shape[0], a.shape[1], a.shape[1])
-
-
-class Sonde:
-    def __init__(self, path):
-        self.lib = C.CDLL(path)
-        self.lib.sd_dict_threshold.restype = C.c_float
-        self.ex = C.c_void_p()
-        self.check(self.lib.sd_exec_new(C.byref(self.ex), None, C.byref(self.err())))
-
-    def err(self):
-        self.e = Err()
-        return self.e
-
-    def check(self, st):
-        if st: raise SystemExit(f"sonde: {self.e.msg.decode()}")
-
-    def save(self, dir, to):
-        d = C.c_void_p()
-        self.check(self.lib.sd_dict_open(C.byref(d), dir.encode(), C.byref(self.err())))
-        self.check(self.lib.sd_dict_save(d, to.encode(), C.byref(self.err())))
-        self.lib.sd_dict_free(d)
-
-    def run(self, dir, x, out=D):
-        d, z, y = C.c_void_p(), Codes(), np.zeros((len(x), out), np.float32)
-        self.check(self.lib.sd_dict_open(C.byref(d), dir.encode(), C.byref(self.err())))
-        self.check(self.lib.sd_dict_encode(C.byref(z), self.ex, d, mat(x), C.byref(self.err())))
-        self.lib.sd_dict_reconstruct(mat(y), self.ex, d, C.byref(z), mat(x))
-        f = np.zeros((len(x), M), np.float32)
-        for r in range(len(x)):
-            for e in range(z.row_ptr[r], z.row_ptr[r + 1]): f[r, z.idx[e]] = z.val[e]
-        self.lib.sd_codes_release(C.byref(z))
-        self.lib.sd_dict_free(d)
-        return f, y
 
 
 def rows(n, seed):
@@ -98,7 +49,7 @@ def transcoders(ours):
                 y2 = again(torch.from_numpy(x)).numpy()
             assert 1 < (z > 0).sum(1).mean() < M - 1
             for dir in (theirs, mine):
-                f, back = ours.run(dir, x, out)
+                f, back = ours.run(dir, x, M, out)
                 near(f"{arch} features", f, z)
                 near(f"{arch} output", back, y)
             near(f"{arch} written by us", y2, y)
@@ -128,13 +79,13 @@ def main(sonde, lib):
         with torch.no_grad():
             z = sae.encode(torch.from_numpy(x))
             y = sae.decode(z).numpy()
-        f, mine = ours.run(out, x)
+        f, mine = ours.run(out, x, M)
         near("features", f, z.numpy())
         near("reconstruction", mine, y)
         ev = 1 - float(((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
         print("explained variance by sae-lens", round(ev, 4))
         sae.save_model(again)  # and back: sae-lens keeps our metadata, not our extra file
-        f2, y2 = ours.run(again, x)
+        f2, y2 = ours.run(again, x, M)
         assert (f2 == f).all() and (y2 == mine).all()
         transcoders(ours)
 

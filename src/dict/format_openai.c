@@ -1,0 +1,61 @@
+/* openai/sparse_autoencoder (sparse_autoencoder/model.py), and Goodfire's files of the same idea: one .pt file.
+ *   pre_bias [d], encoder.weight [m, d], latent_bias [m], decoder.weight [d, m], activation (a class name), activation_state_dict.k
+ *   z = act((x - pre_bias) W^T + latent_bias), x' = z W_dec + pre_bias
+ * Their TopK dictionaries scale each row to its own mean and spread first (`normalize = activation_class_name == "TopK"`), which no folding
+ * into the weights can express. */
+#include "dict/dict_format_int.h"
+#include <math.h>
+#include <string.h>
+
+static sd_status goodfire(sd_dict **out, const sd_weights *w, sd_err *err)
+{
+    int64_t enc[2];
+    sd_dict *d = NULL;
+    sd_status st = sd_format__dims(w, "encoder_linear.weight", enc, err);
+    if (st) return st;
+    const sd_dict_info info = {.kind = SD_DICT_STANDARD, .d = enc[1], .m = enc[0], .fvu = NAN, .l0 = NAN};
+    if ((st = sd_dict__new(&d, &info, false, false, err))) return st;
+    st = sd_format__matrix(d->W_enc, info.m, info.d, w, "encoder_linear.weight", false, err);
+    if (!st) st = sd_format__vector(d->b_enc, info.m, w, "encoder_linear.bias", err);
+    if (!st) st = sd_format__matrix(d->W_dec, info.m, info.d, w, "decoder_linear.weight", true, err);
+    if (!st) st = sd_format__vector(d->b_dec, info.d, w, "decoder_linear.bias", err);
+    if (!st) st = sd_format__seal(d, w, false, err);
+    if (st) sd_dict_free(d);
+    else *out = d;
+    return st;
+}
+
+static sd_status openai(sd_dict **out, const sd_weights *w, sd_err *err)
+{
+    static const char *const statistics[] = {"stats_last_nonzero", "latents_activation_frequency", "latents_mean_square"};
+    int64_t enc[2];
+    sd_dict *d = NULL;
+    sd_slice act = SD_LIT("ReLU");
+    sd_status st = sd_format__dims(w, "encoder.weight", enc, err);
+    if (!st && sd_weights_has_kv(w, "activation")) st = sd_weights_kv_str(w, "activation", &act, err);
+    if (st) return st;
+    if (sd_slice_eq_str(act, "TopK"))
+        return sd_fail(err, SD_E_UNSUPPORTED, "%s: activation TopK: each row is scaled to its own mean and spread before it is encoded, so no folding into the weights is exact.", sd_weights_path(w));
+    if (!sd_slice_eq_str(act, "ReLU")) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the activation \"%.*s\" is unknown; ReLU is read.", sd_weights_path(w), SD_SLICE(act));
+    const sd_dict_info info = {.kind = SD_DICT_STANDARD, .d = enc[1], .m = enc[0], .fvu = NAN, .l0 = NAN};
+    if ((st = sd_dict__new(&d, &info, false, false, err))) return st;
+    for (int i = 0; i < 3; i++) (void)sd_weights_find(w, statistics[i]);
+    st = sd_format__matrix(d->W_enc, info.m, info.d, w, "encoder.weight", false, err);
+    if (!st) st = sd_format__vector(d->b_enc, info.m, w, "latent_bias", err);
+    if (!st) st = sd_format__matrix(d->W_dec, info.m, info.d, w, "decoder.weight", true, err);
+    if (!st) st = sd_format__vector(d->b_dec, info.d, w, "pre_bias", err);
+    if (!st) st = sd_format__seal(d, w, true, err);
+    if (st) sd_dict_free(d);
+    else *out = d;
+    return st;
+}
+
+sd_status sd_format__open_openai(sd_dict **out, const char *path, sd_err *err)
+{
+    sd_weights *w = NULL;
+    *out = NULL;
+    sd_status st = sd_weights_open_opt(&w, path, &(sd_weights_opt){.arrays = true}, err);
+    if (!st) st = sd_weights_find(w, "encoder_linear.weight") ? goodfire(out, w, err) : openai(out, w, err);
+    sd_weights_close(w);
+    return st;
+}
