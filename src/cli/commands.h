@@ -20,12 +20,14 @@
     XX(cmd_dict_eval)    \
     XX(cmd_dict_import)  \
     XX(cmd_dict_export)  \
+    XX(cmd_dict_survive) \
     XX(cmd_feature_build) \
     XX(cmd_feature_search) \
     XX(cmd_feature_show) \
     XX(cmd_feature_near) \
     XX(cmd_feature_map) \
     XX(cmd_feature_label) \
+    XX(cmd_feature_clusters) \
     XX(cmd_feature_diff) \
     XX(cmd_feature_contrast) \
     XX(cmd_feature_report) \

@@ -11,7 +11,7 @@
 
 enum { BLOCK_ROWS = 4096 };
 
-typedef struct shard { char file[SD_ACT_NAME]; int64_t row0, rows; } shard;
+typedef struct shard { char file[SD_ACT_NAME], sha256[65]; int64_t row0, rows; bool checked; } shard; /* sha256 empty: written before there was one */
 
 struct sd_act_reader {
     sd_act_manifest m;
@@ -41,12 +41,15 @@ static sd_status read_shard_list(sd_act_reader *r, const json_t *list, const cha
     sd_status st = sd_alloc_zero(&r->shard, (size_t)r->n_shard * sizeof *r->shard, "a list of shards", err);
     for (int64_t i = 0; i < r->n_shard && !st; i++) {
         const json_t *e = json_array_get(list, (size_t)i);
-        const char *file = "";
+        const char *file = "", *sha = "";
         char full[PATH_MAX];
         shard *s = &r->shard[i];
         st = sd_json_get_str(e, "file", &file, path, err);
         if (!st) st = sd_json_get_i64(e, "rows", &s->rows, path, err);
+        if (!st) st = sd_json_opt_str(e, "sha256", &sha, path, err);
         if (st) break;
+        if (strlen(sha) != 0 && strlen(sha) != 64) return sd_fail(err, SD_E_FORMAT, "%s: the sha256 of shard %lld is none.", path, (long long)i);
+        snprintf(s->sha256, sizeof s->sha256, "%s", sha);
         if (strlen(file) >= sizeof s->file || strchr(file, '/') || s->rows < 1 || s->rows > r->m.n_rows - at)
             return sd_fail(err, SD_E_FORMAT, "%s: shard %lld (\"%s\", %lld rows) does not fit %lld rows in all.", path, (long long)i, file, (long long)s->rows, (long long)r->m.n_rows);
         snprintf(s->file, sizeof s->file, "%s", file);
@@ -144,6 +147,15 @@ static sd_status map_shard(sd_act_reader *r, int64_t i, sd_err *err)
     if (!st) st = find(r, "token_id", n, false, &r->token_id, err);
     if (!st) st = find(r, "doc", n, false, &r->doc, err);
     if (!st) st = find(r, "pos", n, false, &r->pos, err);
+    if (!st && !r->shard[i].checked && r->shard[i].sha256[0]) { /* once a run, when it is read first */
+        char is[65];
+        sd_act__hash(is, r->acts->data, r->acts->bytes, (const int32_t *const[]){r->token_id->data, r->doc->data, r->pos->data}, n);
+        if (strcmp(is, r->shard[i].sha256) != 0) {
+            (void)sd_fail(err, SD_E_FORMAT, "%s: its content is not what %s says (SHA-256 %.12s.., not %.12s..): it was changed or damaged.", path, SD_ACT_MANIFEST, is, r->shard[i].sha256);
+            return sd_hint(err, "capture it again");
+        }
+    }
+    r->shard[i].checked = !st;
     if (!st) r->open = i;
     return st;
 }

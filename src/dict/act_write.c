@@ -18,7 +18,8 @@ struct sd_act_writer {
     char dir[PATH_MAX];
     void *acts;                     /* [rows_per_shard, d] f16 or f32 */
     int32_t *token_id, *doc, *pos;  /* [rows_per_shard] */
-    int64_t n, n_shard, total;
+    int64_t n, n_shard, cap_shard, total;
+    char (*sha)[65];                /* [n_shard] */
     bool made_dir;
     const sd_kern_dict *kd;
 };
@@ -121,8 +122,16 @@ static sd_status flush(sd_act_writer *w, sd_err *err)
     const sd_st_tensor t[] = {
         {"token_id", SD_I32, 1, {w->n}, w->token_id}, {"doc", SD_I32, 1, {w->n}, w->doc}, {"pos", SD_I32, 1, {w->n}, w->pos},
         {"acts", w->m.f16 ? SD_F16 : SD_F32, 2, {w->n, w->m.d}, w->acts}};
+    if (w->n_shard == w->cap_shard) {
+        const int64_t cap = w->cap_shard ? 2 * w->cap_shard : 64;
+        void *p = sd_realloc(w->sha, (size_t)cap * sizeof *w->sha);
+        if (!p) return sd_fail(err, SD_E_NOMEM, "out of memory: hashes of %lld shards", (long long)cap);
+        w->sha = p;
+        w->cap_shard = cap;
+    }
     const sd_status st = sd_safetensors_write(path, t, 4, NULL, err);
     if (st) return st;
+    sd_act__hash(w->sha[w->n_shard], w->acts, (size_t)(w->n * w->m.d) * (w->m.f16 ? 2 : 4), (const int32_t *const[]){w->token_id, w->doc, w->pos}, w->n);
     w->n_shard++;
     w->total += w->n;
     w->n = 0;
@@ -190,6 +199,7 @@ static void put_manifest(sd_buf *b, const sd_act_writer *w)
         sd_jw_obj(&j);
         sd_jw_kstr(&j, "file", name);
         sd_jw_ki64(&j, "rows", left < m->rows_per_shard ? left : m->rows_per_shard);
+        sd_jw_kstr(&j, "sha256", w->sha[i]);
         sd_jw_end(&j);
     }
     sd_jw_end(&j);
@@ -203,6 +213,7 @@ static void drop(sd_act_writer *w)
     sd_free(w->token_id);
     sd_free(w->doc);
     sd_free(w->pos);
+    sd_free(w->sha);
     sd_free(w);
 }
 

@@ -42,6 +42,11 @@ expect_json train_identity sonde.dict.train/1 'd["fvu"] == 0 and d["width"] == 2
 expect_json eval_identity sonde.dict.eval/1 'd["metrics"]["fvu"] < 1e-9 and abs(d["metrics"]["ce_recovered"] - 1) < 1e-6' dict eval neurons tiny.gguf corpus --tokens 2048 --json
 expect_json build_identity sonde.feature.build/1 'd["n_features"] == 2 * 128' feature build neurons tiny.gguf corpus --tokens 2000 -o neurons.db --json
 
+# How many things a neuron answers to. Contexts thrown together at random have nearly as many clusters as there are of them.
+expect_json clusters sonde.feature.clusters/1 'd["kind"] == "identity" and d["n_counted"] > 100 and 0 <= d["mean_score"] <= 1 and d["floor_score"] <= 1 and len(d["features"]) == 20
+    and all(1 <= f["clusters"] <= f["contexts"] for f in d["features"]) and d["features"] == sorted(d["features"], key=lambda f: (-f["score"], f["index"]))' feature clusters neurons.db --json
+expect_exit clusters_table 0 feature clusters transcoder.db --sort fewest -n 5
+
 # Resuming equals not having stopped, for the trainers of their own.
 interrupted() { # DIR: a checkpoint half way
     "$sonde" "${train[@]}" --kind skip_transcoder --to mlp_out.1 --tokens 400000 --seed 3 -o "$1" >/dev/null 2>&1 & local p=$!
