@@ -15,17 +15,21 @@ static bool panel_bytes(const sd_linear *l, size_t *bytes)
     return sd_mul_size((size_t)even(l->cols), SD_PANEL * sizeof(uint16_t), bytes);
 }
 
+/* The rows of the panel as bf16, in pairs: as they lie in the file where they are that, else rounded in place. */
 static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows)
 {
-    uint16_t *d = (uint16_t *)(void *)dst;
-    const int64_t k = l->cols;
-    sd_linear__decode_panel(rows, w, p);
-    for (int64_t t0 = 0; t0 < k; t0 += SD_PACK_STEP)
-        for (int64_t j = 0; j < SD_PANEL; j++)
-            for (int64_t t = t0; t < k && t < t0 + SD_PACK_STEP; t++)
-                d[(t & ~(int64_t)1) * SD_PANEL + 2 * j + (t & 1)] = sd_f32_to_bf16(rows[j * k + t]);
-    if (k & 1)
-        for (int64_t j = 0; j < SD_PANEL; j++) d[(k - 1) * SD_PANEL + 2 * j + 1] = 0;
+    const int64_t k = l->cols, n = w->rows - p * SD_PANEL;
+    const bool as_is = w->dtype == SD_BF16 && !w->stored_cols && k % 2 == 0 && n >= SD_PANEL;
+    const void *src[SD_PANEL];
+    if (!as_is) sd_linear__decode_panel(rows, w, p);
+    for (int64_t j = 0; j < SD_PANEL; j++) {
+        uint16_t *h = (uint16_t *)(void *)(rows + j * k);
+        src[j] = as_is ? sd_wmat_row(w, p * SD_PANEL + j) : h;
+        if (as_is) continue;
+        for (int64_t t = 0; t < k; t++) h[t] = sd_f32_to_bf16(rows[j * k + t]);
+        if (k & 1) h[k] = 0;
+    }
+    l->turn->transpose((uint32_t *)(void *)dst, SD_PANEL, src, even(k) / 2);
 }
 
 static size_t scratch(const sd_linear *l, int64_t n_rows)

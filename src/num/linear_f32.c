@@ -14,12 +14,10 @@ static bool panel_bytes(const sd_linear *l, size_t *bytes)
 
 static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows)
 {
-    float *d = (float *)(void *)dst;
-    const int64_t k = l->cols;
+    const void *src[SD_PANEL];
     sd_linear__decode_panel(rows, w, p);
-    for (int64_t t0 = 0; t0 < k; t0 += SD_PACK_STEP)
-        for (int64_t j = 0; j < SD_PANEL; j++)
-            for (int64_t t = t0; t < k && t < t0 + SD_PACK_STEP; t++) d[t * SD_PANEL + j] = rows[j * k + t];
+    for (int64_t j = 0; j < SD_PANEL; j++) src[j] = rows + j * l->cols;
+    l->turn->transpose((uint32_t *)(void *)dst, SD_PANEL, src, l->cols);
 }
 
 static size_t scratch(const sd_linear *l, int64_t n_rows)

@@ -3,6 +3,7 @@
 #ifndef SD_NUM_LINEAR_INT_H
 #define SD_NUM_LINEAR_INT_H
 
+#include "num/kern_train.h"
 #include "num/linear.h"
 
 /* One product y (+)= x W^T + b, cut in tasks of (row tile x panel). */
@@ -32,7 +33,6 @@ extern const sd_linear_form sd_linear__f32, sd_linear__bf16, sd_linear__q8;
 
 enum {
     SD_ROW_TILE = 96,  /* a multiple of all the tile kernels' 12, 6 and 4 rows */
-    SD_PACK_STEP = 16, /* inputs transposed at a time: one cache line of a decoded row, 2 KB of the panel */
 };
 
 struct sd_linear {
@@ -45,6 +45,7 @@ struct sd_linear {
     sd_wmat w;       /* borrowed; only then */
     int n_threads;   /* that may pack at once */
     float *bias;     /* [n_panel * SD_PANEL], owned; NULL: none */
+    const sd_kern_train *turn; /* its transpose packs */
     sd_qkind qkind;  /* of the quantised form */
 };
 
