@@ -60,17 +60,23 @@ static void find_hub(char out[1024])
     if (!ok) out[0] = 0;
 }
 
+sd_status cli_find_model(cli *c, const char **arg, sd_err *err)
+{
+    char path[1024], *kept;
+    if (!c->hub_dir[0] || sd_file_exists(*arg) || sd_dir_exists(*arg) || !sd_hub_is_id(*arg)) return SD_OK;
+    sd_status st = sd_hub_find(path, sizeof path, c->hub_dir, *arg, err);
+    if (st) return st;
+    if (!(kept = cli_keep(c, sd_strdup(path)))) return sd_fail(err, SD_E_NOMEM, "out of memory");
+    cli_note(c, "%s is %s", *arg, path);
+    *arg = kept;
+    return SD_OK;
+}
+
 int cli_find_models(cli *c)
 {
     for (int i = 0; i < c->n_arg; i++) {
-        char path[1024], *kept;
         sd_err err = {0};
-        if (!c->hub_dir[0] || sd_file_exists(c->arg[i]) || sd_dir_exists(c->arg[i]) || !sd_hub_is_id(c->arg[i])) continue;
-        sd_status st = sd_hub_find(path, sizeof path, c->hub_dir, c->arg[i], &err);
-        if (st) return cli_fail(c, &err);
-        if (!(kept = cli_keep(c, sd_strdup(path)))) return sd_status_exit_code(SD_E_NOMEM);
-        cli_note(c, "%s is %s", c->arg[i], path);
-        c->arg[i] = kept;
+        if (cli_find_model(c, &c->arg[i], &err)) return cli_fail(c, &err);
     }
     return 0;
 }

@@ -84,8 +84,9 @@ void cli_note(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
 /* What the user types to go on after an interruption: COMMAND PATH (quoted where a shell needs it) and the rest. Set it once a checkpoint
  * could exist. */
 void cli_resume_with(cli *c, const char *command, const char *path, const char *rest);
-/* Arguments of the form ORG/NAME that are no path become what the Hugging Face cache has for them. 0, or the exit code of an error
- * that was told. */
+/* An argument of the form ORG/NAME that is no path becomes what the Hugging Face cache has for it. */
+sd_status cli_find_model(cli *c, const char **arg, sd_err *err);
+/* The same of all positional arguments. 0, or the exit code of an error that was told. */
 int cli_find_models(cli *c);
 /* p (NULL: memory was out) is freed with sd_free at exit; gives p, or NULL with p freed when memory is out. */
 void *cli_keep(cli *c, void *p);

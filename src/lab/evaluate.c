@@ -1,6 +1,7 @@
 /* Owns: the splice hook and the three runs. The plain run's logits are kept for one context, for the KL. */
 #include "lab/evaluate.h"
 
+#include "model/sample.h"
 #include "num/stats.h"
 
 #include <inttypes.h>
@@ -79,17 +80,6 @@ static sd_status watch(void *self, sd_act *act, sd_err *err)
     return s->variant == SPLICED ? take(s, act, err) : SD_OK;
 }
 
-/* KL(p || q) of two rows of logits. */
-static double kl_row(const float *p, const float *q, int64_t n)
-{
-    double lp = sd_logsumexp(p, n), lq = sd_logsumexp(q, n), kl = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double a = (double)p[i] - lp;
-        kl += exp(a) * (a - ((double)q[i] - lq));
-    }
-    return kl;
-}
-
 struct sums { double ce[3], kl; int64_t n, n_finite[3]; };
 
 /* The three runs of one context. plain [n, V] keeps the logits of the first. */
@@ -107,7 +97,7 @@ static sd_status run_context(struct sums *sum, struct splice *sp, sd_session *s,
             double ce = sd_logsumexp(row, V) - (double)row[ids[i + 1]];
             if (isfinite(ce)) sum->n_finite[v]++, sum->ce[v] += ce;
             if (v == PLAIN) memcpy(plain + i * V, row, (size_t)V * sizeof(float));
-            if (v == SPLICED) sum->kl += kl_row(plain + i * V, row, V);
+            if (v == SPLICED) sum->kl += sd_kl(plain + i * V, row, V);
         }
     }
     sum->n += n - 1;

@@ -101,6 +101,7 @@ static sd_status read_scaling(const kv_reader *r, sd_raw_config *c, sd_rope_spec
 {
     sd_status st;
     bool one = false, two = false;
+    double ext = 1;
     s->type = SD_ROPE_DEFAULT, s->factor = 1, s->beta_fast = 32, s->beta_slow = 1;
     s->max_ctx = (double)c->n_ctx, s->original_ctx = (double)c->n_ctx;
     if (kv_has(r, "rope.scaling.type")) {
@@ -115,6 +116,15 @@ static sd_status read_scaling(const kv_reader *r, sd_raw_config *c, sd_rope_spec
     if ((st = opt_float(r, "rope.scaling.factor", &s->factor))) return st;
     if ((st = opt_float(r, "rope.scaling.original_context_length", &s->original_ctx))) return st;
     if ((st = opt_float(r, "rope.scaling.attn_factor", &s->attn_factor))) return st;
+    if (s->type == SD_ROPE_YARN) {
+        /* llama.cpp multiplies attn_factor by what it derives. yarn_attn_factor is transformers' attention_factor, which the converter
+         * keeps and llama.cpp does not read. */
+        if (s->attn_factor > 0) s->attn_factor *= sd_rope_factor(&(sd_rope_spec){.type = SD_ROPE_YARN, .factor = s->factor});
+        if ((st = opt_float(r, "rope.scaling.yarn_attn_factor", &s->attn_factor))) return st;
+    }
+    if ((st = opt_float(r, "rope.scaling.yarn_ext_factor", &ext))) return st;
+    if (ext != 1 && s->type == SD_ROPE_YARN)
+        return sd_fail(r->err, SD_E_UNSUPPORTED, "%s.rope.scaling.yarn_ext_factor is %g: only 1 is supported", r->arch->gguf, ext);
     if ((st = opt_float(r, "rope.scaling.yarn_beta_fast", &s->beta_fast))) return st;
     if ((st = opt_float(r, "rope.scaling.yarn_beta_slow", &s->beta_slow))) return st;
     if ((st = read_divisors(r, "rope_freqs.weight", c->n_rot, s->shorter, &one))) return st;

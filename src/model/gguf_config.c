@@ -100,11 +100,10 @@ static void put_rope(writer *w, const sd_model *m)
         put_float(w, "rope.scaling.yarn_beta_fast", s->beta_fast);
         put_float(w, "rope.scaling.yarn_beta_slow", s->beta_slow);
     }
-    if (s->type == SD_ROPE_LONGROPE) /* llama.cpp derives none */
-        put_float(w, "rope.scaling.attn_factor",
-                  s->attn_factor > 0  ? s->attn_factor
-                  : s->factor > 1 ? sqrt(1 + log(s->factor) / log(s->original_ctx))
-                                  : 1.0);
+    /* llama.cpp multiplies this by what it derives itself: 1 for longrope, the paper's factor for yarn. */
+    sd_rope_spec plain = {.type = SD_ROPE_YARN, .factor = s->factor};
+    const double derived = s->type == SD_ROPE_YARN ? sd_rope_factor(&plain) : 1.0, factor = sd_rope_factor(s);
+    if (s->type == SD_ROPE_LONGROPE || factor != derived) put_float(w, "rope.scaling.attn_factor", factor / derived);
 }
 
 static sd_status from_config(sd_gguf_meta *out, const sd_model *m, sd_err *err)

@@ -60,7 +60,7 @@ static double yarn_mscale(double scale, double mscale)
     return scale <= 1 ? 1.0 : 0.1 * mscale * log(scale) + 1.0;
 }
 
-static double attention_factor(const sd_rope_spec *s)
+double sd_rope_factor(const sd_rope_spec *s)
 {
     if (s->attn_factor > 0) return s->attn_factor;
     if (s->type == SD_ROPE_LONGROPE)
@@ -114,7 +114,7 @@ sd_status sd_rope_make(sd_rope *r, const sd_rope_spec *s, int64_t n_ctx, sd_err 
         theta *= pow(s->factor * (double)n_ctx / s->max_ctx - (s->factor - 1), n / (n - 2));
     sd_status st = sd_rope_init(r, s->n_rot, (double)(float)theta, err);
     if (st) return st;
-    r->scale = (float)attention_factor(s);
+    r->scale = (float)sd_rope_factor(s);
     const float *divisor = s->type == SD_ROPE_LONGROPE && (double)n_ctx > s->original_ctx ? s->longer : s->shorter;
     if (s->type == SD_ROPE_LINEAR)
         for (int i = 0; i < r->half; i++) r->inv_freq[i] /= (float)s->factor;

@@ -33,6 +33,8 @@ typedef struct sd_rope_spec {
 
 /* "linear" and the like, transformers' names (and "su", LongRoPE's first); false when unknown. */
 bool sd_rope_type_of(sd_rope_type *out, sd_slice name);
+/* What cos and sin are multiplied by: as given, or as the type derives it. */
+double sd_rope_factor(const sd_rope_spec *s);
 /* What would be no number: SD_E_FORMAT says which value. */
 sd_status sd_rope_check(const sd_rope_spec *s, sd_err *err);
 /* Frequencies for a session of n_ctx positions: longrope and dynamic depend on it (transformers takes the length of the

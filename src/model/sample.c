@@ -132,6 +132,34 @@ void sd_logprob_rows(double *lp, const sd_exec *ex, sd_mat logits, const int32_t
     sd_parallel_for(ex->n_threads, n, 1, lp_rows, &j);
 }
 
+double sd_kl(const float *p, const float *q, int64_t n)
+{
+    double lp = sd_logsumexp(p, n), lq = sd_logsumexp(q, n), kl = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double a = (double)p[i] - lp;
+        kl += exp(a) * (a - ((double)q[i] - lq));
+    }
+    return kl;
+}
+
+typedef struct kl_job {
+    double *kl;
+    sd_mat p, q;
+} kl_job;
+
+static void kl_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    (void)chunk;
+    const kl_job *j = arg;
+    for (int64_t i = begin; i < end; i++) j->kl[i] = sd_kl(sd_mat_row(j->p, i), sd_mat_row(j->q, i), j->p.cols);
+}
+
+void sd_kl_rows(double *kl, const sd_exec *ex, sd_mat p, sd_mat q, int64_t n)
+{
+    kl_job j = {kl, p, q};
+    sd_parallel_for(ex->n_threads, n, 1, kl_rows, &j);
+}
+
 sd_status sd_logprob_ids(double *lp, sd_runner *r, sd_session *s, const int32_t *ids, int64_t n, sd_err *err)
 {
     int64_t part = r->max_logit_rows < r->max_rows ? r->max_logit_rows : r->max_rows;

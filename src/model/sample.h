@@ -25,6 +25,10 @@ int32_t sd_sample(const sd_sample_opt *opt, const float *logits, int64_t n, sd_r
 double sd_logprob(const float *logits, int64_t n, int32_t id);
 /* lp[i] = log-probability of next[i] under row i of the logits, for the first n rows. */
 void sd_logprob_rows(double *lp, const sd_exec *ex, sd_mat logits, const int32_t *next, int64_t n);
+/* KL(softmax p || softmax q) in nats, logits [n]. NaN when a logit is not finite. */
+double sd_kl(const float *p, const float *q, int64_t n);
+/* kl[i] = sd_kl of rows i of p and q, for the first n rows. */
+void sd_kl_rows(double *kl, const sd_exec *ex, sd_mat p, sd_mat q, int64_t n);
 /* Runs ids [n] through session s from its position and gives lp[i], the log-probability of ids[i] after all before it;
  * lp[0] is NaN at position 0 and otherwise needs the last row of the step before, which is gone: NaN as well. In parts
  * of the runner's max_logit_rows. On error the session may have moved. */

@@ -33,6 +33,28 @@ grep -q 'packed in every step' err && ok score_says_beyond_memory || not_ok scor
 expect_json score_files_are_joined sonde.score/1 "d['ce_loss'] == $(cat whole.txt)" score tiny.gguf part1.txt part2.txt --window 128 --json
 printf 'end' >short.txt
 expect_json score_short_last_file sonde.score/1 'd["n_tokens"] > 1000' score tiny.gguf corpus/a.txt short.txt --window 128 --json
+# A second model beside: the divergence as the logits of `trace` give it; none from itself; other tokens are refused.
+head -c 60 corpus/a.txt >short.txt
+expect_json score_against sonde.score/1 'd["n_windows"] == 1 and d["n_tokens"] == 31 and d["against"]["mode"] == "faithful" and d["against"]["kl_max"] > d["against"]["kl_mean"] > 0' \
+    score tiny4.gguf short.txt --window 32 --stride 32 --against tiny.gguf --json
+cp out against.json
+ids=$("$sonde" tokenize tiny.gguf --text "$(cat short.txt)" --json | python3 -c 'import json, sys; print(*json.load(sys.stdin)["ids"][:32], sep=",")')
+for m in tiny tiny4; do "$sonde" trace $m.gguf --ids "$ids" -q -f -o $m.st; done
+python3 - <<'X' && ok score_against_by_hand || not_ok score_against_by_hand "$(cat against.json)"
+import array, json, math, struct
+def logprobs(path):
+    b = open(path, "rb").read()
+    n = struct.unpack("<Q", b[:8])[0]
+    t = json.loads(b[8:8 + n])["logits"]
+    x = array.array("f", b[8 + n:][slice(*t["data_offsets"])])
+    rows = [x[i * t["shape"][1]:(i + 1) * t["shape"][1]] for i in range(t["shape"][0])]
+    return [[v - max(r) - math.log(sum(math.exp(u - max(r)) for u in r)) for v in r] for r in rows]
+p, q, d = logprobs("tiny.st"), logprobs("tiny4.st"), json.load(open("against.json"))["against"]
+kl = [sum(math.exp(a) * (a - b) for a, b in zip(x, y)) for x, y in zip(p[:31], q[:31])]
+assert abs(sum(kl) / 31 / d["kl_mean"] - 1) < 1e-6 and abs(max(kl) / d["kl_max"] - 1) < 1e-6, (sum(kl) / 31, max(kl), d)
+assert sum(x.index(max(x)) == y.index(max(y)) for x, y in zip(p[:31], q[:31])) == d["n_same_top"]
+X
+expect_json score_against_itself sonde.score/1 'd["against"]["kl_max"] == 0 and d["against"]["n_same_top"] == d["n_tokens"] and d["against"]["ce_loss"] == d["ce_loss"]' score tiny.gguf corpus/a.txt --window 128 --against-mode faithful --json
 expect_json run sonde.run/1 'len(d["tokens"]) == 8 and d["timings"]["n_gen"] == 8 and d["timings"]["prefill_tok_s"] > 0 and d["timings"]["first_token_s"] > 0 and d["applied"] == [] and '"$prov" run tiny.gguf -p 'the cat' -n 8 --json
 expect_json run_sampled sonde.run/1 'len(d["tokens"]) == 8 and d["provenance"]["seed"] == 7' run tiny.gguf -p 'the cat' -n 8 --temp 1 --seed 7 --json
 cp out a; "$sonde" run tiny.gguf -p 'the cat' -n 8 --temp 1 --seed 7 --json --threads 1 >b 2>err

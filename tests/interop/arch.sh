@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every architecture against transformers in float32: random small models of many variants, from folders and from GGUFs
 # that this test writes, every site of every layer and the logits.
-#   SONDE_PYTHON  a Python with torch, transformers, gguf, safetensors
+#   SONDE_PYTHON  a Python with torch, transformers, gguf, safetensors   LLAMA_SOURCE  a source tree of llama.cpp: its converter too
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 export TQDM_DISABLE=1

@@ -1,5 +1,6 @@
 """Writes a transformers model as the GGUF that llama.cpp's converter would make of it (convert_hf_to_gguf.py, class by class),
-in float32, with a byte-level tokenizer of our own. Only what the architectures of arch_sites.py need."""
+in float32, with a byte-level tokenizer of our own. Only what the architectures of arch_sites.py need; windows are written where the
+converter leaves them out too, as `sonde merge` does."""
 import numpy as np
 from gguf import GGUFWriter
 
@@ -17,7 +18,7 @@ def tokenizer(vocab):
     return {"version": "1.0", "normalizer": None, "post_processor": None,
             "added_tokens": [dict(id=i, content=s, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
                              for i, s in enumerate(p) if s.startswith("<|")],
-            "pre_tokenizer": dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=True), "decoder": dict(type="ByteLevel"),
+            "pre_tokenizer": dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=True), "decoder": dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=True),
             "model": dict(type="BPE", vocab={s: i for i, s in enumerate(p)}, merges=["t h"])}
 
 
@@ -31,7 +32,8 @@ PARTS = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.
          "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "ln_1": "attn_norm", "ln_2": "ffn_norm",
          "attention.query_key_value": "attn_qkv", "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}
 POST = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm"}
-ARCH = {"gemma3_text": "gemma3", "gpt_neox": "gptneox"}
+ARCH = {"gemma3_text": "gemma3", "gpt_neox": "gptneox", "mistral": "llama"}
+USUAL = {"gemma2": 2, "gemma3": 6}  # every so many layers one without a window, which needs no list
 
 
 def tensor(name, x, c):
@@ -48,7 +50,7 @@ def tensor(name, x, c):
         x = x + 1
     if kind_of == "gpt2" and x.ndim == 2 and ".h." in name:
         x = x.T
-    if kind_of == "llama" and to.endswith(("attn_q", "attn_k")):
+    if kind_of in ("llama", "mistral") and to.endswith(("attn_q", "attn_k")):
         h = c.num_attention_heads if to.endswith("q") else c.num_key_value_heads
         x = x.reshape(h, 2, x.shape[0] // h // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
     if "query_key_value" in stem:
@@ -70,6 +72,10 @@ def rope(w, arch, c, d_head):
     if kind in ("linear", "yarn"):
         w.add_string(f"{arch}.rope.scaling.type", kind)
         w.add_float32(f"{arch}.rope.scaling.factor", full["factor"])
+    if kind == "yarn":
+        for key, to in ("attention_factor", "yarn_attn_factor"), ("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow"):
+            if full.get(key) is not None:
+                w.add_float32(f"{arch}.rope.scaling.{to}", full[key])
     if kind in ("yarn", "longrope"):
         w.add_uint32(f"{arch}.rope.scaling.original_context_length", full["original_max_position_embeddings"])
     if kind == "longrope":
@@ -106,6 +112,10 @@ def write(path, model, vocab):
     w.add_float32(f"{arch}.attention.layer_norm_{'rms_' if rms else ''}epsilon", rms or get("layer_norm_epsilon", "layer_norm_eps"))
     if getattr(c, "sliding_window", None):
         w.add_uint32(f"{arch}.attention.sliding_window", c.sliding_window)
+        flags = [t == "sliding_attention" for t in getattr(c, "layer_types", None) or []]
+        period = USUAL.get(arch)
+        if flags != [not period or (i + 1) % period != 0 for i in range(len(flags))]:
+            w.add_array(f"{arch}.attention.sliding_window_pattern", flags)
     if arch == "gemma2":
         w.add_float32("gemma2.attn_logit_softcapping", c.attn_logit_softcapping)
         w.add_float32("gemma2.final_logit_softcapping", c.final_logit_softcapping)

@@ -9,9 +9,11 @@ usage: llama_logits.py SONDE MODEL.gguf LLAMA_BIN_DIR [MODE]
 5 prompts x 32 greedy tokens of llama-completion; its log-probabilities come from llama-perplexity --kl-divergence-base (16-bit
 steps of at most 16/65535 nats). llama-perplexity keeps only the second half of a window, so each prompt is padded on the left
 with text until prompt + continuation end inside it. Prints one line a prompt and exits 1 on the first difference."""
-import json, os, re, struct, subprocess, sys, tempfile
+import json, os, re, subprocess, sys, tempfile
 from safetensors.numpy import load_file
 import numpy as np
+
+from llama_dump import log_probs
 
 sonde, model, bins = sys.argv[1:4]
 mode = sys.argv[4] if len(sys.argv) > 4 else 'fast'
@@ -26,24 +28,6 @@ def run(*cmd):
 def tokens(text):
     out = run(sonde, 'tokenize', model, '--text', text, '--no-special', '--json').stdout
     return json.loads(out)['ids']
-
-
-def base_logits(ids_text, n_ctx, tmp):
-    """llama-perplexity's file: '_logits_', n_ctx, n_vocab, n_chunk, tokens, then per scored row f32 scale, f32 min, u16 codes."""
-    path, txt = os.path.join(tmp, 'base.kld'), os.path.join(tmp, 'text.txt')
-    open(txt, 'w').write(ids_text)
-    run(os.path.join(bins, 'llama-perplexity'), '-m', model, '-f', txt, '-c', str(n_ctx), '--kl-divergence-base', path, '-t', '2', '--chunks', '1')
-    raw = open(path, 'rb').read()
-    assert raw[:8] == b'_logits_', raw[:8]
-    ctx, vocab, n_chunk = struct.unpack_from('<Iii', raw, 8)
-    at = 8 + 12
-    toks = np.frombuffer(raw, '<i4', ctx * n_chunk, at)
-    at += toks.nbytes
-    width = 4 + 2 * ((vocab + 1) // 2)
-    rows = ctx - 1 - ctx // 2
-    codes = np.frombuffer(raw, '<u2', rows * width, at).reshape(rows, width)
-    head = codes[:, :4].copy().view('<f4')
-    return toks, ctx // 2, head[:, 1:2] + head[:, 0:1] * codes[:, 4:4 + vocab].astype(np.float32)
 
 
 def traced(ids, mode, tmp):
@@ -68,8 +52,8 @@ def main():
             full = (pad[:max(lead, 0)] + ids) if lead > 0 else ids
             full_text = run(sonde, 'tokenize', model, '--ids', ','.join(map(str, full)), '--decode').stdout
             # llama-perplexity wants two windows of text at least; what follows is never scored.
-            toks, first, base = base_logits(full_text + pad_text(len(full)), len(full), tmp)
-            assert list(toks[:len(full)]) == full, 'tokenisers differ'
+            toks, first, base = log_probs(bins, model, full_text + pad_text(len(full)), len(full), tmp)
+            assert list(toks) == full, 'tokenisers differ'
             skip = len(full) - 1 - first - n_new  # rows that predict the prompt itself do not count
             base, ours, exact = base[skip:], traced(full, mode, tmp)[first + skip:-1], traced(full, 'faithful', tmp)[first + skip:-1]
             close = same = 0

@@ -149,6 +149,35 @@ static void test_quantised(void **state)
     t_rmtree(dir);
 }
 
+/* yarn's factor of cos and sin, given or from mscale: saving reads back what it wrote and compares; so does this. */
+static void test_yarn(void **state)
+{
+    (void)state;
+    if (!t_shared("fixtures/models/llama/config.json")) t_skip("no fixtures under SONDE_SHARED");
+    const char *dir = t_tmpdir();
+    char path[512];
+    sd_err err = {0};
+    snprintf(path, sizeof path, "%s/yarn.gguf", dir);
+    const sd_rope_spec specs[] = {{.attn_factor = 0.6}, {.mscale = 1, .mscale_all = 0.5}, {0}};
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        sd_model *a = open_views(t_shared("fixtures/models/llama"));
+        sd_rope_spec *s = &a->rope[0];
+        s->type = SD_ROPE_YARN, s->factor = 4, s->original_ctx = 64, s->beta_fast = 16, s->beta_slow = 2;
+        s->attn_factor = specs[i].attn_factor, s->mscale = specs[i].mscale, s->mscale_all = specs[i].mscale_all;
+        t_ok(sd_model_save_gguf(a, path, SD_F32, &err), err);
+        sd_model *b = open_views(path);
+        assert_int_equal(b->rope[0].type, SD_ROPE_YARN);
+        const double want = sd_rope_factor(s), got = sd_rope_factor(&b->rope[0]);
+        assert_true(got > want * (1 - 1e-6) && got < want * (1 + 1e-6)); /* two f32 roundings */
+        if (i == 0) assert_true(want == 0.6);
+        s->no_truncate = true; /* what the format has no key for */
+        assert_int_equal(sd_model_save_gguf(a, path, SD_F32, &err), SD_E_UNSUPPORTED);
+        sd_model_close(a);
+        sd_model_close(b);
+    }
+    t_rmtree(dir);
+}
+
 /* A disk that fills up leaves no file and what was there. */
 static void test_full_disk(void **state)
 {
@@ -174,7 +203,7 @@ static void test_full_disk(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_round_trip), T(test_quantised), T(test_full_disk)};
+    const struct CMUnitTest tests[] = {T(test_round_trip), T(test_quantised), T(test_yarn), T(test_full_disk)};
     sd_err err = {0};
     if (sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err)) return 1;
     const int bad = cmocka_run_group_tests(tests, NULL, NULL);

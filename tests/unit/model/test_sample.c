@@ -76,6 +76,18 @@ static int descending(const void *a, const void *b)
 }
 
 /* The selection against a full sort on a whole vocabulary: only tokens at or above the threshold are drawn. */
+/* p = (.3 .1 .4 .2), q uniform: sum p ln(4 p); a shift of all logits changes nothing. */
+static void test_kl(void **state)
+{
+    (void)state;
+    const float even[4] = {7, 7, 7, 7}, broken[4] = {0, NAN, 0, 0};
+    const double want = .3 * log(1.2) + .1 * log(.4) + .4 * log(1.6) + .2 * log(.8);
+    assert_true(fabs(sd_kl(four, even, 4) - want) < 1e-7); /* four's logits are f32 logarithms */
+    assert_true(sd_kl(four, four, 4) == 0);
+    assert_true(sd_kl(even, four, 4) > 0);
+    assert_true(isnan(sd_kl(four, broken, 4)));
+}
+
 static void test_vocabulary(void **state)
 {
     (void)state;
@@ -102,5 +114,5 @@ static void test_vocabulary(void **state)
     sd_free(x), sd_free(sorted), sd_free(scratch);
 }
 
-static const struct CMUnitTest tests[] = {T(test_filters), T(test_greedy_and_broken), T(test_vocabulary)};
+static const struct CMUnitTest tests[] = {T(test_filters), T(test_greedy_and_broken), T(test_kl), T(test_vocabulary)};
 T_MAIN(tests)
