@@ -7,13 +7,15 @@
     with model.hook("resid_post.12", lambda x, act: x.__imul__(0.5)):
         model.forward("The bridge")
 
-Site names are sonde's ("resid_post.12"), TransformerLens's ("blocks.12.hook_resid_post") or transformers'
-("model.layers.12.output"). Arrays are numpy's, float32; what a hook sees is the engine's own memory, valid during the call.
+Site names are sonde's ("resid_post.12"), TransformerLens's ("blocks.12.hook_resid_post") or transformers' modules
+("model.layers.12", "model.layers.12.mlp", "model.layers.12.self_attn.o_proj.input"). Arrays are numpy's, float32; what a hook sees
+is the engine's own memory, valid during the call.
 """
 import contextlib
 import ctypes as C
 import json
 import os
+import re
 import sys
 
 import numpy as np
@@ -72,11 +74,12 @@ class _ExecOpt(C.Structure):
 
 
 class _ModelOpt(C.Structure):
-    _fields_ = [("mode", C.c_int), ("max_layer", C.c_int), ("no_head", C.c_bool), ("keep_head", C.c_bool), ("n_ctx", C.c_int64)]
+    _fields_ = [("mode", C.c_int), ("max_layer", C.c_int), ("no_head", C.c_bool), ("keep_head", C.c_bool), ("n_ctx", C.c_int64),
+                ("views", C.c_bool), ("kv", C.c_int), ("memory_bytes", C.c_size_t)]
 
 
 class _SessionOpt(C.Structure):
-    _fields_ = [("n_ctx", C.c_int64)]
+    _fields_ = [("n_ctx", C.c_int64), ("kv", C.c_int)]
 
 
 class _RunnerOpt(C.Structure):
@@ -162,19 +165,48 @@ def _folder(variable, rest):
 
 
 def _find_model(path):
-    """A path as it is; ORG/NAME through the local Hugging Face cache."""
+    """A path as it is, MODEL+ADAPTER by its model; ORG/NAME through the local Hugging Face cache."""
+    path = os.fspath(path)
     if os.path.exists(path) or not isinstance(path, str):
         return path
+    model, plus, adapter = path.rpartition("+")
+    if plus:
+        return os.fsencode(_find_model(model)) + b"+" + os.fsencode(adapter)
     hub = os.environ.get("HF_HUB_CACHE") or os.path.join(os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"), "hub")
     out = C.create_string_buffer(1024)
     _call("sd_hub_find", out, len(out), os.fsencode(hub), path.encode())
     return out.value
 
 
-def _site(name):
-    site, text = _Site(), name.encode()
+# Modules of transformers whose output is what is added to the stream: that depends on where an architecture has its norms.
+_BEFORE, _BEHIND = {"self_attn": "attn_out", "mlp": "mlp_out"}, {"post_attention_layernorm": "attn_out", "post_feedforward_layernorm": "mlp_out"}
+_ADDED = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3"), ("model.layers", _BEFORE)),
+    **dict.fromkeys(("gemma2", "gemma3", "olmo2"), ("model.layers", _BEHIND)),
+    "gpt2": ("transformer.h", {"attn": "attn_out", "mlp": "mlp_out"}),
+    "gpt_neox": ("gpt_neox.layers", {"attention": "attn_out", "mlp": "mlp_out"}),
+}
+
+
+def _site(name, arch):
+    part = re.fullmatch(r"(.+)\.(\d+)\.(\w+?)(\.output)?", name)
+    blocks, modules = _ADDED.get(arch, ("", {}))
+    own = f"{modules[part[3]]}.{part[2]}" if part and part[1] == blocks and part[3] in modules else name
+    site, text = _Site(), own.encode()
     _call("sd_site_parse", C.byref(site), text, len(text))
     return site
+
+
+class _Kept:
+    """The logits of a runner, freed with the last array that shows them."""
+
+    def __init__(self, mat, runner):
+        self.runner = runner
+        self.__array_interface__ = {"data": (C.cast(mat.data, _P).value, False), "shape": (mat.rows, mat.cols), "strides": (4 * mat.ld, 4), "typestr": "<f4", "version": 3}
+
+    def __del__(self):
+        if not sys.is_finalizing():
+            _lib.sd_runner_free(self.runner)
 
 
 class Act:
@@ -280,7 +312,7 @@ class Model:
         x [rows, cols] (attention patterns: [heads, rows, positions]) is the engine's memory: change it in place, or return an
         array to put there. With edit=False it may only be read.
         """
-        entry = (site, _site(site), fn, edit)
+        entry = (site, _site(site, self.config["arch"]), fn, edit)
         self._hooks.append(entry)
         try:
             yield self
@@ -294,6 +326,8 @@ class Model:
     def run_with_cache(self, prompt, names, logits="all"):
         """Logits, and a dictionary with the array of every named site, under the names given.
 
+        The logits are the engine's own memory. A site is written once, into its array, as the engine passes it: its scratch is the next layer's.
+
         logits: "all", "last" or None; with None the run ends at the last site that is wanted.
         """
         return self._run(prompt, [names] if isinstance(names, str) else list(names), logits)
@@ -302,7 +336,7 @@ class Model:
         ids = self.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
         if not ids:
             raise SondeError("the prompt has no tokens", status="E_ARG")
-        want = {None: 0, "last": 1, "all": 2}[logits]
+        want, arch = {None: 0, "last": 1, "all": 2}[logits], self.config["arch"]
         cache, failed, keep = {}, [], []
         session, runner = _P(), _P()
         n = len(ids)
@@ -349,15 +383,15 @@ class Model:
 
         last = -1
         if not want and names:
-            last = max(_site(name).layer for name in names)
-            if any(name in ("final_norm", "logits") or name.startswith(("ln_final", "hook_logits")) for name in names):
-                last = -1
+            sites, ends = [_site(name, arch) for name in names], [_site(name, arch).kind for name in ("final_norm", "logits")]
+            if not any(site.kind in ends for site in sites):
+                last = max(site.layer for site in sites)
         try:
             _call("sd_session_new", C.byref(session), self._model, _SessionOpt(n))
             for entry in self._hooks:
                 attach(*entry)
             for name in names:
-                attach(*reader(name, _site(name)))
+                attach(*reader(name, _site(name, arch)))
             _call("sd_runner_new", C.byref(runner), self._exec, self._model, _RunnerOpt(n, n if want == 2 else 1, n))
             tokens = (C.c_int32 * n)(*ids)
             seg = _Segment(session, tokens, n, want)
@@ -367,7 +401,10 @@ class Model:
                 if failed:
                     raise failed[0] from None
                 raise
-            return (seg.logits.array().copy() if want else None), cache
+            kept = None
+            if want:  # the runner's own memory, which lives as long as the array
+                kept, runner = np.asarray(_Kept(seg.logits, runner)), None
+            return kept, cache
         finally:
             if runner:
                 _lib.sd_runner_free(runner)
@@ -376,5 +413,8 @@ class Model:
 
 
 def load(path, mode=None, threads=None, cpu=None, n_ctx=0):
-    """Opens a GGUF file, a Hugging Face folder or ORG/NAME of the local Hugging Face cache. mode: "faithful" (default), "bf16" or "fast"."""
+    """Opens a GGUF file, a Hugging Face folder or ORG/NAME of the local Hugging Face cache, with a PEFT adapter as MODEL+ADAPTER.
+
+    mode: "faithful" (default), "bf16" or "fast".
+    """
     return Model(path, mode, threads, cpu, n_ctx)

@@ -100,6 +100,32 @@ static sd_status unknown(sd_slice text, sd_err *err)
     return st;
 }
 
+/* transformers' modules: NAME and NAME.output are what the module gives, NAME.input what it gets. Only those that mean one site in every
+ * architecture: where norms stand behind attention and MLP, their modules' outputs are not what is added to the stream. */
+static const struct {
+    const char *name;
+    sd_site_kind kind;
+} modules[] = {{"model.layers.%d", SD_SITE_RESID_POST},
+               {"model.layers.%d.input", SD_SITE_RESID_PRE},
+               {"model.layers.%d.self_attn.v_proj", SD_SITE_ATTN_V},
+               {"model.layers.%d.self_attn.o_proj.input", SD_SITE_ATTN_Z},
+               {"model.layers.%d.mlp.gate_proj", SD_SITE_MLP_PRE},
+               {"model.layers.%d.mlp.up_proj", SD_SITE_MLP_UP},
+               {"model.layers.%d.mlp.down_proj.input", SD_SITE_MLP_POST},
+               {"model.norm", SD_SITE_FINAL_NORM},
+               {"transformer.h.%d", SD_SITE_RESID_POST},
+               {"transformer.h.%d.input", SD_SITE_RESID_PRE},
+               {"transformer.h.%d.attn.c_proj.input", SD_SITE_ATTN_Z},
+               {"transformer.h.%d.mlp.c_fc", SD_SITE_MLP_PRE},
+               {"transformer.h.%d.mlp.c_proj.input", SD_SITE_MLP_POST},
+               {"transformer.ln_f", SD_SITE_FINAL_NORM},
+               {"gpt_neox.layers.%d", SD_SITE_RESID_POST},
+               {"gpt_neox.layers.%d.input", SD_SITE_RESID_PRE},
+               {"gpt_neox.layers.%d.attention.dense.input", SD_SITE_ATTN_Z},
+               {"gpt_neox.layers.%d.mlp.dense_h_to_4h", SD_SITE_MLP_PRE},
+               {"gpt_neox.layers.%d.mlp.dense_4h_to_h.input", SD_SITE_MLP_POST},
+               {"gpt_neox.final_layer_norm", SD_SITE_FINAL_NORM}};
+
 sd_status sd_site_parse(sd_site *out, const char *text, size_t n, sd_err *err)
 {
     sd_slice s = {text, n};
@@ -110,13 +136,14 @@ sd_status sd_site_parse(sd_site *out, const char *text, size_t n, sd_err *err)
             return SD_OK;
         }
     }
-    /* transformers: the output of a decoder layer. */
-    static const char *const blocks[] = {"model.layers.%d.output", "model.layers.%d", "transformer.h.%d.output",
-                                         "transformer.h.%d"};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
         int layer = 0;
-        if (match(s, blocks[i], &layer)) {
-            *out = (sd_site){SD_SITE_RESID_POST, layer};
+        sd_slice name = s;
+        const char *pattern = modules[i].name;
+        const size_t tail = strlen(".output");
+        if (name.n > tail && memcmp(name.p + name.n - tail, ".output", tail) == 0) name.n -= tail;
+        if (match(name, pattern, &layer)) {
+            *out = (sd_site){modules[i].kind, layer};
             return SD_OK;
         }
     }

@@ -13,5 +13,5 @@ tmp=$(mktemp -d); trap 'rm -rf "$tmp" build python/sonde.egg-info' EXIT # pip bu
 if "$python" -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --no-index --target "$tmp/site" . >"$tmp/log" 2>&1; then echo "[       OK ] ${name}_install"
 else sed 's/^/    /' "$tmp/log"; echo "[  FAILED  ] ${name}_install"; exit 1; fi
 python3 tests/cli/make_model.py "$tmp/tiny.gguf" || { echo "[  FAILED  ] $name"; exit 1; }
-if XDG_DATA_HOME=$tmp/data XDG_CACHE_HOME=$tmp/cache PYTHONPATH=$tmp/site "$python" tests/interop/python_module.py "$sonde" "$tmp/tiny.gguf"; then echo "[       OK ] $name"
+if XDG_DATA_HOME=$tmp/data XDG_CACHE_HOME=$tmp/cache PYTHONPATH=$tmp/site "$python" tests/interop/python_module.py "$sonde" "$tmp/tiny.gguf" "$PWD/include"; then echo "[       OK ] $name"
 else echo "[  FAILED  ] $name"; exit 1; fi

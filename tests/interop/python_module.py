@@ -1,12 +1,32 @@
-"""python_module.py SONDE MODEL: the installed module against the program on the same file, and its own promises."""
+"""python_module.py SONDE MODEL INCLUDE: the installed module against the program on the same file, and its own promises."""
+import ctypes
 import json
+import os
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import sonde
 
-program, path = sys.argv[1:3]
+program, path, include = sys.argv[1:4]
+
+# The module's structs are the header's, field by field.
+structs = {n: getattr(sonde, n) for n in ("_Err", "_Mat", "_Site", "_Act", "_Hook", "_Segment", "_Env", "_ExecOpt", "_ModelOpt", "_SessionOpt", "_RunnerOpt")}
+names = {"_Env": "sd_generate_env", "_ExecOpt": "sd_exec_opt", "_ModelOpt": "sd_model_opt", "_SessionOpt": "sd_session_opt", "_RunnerOpt": "sd_runner_opt"}
+lines = []
+for n, s in structs.items():
+    c = names.get(n, "sd_" + n[1:].lower())
+    lines.append(f'printf("{n} %zu", sizeof({c}));')
+    lines += [f'printf(" %zu", offsetof({c}, {f[0]}));' for f in s._fields_] + ['puts("");']
+with tempfile.TemporaryDirectory() as tmp:
+    with open(tmp + "/s.c", "w") as f:
+        f.write("#include <sonde.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void)\n{\n" + "\n".join(lines) + "\nreturn 0;\n}\n")
+    subprocess.run([*os.environ.get("CC", "cc").split(), "-I", include, "-o", tmp + "/s", tmp + "/s.c"], check=True)
+    theirs = subprocess.run([tmp + "/s"], check=True, capture_output=True, text=True).stdout.split("\n")
+for line in filter(None, theirs):
+    n, size, *at = line.split()
+    assert [int(size), *map(int, at)] == [ctypes.sizeof(structs[n]), *(getattr(structs[n], f[0]).offset for f in structs[n]._fields_)], line
 model = sonde.load(path, mode="faithful")
 c = model.config
 assert (c["arch"], c["n_layer"], c["d_model"], c["mode"]) == ("llama", 2, 64, "faithful"), c
@@ -56,6 +76,15 @@ assert np.allclose(cache["attn_pattern.1"].sum(-1), 1, atol=1e-5)
 none, part = model.run_with_cache(text, "resid_post.0", logits=None)
 assert none is None and np.array_equal(part["resid_post.0"], cache["blocks.0.hook_resid_post"])
 assert np.array_equal(model.forward(text, logits="last")[0], logits[-1])
+assert not logits.flags.owndata and logits.flags.writeable  # the engine's memory, which outlives the run and other runs
+kept = logits.copy()
+model.forward("other words")
+assert np.array_equal(kept, logits)
+pairs = {"model.layers.1.input": "resid_pre.1", "model.layers.0.self_attn": "attn_out.0", "model.layers.1.mlp.output": "mlp_out.1", "model.norm": "final_norm",
+         "model.layers.0.self_attn.o_proj.input": "attn_z.0", "model.layers.1.mlp.gate_proj": "mlp_pre.1", "model.layers.1.mlp.down_proj.input": "mlp_post.1"}
+_, both = model.run_with_cache(text, [*pairs, *pairs.values()], logits=None)
+assert all(np.array_equal(both[a], both[b]) for a, b in pairs.items())
+assert "unknown site" in str(raises(sonde.SondeError, model.run_with_cache, text, ["model.layers.0.post_feedforward_layernorm"]))
 
 # Hooks: doing nothing leaves the bits, edits reach what follows, read-only ones cannot write, errors come through.
 with model.hook("resid_post.0", lambda x, act: None):

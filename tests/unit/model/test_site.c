@@ -35,7 +35,10 @@ static void test_aliases(void **state)
         {"blocks.3.mlp.hook_pre_linear", "mlp_up.3"},   {"hook_embed", "embed"},
         {"ln_final.hook_normalized", "final_norm"},     {"model.layers.7.output", "resid_post.7"},
         {"transformer.h.11.output", "resid_post.11"},   {"model.layers.7", "resid_post.7"},
-        {"resid_post.99999", "resid_post.99999"},
+        {"resid_post.99999", "resid_post.99999"},        {"gpt_neox.layers.3.output", "resid_post.3"},
+        {"model.layers.2.input", "resid_pre.2"},        {"model.layers.2.self_attn.o_proj.input", "attn_z.2"},
+        {"model.layers.5.mlp.gate_proj", "mlp_pre.5"},  {"model.layers.5.mlp.down_proj.input", "mlp_post.5"},
+        {"transformer.h.1.mlp.c_fc.output", "mlp_pre.1"}, {"transformer.ln_f", "final_norm"},
     };
     for (size_t i = 0; i < sizeof alias / sizeof *alias; i++) {
         sd_site s;
