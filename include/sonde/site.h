@@ -25,6 +25,7 @@ extern "C" {
     XX(ATTN_Z, "attn_z", 1, "blocks.%d.attn.hook_z")                       \
     XX(ATTN_OUT, "attn_out", 1, "blocks.%d.hook_attn_out")                 \
     XX(RESID_MID, "resid_mid", 1, "blocks.%d.hook_resid_mid")              \
+    XX(MLP_IN, "mlp_in", 1, "blocks.%d.mlp.hook_in")                       \
     XX(MLP_PRE, "mlp_pre", 1, "blocks.%d.mlp.hook_pre")                    \
     XX(MLP_UP, "mlp_up", 1, "blocks.%d.mlp.hook_pre_linear")               \
     XX(MLP_POST, "mlp_post", 1, "blocks.%d.mlp.hook_post")                 \

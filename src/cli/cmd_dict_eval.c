@@ -3,7 +3,7 @@
 #include "base/map.h"
 #include "cli/dict_eval_cross.h"
 #include "dict/dict_format.h"
-#include "lab/evaluate.h"
+#include "lab/fit.h"
 
 typedef struct args { const char *with; int64_t tokens, ctx; } args;
 
@@ -138,6 +138,9 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
     if ((st = sd_lab_evaluate(&e, ex, m, d, h, &(sd_evaluate_opt){.progress = &c->progress}, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[1], &err))) goto done;
     cli_corpus_hash(c, corpus);
+    sd_fit fit = {.is = e};
+    sd_fit_judge(&fit, d);
+    for (int i = 0; i < fit.n_reason; i++) cli_note(c, "warning: does this dictionary belong to this model and site? %s", fit.reason[i]);
     rc = print(c, &e);
 done:
     if (st) rc = cli_fail(c, &err);

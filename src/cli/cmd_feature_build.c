@@ -119,6 +119,15 @@ static sd_status open_inputs(inputs *x, const args *a, cli *c, const sd_exec *ex
     return SD_OK;
 }
 
+/* A dictionary that is far from what its card says belongs elsewhere; fit.c has the reason for the factor. */
+static void doubt(cli *c, const sd_dict *d, double l0)
+{
+    const sd_dict_info *i = sd_dict_get_info(d);
+    const double card = i->l0 > 0 ? i->l0 : (double)i->k;
+    if (card > 0 && (l0 > 3 * card || 3 * l0 < card))
+        cli_note(c, "warning: does this dictionary belong to this model and site? %.1f features are active on a token, its card says %.1f", l0, card);
+}
+
 static int print(cli *c, const sd_features_result *r)
 {
     if (c->json) {
@@ -191,6 +200,7 @@ static int cmd_feature_build(cli *c, int argc, char **argv)
                                .per_interval = (int)a.per_interval, .n_logits = (int)a.logits, .n_near = (int)a.near, .before = (int)a.before,
                                .after = (int)a.after, .max_rows = a.tokens, .seed = c->seed};
     if ((st = sd_lab_features_build(&r, ex, &x.in, &o, &c->progress, &err))) goto done;
+    doubt(c, x.dict, r.l0);
     rc = print(c, &r);
 done:
     if (st) rc = cli_fail(c, &err);

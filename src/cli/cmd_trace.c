@@ -69,8 +69,8 @@ const cli_cmd cmd_trace_def = {
     .run = cmd_trace,
     .text = "Runs the prompt once and writes the tensor `logits` [n, V] and one tensor a site, f32, named as asked. Sites are\n"
             "embed, resid_pre.L, attn_q.L, attn_k.L, attn_v.L, rot_q.L, rot_k.L, attn_pattern.L, attn_z.L, attn_out.L,\n"
-            "resid_mid.L, mlp_pre.L, mlp_up.L, mlp_post.L, mlp_out.L, resid_post.L and final_norm, with L from 0. --grad adds `loss` [1], the\n"
-            "mean cross-entropy of the next token, and `grad.NAME` for every parameter by its name in transformers, tied ones once; of\n"
+            "resid_mid.L, mlp_in.L, mlp_pre.L, mlp_up.L, mlp_post.L, mlp_out.L, resid_post.L and final_norm, with L from 0. --grad\n"
+            "adds `loss` [1], the mean cross-entropy of the next token, and `grad.NAME` for every parameter by its name in transformers, tied ones once; of\n"
             "MODEL+ADAPTER for the adapter's parameters by their names in PEFT.",
     .examples = "sonde trace model.gguf --text 'The bridge is' --sites resid_post.14,attn_pattern.3 -o trace.safetensors\n",
     .json = "sonde.trace/1"};

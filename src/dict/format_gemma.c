@@ -28,7 +28,7 @@ static void from_path(sd_dict_info *info, const char *path)
     }
     if (layer < 0) return;
     if (strstr(at, "-transcoders")) {
-        snprintf(name, sizeof name, "blocks.%d.ln2.hook_normalized", layer);
+        snprintf(name, sizeof name, "blocks.%d.mlp.hook_in", layer); /* behind the norm and its weight (formats of sae-lens: ln2.hook_normalized) */
         sd_format__site(info, name);
         snprintf(name, sizeof name, "blocks.%d.hook_mlp_out", layer);
         sd_format__site_out(info, name);
@@ -45,7 +45,7 @@ static void hf_name(char out[96], const char *hf)
         {".post_feedforward_layernorm.output", "hook_mlp_out"}, {".self_attn.o_proj.input", "attn.hook_z"}, {".post_attention_layernorm.output", "hook_attn_out"}, {".output", "hook_resid_post"}};
     const int layer = sd_format__layer(hf);
     snprintf(out, 96, "%s", hf);
-    if (sd_slice_ends(sd_slice_of(hf), ".pre_feedforward_layernorm.output")) snprintf(out, 96, "blocks.%d.ln2.hook_normalized", layer);
+    if (sd_slice_ends(sd_slice_of(hf), ".pre_feedforward_layernorm.output")) snprintf(out, 96, "blocks.%d.mlp.hook_in", layer);
     else
         for (size_t i = 0; i < sizeof table / sizeof *table && layer >= 0; i++)
             if (sd_slice_ends(sd_slice_of(hf), table[i].end)) {

@@ -89,10 +89,11 @@ static sd_status mlp_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
     sd_gate_bwd(t->ex, gg, gu, gg, gate, up, t->m->wire.act);
     if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, gg, err))) return st;
     if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, gu, err))) return st;
-    sd_mat gin = normed ? g : gx;
-    product_bwd(t, l, SD_MAT_GATE, gin, !normed, gg, in);
-    if (gated) product_bwd(t, l, SD_MAT_UP, gin, true, gu, in);
+    product_bwd(t, l, SD_MAT_GATE, g, false, gg, in);
+    if (gated) product_bwd(t, l, SD_MAT_UP, g, true, gu, in);
+    if ((st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in, g, err))) return st;
     if (normed) norm_bwd(t, gx, g, mid, &b->mlp_norm, false);
+    else sd_add(t->ex, gx, g);
     return SD_OK;
 }
 

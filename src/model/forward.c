@@ -184,6 +184,18 @@ static sd_status attention(const fwd *f, int l, sd_mat in)
     return visit(f, SD_SITE_ATTN_OUT, l, out);
 }
 
+/* What the MLP reads, shown. Where the architecture has no norm there it is the stream itself, and whoever edits it gets a copy. */
+static sd_status show_mlp_in(const fwd *f, int l, sd_mat *in)
+{
+    sd_mat own = rows_of(f, f->r->norm, f->m->cfg.d_model);
+    if (!(f->r->want[l] & sd_site__bit(SD_SITE_MLP_IN))) return SD_OK;
+    if (in->data != own.data) {
+        memcpy(own.data, in->data, (size_t)(own.rows * own.cols) * sizeof(float));
+        *in = own;
+    }
+    return visit(f, SD_SITE_MLP_IN, l, *in);
+}
+
 /* in -> r->out, what the MLP adds to the stream. */
 static sd_status mlp(const fwd *f, int l, sd_mat in)
 {
@@ -192,7 +204,8 @@ static sd_status mlp(const fwd *f, int l, sd_mat in)
     const sd_block *b = &f->m->block[l];
     sd_mat gate = rows_of(f, r->gate, c->d_ffn), out = rows_of(f, r->out, c->d_model);
     sd_mat up = c->gated ? rows_of(f, r->up, c->d_ffn) : (sd_mat){0};
-    sd_status st;
+    sd_status st = show_mlp_in(f, l, &in);
+    if (st) return st;
     products(f, &b->mat[SD_MAT_GATE], (const sd_mat[]){gate, up}, c->gated ? 2 : 1, in);
     if ((st = visit(f, SD_SITE_MLP_PRE, l, gate))) return st;
     if (c->gated && (st = visit(f, SD_SITE_MLP_UP, l, up))) return st;

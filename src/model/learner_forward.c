@@ -147,6 +147,7 @@ static sd_status mlp(sd_learner *t, int l, bool again, sd_mat in, sd_err *err)
            none = {0};
     sd_mat h = sd_learner__mat(t, a->h, t->ffn), out = sd_learner__mat(t, t->out, t->d);
     sd_status st;
+    if (!again && (st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in, none, err))) return st;
     product(t, l, SD_MAT_GATE, a->gate, in);
     if (gated) product(t, l, SD_MAT_UP, a->up, in);
     if (!again) {

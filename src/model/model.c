@@ -148,6 +148,7 @@ sd_status sd_model_site_cols(const sd_model *m, sd_site s, int64_t *cols, sd_err
         [SD_SITE_ATTN_Z] = q,
         [SD_SITE_ATTN_OUT] = c->d_model,
         [SD_SITE_RESID_MID] = c->d_model,
+        [SD_SITE_MLP_IN] = c->d_model,
         [SD_SITE_MLP_PRE] = c->d_ffn,
         [SD_SITE_MLP_UP] = c->d_ffn,
         [SD_SITE_MLP_POST] = c->d_ffn,

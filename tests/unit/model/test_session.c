@@ -143,7 +143,7 @@ static void test_order_and_detach(void **state)
     assert_string_equal(
         log, "a:embed b:embed a:resid_pre.0 a:attn_q.0 a:attn_k.0 a:attn_v.0 a:rot_q.0 a:rot_k.0 a:attn_pattern.0 "
              "a:attn_z.0 "
-             "a:attn_out.0 a:resid_mid.0 a:mlp_pre.0 a:mlp_up.0 a:mlp_post.0 a:mlp_out.0 a:resid_post.0 b:resid_post.2 "
+             "a:attn_out.0 a:resid_mid.0 a:mlp_in.0 a:mlp_pre.0 a:mlp_up.0 a:mlp_post.0 a:mlp_out.0 a:resid_post.0 b:resid_post.2 "
              "c:resid_post.2 a:final_norm a:logits ");
     log[0] = '\0';
     sd_session_detach(s, id_a);
