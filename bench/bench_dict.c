@@ -1,5 +1,5 @@
 /* bench_dict D WIDTH K BATCH STEPS [ACTS] [--init F] [--order F] [--heldout N] [--lr R] [--seed S] [--threads T] [--cpu LEVEL]
- *            [--parity] [--lazy] [--aux A] [--random]
+ *            [--parity] [--lazy] [--aux A] [--proven] [--moments8] [--out DIR]
  *
  * The same work as the peers' sae_train.py: tokens/s and FVU of TopK training, one JSON line. ACTS is a folder of shards
  * (acts-*.safetensors, manifest.json); rows above 10 medians are left out; --init and --order are safetensors as there. Without
@@ -22,9 +22,9 @@
 
 typedef struct args {
     int64_t d, m, k, batch, steps, heldout, seed, threads;
-    const char *acts, *init, *order, *cpu;
+    const char *acts, *init, *order, *cpu, *out;
     double lr, aux;
-    bool parity, lazy;
+    bool parity, lazy, proven, moments8;
 } args;
 
 static void die(const char *what, const sd_err *err)
@@ -62,6 +62,9 @@ static args parse(int argc, char **argv)
             else a.acts = s;
         } else if (strcmp(s, "--parity") == 0) a.parity = true;
         else if (strcmp(s, "--lazy") == 0) a.lazy = true;
+        else if (strcmp(s, "--proven") == 0) a.proven = true;
+        else if (strcmp(s, "--moments8") == 0) a.moments8 = true;
+        else if (strcmp(s, "--out") == 0) a.out = v, i++;
         else if (strcmp(s, "--init") == 0) a.init = v, i++;
         else if (strcmp(s, "--order") == 0) a.order = v, i++;
         else if (strcmp(s, "--cpu") == 0) a.cpu = v, i++;
@@ -217,7 +220,8 @@ int main(int argc, char **argv)
     x.rows -= a.heldout;
     int64_t *order = make_order(&a, x.rows);
     sd_dict_train_opt o = {.kind = SD_DICT_TOPK, .d = a.d, .m = a.m, .k = (int)a.k, .batch = a.batch, .n_tokens = a.batch * a.steps, .lr = a.lr,
-                           .seed = (uint64_t)a.seed, .lazy = a.lazy, .aux_alpha = a.aux};
+                           .seed = (uint64_t)a.seed, .lazy = a.lazy, .aux_alpha = a.aux, .proven = a.proven, .moments8 = a.moments8};
+    fprintf(stderr, "memory of the trainer: %.2f GB\n", 1e-9 * (double)sd_dict_train_plan(ex, &o));
     if (a.parity) o.warmup = o.decay = o.aux_alpha = -1;
     need(sd_dict_train_new(&t, ex, &o, &err), "trainer", &err);
     need(sd_dict_train_calibrate(t, ex, all, &err), "calibrate", &err);
@@ -232,10 +236,15 @@ int main(int argc, char **argv)
         const double c0 = cpu_now();
         need(sd_dict_train_step(t, ex, batch, &s, &err), "step", &err);
         cpu += cpu_now() - c0;
-        if (a.steps >= 50 && (i + 1) % (a.steps / 10) == 0) fprintf(stderr, "step %lld  fvu %.4f  l0 %.1f  dead %lld  lr %.2g\n", (long long)s.step, s.fvu, s.l0, (long long)s.n_dead, s.lr);
+        if (a.steps < 50 || (i + 1) % (a.steps / 20) == 0)
+            fprintf(stderr, "step %lld  %.0f s  fvu %.4f  l0 %.1f  dead %lld  lr %.2g  audited %lld, missed %lld\n", (long long)s.step, sd_now() - t0, s.fvu, s.l0, (long long)s.n_dead, s.lr, (long long)s.n_audited, (long long)s.n_missed);
     }
     const double dt = sd_now() - t0 - gather, top = peak(ex, a.d), tok_s = (double)(a.batch * a.steps) / dt;
     need(sd_dict_train_finish(t, ex, held, &(sd_dict_info){0}, &d, &err), "finish", &err);
+    if (a.out) {
+        need(sd_dir_make(a.out, &err), a.out, &err);
+        need(sd_dict_save(d, a.out, &err), a.out, &err);
+    }
     const sd_dict_info *info = sd_dict_get_info(d);
     printf("{\"peer\":\"sonde\",\"d_in\":%lld,\"width\":%lld,\"k\":%lld,\"batch\":%lld,\"steps\":%lld,\"tok_s\":%.1f,\"tok_per_cpu_s\":%.1f,\"gflops\":%.1f,\"peak_gflops\":%.1f,\"share_of_peak\":%.3f,"
            "\"fvu\":%.4f,\"fvu_heldout\":%.4f,\"l0\":%.2f,\"dead\":%lld,\"isa\":\"%s\",\"threads\":%d,\"rss_mb\":%llu}\n",

@@ -15,6 +15,8 @@ static const cli_opt opts[] = {
     {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step", .def_words = "2048, halved until a run has 500 steps, but not under 64"},
     {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024"},
     {0, "ctx", OPT_INT, AT(dict_run, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
+    {0, "moments8", OPT_BOOL, AT(dict_run, moments8), .help = "Adam's moments in 8 bits: 6.6 bytes a weight in training instead of 12.6"},
+    {0, "proven", OPT_BOOL, AT(dict_run, proven), .help = "choose features without int8 products: slower, without their chance of 1e-14 to miss one"},
     {0, "heldout", OPT_INT, AT(dict_run, heldout), .arg = "N", .lo = 64, .hi = 1 << 20, .help = "rows held out for the final figures", .def_words = "a fiftieth, 512 to 16384"},
     {0, "buffer", OPT_INT, AT(dict_run, buffer), .arg = "N", .lo = 1024, .hi = 1 << 26, .help = "rows of the shuffle buffer", .def_words = "262144"},
     OPT_END};
@@ -85,15 +87,27 @@ static sd_dict_kind kind_of(const char *name) /* one of the option's values, or 
     return k;
 }
 
+/* What the run will hold: the trainer; at its end the dictionary and its own packed encoder beside it. Time is the progress line's. */
+static void say_memory(cli *c, const sd_exec *ex, const dict_source *s, const sd_dict_train_opt *o, int64_t n_rows)
+{
+    sd_dict_train_opt t = *o;
+    if (!t.d) t.d = s->src.d;
+    if (!t.n_tokens) t.n_tokens = n_rows;
+    const double held = (double)sd_dict_train_plan(ex, &t), end = held + 10.0 * (double)t.m * (double)(s->src.d > t.d ? s->src.d : t.d), is_free = (double)sd_mem_query().available;
+    cli_note(c, "memory: %.2f GB in training, %.2f GB at its end; %.1f GB are free; %.3g multiplications a token to choose features%s", 1e-9 * held, 1e-9 * end, 1e-9 * is_free,
+             (double)t.m * (double)t.d, end > is_free && !t.moments8 ? "; --moments8 takes less" : "");
+}
+
 static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *s, sd_learn_result *r, sd_err *err)
 {
     const sd_dict_kind kind = kind_of(a->kind);
     if (kind == SD_DICT_IDENTITY) return sd_lab_learn_identity(r, ex, s->src, s->n_rows, &(sd_identity_opt){.meta = s->meta, .n_rows = a->tokens, .dir = c->output, .t0 = s->t0}, &c->progress, err);
     sd_learn_opt o = {.train = {.kind = kind == SD_DICT_CROSSCODER ? SD_DICT_BATCHTOPK : kind, .d = s->d_in, .m = a->width, .k = (int)a->k, .batch = a->batch,
-                                .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed},
+                                .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed, .moments8 = a->moments8, .proven = a->proven},
                       .meta = s->meta, .n_heldout = a->heldout, .buffer_rows = a->buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
                       .t0 = s->t0, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
                       .fold = s->rows.cross ? sd_cross_fold : NULL, .fold_self = s->rows.cross};
+    say_memory(c, ex, s, &o.train, s->n_rows);
     return sd_lab_learn(r, ex, s->src, s->n_rows, &o, &c->progress, err);
 }
 

@@ -14,7 +14,7 @@ typedef struct dict_run {
     int n_path;
     const char *mode;
     json_t *saved;       /* owns the strings of a resumed run */
-    bool made_folder;
+    bool made_folder, moments8, proven;
 } dict_run;
 
 typedef struct dict_source {

@@ -68,7 +68,13 @@ static size_t lay_out(sd_dict_train *t, uint8_t *base)
     size_t at = 0;
 #define TAKE(p, n) SD_TAKE(base, at, p, n)
     TAKE(t->W, md), TAKE(t->D, md), TAKE(t->b, m), TAKE(t->bd, d);
-    TAKE(t->mW, md), TAKE(t->vW, md), TAKE(t->mD, md), TAKE(t->vD, md);
+    for (int i = 0; i < 2; i++) {
+        sd_moments *mo = i ? &t->moD : &t->moW;
+        if (t->opt.moments8)
+            TAKE(mo->qm, md), TAKE(mo->qv, md), TAKE(mo->scale, 2 * m);
+        else
+            TAKE(mo->m, md), TAKE(mo->v, md);
+    }
     TAKE(t->mb, m), TAKE(t->vb, m), TAKE(t->mbd, d), TAKE(t->vbd, d);
     TAKE(t->last_step, m), TAKE(t->last_fired, m), TAKE(t->top, m), TAKE(t->mean, d);
     TAKE(t->x, B * d), TAKE(t->e, t->n_level * B * d), TAKE(t->ptr, B + 1), TAKE(t->idx, E), TAKE(t->val, E), TAKE(t->dz, E);
@@ -84,7 +90,7 @@ static size_t lay_out(sd_dict_train *t, uint8_t *base)
     TAKE(t->grad, t->n_workers);
     for (int i = 0; i < t->n_workers; i++) {
         float *none, **g = base ? &t->grad[i] : &none;
-        TAKE(*g, 2 * d);
+        TAKE(*g, 4 * d);
     }
 #undef TAKE
     at += sd_train__aux_lay_out(t, base ? base + at : NULL);
@@ -104,7 +110,7 @@ static void set_levels(sd_dict_train *t)
 
 static void describe(sd_dict_train *t, const sd_exec *ex, const sd_dict_train_opt *opt)
 {
-    *t = (sd_dict_train){.opt = resolve(opt), .n_workers = ex->n_threads, .kern = ex->kern, .kd = sd_kern_dict_select(ex->kern->cpu_flags)};
+    *t = (sd_dict_train){.opt = resolve(opt), .n_workers = ex->n_threads, .kern = ex->kern, .kd = sd_kern_dict_select(ex->kern->cpu_flags), .kt = sd_kern_train_select(ex->kern->cpu_flags)};
     const int64_t m = t->opt.m, even = (m + SD_TRAIN_MAX_CHUNKS - 1) / SD_TRAIN_MAX_CHUNKS;
     t->n_step = t->opt.n_tokens / t->opt.batch > 0 ? t->opt.n_tokens / t->opt.batch : 1;
     t->chunk = even > SD_TRAIN_MIN_CHUNK ? even : SD_TRAIN_MIN_CHUNK;
@@ -336,6 +342,8 @@ sd_status sd_dict_train_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_d
     out.lr = sd_train__lr(t, t->step);
     out.step = t->step;
     out.n_tokens = t->n_tokens;
+    out.n_audited = t->n_audited;
+    out.n_missed = t->n_missed;
     if (stats) *stats = out;
     sd_alloc_guard_end();
     return st;

@@ -24,10 +24,13 @@ typedef struct sd_dict_train_opt {
     double sparsity;        /* weight of the penalty of standard, gated and jumprelu; 0: steered until k features are active */
     double bandwidth;       /* of jumprelu's straight-through window; 0: 0.5 (pre-activations have a spread of about 1) */
     bool proven;            /* the encoder never multiplies int8, so that its margin is certain (scan.h), at about half the speed */
+    bool moments8;          /* Adam's moments of W_enc and W_dec in 8 bits, two scales a row: 10 bytes a weight instead of 16 */
     bool lazy;              /* rows that no token used rest (torch's SparseAdam); default: they drift on their momentum as dense Adam's do */
 } sd_dict_train_opt;
 
-typedef struct sd_dict_stats { double fvu, l0, loss, aux_loss, lr, grad_norm; int64_t n_dead, n_tokens, step, n_nonfinite; } sd_dict_stats;
+typedef struct sd_dict_stats { double fvu, l0, loss, aux_loss, lr, grad_norm; int64_t n_dead, n_tokens, step, n_nonfinite, n_audited, n_missed; } sd_dict_stats;
+/* n_audited, n_missed: entries of rows that were scored again by f32 alone since the run began, and how many of them the
+ * int8 scan had lost: 8 rows of every sixteenth batch. */
 /* fvu: of this batch, against its own mean. loss: mean over rows of |x - x'|^2. grad_norm: of W_enc and W_dec, before projection. */
 
 typedef struct sd_dict_train sd_dict_train;

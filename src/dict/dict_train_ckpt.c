@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, S_SPARSE, N_STATE };
+enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, S_SPARSE, S_MOMENTS8, S_AUDITED, S_MISSED, S_PROVEN, N_STATE };
 enum { R_LR, R_AUX, R_WARMUP, R_DECAY, R_SCALE, R_MAX_NORM, R_SITE, R_SPARSITY, R_BANDWIDTH, R_WEIGHT, R_THETA, R_CUT, R_OFF, N_REAL };
-enum { VERSION = 2, N_TENSORS = 18, MOST_TENSORS = N_TENSORS + 3 * SD_GATE_OWN };
+enum { VERSION = 3, N_TENSORS = 14, MOST_TENSORS = N_TENSORS + 6 + 3 * SD_GATE_OWN };
 
 typedef struct part { char name[24]; sd_dtype dtype; int64_t rows, cols; void *data; } part; /* cols 0: a vector */
 
@@ -19,13 +19,20 @@ static int list_parts(const sd_dict_train *t, part out[MOST_TENSORS], int64_t *s
         {"state", SD_I64, N_STATE, 0, state}, {"real", SD_F64, N_REAL, 0, real},    {"last_fired", SD_I64, m, 0, t->last_fired},
         {"last_step", SD_I32, m, 0, t->last_step},
         {"W_enc", SD_F32, m, d, t->W},        {"W_dec", SD_F32, m, d, t->D},        {"b_enc", SD_F32, m, 0, t->b},
-        {"b_dec", SD_F32, d, 0, t->bd},       {"m.W_enc", SD_F32, m, d, t->mW},     {"v.W_enc", SD_F32, m, d, t->vW},
-        {"m.W_dec", SD_F32, m, d, t->mD},     {"v.W_dec", SD_F32, m, d, t->vD},     {"m.b_enc", SD_F32, m, 0, t->mb},
+        {"b_dec", SD_F32, d, 0, t->bd},       {"m.b_enc", SD_F32, m, 0, t->mb},
         {"v.b_enc", SD_F32, m, 0, t->vb},     {"m.b_dec", SD_F32, d, 0, t->mbd},    {"v.b_dec", SD_F32, d, 0, t->vbd},
         {"top", SD_F32, m, 0, t->top},        {"mean", SD_F32, d, 0, t->mean},
     };
     int n = N_TENSORS;
     memcpy(out, all, sizeof all);
+    if (t->opt.moments8) {
+        const part q[] = {{"m.W_enc", SD_I8, m, d, t->moW.qm}, {"v.W_enc", SD_U8, m, d, t->moW.qv}, {"scale.W_enc", SD_F32, m, 2, t->moW.scale},
+                          {"m.W_dec", SD_I8, m, d, t->moD.qm}, {"v.W_dec", SD_U8, m, d, t->moD.qv}, {"scale.W_dec", SD_F32, m, 2, t->moD.scale}};
+        for (int i = 0; i < 6; i++) out[n++] = q[i];
+    } else {
+        const part q[] = {{"m.W_enc", SD_F32, m, d, t->moW.m}, {"v.W_enc", SD_F32, m, d, t->moW.v}, {"m.W_dec", SD_F32, m, d, t->moD.m}, {"v.W_dec", SD_F32, m, d, t->moD.v}};
+        for (int i = 0; i < 4; i++) out[n++] = q[i];
+    }
     for (int i = 0; i < SD_GATE_OWN && t->own[i]; i++) {
         float *const data[] = {t->own[i], t->mown[i], t->vown[i]};
         for (int j = 0; j < 3; j++, n++) {
@@ -41,7 +48,8 @@ sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *e
     const sd_dict_train_opt *o = &t->opt;
     int64_t state[N_STATE] = {[S_VERSION] = VERSION, [S_KIND] = o->kind, [S_D] = o->d, [S_M] = o->m, [S_K] = o->k, [S_BATCH] = o->batch,
                               [S_TOKENS] = o->n_tokens, [S_AUX_K] = o->aux_k, [S_DEAD_AFTER] = o->dead_after, [S_SEED] = (int64_t)o->seed,
-                              [S_LAZY] = o->lazy, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next, [S_SPARSE] = t->sparse};
+                              [S_LAZY] = o->lazy, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next, [S_SPARSE] = t->sparse, [S_MOMENTS8] = o->moments8,
+                              [S_AUDITED] = t->n_audited, [S_MISSED] = t->n_missed, [S_PROVEN] = o->proven};
     double real[N_REAL] = {[R_LR] = o->lr, [R_AUX] = o->aux_alpha, [R_WARMUP] = o->warmup, [R_DECAY] = o->decay, [R_SCALE] = t->scale,
                            [R_MAX_NORM] = t->max_norm, [R_SITE] = t->site_rms, [R_SPARSITY] = o->sparsity,
                            [R_BANDWIDTH] = o->bandwidth, [R_WEIGHT] = t->weight, [R_THETA] = t->theta, [R_CUT] = t->cut, [R_OFF] = t->off};
@@ -79,7 +87,7 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t s
     *o = (sd_dict_train_opt){.kind = (sd_dict_kind)state[S_KIND], .d = state[S_D], .m = state[S_M], .k = (int)state[S_K], .batch = state[S_BATCH],
                              .n_tokens = state[S_TOKENS], .lr = real[R_LR], .aux_alpha = real[R_AUX], .aux_k = (int)state[S_AUX_K],
                              .dead_after = state[S_DEAD_AFTER], .seed = (uint64_t)state[S_SEED], .warmup = real[R_WARMUP], .decay = real[R_DECAY],
-                             .lazy = state[S_LAZY] != 0, .sparsity = real[R_SPARSITY], .bandwidth = real[R_BANDWIDTH]};
+                             .lazy = state[S_LAZY] != 0, .moments8 = state[S_MOMENTS8] != 0, .proven = state[S_PROVEN] != 0, .sparsity = real[R_SPARSITY], .bandwidth = real[R_BANDWIDTH]};
     return SD_OK;
 }
 
@@ -106,6 +114,8 @@ sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char 
     t->n_tokens = state[S_SEEN];
     t->aux.next = state[S_AUX_NEXT];
     t->sparse = state[S_SPARSE] != 0;
+    t->n_audited = state[S_AUDITED];
+    t->n_missed = state[S_MISSED];
     t->weight = real[R_WEIGHT];
     t->theta = real[R_THETA];
     t->cut = real[R_CUT];

@@ -19,19 +19,19 @@ static void copy_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     const sd_dict_train *t = j->t;
     const int64_t d = t->opt.d;
     const size_t bytes = (size_t)d * sizeof(float);
-    float *m = t->grad[sd_par_worker()], *v = m + d;
+    float *spare = t->grad[sd_par_worker()];
     const bool gated = t->opt.kind == SD_DICT_GATED;
     (void)chunk;
     for (int64_t f = begin; f < end; f++) {
         float *W = j->d->W_enc + f * d, *D = j->d->W_dec + f * d;
         memcpy(W, t->W + f * d, bytes);
-        memcpy(m, t->mW + f * d, bytes);
-        memcpy(v, t->vW + f * d, bytes);
-        sd_train__drift(t, f, t->step, W, m, v);
         memcpy(D, t->D + f * d, bytes);
-        memcpy(m, t->mD + f * d, bytes);
-        memcpy(v, t->vD + f * d, bytes);
-        sd_train__drift(t, f, t->step, D, m, v);
+        for (int i = 0; i < 2; i++) {
+            const sd_moment_row mo = sd_train__moments(t, i ? &t->moD : &t->moW, f, spare);
+            memmove(spare, mo.m, bytes);
+            memmove(spare + d, mo.v, bytes);
+            sd_train__drift(t, f, t->step, i ? D : W, spare, spare + d);
+        }
         double n2 = 0;
         for (int64_t i = 0; i < d; i++) n2 += (double)D[i] * (double)D[i];
         for (int64_t i = 0; i < d && n2 > 0; i++) D[i] = (float)((double)D[i] / sqrt(n2));

@@ -17,6 +17,7 @@
 #include "dict/dict_train.h"
 #include "dict/scan_int.h"
 #include "num/kern_dict.h"
+#include "num/kern_train.h"
 #include "num/gemm_tile.h"
 
 enum {
@@ -24,6 +25,7 @@ enum {
     SD_TRAIN_ROWS = 32,       /* rows of x a chunk of the forward pass */
     SD_TRAIN_MIN_CHUNK = 64,  /* features a chunk of the update, at least; at most 512 chunks */
     SD_TRAIN_MAX_CHUNKS = 512,
+    SD_TRAIN_AUDIT_STEPS = 16, SD_TRAIN_AUDIT_ROWS = 8,
     SD_TRAIN_MEMORY = 200     /* idle steps whose momentum still counts: (0.9 / sqrt(0.999))^200 = 8e-10 */
 };
 
@@ -32,6 +34,9 @@ typedef struct sd_row_sums { double e2, more2, penalty, x2; int64_t n_active; } 
 
 /* Where a test wants a step's gradients instead of an update; each as the parameter it is of. */
 typedef struct sd_train_tap { float *W, *D, *b, *bd, *own[SD_GATE_OWN]; } sd_train_tap;
+
+/* Adam's moments of a matrix [m, d]: as floats, or (opt.moments8) in 8 bits with two scales a row. */
+typedef struct sd_moments { float *m, *v; int8_t *qm; uint8_t *qv; float *scale; } sd_moments;
 
 typedef struct sd_dense sd_dense; /* dict_train_dense.c */
 
@@ -56,7 +61,8 @@ struct sd_dict_train {
     int64_t n_step, n_chunk, chunk; /* steps planned; feature chunks */
     /* parameters and Adam's moments */
     float *W, *D, *b, *bd;
-    float *mW, *vW, *mD, *vD, *mb, *vb, *mbd, *vbd;
+    sd_moments moW, moD;
+    float *mb, *vb, *mbd, *vbd;
     int32_t *last_step;        /* [m] step of the last update, 0: never */
     int64_t *last_fired;       /* [m] tokens seen when it fired last */
     float *top;                /* [m] top activation in the last part of the run */
@@ -94,14 +100,16 @@ struct sd_dict_train {
     /* batchtopk, matryoshka: the value that separates a batch's entries, running mean; where the next scan cuts */
     double theta, cut;
     const sd_train_tap *tap;
-    float **grad;              /* [workers] -> [2, d] gD, gW */
+    float **grad;              /* [workers] -> [4, d] gD, gW; a row's moments */
     double *rate;              /* [n_step + 2] lr sqrt(1 - beta2^t) / (1 - beta1^t) */
     sd_aux aux;
     sd_scan *scan;
+    int64_t n_audited, n_missed;
     sd_arena arena;
     int n_workers;
     const sd_kern *kern;
     const sd_kern_dict *kd;
+    const sd_kern_train *kt;
 };
 
 extern const double sd_train__beta1, sd_train__beta2, sd_train__eps;
@@ -148,6 +156,10 @@ double sd_train__apply(const sd_update *u, int64_t f, float *gD, float *gW, floa
 double sd_train__update_end(const sd_update *u); /* biases and own parameters; sum of part_norm */
 void sd_train__sort(sd_dict_train *t, int64_t n);
 double sd_train__update(sd_dict_train *t, const sd_exec *ex, int64_t n); /* |gradient|^2 */
+/* Row f's moments as floats: in place, or decoded into spare [2, d], from where put writes them back. */
+typedef struct sd_moment_row { float *m, *v; } sd_moment_row;
+sd_moment_row sd_train__moments(const sd_dict_train *t, const sd_moments *of, int64_t f, float *spare);
+void sd_train__moments_put(const sd_dict_train *t, const sd_moments *of, int64_t f, sd_moment_row row);
 /* Moves a row's parameters and moments to what dense Adam has after idle steps last_step+1 .. now. */
 void sd_train__drift(const sd_dict_train *t, int64_t f, int64_t now, float *p, float *m, float *v);
 

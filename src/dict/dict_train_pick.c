@@ -72,6 +72,16 @@ static void pack(sd_dict_train *t, const sd_exec *ex, const float *floor)
     t->packed = t->step;
 }
 
+/* Some rows of some batches are scored again without the filter, so that a run says what it lost. */
+static void audit(sd_dict_train *t, const sd_exec *ex, int64_t n, bool listed)
+{
+    if (!sd_scan_is_int8(t->scan) || t->tap || t->step % SD_TRAIN_AUDIT_STEPS != 1) return;
+    const int64_t rows = n < SD_TRAIN_AUDIT_ROWS ? n : SD_TRAIN_AUDIT_ROWS, r0 = (int64_t)((uint64_t)t->step * 2654435761u % (uint64_t)(n - rows + 1));
+    const sd_scan_audit a = sd_scan_check(t->scan, ex, sd_mat_of(t->x, n, t->opt.d), t->idx, listed ? t->ptr : NULL, r0, rows);
+    t->n_audited += a.n_right;
+    t->n_missed += a.n_missed;
+}
+
 static sd_status by_batch(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t *bad, sd_err *err)
 {
     double low = -1, high = -1, cut = t->cut > 0 ? t->cut : CUT_SHARE * first_cut(t, n);
@@ -82,6 +92,7 @@ static sd_status by_batch(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_
         const bool fits = sd_scan_above_into(t->scan, ex, &list, sd_mat_of(t->x, n, t->opt.d), NULL, bad);
         if (*bad >= 0) return SD_OK;
         if (fits && (t->ptr[n] >= n * t->opt.k || cut <= 0)) {
+            audit(t, ex, n, true);
             keep_best(t, n);
             return SD_OK;
         }
@@ -102,11 +113,15 @@ sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t
         sd_scan_list list = {t->idx, t->val, t->ptr, t->cap_ent};
         for (int64_t f = 0; f < t->opt.m; f++) t->floor[f] = t->gate->floor(t->own[0] ? t->own[0][f] : 0.0f, (float)t->opt.bandwidth);
         pack(t, ex, t->floor);
-        if (sd_scan_above_into(t->scan, ex, &list, x, NULL, bad) || *bad >= 0) return SD_OK;
+        if (sd_scan_above_into(t->scan, ex, &list, x, NULL, bad) || *bad >= 0) {
+            if (*bad < 0) audit(t, ex, n, true);
+            return SD_OK;
+        }
         return sd_fail(err, SD_E_SHAPE, "step %lld: more active features than %lld.", (long long)t->step, (long long)t->cap_ent);
     }
     pack(t, ex, NULL);
     *bad = sd_scan_topk(t->scan, ex, t->idx, t->val, x, NULL);
     for (int64_t r = 0; r <= n; r++) t->ptr[r] = r * t->opt.k;
+    if (*bad < 0) audit(t, ex, n, false);
     return SD_OK;
 }

@@ -50,6 +50,20 @@ void sd_train__drift(const sd_dict_train *t, int64_t f, int64_t now, float *p, f
     t->kd->idle(p, m, v, k, t->opt.d);
 }
 
+sd_moment_row sd_train__moments(const sd_dict_train *t, const sd_moments *of, int64_t f, float *spare)
+{
+    const int64_t d = t->opt.d;
+    if (!t->opt.moments8) return (sd_moment_row){of->m + f * d, of->v + f * d};
+    t->kt->unpack8(spare, spare + d, of->qm + f * d, of->qv + f * d, of->scale + 2 * f, d);
+    return (sd_moment_row){spare, spare + d};
+}
+
+void sd_train__moments_put(const sd_dict_train *t, const sd_moments *of, int64_t f, sd_moment_row row)
+{
+    const int64_t d = t->opt.d;
+    if (t->opt.moments8) t->kt->pack8(of->qm + f * d, of->qv + f * d, of->scale + 2 * f, row.m, row.v, d);
+}
+
 static sd_adam_k adam_of(const sd_dict_train *t)
 {
     const double b1 = sd_train__beta1, b2 = sd_train__beta2, n = (double)t->step;
@@ -119,10 +133,13 @@ double sd_train__apply(const sd_update *u, int64_t f, float *gD, float *gW, floa
         return norm;
     }
     t->kern->axpy(gD, -t->kern->dot(gD, D, d), D, d);
-    sd_train__drift(t, f, t->step - 1, W, t->mW + f * d, t->vW + f * d);
-    sd_train__drift(t, f, t->step - 1, D, t->mD + f * d, t->vD + f * d);
-    t->kd->adam(W, t->mW + f * d, t->vW + f * d, gW, &u->adam, d);
-    t->kd->adam(D, t->mD + f * d, t->vD + f * d, gD, &u->adam, d);
+    for (int i = 0; i < 2; i++) {
+        const sd_moments *of = i ? &t->moD : &t->moW;
+        const sd_moment_row mo = sd_train__moments(t, of, f, t->grad[sd_par_worker()] + 2 * d);
+        sd_train__drift(t, f, t->step - 1, i ? D : W, mo.m, mo.v);
+        t->kd->adam(i ? D : W, mo.m, mo.v, i ? gD : gW, &u->adam, d);
+        sd_train__moments_put(t, of, f, mo);
+    }
     normalise(t, D);
     t->last_step[f] = (int32_t)t->step;
     return norm;

@@ -45,6 +45,11 @@ sd_status sd_scan_above(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat
 sd_status sd_scan_reserve(sd_scan *s, int64_t n_rows, int64_t cap, sd_err *err);
 bool sd_scan_above_into(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat x, const float *sub, int64_t *bad);
 
+/* Looks at rows [r0, r0 + n) again, every feature exactly: what of that is missing in the lists (of rows from row_ptr[0] on; NULL: k a row). x is
+ * already centred. For tests of the margin while training goes on. */
+typedef struct sd_scan_audit { int64_t n_rows, n_right, n_missed; } sd_scan_audit;
+sd_scan_audit sd_scan_check(sd_scan *s, const sd_exec *ex, sd_mat x, const int32_t *idx, const int64_t *row_ptr, int64_t r0, int64_t n);
+
 /* Since the last call: exact dots taken, rows that overflowed. For tests and figures. */
 typedef struct sd_scan_count { int64_t n_exact, n_overflow; } sd_scan_count;
 sd_scan_count sd_scan_take_count(sd_scan *s);

@@ -91,6 +91,10 @@ static sd_status write_event(struct run *r, const sd_dict_stats *s, sd_err *err)
     sd_jw_kf64(&w, "aux_loss", s->aux_loss);
     sd_jw_kf64(&w, "lr", s->lr);
     sd_jw_ki64(&w, "n_nonfinite", s->n_nonfinite);
+    if (s->n_audited) {
+        sd_jw_ki64(&w, "audited", s->n_audited);
+        sd_jw_kf64(&w, "recall", 1.0 - (double)s->n_missed / (double)s->n_audited);
+    }
     sd_jw_end(&w);
     return sd_events_line(&r->events, &r->line, err);
 }

@@ -36,6 +36,10 @@ typedef struct sd_kern_train {
     /* y += a * x * r, elementwise: a norm's column sums. */
     void (*fma_rows)(float *y, const float *a, const float *x, float r, int64_t n);
     void (*adamw)(float *p, float *m, float *v, const float *g, const sd_adamw_k *k, int64_t n);
+    /* Moments in 8 bits: shares of the largest |m| and of the largest sqrt(v), which are the scales, as small floats. What is not 0 in v
+     * does not become 0: its inverse is a step. */
+    void (*pack8)(int8_t *qm, uint8_t *qv, float scale[2], const float *m, const float *v, int64_t n);
+    void (*unpack8)(float *m, float *v, const int8_t *qm, const uint8_t *qv, const float scale[2], int64_t n);
 } sd_kern_train;
 
 extern const sd_kern_train sd_kern_train_ref, sd_kern_train_avx2, sd_kern_train_avx512;

@@ -186,12 +186,58 @@ static void plain_adamw(float *restrict p, float *restrict m, float *restrict v,
     }
 }
 
+/* A share x of the largest in 8 or 7 bits: the upper bits of the float itself, four of them (three, for the signed one) of
+ * mantissa, so that sixteen powers of two below the largest keep 3 (6) per cent. 0 stays 0; what is smaller than the range becomes
+ * `least`. */
+enum { SHARE_ONE = 0x3f800000, SHIFT_V = 19, SHIFT_M = 20, TOP_V = 255, TOP_M = 127 };
+
+static inline int32_t share_code(float x, int shift, int32_t top, int32_t least)
+{
+    const int32_t q = (int32_t)((bits_of(x) + (1u << (shift - 1))) >> shift) - ((SHARE_ONE >> shift) - top);
+    const int32_t in = q < 1 ? least : q > top ? top : q;
+    return x == 0.0f ? 0 : in;
+}
+
+static inline float share_of(int32_t q, int shift, int32_t top) { return q ? float_of((uint32_t)(q + (SHARE_ONE >> shift) - top) << shift) : 0.0f; }
+
+/* Bits of floats that are not negative grow as the floats do, and the largest of integers needs no order. */
+static inline uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+static void plain_pack8(int8_t *restrict qm, uint8_t *restrict qv, float scale[2], const float *restrict m, const float *restrict v, int64_t n)
+{
+    uint32_t top_m = 0, top_v = 0;
+    for (int64_t i = 0; i < n; i++) {
+        top_m = larger(top_m, bits_of(m[i]) & 0x7fffffffu);
+        top_v = larger(top_v, bits_of(v[i]));
+    }
+    const float sm = float_of(top_m), sv = sqrtf(float_of(top_v));
+    const float by_m = sm > 0.0f ? sm : 1.0f, by_v = sv > 0.0f ? sv : 1.0f;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t a = share_code(fabsf(m[i]) / by_m, SHIFT_M, TOP_M, 0);
+        qm[i] = (int8_t)(m[i] < 0.0f ? -a : a);
+        qv[i] = (uint8_t)share_code(sqrtf(v[i]) / by_v, SHIFT_V, TOP_V, 1);
+    }
+    scale[0] = sm;
+    scale[1] = sv;
+}
+
+static void plain_unpack8(float *restrict m, float *restrict v, const int8_t *restrict qm, const uint8_t *restrict qv, const float scale[2], int64_t n)
+{
+    const float sm = scale[0], sv = scale[1];
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t q = qm[i];
+        const float a = share_of(q < 0 ? -q : q, SHIFT_M, TOP_M) * sm, root = share_of(qv[i], SHIFT_V, TOP_V) * sv;
+        m[i] = q < 0 ? -a : a;
+        v[i] = root * root;
+    }
+}
+
 /* The table of this file; only the transposition differs. */
 #define SD_KERN_TRAIN_PLAIN(TRANSPOSE)                                                                                 \
     {                                                                                                                  \
         .transpose = TRANSPOSE, .pair_f32 = plain_pair_f32, .pair_bf16 = plain_pair_bf16, .widen = plain_widen,        \
         .exp_sum = plain_exp_sum, .max = plain_max, .dot = plain_dot, .sum = plain_sum, .gate_bwd = plain_gate_bwd,    \
-        .fma_rows = plain_fma_rows, .adamw = plain_adamw,                                                              \
+        .fma_rows = plain_fma_rows, .adamw = plain_adamw, .pack8 = plain_pack8, .unpack8 = plain_unpack8,             \
     }
 
 #endif

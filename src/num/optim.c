@@ -55,53 +55,13 @@ void sd_adamw(const sd_exec *ex, float *p, float *m, float *v, const float *g, i
     sd_parallel_for(ex->n_threads, n, CHUNK, adam_chunk, &j);
 }
 
-/* A share x of a block's largest in 8 or 7 bits: the upper bits of the float itself, four of them (three, for the
- * signed one) of mantissa, so that sixteen powers of two below the largest keep 3 (6) per cent. 0 stays 0; what is
- * smaller than the range becomes `least`. */
-enum { ONE = 0x3f800000, SHIFT_V = 19, SHIFT_M = 20, TOP_V = 255, TOP_M = 127 };
-
-static inline int encode(float x, int shift, int top, int least)
-{
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    const int q = (int)((u + (1u << (shift - 1))) >> shift) - ((ONE >> shift) - top);
-    return x == 0.0f ? 0 : q < 1 ? least : q > top ? top : q;
-}
-
-static inline float decode(int q, int shift, int top)
-{
-    const uint32_t u = (uint32_t)(q + (ONE >> shift) - top) << shift;
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return q ? x : 0.0f;
-}
-
-/* One block: decoded, stepped, encoded again. sqrt(v) never becomes zero where v is not: its inverse is the step. */
+/* One block: decoded, stepped, encoded again. */
 static void adam8_block(const adam_job *j, int64_t b, int64_t begin, int64_t n)
 {
-    float m[SD_ADAM8_BLOCK], v[SD_ADAM8_BLOCK], m_top = 0.0f, v_top = 0.0f;
-    int8_t *qm = j->s.m + begin;
-    uint8_t *qv = j->s.v + begin;
-    const float sm = j->s.scale[2 * b], sv = j->s.scale[2 * b + 1];
-    for (int64_t i = 0; i < n; i++) {
-        const float a = decode(qm[i] < 0 ? -qm[i] : qm[i], SHIFT_M, TOP_M) * sm,
-                    root = decode(qv[i], SHIFT_V, TOP_V) * sv;
-        m[i] = qm[i] < 0 ? -a : a;
-        v[i] = root * root;
-    }
+    float m[SD_ADAM8_BLOCK], v[SD_ADAM8_BLOCK];
+    j->kern->unpack8(m, v, j->s.m + begin, j->s.v + begin, j->s.scale + 2 * b, n);
     j->kern->adamw(j->p + begin, m, v, j->g + begin, &j->k, n);
-    for (int64_t i = 0; i < n; i++) {
-        const float a = fabsf(m[i]), c = sqrtf(v[i]);
-        m_top = a > m_top ? a : m_top;
-        v_top = c > v_top ? c : v_top;
-    }
-    j->s.scale[2 * b] = m_top;
-    j->s.scale[2 * b + 1] = v_top;
-    for (int64_t i = 0; i < n; i++) {
-        const int a = m_top > 0.0f ? encode(fabsf(m[i]) / m_top, SHIFT_M, TOP_M, 0) : 0;
-        qm[i] = (int8_t)(m[i] < 0.0f ? -a : a);
-        qv[i] = (uint8_t)(v_top > 0.0f ? encode(sqrtf(v[i]) / v_top, SHIFT_V, TOP_V, 1) : 0);
-    }
+    j->kern->pack8(j->s.m + begin, j->s.v + begin, j->s.scale + 2 * b, m, v, n);
 }
 
 static void adam8_chunk(void *arg, int64_t chunk, int64_t begin, int64_t end)

@@ -32,6 +32,7 @@ static void rows_of(float *x, int64_t n, uint64_t seed)
 }
 
 static sd_dict_kind kind = SD_DICT_TOPK;
+static bool moments8, proven;
 
 /* dead_after is short, so that dead features and their loss take part. */
 static sd_dict_train *fresh(const sd_exec *ex)
@@ -40,7 +41,7 @@ static sd_dict_train *fresh(const sd_exec *ex)
     sd_err err = {0};
     sd_dict_train *t;
     rows_of(x, 512, 99);
-    t_ok(sd_dict_train_new(&t, ex, &(sd_dict_train_opt){.kind = kind, .d = D, .m = M, .k = K, .batch = B, .n_tokens = B * STEPS, .dead_after = 3 * B, .seed = 5, .lr = 5e-3}, &err), err);
+    t_ok(sd_dict_train_new(&t, ex, &(sd_dict_train_opt){.kind = kind, .d = D, .m = M, .k = K, .batch = B, .n_tokens = B * STEPS, .dead_after = 3 * B, .seed = 5, .lr = 5e-3, .moments8 = moments8, .proven = proven}, &err), err);
     t_ok(sd_dict_train_calibrate(t, ex, sd_mat_of(x, 512, D), &err), err);
     return t;
 }
@@ -269,9 +270,56 @@ static void test_threshold(void **state)
     sd_free(x);
 }
 
+/* Moments in 8 bits: the same bits for any threads and after a stop, and not those of 32. */
+static void test_moments8(void **state)
+{
+    sd_exec *ex = exec_of(2);
+    sd_dict_train *t = fresh(ex);
+    (void)steps(t, ex, 0, STEPS);
+    sd_dict *a = finish(t, ex), *b;
+    sd_dict_train_free(t);
+    moments8 = true;
+    test_threads(state);
+    test_resume(state);
+    t = fresh(ex);
+    (void)steps(t, ex, 0, STEPS);
+    b = finish(t, ex);
+    sd_dict_train_free(t);
+    moments8 = false;
+    assert_true(memcmp(a->W_dec, b->W_dec, sizeof(float) * M * D) != 0);
+    assert_true(b->info.fvu < 1.1 * a->info.fvu);
+    sd_dict_free(a), sd_dict_free(b);
+    sd_exec_free(ex);
+}
+
+/* Whether the encoder's scores are int8 or better, what is chosen is the same: so is the dictionary. */
+static void test_proven(void **state)
+{
+    (void)state;
+    sd_exec *ex = exec_of(2);
+    for (kind = 0; kind < SD_DICT_ENCODER_COUNT; kind++) {
+        sd_dict *d[2];
+        for (int i = 0; i < 2; i++) {
+            proven = i == 1;
+            sd_dict_train *t = fresh(ex);
+            const sd_dict_stats st = steps(t, ex, 0, STEPS);
+            assert_int_equal(st.n_missed, 0);
+            if (sd_scan_is_int8(t->scan) && !t->gate) assert_true(st.n_audited > 0);
+            if (proven) assert_true(!sd_scan_is_int8(t->scan));
+            d[i] = finish(t, ex);
+            sd_dict_train_free(t);
+        }
+        same(d[0], d[1]);
+        sd_dict_free(d[0]), sd_dict_free(d[1]);
+    }
+    kind = SD_DICT_TOPK;
+    proven = false;
+    sd_exec_free(ex);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_threads), T(test_resume), T(test_save_and_open), T(test_kinds), T(test_permuted_features), T(test_threshold)};
+    const struct CMUnitTest tests[] = {T(test_threads), T(test_resume), T(test_moments8), T(test_proven), T(test_save_and_open), T(test_kinds), T(test_permuted_features), T(test_threshold)};
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
     if (sd_mem_live_blocks() != 0) return printf("%lld blocks left\n", (long long)sd_mem_live_blocks()), 1;
     return rc ? 1 : 0;

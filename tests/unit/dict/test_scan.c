@@ -185,6 +185,32 @@ static void test_pack_since(void **state)
     drop(&a);
 }
 
+/* The audit finds nothing missing in right lists, and what is taken out of them. */
+static void test_audit(void **state)
+{
+    (void)state;
+    enum { N = 40, K = 8 };
+    sd_err err = {0};
+    data a = make(N, 900, 60);
+    sd_scan *s;
+    int32_t idx[N * K];
+    float val[N * K];
+    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, K, &err), err);
+    sd_scan_pack(s, ex, a.W, a.b, NULL);
+    assert_int_equal(sd_scan_topk(s, ex, idx, val, sd_mat_of(a.x, N, a.d), NULL), -1);
+    sd_scan_audit got = sd_scan_check(s, ex, sd_mat_of(a.x, N, a.d), idx, NULL, 10, 5);
+    assert_true(got.n_rows == 5 && got.n_right == 5 * K && got.n_missed == 0);
+    idx[10 * K]++, idx[14 * K + 3]++; /* still ascending or not: these two are gone */
+    if (idx[10 * K] == idx[10 * K + 1]) idx[10 * K] -= 2;
+    if (idx[14 * K + 3] == idx[14 * K + 4]) idx[14 * K + 3] -= 2;
+    got = sd_scan_check(s, ex, sd_mat_of(a.x, N, a.d), idx, NULL, 10, 5);
+    assert_int_equal(got.n_missed, 2);
+    got = sd_scan_check(s, ex, sd_mat_of(a.x, N, a.d), idx, NULL, 15, 5);
+    assert_int_equal(got.n_missed, 0);
+    sd_scan_free(s);
+    drop(&a);
+}
+
 static void test_bad_rows(void **state)
 {
     (void)state;
@@ -256,7 +282,7 @@ static int run_level(const char *level)
         return 0;
     }
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
-    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_one_way), T(test_pack_since), T(test_bad_rows), T(test_above)};
+    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_one_way), T(test_pack_since), T(test_audit), T(test_bad_rows), T(test_above)};
     snprintf(name, sizeof name, "scan at %s%s", level, int8 ? ", int8" : "");
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
     sd_exec_free(ex);
