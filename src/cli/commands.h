@@ -31,6 +31,8 @@
     XX(cmd_feature_diff) \
     XX(cmd_feature_contrast) \
     XX(cmd_feature_report) \
+    XX(cmd_feature_export) \
+    XX(cmd_feature_import) \
     XX(cmd_view_bundle)  \
     XX(cmd_organism_make) \
     XX(cmd_organism_demo) \

@@ -4,18 +4,11 @@
 #include "serve/openai.h"
 
 #include "lab/feature_json.h"
+#include "lab/np_json.h"
 
 #include <inttypes.h>
 
 enum { MAX_RESULTS = 100, PAGE = 20 };
-
-static void put_floats(sd_jw *w, const char *key, const float *v, int64_t n)
-{
-    sd_jw_key(w, key);
-    sd_jw_arr(w);
-    for (int64_t i = 0; i < n; i++) sd_jw_f32(w, v[i]);
-    sd_jw_end(w);
-}
 
 static void put_index(sd_jw *w, int64_t f)
 {
@@ -25,94 +18,6 @@ static void put_index(sd_jw *w, int64_t f)
 }
 
 /* ---- a feature ---- */
-
-static void put_tokens(sd_jw *w, sd_store *s, const int32_t *tok, int n)
-{
-    sd_buf b;
-    sd_buf_init(&b, 1 << 20);
-    sd_jw_key(w, "tokens");
-    sd_jw_arr(w);
-    for (int i = 0; i < n; i++) {
-        sd_buf_reset(&b);
-        sd_feature_token_text(&b, s, tok[i]);
-        sd_jw_slice(w, (sd_slice){b.p ? b.p : "", b.n});
-    }
-    sd_jw_end(w);
-    sd_buf_release(&b);
-}
-
-static void put_example(sd_jw *w, sd_store *s, const sd_feature *f, const sd_example *e)
-{
-    const sd_interval *in = e->group > 0 && e->group <= f->n_interval ? &f->interval[e->group - 1] : NULL;
-    int best = 0;
-    for (int i = 1; i < e->n; i++)
-        if (e->val[i] > e->val[best]) best = i;
-    sd_jw_obj(w);
-    put_tokens(w, s, e->tok, e->n);
-    put_floats(w, "values", e->val, e->n);
-    sd_jw_kf64(w, "maxValue", (double)e->val[best]);
-    sd_jw_ki64(w, "maxValueTokenIndex", best);
-    sd_jw_kf64(w, "minValue", 0);
-    sd_jw_ki64(w, "dataIndex", e->doc);
-    sd_jw_kf64(w, "binMin", in ? (double)in->lo : -1); /* -1 marks the top examples */
-    sd_jw_kf64(w, "binMax", in ? (double)in->hi : f->stats.max_act);
-    sd_jw_kf64(w, "binContains", in ? in->share : 0);
-    sd_jw_ki64(w, "qualifyingTokenIndex", e->pos - e->pos0);
-    sd_jw_end(w);
-}
-
-static void put_logits(sd_jw *w, sd_store *s, const char *sign, const sd_token_logit *v, int n)
-{
-    char key[16];
-    sd_buf b;
-    sd_buf_init(&b, 1 << 20);
-    snprintf(key, sizeof key, "%s_str", sign);
-    sd_jw_key(w, key);
-    sd_jw_arr(w);
-    for (int i = 0; i < n; i++) {
-        sd_buf_reset(&b);
-        sd_feature_token_text(&b, s, v[i].id);
-        sd_jw_slice(w, (sd_slice){b.p ? b.p : "", b.n});
-    }
-    sd_jw_end(w);
-    snprintf(key, sizeof key, "%s_values", sign);
-    sd_jw_key(w, key);
-    sd_jw_arr(w);
-    for (int i = 0; i < n; i++) sd_jw_f32(w, v[i].value);
-    sd_jw_end(w);
-    sd_buf_release(&b);
-}
-
-static void put_lists(sd_jw *w, const sd_feature *f)
-{
-    double step = f->hist.n ? (f->hist.hi - f->hist.lo) / f->hist.n : 0;
-    sd_jw_key(w, "topkCosSimIndices");
-    sd_jw_arr(w);
-    for (int i = 0; i < f->n_near; i++) sd_jw_i64(w, f->near[i].index);
-    sd_jw_end(w);
-    sd_jw_key(w, "topkCosSimValues");
-    sd_jw_arr(w);
-    for (int i = 0; i < f->n_near; i++) sd_jw_f32(w, f->near[i].cosine);
-    sd_jw_end(w);
-    sd_jw_key(w, "freq_hist_data_bar_heights");
-    sd_jw_arr(w);
-    for (int i = 0; i < f->hist.n; i++) sd_jw_i64(w, f->hist.count[i]);
-    sd_jw_end(w);
-    sd_jw_key(w, "freq_hist_data_bar_values");
-    sd_jw_arr(w);
-    for (int i = 0; i < f->hist.n; i++) sd_jw_f64(w, f->hist.lo + step * (i + 0.5));
-    sd_jw_end(w);
-    sd_jw_key(w, "explanations");
-    sd_jw_arr(w);
-    for (int i = 0; i < f->n_label; i++) {
-        sd_jw_obj(w);
-        sd_jw_kstr(w, "description", f->label[i].text);
-        sd_jw_kstr(w, "typeName", f->label[i].source);
-        sd_jw_kstr(w, "explanationModelName", f->label[i].author);
-        sd_jw_end(w);
-    }
-    sd_jw_end(w);
-}
 
 int sd_handle__np_feature(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
@@ -128,20 +33,7 @@ int sd_handle__np_feature(sd_server *s, const sd_request *rq, sd_reply *rp, sd_p
     if (!st) {
         sd_jw_init(&w, &rp->body);
         sd_jw_obj(&w);
-        sd_jw_kstr(&w, "modelId", rq->arg[0]);
-        sd_jw_kstr(&w, "layer", rq->arg[1]);
-        put_index(&w, index);
-        sd_jw_kf64(&w, "maxActApprox", f->stats.max_act);
-        sd_jw_kf64(&w, "frac_nonzero", f->stats.density);
-        sd_jw_kstr(&w, "hookName", sd_store_get_info(r->store)->dict.site);
-        sd_jw_kbool(&w, "hasVector", false);
-        put_logits(&w, r->store, "pos", f->top, f->n_top);
-        put_logits(&w, r->store, "neg", f->bottom, f->n_bottom);
-        put_lists(&w, f);
-        sd_jw_key(&w, "activations");
-        sd_jw_arr(&w);
-        for (int i = 0; i < f->n_example; i++) put_example(&w, r->store, f, &f->example[i]);
-        sd_jw_end(&w);
+        sd_np_feature_write(&w, r->store, f, SD_NP_NEURONPEDIA, rq->arg[0], rq->arg[1]);
         sd_jw_end(&w);
         sd_feature_free(f);
     }

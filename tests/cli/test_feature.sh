@@ -168,4 +168,28 @@ assert show["top_logits"] == whole[5]["top_logits"] and show["histogram"] == who
 page = open("site/index.html").read()
 assert "sonde-data" in page and "unsafe" not in page and "Disallow: /" in open("site/robots.txt").read()
 X
+
+# Out to the shapes of other tools and in again: the same but for activations, which a store keeps to 1/131070 of the highest.
+for form in neuronpedia saedashboard; do
+    expect_exit export_$form 0 feature export s.db --format $form -o $form.json
+    expect_json import_$form sonde.feature.import/1 'd["n_features"] == d["width"] == 128 and d["n_examples"] > 128 and d["n_tokens"] > 1000' feature import $form.json -o $form.db --json
+done
+expect_exit export_again 0 feature export neuronpedia.db -o again.json
+python3 - <<'X' && ok round_trip || not_ok round_trip "see above"
+import json
+for x, y in zip(json.load(open("neuronpedia.json")), json.load(open("again.json"))):
+    assert x["index"] == y["index"] and len(x["activations"]) == len(y["activations"])
+    for k in set(x) - {"activations", "hookName"}:
+        near = k in ("freq_hist_data_bar_values", "maxActApprox", "frac_nonzero")
+        assert x[k] == y[k] or (near and all(abs(a - b) < 1e-6 for a, b in zip(*[v if isinstance(v, list) else [v] for v in (x[k], y[k])]))), (x["index"], k, x[k], y[k])
+    for a, b in zip(x["activations"], y["activations"]):
+        assert a["tokens"] == b["tokens"] and a["binMin"] == b["binMin"] and a["qualifyingTokenIndex"] == b["qualifyingTokenIndex"]
+        assert all(abs(m - n) <= x["maxActApprox"] / 60000 for m, n in zip(a["values"], b["values"]))
+d = json.load(open("saedashboard.json"))
+assert d["features"][3]["feature_index"] == 3 and all("bin_min" in a for f in d["features"] for a in f["activations"])
+X
+echo '{"features":[{"activations":[]}]}' >bad.json
+expect_error import_without_numbers 4 'has no number' feature import bad.json -o bad.db
+echo '[{"index":"3"},{"index":3}]' >bad.json
+expect_error import_twice 4 'is there twice' feature import bad.json -o bad.db
 finish
