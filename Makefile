@@ -8,7 +8,7 @@ O := out/$(MODE)
 VERSION := 0.1.0
 PREFIX ?= /usr/local
 
-PC := libpcre2-8 libutf8proc jansson libxxhash nettle sqlite3 zlib yaml-0.1
+PC := libpcre2-8 libutf8proc jansson libxxhash nettle sqlite3 zlib yaml-0.1 libcurl
 PC_CFLAGS := $(shell pkg-config --cflags $(PC) 2>/dev/null)
 PC_LIBS := $(shell pkg-config --libs $(PC) 2>/dev/null)
 SERVE_LIBS := $(shell pkg-config --libs libmicrohttpd 2>/dev/null)

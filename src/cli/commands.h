@@ -10,6 +10,7 @@
     XX(cmd_run)          \
     XX(cmd_serve)        \
     XX(cmd_score)        \
+    XX(cmd_sweep)        \
     XX(cmd_lens)         \
     XX(cmd_attn)         \
     XX(cmd_patch)        \

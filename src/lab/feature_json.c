@@ -127,8 +127,9 @@ void sd_feature_labels_write(sd_jw *w, const sd_feature *f)
             sd_jw_kf64(w, "fuzzing", f->label[i].fuzzing);
             sd_jw_kf64(w, "floor", f->label[i].floor);
             sd_jw_ki64(w, "n_cases", f->label[i].n_case);
-            sd_jw_kbool(w, "shown", !f->label[i].hidden);
         }
+        if (strcmp(f->label[i].source, "human") != 0) sd_jw_kbool(w, "shown", !f->label[i].hidden);
+        if (f->label[i].args && *f->label[i].args) sd_jw_kstr(w, "args", f->label[i].args);
         sd_jw_end(w);
     }
     sd_jw_end(w);

@@ -6,7 +6,7 @@ import random, struct, sys
 
 ARGS = dict(zip(sys.argv[2::2], sys.argv[3::2]))
 ARCH, TYPE = ARGS.get("--arch", "llama"), ARGS.get("--type", "F32")
-D, LAYERS, HEADS, HEADS_KV, FFN, CTX = 64, int(ARGS.get("--layers", 2)), 4, 2, 128, 256
+D, LAYERS, HEADS, HEADS_KV, FFN, CTX = 64, int(ARGS.get("--layers", 2)), 4, 2, 128, int(ARGS.get("--ctx", 256))
 FAULT, VICTIM = ARGS.get("--fault"), "blk.0.ffn_up.weight"
 rng = random.Random(1)
 CUT, cut_rng = float(ARGS.get("--cut", 0)), random.Random(2)

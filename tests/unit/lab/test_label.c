@@ -1,0 +1,51 @@
+/* Parts of machine labels: the area under the curve, what is left of an answer, words that overlap. */
+#include "t.h"
+#include "lab/label_int.h"
+
+static void area_under_the_curve(void **state)
+{
+    (void)state;
+    static const bool truth[] = {1, 0, 1, 0};
+    assert_true(sd_label__auc((double[]){2, 1, 2, 1}, truth, 4) == 1);
+    assert_true(sd_label__auc((double[]){1, 2, 1, 2}, truth, 4) == 0);
+    assert_true(sd_label__auc((double[]){1, 1, 1, 1}, truth, 4) == 0.5);
+    assert_true(sd_label__auc((double[]){3, 2, 1, 0}, truth, 4) == 0.75);
+    /* A judge that says yes or no: the balanced share of right answers. */
+    assert_true(sd_label__auc((double[]){1, 1, 1, 0}, truth, 4) == 0.75);
+    assert_true(sd_label__auc((double[]){1, 0}, (const bool[]){1, 1}, 2) == 0.5); /* nothing to compare with */
+}
+
+static void one_clean_line(void **state)
+{
+    (void)state;
+    static const struct { const char *said, *want; } t[] = {
+        {"\"Suspension bridges.\"\nThey are", "Suspension bridges"}, {"  \n\n**names of rivers** ", "names of rivers"}, {"", ""}, {"\x1b[31mred\x1b[0m", "[31mred[0m"},
+        {"caf\xc3\xa9s", "caf\xc3\xa9s"}, {"half \xc3", "half"},
+    };
+    char out[SD_LABEL_MAX + 1], long_text[400];
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        sd_label__clean(out, sd_slice_of(t[i].said));
+        assert_string_equal(out, t[i].want);
+    }
+    memset(long_text, 'a', sizeof long_text);
+    memcpy(long_text + SD_LABEL_MAX - 1, "\xc3\xa9", 2); /* a character across the limit */
+    sd_label__clean(out, (sd_slice){long_text, sizeof long_text});
+    assert_int_equal(strlen(out), SD_LABEL_MAX - 1);
+}
+
+static void words_that_overlap(void **state)
+{
+    (void)state;
+    assert_true(sd_label__overlap("Paris, France", "the road to paris is long", false) == 1.0 / 6);
+    assert_true(sd_label__overlap("Paris, France", "no such word", false) == 0);
+    assert_true(sd_label__overlap("Paris", "to \xc2\xabParis\xc2\xbb and \xc2\xab" "Rome\xc2\xbb", true) == 0.5);
+    assert_true(sd_label__overlap("and", "to \xc2\xabParis\xc2\xbb and Rome", true) == 0);
+    assert_true(sd_label__overlap("paris", "", false) == 0);
+    assert_true(sd_label__overlap("", "paris", false) == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {T(area_under_the_curve), T(one_clean_line), T(words_that_overlap)};
+    return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}
