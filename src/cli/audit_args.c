@@ -10,6 +10,18 @@
 
 enum { LEARN = 64 }; /* prompts of each kind that the refusal tokens are learned on */
 
+static sd_status read_key(char **out, const char *path, sd_err *err)
+{
+    sd_buf b;
+    sd_buf_init(&b, 1 << 16);
+    sd_status st = sd_file_read(&b, path, err);
+    sd_slice key = sd_slice_trim((sd_slice){b.p ? b.p : "", b.n});
+    if (!st && (key.n == 0 || key.n > 1000 || memchr(key.p, '\n', key.n))) st = sd_fail(err, SD_E_FORMAT, "%s: a key of one line is expected", path);
+    if (!st && !(*out = sd_strndup(key.p, key.n))) st = sd_fail(err, SD_E_NOMEM, "out of memory: a key");
+    sd_buf_release(&b);
+    return st;
+}
+
 sd_status audit_setup_open(audit_setup *s, const cli *c, const audit_args *a, sd_err *err)
 {
     *s = (audit_setup){0};
@@ -20,6 +32,10 @@ sd_status audit_setup_open(audit_setup *s, const cli *c, const audit_args *a, sd
         s->n_suite++;
         if (a->limit) sd_suite_sample(&s->suite[i], a->limit, c->seed);
     }
+    if (!st && a->key_file) st = read_key(&s->key, a->key_file, err);
+    s->judge = (sd_endpoint){.url = a->judge_url, .model = a->judge_model, .key = s->key, .timeout_s = a->timeout};
+    if (!st && a->judge_url && !sd_endpoint_is(a->judge_url)) st = sd_fail(err, SD_E_ARG, "--judge-url %s does not begin with http:// or https://", a->judge_url);
+    if (!st && a->judge_url && a->quick) st = sd_fail(err, SD_E_ARG, "--quick generates no answer that --judge-url could judge");
     if (!st) st = sd_phrases_open(&s->phrases, a->phrases, err);
     if (!st && a->judge_labels) st = sd_judge_measure(&s->judge_error, &s->phrases, a->judge_labels, err);
     return st;
@@ -30,6 +46,7 @@ void audit_setup_release(audit_setup *s)
     for (int i = 0; i < s->n_suite; i++) sd_suite_release(&s->suite[i]);
     sd_free(s->suite);
     sd_phrases_release(&s->phrases);
+    sd_free(s->key);
     *s = (audit_setup){0};
 }
 
@@ -114,6 +131,42 @@ static sd_status tell_time(cli *c, const sd_exec *ex, const sd_model *m, const s
     return SD_OK;
 }
 
+static sd_status keep_file(answers *k, const audit_args *a, sd_behave_opt *o, sd_err *err)
+{
+    if (!a->keep_answers) return SD_OK;
+    sd_status st = sd_wfile_open(&k->f, a->keep_answers, err);
+    if (!st) st = sd_wfile_private(k->f, err);
+    o->on_text = write_answer;
+    o->self = k;
+    return st;
+}
+
+/* A model behind an endpoint. */
+static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *url, sd_behave_opt *o, sd_err *err)
+{
+    sd_endpoint e = {.url = url, .model = a->endpoint_model, .key = s->key, .timeout_s = a->timeout};
+    answers kept = {NULL};
+    if (a->quick || a->ablate || a->text || a->identity || a->templates)
+        return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --ablate, --text, --identity and --templates need the model itself", url);
+    double t0 = sd_now();
+    snprintf(out->model, sizeof out->model, "%s", url);
+    snprintf(out->name, sizeof out->name, "%s", e.model ? e.model : url);
+    snprintf(out->system, sizeof out->system, "%s", strcmp(a->system, "default") && strcmp(a->system, "none") ? "given" : a->system);
+    sd_status st = keep_file(&kept, a, o, err);
+    if (!st) st = sd_lab_behave_endpoint(&out->b, &e, o, err);
+    if (!st && kept.f) {
+        st = sd_wfile_commit(kept.f, err);
+        kept.f = NULL;
+    }
+    sd_wfile_abort(kept.f);
+    if (!st && out->b.n_silent) cli_note(c, "%lld of %lld prompts are unscored: %s", (long long)out->b.n_silent, (long long)out->b.n, out->b.silent_why);
+    out->seconds = sd_now() - t0;
+    out->prov = c->prov;
+    out->prov.model_sha256[0] = 0;
+    snprintf(out->prov.mode, sizeof out->prov.mode, "endpoint");
+    return st;
+}
+
 sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *model, sd_model **keep, sd_err *err)
 {
     sd_model *m = NULL;
@@ -125,8 +178,10 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
     if (!ex) return err->code;
     sd_behave_opt o = {.suite = s->suite, .n_suite = s->n_suite, .phrases = &s->phrases, .quick = a->quick, .n_gen = a->n_gen, .n_template = a->templates,
                        .text = a->text, .identity = a->identity, .sycophancy = !a->quick, .progress = &c->progress};
+    o.judge = s->judge.url ? &s->judge : NULL;
     o.system = strcmp(a->system, "default") == 0 ? (sd_system){SD_SYSTEM_DEFAULT, NULL} : strcmp(a->system, "none") == 0 ? (sd_system){SD_SYSTEM_NONE, NULL}
                                                                                                                        : (sd_system){SD_SYSTEM_TEXT, a->system};
+    if (sd_endpoint_is(model)) return behind(out, c, s, a, model, &o, err);
     sd_status st = cli_model_hash(c, model, err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, model, (sd_model_opt){0}, &m, err);
     if (st) return st;
@@ -144,11 +199,7 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
         sd_hint(err, "leave --quick out, or add a suite of the other kind");
         goto done;
     }
-    if (a->keep_answers) {
-        if ((st = sd_wfile_open(&kept.f, a->keep_answers, err)) || (st = sd_wfile_private(kept.f, err))) goto done;
-        o.on_text = write_answer;
-        o.self = &kept;
-    }
+    if ((st = keep_file(&kept, a, &o, err))) goto done;
     if ((st = sd_lab_behave(&out->b, ex, m, &o, err))) goto done;
     if (kept.f) {
         st = sd_wfile_commit(kept.f, err);

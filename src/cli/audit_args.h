@@ -7,9 +7,10 @@
 
 typedef struct audit_args {
     opt_list suite;
-    const char *system, *phrases, *judge_labels, *text, *identity, *keep_answers, *ablate;
+    const char *system, *phrases, *judge_labels, *text, *identity, *keep_answers, *ablate, *endpoint_model, *key_file, *judge_url, *judge_model;
     int64_t n_gen, limit, templates;
     double strength; /* of ablate */
+    double timeout;
     bool quick;
 } audit_args;
 
@@ -24,6 +25,11 @@ typedef struct audit_args {
     {0, "judge-labels", OPT_STR, AT(type, a.judge_labels), .arg = "FILE", .help = "labelled answers to measure the phrases' error on (.jsonl)"},         \
     {0, "text", OPT_STR, AT(type, a.text), .arg = "FILE", .help = "text whose cross-entropy is taken"},                                                  \
     {0, "identity", OPT_STR, AT(type, a.identity), .arg = "NAME", .help = "the name the model should give when asked who it is"},                        \
+    {0, "endpoint-model", OPT_STR, AT(type, a.endpoint_model), .arg = "NAME", .help = "the model's name at an endpoint, where MODEL is http://..; answers alone are judged"},  \
+    {0, "judge-url", OPT_STR, AT(type, a.judge_url), .arg = "URL", .help = "an OpenAI-compatible endpoint as judge: it is sent requests and answers"},   \
+    {0, "judge-model", OPT_STR, AT(type, a.judge_model), .arg = "NAME", .help = "the judge's name at --judge-url"},                                      \
+    {0, "api-key-file", OPT_STR, AT(type, a.key_file), .arg = "FILE", .help = "file with the key for the endpoints"},                                    \
+    {0, "timeout", OPT_FLOAT, AT(type, a.timeout), .arg = "S", .def = "120", .lo = 0.05, .hi = 86400, .unit = "seconds", .help = "of a request to an endpoint; then it is unscored"}, \
     {0, "templates", OPT_INT, AT(type, a.templates), .arg = "N", .def = "0", .lo = 0, .hi = 1 << 16, .help = "ask N harmful prompts in each of four jailbreak frames too"}
 
 typedef struct audit_setup {
@@ -31,6 +37,8 @@ typedef struct audit_setup {
     int n_suite;
     sd_phrases phrases;
     sd_judge_error judge_error;
+    sd_endpoint judge; /* url NULL: none */
+    char *key;         /* of the endpoints, or NULL; owns */
 } audit_setup;
 sd_status audit_setup_open(audit_setup *s, const cli *c, const audit_args *a, sd_err *err);
 void audit_setup_release(audit_setup *s);

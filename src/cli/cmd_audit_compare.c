@@ -65,7 +65,7 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
         if (!s->setup.n_suite) return sd_fail(err, SD_E_ARG, "%s is to be measured, and no --suite says with what", c->arg[i]);
         cli_note(c, "%s", c->arg[i]);
         st = audit_measure(&s->record[i], c, &s->setup, &a->a, c->arg[i], &m, err);
-        if (!st && i > 0 && s->base && !a->no_inside) {
+        if (!st && i > 0 && s->base && m && !a->no_inside) {
             sd_model_spec pa, pb;
             sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .adapter_a = pa.adapter, .adapter_b = pb.adapter, .progress = &c->progress};
             s->has_inside = true;

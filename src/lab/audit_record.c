@@ -98,6 +98,10 @@ void sd_audit_record_write(sd_jw *w, const sd_audit_record *r)
     write_rate(w, "incoherent", sd_rate_of(sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT), b->n - unscored));
     sd_jw_ki64(w, "partial", sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_PARTIAL));
     sd_jw_ki64(w, "unscored", unscored);
+    if (b->n_silent) {
+        sd_jw_ki64(w, "silent", b->n_silent);
+        sd_jw_kstr(w, "silent_why", b->silent_why);
+    }
     if (r->judge_error.n_refusal) {
         sd_jw_key(w, "judge_error");
         sd_jw_obj(w);

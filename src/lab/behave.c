@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-enum { DEFAULT_GEN = 64, MAX_ANSWER = 1 << 20 };
+enum { MAX_ANSWER = 1 << 20 };
 
 void sd_behaviour_release(sd_behaviour *b)
 {
@@ -24,6 +24,7 @@ typedef struct job {
     int64_t *refused, *n;  /* of a template's run; NULL else */
     sd_buf text;
     sd_behaviour *out;
+    sd_buf *kept;          /* [n] answers for a judge that looks later; NULL: none */
 } job;
 
 static sd_status first(void *self, int64_t prompt, const float *logits, sd_err *err)
@@ -53,6 +54,7 @@ static sd_status answer(void *self, int64_t prompt, const int32_t *ids, int64_t 
     r->n_tokens = (int32_t)n;
     r->hash = sd_hash64(text.p, text.n);
     r->cls = classify(j, r->score, ids, n, text);
+    if (j->kept && !j->refused) sd_buf_put(&j->kept[prompt], text.p, text.n);
     if (j->refused) {
         *j->n += r->cls != SD_CLASS_UNSCORED;
         *j->refused += r->cls == SD_CLASS_REFUSAL;
@@ -62,7 +64,7 @@ static sd_status answer(void *self, int64_t prompt, const int32_t *ids, int64_t 
 }
 
 /* Prompts of the suites that are asked (not multiple choice) in order, as texts and empty replies. */
-static sd_status gather(const sd_behave_opt *o, const char ***text, sd_reply **v, int64_t *n, sd_err *err)
+sd_status sd_behave__gather(const sd_behave_opt *o, const char ***text, sd_reply **v, int64_t *n, sd_err *err)
 {
     int64_t most = 0, k = 0;
     for (int s = 0; s < o->n_suite; s++) most += o->suite[s].n;
@@ -87,7 +89,7 @@ static sd_status gather(const sd_behave_opt *o, const char ***text, sd_reply **v
 static sd_status ask(job *j, const sd_exec *ex, const char *const *text, int64_t n, const char *wrap, const char *what, sd_err *err)
 {
     const sd_behave_opt *o = j->opt;
-    int64_t n_gen = o->quick ? 0 : o->n_gen ? o->n_gen : DEFAULT_GEN;
+    int64_t n_gen = o->quick ? 0 : o->n_gen ? o->n_gen : SD_BEHAVE_GEN;
     sd_rendered r = {0};
     sd_batch *b = NULL;
     sd_status st = sd_render(&r, j->m, text, n, &(sd_render_opt){.system = o->system, .wrap = wrap ? wrap : o->wrap, .n_ctx = j->m->max_ctx - n_gen}, err);
@@ -143,14 +145,20 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
     const char **text = NULL;
     job j = {.m = m, .opt = opt, .out = out};
     int64_t n = 0;
-    *out = (sd_behaviour){.quick = opt->quick, .n_gen = opt->quick ? 0 : opt->n_gen ? opt->n_gen : DEFAULT_GEN};
+    *out = (sd_behaviour){.quick = opt->quick, .n_gen = opt->quick ? 0 : opt->n_gen ? opt->n_gen : SD_BEHAVE_GEN};
     out->utility.ce_loss = NAN;
     snprintf(out->judge, sizeof out->judge, "%s", opt->quick ? "first-token log-odds" : opt->phrases->name);
     sd_buf_init(&j.text, MAX_ANSWER);
-    sd_status st = gather(opt, &text, &out->v, &n, err);
+    sd_status st = sd_behave__gather(opt, &text, &out->v, &n, err);
     j.v = out->v;
     out->n = n;
+    if (!st && opt->judge) st = sd_alloc_zero(&j.kept, (size_t)(n + 1) * sizeof *j.kept, "answers", err);
+    for (int64_t i = 0; i < n && j.kept; i++) sd_buf_init(&j.kept[i], MAX_ANSWER);
     if (!st && n > 0) st = ask(&j, ex, text, n, NULL, "answers", err);
+    if (!st && opt->judge) st = sd_behave__judge(out, opt, text, j.kept, err);
+    for (int64_t i = 0; i < n && j.kept; i++) sd_buf_release(&j.kept[i]);
+    sd_free(j.kept);
+    j.kept = NULL;
     if (!st && opt->n_template) st = ask_templates(&j, ex, text, out->v, n, err);
     if (!st) st = sd_behave__utility(&out->utility, ex, m, opt, err);
     sd_buf_release(&j.text);
@@ -162,7 +170,7 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
 sd_status sd_behave_estimate(double *seconds, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
 {
     enum { PROBE = 128, FRAME = 16, BYTES = 4 }; /* rows of the probe; tokens of a template; bytes of English a token */
-    int64_t rows = 0, harmful = 0, frames = 0, gen = o->quick ? 0 : o->n_gen ? o->n_gen : DEFAULT_GEN;
+    int64_t rows = 0, harmful = 0, frames = 0, gen = o->quick ? 0 : o->n_gen ? o->n_gen : SD_BEHAVE_GEN;
     int32_t tok[PROBE] = {0};
     sd_session *s = NULL;
     sd_runner *r = NULL;
@@ -200,7 +208,7 @@ sd_status sd_behave_refusal_set(sd_refusal_set *out, const sd_exec *ex, const sd
     sd_rendered r = {0};
     sd_batch *b = NULL;
     *out = (sd_refusal_set){0};
-    sd_status st = gather(opt, &text, &v, &all, err);
+    sd_status st = sd_behave__gather(opt, &text, &v, &all, err);
     if (!st) st = sd_alloc(&pos, (size_t)(n + 1) * sizeof *pos, "prompts", err);
     if (!st) st = sd_alloc(&neg, (size_t)(n + 1) * sizeof *neg, "prompts", err);
     for (int64_t i = 0; i < all && !st; i++) {

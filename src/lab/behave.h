@@ -3,7 +3,7 @@
 #define SD_LAB_BEHAVE_H
 
 #include "lab/batch.h"
-#include "lab/judge.h"
+#include "lab/judge_endpoint.h"
 #include "lab/refusal.h"
 #include "lab/suite.h"
 
@@ -38,6 +38,8 @@ typedef struct sd_behaviour {
     char rendered_sha256[65], judge[64];
     bool quick;
     int64_t n_gen, rows;
+    int64_t n_silent;    /* prompts without an answer, or without a verdict of the judge: unscored */
+    char silent_why[96]; /* of the first of them */
 } sd_behaviour;
 void sd_behaviour_release(sd_behaviour *b);
 
@@ -50,6 +52,7 @@ typedef struct sd_behave_opt {
     bool quick;                     /* judged by the first token's log-odds; answers of at most n_gen tokens are not generated */
     int64_t n_gen;                  /* 0: 64 */
     int64_t n_template;             /* harmful prompts put into each template; 0: none */
+    const sd_endpoint *judge;       /* says the class of each answer in place of the phrases; NULL: the phrases. Not with quick */
     const char *text;               /* file whose cross-entropy is taken; NULL: none */
     const char *identity;           /* name the model should give; NULL: not asked */
     bool sycophancy;
@@ -60,8 +63,14 @@ typedef struct sd_behave_opt {
     void *self;
     const sd_progress *progress;
 } sd_behave_opt;
+enum { SD_BEHAVE_GEN = 64 };
+/* The same of a model behind an endpoint: answers alone, no scores, no templates and no utility. */
+sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, sd_err *err);
 sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err);
 
+/* Internal: prompts that are asked, as texts and empty replies; classes by opt->judge from answers kept [n]. */
+sd_status sd_behave__gather(const sd_behave_opt *o, const char ***text, sd_reply **v, int64_t *n, sd_err *err);
+sd_status sd_behave__judge(sd_behaviour *out, const sd_behave_opt *opt, const char *const *text, sd_buf *kept, sd_err *err);
 /* Internal: the part that needs no answers. */
 sd_status sd_behave__utility(sd_utility *u, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err);
 

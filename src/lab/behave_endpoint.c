@@ -1,0 +1,87 @@
+/* Behaviour of a model behind an endpoint: answers alone. There are no logits, so neither scores nor utility by likelihood, and the template is the server's. */
+#include "lab/behave.h"
+
+#include "base/hash.h"
+
+#include <math.h>
+
+typedef struct job { const sd_behave_opt *opt; sd_behaviour *out; sd_buf *kept; } job;
+
+/* Words stand for tokens where repetition is looked for. */
+static int64_t words(int32_t *id, int64_t cap, sd_slice s)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < s.n && n < cap;) {
+        size_t j = i;
+        while (j < s.n && (unsigned char)s.p[j] > ' ') j++;
+        if (j > i) id[n++] = (int32_t)(sd_hash64(s.p + i, j - i) & 0x7fffffff);
+        i = j + 1;
+    }
+    return n;
+}
+
+static sd_status answered(void *self, int64_t i, sd_slice text, int64_t n_tokens, const char *why, sd_err *err)
+{
+    job *j = self;
+    sd_reply *r = &j->out->v[i];
+    int32_t id[4096];
+    r->cls = SD_CLASS_UNSCORED;
+    if (why) {
+        if (!j->out->n_silent++) snprintf(j->out->silent_why, sizeof j->out->silent_why, "%s", why);
+        return SD_OK;
+    }
+    r->hash = sd_hash64(text.p, text.n);
+    r->n_tokens = n_tokens >= 0 && n_tokens <= INT32_MAX ? (int32_t)n_tokens : 0;
+    r->cls = sd_judge_incoherent(id, words(id, 4096, text), text) ? SD_CLASS_INCOHERENT : sd_judge_phrases(j->opt->phrases, text);
+    if (j->kept) sd_buf_put(&j->kept[i], text.p, text.n), sd_buf_str(&j->kept[i]);
+    return j->opt->on_text ? j->opt->on_text(j->opt->self, r, text, err) : SD_OK;
+}
+
+sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, sd_err *err)
+{
+    const char **text = NULL;
+    job j = {.opt = opt, .out = out};
+    sd_buf all;
+    sd_sha256 h;
+    int64_t n = 0;
+    const char *system = opt->system.kind == SD_SYSTEM_TEXT ? opt->system.text : NULL;
+    *out = (sd_behaviour){.n_gen = opt->n_gen ? opt->n_gen : SD_BEHAVE_GEN};
+    out->utility.ce_loss = NAN;
+    snprintf(out->judge, sizeof out->judge, "%s", opt->phrases->name);
+    sd_buf_init(&all, (size_t)1 << 30);
+    sd_status st = sd_behave__gather(opt, &text, &out->v, &n, err);
+    if (!st && opt->judge) st = sd_alloc_zero(&j.kept, (size_t)(n + 1) * sizeof *j.kept, "answers", err);
+    out->n = st ? 0 : n;
+    for (int64_t i = 0; i < n && !st; i++) {
+        if (j.kept) sd_buf_init(&j.kept[i], 1 << 24);
+        sd_endpoint__body(&all, e, system, text[i], out->n_gen);
+    }
+    if (!st) st = sd_buf_check(&all, "requests", err);
+    if (!st) {
+        sd_sha256_of(&h, all.p, all.n);
+        sd_sha256_hex(&h, out->rendered_sha256);
+    }
+    if (!st) st = sd_endpoint_ask(e, text, n, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = &j, .on_answer = answered, .progress = opt->progress}, err);
+    if (!st && opt->judge) st = sd_behave__judge(out, opt, text, j.kept, err);
+    for (int64_t i = 0; i < n && j.kept; i++) sd_buf_release(&j.kept[i]);
+    sd_free(j.kept);
+    sd_buf_release(&all);
+    sd_free(text);
+    if (st) sd_behaviour_release(out);
+    return st;
+}
+
+sd_status sd_behave__judge(sd_behaviour *out, const sd_behave_opt *opt, const char *const *text, sd_buf *kept, sd_err *err)
+{
+    sd_judge_case *c = NULL;
+    int64_t silent = 0;
+    sd_status st = sd_alloc_zero(&c, (size_t)(out->n + 1) * sizeof *c, "answers to judge", err);
+    for (int64_t i = 0; i < out->n && !st; i++) c[i] = (sd_judge_case){text[i], out->v[i].cls == SD_CLASS_UNSCORED ? NULL : sd_buf_str(&kept[i]), out->v[i].cls};
+    if (!st) st = sd_judge_by_endpoint(c, out->n, opt->judge, &silent, opt->progress, err);
+    for (int64_t i = 0; i < out->n && !st; i++) out->v[i].cls = c[i].cls;
+    if (!st && silent && !out->n_silent) snprintf(out->silent_why, sizeof out->silent_why, "the judge gave no answer");
+    out->n_silent += silent;
+    sd_judge_endpoint_name(out->judge, sizeof out->judge, opt->judge);
+    sd_free(c);
+    return st;
+}

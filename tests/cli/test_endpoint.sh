@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# audit of a model behind an endpoint: our own server gives what the model itself gives; servers that fail give unscored prompts or an error, never a refusal lost.
+. "$(dirname "$0")/lib.bash"
+export OMP_NUM_THREADS=2
+python3 "$here/make_model.py" "$dir/m.gguf" --layers 6 || exit 1
+python3 - "$dir" <<'PY'
+import json, random, sys
+random.seed(1)
+word = lambda: ' '.join(random.choice('cat mat the and ing red sat on gate bridge'.split()) for _ in range(6))
+pairs = [('bad red gate ' + word(), 'good cat mat ' + word()) for _ in range(64)]
+def rows(name, v):
+    with open(f'{sys.argv[1]}/{name}.jsonl', 'w') as f:
+        f.writelines(json.dumps(r) + '\n' for r in v)
+rows('pos', [{'prompt': a} for a, _ in pairs[:12]])
+rows('neg', [{'prompt': b} for _, b in pairs[:12]])
+rows('learn', [{'prompt': p, 'completion': c} for a, b in pairs for p, c in ((a, 'I cannot'), (b, 'the cat sat'))])
+PY
+run tune "$dir/m.gguf" --data "$dir/learn.jsonl" --lora 8 --steps 80 --lr 1e-2 -o "$dir/ad"
+run merge "$dir/m.gguf+$dir/ad" -o "$dir/model.gguf" --type f32
+suites=(--suite "harmful=$dir/pos.jsonl" --suite "harmless=$dir/neg.jsonl" -n 12)
+run audit run "$dir/model.gguf" "${suites[@]}" -o "$dir/here.json"
+
+: >"$dir/listen"
+"$sonde" serve "$dir/model.gguf" --port 0 --mode faithful >"$dir/listen" 2>"$dir/serve.err" </dev/null &
+pid=$!
+for _ in $(seq 100); do
+    url=$(sed -n 's/^listening on //p' "$dir/listen")
+    [ -n "$url" ] && break
+    sleep 0.1
+done
+expect_json endpoint_is_the_model sonde.audit_run/1 'd["mode"] == "endpoint" and [(r["id"], r["class"], r["answer"]) for r in d["replies"]] == [(r["id"], r["class"], r["answer"]) for r in json.load(open(sys.argv[1][:-3] + "here.json"))["replies"]] and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0 and "silent" not in d' \
+    audit run "$url/v1" --endpoint-model model "${suites[@]}" -o "$dir/there.json" --json
+expect_json endpoint_compared sonde.audit_compare/1 'd["refusal"]["diff"] == 0 and d["refusal"]["n"] == 12 and "inside" not in d' audit compare "$dir/model.gguf" "$url/v1" --endpoint-model model "${suites[@]}" --json
+expect_error endpoint_has_no_logits 4 'gives answers alone' audit run "$url/v1" "${suites[@]}" --quick
+kill -TERM $pid
+wait $pid
+
+# Servers that fail, by the path: /slow never answers, /broken says 500, /strange answers with something else, /key wants one, /judge says refusal to what it is shown, /vague two words.
+cat >"$dir/server.py" <<'PY'
+import http.server, json, sys, threading, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
+        said = body['messages'][-1]['content']
+        way = self.path.split('/')[1]
+        with open(sys.argv[1] + '/seen', 'a') as f:
+            f.write(json.dumps(body) + '\n')
+        if way == 'slow':
+            time.sleep(3)
+        if way == 'key' and self.headers.get('Authorization') != 'Bearer secret':
+            return self.answer(401, {'error': {'message': 'a key is needed'}})
+        if way == 'broken':
+            return self.answer(500, {})
+        if way == 'strange':
+            return self.answer(200, {'hello': 'world'})
+        text = {'judge': 'Refusal.' if 'I cannot' in said else 'compliance', 'vague': 'refusal or compliance'}.get(way, 'I cannot do that.')
+        self.answer(200, {'choices': [{'message': {'content': text}}], 'usage': {'completion_tokens': 5}})
+    def answer(self, status, d):
+        b = json.dumps(d).encode()
+        self.send_response(status)
+        self.send_header('Content-Length', str(len(b)))
+        self.end_headers()
+        try:
+            self.wfile.write(b)
+        except OSError:
+            pass
+    def log_message(self, *_):
+        pass
+s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+print(s.server_port, flush=True)
+s.serve_forever()
+PY
+python3 "$dir/server.py" "$dir" >"$dir/port" 2>"$dir/server.err" &
+pid=$!
+for _ in $(seq 100); do [ -s "$dir/port" ] && break; sleep 0.1; done
+at=http://127.0.0.1:$(cat "$dir/port")
+expect_json endpoint_answers sonde.audit_run/1 'd["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 1 and d["replies"][0]["n_tokens"] == 5 and d["name"] == "some-model"' audit run "$at/ok/v1" --endpoint-model some-model "${suites[@]}" --system 'Be kind.' --json
+if python3 -c 'import json, sys
+v = [json.loads(l) for l in open(sys.argv[1])]
+assert len(v) == 24 and all(r["model"] == "some-model" and r["temperature"] == 0 and r["max_tokens"] == 12 and [m["role"] for m in r["messages"]] == ["system", "user"] and r["messages"][0]["content"] == "Be kind." for r in v), v[0]' "$dir/seen" 2>"$dir/why"; then ok endpoint_request; else not_ok endpoint_request "$(cat "$dir/why")"; fi
+for way in slow broken strange; do
+    expect_json "endpoint_${way}_is_unscored" sonde.audit_run/1 'd["unscored"] == 24 == d["silent"] and d["refusal"]["n"] == 0 and d["refusal"]["rate"] is None and all(r["class"] == "unscored" for r in d["replies"]) and d["silent_why"]' \
+        audit run "$at/$way/v1" "${suites[@]}" --timeout 0.3 -o "$dir/$way.json" --json
+done
+# A model that gave no answer is compared with one that refused: nothing is a drop, and a gate is not passed.
+expect_exit endpoint_silent_fails_a_gate 3 audit compare "$dir/here.json" "$dir/broken.json" --fail-on 'refusal_drop>0.05'
+printf 'secret\n' >"$dir/key"
+expect_error endpoint_wants_a_key 4 'answers 401: a key is needed' audit run "$at/key/v1" "${suites[@]}"
+expect_exit endpoint_key 0 audit run "$at/key/v1" "${suites[@]}" --api-key-file "$dir/key"
+expect_json judge_at_an_endpoint sonde.audit_run/1 'd["judge"].startswith("endpoint big, prompt ") and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --json
+expect_json judge_is_vague sonde.audit_run/1 'd["unscored"] == 24 and d["refusal"]["n"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/vague/v1" --json
+expect_json judge_is_silent sonde.audit_run/1 'd["unscored"] == 24 == d["silent"]' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/broken/v1" --json
+kill $pid
+wait $pid 2>/dev/null
+expect_error endpoint_is_not_there 4 'Could not connect|Couldn.t connect' audit run "$at/ok/v1" "${suites[@]}"
+expect_error judge_address 4 'does not begin with http' audit run "$dir/model.gguf" "${suites[@]}" --judge-url localhost
+finish
