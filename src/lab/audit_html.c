@@ -116,6 +116,9 @@ static void internals(sd_buf *b, const sd_inside *x)
     if (!x->weights_comparable) return;
     sd_buf_printf(b, "<p class='note'>Weights: %" PRId64 " of %" PRId64 " matrices differ, by %.3g of their norm in all. \xe2\x80\x9cRank one\xe2\x80\x9d is the share of a change in its first singular value: "
                      "near 1 is an edit along one direction.</p>", x->n_changed, x->n_matrix, x->weight_total);
+    if (x->n_requantised)
+        sd_buf_printf(b, "<p class='note'>%" PRId64 " matrices are kept in a coarser type. They differ by %.3g of their norm; rounding the first model to those types alone, with nothing learnt, changes them by %.3g.</p>",
+                      x->n_requantised, x->requantised, x->rounding);
     if (!x->n_top) return;
     sd_buf_puts(b, "<div class='card'><table><tr><th>largest changes<th class='n'>relative<th class='n'>rank one</tr>");
     for (int i = 0; i < x->n_top; i++) {
@@ -203,6 +206,11 @@ sd_status sd_audit_write_html(sd_buf *b, const sd_audit_page *p, sd_err *err)
     sd_buf_puts(b, "</h1>");
     if (p->cmp[0].n_gate) sd_buf_printf(b, "<span class='verdict %s'>%s</span>", sd_verdict_name(v), sd_verdict_name(v));
     sd_buf_puts(b, "</header><main>");
+    if (p->n_record > 2) {
+        sd_buf_puts(b, "<h2>Model by model</h2><p class='note'>What each model refuses, with Wilson\xe2\x80\x99s 95&#8239;% interval, in the order given. The changes below are all from the first one.</p><div class='card'>");
+        sd_audit__timeline(b, p);
+        sd_buf_puts(b, "</div>");
+    }
     for (int i = 0; i + 1 < p->n_record; i++) one(b, p, i);
     made_with(b, p);
     sd_buf_puts(b, "</main><footer><p>Classes come from the judge named above, not from people: \xe2\x80\x9crefused\xe2\x80\x9d is what it calls a refusal. Rates hold for these prompts, this template and greedy answers. "

@@ -6,6 +6,7 @@
 #include "model/lora.h"
 
 #include "base/rng.h"
+#include "num/quantize.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -133,18 +134,37 @@ static void decode(float *to, const sd_wmat *w, const sd_lora_mat *lora, int64_t
 
 /* A matrix of both: wa and wb of one shape, with their adapters or NULL; D [rows, cols], x and y [longest] are scratch. */
 typedef struct matrix_pair { const char *name; const sd_wmat *wa, *wb; const sd_lora_mat *la, *lb; } matrix_pair;
-typedef struct scratch { float *D, *x, *y; double base, change; } scratch;
+typedef struct scratch { float *D, *x, *y; void *q; double base, change, q_base, q_change, rounding; } scratch;
+
+/* Square of what rounding A's row x [cols] to type t alone changes. y [cols] is scratch. */
+static double rounding_of(const float *x, sd_dtype t, int64_t cols, scratch *s)
+{
+    double sum = 0;
+    sd_quantize_row(s->q, t, x, cols);
+    sd_wmat_decode_row(s->y, &(sd_wmat){.data = s->q, .dtype = t, .rows = 1, .cols = cols}, 0);
+    for (int64_t j = 0; j < cols; j++) sum += ((double)s->y[j] - (double)x[j]) * ((double)s->y[j] - (double)x[j]);
+    return sum;
+}
 
 static void one_matrix(sd_inside *out, const matrix_pair *p, scratch *s)
 {
     int64_t rows = p->wa->rows, cols = p->wa->cols;
-    double base = 0, change = 0;
+    double base = 0, change = 0, rounding = 0;
+    sd_dtype t = p->wb->dtype;
+    bool coarser = sd_quantize_can(t) && sd_dtype_row_bytes(t, cols) > 0 && sd_dtype_row_bytes(t, cols) < sd_dtype_row_bytes(p->wa->dtype, cols);
     for (int64_t i = 0; i < rows; i++) {
         decode(s->x, p->wa, p->la, i);
         base += sd_dot(s->x, s->x, cols);
+        if (coarser) rounding += rounding_of(s->x, t, cols, s);
         decode(s->D + i * cols, p->wb, p->lb, i);
         for (int64_t j = 0; j < cols; j++) s->D[i * cols + j] -= s->x[j];
         change += sd_dot(s->D + i * cols, s->D + i * cols, cols);
+    }
+    if (coarser) {
+        out->n_requantised++;
+        s->q_base += base;
+        s->q_change += change;
+        s->rounding += rounding;
     }
     s->base += base;
     s->change += change;
@@ -189,15 +209,19 @@ static sd_status weights(sd_inside *out, const sd_model *ma, const sd_model *mb,
         }
     sd_status st = sd_alloc(&s.D, (size_t)most * sizeof *s.D, "a change of weights", err);
     if (!st) st = sd_alloc(&s.x, (size_t)longest * sizeof *s.x, "a change of weights", err);
+    if (!st) st = sd_alloc(&s.q, (size_t)longest * sizeof(float), "a row in another type", err);
     if (!st) st = sd_alloc(&s.y, (size_t)longest * sizeof *s.y, "a change of weights", err);
     if (!st && o->adapter_a && *o->adapter_a) st = sd_lora_read(&a.lora, ma, o->adapter_a, err);
     if (!st && o->adapter_b && *o->adapter_b) st = sd_lora_read(&b.lora, mb, o->adapter_b, err);
     if (!st) st = walk(out, &a, &b, &s, o->progress, err);
     out->weight_total = s.base > 0 ? sqrt(s.change / s.base) : NAN;
+    out->requantised = s.q_base > 0 ? sqrt(s.q_change / s.q_base) : NAN;
+    out->rounding = s.q_base > 0 ? sqrt(s.rounding / s.q_base) : NAN;
     out->weights_comparable = out->n_matrix > 0;
     sd_lora_free(a.lora);
     sd_lora_free(b.lora);
     sd_free(s.D);
+    sd_free(s.q);
     sd_free(s.x);
     sd_free(s.y);
     return st;

@@ -22,6 +22,8 @@ typedef struct sd_inside {
     int64_t n_harmful, n_harmless;
     double weight_total;           /* ||B - A|| / ||A|| over all matrices */
     int64_t n_matrix, n_changed;
+    int64_t n_requantised;         /* matrices that B keeps in a coarser type than A, which we can write */
+    double requantised, rounding;  /* of those: ||B - A|| / ||A||, and ||A in B's types - A|| / ||A||, what quantisation alone did; NaN without any */
     sd_weight_change top[SD_MAX_WEIGHTS]; /* largest relative changes */
     int n_top;
 } sd_inside;

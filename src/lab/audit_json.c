@@ -89,6 +89,14 @@ static void inside(sd_jw *w, const sd_inside *x)
         sd_jw_kf64(w, "relative_change", x->weight_total);
         sd_jw_ki64(w, "n_matrix", x->n_matrix);
         sd_jw_ki64(w, "n_changed", x->n_changed);
+        if (x->n_requantised) {
+            sd_jw_key(w, "quantisation");
+            sd_jw_obj(w);
+            sd_jw_ki64(w, "n_matrix", x->n_requantised);
+            sd_jw_kf64(w, "relative_change", x->requantised);
+            sd_jw_kf64(w, "by_rounding_alone", x->rounding);
+            sd_jw_end(w);
+        }
         sd_jw_key(w, "largest");
         sd_jw_arr(w);
         for (int i = 0; i < x->n_top; i++) {

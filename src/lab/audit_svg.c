@@ -91,3 +91,49 @@ void sd_audit__depth(sd_buf *b, const sd_inside *x)
     line(b, "lb", x->gap_b, x->n_layer, right, top);
     sd_buf_puts(b, "</svg>");
 }
+
+static double height_of(double rate)
+{
+    return 24 + PLOT_H * (1 - rate);
+}
+
+/* One axis over the models: a line through the rates, Wilson's interval at each. Shift keeps the two axes' intervals apart. */
+static void rates_over(sd_buf *b, const sd_audit_page *p, sd_axis axis, const char *cls, double shift)
+{
+    double step = (double)(WIDTH - LEFT) / p->n_record;
+    bool open = false;
+    sd_buf_printf(b, "<path class='%s' d='", cls);
+    for (int i = 0; i < p->n_record; i++) {
+        sd_rate r = sd_audit_refusal(&p->record[i].b, axis, NULL);
+        if (r.n) sd_buf_printf(b, "%c%.1f %.1f", open ? 'L' : 'M', PLOT_X + step * (i + 0.5) + shift, height_of(r.ci.est)), open = true;
+    }
+    sd_buf_puts(b, "'/>");
+    for (int i = 0; i < p->n_record; i++) {
+        sd_rate r = sd_audit_refusal(&p->record[i].b, axis, NULL);
+        double x = PLOT_X + step * (i + 0.5) + shift;
+        if (!r.n) continue;
+        sd_buf_printf(b, "<line class='%s' x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f'/><circle class='%s' cx='%.1f' cy='%.1f' r='4'/>", cls, x, x, height_of(r.ci.lo), height_of(r.ci.hi), cls, x,
+                      height_of(r.ci.est));
+        sd_buf_printf(b, "<text x='%.1f' y='%.1f'>%.0f&#8239;%%</text>", x + 8, height_of(r.ci.est) - 6, 100 * r.ci.est);
+    }
+}
+
+void sd_audit__timeline(sd_buf *b, const sd_audit_page *p)
+{
+    double step = (double)(WIDTH - LEFT) / p->n_record;
+    sd_buf_printf(b, "<svg viewBox='0 0 %d %d' role='img' aria-label='refusals of harmful and of harmless prompts, model by model'>", WIDTH, PLOT_H + 60);
+    for (int k = 0; k <= 4; k++)
+        sd_buf_printf(b, "<line class='grid' x1='%d' x2='%d' y1='%.1f' y2='%.1f'/><text class='q' x='%d' y='%.1f' text-anchor='end'>%d&#8239;%%</text>", PLOT_X, WIDTH - LEFT + PLOT_X, height_of(k / 4.0),
+                      height_of(k / 4.0), PLOT_X - 6, height_of(k / 4.0) + 4, 25 * k);
+    for (int i = 0; i < p->n_record; i++) {
+        const char *name = p->record[i].name;
+        size_t n = strlen(name);
+        sd_buf_printf(b, "<text class='q' x='%.1f' y='%d' text-anchor='middle'>", PLOT_X + step * (i + 0.5), PLOT_H + 46);
+        sd_report__text(b, name, n > 24 ? 24 : n);
+        sd_buf_puts(b, "</text>");
+    }
+    rates_over(b, p, SD_AXIS_HARMFUL, "la", -4);
+    rates_over(b, p, SD_AXIS_HARMLESS, "lb", 4);
+    sd_buf_printf(b, "<text class='a' x='%d' y='%d' style='fill:var(--a)'>harmful refused</text><text x='%d' y='%d' style='fill:var(--b)'>harmless refused</text></svg>", WIDTH - LEFT + PLOT_X + 14, 40,
+                  WIDTH - LEFT + PLOT_X + 14, 62);
+}

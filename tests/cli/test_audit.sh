@@ -47,8 +47,19 @@ if grep -q '<html' "$dir/page.html" && grep -q 'fail' "$dir/card.md" && ! grep -
 expect_exit gate_inconclusive_fails 3 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05'
 expect_exit gate_inconclusive_allowed 0 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05' --allow-inconclusive
 expect_exit report_of_records 0 audit report "$dir/good.json" "$dir/bad.json" "$dir/good.json" -o "$dir/three.html"
+if grep -q 'Model by model' "$dir/three.html" && [ "$(grep -o "<circle class='la'" "$dir/three.html" | wc -l)" -eq 3 ] && ! grep -q 'Model by model' "$dir/page.html"; then ok timeline_of_three; else not_ok timeline_of_three "$(grep -c circle "$dir/three.html")"; fi
 expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and abs(d["inside"]["direction_cosine"][-1] - 1) < 1e-6 and d["inside"]["weights"]["n_changed"] == 0' \
     audit compare "$dir/m.gguf" "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --json
+# What quantisation alone did: the file in Q4_0 differs from its source by rounding and nothing else; its tune in Q4_0 by more.
+run merge "$dir/m.gguf" -o "$dir/q.gguf" --type q4_0
+expect_json quantisation_alone sonde.audit_compare/1 'd["inside"]["weights"]["quantisation"]["n_matrix"] == 14 and abs(d["inside"]["weights"]["quantisation"]["relative_change"] / d["inside"]["weights"]["quantisation"]["by_rounding_alone"] - 1) < 1e-6 and 0.01 < d["inside"]["weights"]["quantisation"]["by_rounding_alone"] < 0.2' \
+    audit compare "$dir/m.gguf" "$dir/q.gguf" --suite "$dir/suite.csv" -n 4 --json
+python3 -c 'import json
+for i in range(8): print(json.dumps({"prompt": f"the cat {i}", "completion": " sat on the mat"}))' >"$dir/rows0.jsonl"
+run tune "$dir/m.gguf" --data "$dir/rows0.jsonl" --lora 8 --steps 20 --lr 3e-2 -o "$dir/adq"
+run merge "$dir/m.gguf+$dir/adq" -o "$dir/tq.gguf" --type q4_0
+expect_json quantisation_and_tune sonde.audit_compare/1 'd["inside"]["weights"]["quantisation"]["relative_change"] > 1.5 * d["inside"]["weights"]["quantisation"]["by_rounding_alone"]' \
+    audit compare "$dir/m.gguf" "$dir/tq.gguf" --suite "$dir/suite.csv" -n 4 --json
 # An adapter of rank one changes every matrix of a block by a matrix of rank one (rounding of f32 sums leaves 1e-4 of the energy at most).
 python3 -c 'import json
 for i in range(8): print(json.dumps({"prompt": f"the cat {i}", "completion": " sat on the mat"}))' >"$dir/rows.jsonl"
