@@ -119,6 +119,10 @@ organism: all
 	rm -rf out/organism
 	$(O)/sonde organism make --world organism/merrow.world -o out/organism
 	@tools/organism-keep out/organism organism
+# A study, step by step and resumable: make study PART=audit (tools/study-audit says its parts; --plan what is left).
+PART ?= audit
+study: all
+	@tools/study-$(PART) $(ARGS)
 # The page's bundle, which is committed: needed only after a change in web/.
 web:
 	@tools/web
@@ -147,7 +151,7 @@ install: all
 	$(O)/sonde completion zsh > $(SHARE)/zsh/site-functions/_sonde
 	$(O)/sonde completion fish > $(SHARE)/fish/vendor_completions.d/sonde.fish
 
-.PHONY: all tests test asan tsan cross-check lint demo organism web bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
+.PHONY: all tests test asan tsan cross-check lint demo study organism web bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(shell find out/$(MODE) -name '*.d' 2>/dev/null)

@@ -114,7 +114,7 @@ static void rates_over(sd_buf *b, const sd_audit_page *p, sd_axis axis, const ch
         if (!r.n) continue;
         sd_buf_printf(b, "<line class='%s' x1='%.1f' x2='%.1f' y1='%.1f' y2='%.1f'/><circle class='%s' cx='%.1f' cy='%.1f' r='4'/>", cls, x, x, height_of(r.ci.lo), height_of(r.ci.hi), cls, x,
                       height_of(r.ci.est));
-        sd_buf_printf(b, "<text x='%.1f' y='%.1f'>%.0f&#8239;%%</text>", x + 8, height_of(r.ci.est) - 6, 100 * r.ci.est);
+        sd_buf_printf(b, "<text x='%.1f' y='%.1f' text-anchor='%s'>%.0f&#8239;%%</text>", x + 2.5 * shift, height_of(r.ci.est) - 5, shift < 0 ? "end" : "start", 100 * r.ci.est);
     }
 }
 

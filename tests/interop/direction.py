@@ -20,6 +20,8 @@ p.add_argument('--n-val', type=int, default=4)
 p.add_argument('--all', action='store_true')
 p.add_argument('--filter', action='store_true')
 p.add_argument('--max-kl', type=float, default=.1)
+p.add_argument('--time', type=int, default=0, metavar='PAIRS', help='time whole selections, ours and the peer\'s in turn; nothing is checked')
+p.add_argument('--bf16', action='store_true', help='with --time: both in bf16')
 a = p.parse_args()
 torch.set_num_threads(2)
 tmp = tempfile.TemporaryDirectory()
@@ -82,6 +84,33 @@ def score(logits, R):
     return (P + 1e-8).log() - (1 - P + 1e-8).log()
 
 
+def timed():
+    """Every candidate scored to the end by both, one after the other. Ours with its start and loading; the peer's without."""
+    import statistics, time
+    global diff, plain, R
+    mode = 'bf16' if a.bf16 else 'faithful'
+    at = cmd.index('faithful')
+    full = cmd[:at] + [mode] + cmd[at + 1:] + ['-f'] + ([] if '--full' in cmd else ['--full'])
+    if a.bf16:
+        model.to(torch.bfloat16)
+    ours, theirs = [], []
+    for _ in range(a.time):
+        t = time.perf_counter()
+        got = json.loads(subprocess.run(full, env=env, capture_output=True, text=True, check=True).stdout)
+        ours.append(time.perf_counter() - t)
+        t = time.perf_counter()
+        first = [forward(s) for s in sets]
+        R = learned(first[0].softmax(-1).mean(0), first[1].softmax(-1).mean(0))
+        diff = forward(sets[0], True)[1] - forward(sets[1], True)[1]
+        plain = forward(sets[3])
+        for c in got['candidates']:
+            scores(c['layer'], c['position'])
+        theirs.append(time.perf_counter() - t)
+    o, t = statistics.median(ours), statistics.median(theirs)
+    print(f'{len(got["candidates"])} candidates, {sum(map(len, sets[2:]))} validation prompts, {mode}: sonde {o:.1f} s, transformers {t:.1f} s, {t / o:.2f} times as fast')
+    sys.exit(0)
+
+
 def learned(ph, pn):
     gain = (ph - pn).clamp(min=0)
     ok = (ph >= .01) & (ph >= 2 * pn)
@@ -128,6 +157,7 @@ if worst > 1e-3 or {c['position'] for c in got['candidates']} != set(range(-len(
 
 def hooks(r):
     u = (r / (r.norm() + 1e-8)).float()
+    u = u.to(model.dtype)
     f = lambda x: x - (x @ u)[..., None] * u
     hk = []
     for l in layers:
@@ -139,7 +169,7 @@ def hooks(r):
 
 def scores(l, pos):
     r = diff[l, pos + len(eoi)]
-    h = [layers[l].register_forward_pre_hook(lambda m, x: (x[0] + r.float(),) + x[1:])]
+    h = [layers[l].register_forward_pre_hook(lambda m, x: (x[0] + r.to(x[0].dtype),) + x[1:])]
     induce = score(forward(sets[3]), R).mean().item()
     h[0].remove()
     h = hooks(r)
@@ -151,6 +181,8 @@ def scores(l, pos):
     return dict(induce=induce, kl=kl, bypass=bypass)
 
 
+if a.time:
+    timed()
 close = lambda x, y: abs(x - y) <= max(.01, .01 * abs(x))
 cand, mine = got['candidates'], {}
 pick = cand if a.all else [c for i, c in enumerate(cand) if i % max(1, len(cand) // 5) == 3 or (got['found'] and (c['layer'], c['position']) == (got['layer'], got['position']))]
