@@ -1,5 +1,6 @@
 /* What a fuzz target shares: with libFuzzer (SD_LIBFUZZER) nothing but the prototype; else a main that replays every
- * file of the folder argv[1], and of each file cut short at many places and with bytes changed, always the same ones.
+ * file of the folder argv[1], and of each file cut short at many places and with bytes changed, always the same ones; with a
+ * number of rounds as argv[2] more changes, others in each round: an input is found again by its file and its round.
  * Each input stands in a block of exactly its size, so that a sanitizer sees the first byte read past the end. */
 #ifndef SD_TEST_FUZZ_H
 #define SD_TEST_FUZZ_H
@@ -35,7 +36,7 @@ static inline void t_fuzz_one(const uint8_t *p, size_t n)
 }
 
 /* The file, its beginnings, and copies with one to four bytes replaced, most by a byte that the file has elsewhere. */
-static inline long t_fuzz_file(const char *path)
+static inline long t_fuzz_file(const char *path, int rounds)
 {
     FILE *f = fopen(path, "rb");
     uint8_t *p = malloc(T_FUZZ_MAX), *q = malloc(T_FUZZ_MAX);
@@ -48,7 +49,8 @@ static inline long t_fuzz_file(const char *path)
     for (size_t i = 0; i < T_FUZZ_CUTS && i < n; i++, count++)
         t_fuzz_one(p, n <= T_FUZZ_CUTS ? i : n * i / T_FUZZ_CUTS);
     uint64_t x = 88172645463325252u + n;
-    for (int i = 0; n > 0 && i < T_FUZZ_CHANGES; i++, count++) {
+    for (int i = 0; n > 0 && i < T_FUZZ_CHANGES * rounds; i++, count++) {
+        if (i % T_FUZZ_CHANGES == 0 && i > 0) fprintf(stderr, "round %d\n", i / T_FUZZ_CHANGES);
         memcpy(q, p, n);
         for (uint64_t k = 1 + t_fuzz_next(&x) % 4; k > 0; k--) {
             size_t at = (size_t)(t_fuzz_next(&x) % n);
@@ -65,17 +67,18 @@ static inline long t_fuzz_file(const char *path)
 static inline int t_fuzz_replay(const char *name, int argc, char **argv)
 {
     struct dirent **entry = NULL;
-    int files = argc == 2 ? scandir(argv[1], &entry, NULL, alphasort) : 0, used = 0;
+    int rounds = argc == 3 ? (int)strtol(argv[2], NULL, 10) : 1;
+    int files = argc >= 2 ? scandir(argv[1], &entry, NULL, alphasort) : 0, used = 0;
     long count = 0;
     for (int i = 0; i < files; i++) {
         char path[1024];
         snprintf(path, sizeof path, "%s/%s", argv[1], entry[i]->d_name);
-        if (entry[i]->d_name[0] != '.') count += t_fuzz_file(path), used++;
+        if (entry[i]->d_name[0] != '.') count += t_fuzz_file(path, rounds), used++;
         free(entry[i]);
     }
     free(entry);
     if (used == 0) {
-        printf("[  FAILED  ] %s: no corpus at %s\n", name, argc == 2 ? argv[1] : "argv[1]");
+        printf("[  FAILED  ] %s: no corpus at %s\n", name, argc >= 2 ? argv[1] : "argv[1]");
         return 1;
     }
     printf("[       OK ] %s (%ld inputs from %d files)\n", name, count, used);
