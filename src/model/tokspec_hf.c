@@ -346,7 +346,7 @@ static sd_status read_specials(hf *h, const json_t *config, sd_err *err)
 
 static sd_status read_all(hf *h, const json_t *config, sd_err *err)
 {
-    h->spec = (sd_tok_spec){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .skip_missing = true};
+    h->spec = (sd_tok_spec){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .skip_missing = true, .merges_closed = true};
     sd_status st = read_model(h, err);
     if (!st) st = sd_hf__pre_tokenizers(h, err);
     if (!st) st = sd_hf__normalizers(h, err);

@@ -52,6 +52,7 @@ typedef struct sd_tok_spec {
     bool add_bos, add_eos;
     bool add_space_prefix;        /* SD_TOK_BPE: a stretch between special tokens begins with a space */
     bool ignore_merges;           /* a word that is a piece is that piece, whatever the merges say; some `pre` names imply it */
+    bool merges_closed;           /* both parts and the result of every merge must be pieces (tokenizers refuses others; llama.cpp does not) */
     bool skip_missing;            /* a byte without a token (and without unk) lets its neighbours merge (tokenizers); else it parts them (llama.cpp) */
     bool byte_fallback;           /* a character without a piece is spelt in "<0x..>" pieces when all of them are there */
     bool fuse_unk;                /* neighbouring unknown tokens become one */

@@ -82,6 +82,9 @@ static sd_status add_merge(builder *k, int32_t rank, sd_err *err)
     int32_t parts = k->n_sym;
     if (!st) st = symbol(k, (sd_slice){joined, line.n - 1}, &m.made, err);
     if (st) return st;
+    if (k->spec->merges_closed && (m.left >= k->b->n_vocab || m.right >= k->b->n_vocab || m.made >= k->b->n_vocab))
+        return sd_fail(err, SD_E_FORMAT, "tokenizer: merge %d, \"%.*s\", is of pieces that the vocabulary does not have", (int)rank,
+                       (int)(line.n > 64 ? 64 : line.n), line.p);
     if (k->n_sym > parts) k->n_made += line.n - 1; /* a new string keeps its bytes */
     uint32_t i = sd_bpe__pair_slot(k->b, m.left, m.right);
     for (; k->b->merges[i].rank != SD_NO_RANK; i = (i + 1) & (k->b->merge_cap - 1))

@@ -269,6 +269,7 @@ static void test_broken(void **state)
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": \"x\"}}}", "has no id");
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}}}", "model.merges");
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [[\"a\"]]}}", "merge 0");
+    broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": [\"a b\"]}}", "merge 0, \"a b\"");
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a\"]}, \"pre_tokenizer\": " BYTE_LEVEL
            "}",
            "merge 0");
