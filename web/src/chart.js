@@ -19,7 +19,7 @@ export function chart(x, series, { height = 190, xName = 'step', log = false, po
     plot = new uPlot({
       width, height, cursor: { y: false, points: { size: 7 } }, legend: { live: true },
       scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
-      axes: [{ ...axis, size: 30, values: (u, v) => v.map((t) => (t >= 1000 ? `${+(t / 1000).toFixed(1)}k` : `${+t.toPrecision(4)}`)) }, { ...axis, size: 52, values: (u, v) => v.map((t) => (t === null ? '' : num(t))) }],
+      axes: [{ ...axis, size: 30, values: (u, v) => v.map((t) => (t >= 1000 ? `${+(t / 1000).toFixed(1)}k` : `${+t.toPrecision(4)}`)) }, { ...axis, size: 62, values: (u, v) => v.map((t) => (t === null ? '' : num(t))) }],
       series: [{ label: xName, value: (u, v) => (v === null ? '–' : num(v)) },
         ...series.map((s, i) => ({ label: s.name, stroke: colour(LINES[i % 4]), dash: DASH[i % 4], width: 1.8, spanGaps: true, points: { show: points, size: 6 }, value: (u, v) => (v === null ? '–' : num(v)) }))],
       hooks: onx ? { setCursor: [(u) => onx(u.cursor.idx ?? null)] } : {},

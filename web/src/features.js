@@ -121,7 +121,13 @@ export async function show({ config, parts, query }) {
   const mapBox = h('section.map-box', { 'aria-label': 'Map of the features' });
   const colours = segmented('Colour by', [['cluster', 'Cluster'], ['density', 'Density']], state.colour, (v) => { state.colour = v; route.keep({ colour: v === 'cluster' ? '' : v }); map?.recolour(v); });
   async function makeMap() {
-    const data = await api.map(store.name);
+    let data;
+    try {
+      data = await api.map(store.name);
+    } catch (e) {
+      if (e.status !== 404) throw e;
+      return fill(mapBox, h('header', h('h2', 'Map')), empty('This store has no map.', 'It lays the directions of the features out in the plane:', h('pre.command', `sonde feature map ${store.name}.db`)));
+    }
     map = new FeatureMap(data, {
       colour: state.colour,
       onpoint: (index) => pick(index),
