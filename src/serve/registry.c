@@ -71,6 +71,7 @@ static sd_status open_store(sd_server *s, const char *text, sd_err *err)
         if (strcmp(s->store[i].name, r->name) == 0) return taken("stores", r->name, err);
     r->path = path;
     if ((st = sd_store_open(&r->store, path, err))) return st;
+    sd_store_token(r->store, 0); /* reads the vocabulary now, not in the first request */
     pthread_mutex_init(&r->lock, NULL);
     s->n_store++;
     return SD_OK;
