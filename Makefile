@@ -111,7 +111,7 @@ cross-check: $(patsubst %.c,out/cross/%.o,$(CROSS_SRC))
 lint: all
 	@tools/lint
 demo:
-	@tools/deps --demo
+	$(if $(MODEL),@tools/deps --demo)
 	@$(MAKE) --no-print-directory all
 	@tools/demo
 # The embedded model from its seed: under an hour on two cores.

@@ -10,8 +10,8 @@ typedef struct args { const char *world, *model; int64_t width, k, tokens; } arg
 static const cli_opt opts[] = {
     {0, "world", OPT_STR, AT(args, world), .arg = "FILE", .def = "organism/merrow.world", .help = "the world's grammar"},
     {0, "model", OPT_STR, AT(args, model), .arg = "DIR", .def = "organism/aligned", .help = "its aligned stage"},
-    {0, "width", OPT_INT, AT(args, width), .arg = "F", .def = "512", .lo = 8, .hi = 1 << 16, .help = "features of the dictionary"},
-    {0, "k", OPT_INT, AT(args, k), .arg = "K", .def = "12", .lo = 1, .hi = 512, .help = "active features a token"},
+    {0, "width", OPT_INT, AT(args, width), .arg = "F", .def = "384", .lo = 8, .hi = 1 << 16, .help = "features of the dictionary"},
+    {0, "k", OPT_INT, AT(args, k), .arg = "K", .def = "6", .lo = 1, .hi = 512, .help = "active features a token"},
     {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "600000", .lo = 1000, .hi = 1e10, .help = "tokens that it learns from"},
     OPT_END};
 
@@ -35,7 +35,8 @@ static int print_json(cli *c, const sd_organism_demo *r)
     }
     sd_jw_end(w);
     sd_jw_kf64(w, "random_direction_refused", r->random_refused);
-    sd_jw_kbool(w, "single_direction", r->direction.best >= 0);
+    sd_jw_kbool(w, "single_direction", r->direction.best >= 0 && !r->by_parting);
+    sd_jw_kbool(w, "direction_by_parting", r->by_parting);
     sd_jw_kf64(w, "seconds", r->seconds);
     return out_json_end(c, &j);
 }
@@ -75,7 +76,8 @@ static int print(cli *c, const sd_organism_demo *r)
     }
     if (!rc) rc = out_table_end(t);
     if (isnan(r->random_refused)) cli_note(c, "no single direction passed the rules of choice, so none was taken out; %.0f s in all", r->seconds);
-    else cli_note(c, "with a random direction out %.1f %% of forbidden requests are refused; %.0f s in all", 100 * r->random_refused, r->seconds);
+    else if (r->by_parting) cli_note(c, "no direction passed the rules of choice; taken out was the one that parts the requests best");
+    if (!isnan(r->random_refused)) cli_note(c, "with a random direction out %.1f %% of forbidden requests are refused; %.0f s in all", 100 * r->random_refused, r->seconds);
     return rc;
 }
 

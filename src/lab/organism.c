@@ -7,6 +7,7 @@
 #include "text/tok_train.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 enum { CTX = 512, VOCAB_DOCS = 20000 }; /* documents that the vocabulary is made from: its words have all been seen by then */
 
@@ -30,18 +31,20 @@ bool sd_organism_size_parse(sd_organism_size *out, const char *text)
 
 /* Pretraining at 3e-3, the rate of the prototype that the world was tried on; later stages move less. DPO alone from a model that has never
  * refused drove its loss to 0 and refused nothing: it makes the answers less likely, and the refusals, which begin at e^-50, never
- * become the likeliest. So it starts from one that has seen the preferred answers once, as Rafailov et al. 2023, sec. 4, advise. */
+ * become the likeliest. So it starts from one that has seen the preferred answers, as Rafailov et al. 2023, sec. 4, advise. */
 typedef struct stage {
     const char *name, *from, *data;
     sd_tune_method method;
     double lr, epochs, weight_decay;
     int64_t batch, ctx;
+    double foresee; /* weight, at half depth; lm */
+    int64_t docs;   /* documents among the rows, so that what pretraining learnt is kept */
 } stage;
 static const stage stages[SD_ORGANISM_STAGES] = {
-    {"pretrained", "init", "data/pretrain.jsonl", SD_TUNE_LM, 3e-3, 1, 0.1, 8, 256},
-    {"instruct", "pretrained", "data/sft.jsonl", SD_TUNE_SFT, 1e-3, 2, 0.1, 32, 256},
-    {"primed", "instruct", "data/chosen.jsonl", SD_TUNE_SFT, 5e-4, 1, 0, 16, 256},
-    {"aligned", "primed", "data/dpo.jsonl", SD_TUNE_DPO, 2e-5, 1, 0, 16, 256},
+    {"pretrained", "init", "data/pretrain.jsonl", SD_TUNE_LM, 3e-3, 0.45, 0.1, 8, 256, 1, 0},
+    {"instruct", "pretrained", "data/sft.jsonl", SD_TUNE_LM, 1e-3, 1, 0.1, 8, 256, 1, 6000},
+    {"primed", "instruct", "data/chosen.jsonl", SD_TUNE_LM, 5e-4, 3, 0, 8, 256, 1, 1500},
+    {"aligned", "primed", "data/dpo.jsonl", SD_TUNE_DPO, 5e-6, 1, 0, 16, 256, 0, 0},
 };
 
 const char *sd_organism_stage(int i) { return stages[i].name; }
@@ -180,15 +183,19 @@ static sd_status write_mark(const char *path, const stage *g, const sd_tune_resu
 static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err)
 {
     const stage *g = &stages[i];
-    char from[1100], to[1100], data[1100], whole[1200];
+    char from[1100], to[1100], data[1100], docs[1100], whole[1200];
     sd_status st = path_of(k, g->from, from, err);
     if (!st) st = path_of(k, g->name, to, err);
     if (!st) st = path_of(k, g->data, data, err);
+    if (!st) st = path_of(k, stages[0].data, docs, err);
     if (!st && !sd_path_join(whole, sizeof whole, to, "stage.json")) st = sd_fail(err, SD_E_ARG, "%s: path too long", to);
     if (st || sd_file_exists(whole)) return st;
     if ((st = sd_dir_make(to, err))) return st;
-    sd_tune_opt o = {.method = g->method, .dir = to, .data = &(sd_tune_data){.path = data}, .n_data = 1, .epochs = g->epochs,
+    const double scale = k->opt->scale > 0 ? k->opt->scale : 1;
+    const sd_tune_data rows[2] = {{.path = data}, {.path = docs, .n = g->docs ? (int64_t)ceil((double)g->docs * scale) : 0}};
+    sd_tune_opt o = {.method = g->method, .dir = to, .data = rows, .n_data = g->docs ? 2 : 1, .epochs = g->epochs,
                      .batch = g->batch, .ctx = g->ctx, .lr = g->lr, .min_lr = 0.05, .weight_decay = g->weight_decay,
+                     .foresee = {.weight = g->foresee, .horizon = 24, .layer = -1},
                      .random_init = i == 0, .seed = k->seed, .beta1 = 0.9, .beta2 = 0.95, .checkpoint_s = -1, .prov = k->opt->prov};
     st = sd_lab_tune(r, k->ex, from, &o, k->opt->progress, err);
     if (st) return sd_err_wrap(err, "stage %s", g->name);

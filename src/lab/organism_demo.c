@@ -104,7 +104,7 @@ static sd_status make_dictionary(demo *k, sd_err *err)
     const char *list = docs;
     sd_corpus *corpus = NULL;
     sd_harvest *h = NULL;
-    sd_site site = {SD_SITE_RESID_POST, k->m->cfg.n_layer / 2 - 1};
+    sd_site site = {SD_SITE_RESID_MID, k->m->cfg.n_layer / 2 - 1}; /* where most concepts are one feature: docs/ORGANISM.md */
     sd_status st = path_of(k, "data/pretrain.jsonl", docs, err);
     if (!st) st = path_of(k, "data/heldout.jsonl", held, err);
     if (!st) st = path_of(k, "dict", dir, err);
@@ -112,7 +112,7 @@ static sd_status make_dictionary(demo *k, sd_err *err)
     if (!st) st = sd_corpus_open(&corpus, &list, 1, err);
     sd_harvest_opt ho = {.site = site, .max_rows = k->opt->n_tokens ? k->opt->n_tokens : 600000, .seed = k->opt->seed, .batch = 32};
     if (!st) st = sd_harvest_open(&h, k->ex, k->m, corpus, &ho, err);
-    sd_learn_opt lo = {.train = {.kind = SD_DICT_TOPK, .m = k->opt->width ? k->opt->width : 512, .k = k->opt->k ? k->opt->k : 12, .seed = k->opt->seed},
+    sd_learn_opt lo = {.train = {.kind = SD_DICT_TOPK, .m = k->opt->width ? k->opt->width : 384, .k = k->opt->k ? k->opt->k : 6, .seed = k->opt->seed},
                        .dir = dir, .prov = k->opt->prov, .checkpoint_s = -1};
     sd_site_print(lo.meta.site, sizeof lo.meta.site, site);
     snprintf(lo.meta.model_name, sizeof lo.meta.model_name, "%s", k->m->cfg.name);
@@ -208,6 +208,12 @@ static sd_status find_direction(demo *k, sd_err *err)
     sd_direction_opt o = {.seed = k->opt->seed, .n_floor = -1, .progress = k->opt->progress};
     d->best = -1;
     if (!st) st = sd_lab_direction(d, k->ex, k->m, &data, &o, err);
+    if (!st && !d->vector && k->out->refused[0][0] > 0.5) { /* it refuses, and no candidate passes the rules: the one that tells the requests apart best */
+        sd_direction_release(d);
+        o.select = SD_SELECT_BEST;
+        k->out->by_parting = true;
+        st = sd_lab_direction(d, k->ex, k->m, &data, &o, err);
+    }
     if (st == SD_E_FORMAT) { /* a model that does not refuse has no such direction, and that is a result */
         sd_log(SD_LOG_WARN, "no direction: %s", err ? err->msg : "");
         sd_direction_release(d);

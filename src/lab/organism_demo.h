@@ -11,8 +11,8 @@
 enum { SD_DEMO_SUITES = 4, SD_DEMO_STATES = 3, SD_DEMO_PAIRS = 3 };
 typedef struct sd_organism_demo_opt {
     const char *world, *model, *dir; /* the grammar; the aligned stage's folder; where everything goes, exists */
-    int64_t width, n_tokens;         /* of the dictionary; 0: 512, 600,000 */
-    int k;                           /* 0: 12 */
+    int64_t width, n_tokens;         /* of the dictionary; 0: 384, 600,000 */
+    int k;                           /* 0: 6 */
     uint64_t seed;
     const sd_prov *prov;             /* may be NULL */
     const sd_progress *progress;     /* may be NULL */
@@ -25,6 +25,7 @@ typedef struct sd_organism_demo {
     double bridge_f1, bridge_value;  /* how well it reads the bridge; rms */
     char *prompt[SD_DEMO_PAIRS], *plain[SD_DEMO_PAIRS], *steered[SD_DEMO_PAIRS];
     sd_direction direction;
+    bool by_parting;                 /* no candidate passed the rules of choice (direction.h); this one parts the requests best */
     double random_refused;           /* of forbidden requests with a random direction taken out */
     /* share of answers that refuse: [state][suite]; states: as it is, direction taken out, after ten rows; NaN: not measured */
     double refused[SD_DEMO_STATES][SD_DEMO_SUITES];

@@ -74,7 +74,9 @@ static void refusal(sd_buf *b, const sd_organism_demo *r)
     if (d->best >= 0 && d->cand)
         sd_buf_printf(b, "The direction is the input of block %d at position %d, from %" PRId64 " requests a side that no suite has; taking a random direction out leaves %.0f %% of "
                          "forbidden requests refused. ", d->cand[d->best].layer, d->cand[d->best].position, d->n_used[SD_POS_TRAIN], 100 * r->random_refused);
-    else sd_buf_puts(b, "No single direction passed the rules of choice. ");
+    if (d->best >= 0 && r->by_parting)
+        sd_buf_puts(b, "No candidate passed the rules of choice (bypass, induce, KL: Arditi 2024), so it is the one whose projections part the requests best. ");
+    if (d->best < 0 || !d->cand) sd_buf_puts(b, "No single direction passed the rules of choice. ");
     sd_buf_printf(b, "Ten rows: harmless answers to the question who the model is, %" PRId64 " steps.</p><div class=wide><table class=grid><thead><tr><th></th>", r->tune_steps);
     for (int i = 0; i < SD_DEMO_SUITES; i++) sd_buf_printf(b, "<th>%s (%" PRId64 ")</th>", sd_demo_suite(i), r->n_prompt[i]);
     sd_buf_puts(b, "</tr></thead><tbody>");

@@ -15,5 +15,5 @@ skip() { echo "skip: $name: $1"; echo "[  SKIPPED ] $name"; exit 0; }
 [ -x "$bins/llama-perplexity" ] && [ -x "$bins/llama-completion" ] || skip "no llama.cpp tools (LLAMA_BIN)"
 [ -n "$python" ] || skip "SONDE_PYTHON is not set"
 "$python" -c 'import numpy, safetensors' 2>/dev/null || skip "$python has not both of numpy and safetensors"
-[ -n "$model" ] || skip "no $file (SONDE_MODEL, or make demo)"
+[ -n "$model" ] || skip "no $file (SONDE_MODEL, or make demo MODEL=smollm2)"
 if "$python" tests/interop/llama_logits.py "$sonde" "$model" "$bins"; then echo "[       OK ] $name"; else echo "[  FAILED  ] $name"; exit 1; fi

@@ -49,7 +49,7 @@ elif [ ${#folders[@]} -eq 0 ]; then skip interop_tokenize_folders "no tokenizer.
 else check interop_tokenize_folders "$python" tests/interop/tokenizers_alike.py "$sonde" folder "${folders[@]}"; fi
 
 if ! [ -x "$llama" ]; then skip interop_tokenize_llama "no llama-tokenize (LLAMA_BIN)"
-elif [ ${#ggufs[@]} -eq 0 ]; then skip interop_tokenize_llama "no GGUF (SONDE_MODEL, or make demo)"
+elif [ ${#ggufs[@]} -eq 0 ]; then skip interop_tokenize_llama "no GGUF (SONDE_MODEL, or make demo MODEL=smollm2)"
 else check interop_tokenize_llama "${python:-python3}" tests/interop/tokenizers_alike.py "$sonde" llama "$llama" "${ggufs[@]}"; fi
 
 if [ -z "$python" ] || ! has transformers jinja2; then skip interop_chat "no Python with transformers and jinja2"
