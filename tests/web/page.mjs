@@ -22,6 +22,10 @@ async function test(name, fn) {
     if (said.length) throw new Error(said.join('\n'));
     console.log(`[       OK ] ${name}`);
   } catch (e) {
+    if (e.skip) {
+      console.log(`skip: ${name}: ${e.message}\n[  SKIPPED ] ${name}`);
+      return;
+    }
     failed++;
     console.log(String(e.stack || e).split('\n').slice(0, 8).join('\n'));
     console.log(`[  FAILED  ] ${name}`);
@@ -32,7 +36,7 @@ const must = (ok, what) => { if (!ok) throw new Error(what); };
 async function open(hash, { width = 1440, height = 900, colorScheme = 'light', from = base, context } = {}) {
   const c = context || (await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'] }));
   const page = await c.newPage();
-  page.setDefaultTimeout(25000);
+  page.setDefaultTimeout(60000);
   const origin = new URL(from).origin;
   page.on('request', (r) => { const u = new URL(r.url()); if (u.origin !== origin && !/^(data|blob):$/.test(u.protocol)) said.push(`a request left the origin: ${r.url()}`); });
   page.on('console', (m) => { if ((m.type() === 'error' || m.type() === 'warning') && !/GL Driver Message/.test(m.text())) said.push(`console: ${m.text()}`); });
@@ -217,9 +221,9 @@ await test('the map of 16,384 features pans smoothly', async () => {
   const pan = await frames(async () => { for (let i = 0; i < 60; i++) await page.mouse.move(box.x + 200 + i * 2, box.y + 200 + Math.sin(i / 5) * 40); });
   await page.mouse.up();
   console.log(`map: 16384 dots, ${how}, ${pan.n} frames, median ${pan.median.toFixed(1)} ms, 90 % under ${pan.p90.toFixed(1)} ms; a page at rest: ${still.median.toFixed(1)} ms`);
-  // 30 a second by a software renderer; on a machine that is so busy that a page at rest does not reach 60, in proportion.
-  const limit = 34 * Math.max(1, still.median / 16.7);
-  must(pan.n > 5 && pan.median < limit, `median frame ${pan.median} ms, at most ${limit}`);
+  // 30 a second by a software renderer. Where a page at rest does not reach 60 either, something else has the processor and nothing can be said.
+  if (still.median > 20 || still.p90 > 34) throw Object.assign(new Error(`a page at rest takes ${still.median.toFixed(1)} ms a frame, one in ten over ${still.p90.toFixed(1)} ms: the machine is busy`), { skip: true });
+  must(pan.n > 5 && pan.median < 34, `median frame ${pan.median} ms, at most 34`);
   await close(page);
 });
 

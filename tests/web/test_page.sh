@@ -5,6 +5,7 @@
 here=$root/tests/cli
 why=
 command -v node >/dev/null || why="node is not installed"
+
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || why="chromium is not installed"
 [ -d "$root/web/node_modules/playwright-core" ] || why="the packages of web/ are not there (tools/web --packages)"
 if [ -n "$why" ]; then
