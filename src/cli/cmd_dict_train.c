@@ -87,13 +87,15 @@ static sd_dict_kind kind_of(const char *name) /* one of the option's values, or 
     return k;
 }
 
-/* What the run will hold: the trainer; at its end the dictionary and its own packed encoder beside it. Time is the progress line's. */
+/* What the run will hold: the trainer; at its end the dictionary and its own packed encoder beside it. Under a gigabyte nobody has to
+ * plan for it, and nothing is said. Time is the progress line's. */
 static void say_memory(cli *c, const sd_exec *ex, const dict_source *s, const sd_dict_train_opt *o, int64_t n_rows)
 {
     sd_dict_train_opt t = *o;
     if (!t.d) t.d = s->src.d;
     if (!t.n_tokens) t.n_tokens = n_rows;
     const double held = (double)sd_dict_train_plan(ex, &t), end = held + 10.0 * (double)t.m * (double)(s->src.d > t.d ? s->src.d : t.d), is_free = (double)sd_mem_query().available;
+    if (end < 1e9) return;
     cli_note(c, "memory: %.2f GB in training, %.2f GB at its end; %.1f GB are free; %.3g multiplications a token to choose features%s", 1e-9 * held, 1e-9 * end, 1e-9 * is_free,
              (double)t.m * (double)t.d, end > is_free && !t.moments8 ? "; --moments8 takes less" : "");
 }
