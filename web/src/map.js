@@ -23,6 +23,14 @@ function place(points) {
 
 const band = (log2fires, most) => Math.max(0, Math.min(5, Math.floor((log2fires / (most || 1)) * 6)));
 
+// WebGL without a graphics card draws slower than a plain canvas does; localStorage 'sonde-map' = 'webgl' takes it all the same.
+function checkGl() {
+  if (localStorage.getItem('sonde-map') === 'webgl') return;
+  const gl = document.createElement('canvas').getContext('webgl'), info = gl?.getExtension('WEBGL_debug_renderer_info');
+  const name = info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : '';
+  if (!gl || /swiftshader|llvmpipe|software/i.test(name)) throw new Error(`no graphics card: ${name || 'no WebGL'}`);
+}
+
 export class FeatureMap {
   // onpoint(index) a dot was chosen, onregion([index]) a region, onhover(index or null).
   constructor(data, { onpoint, onregion, onhover, colour = 'cluster' }) {
@@ -56,6 +64,7 @@ export class FeatureMap {
     this.size_ = new ResizeObserver(() => this.resize());
     this.size_.observe(this.stage);
     try {
+      checkGl();
       this.gl = this.startGl();
       this.el.dataset.drawn = 'webgl';
     } catch (e) {
