@@ -191,8 +191,13 @@ export class FeatureMap {
   /* ---- a plain canvas ---- */
 
   toScreen([x, y]) {
+    return this.toScreenNow()([x, y]);
+  }
+
+  // The same for many points: the stage is measured once.
+  toScreenNow() {
     const { clientWidth: w, clientHeight: ht } = this.stage, v = this.view, unit = (Math.min(w, ht) / 2) * v.k;
-    return [w / 2 + (x - v.x) * unit, ht / 2 - (y - v.y) * unit];
+    return ([x, y]) => [w / 2 + (x - v.x) * unit, ht / 2 - (y - v.y) * unit];
   }
 
   startPlain() {
@@ -248,18 +253,19 @@ export class FeatureMap {
   }
 
   nearest(x, y) {
+    const at = this.toScreenNow();
     let best = -1, d = 144;
     for (let i = 0; i < this.xy.length; i++) {
-      const [a, b] = this.toScreen(this.xy[i]), q = (a - x) ** 2 + (b - y) ** 2;
+      const [a, b] = at(this.xy[i]), q = (a - x) ** 2 + (b - y) ** 2;
       if (q < d) { d = q; best = i; }
     }
     return best;
   }
 
   inside(poly) {
-    const found = [];
+    const found = [], at = this.toScreenNow();
     this.xy.forEach((p, i) => {
-      const [x, y] = this.toScreen(p);
+      const [x, y] = at(p);
       let odd = false;
       for (let a = 0, b = poly.length - 1; a < poly.length; b = a++) if (poly[a][1] > y !== poly[b][1] > y && x < ((poly[b][0] - poly[a][0]) * (y - poly[a][1])) / (poly[b][1] - poly[a][1]) + poly[a][0]) odd = !odd;
       if (odd) found.push(i);
@@ -281,12 +287,12 @@ export class FeatureMap {
     const c = this.canvas.getContext('2d'), colours = this.palette(), lit = this.lit ? new Set(this.lit) : null;
     c.setTransform(scale, 0, 0, scale, 0, 0);
     c.clearRect(0, 0, w, ht);
-    const by = new Map();
+    const by = new Map(), at = this.toScreenNow(), grown = Math.min(2, Math.sqrt(this.view.k));
     this.points.forEach((p, i) => { const k = lit && !lit.has(i) ? -1 : this.group(p); if (!by.has(k)) by.set(k, []); by.get(k).push(i); });
     for (const [k, list] of [...by].sort((a, b) => a[0] - b[0])) {
       c.fillStyle = k < 0 ? 'rgba(128,120,108,.18)' : colours[k];
       for (const i of list) {
-        const [x, y] = this.toScreen(this.xy[i]), r = this.size(this.points[i]) * Math.min(2, Math.sqrt(this.view.k));
+        const [x, y] = at(this.xy[i]), r = this.size(this.points[i]) * grown;
         if (x > -9 && y > -9 && x < w + 9 && y < ht + 9) c.fillRect(x - r / 2, y - r / 2, r, r);
       }
     }
