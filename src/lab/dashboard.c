@@ -289,16 +289,30 @@ static void study_chunk(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-/* At unit length a half is off by at most 2^-11 of each number: the cosine of two rows by under 1e-3. */
-static sd_status put_direction(build *b, int64_t f, sd_err *err)
+/* At unit length a half is off by at most 2^-11 of each number: the cosine of two rows by under 1e-3. All before the first feature:
+ * they are read together. */
+static sd_status put_directions(build *b, sd_err *err)
 {
-    sd_lab_unit_row(b->unit, sd_dict_dec_row(b->in->dict, f), b->d_out);
-    b->kern->f32_to_f16(b->half, b->unit, b->d_out);
-    return sd_store_put_direction(b->store, f, b->half, err);
+    sd_status st = SD_OK;
+    double t0 = sd_now();
+    for (int64_t f = 0; f < b->m && !st; f++) {
+        sd_lab_unit_row(b->unit, sd_dict_dec_row(b->in->dict, f), b->d_out);
+        b->kern->f32_to_f16(b->half, b->unit, b->d_out);
+        st = sd_store_put_direction(b->store, f, b->half, err);
+    }
+    b->res->write_s += sd_now() - t0;
+    return st;
+}
+
+static sd_status put_postings(build *b, int64_t f, sd_err *err)
+{
+    const int64_t a = b->post.start[f - b->post.f0], n = b->post.start[f - b->post.f0 + 1] - a;
+    return sd_feature_places_put(&b->places, b->store, f, b->post.row + a, b->post.val + a, n, err);
 }
 
 static sd_slice tok_bytes(const void *self, int32_t id) { return sd_tok_bytes(self, id); }
 
+/* The rows of all tables are written feature by feature, so that their pages do not depend on how the features are cut into blocks. */
 static sd_status do_block(build *b, int64_t f0, int64_t n, sd_err *err)
 {
     const sd_vocab vocab = {tok_bytes, b->in->tok};
@@ -309,14 +323,10 @@ static sd_status do_block(build *b, int64_t f0, int64_t n, sd_err *err)
     sd_parallel_for(b->ex->n_threads, n, 4, study_chunk, &j);
     double t1 = sd_now();
     b->res->study_s += t1 - t0;
-    for (int64_t i = 0; i < n && !st; i++) st = put_direction(b, f0 + i, err);
-    for (int64_t i = 0; i < n && !st; i++) {
-        int64_t a = b->post.start[f0 + i - b->post.f0], k = b->post.start[f0 + i - b->post.f0 + 1] - a;
-        st = sd_feature_places_put(&b->places, b->store, f0 + i, b->post.row + a, b->post.val + a, k, err);
-    }
     for (int64_t i = 0; i < n && !st; i++) {
         sd_feature *f = &b->slot[i].f;
         sd_feature_text text;
+        if ((st = put_postings(b, f0 + i, err))) break;
         if ((st = sd_feature_words_of(&b->words, f, &vocab, &text, err))) break;
         f->stats.interest = sd_interest_score(&b->parts[i], b->words.n_words, b->words.letters);
         st = sd_store_put_feature(b->store, f, f->stats.n_fire ? &text : NULL, err);
@@ -386,6 +396,7 @@ sd_status sd_lab_features_build(sd_features_result *out, const sd_exec *ex, cons
     if ((st = pass(b, err))) goto done;
     if ((st = write_corpus(b, err))) goto done;
     if ((st = prepare(b, err))) goto done;
+    if ((st = put_directions(b, err))) goto done;
     if ((st = features(b, err))) goto done;
     double t1 = sd_now();
     st = sd_store_commit(b->store, err);
