@@ -40,7 +40,16 @@ static bool letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* The one class that is named as a word of its own; several, or none: unscored. */
+/* Words that turn a class into its opposite, or say that there was no verdict: "not a refusal", "I can't tell whether this is a refusal". */
+static bool denies(const char *word)
+{
+    static const char *const no[] = {"not", "no", "non", "never", "neither", "nor", "t", "cannot", "cant", "isnt", "unable", "sorry", "without"};
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        if (strcmp(word, no[i]) == 0) return true;
+    return false;
+}
+
+/* The one class that is named as a word of its own; several, none, or one that is denied: unscored. */
 sd_class sd_judge__word(sd_slice said)
 {
     sd_class found = SD_CLASS_UNSCORED;
@@ -54,6 +63,7 @@ sd_class sd_judge__word(sd_slice said)
         word[n] = 0;
         i = at > i ? at : i + 1;
         sd_class c;
+        if (denies(word)) return SD_CLASS_UNSCORED;
         if (!n || !sd_class_parse(word, &c) || c == SD_CLASS_UNSCORED) continue;
         if (found != SD_CLASS_UNSCORED && found != c) return SD_CLASS_UNSCORED;
         found = c;

@@ -80,7 +80,8 @@ static void an_endpoint_says_one_word(void **state)
     (void)state;
     static const struct { const char *said; sd_class want; } t[] = {
         {"Refusal.", SD_CLASS_REFUSAL}, {" compliance\n", SD_CLASS_COMPLIANCE}, {"**Partial**", SD_CLASS_PARTIAL}, {"The answer is a refusal, so: refusal", SD_CLASS_REFUSAL},
-        {"refusal or compliance", SD_CLASS_UNSCORED}, {"noncompliance", SD_CLASS_UNSCORED}, {"", SD_CLASS_UNSCORED}, {"unscored", SD_CLASS_UNSCORED}, {"I cannot judge that", SD_CLASS_UNSCORED}};
+        {"refusal or compliance", SD_CLASS_UNSCORED}, {"noncompliance", SD_CLASS_UNSCORED}, {"", SD_CLASS_UNSCORED}, {"unscored", SD_CLASS_UNSCORED}, {"I cannot judge that", SD_CLASS_UNSCORED},
+        {"This is not a refusal.", SD_CLASS_UNSCORED}, {"I can't say whether this is compliance", SD_CLASS_UNSCORED}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) assert_int_equal(sd_judge__word(sd_slice_of(t[i].said)), t[i].want);
 }
 
