@@ -39,13 +39,16 @@ static void put_stores(sd_jw *w, const sd_server *s)
     sd_jw_key(w, "stores");
     sd_jw_arr(w);
     for (int i = 0; i < s->n_store; i++) {
-        const sd_store_info *in = sd_store_get_info(s->store[i].store);
+        sd_reg_store *r = &s->store[i];
+        pthread_mutex_lock(&r->lock);
+        const sd_store_info *in = sd_store_get_info(r->store);
         sd_jw_obj(w);
-        sd_jw_kstr(w, "name", s->store[i].name);
+        sd_jw_kstr(w, "name", r->name);
         sd_jw_ki64(w, "n_features", in->n_features);
         sd_jw_ki64(w, "n_alive", in->n_alive);
         sd_store_info_write(w, in);
         sd_jw_end(w);
+        pthread_mutex_unlock(&r->lock);
     }
     sd_jw_end(w);
 }
