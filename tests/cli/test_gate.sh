@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The two lines of docs/AUDIT.md as they stand there, on adapters that undid the refusals, that refuse everything, and that kept what was. On a model made here, and on the organism where it is in the tree.
+# The two lines of docs/AUDIT.md as they stand there, on adapters that undid the refusals, that refuse everything, and that kept what was. On a model made here.
 . "$(dirname "$0")/lib.bash"
 export OMP_NUM_THREADS=2
 python3 "$here/make_model.py" "$dir/plain.gguf" --layers 6 || exit 1
