@@ -31,7 +31,8 @@ static void concepts(sd_buf *b, const sd_recovery *r)
     sd_report__count(b, r->n_features);
     sd_buf_printf(b, " features, %.1f active a token, ", r->l0);
     sd_report__count(b, r->n_tokens);
-    sd_buf_puts(b, " tokens.</p><div class=wide><table class=grid><thead><tr>");
+    sd_buf_puts(b, " tokens. Grey, for comparison: the probe, the same search with labels turned against the tokens, the best neuron, principal component and "
+                   "random direction, and what is known without the model: the token's embedding, pairs of tokens, a bag of the last 16.</p><div class=wide><table class=grid><thead><tr>");
     for (size_t i = 0; i < sizeof head / sizeof *head; i++) sd_buf_printf(b, "<th>%s</th>", head[i]);
     sd_buf_puts(b, "</tr></thead><tbody>");
     for (int i = 0; i < r->n; i++) {
