@@ -7,10 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64 };
-static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024; dictionary_learning's default too */
-static const double BASE_LR = 1.2e-3;         /* at BASE_WIDTH features; measured, see docs/DICT.md */
-static const double BASE_WIDTH = 16384;
 static const double BANDWIDTH = 0.5;          /* of JumpReLU's straight-through window; pre-activations of unit rows have a spread of about 1 */
 static const double FIRST_WEIGHT = 0.1;       /* of a penalty, before it is steered */
 static const double STEER = 10;               /* how far log weight can move in a run for log(L0 / k) = 1, at least 0.01 a step */
@@ -21,20 +17,11 @@ int64_t sd_train__row_chunks(const sd_dict_train *t) { return (t->opt.batch + SD
 static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
 {
     sd_dict_train_opt o = *in;
-    if (!o.k) o.k = DEFAULT_K;
-    if (o.k > o.m) o.k = (int)o.m;
-    if (!o.batch) {
-        o.batch = DEFAULT_BATCH;
-        while (o.batch > MIN_BATCH && o.n_tokens / o.batch < MIN_STEPS) o.batch /= 2;
-    }
-    if (o.lr <= 0) o.lr = BASE_LR * sqrt(BASE_WIDTH / (double)(o.m < 1024 ? 1024 : o.m)); /* lr ~ 1 / sqrt(m): Gao et al. 2024, and dictionary_learning's default */
+    sd_step__defaults(&o);
     if (o.aux_alpha == 0) o.aux_alpha = 1.0 / 32;
     if (sd_gate__of(o.kind)) o.aux_alpha = -1; /* their definitions have no auxiliary loss */
     if (o.bandwidth <= 0) o.bandwidth = BANDWIDTH;
     if (!o.aux_k) o.aux_k = (int)(o.d / 2 > 0 ? o.d / 2 : 1);
-    if (!o.dead_after) o.dead_after = o.n_tokens / 4 < DEAD_TOKENS ? o.n_tokens / 4 : DEAD_TOKENS;
-    if (o.warmup == 0) o.warmup = 0.05;
-    if (o.decay == 0) o.decay = 0.2;
     return o;
 }
 
@@ -51,14 +38,12 @@ static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
     return SD_OK;
 }
 
-/* Linear warm-up over the first share of steps, linear decay over the last. */
+sd_ramp sd_train__ramp(const sd_dict_train *t) { return (sd_ramp){t->opt.lr, t->opt.warmup, t->opt.decay, t->n_step}; }
+
 double sd_train__lr(const sd_dict_train *t, int64_t step)
 {
-    const double n = (double)t->n_step, s = (double)step;
-    double f = 1;
-    if (t->opt.warmup > 0 && s < t->opt.warmup * n) f = s / (t->opt.warmup * n);
-    if (t->opt.decay > 0 && n - s + 1 < t->opt.decay * n) f = (n - s + 1) / (t->opt.decay * n);
-    return t->opt.lr * (f > 0 ? f : 0);
+    const sd_ramp r = sd_train__ramp(t);
+    return sd_ramp__at(&r, step);
 }
 
 /* The one list of what the arena holds; with base NULL it only counts. */
@@ -154,8 +139,10 @@ sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_tr
     }
     memset(t->arena.base, 0, t->arena.size);
     (void)lay_out(t, t->arena.base);
-    for (int64_t s = 1; s <= t->n_step + 1; s++)
-        t->rate[s] = sd_train__lr(t, s) * sqrt(1 - pow(sd_train__beta2, (double)s)) / (1 - pow(sd_train__beta1, (double)s));
+    t->pick = (sd_choice){.scan = t->scan, .kern = t->kern, .W = t->W, .b = t->b, .stamp = t->last_step, .m = t->opt.m, .cap = t->cap_ent, .n_step = t->n_step, .k = t->opt.k,
+                          .ptr = t->ptr, .idx = t->idx, .val = t->val, .spare = t->spare, .floor = t->floor};
+    const sd_ramp ramp = sd_train__ramp(t);
+    sd_ramp__rates(&ramp, t->rate);
     for (int64_t f = 0; f < t->opt.m && t->aux.slot; f++) t->aux.slot[f] = -1;
     *out = t;
     return SD_OK;
@@ -176,34 +163,6 @@ void sd_dict_train_free(sd_dict_train *t)
 const sd_dict_train_opt *sd_dict_train_get_opt(const sd_dict_train *t) { return &t->opt; }
 double sd_dict_train_max_norm(const sd_dict_train *t) { return t->max_norm; }
 
-static double norm_of(const float *x, const double *mean, int64_t d)
-{
-    double s = 0;
-    for (int64_t i = 0; i < d; i++) {
-        const double v = (double)x[i] - (mean ? mean[i] : 0);
-        s += v * v;
-    }
-    return sqrt(s);
-}
-
-static void init_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    sd_dict_train *t = arg;
-    const int64_t d = t->opt.d;
-    (void)chunk;
-    for (int64_t f = begin; f < end; f++) {
-        sd_rng r = sd_rng_make(t->opt.seed, "dict init", (uint64_t)f);
-        float *row = t->D + f * d;
-        double n2 = 0;
-        for (int64_t i = 0; i < d; i++) {
-            row[i] = sd_rng_normal(&r);
-            n2 += (double)row[i] * (double)row[i];
-        }
-        for (int64_t i = 0; i < d; i++) row[i] = (float)((double)row[i] / sqrt(n2));
-        memcpy(t->W + f * d, row, (size_t)d * sizeof *row);
-    }
-}
-
 /* Mean of the kept rows, then the mean norm around it, both in double and in order. */
 static sd_status estimate(sd_dict_train *t, sd_mat x, const float *norm, double *mean, sd_err *err)
 {
@@ -218,7 +177,7 @@ static sd_status estimate(sd_dict_train *t, sd_mat x, const float *norm, double 
     }
     for (int64_t i = 0; i < d; i++) mean[i] /= (double)n;
     for (int64_t r = 0; r < x.rows; r++)
-        if ((double)norm[r] <= t->max_norm) spread += norm_of(sd_mat_row(x, r), mean, d);
+        if ((double)norm[r] <= t->max_norm) spread += sd_step__norm(sd_mat_row(x, r), mean, d);
     if (!(spread / (double)n > 1e-30 && isfinite(spread)))
         return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", x.rows);
     t->scale = sqrt((double)d) / (spread / (double)n);
@@ -253,11 +212,12 @@ sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x,
     if (!st) st = sd_alloc(&sorted, (size_t)n * sizeof *sorted, "norms", err);
     if (!st) st = sd_alloc_zero(&mean, (size_t)d * sizeof *mean, "a mean", err);
     if (st) goto done;
-    for (int64_t r = 0; r < n; r++) sorted[r] = norm[r] = (float)norm_of(sd_mat_row(x, r), NULL, d);
+    for (int64_t r = 0; r < n; r++) sorted[r] = norm[r] = (float)sd_step__norm(sd_mat_row(x, r), NULL, d);
     t->max_norm = SD_SINK_FACTOR * sd_median_f32(sorted, n);
     st = estimate(t, x, norm, mean, err);
     if (st) goto done;
-    sd_parallel_for(ex->n_threads, t->opt.m, t->chunk, init_rows, t);
+    sd_step__unit_rows(ex, t->D, t->opt.m, d, t->opt.seed, t->chunk);
+    memcpy(t->W, t->D, (size_t)(t->opt.m * d) * sizeof *t->W);
     if (t->opt.kind == SD_DICT_JUMPRELU) st = first_threshold(t, ex, x, err);
     t->ready = !st;
 done:
@@ -342,8 +302,8 @@ sd_status sd_dict_train_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_d
     out.lr = sd_train__lr(t, t->step);
     out.step = t->step;
     out.n_tokens = t->n_tokens;
-    out.n_audited = t->n_audited;
-    out.n_missed = t->n_missed;
+    out.n_audited = t->pick.n_audited;
+    out.n_missed = t->pick.n_missed;
     if (stats) *stats = out;
     sd_alloc_guard_end();
     return st;

@@ -8,14 +8,13 @@
 
 enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, S_SPARSE, S_MOMENTS8, S_AUDITED, S_MISSED, S_PROVEN, N_STATE };
 enum { R_LR, R_AUX, R_WARMUP, R_DECAY, R_SCALE, R_MAX_NORM, R_SITE, R_SPARSITY, R_BANDWIDTH, R_WEIGHT, R_THETA, R_CUT, R_OFF, N_REAL };
-enum { VERSION = 3, N_TENSORS = 14, MOST_TENSORS = N_TENSORS + 6 + 3 * SD_GATE_OWN };
+enum { VERSION = 3, N_TENSORS = 14 };
+_Static_assert(N_TENSORS + 6 + 3 * SD_GATE_OWN <= SD_PARTS, "a checkpoint has more parts than the list holds");
 
-typedef struct part { char name[24]; sd_dtype dtype; int64_t rows, cols; void *data; } part; /* cols 0: a vector */
-
-static int list_parts(const sd_dict_train *t, part out[MOST_TENSORS], int64_t *state, double *real)
+static int list_parts(const sd_dict_train *t, sd_part out[SD_PARTS], int64_t *state, double *real)
 {
     const int64_t m = t->opt.m, d = t->opt.d;
-    const part all[N_TENSORS] = {
+    const sd_part all[N_TENSORS] = {
         {"state", SD_I64, N_STATE, 0, state}, {"real", SD_F64, N_REAL, 0, real},    {"last_fired", SD_I64, m, 0, t->last_fired},
         {"last_step", SD_I32, m, 0, t->last_step},
         {"W_enc", SD_F32, m, d, t->W},        {"W_dec", SD_F32, m, d, t->D},        {"b_enc", SD_F32, m, 0, t->b},
@@ -26,17 +25,17 @@ static int list_parts(const sd_dict_train *t, part out[MOST_TENSORS], int64_t *s
     int n = N_TENSORS;
     memcpy(out, all, sizeof all);
     if (t->opt.moments8) {
-        const part q[] = {{"m.W_enc", SD_I8, m, d, t->moW.qm}, {"v.W_enc", SD_U8, m, d, t->moW.qv}, {"scale.W_enc", SD_F32, m, 2, t->moW.scale},
+        const sd_part q[] = {{"m.W_enc", SD_I8, m, d, t->moW.qm}, {"v.W_enc", SD_U8, m, d, t->moW.qv}, {"scale.W_enc", SD_F32, m, 2, t->moW.scale},
                           {"m.W_dec", SD_I8, m, d, t->moD.qm}, {"v.W_dec", SD_U8, m, d, t->moD.qv}, {"scale.W_dec", SD_F32, m, 2, t->moD.scale}};
         for (int i = 0; i < 6; i++) out[n++] = q[i];
     } else {
-        const part q[] = {{"m.W_enc", SD_F32, m, d, t->moW.m}, {"v.W_enc", SD_F32, m, d, t->moW.v}, {"m.W_dec", SD_F32, m, d, t->moD.m}, {"v.W_dec", SD_F32, m, d, t->moD.v}};
+        const sd_part q[] = {{"m.W_enc", SD_F32, m, d, t->moW.m}, {"v.W_enc", SD_F32, m, d, t->moW.v}, {"m.W_dec", SD_F32, m, d, t->moD.m}, {"v.W_dec", SD_F32, m, d, t->moD.v}};
         for (int i = 0; i < 4; i++) out[n++] = q[i];
     }
     for (int i = 0; i < SD_GATE_OWN && t->own[i]; i++) {
         float *const data[] = {t->own[i], t->mown[i], t->vown[i]};
         for (int j = 0; j < 3; j++, n++) {
-            out[n] = (part){"", SD_F32, m, 0, data[j]};
+            out[n] = (sd_part){"", SD_F32, m, 0, data[j]};
             snprintf(out[n].name, sizeof out[n].name, "%s%s", j == 0 ? "" : j == 1 ? "m." : "v.", t->gate->own[i]);
         }
     }
@@ -49,36 +48,22 @@ sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *e
     int64_t state[N_STATE] = {[S_VERSION] = VERSION, [S_KIND] = o->kind, [S_D] = o->d, [S_M] = o->m, [S_K] = o->k, [S_BATCH] = o->batch,
                               [S_TOKENS] = o->n_tokens, [S_AUX_K] = o->aux_k, [S_DEAD_AFTER] = o->dead_after, [S_SEED] = (int64_t)o->seed,
                               [S_LAZY] = o->lazy, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next, [S_SPARSE] = t->sparse, [S_MOMENTS8] = o->moments8,
-                              [S_AUDITED] = t->n_audited, [S_MISSED] = t->n_missed, [S_PROVEN] = o->proven};
+                              [S_AUDITED] = t->pick.n_audited, [S_MISSED] = t->pick.n_missed, [S_PROVEN] = o->proven};
     double real[N_REAL] = {[R_LR] = o->lr, [R_AUX] = o->aux_alpha, [R_WARMUP] = o->warmup, [R_DECAY] = o->decay, [R_SCALE] = t->scale,
                            [R_MAX_NORM] = t->max_norm, [R_SITE] = t->site_rms, [R_SPARSITY] = o->sparsity,
-                           [R_BANDWIDTH] = o->bandwidth, [R_WEIGHT] = t->weight, [R_THETA] = t->theta, [R_CUT] = t->cut, [R_OFF] = t->off};
-    part p[MOST_TENSORS];
-    sd_st_tensor st[MOST_TENSORS];
+                           [R_BANDWIDTH] = o->bandwidth, [R_WEIGHT] = t->weight, [R_THETA] = t->pick.theta, [R_CUT] = t->pick.cut, [R_OFF] = t->off};
+    sd_part p[SD_PARTS];
     SD_ASSERT(t->ready);
     const int n = list_parts(t, p, state, real);
-    for (int i = 0; i < n; i++) st[i] = (sd_st_tensor){p[i].name, p[i].dtype, p[i].cols ? 2 : 1, {p[i].rows, p[i].cols}, p[i].data};
-    return sd_safetensors_write(path, st, n, NULL, err);
-}
-
-static sd_status find(const sd_weights *w, const part *p, const sd_tensor **out, sd_err *err)
-{
-    const sd_tensor *t = *out = sd_weights_find(w, p->name);
-    if (!t || t->dtype != p->dtype || t->rank != (p->cols ? 2 : 1) || t->dim[0] != p->rows || (p->cols && t->dim[1] != p->cols))
-        return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing or has another shape: this is no checkpoint of a dictionary.", sd_weights_path(w), p->name);
-    return SD_OK;
+    return sd_parts__write(path, p, n, err);
 }
 
 /* Options as they were resolved; what cannot be is refused here or by sd_train__new. */
 static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t state[N_STATE], double real[N_REAL], sd_err *err)
 {
-    const part ps = {"state", SD_I64, N_STATE, 0, NULL}, pr = {"real", SD_F64, N_REAL, 0, NULL};
-    const sd_tensor *ts, *tr;
-    sd_status st = find(w, &ps, &ts, err);
-    if (!st) st = find(w, &pr, &tr, err);
+    const sd_part head[] = {{"state", SD_I64, N_STATE, 0, state}, {"real", SD_F64, N_REAL, 0, real}};
+    const sd_status st = sd_parts__read(w, head, 2, err);
     if (st) return st;
-    memcpy(state, ts->data, N_STATE * sizeof *state);
-    memcpy(real, tr->data, N_REAL * sizeof *real);
     bool sane = state[S_VERSION] == VERSION && state[S_KIND] >= 0 && state[S_KIND] < SD_DICT_ENCODER_COUNT && state[S_K] >= 1 && state[S_K] <= INT32_MAX &&
                 state[S_BATCH] >= 1 && state[S_AUX_K] >= 1 && state[S_AUX_K] <= INT32_MAX && state[S_STEP] >= 0 && state[S_STEP] < INT32_MAX && state[S_SEEN] >= 0;
     for (int i = 0; i < N_REAL; i++) sane = sane && isfinite(real[i]);
@@ -98,35 +83,29 @@ sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char 
     sd_dict_train_opt o;
     int64_t state[N_STATE];
     double real[N_REAL];
-    part p[MOST_TENSORS];
+    sd_part p[SD_PARTS];
     *out = NULL;
     sd_status st = sd_weights_open(&w, path, err);
     if (!st) st = read_state(w, &o, state, real, err);
     if (!st) st = sd_train__new(&t, ex, &o, err);
     if (st) goto done;
     const int n = list_parts(t, p, state, real);
-    for (int i = 2; i < n && !st; i++) {
-        const sd_tensor *from;
-        st = find(w, &p[i], &from, err);
-        if (!st) memcpy(p[i].data, from->data, from->bytes);
-    }
+    st = sd_parts__read(w, p + 2, n - 2, err);
     t->step = state[S_STEP];
     t->n_tokens = state[S_SEEN];
     t->aux.next = state[S_AUX_NEXT];
     t->sparse = state[S_SPARSE] != 0;
-    t->n_audited = state[S_AUDITED];
-    t->n_missed = state[S_MISSED];
+    t->pick.n_audited = state[S_AUDITED];
+    t->pick.n_missed = state[S_MISSED];
     t->weight = real[R_WEIGHT];
-    t->theta = real[R_THETA];
-    t->cut = real[R_CUT];
+    t->pick.theta = real[R_THETA];
+    t->pick.cut = real[R_CUT];
     t->off = real[R_OFF];
     t->scale = real[R_SCALE];
     t->max_norm = real[R_MAX_NORM];
     t->site_rms = real[R_SITE];
     t->ready = true;
-    for (int64_t f = 0; f < o.m && !st; f++)
-        if (t->last_step[f] < 0 || t->last_step[f] > t->step || !isfinite(t->kern->dot(t->W + f * o.d, t->W + f * o.d, o.d)))
-            st = sd_fail(err, SD_E_FORMAT, "%s: feature %lld of the checkpoint makes no sense.", path, (long long)f);
+    if (!st) st = sd_parts__check_rows(path, t->kern, t->W, t->last_step, t->step, &o, err);
 done:
     sd_weights_close(w);
     if (st)

@@ -41,7 +41,7 @@ static void copy_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
             for (int64_t i = 0; i < d; i++) W[i] = (float)(e * (double)W[i]);
             j->d->gate[f] = (float)(((double)t->own[1][f] - e * (double)t->b[f]) / t->scale);
         } else if (j->d->gate) {
-            j->d->gate[f] = (float)((t->gate ? (double)t->own[0][f] : t->theta) / t->scale);
+            j->d->gate[f] = (float)((t->gate ? (double)t->own[0][f] : t->pick.theta) / t->scale);
         }
         if (!j->d->topk) j->d->threshold[f] = j->d->gate && j->d->gate[f] > 0 ? j->d->gate[f] : 0.0f;
     }

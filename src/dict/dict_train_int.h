@@ -14,7 +14,7 @@
 
 #include "dict/dict_int.h"
 #include "dict/dict_kind.h"
-#include "dict/dict_train.h"
+#include "dict/dict_step.h"
 #include "dict/scan_int.h"
 #include "num/kern_dict.h"
 #include "num/kern_train.h"
@@ -24,9 +24,7 @@ enum {
     SD_TRAIN_LEVELS = 5,      /* prefixes of a Matryoshka dictionary */
     SD_TRAIN_ROWS = 32,       /* rows of x a chunk of the forward pass */
     SD_TRAIN_MIN_CHUNK = 64,  /* features a chunk of the update, at least; at most 512 chunks */
-    SD_TRAIN_MAX_CHUNKS = 512,
-    SD_TRAIN_AUDIT_STEPS = 16, SD_TRAIN_AUDIT_ROWS = 8,
-    SD_TRAIN_MEMORY = 200     /* idle steps whose momentum still counts: (0.9 / sqrt(0.999))^200 = 8e-10 */
+    SD_TRAIN_MAX_CHUNKS = 512
 };
 
 /* Sums of a chunk of rows: the whole dictionary's |e|^2, that of prefixes and the second reconstruction, penalties. */
@@ -69,7 +67,7 @@ struct sd_dict_train {
     float *mean;               /* [d] */
     double scale, max_norm, site_rms;
     bool ready;                /* calibrated */
-    int64_t step, n_tokens, packed; /* packed: the step of the scan's last packing */
+    int64_t step, n_tokens;
     /* a step's work */
     float *x, *e;              /* [B, d]: xc and e */
     /* entries: row r has ptr[r] .. ptr[r + 1], features ascending */
@@ -97,14 +95,12 @@ struct sd_dict_train {
     double weight, off;        /* of the penalty, steered towards k active features; log(L0 / k) of the last step */
     bool sparse;               /* the next step looks only at what the scan finds */
     sd_dense *dense;
-    /* batchtopk, matryoshka: the value that separates a batch's entries, running mean; where the next scan cuts */
-    double theta, cut;
+    sd_choice pick;            /* works on scan, ptr, idx, val, spare and floor, which are the ones here */
     const sd_train_tap *tap;
     float **grad;              /* [workers] -> [4, d] gD, gW; a row's moments */
     double *rate;              /* [n_step + 2] lr sqrt(1 - beta2^t) / (1 - beta1^t) */
     sd_aux aux;
     sd_scan *scan;
-    int64_t n_audited, n_missed;
     sd_arena arena;
     int n_workers;
     const sd_kern *kern;
@@ -112,9 +108,8 @@ struct sd_dict_train {
     const sd_kern_train *kt;
 };
 
-extern const double sd_train__beta1, sd_train__beta2, sd_train__eps;
-
 int64_t sd_train__row_chunks(const sd_dict_train *t); /* of a full batch */
+sd_ramp sd_train__ramp(const sd_dict_train *t);
 double sd_train__lr(const sd_dict_train *t, int64_t step); /* step from 1 */
 static inline bool sd_train__is_dead(const sd_dict_train *t, int64_t f) { return t->last_fired[f] + t->opt.dead_after < t->n_tokens; }
 

@@ -12,8 +12,6 @@
 #include <math.h>
 #include <string.h>
 
-const double sd_train__beta1 = 0.9, sd_train__beta2 = 0.999, sd_train__eps = 1e-8; /* torch.optim.Adam's defaults */
-
 /* A counting sort; within a feature the rows ascend, which fixes the order of every sum. */
 void sd_train__sort(sd_dict_train *t, int64_t n)
 {
@@ -38,16 +36,8 @@ void sd_train__sort(sd_dict_train *t, int64_t n)
 
 void sd_train__drift(const sd_dict_train *t, int64_t f, int64_t now, float *p, float *m, float *v)
 {
-    const int64_t s = t->last_step[f], idle = now - s;
-    if (s == 0 || idle <= 0 || t->opt.lazy) return;
-    const double r = sd_train__beta1 / sqrt(sd_train__beta2);
-    double sum = 0, power = 1;
-    for (int64_t j = 1; j <= idle && j <= SD_TRAIN_MEMORY; j++) {
-        power *= r;
-        sum += t->rate[s + j < t->n_step ? s + j : t->n_step] * power;
-    }
-    const float k[4] = {(float)sum, (float)sd_train__eps, (float)pow(sd_train__beta1, (double)idle), (float)pow(sd_train__beta2, (double)idle)};
-    t->kd->idle(p, m, v, k, t->opt.d);
+    const sd_idle idle = {t->kd, t->rate, t->n_step, t->opt.lazy};
+    sd_step__catch_up(&idle, t->last_step[f], now, p, m, v, t->opt.d);
 }
 
 sd_moment_row sd_train__moments(const sd_dict_train *t, const sd_moments *of, int64_t f, float *spare)
@@ -62,13 +52,6 @@ void sd_train__moments_put(const sd_dict_train *t, const sd_moments *of, int64_t
 {
     const int64_t d = t->opt.d;
     if (t->opt.moments8) t->kt->pack8(of->qm + f * d, of->qv + f * d, of->scale + 2 * f, row.m, row.v, d);
-}
-
-static sd_adam_k adam_of(const sd_dict_train *t)
-{
-    const double b1 = sd_train__beta1, b2 = sd_train__beta2, n = (double)t->step;
-    return (sd_adam_k){(float)b1, (float)b2, (float)(1 - b1), (float)(1 - b2), (float)(sd_train__lr(t, t->step) / (1 - pow(b1, n))),
-                       (float)(1 / sqrt(1 - pow(b2, n))), (float)sd_train__eps};
 }
 
 static void normalise(const sd_dict_train *t, float *row)
@@ -170,7 +153,11 @@ static void update_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 }
 
 /* The top activation is of the features as they end up: only the last tenth of the run counts. */
-sd_update sd_train__update_begin(sd_dict_train *t, int64_t n) { return (sd_update){t, n, adam_of(t), t->step > t->n_step - t->n_step / 10}; }
+sd_update sd_train__update_begin(sd_dict_train *t, int64_t n)
+{
+    const sd_ramp ramp = sd_train__ramp(t);
+    return (sd_update){t, n, sd_ramp__adam(&ramp, t->step), t->step > t->n_step - t->n_step / 10};
+}
 
 double sd_train__update_end(const sd_update *u)
 {

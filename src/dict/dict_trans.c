@@ -1,31 +1,11 @@
 /* Owns a transcoder trainer's life: options, the one plan of memory, calibration. The step is in dict_trans_step.c, the end and
  * checkpoints in dict_trans_file.c. */
 #include "dict/dict_trans_int.h"
-#include "base/par.h"
 #include "num/product.h"
 #include "num/stats.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64 };
-static const double BASE_LR = 1.2e-3, BASE_WIDTH = 16384; /* as dict_train.c, whose figures these are */
-static const int64_t DEAD_TOKENS = 10000000;
-
-static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
-{
-    sd_dict_train_opt o = *in;
-    if (!o.k) o.k = DEFAULT_K;
-    if (!o.batch) {
-        o.batch = DEFAULT_BATCH;
-        while (o.batch > MIN_BATCH && o.n_tokens / o.batch < MIN_STEPS) o.batch /= 2;
-    }
-    if (o.lr <= 0) o.lr = BASE_LR * sqrt(BASE_WIDTH / (double)(o.m < 1024 ? 1024 : o.m));
-    if (!o.dead_after) o.dead_after = o.n_tokens / 4 < DEAD_TOKENS ? o.n_tokens / 4 : DEAD_TOKENS;
-    if (o.warmup == 0) o.warmup = 0.05;
-    if (o.decay == 0) o.decay = 0.2;
-    return o;
-}
 
 static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
 {
@@ -37,14 +17,8 @@ static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
     return SD_OK;
 }
 
-double sd_trans__lr(const sd_trans *t, int64_t step)
-{
-    const double n = (double)t->n_step, s = (double)step;
-    double f = 1;
-    if (t->opt.warmup > 0 && s < t->opt.warmup * n) f = s / (t->opt.warmup * n);
-    if (t->opt.decay > 0 && n - s + 1 < t->opt.decay * n) f = (n - s + 1) / (t->opt.decay * n);
-    return t->opt.lr * (f > 0 ? f : 0);
-}
+sd_ramp sd_trans__ramp(const sd_trans *t) { return (sd_ramp){t->opt.lr, t->opt.warmup, t->opt.decay, t->n_step}; }
+sd_idle sd_trans__idle(const sd_trans *t) { return (sd_idle){t->kd, t->rate, t->n_step, t->opt.lazy}; }
 
 /* The one list of what the arena holds; with base NULL it only counts. */
 static size_t lay_out(sd_trans *t, uint8_t *base)
@@ -75,8 +49,9 @@ static size_t lay_out(sd_trans *t, uint8_t *base)
 
 static void describe(sd_trans *t, const sd_exec *ex, const sd_dict_train_opt *opt)
 {
-    *t = (sd_trans){.opt = resolve(opt), .skip = opt->kind == SD_DICT_SKIP_TRANSCODER, .n_workers = ex->n_threads, .kern = ex->kern,
+    *t = (sd_trans){.opt = *opt, .skip = opt->kind == SD_DICT_SKIP_TRANSCODER, .n_workers = ex->n_threads, .kern = ex->kern,
                     .kd = sd_kern_dict_select(ex->kern->cpu_flags)};
+    sd_step__defaults(&t->opt);
     const int64_t o = t->opt.d_out, B = t->opt.batch;
     t->n_step = t->opt.n_tokens / B > 0 ? t->opt.n_tokens / B : 1;
     t->n_chunk = (t->opt.m + SD_TRANS_CHUNK - 1) / SD_TRANS_CHUNK;
@@ -94,7 +69,6 @@ size_t sd_trans_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
 sd_status sd_trans__new(sd_trans **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)
 {
     sd_trans *t = NULL;
-    const double b1 = 0.9, b2 = 0.999;
     *out = NULL;
     sd_status st = check_options(opt, err);
     if (!st) st = sd_alloc_zero(&t, sizeof *t, "a trainer", err);
@@ -109,7 +83,10 @@ sd_status sd_trans__new(sd_trans **out, const sd_exec *ex, const sd_dict_train_o
     }
     memset(t->arena.base, 0, t->arena.size);
     (void)lay_out(t, t->arena.base);
-    for (int64_t s = 1; s <= t->n_step + 1; s++) t->rate[s] = sd_trans__lr(t, s) * sqrt(1 - pow(b2, (double)s)) / (1 - pow(b1, (double)s));
+    t->pick = (sd_choice){.scan = t->scan, .kern = t->kern, .W = t->W.p, .b = t->b.p, .stamp = t->last_step, .m = t->opt.m, .cap = t->cap, .n_step = t->n_step, .k = t->opt.k,
+                          .ptr = t->ptr, .idx = t->idx, .val = t->val, .spare = t->spare, .floor = t->floor};
+    const sd_ramp ramp = sd_trans__ramp(t);
+    sd_ramp__rates(&ramp, t->rate);
     *out = t;
     return SD_OK;
 }
@@ -127,33 +104,6 @@ void sd_trans_free(sd_trans *t)
 const sd_dict_train_opt *sd_trans_get_opt(const sd_trans *t) { return &t->opt; }
 double sd_trans_max_norm(const sd_trans *t) { return t->max_norm; }
 
-static void init_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    sd_trans *t = arg;
-    const int64_t d = t->opt.d;
-    (void)chunk;
-    for (int64_t f = begin; f < end; f++) {
-        sd_rng r = sd_rng_make(t->opt.seed, "dict init", (uint64_t)f);
-        float *row = t->W.p + f * d;
-        double n2 = 0;
-        for (int64_t i = 0; i < d; i++) {
-            row[i] = sd_rng_normal(&r);
-            n2 += (double)row[i] * (double)row[i];
-        }
-        for (int64_t i = 0; i < d; i++) row[i] = (float)((double)row[i] / sqrt(n2));
-    }
-}
-
-static double norm_of(const float *x, const double *mean, int64_t d)
-{
-    double s = 0;
-    for (int64_t i = 0; i < d; i++) {
-        const double v = (double)x[i] - (mean ? mean[i] : 0);
-        s += v * v;
-    }
-    return sqrt(s);
-}
-
 /* Mean, scale and mean raw norm of one site's columns over the rows whose norm is at most t->max_norm. */
 static sd_status estimate(double *mean, double *scale, double *rms, const sd_trans *t, sd_mat x, const float *norm, sd_err *err)
 {
@@ -164,12 +114,12 @@ static sd_status estimate(double *mean, double *scale, double *rms, const sd_tra
     for (int64_t r = 0; r < x.rows; r++) {
         if ((double)norm[r] > t->max_norm) continue;
         for (int64_t i = 0; i < w; i++) mean[i] += (double)sd_mat_row(x, r)[i];
-        raw += norm_of(sd_mat_row(x, r), NULL, w);
+        raw += sd_step__norm(sd_mat_row(x, r), NULL, w);
         n++;
     }
     for (int64_t i = 0; i < w; i++) mean[i] /= (double)n;
     for (int64_t r = 0; r < x.rows; r++)
-        if ((double)norm[r] <= t->max_norm) spread += norm_of(sd_mat_row(x, r), mean, w);
+        if ((double)norm[r] <= t->max_norm) spread += sd_step__norm(sd_mat_row(x, r), mean, w);
     spread /= (double)n;
     if (!(spread > 1e-30 && isfinite(spread)))
         return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", x.rows);
@@ -187,13 +137,13 @@ sd_status sd_trans_calibrate(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_err *
     sd_status st = sd_alloc(&norm, (size_t)n * 2 * sizeof *norm, "norms", err);
     if (!st) st = sd_alloc_zero(&mean, (size_t)(d + o) * sizeof *mean, "a mean", err);
     if (st) goto done;
-    for (int64_t r = 0; r < n; r++) norm[r] = norm[n + r] = (float)norm_of(sd_mat_row(xy, r), NULL, d + o);
+    for (int64_t r = 0; r < n; r++) norm[r] = norm[n + r] = (float)sd_step__norm(sd_mat_row(xy, r), NULL, d + o);
     t->max_norm = SD_SINK_FACTOR * sd_median_f32(norm + n, n);
     st = estimate(mean, &t->scale, &t->rms, t, (sd_mat){xy.data, n, d, xy.ld}, norm, err);
     if (!st) st = estimate(mean + d, &t->scale_out, &t->out_rms, t, (sd_mat){xy.data + d, n, o, xy.ld}, norm, err);
     if (st) goto done;
     for (int64_t i = 0; i < d + o; i++) t->mean[i] = (float)mean[i];
-    sd_parallel_for(ex->n_threads, t->opt.m, SD_TRANS_CHUNK, init_rows, t);
+    sd_step__unit_rows(ex, t->W.p, t->opt.m, d, t->opt.seed, SD_TRANS_CHUNK);
     t->ready = true;
 done:
     sd_free(norm);

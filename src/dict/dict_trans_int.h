@@ -3,6 +3,7 @@
 #define SD_DICT_TRANS_INT_H
 
 #include "dict/dict_int.h"
+#include "dict/dict_step.h"
 #include "dict/dict_trans.h"
 #include "dict/scan_int.h"
 #include "num/kern_dict.h"
@@ -23,7 +24,8 @@ struct sd_trans {
     int32_t *last_step;                /* [m] */
     int64_t *last_fired;               /* [m] */
     float *mean;                       /* [d + d_out] */
-    double scale, scale_out, max_norm, rms, out_rms, theta, cut;
+    double scale, scale_out, max_norm, rms, out_rms;
+    sd_choice pick;                    /* works on ptr, idx, val, spare and floor, which are the ones here */
     int64_t step, n_tokens;
     float *x, *y, *e;                  /* [B, d], [B, d_out], y' - y [B, d_out] */
     int64_t *ptr, *col;                /* [B + 1], [m + 1] */
@@ -33,7 +35,7 @@ struct sd_trans {
     double *sum_e2, *norm;             /* [row chunks], [n_chunk] */
     float *gbd, *gS;                   /* [d_out], [d_out, d] */
     float **grad;                      /* [workers] -> [2, the larger width] */
-    double *rate;                      /* [n_step + 2], as the trainer of dict_train.c has it */
+    double *rate;                      /* [n_step + 2], sd_ramp__rates */
     uint8_t *prod;                      /* scratch of the skip's products */
     size_t prod_bytes;
     const sd_trans_tap *tap;
@@ -46,8 +48,7 @@ struct sd_trans {
 
 /* dict_trans.c */
 sd_status sd_trans__new(sd_trans **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err);
-double sd_trans__lr(const sd_trans *t, int64_t step);
-/* dict_trans_step.c */
-void sd_trans__catch_up(const sd_trans *t, int64_t f, int64_t now, float *p, float *m, float *v, int64_t n);
+sd_ramp sd_trans__ramp(const sd_trans *t);
+sd_idle sd_trans__idle(const sd_trans *t);
 
 #endif

@@ -5,15 +5,11 @@
  * dense Adam's do (dict_train_update.c has the sum). */
 #include "dict/dict_trans_int.h"
 #include "base/par.h"
+#include "num/gather.h"
 #include "num/product.h"
-#include "num/stats.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-static const double BETA1 = 0.9, BETA2 = 0.999, EPS = 1e-8;          /* torch.optim.Adam's defaults */
-static const double CUT_SHARE = 0.9, THETA_RATE = 0.01, THETA_SHARE = 20; /* dict_train_pick.c has the reasons */
-enum { MOST_SCANS = 40, FIRST_ROWS = 64, MEMORY = 200 };
 
 typedef struct job { sd_trans *t; sd_mat raw; int64_t n; sd_adam_k adam; } job;
 
@@ -34,68 +30,6 @@ static void normalise(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-/* Where the first scan cuts: what the share k / m of some rows' pre-activations exceeds. */
-static double first_cut(sd_trans *t, int64_t n)
-{
-    const int64_t m = t->opt.m, d = t->opt.d, some = m < t->cap ? m : t->cap, fit = t->cap / some < FIRST_ROWS ? t->cap / some : FIRST_ROWS;
-    const int64_t rows = fit < n ? fit : n, want = rows * t->opt.k * some / m, count = want > 0 ? want : 1;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t f = 0; f < some; f++) t->spare[r * some + f] = t->kern->dot(t->x + r * d, t->W.p + f * d, d) + t->b.p[f];
-    const float v = sd_select_f32(t->spare, rows * some, count < rows * some ? rows * some - count : 0);
-    return v > 0 ? (double)v : 0;
-}
-
-/* The n k largest of the list, in place; ties at the last value go to the first of them. */
-static void keep_best(sd_trans *t, int64_t n)
-{
-    const int64_t all = t->ptr[n], want = n * t->opt.k;
-    float last = 0.0f, least = 0.0f;
-    int64_t ties = 0, o = 0;
-    if (all > want) {
-        memcpy(t->spare, t->val, (size_t)all * sizeof *t->val);
-        last = sd_select_f32(t->spare, all, all - want);
-        ties = want;
-        for (int64_t i = 0; i < all; i++) ties -= t->val[i] > last;
-    }
-    for (int64_t r = 0, i = 0; r < n; r++) {
-        const int64_t end = t->ptr[r + 1];
-        for (t->ptr[r] = o; i < end; i++) {
-            if (!(t->val[i] > last || (t->val[i] == last && ties-- > 0))) continue;
-            t->idx[o] = t->idx[i];
-            t->val[o] = t->val[i];
-            if (least == 0.0f || t->val[o] < least) least = t->val[o];
-            o++;
-        }
-    }
-    t->ptr[n] = o;
-    if (t->tap) return;
-    const double of_run = THETA_SHARE / (double)t->n_step, rate = of_run > 1 ? 1 : of_run > THETA_RATE ? of_run : THETA_RATE;
-    t->theta = t->step <= 1 || t->theta == 0 ? (double)least : t->theta + rate * ((double)least - t->theta);
-    t->cut = CUT_SHARE * (double)least;
-}
-
-/* The cut moves until the list holds the n k best and fits; then the choice is exact whatever the cut was. */
-static sd_status pick(sd_trans *t, const sd_exec *ex, int64_t n, int64_t *bad, sd_err *err)
-{
-    double low = -1, high = -1, cut = t->cut > 0 ? t->cut : CUT_SHARE * first_cut(t, n);
-    for (int i = 0; i < MOST_SCANS; i++) {
-        sd_scan_list list = {t->idx, t->val, t->ptr, t->cap};
-        for (int64_t f = 0; f < t->opt.m; f++) t->floor[f] = (float)cut;
-        sd_scan_pack(t->scan, ex, t->W.p, t->b.p, t->floor);
-        const bool fits = sd_scan_above_into(t->scan, ex, &list, sd_mat_of(t->x, n, t->opt.d), NULL, bad);
-        if (*bad >= 0) return SD_OK;
-        if (fits && (t->ptr[n] >= n * t->opt.k || cut <= 0)) {
-            keep_best(t, n);
-            return SD_OK;
-        }
-        if (fits) high = cut;
-        else low = cut;
-        cut = low >= 0 && high >= 0 ? 0.5 * (low + high) : low >= 0 ? 1.25 * low + 1e-3 : high > 1e-4 ? 0.8 * high : 0;
-    }
-    return sd_fail(err, SD_E_FAIL, "step %" PRId64 ": no value separates the best %" PRId64 " activations of the batch from four times as many: its rows are too much alike.",
-                   t->step, n * t->opt.k);
-}
-
 static void residual(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const job *j = arg;
@@ -105,8 +39,11 @@ static void residual(void *arg, int64_t chunk, int64_t begin, int64_t end)
     double e2 = 0;
     for (int64_t r = begin; r < end; r++) {
         float *e = t->e + r * o;
-        for (int64_t i = t->ptr[r]; i < t->ptr[r + 1]; i++) t->kern->axpy(e, t->val[i], t->D.p + (int64_t)t->idx[i] * o, o);
-        for (int64_t i = t->ptr[r]; i < t->ptr[r + 1]; i++) t->dz[i] = two_over_n * t->kern->dot(e, t->D.p + (int64_t)t->idx[i] * o, o);
+        const int64_t i0 = t->ptr[r], n = t->ptr[r + 1] - i0;
+        const sd_gather rows = {t->D.p, t->idx + i0, n, o};
+        sd_gather_add(t->kern, e, &rows, t->val + i0);
+        sd_gather_dot(t->kern, t->dz + i0, &rows, e);
+        for (int64_t i = i0; i < i0 + n; i++) t->dz[i] *= two_over_n;
         e2 += (double)t->kern->dot(e, e, o);
     }
     t->sum_e2[chunk] = e2;
@@ -131,26 +68,13 @@ static void sort(sd_trans *t, int64_t n)
     at[0] = 0;
 }
 
-void sd_trans__catch_up(const sd_trans *t, int64_t f, int64_t now, float *p, float *m, float *v, int64_t n)
-{
-    const int64_t s = t->last_step[f], idle = now - s;
-    const double r = BETA1 / sqrt(BETA2);
-    double sum = 0, power = 1;
-    if (s == 0 || idle <= 0 || t->opt.lazy) return;
-    for (int64_t j = 1; j <= idle && j <= MEMORY; j++) {
-        power *= r;
-        sum += t->rate[s + j < t->n_step ? s + j : t->n_step] * power;
-    }
-    const float k[4] = {(float)sum, (float)EPS, (float)pow(BETA1, (double)idle), (float)pow(BETA2, (double)idle)};
-    t->kd->idle(p, m, v, k, n);
-}
-
 static void update_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const job *j = arg;
     sd_trans *t = j->t;
     const int64_t d = t->opt.d, o = t->opt.d_out;
     const float two_over_n = (float)(2.0 / (double)j->n);
+    const sd_idle idle = sd_trans__idle(t);
     float *gW = t->grad[sd_par_worker()], *gD = gW + d; /* one after the other: cleared in one go */
     double norm = 0;
     for (int64_t f = begin; f < end; f++) {
@@ -159,12 +83,13 @@ static void update_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
         t->gb[f] = 0.0f;
         if (t->col[f] == t->col[f + 1]) continue;
         memset(gW, 0, (size_t)(d + o) * sizeof *gW);
-        for (int64_t i = t->col[f]; i < t->col[f + 1]; i++) {
-            const int64_t r = t->ent_row[i];
-            t->kern->axpy(gD, two_over_n * t->ent_z[i], t->e + r * o, o);
-            t->kern->axpy(gW, t->ent_dz[i], t->x + r * d, d);
+        const int64_t i0 = t->col[f], n = t->col[f + 1] - i0;
+        for (int64_t i = i0; i < i0 + n; i++) {
+            t->ent_z[i] *= two_over_n;
             gb += t->ent_dz[i];
         }
+        sd_gather_add(t->kern, gD, &(sd_gather){t->e, t->ent_row + i0, n, o}, t->ent_z + i0);
+        sd_gather_add(t->kern, gW, &(sd_gather){t->x, t->ent_row + i0, n, d}, t->ent_dz + i0);
         t->gb[f] = gb;
         norm += (double)t->kern->dot(gD, gD, o) + (double)t->kern->dot(gW, gW, d);
         t->last_fired[f] = t->n_tokens;
@@ -173,8 +98,8 @@ static void update_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
             memcpy(t->tap->D + q, gD, (size_t)o * sizeof *gD);
             continue;
         }
-        sd_trans__catch_up(t, f, t->step - 1, t->W.p + w, t->W.m + w, t->W.v + w, d);
-        sd_trans__catch_up(t, f, t->step - 1, t->D.p + q, t->D.m + q, t->D.v + q, o);
+        sd_step__catch_up(&idle, t->last_step[f], t->step - 1, t->W.p + w, t->W.m + w, t->W.v + w, d);
+        sd_step__catch_up(&idle, t->last_step[f], t->step - 1, t->D.p + q, t->D.m + q, t->D.v + q, o);
         t->kd->adam(t->W.p + w, t->W.m + w, t->W.v + w, gW, &j->adam, d);
         t->kd->adam(t->D.p + q, t->D.m + q, t->D.v + q, gD, &j->adam, o);
         t->last_step[f] = (int32_t)t->step;
@@ -195,9 +120,8 @@ static void update_skip(void *arg, int64_t chunk, int64_t begin, int64_t end)
 static double update(sd_trans *t, const sd_exec *ex, int64_t n)
 {
     const int64_t d = t->opt.d, o = t->opt.d_out;
-    const double s = (double)t->step;
-    job j = {.t = t, .n = n, .adam = {(float)BETA1, (float)BETA2, (float)(1 - BETA1), (float)(1 - BETA2), (float)(sd_trans__lr(t, t->step) / (1 - pow(BETA1, s))),
-                                      (float)(1 / sqrt(1 - pow(BETA2, s))), (float)EPS}};
+    const sd_ramp ramp = sd_trans__ramp(t);
+    job j = {.t = t, .n = n, .adam = sd_ramp__adam(&ramp, t->step)};
     double norm = 0;
     sort(t, n);
     sd_parallel_for(ex->n_threads, t->opt.m, SD_TRANS_CHUNK, update_rows, &j);
@@ -239,11 +163,13 @@ static double variance(const sd_trans *t, int64_t n)
 static sd_status run_step(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_dict_stats *out, sd_err *err)
 {
     const int64_t n = xy.rows, d = t->opt.d, o = t->opt.d_out;
+    const sd_ramp ramp = sd_trans__ramp(t);
     int64_t bad = -1;
     job j = {.t = t, .raw = xy, .n = n};
     double e2 = 0;
     sd_parallel_for(ex->n_threads, n, SD_TRANS_ROWS, normalise, &j);
-    sd_status st = pick(t, ex, n, &bad, err);
+    t->pick.frozen = t->tap != NULL;
+    const sd_status st = sd_choice__best(&t->pick, ex, sd_mat_of(t->x, n, d), t->step, &bad, err);
     if (st) return st;
     if (bad >= 0) {
         out->n_nonfinite++;
@@ -256,7 +182,7 @@ static sd_status run_step(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_dict_sta
     if (!isfinite(out->loss)) {
         out->n_nonfinite++;
         (void)sd_fail(err, SD_E_FAIL, "step %" PRId64 ": the loss is not finite; the weights are those before the step.", t->step);
-        return sd_hint(err, "lower the learning rate (it was %g)", sd_trans__lr(t, t->step));
+        return sd_hint(err, "lower the learning rate (it was %g)", sd_ramp__at(&ramp, t->step));
     }
     out->fvu = e2 / variance(t, n);
     out->l0 = (double)t->ptr[n] / (double)n;
@@ -277,9 +203,12 @@ sd_status sd_trans_step(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_dict_stats
         t->n_tokens -= xy.rows;
     }
     for (int64_t f = 0; f < t->opt.m; f++) out.n_dead += t->last_fired[f] + t->opt.dead_after < t->n_tokens;
-    out.lr = sd_trans__lr(t, t->step);
+    const sd_ramp ramp = sd_trans__ramp(t);
+    out.lr = sd_ramp__at(&ramp, t->step);
     out.step = t->step;
     out.n_tokens = t->n_tokens;
+    out.n_audited = t->pick.n_audited;
+    out.n_missed = t->pick.n_missed;
     if (stats) *stats = out;
     sd_alloc_guard_end();
     return st;

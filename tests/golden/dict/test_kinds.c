@@ -157,6 +157,47 @@ static void one_transcoder(sd_dict_kind kind)
 static void test_transcoder(void **s) { (void)s; one_transcoder(SD_DICT_TRANSCODER); }
 static void test_skip_transcoder(void **s) { (void)s; one_transcoder(SD_DICT_SKIP_TRANSCODER); }
 
+/* --proven is of the run: a trainer that was saved with it multiplies no int8 after it is loaded either, and gives the same bits. */
+static void test_transcoder_proven(void **state)
+{
+    (void)state;
+    enum { N = 64, D = 16, O = 12, M = 96, STEPS = 20 };
+    sd_err err = {0};
+    static float xy[N * (D + O)];
+    sd_rng r = sd_rng_make(6, "transcoder", 1);
+    for (int i = 0; i < N * (D + O); i++) xy[i] = sd_rng_normal(&r);
+    const sd_mat rows = sd_mat_of(xy, N, D + O);
+    sd_dict *d[3];
+    for (int run = 0; run < 3; run++) { /* int8; proven; proven with a stop */
+        const sd_dict_train_opt o = {.kind = SD_DICT_TRANSCODER, .d = D, .d_out = O, .m = M, .k = 3, .batch = N, .n_tokens = N * STEPS, .seed = 2, .proven = run > 0};
+        sd_dict_stats st;
+        sd_trans *t;
+        t_ok(sd_trans_new(&t, ex, &o, &err), err);
+        t_ok(sd_trans_calibrate(t, ex, rows, &err), err);
+        for (int s = 0; s < STEPS; s++) {
+            if (run == 2 && s == 7) {
+                char path[64];
+                snprintf(path, sizeof path, "/tmp/sonde-test-trans-%d.safetensors", (int)getpid());
+                t_ok(sd_trans_save(t, path, &err), err);
+                sd_trans_free(t);
+                t_ok(sd_trans_load(&t, ex, path, &err), err);
+                unlink(path);
+            }
+            assert_true(!run || !sd_scan_is_int8(t->scan));
+            t_ok(sd_trans_step(t, ex, rows, &st, &err), err);
+        }
+        assert_true(!run || st.n_audited == 0); /* nothing that could miss one */
+        t_ok(sd_trans_finish(t, ex, rows, &(sd_dict_info){.model_name = "m"}, &d[run], &err), err);
+        sd_trans_free(t);
+    }
+    for (int f = 0; f < M; f++)
+        for (int run = 1; run < 3; run++) {
+            assert_memory_equal(sd_dict_enc_row(d[0], f), sd_dict_enc_row(d[run], f), D * 4);
+            assert_memory_equal(sd_dict_dec_row(d[0], f), sd_dict_dec_row(d[run], f), O * 4);
+        }
+    for (int run = 0; run < 3; run++) sd_dict_free(d[run]);
+}
+
 /* y = relu(A x) B + (skip) C x is learnt; the finished dictionary, in raw units, gives what training gave; a run saved and restored in the
  * middle gives the same bits, with one thread or two. */
 static void test_transcoder_run(void **state)
@@ -185,9 +226,10 @@ static void test_transcoder_run(void **state)
         }
         const sd_mat rows = sd_mat_of(xy, N, D + O);
         sd_dict *d[2];
-        sd_dict_stats st;
+        sd_dict_stats st, last;
         for (int again = 0; again < 2; again++) {
             sd_trans *t = make_trans(kind, rows, D, M, K, N * STEPS);
+            const bool int8 = sd_scan_is_int8(t->scan);
             for (int s = 0; s < STEPS; s++) {
                 if (again && s == STEPS / 2) {
                     char path[64];
@@ -201,7 +243,10 @@ static void test_transcoder_run(void **state)
                 t_ok(sd_trans_step(t, ex, rows, &st, &err), err);
             }
             ex->n_threads = 2;
-            t->theta = t->cut / 0.9; /* the last step's own smallest value, so that the dictionary chooses what that step chose */
+            if (int8) assert_true(st.n_audited > STEPS / 16 && st.n_missed == 0); /* a stop must not begin the count anew */
+            if (again) assert_memory_equal(&st, &last, sizeof st);
+            last = st;
+            t->pick.theta = t->pick.cut / 0.9; /* the last step's own smallest value, so that the dictionary chooses what that step chose */
             t_ok(sd_trans_finish(t, ex, rows, &(sd_dict_info){.model_name = "m"}, &d[again], &err), err);
             sd_trans_free(t);
         }
@@ -303,7 +348,7 @@ static void test_finish(void **state)
         for (int i = 0; i < 99; i++) t_ok(sd_dict_train_step(t, ex, sd_mat_of(x, N, D), &st, &err), err);
         t->opt.lr = 1e-12; /* the step that counts moves nothing */
         t->opt.lazy = true;
-        t->theta = 0;
+        t->pick.theta = 0;
         t_ok(sd_dict_train_step(t, ex, sd_mat_of(x, N, D), &st, &err), err);
         t_ok(sd_dict_train_finish(t, ex, sd_mat_of(x, N, D), &(sd_dict_info){.model_name = "m"}, &d, &err), err);
         const sd_dict_info *i = sd_dict_get_info(d);
@@ -332,10 +377,10 @@ static void test_short_run(void **state)
     double first = 0;
     for (int i = 0; i < STEPS; i++) {
         t_ok(sd_dict_train_step(t, ex, sd_mat_of(x, N, D), NULL, &err), err);
-        if (i == 0) first = t->theta;
+        if (i == 0) first = t->pick.theta;
     }
     t_ok(sd_dict_train_finish(t, ex, sd_mat_of(x, N, D), &(sd_dict_info){.model_name = "m"}, &d, &err), err);
-    assert_true(fabs(t->theta / first - 1) > 0.1); /* it moved, or this says nothing */
+    assert_true(fabs(t->pick.theta / first - 1) > 0.1); /* it moved, or this says nothing */
     assert_true(fabs(sd_dict_get_info(d)->l0 - 5) < 0.5); /* a twentieth of the run: two steps */
     sd_dict_free(d);
     sd_dict_train_free(t);
@@ -348,7 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_standard), cmocka_unit_test(test_gated), cmocka_unit_test(test_jumprelu), cmocka_unit_test(test_topk),
         cmocka_unit_test(test_batchtopk), cmocka_unit_test(test_matryoshka), cmocka_unit_test(test_crosscoder), cmocka_unit_test(test_transcoder),
-        cmocka_unit_test(test_skip_transcoder), cmocka_unit_test(test_transcoder_run), cmocka_unit_test(test_dense_equals_sparse), cmocka_unit_test(test_batch_choice),
+        cmocka_unit_test(test_skip_transcoder), cmocka_unit_test(test_transcoder_run), cmocka_unit_test(test_transcoder_proven), cmocka_unit_test(test_dense_equals_sparse), cmocka_unit_test(test_batch_choice),
         cmocka_unit_test(test_finish), cmocka_unit_test(test_short_run),
     };
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
