@@ -6,7 +6,7 @@
  * Lib/pickletools.py for the opcodes, torch/_utils.py and torch/serialization.py for what torch writes.
  *
  * Nodes, cells, stack and memo have fixed maxima; a dictionary that contains itself ends at a depth of 8, one that is shared many times at
- * the maximum of tensors. */
+ * the maximum of entries, whatever they are. Tensors that must be copied (columns, odd addresses) may together take twice the file. */
 #include "file/weights_int.h"
 #include "file/zip.h"
 #include <inttypes.h>
@@ -63,6 +63,7 @@ typedef struct machine {
     const sd_zip *zip;
     sd_slice prefix;      /* "archive/" */
     int64_t found;
+    size_t copied;        /* bytes of tensors that could not stay where they lie */
 } machine;
 
 static sd_status bad(const machine *m, const char *what) { return sd_fail(m->err, SD_E_FORMAT, "%s: its pickle %s (byte %zu).", m->path, what, m->c.off); }
@@ -395,6 +396,15 @@ static sd_status storage_bytes(machine *m, const node *s, const uint8_t **p, sd_
     return sd_zip_bytes(member, UINT64_MAX, p, &owned, m->path, err);
 }
 
+/* A small file can name one storage as many tensors; each that is copied counts. */
+static sd_status count_copy(machine *m, size_t bytes)
+{
+    const size_t most = 2 * m->w->source[m->source].map.n;
+    if (bytes > most - m->copied) return bad(m, "makes tensors of more than twice the bytes in the file");
+    m->copied += bytes;
+    return SD_OK;
+}
+
 /* Rows that do not lie one after the other are copied; never to more elements than the storage has. */
 static sd_status gather(machine *m, sd_tensor *t, const node *v, const uint8_t *from, size_t elem)
 {
@@ -402,7 +412,8 @@ static sd_status gather(machine *m, sd_tensor *t, const node *v, const uint8_t *
     int64_t at[SD_MAX_RANK] = {0}, n = 1;
     for (int i = 0; i < t->rank; i++) n *= t->dim[i];
     if (n > m->node[v->u.t.store].u.store.n) return bad(m, "spreads a storage over a larger tensor");
-    sd_status st = sd_alloc(&to, t->bytes + 1, "a tensor in order", m->err);
+    sd_status st = count_copy(m, t->bytes);
+    if (!st) st = sd_alloc(&to, t->bytes + 1, "a tensor in order", m->err);
     if (!st) st = sd_weights__keep(m->w, to, m->err);
     if (st) return st;
     for (int64_t e = 0; e < n; e++) {
@@ -439,6 +450,7 @@ static sd_status add_tensor(machine *m, sd_slice name, int32_t at)
     if (empty) t.data = p;
     else if (in_order) t.data = p + (size_t)v->u.t.offset * elem;
     else if ((st = gather(m, &t, v, p, elem))) return st;
+    if ((uintptr_t)t.data % elem && (st = count_copy(m, t.bytes))) return st;
     st = sd_weights__align(m->w, &t, m->err);
     return st ? st : sd_weights__add(m->w, m->source, &t, m->err);
 }
@@ -473,8 +485,8 @@ static sd_status walk(machine *m, int32_t dict, const char *before, int depth)
         const int32_t key = m->cell[c].key, val = m->cell[c].val;
         const kind k = m->node[val].k;
         char full[MOST_NAME];
-        if (!is(m, key, K_TEXT) || k == K_NONE || k == K_LIST || k == K_TUPLE || k == K_NAME || k == K_STORAGE) continue;
         if (++m->found > MOST_FOUND) return bad(m, "has more than 65,536 entries");
+        if (!is(m, key, K_TEXT) || k == K_NONE || k == K_LIST || k == K_TUPLE || k == K_NAME || k == K_STORAGE) continue;
         const int n = snprintf(full, sizeof full, "%s%.*s%s", before, SD_SLICE(m->node[key].u.s), k == K_DICT ? "." : "");
         if (n < 0 || n >= (int)sizeof full || !sd_weights__name_ok((sd_slice){full, (size_t)n})) return bad(m, "has a name that is no name of a tensor");
         if (k == K_DICT) {

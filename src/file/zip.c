@@ -115,25 +115,27 @@ sd_status sd_zip_open(sd_zip *z, const void *p, size_t n, const char *path, sd_e
     sd_cursor c;
     *z = (sd_zip){0};
     sd_status st = find_directory(&d, p, n, path, err);
-    if (!st) st = sd_alloc_zero(&z->v, (size_t)(d.n + 1) * sizeof *z->v, "the directory of an archive", err);
     if (st) return st;
+    st = sd_alloc_zero(&z->v, (size_t)(d.n + 1) * sizeof *z->v, "the directory of an archive", err);
+    if (!st) st = sd_table_new(&z->by_name, (int64_t)d.n + 1, err);
     sd_cur_init(&c, (const uint8_t *)p + d.at, (size_t)d.bytes);
     for (; (uint64_t)z->n < d.n && !st; z->n++) st = read_member(&z->v[z->n], &c, p, n, path, err);
+    for (int64_t i = z->n - 1; i >= 0 && !st; i--) st = sd_table_set(z->by_name, z->v[i].name, i, NULL, err); /* the first of a name comes last */
     if (st) sd_zip_release(z);
     return st;
 }
 
 void sd_zip_release(sd_zip *z)
 {
+    sd_table_free(z->by_name);
     sd_free(z->v);
     *z = (sd_zip){0};
 }
 
 const sd_zip_member *sd_zip_find(const sd_zip *z, const char *name)
 {
-    for (int64_t i = 0; i < z->n; i++)
-        if (sd_slice_eq_str(z->v[i].name, name)) return &z->v[i];
-    return NULL;
+    const int64_t i = sd_table_get(z->by_name, sd_slice_of(name));
+    return i < 0 ? NULL : &z->v[i];
 }
 
 /* Raw deflate of a whole member, in pieces that fit zlib's 32-bit counters. */
@@ -164,7 +166,7 @@ sd_status sd_zip_bytes(const sd_zip_member *m, uint64_t max, const uint8_t **p, 
     *owned = NULL;
     if (m->n > max) return sd_fail(err, SD_E_FORMAT, "%s: %.*s has %" PRIu64 " bytes; at most %" PRIu64 " are read.", path, SD_SLICE(m->name), m->n, max);
     *p = m->p;
-    if (!m->deflated) return SD_OK;
+    if (!m->deflated || (m->n == 0 && m->packed == 0)) return SD_OK; /* some writers mark nothing at all as deflated */
     /* Deflate packs at most 1032 to 1 (zlib's technical details), so a larger claim is refused before memory is taken for it. */
     if (m->n / 1032 > m->packed) return sd_fail(err, SD_E_FORMAT, "%s: %.*s claims %" PRIu64 " bytes from %" PRIu64 " packed ones.", path, SD_SLICE(m->name), m->n, m->packed);
     uint8_t *to = NULL;

@@ -3,6 +3,7 @@
 #ifndef SD_FILE_ZIP_H
 #define SD_FILE_ZIP_H
 
+#include "base/hash.h"
 #include "base/str.h"
 
 typedef struct sd_zip_member {
@@ -11,12 +12,12 @@ typedef struct sd_zip_member {
     uint64_t packed, n;  /* bytes as they lie, bytes unpacked */
     bool deflated;
 } sd_zip_member;
-typedef struct sd_zip { sd_zip_member *v; int64_t n; } sd_zip;
+typedef struct sd_zip { sd_zip_member *v; int64_t n; sd_table *by_name; } sd_zip;
 
 /* p borrowed as long as the archive is used; `path` for sentences. */
 sd_status sd_zip_open(sd_zip *z, const void *p, size_t n, const char *path, sd_err *err);
 void sd_zip_release(sd_zip *z);
-const sd_zip_member *sd_zip_find(const sd_zip *z, const char *name); /* NULL: not there */
+const sd_zip_member *sd_zip_find(const sd_zip *z, const char *name); /* the first of that name; NULL: not there */
 /* The member's bytes: where they lie when stored; else unpacked into *owned (sd_free). Refuses more than max bytes, a size that is not
  * what the directory says. */
 sd_status sd_zip_bytes(const sd_zip_member *m, uint64_t max, const uint8_t **p, void **owned, const char *path, sd_err *err);

@@ -87,6 +87,8 @@ static void test_refused(void **state)
     refused("loop", SD_E_FORMAT, "nests dictionaries too deep");
     refused("spread", SD_E_FORMAT, "spreads a storage");
     refused("liar", SD_E_FORMAT, "bytes from");
+    refused("copies", SD_E_FORMAT, "twice the bytes in the file"); /* one storage as 2,000 tensors by columns: 33 MB from 30 kB */
+    refused("skipped", SD_E_FORMAT, "more than 65,536 entries");   /* a dictionary of 200 Nones under 600 names */
     /* A model is never read this way: only who asks for arrays gets them. */
     assert_int_equal(sd_weights_open(&w, "tests/data/fuzz/fuzz_archive/state", &err), SD_E_FORMAT);
     assert_non_null(strstr(err.hint, "pickle"));
@@ -146,6 +148,30 @@ static void test_pickles(void **state)
     }
 }
 
+/* What zlib gives for nothing, and nothing at all: both are an empty member. */
+static void test_empty_member(void **state)
+{
+    (void)state;
+    for (int packed = 0; packed <= 2; packed += 2) {
+        sd_err err = {0};
+        sd_zip z;
+        const uint8_t *p;
+        void *owned;
+        uint8_t b[160] = {'P', 'K', 3, 4, 20, 0, 0, 0, 8, 0, [18] = (uint8_t)packed, [26] = 1, [30] = 'a', 3, 0};
+        const size_t dir = 31 + (size_t)packed;
+        const uint8_t central[47] = {'P', 'K', 1, 2, 20, 0, 20, 0, 0, 0, 8, 0, [20] = (uint8_t)packed, [28] = 1, [46] = 'a'};
+        const uint8_t end[22] = {'P', 'K', 5, 6, [8] = 1, [10] = 1, [12] = 47, [16] = (uint8_t)dir};
+        memcpy(b + dir, central, 47), memcpy(b + dir + 47, end, 22);
+        t_ok(sd_zip_open(&z, b, dir + 47 + 22, "x.zip", &err), err);
+        assert_non_null(sd_zip_find(&z, "a"));
+        assert_null(sd_zip_find(&z, "b"));
+        t_ok(sd_zip_bytes(sd_zip_find(&z, "a"), 10, &p, &owned, "x.zip", &err), err);
+        assert_int_equal(sd_zip_find(&z, "a")->n, 0);
+        sd_free(owned);
+        sd_zip_release(&z);
+    }
+}
+
 static void test_yaml(void **state)
 {
     (void)state;
@@ -168,6 +194,6 @@ static void test_yaml(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_torch), cmocka_unit_test(test_numpy), cmocka_unit_test(test_refused), cmocka_unit_test(test_pickles), cmocka_unit_test(test_yaml)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_torch), cmocka_unit_test(test_numpy), cmocka_unit_test(test_refused), cmocka_unit_test(test_pickles), cmocka_unit_test(test_empty_member), cmocka_unit_test(test_yaml)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
