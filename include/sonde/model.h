@@ -21,7 +21,7 @@ extern "C" {
 
 typedef struct sd_exec sd_exec;
 typedef struct sd_exec_opt {
-    const char *cpu; /* NULL or "auto": all there is; "ref", "avx2", "avx512" */
+    const char *cpu; /* NULL or "auto": all there is; "ref", "avx2", "avx512", "amx" */
     int n_threads;   /* 0: the CPUs this process may use */
 } sd_exec_opt;
 /* Also caps oneDNN's ISA (once a process: the first call decides; a different level afterwards is SD_E_ARG unless it is

@@ -8,6 +8,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 
 static uint64_t xgetbv0(void)
 {
@@ -16,8 +17,16 @@ static uint64_t xgetbv0(void)
     return (uint64_t)hi << 32 | lo;
 }
 
+/* Tile registers are 8 KB a thread that Linux saves only for a process that asked (Documentation/arch/x86/xstate.rst). */
+static bool may_use_tiles(void)
+{
+    enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
+}
+
 static uint32_t detect_flags(void)
 {
+    enum { AMX = 1 << 22 | 1 << 24 | 1 << 25, /* bf16, tile, int8 */ AVX512_BF16 = 1 << 5 };
     uint32_t a, b, c, d, flags = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 0;
     bool fma_f16c = (c & bit_FMA) && (c & bit_F16C) && (c & bit_AVX);
@@ -31,7 +40,9 @@ static uint32_t detect_flags(void)
     if ((saved & 0xe6) != 0xe6 || (b7 & need) != need) return flags; /* and opmask and ZMM state */
     flags |= SD_CPU_AVX512;
     if (c7 & bit_AVX512VNNI) flags |= SD_CPU_AVX512_VNNI;
-    if (a >= 1 && __get_cpuid_count(7, 1, &a1, &b, &c, &d1) && (a1 & 1u << 5)) flags |= SD_CPU_AVX512_BF16;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a1, &b, &c, &d1) && (a1 & AVX512_BF16)) flags |= SD_CPU_AVX512_BF16;
+    const uint32_t below = SD_CPU_AVX512_VNNI | SD_CPU_AVX512_BF16;
+    if ((flags & below) == below && (d7 & AMX) == AMX && (saved & 0x60000) == 0x60000) flags |= SD_CPU_AMX; /* TILECFG, TILEDATA */
     return flags;
 }
 
@@ -50,6 +61,11 @@ static void detect_name(char name[64])
     memcpy(name, raw + from, n - from);
 }
 #else
+static bool may_use_tiles(void)
+{
+    return false;
+}
+
 static uint32_t detect_flags(void)
 {
     return 0;
@@ -78,9 +94,12 @@ bool sd_cpu_detect(sd_cpu *out, const char *level)
     else if (strcmp(level, "avx2") == 0)
         need = mask = SD_CPU_AVX2;
     else if (strcmp(level, "avx512") == 0)
-        need = SD_CPU_AVX512;
+        need = SD_CPU_AVX512, mask = ~(uint32_t)SD_CPU_AMX;
+    else if (strcmp(level, "amx") == 0)
+        need = SD_CPU_AMX;
     else
         return false;
+    if ((have & mask & SD_CPU_AMX) && !may_use_tiles()) have &= ~(uint32_t)SD_CPU_AMX;
     if ((have & need) != need) return false;
     out->flags = have & mask;
     detect_name(out->name);
@@ -92,5 +111,5 @@ bool sd_cpu_detect(sd_cpu *out, const char *level)
 
 const char *sd_cpu_level(const sd_cpu *c)
 {
-    return c->flags & SD_CPU_AVX512 ? "avx512" : c->flags & SD_CPU_AVX2 ? "avx2" : "ref";
+    return c->flags & SD_CPU_AMX ? "amx" : c->flags & SD_CPU_AVX512 ? "avx512" : c->flags & SD_CPU_AVX2 ? "avx2" : "ref";
 }

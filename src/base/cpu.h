@@ -11,6 +11,7 @@ enum {
     SD_CPU_AVX512 = 1 << 1, /* F, BW, DQ, VL */
     SD_CPU_AVX512_VNNI = 1 << 2,
     SD_CPU_AVX512_BF16 = 1 << 3,
+    SD_CPU_AMX = 1 << 4, /* tiles, int8 and bf16; only with all of the above */
 };
 typedef struct sd_cpu {
     uint32_t flags; /* what the hardware and the kernel support, cut by the mask */
@@ -18,9 +19,9 @@ typedef struct sd_cpu {
     size_t l1d_bytes, l2_bytes, l3_bytes;
 } sd_cpu;
 
-/* The level names of --cpu: "ref" (plain C), "avx2", "avx512"; NULL or "auto" for all there is. False when the name is
- * unknown or the CPU lacks it. */
+/* The level names of --cpu: "ref" (plain C), "avx2", "avx512" (all but AMX), "amx"; NULL or "auto" for all there is. False when the
+ * name is unknown or the CPU lacks it. The first call that may use AMX asks Linux for its registers, for the whole process. */
 bool sd_cpu_detect(sd_cpu *out, const char *level);
-const char *sd_cpu_level(const sd_cpu *c); /* "ref", "avx2", "avx512" */
+const char *sd_cpu_level(const sd_cpu *c); /* "ref", "avx2", "avx512", "amx" */
 
 #endif

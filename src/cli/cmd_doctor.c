@@ -79,6 +79,7 @@ static int print_json(cli *c, const report *r)
     sd_jw_kstr(w, "level", sd_cpu_level(&r->ex->cpu));
     sd_jw_kbool(w, "vnni", r->ex->cpu.flags & SD_CPU_AVX512_VNNI);
     sd_jw_kbool(w, "bf16", r->ex->cpu.flags & SD_CPU_AVX512_BF16);
+    sd_jw_kbool(w, "amx", r->ex->cpu.flags & SD_CPU_AMX);
     sd_jw_ki64(w, "threads", r->ex->n_threads);
     sd_jw_ki64(w, "memory_bytes", (int64_t)r->mem.total);
     sd_jw_ki64(w, "memory_available_bytes", (int64_t)r->mem.available);
@@ -119,7 +120,8 @@ static int print_text(cli *c, const report *r)
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "sonde", "%s", sd_version());
     out_pair(p, "cpu", "%s", cpu->name);
-    out_pair(p, "level", "%s%s%s", sd_cpu_level(cpu), cpu->flags & SD_CPU_AVX512_VNNI ? " + vnni" : "", cpu->flags & SD_CPU_AVX512_BF16 ? " + bf16" : "");
+    out_pair(p, "level", "%s%s%s", sd_cpu_level(cpu), cpu->flags & SD_CPU_AMX ? "" : cpu->flags & SD_CPU_AVX512_VNNI ? " + vnni" : "",
+             cpu->flags & SD_CPU_AMX ? "" : cpu->flags & SD_CPU_AVX512_BF16 ? " + bf16" : "");
     out_pair(p, "threads", "%d of %d", r->ex->n_threads, sd_par_hw_threads());
     out_pair(p, "memory", "%s free of %s", sd_fmt_bytes(x, sizeof x, (double)r->mem.available), sd_fmt_bytes(y, sizeof y, (double)r->mem.total));
     out_pair(p, "disk", "%s free here", sd_fmt_bytes(x, sizeof x, (double)r->disk));

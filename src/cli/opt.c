@@ -6,7 +6,7 @@
 static const cli_opt common_rows[] = {
     {0, "json", OPT_BOOL, AT(cli, json), .help = "one JSON document on stdout"},
     {'t', "threads", OPT_INT, AT(cli, threads), .arg = "N", .lo = 1, .hi = 1024, .help = "threads", .def_words = "the CPUs of this process"},
-    {0, "cpu", OPT_STR, AT(cli, cpu), .arg = "LEVEL", .values = "auto|ref|avx2|avx512", .help = "use no more of the CPU than this", .def_words = "auto"},
+    {0, "cpu", OPT_STR, AT(cli, cpu), .arg = "LEVEL", .values = "auto|ref|avx2|avx512|amx", .help = "use no more of the CPU than this", .def_words = "auto"},
     {'q', "quiet", OPT_BOOL, AT(cli, quiet), .help = "no progress and no notes on stderr"},
     {'v', "verbose", OPT_COUNT, AT(cli, verbose), .help = "more on stderr; twice for debugging"},
     {'h', "help", OPT_BOOL, AT(cli, help), .help = "explain the command and its flags"},

@@ -15,7 +15,7 @@ sd_status sd_exec_new(sd_exec **out, const sd_exec_opt *opt, sd_err *err)
     if (!opt) opt = &defaults;
     if (!sd_cpu_detect(&cpu, opt->cpu)) {
         st = sd_fail(err, SD_E_ARG, "the CPU level \"%s\" is unknown, or this CPU does not have it.", opt->cpu);
-        (void)sd_hint(err, "levels are auto, ref, avx2, avx512");
+        (void)sd_hint(err, "levels are auto, ref, avx2, avx512, amx");
         goto done;
     }
     if (opt->n_threads < 0 || opt->n_threads > MAX_THREADS) {

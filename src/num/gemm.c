@@ -20,7 +20,9 @@ sd_status sd_gemm_cap_isa(const sd_cpu *cpu, sd_err *err)
     if (strcmp(level, "ref") == 0) return SD_OK; /* ref never calls oneDNN */
     (void)pthread_mutex_lock(&cap_lock);
     if (!cap_level[0]) {
-        const dnnl_cpu_isa_t isa = strcmp(level, "avx2") == 0 ? dnnl_cpu_isa_avx2 : dnnl_cpu_isa_all;
+        const dnnl_cpu_isa_t isa = strcmp(level, "avx2") == 0     ? dnnl_cpu_isa_avx2
+                                   : strcmp(level, "avx512") == 0 ? dnnl_cpu_isa_avx512_core_bf16
+                                                                  : dnnl_cpu_isa_all;
         const dnnl_status_t s = dnnl_set_max_cpu_isa(isa);
         if (s == dnnl_success ||
             s == dnnl_unimplemented) /* unimplemented: built without the control, uses what it finds */

@@ -1,21 +1,22 @@
-/* Which table serves which CPU. Every table is filled once, in order ref, avx2, avx512, and never changes. */
+/* Which table serves which CPU. Every table is filled once, in order ref, avx2, avx512, amx, and never changes. */
 #include "num/kern.h"
 #include "base/err.h"
 #include <pthread.h>
 #include <string.h>
 
-enum { N_COMBINATIONS = 16, N_SLOTS = (int)((sizeof(sd_kern) - offsetof(sd_kern, dot)) / sizeof(void (*)(void))) };
+enum { N_COMBINATIONS = 32, N_SLOTS = (int)((sizeof(sd_kern) - offsetof(sd_kern, dot)) / sizeof(void (*)(void))) };
 
 static sd_kern tables[N_COMBINATIONS];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* A flag counts only when the level below it is there: AVX-512 kernels lean on AVX2, VNNI and BF16 on AVX-512. */
+/* A flag counts only when the level below it is there: AVX-512 kernels lean on AVX2, VNNI and BF16 on AVX-512, AMX on all. */
 static uint32_t usable(uint32_t flags)
 {
     flags &= N_COMBINATIONS - 1;
     if (!(flags & SD_CPU_AVX2)) return 0;
     if (!(flags & SD_CPU_AVX512)) return SD_CPU_AVX2;
-    return flags;
+    const uint32_t all = N_COMBINATIONS - 1;
+    return flags == all ? all : flags & ~(uint32_t)SD_CPU_AMX;
 }
 
 static void fill(sd_kern *k, uint32_t flags)
@@ -49,5 +50,6 @@ const char *sd_kern_isa_of(const sd_kern *k, int slot)
 {
     SD_ASSERT(slot >= 0 && slot < N_SLOTS);
     if (same_slot(k, sd_kern_select(0), slot)) return "ref";
-    return same_slot(k, sd_kern_select(SD_CPU_AVX2), slot) ? "avx2" : "avx512";
+    if (same_slot(k, sd_kern_select(SD_CPU_AVX2), slot)) return "avx2";
+    return same_slot(k, sd_kern_select(k->cpu_flags & ~(uint32_t)SD_CPU_AMX), slot) ? "avx512" : "amx";
 }

@@ -18,8 +18,9 @@ static const struct {
     {"avx512", SD_CPU_AVX2 | SD_CPU_AVX512},
     {"avx512+vnni", SD_CPU_AVX2 | SD_CPU_AVX512 | SD_CPU_AVX512_VNNI},
     {"avx512+bf16", SD_CPU_AVX2 | SD_CPU_AVX512 | SD_CPU_AVX512_VNNI | SD_CPU_AVX512_BF16},
+    {"amx", SD_CPU_AVX2 | SD_CPU_AVX512 | SD_CPU_AVX512_VNNI | SD_CPU_AVX512_BF16 | SD_CPU_AMX},
 };
-enum { N_ISA = 5 };
+enum { N_ISA = 6 };
 
 /* NULL when this CPU lacks it: said aloud once. */
 static const sd_kern *table(int i)
@@ -444,7 +445,7 @@ static void tables_are_whole(void **state)
 {
     enum { N_SLOTS = (int)((sizeof(sd_kern) - offsetof(sd_kern, dot)) / sizeof(void (*)(void))) };
     (void)state;
-    for (uint32_t f = 0; f < 16; f++) {
+    for (uint32_t f = 0; f < 32; f++) {
         const sd_kern *k = sd_kern_select(f);
         for (int s = 0; s < N_SLOTS; s++) {
             void (*fn)(void);
@@ -456,6 +457,7 @@ static void tables_are_whole(void **state)
     assert_string_equal(sd_kern_isa_of(sd_kern_select(SD_CPU_AVX2), 0), "avx2");
     assert_string_equal(sd_kern_isa_of(sd_kern_select(SD_CPU_AVX2 | SD_CPU_AVX512), 0), "avx512");
     assert_ptr_equal(sd_kern_select(SD_CPU_AVX512)->dot, sd_kern_select(0)->dot); /* a flag without the level below */
+    assert_ptr_equal(sd_kern_select(31 & ~(uint32_t)SD_CPU_AVX512_VNNI), sd_kern_select(15 & ~(uint32_t)SD_CPU_AVX512_VNNI));
 }
 
 int main(void)

@@ -21,8 +21,13 @@ static void levels(void **state)
     assert_int_equal(sd_cpu_detect(&c, "avx512"), (all.flags & SD_CPU_AVX512) != 0);
     if (all.flags & SD_CPU_AVX512) {
         assert_true(sd_cpu_detect(&c, "avx512"));
-        assert_int_equal(c.flags, all.flags);
+        assert_int_equal(c.flags, all.flags & ~(uint32_t)SD_CPU_AMX);
         assert_string_equal(sd_cpu_level(&c), "avx512");
+    }
+    assert_int_equal(sd_cpu_detect(&c, "amx"), (all.flags & SD_CPU_AMX) != 0);
+    if (all.flags & SD_CPU_AMX) {
+        assert_int_equal(c.flags, all.flags);
+        assert_string_equal(sd_cpu_level(&c), "amx");
     }
     assert_false(sd_cpu_detect(&c, "avx1024") || sd_cpu_detect(&c, "") || sd_cpu_detect(&c, "AVX2"));
 }
@@ -57,6 +62,9 @@ static void agrees_with_the_kernel(void **state)
     assert_int_equal((c.flags & SD_CPU_AVX512) != 0, avx512);
     assert_int_equal((c.flags & SD_CPU_AVX512_VNNI) != 0, avx512 && listed(flags, "avx512_vnni"));
     assert_int_equal((c.flags & SD_CPU_AVX512_BF16) != 0, avx512 && listed(flags, "avx512_bf16"));
+    bool amx = (c.flags & SD_CPU_AVX512_VNNI) && (c.flags & SD_CPU_AVX512_BF16) && listed(flags, "amx_tile") &&
+               listed(flags, "amx_int8") && listed(flags, "amx_bf16");
+    assert_true((c.flags & SD_CPU_AMX) ? amx : true); /* Linux may refuse the registers */
     while (strlen(model) && model[strlen(model) - 1] == ' ') model[strlen(model) - 1] = '\0';
     assert_string_equal(c.name, model);
     assert_true(c.l1d_bytes == 0 || (c.l1d_bytes >= 8 << 10 && c.l1d_bytes <= c.l2_bytes));

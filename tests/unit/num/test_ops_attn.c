@@ -288,6 +288,7 @@ static const struct CMUnitTest tests[] = {
     {"test_definition/ref", test_definition, NULL, NULL, (void *)(uintptr_t) "ref"},
     {"test_definition/avx2", test_definition, NULL, NULL, (void *)(uintptr_t) "avx2"},
     {"test_definition/avx512", test_definition, NULL, NULL, (void *)(uintptr_t) "avx512"},
+    {"test_definition/amx", test_definition, NULL, NULL, (void *)(uintptr_t) "amx"},
     T(test_split_and_threads),
     T(test_no_leak_from_the_future),
     T(test_q8_is_f32_of_its_numbers),
