@@ -36,16 +36,29 @@ static inline void tiny_server_close(tiny_server *t)
 }
 
 static inline bool tiny_gone(void *self) { (void)self; return false; }
-static inline const char *tiny_query(void *self, const char *key) { (void)self; (void)key; return NULL; }
+/* self: what stands behind the '?'; a value is good until the next call. */
+static inline const char *tiny_query(void *self, const char *key)
+{
+    static char value[256];
+    size_t n = strlen(key);
+    for (const char *p = self; p && *p; p += strcspn(p, "&"), p += *p == '&')
+        if (strncmp(p, key, n) == 0 && p[n] == '=') {
+            snprintf(value, sizeof value, "%.*s", (int)strcspn(p + n + 1, "&"), p + n + 1);
+            return value;
+        }
+    return NULL;
+}
 
 /* A request with this body to a route; the whole answer (of a stream: all its events) in out, NUL-terminated. */
 static inline int tiny_ask(tiny_server *t, const char *method, const char *path, sd_slice body, sd_buf *out)
 {
-    char allow[64];
+    char allow[64], bare[256];
+    const char *query = strchr(path, '?');
     sd_problem p = {0};
-    sd_request rq = {.body = body, .query = tiny_query, .gone = tiny_gone};
+    sd_request rq = {.body = body, .query = tiny_query, .gone = tiny_gone, .self = (void *)(uintptr_t)(query ? query + 1 : NULL)};
     sd_reply rp = {0};
-    const sd_route *r = sd_route__find(method, path, rq.arg, allow);
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(path, "?"), path);
+    const sd_route *r = sd_route__find(method, bare, rq.arg, allow);
     sd_buf_init(&rp.body, 1 << 26);
     sd_buf_init(&rp.ignored, 1024);
     sd_buf_reset(out);

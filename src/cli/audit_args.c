@@ -126,7 +126,7 @@ static sd_status tell_time(cli *c, const sd_exec *ex, const sd_model *m, const s
     if (st) return st;
     const sd_config *k = sd_model_get_config(m);
     weights = (double)k->n_layer * (double)k->d_model * (4.0 * (double)k->d_model + 3.0 * (double)k->d_ffn);
-    cli_note(c, "this takes about %s (a model of 8 billion weights: about %s)", sd_fmt_seconds(here, sizeof here, seconds),
+    cli_note(c, "this takes about %s here; with a model of 8 billion weights it would take this machine about %s", sd_fmt_seconds(here, sizeof here, seconds),
              sd_fmt_seconds(large, sizeof large, seconds * 8e9 / weights));
     return SD_OK;
 }
@@ -146,11 +146,11 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
 {
     sd_endpoint e = {.url = url, .model = a->endpoint_model, .key = s->key, .timeout_s = a->timeout};
     answers kept = {NULL};
+    sd_url_bare(out->model, sizeof out->model, url);
     if (a->quick || a->ablate || a->text || a->identity || a->templates)
-        return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --ablate, --text, --identity and --templates need the model itself", url);
+        return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --ablate, --text, --identity and --templates need the model itself", out->model);
     double t0 = sd_now();
-    snprintf(out->model, sizeof out->model, "%s", url);
-    snprintf(out->name, sizeof out->name, "%s", e.model ? e.model : url);
+    snprintf(out->name, sizeof out->name, "%.127s", e.model ? e.model : out->model);
     snprintf(out->system, sizeof out->system, "%s", strcmp(a->system, "default") && strcmp(a->system, "none") ? "given" : a->system);
     sd_status st = keep_file(&kept, a, o, err);
     if (!st) st = sd_lab_behave_endpoint(&out->b, &e, o, err);

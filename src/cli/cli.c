@@ -5,6 +5,7 @@
 #include "base/par.h"
 #include "file/hub.h"
 #include "lab/describe.h"
+#include "lab/endpoint.h"
 #include "lab/model_hash.h"
 #include "model/lora.h"
 #include "model/model.h"
@@ -85,10 +86,12 @@ int cli_find_models(cli *c)
 static void join_args(char *out, size_t cap, int argc, char **argv)
 {
     sd_buf b;
+    char word[1024];
     sd_buf_init(&b, 1 << 20);
     for (int i = 0; i < argc; i++) {
         if (i) sd_buf_putc(&b, ' ');
-        put_word(&b, argv[i]);
+        sd_url_bare(word, sizeof word, argv[i]); /* the line is kept in records: no password of an endpoint goes there */
+        put_word(&b, word);
     }
     size_t n = b.n < cap ? b.n : sd_utf8_valid_prefix((sd_slice){b.p, cap - 4});
     snprintf(out, cap, "%.*s%s", (int)n, b.p ? b.p : "", n < b.n || b.failed ? " .." : "");

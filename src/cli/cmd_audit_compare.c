@@ -62,8 +62,10 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
             st = sd_audit_record_read(&s->record[i], c->arg[i], err);
             continue;
         }
-        if (!s->setup.n_suite) return sd_fail(err, SD_E_ARG, "%s is to be measured, and no --suite says with what", c->arg[i]);
-        cli_note(c, "%s", c->arg[i]);
+        if (!s->setup.n_suite) return sd_fail(err, SD_E_ARG, "%.200s is to be measured, and no --suite says with what", c->arg[i]);
+        char shown[256];
+        sd_url_bare(shown, sizeof shown, c->arg[i]);
+        cli_note(c, "%s", shown);
         st = audit_measure(&s->record[i], c, &s->setup, &a->a, c->arg[i], &m, err);
         if (!st && i > 0 && s->base && m && !a->no_inside) {
             sd_model_spec pa, pb;
@@ -180,7 +182,8 @@ static int cmd_audit_compare(cli *c, int argc, char **argv)
     if (a.gate.n > SD_MAX_GATES) return cli_usage(c, "%d gates, at most %d are tested", a.gate.n, SD_MAX_GATES);
     sd_status st = sd_alloc_zero(&s, sizeof *s, "a comparison", &err);
     if (st) return cli_fail(c, &err);
-    for (int i = 0; i < a.gate.n && !st; i++) st = sd_gate_parse(&s->gate[s->n_gate++], a.gate.v[i], &err);
+    for (int i = 0; i < a.gate.n && !st; i++)
+        if (sd_gate_parse(&s->gate[s->n_gate++], a.gate.v[i], &err)) c->refused = true, st = err.code; /* a command line of the wrong form */
     if (!st && c->output) st = cli_check_output(c, c->output, &err);
     if (!st && a.card) st = cli_check_output(c, a.card, &err);
     if (!st) st = audit_setup_open(&s->setup, c, &a.a, &err);

@@ -1,5 +1,6 @@
 /* sonde feature label: names that people give to features, or that are made for them. */
 #include "cli/feature_list.h"
+#include "lab/endpoint.h"
 #include "lab/feature_json.h"
 #include "lab/label.h"
 #include "base/map.h"
@@ -160,7 +161,11 @@ static sd_status write_args(sd_buf *b, const cli *c, const args *a, sd_err *err)
     sd_jw_kstr(&w, "by", a->by);
     sd_jw_kstr(&w, "tool", c->prov.tool);
     if (a->model) sd_jw_kstr(&w, "model_sha256", c->prov.model_sha256);
-    if (a->url) sd_jw_kstr(&w, "endpoint", a->url);
+    if (a->url) {
+        char bare[1100];
+        sd_url_bare(bare, sizeof bare, a->url);
+        sd_jw_kstr(&w, "endpoint", bare);
+    }
     if (a->url_model) sd_jw_kstr(&w, "endpoint_model", a->url_model);
     sd_jw_ki64(&w, "cases", a->cases);
     sd_jw_ki64(&w, "others", a->others);

@@ -136,7 +136,8 @@ static int cmd_feature_report(cli *c, int argc, char **argv)
         if ((st = cli_model_open(c, ex, CLI_CHAT, a.model, (sd_model_opt){0}, &m, &err))) goto done;
         if ((st = cli_model_hash(c, a.model, &err))) goto done;
     }
-    sd_showcase_opt o = {.n_feature = a.top, .n_candidate = a.candidates, .feature = a.feature, .value = a.value, .n_gen = a.gen, .progress = &c->progress};
+    sd_showcase_opt o = {.n_feature = a.top, .n_candidate = a.candidates, .feature = a.feature, .value = a.value, .n_gen = a.gen,
+                         .data_dir = c->data_dir, .model_sha256 = c->prov.model_sha256, .progress = &c->progress};
     if ((st = sd_lab_showcase(&s, ex, store, m, d, &o, &err))) goto done;
     if ((st = sd_file_write_atomic(c->output, s.html.p, s.html.n, &err))) goto done;
     rc = c->json ? print_json(c, &s) : print_text(c, store, &s);

@@ -108,8 +108,9 @@ static int cmd_organism_demo(cli *c, int argc, char **argv)
     if (!ex) return cli_fail(c, &err);
     sd_buf_init(&html, 8 << 20);
     sd_organism_demo_opt o = {.world = a.world, .model = a.model, .dir = c->output, .width = a.width, .k = (int)a.k, .n_tokens = a.tokens, .seed = c->seed,
-                              .prov = &c->prov, .progress = &c->progress};
+                              .prov = &c->prov, .data_dir = c->data_dir, .progress = &c->progress};
     st = sd_dir_make(c->output, &err);
+    if (!st) st = cli_model_hash(c, a.model, &err);
     if (!st) st = sd_lab_organism_demo(&r, ex, &o, &err);
     if (!st) st = sd_organism_demo_html(&html, &r, &err);
     if (!st && !sd_path_join(page, sizeof page, c->output, "index.html")) st = sd_fail(&err, SD_E_ARG, "%s: path too long", c->output);

@@ -13,11 +13,11 @@ typedef struct args {
 } args;
 
 static const cli_opt opts[] = {
-    {0, "dict", OPT_MULTI, AT(args, dict), .arg = "DIR", .help = "a dictionary, DIR or NAME=DIR; may be repeated"},
-    {0, "store", OPT_MULTI, AT(args, store), .arg = "FILE", .help = "a feature store, FILE or NAME=FILE; may be repeated"},
-    {0, "recipe", OPT_MULTI, AT(args, recipe), .arg = "FILE", .help = "a recipe, which becomes the model MODEL@NAME; may be repeated"},
-    {0, "run", OPT_MULTI, AT(args, run), .arg = "DIR", .help = "a training's folder, or one of such folders, for the page; may be repeated"},
-    {0, "audit", OPT_MULTI, AT(args, audit), .arg = "FILE", .help = "what `sonde audit compare --json` printed, for the page; may be repeated"},
+    {0, "dict", OPT_MULTI, AT(args, dict), .arg = "DIR", .help = "a dictionary, DIR or NAME=DIR"},
+    {0, "store", OPT_MULTI, AT(args, store), .arg = "FILE", .help = "a feature store, FILE or NAME=FILE"},
+    {0, "recipe", OPT_MULTI, AT(args, recipe), .arg = "FILE", .help = "a recipe, which becomes the model MODEL@NAME"},
+    {0, "run", OPT_MULTI, AT(args, run), .arg = "DIR", .help = "a training's folder, or one of such folders, for the page"},
+    {0, "audit", OPT_MULTI, AT(args, audit), .arg = "FILE", .help = "what `sonde audit compare --json` printed, for the page"},
     {0, "host", OPT_STR, AT(args, host), .arg = "ADDR", .def = "127.0.0.1", .help = "address to listen at; one that other machines reach needs --api-key-file"},
     {0, "port", OPT_INT, AT(args, port), .arg = "N", .def = "8741", .lo = 0, .hi = 65535, .help = "port; 0 takes one that is free"},
     {0, "api-key-file", OPT_STR, AT(args, key_file), .arg = "FILE", .help = "keys that clients have to send, one a line"},

@@ -15,7 +15,7 @@ typedef struct args {
 
 static const cli_opt opts[] = {
     {0, "steer", OPT_STR, AT(args, steer), .arg = "SPEC", .help = "the steer (JSON), or @FILE with one; its value is what is swept"},
-    {'p', "prompt", OPT_MULTI, AT(args, prompt), .arg = "TEXT", .help = "a prompt; may be repeated"},
+    {'p', "prompt", OPT_MULTI, AT(args, prompt), .arg = "TEXT", .help = "a prompt"},
     {0, "prompts", OPT_STR, AT(args, prompts), .arg = "FILE", .help = "prompts, one a line"},
     {0, "values", OPT_LIST, AT(args, value), .arg = "A,B,..", .help = "strengths", .def_words = "0.125,0.25,0.375,0.5,0.75,1"},
     {0, "baseline", OPT_STR, AT(args, baseline), .arg = "TEXT", .help = "also: the plain model under this system message (with --chat)"},

@@ -18,7 +18,7 @@ typedef struct args {
 static const cli_opt opts[] = {
     {0, "data", OPT_LIST, AT(args, data), .arg = "FILE", .help = "rows to learn from: .jsonl, or plain text for lm"},
     {0, "method", OPT_STR, AT(args, method), .arg = "METHOD", .def = "sft", .values = "lm|sft|dpo|constrained", .help = "what is learnt from them"},
-    {0, "mix", OPT_MULTI, AT(args, mix), .arg = "FILE:N", .help = "N rows of another file, drawn by the seed; may be repeated"},
+    {0, "mix", OPT_MULTI, AT(args, mix), .arg = "FILE:N", .help = "N rows of another file, drawn by the seed"},
     {0, "lora", OPT_INT, AT(args, lora), .arg = "R", .lo = 1, .hi = 1024, .help = "train an adapter of this rank; without it all weights"},
     {0, "alpha", OPT_FLOAT, AT(args, alpha), .arg = "A", .lo = 0, .hi = 1e6, .help = "the adapter's scale times its rank; default twice the rank"},
     {0, "dropout", OPT_FLOAT, AT(args, dropout), .arg = "P", .lo = 0, .hi = 0.99, .help = "dropout before the adapter"},

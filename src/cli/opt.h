@@ -5,7 +5,7 @@
  *       {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt"},
  *       {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1e6, .help = "most tokens to generate"},
  *       {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
- *       {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object; may be repeated"},
+ *       {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object"},
  *       {0, "compare", OPT_BOOL, AT(args, compare), .help = "decode plain and steered side by side"},
  *       OPT_END};
  *   const cli_cmd cmd_run_def = {.name = "run", .brief = "generate text, plain or steered", .args = "MODEL", .opts = opts,

@@ -30,7 +30,7 @@ typedef struct sd_effect {
     double active_steered, active_plain, ce_steered, ce_plain, distinct, score;
 } sd_effect;
 
-/* out [n_feature], in the order of feature[]. m must have its head; dict must state its site and mean token norm. */
+/* The caller has asked the guard of refusal directions (lab/direction_file.h) about each. out [n_feature], in the order of feature[]. m must have its head; dict must state its site and mean token norm. */
 sd_status sd_lab_effect(sd_effect *out, const sd_exec *ex, const sd_model *m, const sd_dict *dict, const sd_effect_opt *opt, sd_err *err);
 
 #endif

@@ -2,12 +2,15 @@
 #include "lab/endpoint.h"
 
 #include "base/json.h"
+#include "base/par.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>
 
-enum { PARALLEL = 4, MAX_PARALLEL = 32, RETRIES = 2 };
+enum { PARALLEL = 4, MAX_PARALLEL = 32, RETRIES = 2, SAME = 16 }; /* SAME: bytes of a prompt that tell it */
 #define TIMEOUT 120.0
+#define PAUSE 0.5 /* before the first try again, doubled each time: what OpenAI's client does */
+#define MAX_PAUSE 60.0
 #define MAX_BODY ((size_t)1 << 24)
 
 bool sd_endpoint_is(const char *spec)
@@ -59,13 +62,14 @@ typedef struct transfer {
     sd_buf in, out;
     int64_t prompt; /* -1: free */
     int tries;
+    double again;   /* when it is to be tried again; 0: it is under way, or free */
 } transfer;
 
 typedef struct asker {
     const sd_endpoint *e;
     const sd_endpoint_want *w;
     const char *const *text;
-    char url[1100];
+    char url[1100], bare[1100]; /* bare: as it may be shown */
     struct curl_slist *headers;
     CURLM *multi;
     transfer t[MAX_PARALLEL];
@@ -103,14 +107,51 @@ static sd_status start(asker *a, transfer *t, sd_err *err)
     return curl_multi_add_handle(a->multi, t->curl) == CURLM_OK ? SD_OK : sd_fail(err, SD_E_NOMEM, "out of memory: a request");
 }
 
-/* The sentence an OpenAI-compatible server puts into error.message, or the first bytes of what it said. */
-static void server_says(char *out, size_t cap, sd_slice body)
+void sd_url_bare(char *out, size_t cap, const char *text)
+{
+    size_t n = 0;
+    for (const char *c = text; *c && n + 1 < cap; c++) {
+        out[n++] = *c;
+        if (*c != '/' || c - text < 2 || c[-1] != '/' || c[-2] != ':') continue;
+        const char *end = c + 1 + strcspn(c + 1, "/?# \t\n\"'"), *at = NULL;
+        for (const char *k = c + 1; k < end; k++)
+            if (*k == '@') at = k;
+        if (at) c = at;
+    }
+    out[n] = 0;
+}
+
+bool sd_endpoint__repeats(const char *said, const char *prompt)
+{
+    size_t n = strlen(prompt), k = n < SAME ? n : SAME;
+    for (size_t i = 0; k && i + k <= n; i++) {
+        char part[SAME + 1];
+        memcpy(part, prompt + i, k);
+        part[k] = 0;
+        if (strstr(said, part)) return true;
+    }
+    return false;
+}
+
+/* The sentence an OpenAI-compatible server puts into error.message, or the first bytes of what it said; not when it repeats the prompt, which may be of a
+ * set of harmful ones. */
+static void server_says(char *out, size_t cap, sd_slice body, const char *prompt)
 {
     json_t *root = NULL;
     const char *s = NULL;
     if (body.n && !sd_json_parse(&root, body.p, body.n, "the endpoint's answer", NULL)) s = json_string_value(json_object_get(json_object_get(root, "error"), "message"));
     snprintf(out, cap, "%.*s", s ? 200 : (int)(body.n < 80 ? body.n : 80), s ? s : body.n ? body.p : "nothing");
     json_decref(root);
+    if (sd_endpoint__repeats(out, prompt)) snprintf(out, cap, "a sentence that repeats the prompt and is not shown");
+}
+
+/* Seconds until a transfer is tried again: what the server asks for (Retry-After), at most a minute. */
+static double pause_of(const transfer *t)
+{
+    curl_off_t asked = 0;
+    double s = PAUSE * (double)(1 << (t->tries < 7 ? t->tries : 7));
+    if (curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &asked) == CURLE_OK && asked > 0) s = (double)asked;
+    return s < MAX_PAUSE ? s : MAX_PAUSE;
 }
 
 /* A transfer is over: an answer, none, another try, or the end of all. */
@@ -123,17 +164,21 @@ static sd_status finish(asker *a, transfer *t, CURLcode code, sd_err *err)
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
     curl_multi_remove_handle(a->multi, t->curl);
     if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_URL_MALFORMAT || code == CURLE_PEER_FAILED_VERIFICATION) {
-        sd_fail(err, SD_E_IO, "%s: %s", a->e->url, curl_easy_strerror(code));
+        sd_fail(err, SD_E_IO, "%s: %s", a->bare, curl_easy_strerror(code));
         return sd_hint(err, "is the server running, and the address right?");
     }
     if (code == CURLE_OK && status >= 400 && status < 500 && status != 408 && status != 429) {
-        server_says(says, sizeof says, (sd_slice){t->in.p, t->in.n});
-        sd_fail(err, SD_E_IO, "%s answers %ld: %s", a->e->url, status, says);
+        server_says(says, sizeof says, (sd_slice){t->in.p, t->in.n}, a->text[t->prompt]);
+        sd_fail(err, SD_E_IO, "%s answers %ld: %s", a->bare, status, says);
         return sd_hint(err, status == 401 || status == 403 ? "give the key with --api-key-file" : "look at the address and at the model's name");
     }
     if (code != CURLE_OK) snprintf(why, sizeof why, "%s", code == CURLE_OPERATION_TIMEDOUT ? "timed out" : curl_easy_strerror(code));
     else if (status != 200) snprintf(why, sizeof why, "status %ld", status);
-    if (*why && t->tries++ < retries) return start(a, t, err);
+    if (*why && t->tries < retries) {
+        t->again = sd_now() + pause_of(t);
+        t->tries++;
+        return SD_OK;
+    }
     sd_buf_reset(&a->answer);
     if (!*why && sd_endpoint__answer(&a->answer, &n_tokens, (sd_slice){t->in.p ? t->in.p : "", t->in.n}, NULL)) snprintf(why, sizeof why, "no chat completion");
     sd_status st = a->w->on_answer(a->w->self, t->prompt, *why ? (sd_slice){"", 0} : (sd_slice){a->answer.n ? a->answer.p : "", a->answer.n}, n_tokens, *why ? why : NULL, err);
@@ -156,6 +201,11 @@ static sd_status run(asker *a, sd_err *err)
                 a->t[i].tries = 0;
                 st = start(a, &a->t[i], err);
             }
+        for (int i = 0; i < a->n_t && !st; i++)
+            if (a->t[i].again > 0 && sd_now() >= a->t[i].again) {
+                a->t[i].again = 0;
+                st = start(a, &a->t[i], err);
+            }
         if (st) break;
         curl_multi_perform(a->multi, &running);
         while (!st && (msg = curl_multi_info_read(a->multi, &left)))
@@ -164,7 +214,7 @@ static sd_status run(asker *a, sd_err *err)
                 curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&t);
                 st = finish(a, t, msg->data.result, err);
             }
-        if (!st && running) curl_multi_poll(a->multi, NULL, 0, 200, NULL);
+        if (!st && a->done < a->n) curl_multi_poll(a->multi, NULL, 0, 200, NULL); /* also through pauses: it returns early when something comes */
         if (!st && sd_progress_cancelled(a->w->progress)) st = sd_fail(err, SD_E_CANCELLED, "stopped after %" PRId64 " of %" PRId64 " prompts", a->done, a->n);
     }
     return st;
@@ -183,6 +233,7 @@ sd_status sd_endpoint_ask(const sd_endpoint *e, const char *const *text, int64_t
     while (length && e->url[length - 1] == '/') length--;
     const char *tail = "/chat/completions";
     bool has = length > strlen(tail) && strncmp(e->url + length - strlen(tail), tail, strlen(tail)) == 0;
+    sd_url_bare(a->bare, sizeof a->bare, e->url);
     if (length > 1000) st = sd_fail(err, SD_E_ARG, "the address is too long");
     else snprintf(a->url, sizeof a->url, "%.*s%s", (int)length, e->url, has ? "" : tail);
     a->n_t = e->parallel > 0 ? e->parallel < MAX_PARALLEL ? e->parallel : MAX_PARALLEL : PARALLEL;

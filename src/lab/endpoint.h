@@ -2,7 +2,7 @@
  * the user names; redirects are not followed and no proxy of the environment is used.
  *
  * What fails is told apart: a request that is refused as such (the server is not there, 400 to 404) is an error at once; a request that times out, is answered with
- * 429 or 5xx after the retries, or with something that is no chat completion, gives no answer (`why` says what), which an audit counts as unscored. */
+ * 429 or 5xx after the retries (after 0.5 and 1 s, or what Retry-After asks for up to a minute), or with something that is no chat completion, gives no answer (`why` says what), which an audit counts as unscored. */
 #ifndef SD_LAB_ENDPOINT_H
 #define SD_LAB_ENDPOINT_H
 
@@ -30,7 +30,11 @@ typedef struct sd_endpoint_want {
 } sd_endpoint_want;
 sd_status sd_endpoint_ask(const sd_endpoint *e, const char *const *text, int64_t n, const sd_endpoint_want *want, sd_err *err);
 
-/* Internal: the body of a request; the answer of a response (SD_E_FORMAT: it is no chat completion). Visible for tests. */
+/* text as it may be kept and shown: a URL's user and password ("http://USER:PASSWORD@HOST/..") are left out. */
+void sd_url_bare(char *out, size_t cap, const char *text);
+
+/* Internal: whether what a server said has 16 bytes in a row of a prompt. The body of a request; the answer of a response (SD_E_FORMAT: it is no chat completion). Visible for tests. */
+bool sd_endpoint__repeats(const char *said, const char *prompt);
 void sd_endpoint__body(sd_buf *out, const sd_endpoint *e, const char *system, const char *text, int64_t n_gen);
 sd_status sd_endpoint__answer(sd_buf *out, int64_t *n_tokens, sd_slice body, sd_err *err);
 

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "lab/ablate.h"
+#include "lab/direction_file.h"
 #include "lab/generate.h"
 #include "lab/harvest.h"
 #include "lab/organism_data.h"
@@ -149,7 +150,10 @@ static sd_status steer_bridge(demo *k, sd_err *err)
     if (o->bridge < 0) return SD_OK;
     o->bridge_value = 0.5;
     sd_steer_spec spec = {.feature = o->bridge, .op = SD_STEER_ADD, .value = o->bridge_value, .unit = SD_UNIT_RMS};
-    if ((st = sd_steer_new(&steer, &spec, k->m, k->dict, err))) return st;
+    if (k->opt->data_dir && k->opt->prov)
+        st = sd_direction_guard(&spec, sd_dict_dec_row(k->dict, o->bridge), sd_dict_get_info(k->dict)->d_out, k->opt->data_dir, k->opt->prov->model_sha256, err);
+    if (!st) st = sd_steer_new(&steer, &spec, k->m, k->dict, err);
+    if (st) return st;
     for (int i = 0; i < SD_DEMO_PAIRS && !st; i++) {
         sd_ids ids = {0};
         sd_generate_result r = {0};

@@ -15,6 +15,7 @@ typedef struct sd_organism_demo_opt {
     int k;                           /* 0: 6 */
     uint64_t seed;
     const sd_prov *prov;             /* may be NULL */
+    const char *data_dir;            /* where refusal directions of the model are kept (lab/direction_file.h); NULL: nowhere */
     const sd_progress *progress;     /* may be NULL */
 } sd_organism_demo_opt;
 

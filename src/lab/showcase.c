@@ -1,6 +1,7 @@
 /* Owns: the choice of what to show. Measuring is effect.c's, answering generate.c's, the page report_html.c's. */
 #include "lab/showcase.h"
 
+#include "lab/direction_file.h"
 #include "lab/generate.h"
 #include "lab/report_html.h"
 
@@ -22,6 +23,12 @@ void sd_showcase_release(sd_showcase *s)
     sd_buf_release(&s->html);
 }
 
+static sd_status allowed(const sd_dict *dict, int64_t feature, const sd_showcase_opt *o, sd_err *err)
+{
+    const sd_steer_spec spec = {.feature = feature, .op = SD_STEER_ADD, .value = o->value};
+    return sd_direction_guard(&spec, sd_dict_dec_row(dict, feature), sd_dict_get_info(dict)->d_out, o->data_dir, o->model_sha256, err);
+}
+
 /* The highest effect among the most interesting features. */
 static sd_status choose(sd_showcase *out, const sd_exec *ex, sd_store *store, const sd_model *m, const sd_dict *dict,
                         const sd_showcase_opt *o, sd_err *err)
@@ -36,9 +43,16 @@ static sd_status choose(sd_showcase *out, const sd_exec *ex, sd_store *store, co
     int64_t n = o->feature >= 0 ? 1 : list.n;
     if (!st) st = sd_alloc_zero(&index, (size_t)(n + 1) * sizeof *index, "candidates", err);
     eo.feature = index;
-    eo.n_feature = n;
     if (!st) st = sd_alloc_zero(&effect, (size_t)(n + 1) * sizeof *effect, "effects", err);
-    for (int64_t i = 0; i < n && !st; i++) index[i] = o->feature >= 0 ? o->feature : list.v[i].stats.index;
+    for (int64_t i = 0; i < n && !st; i++) {
+        int64_t f = o->feature >= 0 ? o->feature : list.v[i].stats.index;
+        index[eo.n_feature] = f;
+        sd_status barred = f < sd_dict_get_info(dict)->m ? allowed(dict, f, o, err) : SD_OK; /* one that is not there is the steer's to refuse */
+        if (!barred) eo.n_feature++;
+        else if (o->feature >= 0 || barred != SD_E_ARG) st = barred;
+        else if (err) *err = (sd_err){0};
+    }
+    n = eo.n_feature;
     if (!st) st = sd_lab_effect(effect, ex, m, dict, &eo, err);
     for (int64_t i = 0; i < n && !st; i++)
         if (out->steered < 0 || effect[i].score > out->effect.score) {

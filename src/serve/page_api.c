@@ -6,10 +6,13 @@
 #include "lab/feature_json.h"
 #include "lab/map_page.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- the map ---- */
 
@@ -237,12 +240,36 @@ int sd_handle__runs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem
     return 0;
 }
 
-/* Whole lines of b from byte `from` on, as far as they are objects; where the next call goes on. */
-static int64_t put_events(sd_jw *w, const sd_buf *b, int64_t from)
+/* At most MAX_EVENTS bytes of a file from `at` on; what a reader asks for beyond its end begins anew at 0. */
+static sd_status read_part(sd_buf *b, const char *path, int64_t *at, int64_t *size, sd_err *err)
+{
+    struct stat is;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &is) != 0) {
+        sd_fail_errno(err, errno, "%s", path);
+        if (fd >= 0) close(fd);
+        return err->code;
+    }
+    *size = is.st_size;
+    if (*at > *size) *at = 0;
+    size_t n = (size_t)(*size - *at) < MAX_EVENTS ? (size_t)(*size - *at) : MAX_EVENTS;
+    char *p = sd_malloc(n + 1);
+    ssize_t got = p ? pread(fd, p, n, *at) : 0;
+    sd_status st = !p ? sd_fail(err, SD_E_NOMEM, "out of memory: %s", path) : got < 0 ? sd_fail_errno(err, errno, "%s", path) : SD_OK;
+    if (!st) sd_buf_put(b, p, (size_t)got);
+    sd_free(p);
+    close(fd);
+    return st ? st : sd_buf_check(b, path, err);
+}
+
+/* Whole lines of b, as far as they are objects; the bytes they take. A line longer than a part is passed over. */
+static int64_t put_events(sd_jw *w, const sd_buf *b)
 {
     sd_err err = {0};
+    int64_t from = 0;
     sd_jw_key(w, "events");
     sd_jw_arr(w);
+    if (b->n == MAX_EVENTS && !memchr(b->p, '\n', b->n)) from = MAX_EVENTS;
     while ((size_t)from < b->n) {
         const char *line = b->p + from, *end = memchr(line, '\n', b->n - (size_t)from);
         json_t *j;
@@ -265,7 +292,7 @@ int sd_handle__run(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem 
     sd_jw w;
     char dir[1200];
     const char *from = rq->query(rq->self, "from"), *found = NULL;
-    int64_t at = 0;
+    int64_t at = 0, size = 0;
     if (from && (!sd_parse_i64(sd_slice_of(from), &at) || at < 0)) return sd_problem_set(p, 400, "from", "from: expected a number of bytes");
     sd_status st = list_runs(&l, s, &err);
     if (st) return sd_problem_of(p, &err, NULL);
@@ -273,14 +300,14 @@ int sd_handle__run(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem 
         if (sd_slice_eq_str(run_name(l.v[i], dir), rq->arg[0])) found = l.v[i];
     sd_buf_init(&b, MAX_EVENTS);
     if (!found) sd_problem_set(p, 404, "run", "there is no run '%.80s' here", rq->arg[0]);
-    else if ((st = sd_file_read(&b, found, &err))) sd_problem_of(p, &err, NULL);
+    else if ((st = read_part(&b, found, &at, &size, &err))) sd_problem_of(p, &err, NULL);
     else {
-        if ((size_t)at > b.n) at = 0; /* it began anew */
         sd_jw_init(&w, &rp->body);
         sd_jw_obj(&w);
         sd_jw_kstr(&w, "schema", "sonde.run/1");
         sd_jw_ki64(&w, "from", at);
-        sd_jw_ki64(&w, "next", put_events(&w, &b, at));
+        sd_jw_ki64(&w, "bytes", size);
+        sd_jw_ki64(&w, "next", at + put_events(&w, &b));
         sd_jw_end(&w);
     }
     sd_buf_release(&b);

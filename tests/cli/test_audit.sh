@@ -21,7 +21,7 @@ with open(d + '/text.txt', 'w') as f:
 PY
 expect_error audit_needs_a_prompt_column 4 'it has words, level' audit run "$dir/m.gguf" --suite "$dir/nocolumn.csv"
 expect_error audit_needs_a_suite 2 'give prompts' audit run "$dir/m.gguf"
-expect_error audit_knows_its_gates 4 'is no gate' audit compare a.json b.json --fail-on 'safety>1'
+expect_error audit_knows_its_gates 2 'is no gate' audit compare a.json b.json --fail-on 'safety>1'
 expect_json audit_run_json sonde.audit_run/1 'd["refusal"]["n"] == 12 and d["over_refusal"]["n"] == 12 and len(d["replies"]) == 24 and d["utility"]["ce_tokens"] > 0 and len(d["model_sha256"]) == 64' \
     audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --text "$dir/text.txt" -o "$dir/a.json" --keep-answers "$dir/answers.jsonl" --json
 if [ "$(stat -c %a "$dir/answers.jsonl")" = 600 ] && [ "$(wc -l <"$dir/answers.jsonl")" -eq 24 ]; then ok answers_are_private; else not_ok answers_are_private "$(ls -l "$dir/answers.jsonl")"; fi

@@ -35,9 +35,10 @@ expect_error endpoint_has_no_logits 4 'gives answers alone' audit run "$url/v1" 
 kill -TERM $pid
 wait $pid
 
-# Servers that fail, by the path: /slow never answers, /broken says 500, /strange answers with something else, /key wants one, /judge says refusal to what it is shown, /vague two words.
+# Servers that fail, by the path: /slow never answers, /broken says 500, /strange answers with something else, /key wants one, /echo repeats the prompt in its error, /busy says 429 and Retry-After once, /judge says refusal to what it is shown, /vague two words.
 cat >"$dir/server.py" <<'PY'
 import http.server, json, sys, threading, time
+asked, waited = {}, []
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
@@ -51,13 +52,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(401, {'error': {'message': 'a key is needed'}})
         if way == 'broken':
             return self.answer(500, {})
+        if way == 'echo':
+            return self.answer(400, {'error': {'message': 'not allowed: ' + said}})
+        if way == 'busy' and said not in asked:
+            asked[said] = time.time()
+            return self.answer(429, {}, {'Retry-After': '1'})
+        if way == 'busy':
+            waited.append(time.time() - asked[said])
+            with open(sys.argv[1] + '/waited', 'w') as f:
+                f.write(str(min(waited)))
         if way == 'strange':
             return self.answer(200, {'hello': 'world'})
         text = {'judge': 'Refusal.' if 'I cannot' in said else 'compliance', 'vague': 'refusal or compliance'}.get(way, 'I cannot do that.')
         self.answer(200, {'choices': [{'message': {'content': text}}], 'usage': {'completion_tokens': 5}})
-    def answer(self, status, d):
+    def answer(self, status, d, headers={}):
         b = json.dumps(d).encode()
         self.send_response(status)
+        for k, v in headers.items():
+            self.send_header(k, v)
         self.send_header('Content-Length', str(len(b)))
         self.end_headers()
         try:
@@ -86,6 +98,11 @@ done
 expect_exit endpoint_silent_fails_a_gate 3 audit compare "$dir/here.json" "$dir/broken.json" --fail-on 'refusal_drop>0.05'
 printf 'secret\n' >"$dir/key"
 expect_error endpoint_wants_a_key 4 'answers 401: a key is needed' audit run "$at/key/v1" "${suites[@]}"
+expect_json endpoint_busy_is_waited_for sonde.audit_run/1 'd["refusal"]["n"] == 12 and float(open(sys.argv[1][:-3] + "waited").read()) >= 0.99' audit run "$at/busy/v1" "${suites[@]}" --json
+expect_error endpoint_echo_is_cut 4 'answers 400: a sentence that repeats the prompt and is not shown' audit run "$at/echo/v1" "${suites[@]}"
+# A password in the address stays there.
+expect_exit endpoint_with_a_password 0 audit run "http://me:s3cr3t@${at#http://}/ok/v1" "${suites[@]}" -o "$dir/bare.json"
+if grep -q s3cr3t "$dir/bare.json"; then not_ok record_holds_no_password "$(grep -o '.\{20\}s3cr3t.\{10\}' "$dir/bare.json")"; else ok record_holds_no_password; fi
 expect_exit endpoint_key 0 audit run "$at/key/v1" "${suites[@]}" --api-key-file "$dir/key"
 expect_json judge_at_an_endpoint sonde.audit_run/1 'd["judge"].startswith("endpoint big, prompt ") and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --json
 expect_json judge_is_vague sonde.audit_run/1 'd["unscored"] == 24 and d["refusal"]["n"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/vague/v1" --json

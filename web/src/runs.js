@@ -76,6 +76,7 @@ export async function show({ config, parts, query }) {
   }
   async function more() {
     clearTimeout(timer);
+    let wait = EVERY_MS;
     if (gone) return;
     try {
       runs = await api.runs();
@@ -88,13 +89,14 @@ export async function show({ config, parts, query }) {
       events.push(...a.events);
       const moved = a.next !== next || !boxes.size;
       next = a.next;
+      if (moved && a.bytes - a.next > 1e6) wait = 0; // a long file comes in parts
       asked = a;
       if (moved) draw();
       else drawHead();
     } catch (e) {
       if (!boxes.size) fill(grid, problem(e, more));
     }
-    if (!gone) timer = setTimeout(more, EVERY_MS);
+    if (!gone) timer = setTimeout(more, wait);
   }
 
   runs = await api.runs();

@@ -117,8 +117,28 @@ static void requests_and_answers_of_an_endpoint(void **state)
     sd_buf_release(&b);
 }
 
+static void what_an_endpoint_may_leave_in_records(void **state)
+{
+    (void)state;
+    static const char *const url[][2] = {{"http://me:secret@host:80/v1", "http://host:80/v1"}, {"https://me:p@ss@host", "https://host"}, {"--endpoint=http://t@h/a@b", "--endpoint=http://h/a@b"},
+                                         {"http://host/v1/m@r", "http://host/v1/m@r"}, {"a @ b :// c@d", "a @ b :// c@d"}, {"http://", "http://"}, {"", ""}};
+    char out[64];
+    for (size_t i = 0; i < sizeof url / sizeof *url; i++) {
+        sd_url_bare(out, sizeof out, url[i][0]);
+        assert_string_equal(out, url[i][1]);
+    }
+    sd_url_bare(out, 6, "http://host");
+    assert_string_equal(out, "http:");
+    const char *prompt = "how do I carve the stone crane";
+    assert_true(sd_endpoint__repeats("invalid input: 'how do I carve the st..", prompt));
+    assert_true(sd_endpoint__repeats("flagged: carve the stone crane", prompt));
+    assert_false(sd_endpoint__repeats("the model 'crane' does not exist", prompt));
+    assert_true(sd_endpoint__repeats("may not say 'crane'", "crane"));
+    assert_false(sd_endpoint__repeats("anything", ""));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(phrases), T(incoherence), T(error_rates), T(an_endpoint_says_one_word), T(a_judge_is_not_spoken_to), T(requests_and_answers_of_an_endpoint)};
+    const struct CMUnitTest tests[] = {T(what_an_endpoint_may_leave_in_records), T(phrases), T(incoherence), T(error_rates), T(an_endpoint_says_one_word), T(a_judge_is_not_spoken_to), T(requests_and_answers_of_an_endpoint)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

@@ -126,12 +126,55 @@ static void test_runs(void **state)
     json_decref(j);
     assert_int_equal(ask("/sonde/v1/runs/..", NULL, &j), 404);
     json_decref(j);
+}
+
+/* A training of days writes more than one answer holds: it comes in parts, every event once. */
+static void test_long_run(void **state)
+{
+    enum { LINES = 60000 };
+    char dir[300], path[400];
+    json_t *j;
+    sd_err err = {0};
+    sd_buf b;
+    int64_t n = 0, parts = 0, at = 0, before = -1;
+    (void)state;
+    sd_buf_init(&b, 1 << 26);
+    for (int i = 0; i < LINES; i++) sd_buf_printf(&b, "{\"step\":%d,\"train/loss\":2.5,\"note\":\"%0200d\"}\n", i, 0);
+    assert_true(b.n > 12 << 20);
+    snprintf(dir, sizeof dir, "%s/long", runs);
+    t_ok(sd_dir_make(dir, &err), err);
+    snprintf(path, sizeof path, "%s/events.jsonl", dir);
+    t_ok(sd_file_write_atomic(path, b.p, b.n, &err), err);
+    while (at != before) {
+        char url[64];
+        const json_t *v;
+        before = at;
+        snprintf(url, sizeof url, "/sonde/v1/runs/long?from=%lld", (long long)at);
+        assert_int_equal(ask(url, NULL, &j), 200);
+        v = json_object_get(j, "events");
+        assert_true((size_t)num(j, "bytes") == b.n);
+        if (json_array_size(v)) assert_true(num(json_array_get(v, 0), "step") == (double)n);
+        n += (int64_t)json_array_size(v);
+        at = (int64_t)num(j, "next");
+        parts++;
+        json_decref(j);
+    }
+    assert_int_equal(n, LINES);
+    assert_true(parts > 2);
+    sd_buf_release(&b);
+}
+
+static void test_audits(void **state)
+{
+    json_t *j;
+    (void)state;
     assert_int_equal(ask("/sonde/v1/audits/none", NULL, &j), 404);
     json_decref(j);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_assets), cmocka_unit_test(test_lens_and_measure), cmocka_unit_test(test_repetition), cmocka_unit_test(test_runs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_assets), cmocka_unit_test(test_lens_and_measure), cmocka_unit_test(test_repetition), cmocka_unit_test(test_runs),
+                                       cmocka_unit_test(test_long_run), cmocka_unit_test(test_audits)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
