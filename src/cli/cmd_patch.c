@@ -28,33 +28,6 @@ static const cli_opt opts[] = {
     LOOK_HTML_OPT(args),
     OPT_END};
 
-static void site_name(char out[48], sd_site_kind kind)
-{
-    sd_site_print(out, 48, (sd_site){kind, 0});
-    if (sd_site_is_layered(kind)) *strrchr(out, '.') = '\0';
-}
-
-/* --site: a kind ("resid_post"), or one layer of it ("resid_post.4"). */
-static sd_status read_site(const char *site, sd_patch_opt *o, sd_err *err)
-{
-    char name[64];
-    sd_site s;
-    o->kind = o->heads ? SD_SITE_ATTN_Z : SD_SITE_RESID_PRE;
-    if (!site) return SD_OK;
-    for (int k = 0; k < SD_SITE_KIND_COUNT; k++) {
-        site_name(name, (sd_site_kind)k);
-        if (strcmp(name, site) == 0) {
-            o->kind = (sd_site_kind)k;
-            return SD_OK;
-        }
-    }
-    sd_status st = sd_site_parse(&s, site, strlen(site), err);
-    if (st) return st;
-    o->kind = s.kind;
-    if (sd_site_is_layered(s.kind)) o->layer0 = s.layer, o->layer1 = s.layer + 1;
-    return SD_OK;
-}
-
 static sd_status read_options(const cli *c, const args *a, const sd_model *m, sd_patch_opt *o, sd_err *err)
 {
     const char *metric = a->metric ? a->metric : a->answer && a->wrong ? "logit_diff" : a->answer ? "prob" : "kl";
@@ -65,7 +38,7 @@ static sd_status read_options(const cli *c, const args *a, const sd_model *m, sd
     o->position = a->position;
     o->progress = &c->progress;
     if (a->layers.n) o->layer0 = (int)a->layers.v[0], o->layer1 = (int)a->layers.v[a->layers.n - 1] + 1;
-    sd_status st = read_site(a->site, o, err);
+    sd_status st = sd_patch_site(o, a->site, err);
     if (!st && a->answer) st = sd_look_one_token(&o->answer, m, a->answer, "--answer", err);
     if (!st && a->wrong) st = sd_look_one_token(&o->wrong, m, a->wrong, "--wrong", err);
     return st;
@@ -76,7 +49,7 @@ static int print_json(cli *c, const sd_model *m, const sd_patch *p, const sd_pat
     out_json j;
     char site[48];
     sd_jw *w = out_json_begin(c, &j, "sonde.patch/1");
-    site_name(site, p->kind);
+    sd_patch_site_name(site, p->kind);
     sd_jw_kstr(w, "site", site);
     sd_jw_kstr(w, "metric", sd_patch_metric_name(p->metric));
     sd_jw_kstr(w, "way", sd_patch_way_name(p->way));

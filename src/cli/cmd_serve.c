@@ -97,28 +97,29 @@ static int cmd_serve(cli *c, int argc, char **argv)
     if (!c->n_arg && !a.store.n) return cli_usage(c, "give a model, a --store, or both");
     if (!c->n_arg && (a.dict.n || a.recipe.n)) return cli_usage(c, "--dict and --recipe need a model");
     if (a.alias && (!a.alias[0] || strchr(a.alias, '@'))) return cli_usage(c, "--alias: a name without '@'");
-    const sd_exec *ex = cli_exec(c, &err);
-    if (!ex) return cli_fail(c, &err);
-    sd_status st = a.reference ? sd_file_read(&reference, a.reference, &err) : SD_OK;
-    if (st) goto done;
-    if (c->n_arg) {
-        if ((st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){.n_ctx = a.ctx}, &m, &err))) goto done;
-        if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
-        name_model(name, c->arg[0]);
-    }
-    sd_serve_opt o = {.ex = ex, .m = m, .model_name = a.alias ? a.alias : name, .model_sha256 = c->prov.model_sha256, .data_dir = c->data_dir,
-                      .reference = {reference.p, reference.n},
+    if (c->n_arg) name_model(name, c->arg[0]);
+    sd_serve_opt o = {.model_name = a.alias ? a.alias : name, .data_dir = c->data_dir,
                       .dict = a.dict.v, .n_dict = a.dict.n, .store = a.store.v, .n_store = a.store.n, .recipe = a.recipe.v, .n_recipe = a.recipe.n,
                       .run = a.run.v, .n_run = a.run.n, .audit = a.audit.v, .n_audit = a.audit.n,
                       .host = a.host, .port = (int)a.port, .key_file = a.key_file, .cors = a.cors, .n_slots = (int)a.parallel,
                       .n_queue = (int)a.queue, .n_ctx = a.ctx, .max_body = a.max_body, .ping_s = a.ping};
-    if ((st = sd_serve_start(&s, &o, &err))) goto done;
+    /* The port first: whoever waits for the server is told 503 while the model is read. */
+    sd_status st = sd_serve_listen(&s, &o, &err);
+    const sd_exec *ex = st ? NULL : cli_exec(c, &err);
+    if (!st && !ex) st = err.code;
+    if (!st && a.reference) st = sd_file_read(&reference, a.reference, &err);
+    if (!st && c->n_arg) st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){.n_ctx = a.ctx}, &m, &err);
+    if (!st && c->n_arg) st = cli_model_hash(c, c->arg[0], &err);
+    if (!st) st = sd_serve_load(s, &(sd_serve_model){ex, m, c->prov.model_sha256, {reference.p, reference.n}}, &err);
+    if (st) goto done;
     rc = tell(c, &a, s, o.model_name);
     const struct timespec look = {.tv_nsec = 50000000};
     while (!rc && !*c->cancel) nanosleep(&look, NULL);
     cli_note(c, "stopping: what runs may go on for %g seconds", a.grace);
     sd_serve_stop(s, a.grace);
+    s = NULL;
 done:
+    sd_serve_stop(s, 0);
     if (st) rc = cli_fail(c, &err);
     sd_buf_release(&reference);
     sd_model_close(m);

@@ -2,7 +2,6 @@
 #include "lab/endpoint.h"
 
 #include "base/json.h"
-#include "base/par.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>

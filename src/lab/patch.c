@@ -60,6 +60,31 @@ int sd_patch_heads(const sd_model *m, sd_site_kind kind)
     }
 }
 
+void sd_patch_site_name(char out[48], sd_site_kind kind)
+{
+    sd_site_print(out, 48, (sd_site){kind, 0});
+    if (sd_site_is_layered(kind)) *strrchr(out, '.') = '\0';
+}
+
+sd_status sd_patch_site(sd_patch_opt *o, const char *site, sd_err *err)
+{
+    char name[48];
+    sd_site s;
+    o->kind = o->heads ? SD_SITE_ATTN_Z : SD_SITE_RESID_PRE;
+    if (!site) return SD_OK;
+    for (int k = 0; k < SD_SITE_KIND_COUNT; k++) {
+        sd_patch_site_name(name, (sd_site_kind)k);
+        if (strcmp(name, site) != 0) continue;
+        o->kind = (sd_site_kind)k;
+        return SD_OK;
+    }
+    sd_status st = sd_site_parse(&s, site, strlen(site), err);
+    if (st) return st;
+    o->kind = s.kind;
+    if (sd_site_is_layered(s.kind)) o->layer0 = s.layer, o->layer1 = s.layer + 1;
+    return SD_OK;
+}
+
 /* ---- the metric ---- */
 
 static double metric(const job *j, const float *logits)
@@ -193,8 +218,7 @@ static sd_status check_site(const job *j, sd_err *err)
     const sd_patch_opt *o = j->opt;
     const sd_config *c = &j->m->cfg;
     char name[48];
-    sd_site_print(name, sizeof name, (sd_site){o->kind, 0});
-    if (sd_site_is_layered(o->kind)) *strrchr(name, '.') = '\0';
+    sd_patch_site_name(name, o->kind);
     if (o->kind == SD_SITE_LOGITS) return sd_fail(err, SD_E_ARG, "the logits are what is measured; patch a site before them");
     if (o->heads && sd_patch_heads(j->m, o->kind) == 0) {
         sd_fail(err, SD_E_ARG, "%s has no heads", name);

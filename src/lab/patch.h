@@ -50,6 +50,9 @@ typedef struct sd_patch {
 } sd_patch;                  /* owns */
 
 void sd_patch_release(sd_patch *p);
+/* Sets kind from a name without layer ("resid_post"), or kind and layers from one layer of it ("resid_post.4"); NULL: resid_pre, attn_z with heads. */
+sd_status sd_patch_site(sd_patch_opt *o, const char *site, sd_err *err);
+void sd_patch_site_name(char out[48], sd_site_kind kind); /* without layer */
 /* m: the whole model with its head. SD_E_ARG for prompts of different lengths, or equal, or a base metric that equals the other's. */
 sd_status sd_lab_patch(sd_patch *out, const sd_exec *ex, const sd_model *m, const sd_ids *clean, const sd_ids *corrupt,
                        const sd_patch_opt *opt, sd_err *err);

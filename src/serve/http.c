@@ -13,6 +13,7 @@
 #include <microhttpd.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,6 +91,15 @@ static int check_key(const exchange *x, sd_problem *p)
     return right ? 0 : sd_problem_set(p, 401, NULL, "this server wants a key: Authorization: Bearer KEY");
 }
 
+/* "application/json", whatever parameters follow. */
+static bool is_json(const char *type)
+{
+    static const char want[] = "application/json";
+    size_t n = sizeof want - 1;
+    if (!type || strncasecmp(type, want, n) != 0) return false;
+    return type[n + strspn(type + n, " \t")] == '\0' || type[n + strspn(type + n, " \t")] == ';';
+}
+
 static int check_head(exchange *x, const char *url, sd_problem *p)
 {
     const char *host = header(x, "Host"), *origin = header(x, "Origin"), *type = header(x, "Content-Type"), *length = header(x, "Content-Length");
@@ -107,7 +117,8 @@ static int check_head(exchange *x, const char *url, sd_problem *p)
     if (http) return http;
     if (length && (!sd_parse_u64(sd_slice_of(length), &n) || n > (uint64_t)x->s->opt.max_body))
         return sd_problem_set(p, 413, NULL, "the body has more than %lld bytes", (long long)x->s->opt.max_body);
-    if (post && type && strncmp(type, "application/json", 16) != 0) return sd_problem_set(p, 415, NULL, "the body has to be application/json");
+    /* Without a type too: a page of another site may send such a body without asking first (a Blob of no type). */
+    if (post && !is_json(type)) return sd_problem_set(p, 415, NULL, "the body has to be application/json: Content-Type says %.100s", type ? type : "nothing");
     return 0;
 }
 
@@ -335,7 +346,7 @@ static sd_status read_keys(sd_server *s, sd_err *err)
     return sd_hint(err, "one key a line");
 }
 
-sd_status sd_serve_start(sd_server **out, const sd_serve_opt *opt, sd_err *err)
+sd_status sd_serve_listen(sd_server **out, const sd_serve_opt *opt, sd_err *err)
 {
     sd_server *s;
     struct timespec now;
@@ -345,18 +356,30 @@ sd_status sd_serve_start(sd_server **out, const sd_serve_opt *opt, sd_err *err)
     s->opt = *opt;
     if (!s->opt.max_body) s->opt.max_body = MAX_BODY;
     if (!(s->opt.ping_s > 0)) s->opt.ping_s = 5;
-    if (!s->opt.model_sha256) s->opt.model_sha256 = "";
+    s->opt.model_sha256 = "";
     clock_gettime(CLOCK_REALTIME, &now);
     s->started = now.tv_sec;
     s->salt = sd_hash64(&now, sizeof now) ^ (uint64_t)getpid();
+    atomic_store(&s->loading, true);
     st = sd_metrics_new(&s->metrics, err);
     if (!st) st = read_keys(s, err);
-    if (!st) st = sd_registry__open(s, err);
-    if (!st && opt->m)
-        st = sd_engine_new(&s->engine, opt->ex, opt->m, &(sd_engine_opt){.n_slots = opt->n_slots, .n_queue = opt->n_queue, .n_ctx = opt->n_ctx, .metrics = s->metrics}, err);
     if (!st) st = start_daemon(s, err);
     if (st) sd_serve_stop(s, 0);
     else *out = s;
+    return st;
+}
+
+sd_status sd_serve_load(sd_server *s, const sd_serve_model *m, sd_err *err)
+{
+    const sd_serve_opt *o = &s->opt;
+    s->opt.ex = m->ex;
+    s->opt.m = m->m;
+    s->opt.model_sha256 = m->model_sha256 ? m->model_sha256 : "";
+    s->opt.reference = m->reference;
+    sd_status st = sd_registry__open(s, err);
+    if (!st && m->m)
+        st = sd_engine_new(&s->engine, m->ex, m->m, &(sd_engine_opt){.n_slots = o->n_slots, .n_queue = o->n_queue, .n_ctx = o->n_ctx, .metrics = s->metrics}, err);
+    if (!st) atomic_store(&s->loading, false); /* what was written above is seen by who sees this */
     return st;
 }
 

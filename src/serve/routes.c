@@ -27,6 +27,8 @@ static const sd_route table[] = {
     {"GET", "/sonde/v1/map/{store}", sd_handle__map, 0, NULL, "where each feature of a store lies on its map"},
     {"POST", "/sonde/v1/lens", sd_handle__lens, SD_ROUTE_MODEL, sd_body_lens, "the logit lens of a text, and each token's loss"},
     {"POST", "/sonde/v1/measure", sd_handle__measure, SD_ROUTE_MODEL, sd_body_measure, "what a steer did to an answer: KL, perplexity, repetition"},
+    {"POST", "/sonde/v1/steer", sd_handle__steer, SD_ROUTE_MODEL, sd_body_steer, "a prompt gone on with plain and steered, and what was done"},
+    {"POST", "/sonde/v1/patch", sd_handle__patch, SD_ROUTE_MODEL, sd_body_patch, "activation patching between two prompts, layer by layer"},
     {"GET", "/sonde/v1/runs", sd_handle__runs, 0, NULL, "trainings that write events.jsonl"},
     {"GET", "/sonde/v1/runs/{run}", sd_handle__run, 0, NULL, "the events of one: ?from=BYTES goes on after `next`"},
     {"GET", "/sonde/v1/audits", sd_handle__audits, 0, NULL, "names of audits"},
@@ -76,6 +78,7 @@ const sd_route *sd_route__find(const char *method, const char *path, char arg[SD
 
 int sd_route__run(sd_server *s, const sd_route *r, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
+    if (atomic_load(&s->loading)) return sd_problem_set(p, 503, NULL, "the model is being loaded");
     if ((r->flags & SD_ROUTE_MODEL) && !s->opt.m) {
         sd_problem_set(p, 400, NULL, "this server was started without a model");
         snprintf(p->e.hint, sizeof p->e.hint, "sonde serve MODEL");

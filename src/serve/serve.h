@@ -6,12 +6,17 @@
 #include "base/str.h"
 #include "sonde/model.h"
 
-typedef struct sd_serve_opt {
+/* What takes time to bring: see sd_serve_load. */
+typedef struct sd_serve_model {
     const sd_exec *ex;
     const sd_model *m;           /* NULL: only stores are shown */
-    const char *model_name;      /* as clients say it */
-    const char *model_sha256, *data_dir;
+    const char *model_sha256;
     sd_slice reference;          /* text that the units of plain vectors are measured on; empty: the built-in one */
+} sd_serve_model;
+
+typedef struct sd_serve_opt {
+    const char *model_name;      /* as clients say it */
+    const char *data_dir;
     const char *const *dict;     /* [n_dict] DIR or NAME=DIR */
     const char *const *store;    /* [n_store] FILE or NAME=FILE */
     const char *const *recipe;   /* [n_recipe] JSON files: {"name", "steer": [..]} */
@@ -26,11 +31,18 @@ typedef struct sd_serve_opt {
     int64_t n_ctx;               /* 0: the model's limit up to 4096 */
     int64_t max_body;            /* bytes; 0: 8 MB */
     double ping_s;               /* seconds of silence after which a stream says that it lives; 0: 5 */
+    /* filled by sd_serve_load */
+    const sd_exec *ex;
+    const sd_model *m;
+    const char *model_sha256;
+    sd_slice reference;
 } sd_serve_opt;
 
 typedef struct sd_server sd_server;
-/* Everything named in opt is borrowed until free. Listens when it returns. */
-sd_status sd_serve_start(sd_server **out, const sd_serve_opt *opt, sd_err *err);
+/* Everything named in opt is borrowed until free. Listens when it returns and answers 503 (with Retry-After) to everything until it is loaded. */
+sd_status sd_serve_listen(sd_server **out, const sd_serve_opt *opt, sd_err *err);
+/* Opens what was registered and starts to serve; what m names is borrowed until free. Once; after an error only sd_serve_stop. */
+sd_status sd_serve_load(sd_server *s, const sd_serve_model *m, sd_err *err);
 int sd_serve_port(const sd_server *s);
 /* Takes no more connections and requests, lets what runs go on for grace seconds, then cancels it; frees. NULL is fine. */
 void sd_serve_stop(sd_server *s, double grace);

@@ -43,6 +43,18 @@ expect_error "an address that others reach needs keys" 4 "needs --api-key-file" 
 expect_error "a host that is no address" 4 "is no address" serve "$dir/tiny.gguf" --host nowhere.example --port 0
 expect_error "a context beyond the model's" 4 "the model's limit is 256" serve "$dir/tiny.gguf" --ctx 100000 --port 0
 
+# While it loads (a pipe stands for what takes long) everything is 503 with Retry-After; then it serves.
+mkfifo "$dir/slow"
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+"$sonde" serve "$dir/tiny.gguf" --port "$port" --mode faithful --reference "$dir/slow" >"$dir/listen" 2>"$dir/serve.err" </dev/null &
+pid=$!
+for _ in $(seq 100); do curl -s -D "$dir/head" -o "$dir/answer" "http://127.0.0.1:$port/health" && break; sleep 0.1; done
+if grep -q '^HTTP/1.1 503' "$dir/head" && grep -qi '^Retry-After: 1' "$dir/head" && grep -q unavailable_error "$dir/answer" && [ ! -s "$dir/listen" ]; then ok "503 while the model is loaded"; else not_ok "503 while the model is loaded" "$(cat "$dir/head" "$dir/answer" "$dir/serve.err")"; fi
+echo "the cat sat on the mat" >"$dir/slow"
+for _ in $(seq 100); do [ -s "$dir/listen" ] && break; sleep 0.1; done
+status "200 when it is" 200 "http://127.0.0.1:$port/health"
+stop "its end"
+
 # A refusal direction of this model: the 64th axis. A recipe that would push it down does not start; one that pushes another axis does.
 python3 - "$dir" <<'PY'
 import hashlib, json, os, sys
@@ -76,6 +88,9 @@ status "models" 200 "$url/v1/models"
 status "openapi" 200 "$url/openapi.json"
 status "an unknown path" 404 "$url/../../etc/passwd" --path-as-is
 status "an encoded path" 404 "$url/v1/models/..%2f..%2fetc%2fpasswd"
+status "a body of no type" 415 -X POST -H 'Content-Type:' --data-binary '{"content":"a"}' "$url/tokenize"
+status "a body of another type" 415 -H 'Content-Type: application/jsonp' --data-binary '{"content":"a"}' "$url/tokenize"
+status "a body of a type with parameters" 200 -H 'Content-Type: Application/JSON; charset=utf-8' --data-binary '{"content":"a"}' "$url/tokenize"
 status "a wrong method" 405 -X DELETE "$url/v1/models"
 status "another Host" 403 -H 'Host: evil.example' "$url/health"
 status "another page" 403 -H 'Origin: http://evil.example' "$url/health"

@@ -1,7 +1,9 @@
 /* The body of a request, whatever its bytes: every route that takes one answers with an answer or with a problem that has a sentence, and the
- * server lives on. The first byte chooses the route. */
+ * server lives on. The first line is the route's path; one that is none chooses by its bytes. */
 #include "t_fuzz.h"
 #include "tiny_server.h"
+
+#include "base/hash.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -15,9 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     const sd_route *post[32];
     for (int i = 0; sd_route__at(i); i++)
         if (sd_route__at(i)->body) post[n_post++] = sd_route__at(i);
-    if (!n) return 0;
-    const sd_route *r = post[(p[0] - 'a') % n_post < 0 ? 0 : (p[0] - 'a') % n_post];
-    int http = tiny_ask(&t, r->method, r->path, (sd_slice){(const char *)p + 1, n - 1}, &out);
+    const uint8_t *end = memchr(p, '\n', n);
+    size_t n_path = end ? (size_t)(end - p) : 0;
+    const sd_route *r = post[sd_hash64(p, n_path) % (uint64_t)n_post];
+    for (int i = 0; i < n_post; i++)
+        if (strlen(post[i]->path) == n_path && memcmp(post[i]->path, p, n_path) == 0) r = post[i];
+    if (end) n_path++;
+    int http = tiny_ask(&t, r->method, r->path, (sd_slice){(const char *)p + n_path, n - n_path}, &out);
     json_t *j;
     if (http == 200) return 0;
     /* 500 would be a fault of ours that a body brought about. */
