@@ -8,7 +8,10 @@
 #include <math.h>
 #include <time.h>
 
-enum { LEARN = 64 }; /* prompts of each kind that the refusal tokens are learned on */
+enum {
+    LEARN = 64,           /* prompts of each kind that the refusal tokens are learned on */
+    ENDPOINT_LABELS = 200, /* labelled answers an endpoint is asked about */
+};
 
 static sd_status read_key(char **out, const char *path, sd_err *err)
 {
@@ -22,7 +25,7 @@ static sd_status read_key(char **out, const char *path, sd_err *err)
     return st;
 }
 
-sd_status audit_setup_open(audit_setup *s, const cli *c, const audit_args *a, sd_err *err)
+sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *err)
 {
     *s = (audit_setup){0};
     sd_status st = sd_alloc_zero(&s->suite, (size_t)(a->suite.n + 1) * sizeof *s->suite, "suites", err);
@@ -37,7 +40,13 @@ sd_status audit_setup_open(audit_setup *s, const cli *c, const audit_args *a, sd
     if (!st && a->judge_url && !sd_endpoint_is(a->judge_url)) st = sd_fail(err, SD_E_ARG, "--judge-url %s does not begin with http:// or https://", a->judge_url);
     if (!st && a->judge_url && a->quick) st = sd_fail(err, SD_E_ARG, "--quick generates no answer that --judge-url could judge");
     if (!st) st = sd_phrases_open(&s->phrases, a->phrases, err);
-    if (!st && a->judge_labels) st = sd_judge_measure(&s->judge_error, &s->phrases, a->judge_labels, err);
+    if (!st && a->linear && !a->judge_labels) st = sd_fail(err, SD_E_ARG, "--linear-judge is learned on labelled answers; give them with --judge-labels FILE");
+    if (!st && a->linear && (a->quick || a->judge_url)) st = sd_fail(err, SD_E_ARG, "--linear-judge beside %s: one judge decides", a->quick ? "--quick" : "--judge-url");
+    if (!st && a->judge_labels) st = sd_labelled_open(&s->labels, a->judge_labels, err);
+    if (!st && a->judge_labels) s->phrases_error = sd_judge_measure(&s->phrases, &s->labels);
+    int64_t silent = 0;
+    if (!st && a->judge_labels && a->judge_url) st = sd_judge_measure_endpoint(&s->endpoint_error, &s->labels, ENDPOINT_LABELS, &s->judge, &silent, &c->progress, err);
+    if (!st && silent) cli_note(c, "the judge gave no verdict on %lld labelled answers", (long long)silent);
     return st;
 }
 
@@ -46,6 +55,7 @@ void audit_setup_release(audit_setup *s)
     for (int i = 0; i < s->n_suite; i++) sd_suite_release(&s->suite[i]);
     sd_free(s->suite);
     sd_phrases_release(&s->phrases);
+    sd_labelled_release(&s->labels);
     sd_free(s->key);
     *s = (audit_setup){0};
 }
@@ -147,8 +157,9 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
     sd_endpoint e = {.url = url, .model = a->endpoint_model, .key = s->key, .timeout_s = a->timeout};
     answers kept = {NULL};
     sd_url_bare(out->model, sizeof out->model, url);
-    if (a->quick || a->ablate || a->text || a->identity || a->templates)
-        return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --ablate, --text, --identity and --templates need the model itself", out->model);
+    out->judge_error = s->phrases_error;
+    if (a->quick || a->linear || a->ablate || a->text || a->identity || a->templates)
+        return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --linear-judge, --ablate, --text, --identity and --templates need the model itself", out->model);
     double t0 = sd_now();
     snprintf(out->name, sizeof out->name, "%.127s", e.model ? e.model : out->model);
     snprintf(out->system, sizeof out->system, "%s", strcmp(a->system, "default") && strcmp(a->system, "none") ? "given" : a->system);
@@ -167,13 +178,35 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
     return st;
 }
 
+/* The errors of the judges on borrowed labels; the linear one is learned on them first. */
+static sd_status measure_judges(sd_audit_record *out, sd_linear_judge *linear, cli *c, const sd_model *m, const audit_setup *s, const sd_linear_opt *learn, sd_err *err)
+{
+    char name[96];
+    out->judge_error = s->phrases_error;
+    sd_audit_add_judge(out, s->phrases.name, &s->phrases_error, false);
+    if (s->endpoint_error.n_refusal) {
+        sd_judge_endpoint_name(name, sizeof name, &s->judge);
+        sd_audit_add_judge(out, name, &s->endpoint_error, false);
+        out->judge_error = s->endpoint_error;
+    }
+    if (!learn) return SD_OK;
+    sd_status st = sd_linear_judge_learn(linear, c->exec, m, &s->labels, learn, err);
+    if (st) return st;
+    sd_audit_add_judge(out, "linear on activations, held-out requests", &linear->error, false);
+    snprintf(name, sizeof name, "%.64s, the same requests", s->phrases.name);
+    sd_audit_add_judge(out, name, &linear->phrases, false);
+    out->judge_error = linear->error;
+    return SD_OK;
+}
+
 sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *model, sd_model **keep, sd_err *err)
 {
     sd_model *m = NULL;
     sd_refusal_set set = {0};
     answers kept = {NULL};
     without cut = {0};
-    *out = (sd_audit_record){.judge_error = s->judge_error};
+    sd_linear_judge linear = {0};
+    *out = (sd_audit_record){0};
     const sd_exec *ex = cli_exec(c, err);
     if (!ex) return err->code;
     sd_behave_opt o = {.suite = s->suite, .n_suite = s->n_suite, .phrases = &s->phrases, .quick = a->quick, .n_gen = a->n_gen, .n_template = a->templates,
@@ -199,6 +232,9 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
         sd_hint(err, "leave --quick out, or add a suite of the other kind");
         goto done;
     }
+    sd_linear_opt learn = {.system = o.system, .phrases = &s->phrases, .seed = c->seed, .progress = &c->progress};
+    if ((st = measure_judges(out, &linear, c, m, s, a->linear ? &learn : NULL, err))) goto done;
+    if (a->linear) o.linear = &linear;
     if ((st = keep_file(&kept, a, &o, err))) goto done;
     if ((st = sd_lab_behave(&out->b, ex, m, &o, err))) goto done;
     if (kept.f) {
@@ -211,6 +247,7 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
 done:
     sd_wfile_abort(kept.f);
     without_release(&cut);
+    sd_linear_judge_release(&linear);
     if (keep && !st) *keep = m;
     else sd_model_close(m);
     return st;

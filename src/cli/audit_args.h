@@ -11,7 +11,7 @@ typedef struct audit_args {
     int64_t n_gen, limit, templates;
     double strength; /* of ablate */
     double timeout;
-    bool quick;
+    bool quick, linear;
 } audit_args;
 
 /* The rows of both commands' option tables; `type` is the args struct that holds an audit_args named `a`. */
@@ -22,7 +22,8 @@ typedef struct audit_args {
     {0, "limit", OPT_INT, AT(type, a.limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "ask N prompts of each suite, chosen by --seed"},                \
     {0, "quick", OPT_BOOL, AT(type, a.quick), .help = "judge by the first token's log-odds; no answer is generated"},                                    \
     {0, "phrases", OPT_STR, AT(type, a.phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},              \
-    {0, "judge-labels", OPT_STR, AT(type, a.judge_labels), .arg = "FILE", .help = "labelled answers to measure the phrases' error on (.jsonl)"},         \
+    {0, "judge-labels", OPT_STR, AT(type, a.judge_labels), .arg = "FILE", .help = "labelled answers to measure the judges' errors on (.jsonl)"},         \
+    {0, "linear-judge", OPT_BOOL, AT(type, a.linear), .help = "judge by the model's activations over its answers, learned on --judge-labels"},           \
     {0, "text", OPT_STR, AT(type, a.text), .arg = "FILE", .help = "text whose cross-entropy is taken"},                                                  \
     {0, "identity", OPT_STR, AT(type, a.identity), .arg = "NAME", .help = "the name the model should give when asked who it is"},                        \
     {0, "endpoint-model", OPT_STR, AT(type, a.endpoint_model), .arg = "NAME", .help = "the model's name at an endpoint, where MODEL is http://..; answers alone are judged"},  \
@@ -36,11 +37,12 @@ typedef struct audit_setup {
     sd_suite *suite; /* [n_suite] */
     int n_suite;
     sd_phrases phrases;
-    sd_judge_error judge_error;
+    sd_labelled_set labels;           /* of --judge-labels */
+    sd_judge_error phrases_error, endpoint_error;
     sd_endpoint judge; /* url NULL: none */
     char *key;         /* of the endpoints, or NULL; owns */
 } audit_setup;
-sd_status audit_setup_open(audit_setup *s, const cli *c, const audit_args *a, sd_err *err);
+sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *err);
 void audit_setup_release(audit_setup *s);
 /* Opens the model, tells the time it will take, asks everything and fills *out. The refusal set of --quick is learned on the model itself. *keep (may
  * be NULL) gets the opened model instead of its being closed. */

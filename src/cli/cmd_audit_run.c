@@ -71,9 +71,12 @@ static int print_text(cli *c, const sd_audit_record *r, const corrections *k)
     corrected_pair(p, "harmful refused, corrected", &k->harmful);
     corrected_pair(p, "harmless refused, corrected", &k->harmless);
     for (int i = 0; i < b->n_tpl; i++) rate_pair(p, b->tpl[i].name, sd_rate_of(b->tpl[i].refused, b->tpl[i].n));
+    for (int i = 0; i < r->n_judged; i++) {
+        const sd_judged *j = &r->judged[i];
+        out_pair(p, i ? "" : "errors of judges", "%s: calls %.1f %% of %lld compliances refusals, misses %.1f %% of %lld refusals (%s)", j->judge, 100 * j->e.fpr, (long long)j->e.n_compliance,
+                 100 * j->e.fnr, (long long)j->e.n_refusal, j->own ? "own answers" : "other models' answers, assumed");
+    }
     if (r->judge_error.n_refusal) {
-        out_pair(p, "judge's error", "says refusal of %.1f %% of compliances (%lld), misses %.1f %% of refusals (%lld); assumed", 100 * r->judge_error.fpr,
-                 (long long)r->judge_error.n_compliance, 100 * r->judge_error.fnr, (long long)r->judge_error.n_refusal);
         out_pair(p, "corrected", "%.1f %% of harmful refused, assumed", 100 * sd_rogan_gladen(sd_audit_refusal(b, SD_AXIS_HARMFUL, NULL).ci.est, r->judge_error.fpr, r->judge_error.fnr));
     }
     if (u->ce_tokens) out_pair(p, "cross-entropy", "%.4f nats a token (%lld tokens)", u->ce_loss, (long long)u->ce_tokens);
@@ -138,6 +141,7 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
     if (!st) st = audit_setup_open(&s, c, &a.a, &err);
     if (!st) st = audit_measure(&r, c, &s, &a.a, c->arg[0], NULL, &err);
     if (!st && a.labels) st = correct(&k, &r, a.labels, &err);
+    if (!st && a.labels) st = sd_audit_measure_judges(&r, a.labels, &err);
     if (!st && c->output) st = write_record(c, &r, &err);
     if (st) {
         rc = cli_fail(c, &err);

@@ -11,12 +11,18 @@
 #include "lab/behave.h"
 #include "num/infer.h"
 
+/* A judge's errors: on labelled answers of other models (a borrowed table, "assumed"), or on hand labels of this model's own answers. */
+typedef struct sd_judged { char judge[96]; sd_judge_error e; bool own; } sd_judged;
+enum { SD_MAX_JUDGED = 8 };
+
 typedef struct sd_audit_record {
     char model[256], name[128]; /* path as given; a short name for tables */
     char system[64];            /* "default", "none", "given" */
     char ablated[96];           /* "refusal, w 1": a direction was taken out while it was measured; empty: none */
     int64_t n_layer, d_model, n_vocab;
-    sd_judge_error judge_error; /* n_refusal 0: not measured */
+    sd_judge_error judge_error; /* of the judge in use; n_refusal 0: not measured */
+    sd_judged judged[SD_MAX_JUDGED]; /* of all judges that were measured */
+    int n_judged;
     double seconds;
     sd_prov prov;               /* of the run that made it */
     sd_behaviour b;
@@ -24,6 +30,7 @@ typedef struct sd_audit_record {
 void sd_audit_record_release(sd_audit_record *r);
 /* Keys of the open object; json: provenance is the caller's. */
 void sd_audit_record_write(sd_jw *w, const sd_audit_record *r);
+void sd_audit_add_judge(sd_audit_record *r, const char *judge, const sd_judge_error *e, bool own);
 /* A document of schema sonde.audit_run/1. Untrusted: sizes and ranges are checked. */
 sd_status sd_audit_record_read(sd_audit_record *out, const char *path, sd_err *err);
 

@@ -166,10 +166,21 @@ static void made_with(sd_buf *b, const sd_audit_page *p)
         sd_buf_printf(b, "</td><td>%s</td><td class='n'>%" PRId64 "</td><td class='n'>%.0f</td></tr>", r->system, r->b.n, r->seconds);
     }
     sd_buf_puts(b, "</table></div>");
-    const sd_judge_error *e = &p->record[0].judge_error;
-    if (e->n_refusal)
-        sd_buf_printf(b, "<p class='note'>The judge, on labelled answers of other models: it calls %.1f&#8239;%% of %" PRId64 " compliances a refusal and misses %.1f&#8239;%% of %" PRId64
-                         " refusals. For the models here these rates are assumed, not measured.</p>", 100 * e->fpr, e->n_compliance, 100 * e->fnr, e->n_refusal);
+    bool any = false;
+    for (int i = 0; i < p->n_record; i++) any = any || p->record[i].n_judged;
+    if (!any) return;
+    sd_buf_puts(b, "<div class='card'><table><tr><th>judge<th>measured on<th class='n'>compliances called refusals<th class='n'>refusals missed</tr>");
+    for (int i = 0; i < p->n_record; i++)
+        for (int k = 0; k < p->record[i].n_judged; k++) {
+            const sd_judged *j = &p->record[i].judged[k];
+            sd_buf_puts(b, "<tr><td>");
+            sd_report__str(b, j->judge);
+            sd_buf_puts(b, j->own ? "</td><td>own answers of " : "</td><td>answers of other models, assumed for ");
+            sd_report__str(b, p->record[i].name);
+            sd_buf_printf(b, "</td><td class='n'>%.1f&#8239;%% <small>of %" PRId64 "</small></td><td class='n'>%.1f&#8239;%% <small>of %" PRId64 "</small></td></tr>", 100 * j->e.fpr, j->e.n_compliance,
+                          100 * j->e.fnr, j->e.n_refusal);
+        }
+    sd_buf_puts(b, "</table></div>");
 }
 
 static void one(sd_buf *b, const sd_audit_page *p, int i)

@@ -16,33 +16,25 @@ static const sd_reply *reply_of(const sd_audit_record *r, const char *suite, con
 }
 
 /* Sums of y - f by stratum: 0 the judge said refusal, 1 it did not. */
-typedef struct sums { double diff[2], diff2[2]; int64_t n[2]; double f_labelled; } sums;
+typedef struct sums { double diff[2], diff2[2]; int64_t n[2]; } sums;
 
-static sd_status read_label(sums *s, sd_corrected *out, const sd_audit_record *r, sd_axis axis, json_t *row, const char *what, sd_err *err)
+/* One label and the answer it is of. */
+typedef struct label { const sd_reply *reply; sd_class cls; } label;
+typedef void on_label(void *self, const label *l);
+
+static sd_status read_label(label *l, const sd_audit_record *r, json_t *row, const char *what, sd_err *err)
 {
     const char *suite = NULL, *id = NULL, *name = NULL;
-    sd_class c;
     sd_status st = sd_json_get_str(row, "suite", &suite, what, err);
     if (!st) st = sd_json_get_str(row, "id", &id, what, err);
     if (!st) st = sd_json_get_str(row, "class", &name, what, err);
     if (st) return st;
-    if (!sd_class_parse(name, &c)) return sd_fail(err, SD_E_FORMAT, "%s: class \"%.40s\" is not known", what, name);
-    const sd_reply *x = reply_of(r, suite, id);
-    if (!x) return sd_fail(err, SD_E_NOTFOUND, "%s: the record holds no answer %s of %s", what, id, suite);
-    if (x->axis != axis || x->cls == SD_CLASS_UNSCORED || c == SD_CLASS_UNSCORED) return SD_OK;
-    double f = x->cls == SD_CLASS_REFUSAL, y = c == SD_CLASS_REFUSAL;
-    int k = f > 0 ? 0 : 1;
-    s->diff[k] += y - f;
-    s->diff2[k] += (y - f) * (y - f);
-    s->n[k]++;
-    s->f_labelled += f;
-    out->false_refusal += f > y;
-    out->missed_refusal += y > f;
-    out->n_labelled++;
-    return SD_OK;
+    if (!sd_class_parse(name, &l->cls)) return sd_fail(err, SD_E_FORMAT, "%s: class \"%.40s\" is not known", what, name);
+    l->reply = reply_of(r, suite, id);
+    return l->reply ? SD_OK : sd_fail(err, SD_E_NOTFOUND, "%s: the record holds no answer %s of %s", what, id, suite);
 }
 
-static sd_status read_labels(sums *s, sd_corrected *out, const sd_audit_record *r, sd_axis axis, const char *path, sd_err *err)
+static sd_status read_labels(on_label *fn, void *self, const sd_audit_record *r, const char *path, sd_err *err)
 {
     sd_buf b;
     sd_slice rest, line;
@@ -53,39 +45,94 @@ static sd_status read_labels(sums *s, sd_corrected *out, const sd_audit_record *
     while (!st && sd_slice_cut(&rest, '\n', &line)) {
         char what[1100];
         json_t *row = NULL;
+        label l;
         number++;
         if ((line = sd_slice_trim(line)).n == 0) continue;
         snprintf(what, sizeof what, "%s, line %" PRId64, path, number);
         st = sd_json_parse(&row, line.p, line.n, what, err);
-        if (!st) st = read_label(s, out, r, axis, row, what, err);
+        if (!st) st = read_label(&l, r, row, what, err);
+        if (!st) fn(self, &l);
         json_decref(row);
     }
     sd_buf_release(&b);
     return st;
 }
 
+/* ---- correction of a rate ---- */
+
+typedef struct correction { sums *s; sd_corrected *out; sd_axis axis; } correction;
+
+static void add_label(void *self, const label *l)
+{
+    correction *k = self;
+    const sd_reply *x = l->reply;
+    if (x->axis != k->axis || x->cls == SD_CLASS_UNSCORED || l->cls == SD_CLASS_UNSCORED) return;
+    double f = x->cls == SD_CLASS_REFUSAL, y = l->cls == SD_CLASS_REFUSAL;
+    int side = f > 0 ? 0 : 1;
+    k->s->diff[side] += y - f;
+    k->s->diff2[side] += (y - f) * (y - f);
+    k->s->n[side]++;
+    k->out->false_refusal += f > y;
+    k->out->missed_refusal += y > f;
+    k->out->n_labelled++;
+}
+
 sd_status sd_audit_correct(sd_corrected *out, const sd_audit_record *r, sd_axis axis, const char *path, sd_err *err)
 {
-    sums s = {{0}, {0}, {0}, 0};
+    sums s = {{0}, {0}, {0}};
     sd_ppi_stratum stratum[2];
     *out = (sd_corrected){.ci = {NAN, 0, 1}};
-    sd_status st = read_labels(&s, out, r, axis, path, err);
+    sd_status st = read_labels(add_label, &(correction){&s, out, axis}, r, path, err);
     if (st) return st;
     sd_rate raw = sd_audit_refusal(&r->b, axis, NULL);
     out->n = raw.n;
-    if (out->n_labelled < SD_LEAST_LABELS || s.n[0] == 0 || s.n[1] == 0) {
+    double share[2] = {raw.ci.est, 1 - raw.ci.est};
+    int n_stratum = 0;
+    bool missing = false;
+    for (int k = 0; k < 2; k++) missing = missing || (s.n[k] == 0 && share[k] > 0); /* a kind the judge never says needs no labels */
+    if (out->n_labelled < SD_LEAST_LABELS || missing) {
         sd_fail(err, SD_E_ARG, "%s labels %" PRId64 " answers to %s prompts (%" PRId64 " that the judge calls refusals): too few to correct the rate", path, out->n_labelled,
                 sd_axis_name(axis), s.n[0]);
         return sd_hint(err, "label at least %d, of both kinds", (int)SD_LEAST_LABELS);
     }
     for (int k = 0; k < 2; k++) {
-        double n = (double)s.n[k], mean = s.diff[k] / n, share = k == 0 ? raw.ci.est : 1 - raw.ci.est;
-        stratum[k] = (sd_ppi_stratum){.weight = share, .mean_diff = mean, .var_diff = s.diff2[k] / n - mean * mean, .n = s.n[k]};
+        double n = (double)s.n[k], mean = s.diff[k] / n;
+        if (s.n[k]) stratum[n_stratum++] = (sd_ppi_stratum){.weight = share[k], .mean_diff = mean, .var_diff = s.diff2[k] / n - mean * mean, .n = s.n[k]};
     }
     /* The judge's verdicts are known for every answer, so their mean over these prompts is exact; what varies is which prompts were asked. */
     double f = raw.ci.est;
-    out->ci = sd_ci_ppi(f, f * (1 - f), raw.n, stratum, 2, 0.95);
+    out->ci = sd_ci_ppi(f, f * (1 - f), raw.n, stratum, n_stratum, 0.95);
     out->ci.lo = fmax(0, out->ci.lo);
     out->ci.hi = fmin(1, out->ci.hi);
     return SD_OK;
+}
+
+/* ---- errors of judges ---- */
+
+enum { IN_USE, PHRASES, LOG_ODDS, LINEAR, N_JUDGE };
+typedef struct errors { sd_judge_tally tally[N_JUDGE]; } errors;
+
+static void add_verdicts(void *self, const label *l)
+{
+    errors *e = self;
+    const sd_reply *x = l->reply;
+    bool refusal = l->cls == SD_CLASS_REFUSAL;
+    if (l->cls != SD_CLASS_REFUSAL && l->cls != SD_CLASS_COMPLIANCE) return;
+    if (x->cls != SD_CLASS_UNSCORED) sd_judge_count(&e->tally[IN_USE], refusal, x->cls == SD_CLASS_REFUSAL);
+    if (x->by_phrases != SD_CLASS_UNSCORED) sd_judge_count(&e->tally[PHRASES], refusal, x->by_phrases == SD_CLASS_REFUSAL);
+    if (!isnan(x->score)) sd_judge_count(&e->tally[LOG_ODDS], refusal, x->score > 0);
+    if (!isnan(x->linear)) sd_judge_count(&e->tally[LINEAR], refusal, x->linear > 0);
+}
+
+sd_status sd_audit_measure_judges(sd_audit_record *r, const char *path, sd_err *err)
+{
+    static const char *const name[N_JUDGE] = {NULL, "phrases", "first-token log-odds", "linear on activations"};
+    errors e = {{{{0}, {0}}}};
+    sd_status st = read_labels(add_verdicts, &e, r, path, err);
+    for (int k = 0; k < N_JUDGE && !st; k++) {
+        sd_judge_error x = sd_judge_error_of(&e.tally[k]);
+        if (k == IN_USE && strncmp(r->b.judge, "endpoint", 8) != 0) continue; /* it is one of the others */
+        sd_audit_add_judge(r, name[k] ? name[k] : r->b.judge, &x, true);
+    }
+    return st;
 }

@@ -16,5 +16,8 @@ typedef struct sd_corrected {
 /* SD_E_FORMAT: a line that is none, a class that is not known; SD_E_NOTFOUND: a label of an answer that the record does not hold; SD_E_ARG: fewer than
  * SD_LEAST_LABELS labels of this axis (and the number there is). */
 sd_status sd_audit_correct(sd_corrected *out, const sd_audit_record *r, sd_axis axis, const char *path, sd_err *err);
+/* Errors of all judges whose verdicts the record holds (the one in use, the phrases, the first token's log-odds, the linear one) on labels of class refusal and
+ * compliance, of both axes; they are added to r->judged as measured on its own answers. */
+sd_status sd_audit_measure_judges(sd_audit_record *r, const char *path, sd_err *err);
 
 #endif

@@ -38,7 +38,9 @@ static void write_replies(sd_jw *w, const sd_behaviour *b)
         sd_jw_kstr(w, "axis", sd_axis_name(r->axis));
         sd_jw_kstr(w, "category", r->category);
         sd_jw_kstr(w, "class", sd_class_name(r->cls));
+        if (r->by_phrases != r->cls && r->by_phrases != SD_CLASS_UNSCORED) sd_jw_kstr(w, "phrases", sd_class_name(r->by_phrases));
         sd_jw_kf64(w, "score", r->score);
+        if (!isnan(r->linear)) sd_jw_kf64(w, "linear", r->linear);
         sd_jw_ki64(w, "n_tokens", r->n_tokens);
         snprintf(hex, sizeof hex, "%016" PRIx64, r->key);
         sd_jw_kstr(w, "prompt", hex);
@@ -75,6 +77,32 @@ static void write_utility(sd_jw *w, const sd_behaviour *b)
     sd_jw_end(w);
 }
 
+void sd_audit_add_judge(sd_audit_record *r, const char *judge, const sd_judge_error *e, bool own)
+{
+    if (r->n_judged == SD_MAX_JUDGED || (!e->n_compliance && !e->n_refusal)) return;
+    sd_judged *j = &r->judged[r->n_judged++];
+    *j = (sd_judged){.e = *e, .own = own};
+    snprintf(j->judge, sizeof j->judge, "%s", judge);
+}
+
+static void write_judged(sd_jw *w, const sd_audit_record *r)
+{
+    sd_jw_key(w, "judges");
+    sd_jw_arr(w);
+    for (int i = 0; i < r->n_judged; i++) {
+        const sd_judged *j = &r->judged[i];
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "judge", j->judge);
+        sd_jw_kstr(w, "source", j->own ? "own answers" : "assumed");
+        sd_jw_kf64(w, "fpr", j->e.fpr);
+        sd_jw_kf64(w, "fnr", j->e.fnr);
+        sd_jw_ki64(w, "n_compliance", j->e.n_compliance);
+        sd_jw_ki64(w, "n_refusal", j->e.n_refusal);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
 void sd_audit_record_write(sd_jw *w, const sd_audit_record *r)
 {
     const sd_behaviour *b = &r->b;
@@ -102,6 +130,7 @@ void sd_audit_record_write(sd_jw *w, const sd_audit_record *r)
         sd_jw_ki64(w, "silent", b->n_silent);
         sd_jw_kstr(w, "silent_why", b->silent_why);
     }
+    if (r->n_judged) write_judged(w, r);
     if (r->judge_error.n_refusal) {
         sd_jw_key(w, "judge_error");
         sd_jw_obj(w);
@@ -142,23 +171,48 @@ static sd_status read_reply(sd_reply *r, const json_t *o, const char *path, sd_e
 {
     char axis[16], cls[16];
     int64_t n = 0;
-    *r = (sd_reply){.score = NAN};
+    char phrases[16] = "";
+    *r = (sd_reply){.score = NAN, .linear = NAN};
     sd_status st = text(r->suite, sizeof r->suite, o, "suite", path, err);
     if (!st) st = text(r->id, sizeof r->id, o, "id", path, err);
     if (!st) st = text(axis, sizeof axis, o, "axis", path, err);
     if (!st) st = text(r->category, sizeof r->category, o, "category", path, err);
     if (!st) st = text(cls, sizeof cls, o, "class", path, err);
+    if (!st && json_object_get(o, "phrases")) st = text(phrases, sizeof phrases, o, "phrases", path, err);
     if (!st) st = sd_json_opt_f64(o, "score", &r->score, path, err);
+    if (!st) st = sd_json_opt_f64(o, "linear", &r->linear, path, err);
     if (!st) st = sd_json_get_i64(o, "n_tokens", &n, path, err);
     if (!st) st = hex64(&r->key, o, "prompt", path, err);
     if (!st) st = hex64(&r->hash, o, "answer", path, err);
     if (st) return st;
     if (!sd_class_parse(cls, &r->cls)) return sd_fail(err, SD_E_FORMAT, "%s: class \"%s\" is not known", path, cls);
+    r->by_phrases = r->cls;
+    if (*phrases && !sd_class_parse(phrases, &r->by_phrases)) return sd_fail(err, SD_E_FORMAT, "%s: class \"%s\" is not known", path, phrases);
     for (int a = SD_AXIS_HARMFUL; a <= SD_AXIS_HARMLESS; a++)
         if (strcmp(axis, sd_axis_name((sd_axis)a)) == 0) r->axis = (sd_axis)a;
     if (r->axis == SD_AXIS_UNKNOWN || n < 0 || n > INT32_MAX) return sd_fail(err, SD_E_FORMAT, "%s: a reply with axis \"%s\" and %" PRId64 " tokens", path, axis, n);
     r->n_tokens = (int32_t)n;
     return SD_OK;
+}
+
+static sd_status read_judged(sd_audit_record *r, const json_t *root, const char *path, sd_err *err)
+{
+    const json_t *list = json_object_get(root, "judges");
+    sd_status st = SD_OK;
+    for (size_t i = 0; i < json_array_size(list) && i < SD_MAX_JUDGED && !st; i++) {
+        const json_t *o = json_array_get(list, i);
+        sd_judged *j = &r->judged[r->n_judged++];
+        char source[24] = "";
+        *j = (sd_judged){.e = {.fpr = NAN, .fnr = NAN}};
+        st = text(j->judge, sizeof j->judge, o, "judge", path, err);
+        if (!st) st = text(source, sizeof source, o, "source", path, err);
+        if (!st) st = sd_json_opt_f64(o, "fpr", &j->e.fpr, path, err);
+        if (!st) st = sd_json_opt_f64(o, "fnr", &j->e.fnr, path, err);
+        if (!st) st = sd_json_get_i64(o, "n_compliance", &j->e.n_compliance, path, err);
+        if (!st) st = sd_json_get_i64(o, "n_refusal", &j->e.n_refusal, path, err);
+        j->own = strcmp(source, "own answers") == 0;
+    }
+    return st;
 }
 
 static sd_status read_utility(sd_behaviour *b, const json_t *root, const char *path, sd_err *err)
@@ -213,6 +267,7 @@ sd_status sd_audit_record_read(sd_audit_record *r, const char *path, sd_err *err
     if (!st) st = sd_json_get_bool(root, "quick", &r->b.quick, path, err);
     if (!st) st = sd_json_opt_f64(root, "seconds", &r->seconds, path, err);
     if (!st) st = read_utility(&r->b, root, path, err);
+    if (!st) st = read_judged(r, root, path, err);
     const json_t *list = json_object_get(root, "replies");
     if (!st && !json_is_array(list)) st = sd_fail(err, SD_E_FORMAT, "%s has no replies", path);
     r->b.n = st ? 0 : (int64_t)json_array_size(list);

@@ -25,6 +25,8 @@ typedef struct job {
     sd_buf text;
     sd_behaviour *out;
     sd_buf *kept;          /* [n] answers for a judge that looks later; NULL: none */
+    sd_ids ids;            /* of all answers, in the order they came, for the linear judge */
+    int64_t *at;           /* [n] where prompt i's answer begins in ids; NULL: not kept */
 } job;
 
 static sd_status first(void *self, int64_t prompt, const float *logits, sd_err *err)
@@ -42,6 +44,13 @@ static sd_class classify(job *j, double score, const int32_t *ids, int64_t n, sd
     return sd_judge_phrases(j->opt->phrases, text);
 }
 
+static sd_status put_ids(sd_ids *to, const int32_t *ids, int64_t n, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int64_t i = 0; i < n && !st; i++) st = sd_ids_push(to, ids[i], err);
+    return st;
+}
+
 static sd_status answer(void *self, int64_t prompt, const int32_t *ids, int64_t n, bool ended, sd_err *err)
 {
     job *j = self;
@@ -53,7 +62,12 @@ static sd_status answer(void *self, int64_t prompt, const int32_t *ids, int64_t 
     sd_slice text = {j->text.n ? j->text.p : "", j->text.n};
     r->n_tokens = (int32_t)n;
     r->hash = sd_hash64(text.p, text.n);
-    r->cls = classify(j, r->score, ids, n, text);
+    r->cls = r->by_phrases = classify(j, r->score, ids, n, text);
+    if (j->opt->quick) r->by_phrases = SD_CLASS_UNSCORED;
+    if (j->at && !j->refused) {
+        j->at[prompt] = j->ids.n;
+        if ((st = put_ids(&j->ids, ids, n, err))) return st;
+    }
     if (j->kept && !j->refused) sd_buf_put(&j->kept[prompt], text.p, text.n);
     if (j->refused) {
         *j->n += r->cls != SD_CLASS_UNSCORED;
@@ -75,13 +89,38 @@ sd_status sd_behave__gather(const sd_behave_opt *o, const char ***text, sd_reply
             const sd_prompt *p = &o->suite[s].v[i];
             if (p->axis == SD_AXIS_CHOICE) continue;
             sd_reply *r = &(*v)[k];
-            *r = (sd_reply){.key = p->key, .axis = p->axis, .cls = SD_CLASS_UNSCORED, .score = NAN};
+            *r = (sd_reply){.key = p->key, .axis = p->axis, .cls = SD_CLASS_UNSCORED, .by_phrases = SD_CLASS_UNSCORED, .score = NAN, .linear = NAN};
             snprintf(r->suite, sizeof r->suite, "%s", o->suite[s].name);
             snprintf(r->id, sizeof r->id, "%s", p->id);
             snprintf(r->category, sizeof r->category, "%s", p->category);
             (*text)[k++] = p->text;
         }
     *n = k;
+    return st;
+}
+
+/* Classes by what block `layer` sees over each answer, the model unedited; incoherent answers stay. */
+static sd_status judge_linear(job *j, const sd_exec *ex, const sd_rendered *r, sd_err *err)
+{
+    double *score = NULL;
+    int64_t *start = NULL;
+    sd_ids ids = {0};
+    sd_status st = sd_alloc(&score, (size_t)(r->n + 1) * sizeof *score, "scores", err);
+    if (!st) st = sd_alloc(&start, (size_t)(r->n + 1) * sizeof *start, "answers", err);
+    for (int64_t i = 0; i < r->n && !st; i++) {
+        start[i] = ids.n;
+        st = put_ids(&ids, j->ids.v + j->at[i], j->v[i].n_tokens, err);
+    }
+    if (!st) start[r->n] = ids.n;
+    if (!st) st = sd_linear_judge_scores(score, j->opt->linear, ex, j->m, &(sd_answers){r, ids.v, start}, err);
+    for (int64_t i = 0; i < r->n && !st; i++) {
+        sd_reply *v = &j->v[i];
+        v->linear = score[i];
+        if (v->cls != SD_CLASS_INCOHERENT) v->cls = isnan(score[i]) ? SD_CLASS_UNSCORED : score[i] > 0 ? SD_CLASS_REFUSAL : SD_CLASS_COMPLIANCE;
+    }
+    sd_ids_release(&ids);
+    sd_free(score);
+    sd_free(start);
     return st;
 }
 
@@ -97,6 +136,7 @@ static sd_status ask(job *j, const sd_exec *ex, const char *const *text, int64_t
     if (!st && o->edit) st = sd_batch_edit(b, o->edit, 1, err);
     if (!st)
         st = sd_batch_run(b, &(sd_batch_want){.n_gen = n_gen, .self = j, .on_first = first, .on_answer = answer, .progress = o->progress, .what = what}, err);
+    if (!st && j->at && !wrap) st = judge_linear(j, ex, &r, err);
     if (!wrap) snprintf(j->out->rendered_sha256, sizeof j->out->rendered_sha256, "%s", r.sha256);
     j->out->rows += b ? sd_batch_rows(b) : 0;
     sd_batch_close(b);
@@ -148,12 +188,14 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
     *out = (sd_behaviour){.quick = opt->quick, .n_gen = opt->quick ? 0 : opt->n_gen ? opt->n_gen : SD_BEHAVE_GEN};
     out->utility.ce_loss = NAN;
     snprintf(out->judge, sizeof out->judge, "%s", opt->quick ? "first-token log-odds" : opt->phrases->name);
+    if (opt->linear) snprintf(out->judge, sizeof out->judge, "linear, block %d, %" PRId64 " labels", opt->linear->layer, opt->linear->n_train);
     sd_buf_init(&j.text, MAX_ANSWER);
     sd_status st = sd_behave__gather(opt, &text, &out->v, &n, err);
     j.v = out->v;
     out->n = n;
     if (!st && opt->judge) st = sd_alloc_zero(&j.kept, (size_t)(n + 1) * sizeof *j.kept, "answers", err);
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_init(&j.kept[i], MAX_ANSWER);
+    if (!st && opt->linear) st = sd_alloc_zero(&j.at, (size_t)(n + 1) * sizeof *j.at, "answers", err);
     if (!st && n > 0) st = ask(&j, ex, text, n, NULL, "answers", err);
     if (!st && opt->judge) st = sd_behave__judge(out, opt, text, j.kept, err);
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_release(&j.kept[i]);
@@ -162,6 +204,8 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
     if (!st && opt->n_template) st = ask_templates(&j, ex, text, out->v, n, err);
     if (!st) st = sd_behave__utility(&out->utility, ex, m, opt, err);
     sd_buf_release(&j.text);
+    sd_ids_release(&j.ids);
+    sd_free(j.at);
     sd_free(text);
     if (st) sd_behaviour_release(out);
     return st;

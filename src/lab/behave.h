@@ -4,6 +4,7 @@
 
 #include "lab/batch.h"
 #include "lab/judge_endpoint.h"
+#include "lab/judge_linear.h"
 #include "lab/refusal.h"
 #include "lab/suite.h"
 
@@ -11,8 +12,9 @@ typedef struct sd_reply {
     char suite[64], id[40], category[48];
     uint64_t key, hash;  /* of the prompt's text; of the answer's bytes */
     sd_axis axis;
-    sd_class cls;
+    sd_class cls, by_phrases; /* the judge's; the phrases' beside it (UNSCORED with --quick) */
     double score;        /* first-token log-odds; NaN without a refusal set */
+    double linear;       /* log-odds of the linear judge; NaN without one */
     int32_t n_tokens;
 } sd_reply;
 
@@ -53,6 +55,7 @@ typedef struct sd_behave_opt {
     int64_t n_gen;                  /* 0: 64 */
     int64_t n_template;             /* harmful prompts put into each template; 0: none */
     const sd_endpoint *judge;       /* says the class of each answer in place of the phrases; NULL: the phrases. Not with quick */
+    const sd_linear_judge *linear;  /* says refusal or compliance by the activations over each answer; NULL: none. Not with quick or judge */
     const char *text;               /* file whose cross-entropy is taken; NULL: none */
     const char *identity;           /* name the model should give; NULL: not asked */
     bool sycophancy;

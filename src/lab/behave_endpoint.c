@@ -32,7 +32,7 @@ static sd_status answered(void *self, int64_t i, sd_slice text, int64_t n_tokens
     }
     r->hash = sd_hash64(text.p, text.n);
     r->n_tokens = n_tokens >= 0 && n_tokens <= INT32_MAX ? (int32_t)n_tokens : 0;
-    r->cls = sd_judge_incoherent(id, words(id, 4096, text), text) ? SD_CLASS_INCOHERENT : sd_judge_phrases(j->opt->phrases, text);
+    r->cls = r->by_phrases = sd_judge_incoherent(id, words(id, 4096, text), text) ? SD_CLASS_INCOHERENT : sd_judge_phrases(j->opt->phrases, text);
     if (j->kept) sd_buf_put(&j->kept[i], text.p, text.n), sd_buf_str(&j->kept[i]);
     return j->opt->on_text ? j->opt->on_text(j->opt->self, r, text, err) : SD_OK;
 }

@@ -2,7 +2,7 @@
  *
  *   harmfulness  the difference of means at the instruction's last token (arXiv 2507.11878: harmfulness is read there, refusal behind it)
  *   mass_mean    Sigma^-1 (mu+ - mu-), Sigma the covariance within classes (Marks and Tegmark 2023, section 5), with a ridge of 1 % of its mean
- *   logistic     L2 logistic regression on standardised rows, brought back to raw coordinates
+ *   logistic     L2 logistic regression (lab/logistic.h)
  *   pca          first principal component of the pooled rows, turned to the positive side
  *   random       unit vectors with as much mean square on the positive validation rows as the chosen one, so that their ablation takes as much away
  *   equal cost   random mixtures taken out with the strength that costs a text as much: direction_ce.c
@@ -10,17 +10,17 @@
 #include "lab/direction_int.h"
 
 #include "base/rng.h"
+#include "lab/logistic.h"
 
 #include <math.h>
 
-enum { DEFAULT_FLOOR = 20, CG_STEPS = 200, LOGISTIC_STEPS = 400, PCA_STEPS = 100, BISECT = 30 };
+enum { DEFAULT_FLOOR = 20, CG_STEPS = 200, PCA_STEPS = 100, BISECT = 30 };
 
 typedef struct place {
     float *train[2], *val[2]; /* rows of positive and negative prompts; own */
     int64_t n_train[2], n_val[2], d;
     float *mu[2];             /* [d] means of the training rows; own */
     double *w, *g, *p, *q;    /* [d] scratch; own */
-    double *row;              /* [most rows] scratch; own */
 } place;
 
 static void place_release(place *x)
@@ -34,7 +34,6 @@ static void place_release(place *x)
     sd_free(x->g);
     sd_free(x->p);
     sd_free(x->q);
-    sd_free(x->row);
 }
 
 static void mean_of(float *mu, const float *x, int64_t n, int64_t d)
@@ -65,7 +64,6 @@ static sd_status place_open(place *x, direction_study *s, int64_t row, int layer
     if (!st) st = sd_alloc(&x->g, d * sizeof(double), "a fit", err);
     if (!st) st = sd_alloc(&x->p, d * sizeof(double), "a fit", err);
     if (!st) st = sd_alloc(&x->q, d * sizeof(double), "a fit", err);
-    if (!st) st = sd_alloc(&x->row, (size_t)(x->n_train[0] + x->n_train[1]) * sizeof(double), "a fit", err);
     return st;
 }
 
@@ -118,48 +116,6 @@ static void fit_mass_mean(float *v, place *x)
         for (int64_t j = 0; j < x->d; j++) x->p[j] = x->g[j] + rr / before * x->p[j];
     }
     for (int64_t j = 0; j < x->d; j++) v[j] = (float)x->w[j];
-}
-
-/* Gradient descent with Nesterov's momentum on mean log-loss + lambda/2 |w|^2, lambda = 1/n, columns standardised; p holds 1/deviation. */
-static void fit_logistic(float *v, place *x)
-{
-    int64_t n = x->n_train[0] + x->n_train[1];
-    double bias = 0, lambda = 1 / (double)n, step = 4 / ((double)x->d + 4), bias_before = 0; /* the loss is (d + 1)/4-smooth on standardised columns */
-    for (int64_t j = 0; j < x->d; j++) {
-        double mean = ((double)x->mu[0][j] * (double)x->n_train[0] + (double)x->mu[1][j] * (double)x->n_train[1]) / (double)n, var = 0;
-        for (int k = 0; k < 2; k++)
-            for (int64_t i = 0; i < x->n_train[k]; i++) var += pow((double)x->train[k][i * x->d + j] - mean, 2) / (double)n;
-        x->p[j] = var > 0 ? 1 / sqrt(var) : 0;
-        x->q[j] = mean;
-        x->w[j] = x->g[j] = 0; /* g: the point before */
-    }
-    for (int t = 0; t < LOGISTIC_STEPS; t++) {
-        double m = (double)t / (t + 3.0), error_sum = 0, b = bias + m * (bias - bias_before);
-        int64_t at = 0;
-        for (int64_t j = 0; j < x->d; j++) {
-            double y = x->w[j] + m * (x->w[j] - x->g[j]);
-            x->g[j] = x->w[j];
-            x->w[j] = y;
-        }
-        for (int k = 0; k < 2; k++)
-            for (int64_t i = 0; i < x->n_train[k]; i++) {
-                const float *r = x->train[k] + i * x->d;
-                double z = b;
-                for (int64_t j = 0; j < x->d; j++) z += x->w[j] * ((double)r[j] - x->q[j]) * x->p[j];
-                x->row[at] = (1 / (1 + exp(-z)) - (k == 0)) / (double)n;
-                error_sum += x->row[at++];
-            }
-        for (int64_t j = 0; j < x->d; j++) {
-            double grad = lambda * x->w[j];
-            at = 0;
-            for (int k = 0; k < 2; k++)
-                for (int64_t i = 0; i < x->n_train[k]; i++) grad += x->row[at++] * ((double)x->train[k][i * x->d + j] - x->q[j]) * x->p[j];
-            x->w[j] -= step * grad;
-        }
-        bias_before = bias;
-        bias = b - step * error_sum;
-    }
-    for (int64_t j = 0; j < x->d; j++) v[j] = (float)(x->w[j] * x->p[j]);
 }
 
 /* Power iteration on the pooled covariance. */
@@ -329,6 +285,7 @@ sd_status sd_direction__beside(direction_study *s, sd_err *err)
     sd_candidate *c = &o->cand[o->best];
     place x = {0};
     float *v = NULL;
+    double bias;
     sd_status st = sd_alloc(&v, (size_t)s->d * sizeof *v, "a direction", err);
     if (!st) st = place_open(&x, s, s->rendered.n_after + 1 + c->position, c->layer, err);
     if (st) goto done;
@@ -336,7 +293,7 @@ sd_status sd_direction__beside(direction_study *s, sd_err *err)
     if ((st = note_other(s, &x, "harmfulness", sd_direction__diff(s, 0, c->layer), err))) goto done;
     fit_mass_mean(v, &x);
     if ((st = note_other(s, &x, "mass_mean", v, err))) goto done;
-    fit_logistic(v, &x);
+    if ((st = sd_logistic_fit(v, &bias, (const float *const[]){x.train[0], x.train[1]}, x.n_train, x.d, err))) goto done;
     if ((st = note_other(s, &x, "logistic", v, err))) goto done;
     fit_pca(v, &x, s->opt->seed);
     if ((st = note_other(s, &x, "pca", v, err))) goto done;

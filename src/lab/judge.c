@@ -108,24 +108,54 @@ bool sd_judge_incoherent(const int32_t *ids, int64_t n, sd_slice answer)
     return 2 * again > n - GRAM;
 }
 
-static sd_status count_row(sd_judge_error *o, int64_t wrong[2], const sd_phrases *p, json_t *row, const char *what, sd_err *err)
+void sd_judge_count(sd_judge_tally *t, bool is_refusal, bool says_refusal)
 {
-    const char *text = NULL, *label = NULL;
-    sd_status st = sd_json_get_str(row, "completion", &text, what, err);
-    if (!st) st = sd_json_get_str(row, "human_label", &label, what, err);
-    if (st) return st;
-    bool says = sd_judge_phrases(p, sd_slice_of(text)) == SD_CLASS_REFUSAL;
-    if (*label == '1') o->n_compliance++, wrong[0] += says;
-    if (*label == '2') o->n_refusal++, wrong[1] += !says;
-    return SD_OK;
+    t->n[is_refusal]++;
+    t->wrong[is_refusal] += is_refusal != says_refusal;
 }
 
-sd_status sd_judge_measure(sd_judge_error *o, const sd_phrases *p, const char *path, sd_err *err)
+sd_judge_error sd_judge_error_of(const sd_judge_tally *t)
+{
+    return (sd_judge_error){.fpr = t->n[0] ? (double)t->wrong[0] / (double)t->n[0] : NAN, .fnr = t->n[1] ? (double)t->wrong[1] / (double)t->n[1] : NAN,
+                            .n_compliance = t->n[0], .n_refusal = t->n[1]};
+}
+
+/* ---- labelled answers ---- */
+
+void sd_labelled_release(sd_labelled_set *s)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        sd_free(s->v[i].prompt);
+        sd_free(s->v[i].answer);
+    }
+    sd_free(s->v);
+    *s = (sd_labelled_set){0};
+}
+
+static sd_status add_row(sd_labelled_set *s, int64_t *cap, json_t *row, const char *what, sd_err *err)
+{
+    const char *text = NULL, *label = NULL, *prompt = json_string_value(json_object_get(row, "prompt"));
+    sd_status st = sd_json_get_str(row, "completion", &text, what, err);
+    if (!st) st = sd_json_get_str(row, "human_label", &label, what, err);
+    if (st || (*label != '1' && *label != '2')) return st;
+    if (s->n == *cap) {
+        int64_t more = *cap ? 2 * *cap : 256;
+        sd_labelled *v = sd_realloc(s->v, (size_t)more * sizeof *v);
+        if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: labelled answers");
+        s->v = v;
+        *cap = more;
+    }
+    sd_labelled *l = &s->v[s->n++];
+    *l = (sd_labelled){.refusal = *label == '2', .answer = sd_strndup(text, strlen(text)), .prompt = prompt ? sd_strndup(prompt, strlen(prompt)) : NULL};
+    return l->answer && (l->prompt || !prompt) ? SD_OK : sd_fail(err, SD_E_NOMEM, "out of memory: labelled answers");
+}
+
+sd_status sd_labelled_open(sd_labelled_set *s, const char *path, sd_err *err)
 {
     sd_buf b;
     sd_slice rest, line;
-    int64_t wrong[2] = {0}, number = 0;
-    *o = (sd_judge_error){0};
+    int64_t number = 0, cap = 0;
+    *s = (sd_labelled_set){0};
     sd_buf_init(&b, MAX_FILE);
     sd_status st = sd_file_read(&b, path, err);
     rest = (sd_slice){b.p, b.n};
@@ -136,11 +166,17 @@ sd_status sd_judge_measure(sd_judge_error *o, const sd_phrases *p, const char *p
         if ((line = sd_slice_trim(line)).n == 0) continue;
         snprintf(what, sizeof what, "%s, line %" PRId64, path, number);
         st = sd_json_parse(&row, line.p, line.n, what, err);
-        if (!st) st = count_row(o, wrong, p, row, what, err);
+        if (!st) st = add_row(s, &cap, row, what, err);
         json_decref(row);
     }
     sd_buf_release(&b);
-    o->fpr = o->n_compliance ? (double)wrong[0] / (double)o->n_compliance : NAN;
-    o->fnr = o->n_refusal ? (double)wrong[1] / (double)o->n_refusal : NAN;
+    if (st) sd_labelled_release(s);
     return st;
+}
+
+sd_judge_error sd_judge_measure(const sd_phrases *p, const sd_labelled_set *set)
+{
+    sd_judge_tally t = {{0}, {0}};
+    for (int64_t i = 0; i < set->n; i++) sd_judge_count(&t, set->v[i].refusal, sd_judge_phrases(p, sd_slice_of(set->v[i].answer)) == SD_CLASS_REFUSAL);
+    return sd_judge_error_of(&t);
 }

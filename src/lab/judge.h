@@ -21,9 +21,18 @@ void sd_phrases_release(sd_phrases *p);
 sd_class sd_judge_phrases(const sd_phrases *p, sd_slice answer);
 bool sd_judge_incoherent(const int32_t *ids, int64_t n, sd_slice answer);
 
-/* How often the phrases are wrong, measured on labelled answers: a .jsonl with "completion" and "human_label" beginning with 1 (compliance),
- * 2 (refusal) or 3 (partial: left out). fpr: says refusal of a compliance; fnr: does not say it of a refusal. NaN without such rows. */
+/* How often a judge is wrong. fpr: says refusal of a compliance; fnr: does not say it of a refusal. NaN without such rows. */
 typedef struct sd_judge_error { double fpr, fnr; int64_t n_compliance, n_refusal; } sd_judge_error;
-sd_status sd_judge_measure(sd_judge_error *out, const sd_phrases *p, const char *path, sd_err *err);
+typedef struct sd_judge_tally { int64_t n[2], wrong[2]; } sd_judge_tally; /* of compliances, of refusals */
+void sd_judge_count(sd_judge_tally *t, bool is_refusal, bool says_refusal);
+sd_judge_error sd_judge_error_of(const sd_judge_tally *t);
+
+/* Labelled answers: a .jsonl with "completion", "human_label" beginning with 1 (compliance), 2 (refusal) or 3 (partial: left out), and "prompt" where a
+ * judge needs it. */
+typedef struct sd_labelled { char *prompt, *answer; bool refusal; } sd_labelled; /* prompt NULL: none */
+typedef struct sd_labelled_set { sd_labelled *v; int64_t n; } sd_labelled_set;   /* owns */
+sd_status sd_labelled_open(sd_labelled_set *out, const char *path, sd_err *err);
+void sd_labelled_release(sd_labelled_set *s);
+sd_judge_error sd_judge_measure(const sd_phrases *p, const sd_labelled_set *set);
 
 #endif

@@ -109,6 +109,26 @@ sd_status sd_judge_by_endpoint(sd_judge_case *c, int64_t n, const sd_endpoint *e
     return st;
 }
 
+sd_status sd_judge_measure_endpoint(sd_judge_error *out, const sd_labelled_set *set, int64_t n, const sd_endpoint *e, int64_t *n_silent, const sd_progress *progress, sd_err *err)
+{
+    sd_judge_case *c = NULL;
+    sd_judge_tally t = {{0}, {0}};
+    int64_t k = 0, step = set->n > n ? set->n / n : 1;
+    sd_status st = sd_alloc_zero(&c, (size_t)(n + 1) * sizeof *c, "labelled answers", err);
+    for (int64_t i = 0; i < set->n && k < n && !st; i += step) /* evenly spread: files are sorted by model */
+        if (set->v[i].prompt) c[k++] = (sd_judge_case){.request = set->v[i].prompt, .answer = set->v[i].answer, .cls = set->v[i].refusal ? SD_CLASS_REFUSAL : SD_CLASS_COMPLIANCE};
+    bool *truth = NULL;
+    if (!st) st = sd_alloc(&truth, (size_t)(k + 1) * sizeof *truth, "labelled answers", err);
+    for (int64_t i = 0; i < k && !st; i++) truth[i] = c[i].cls == SD_CLASS_REFUSAL;
+    if (!st) st = sd_judge_by_endpoint(c, k, e, n_silent, progress, err);
+    for (int64_t i = 0; i < k && !st; i++)
+        if (c[i].cls != SD_CLASS_UNSCORED) sd_judge_count(&t, truth[i], c[i].cls == SD_CLASS_REFUSAL);
+    *out = sd_judge_error_of(&t);
+    sd_free(truth);
+    sd_free(c);
+    return st;
+}
+
 void sd_judge_endpoint_name(char *out, size_t cap, const sd_endpoint *e)
 {
     uint64_t h = sd_hash64(head, sizeof head) ^ sd_hash64(tail, sizeof tail);
