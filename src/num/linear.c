@@ -126,11 +126,13 @@ typedef struct pack_sizes { size_t total, decode; } pack_sizes;
 static sd_status pack(sd_linear *l, const sd_exec *ex, const sd_wmat *w, pack_sizes size, sd_linear_pool *pool, sd_err *err)
 {
     float *rows = NULL;
-    l->owns = pool == NULL;
-    sd_status st = pool ? pool_take(pool, &l->packed, size.total, err) : sd_alloc(&l->packed, size.total, "packed weights", err);
+    if (pool) return pool_take(pool, &l->packed, size.total, err);
+    l->owns = true;
+    sd_status st = sd_alloc(&l->packed, size.total, "packed weights", err);
     if (!st) st = sd_alloc(&rows, size.decode, "decoding weights", err);
     if (!st) sd_parallel_for(ex->n_threads, l->n_panel, 1, pack_panels, &(pack_arg){l, w, rows});
     sd_free(rows);
+    if (!st) atomic_store(&l->state, SD_LINEAR_PACKED);
     return st;
 }
 
@@ -207,7 +209,7 @@ static size_t stream_bytes(const sd_linear *l)
 size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows)
 {
     const size_t own = l->form->scratch(l, n_rows);
-    return l->packed ? own : sd_arena_need(own) + (size_t)l->n_threads * stream_bytes(l);
+    return l->owns ? own : sd_arena_need(own) + (size_t)l->n_threads * stream_bytes(l);
 }
 
 /* ---- running ---- */
@@ -263,13 +265,14 @@ static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
 }
 
 /* A task is a panel: packed once, then all rows. */
-static void run_streamed(void *arg, int64_t chunk, int64_t begin, int64_t end)
+static void run_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const sd_linear_job *j = arg;
-    uint8_t *panel = j->stream + (size_t)sd_par_worker() * stream_bytes(j->l);
-    float *rows = (float *)(void *)(panel + sd_arena_need(j->l->panel_bytes));
+    uint8_t *const own = j->stream + (size_t)sd_par_worker() * stream_bytes(j->l);
+    float *rows = (float *)(void *)(own + sd_arena_need(j->l->panel_bytes));
     (void)chunk;
     for (int64_t p = begin; p < end; p++) {
+        uint8_t *panel = j->keep ? j->keep + (size_t)p * j->l->panel_bytes : own;
         j->l->form->pack(j->l, panel, &j->l->w, p, rows);
         for (int64_t t = 0; t < j->row_tiles; t++) run_tile(j, panel, p, t * SD_ROW_TILE);
     }
@@ -296,18 +299,35 @@ static void run_packed(const sd_exec *ex, run_arg *a)
     sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, a);
 }
 
+static bool is_packed(const sd_linear *l)
+{
+    return atomic_load_explicit(&l->state, memory_order_acquire) == SD_LINEAR_PACKED;
+}
+
+/* From the file. The first product of a matrix leaves nothing behind: a process that wants one token reads its file once
+ * and touches no page more (538 MB of fresh ones are 0.3 s, the token is 0.1). The second one fills the pool's place. */
+static void run_streamed(const sd_exec *ex, sd_linear_job *j, void *scratch)
+{
+    const sd_linear *l = j->l;
+    atomic_int *state = (atomic_int *)&l->state; /* an sd_linear is never a constant object */
+    int was = SD_LINEAR_FRESH;
+    if (l->packed && !atomic_compare_exchange_strong(state, &was, SD_LINEAR_USED) && was == SD_LINEAR_USED &&
+        atomic_compare_exchange_strong(state, &was, SD_LINEAR_FILLING))
+        j->keep = l->packed;
+    j->stream = (uint8_t *)scratch + sd_arena_need(l->form->scratch(l, j->x.rows));
+    sd_parallel_for(ex->n_threads < l->n_threads ? ex->n_threads : l->n_threads, l->n_panel, 1, run_panels, j);
+    if (j->keep) atomic_store_explicit(state, SD_LINEAR_PACKED, memory_order_release);
+}
+
 void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bool accumulate, void *scratch)
 {
     run_arg a = {.n = 1, .job = {make_job(ex, l, y, x, scratch)}};
     a.job[0].accumulate = accumulate;
     if (x.rows == 0) return;
-    if (!l->packed) {
-        SD_ASSERT(ex->n_threads <= l->n_threads);
-        a.job[0].stream = (uint8_t *)scratch + sd_arena_need(l->form->scratch(l, x.rows));
-        sd_parallel_for(ex->n_threads, l->n_panel, 1, run_streamed, &a.job[0]);
-        return;
-    }
-    run_packed(ex, &a);
+    if (is_packed(l))
+        run_packed(ex, &a);
+    else
+        run_streamed(ex, &a.job[0], scratch);
 }
 
 void sd_linear_run_many(const sd_exec *ex, const sd_linear *const *l, const sd_mat *y, int n, sd_mat x, void *scratch)
@@ -317,7 +337,7 @@ void sd_linear_run_many(const sd_exec *ex, const sd_linear *const *l, const sd_m
     if (x.rows == 0) return;
     for (int i = 0; i < n; i++) {
         SD_ASSERT(l[i]->form == l[0]->form);
-        if (l[i]->packed)
+        if (is_packed(l[i]))
             a.job[a.n++] = make_job(ex, l[i], y[i], x, scratch);
         else
             sd_linear_run(ex, l[i], y[i], x, false, scratch);

@@ -24,9 +24,9 @@ typedef struct sd_linear_pool {
     size_t size, used; /* of the last block */
 } sd_linear_pool;
 void sd_linear_pool_release(sd_linear_pool *p);
-/* The same with its packed bytes in a pool, or, when they are more than pool->left, packs nothing, borrows w's data and perm until
- * free, and packs each panel again whenever it is multiplied: slow for one row, next to free for hundreds, and the same bits. pool
- * NULL: memory of its own, no limit. */
+/* The same with its packed bytes in a pool; w's data and perm are borrowed until free. Nothing is packed yet: the first product packs each
+ * panel in scratch, the second one leaves its panels in the pool. When they are more than pool->left every product packs in scratch: slow for
+ * one row, next to free for hundreds. The bits are the same. pool NULL: packed at once in memory of its own, no limit, nothing borrowed. */
 sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat *w, const float *bias, sd_linear_pool *pool, sd_mode mode,
                                sd_err *err);
 bool sd_linear_is_streamed(const sd_linear *l);

@@ -15,8 +15,9 @@ static bool panel_bytes(const sd_linear *l, size_t *bytes)
 static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows)
 {
     const void *src[SD_PANEL];
-    sd_linear__decode_panel(rows, w, p);
-    for (int64_t j = 0; j < SD_PANEL; j++) src[j] = rows + j * l->cols;
+    const bool as_is = w->dtype == SD_F32 && !w->stored_cols && w->rows - p * SD_PANEL >= SD_PANEL;
+    if (!as_is) sd_linear__decode_panel(rows, w, p);
+    for (int64_t j = 0; j < SD_PANEL; j++) src[j] = as_is ? sd_wmat_row(w, p * SD_PANEL + j) : rows + j * l->cols;
     l->turn->transpose((uint32_t *)(void *)dst, SD_PANEL, src, l->cols);
 }
 

@@ -6,6 +6,8 @@
 #include "num/kern_train.h"
 #include "num/linear.h"
 
+#include <stdatomic.h>
+
 /* One product y (+)= x W^T + b, cut in tasks of (row tile x panel). */
 typedef struct sd_linear_job {
     const sd_exec *ex;
@@ -14,6 +16,7 @@ typedef struct sd_linear_job {
     bool accumulate;
     const void *scratch; /* as prepare left it */
     uint8_t *stream;     /* where workers pack panels; NULL: they are packed */
+    uint8_t *keep;       /* where the panels packed stay: l->packed; NULL: in stream, until they are multiplied */
     int64_t row_tiles;
 } sd_linear_job;
 
@@ -35,14 +38,18 @@ enum {
     SD_ROW_TILE = 96,  /* a multiple of all the tile kernels' 12, 6 and 4 rows */
 };
 
+/* Of `packed`: not yet used, used once, being filled by one product while others pack for themselves, there. */
+typedef enum sd_linear_state { SD_LINEAR_FRESH, SD_LINEAR_USED, SD_LINEAR_FILLING, SD_LINEAR_PACKED } sd_linear_state;
+
 struct sd_linear {
     const sd_linear_form *form;
     int64_t rows, cols;
     int64_t n_panel; /* of SD_PANEL outputs; the last one is padded with zeros */
     size_t panel_bytes;
     uint8_t *packed; /* n_panel panels; NULL: packed from w when they are used */
-    bool owns;       /* packed; else it is a pool's */
-    sd_wmat w;       /* borrowed; only then */
+    bool owns;       /* packed; else it is a pool's, and w is borrowed */
+    atomic_int state; /* sd_linear_state; all that changes after sd_linear_new */
+    sd_wmat w;
     int n_threads;   /* that may pack at once */
     float *bias;     /* [n_panel * SD_PANEL], owned; NULL: none */
     const sd_kern_train *turn; /* its transpose packs */

@@ -1,13 +1,14 @@
 /* sd_linear and sd_gemm_nt against sums in double, and the promise of equal bits: any number of threads, any split of
  * the rows; faithful and fast also any instruction set. `test_linear --bench [LEVEL]` prints GFLOP/s and GB/s of each
  * mode. */
-#include "num/linear.h"
+#include "num/linear_int.h"
 #include "num/stats.h"
 #include "base/log.h"
 #include "base/par.h"
 #include "base/rng.h"
 #include "t.h"
 #include <math.h>
+#include <pthread.h>
 
 /* Several levels in one process, which sd_exec_new does not allow because of oneDNN: sd_linear itself does not call it.
  */
@@ -333,7 +334,7 @@ static void prepare_serves_several(void **state)
     }
 }
 
-/* Over the budget nothing is packed, and every panel on its way gives the bits of packed ones. */
+/* In a pool the second product packs; over the budget nothing does; and every panel on its way gives the bits of ones packed at once. */
 static void streamed_equals_packed(void **state)
 {
     static const sd_dtype ts[] = {SD_F32, SD_BF16, SD_Q4_1, SD_Q5_K};
@@ -354,15 +355,65 @@ static void streamed_equals_packed(void **state)
                 t_ok(sd_linear_new_within(&streamed, &ex, &p.w, p.bias, &pool, modes[m], &err), err);
                 assert_int_equal(pool.left, need - 1);
                 assert_true(sd_linear_is_streamed(streamed) && sd_linear_bytes(streamed) < 2048);
-                for (int64_t n = 1; n <= 101; n += 100) {
-                    forward(&fewer, packed, sd_mat_of(p.y, n, 70), sd_mat_of(p.x, n, 256), false);
-                    forward(&fewer, streamed, sd_mat_of(p.y2, n, 70), sd_mat_of(p.x, n, 256), false);
+                sd_linear *at_once = linear_of(&ex, &p.w, p.bias, modes[m]);
+                for (int turn = 0; turn < 6; turn++) { /* packed: from its third turn on, and left by its second one */
+                    const int64_t n = turn % 2 ? 101 : 1;
+                    sd_mat x = sd_mat_of(p.x, n, 256), want = sd_mat_of(p.y, n, 70), got = sd_mat_of(p.y2, n, 70);
+                    forward(&fewer, at_once, want, x, false);
+                    forward(&fewer, packed, got, x, false);
                     assert_memory_equal(p.y, p.y2, (size_t)(n * 70) * 4);
+                    assert_int_equal(atomic_load(&packed->state), turn == 0 ? SD_LINEAR_USED : SD_LINEAR_PACKED);
+                    forward(&fewer, streamed, got, x, false);
+                    assert_memory_equal(p.y, p.y2, (size_t)(n * 70) * 4);
+                    assert_int_equal(atomic_load(&streamed->state), SD_LINEAR_FRESH);
                 }
-                sd_linear_free(packed), sd_linear_free(streamed);
+                assert_memory_equal(packed->packed, at_once->packed, need);
+                sd_linear_free(packed), sd_linear_free(streamed), sd_linear_free(at_once);
                 sd_linear_pool_release(&pool);
                 problem_free(&p);
             }
+}
+
+typedef struct crowd { const sd_linear *l; const problem *p; float *y; } crowd;
+
+static void *multiply_often(void *arg)
+{
+    const crowd *c = arg;
+    const sd_exec ex = exec_of(NULL, 1);
+    for (int i = 0; i < 8; i++) forward(&ex, c->l, sd_mat_of(c->y, 5, 70), sd_mat_of(c->p->x, 5, 256), false);
+    return NULL;
+}
+
+/* Sessions of one model step at the same time: one product fills the pool, the others pack for themselves. */
+static void packing_meets_other_products(void **state)
+{
+    enum { CROWD = 4 };
+    (void)state;
+    for (int again = 0; again < 20; again++) {
+        const sd_exec ex = exec_of(NULL, 1);
+        problem p = problem_new(SD_F32, &(shape){5, 70, 256}, 4);
+        sd_linear_pool pool = {.left = sd_linear_plan_bytes(&p.w, SD_MODE_FAITHFUL, ex.kern->cpu_flags)};
+        sd_linear *l, *at_once = linear_of(&ex, &p.w, p.bias, SD_MODE_FAITHFUL);
+        sd_err err = {0};
+        pthread_t thread[CROWD];
+        crowd c[CROWD];
+        t_ok(sd_linear_new_within(&l, &ex, &p.w, p.bias, &pool, SD_MODE_FAITHFUL, &err), err);
+        for (int i = 0; i < CROWD; i++) {
+            c[i] = (crowd){l, &p, sd_malloc(5 * 70 * 4)};
+            assert_int_equal(pthread_create(&thread[i], NULL, multiply_often, &c[i]), 0);
+        }
+        forward(&ex, at_once, sd_mat_of(p.y, 5, 70), sd_mat_of(p.x, 5, 256), false);
+        for (int i = 0; i < CROWD; i++) {
+            assert_int_equal(pthread_join(thread[i], NULL), 0);
+            assert_memory_equal(c[i].y, p.y, 5 * 70 * 4);
+            sd_free(c[i].y);
+        }
+        assert_int_equal(atomic_load(&l->state), SD_LINEAR_PACKED);
+        assert_memory_equal(l->packed, at_once->packed, (size_t)l->n_panel * l->panel_bytes);
+        sd_linear_free(l), sd_linear_free(at_once);
+        sd_linear_pool_release(&pool);
+        problem_free(&p);
+    }
 }
 
 /* Strided x and y; what lies between the rows stays. */
@@ -576,7 +627,7 @@ int main(int argc, char **argv)
                                        T(modes_say_what_they_are),
                                        T(bits_do_not_depend_on_the_way),
                                        T(prepare_serves_several),
-                                       T(streamed_equals_packed),
+                                       T(streamed_equals_packed), T(packing_meets_other_products),
                                        T(strides_are_kept),
                                        T(fast_errs_within_its_grid),
                                        T(nan_and_infinity_show),
