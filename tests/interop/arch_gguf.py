@@ -91,7 +91,8 @@ def rope(w, arch, c, d_head):
         w.add_tensor("rope_freqs.weight", np.array(factors, dtype=np.float32))
 
 
-def write(path, model, vocab):
+def write(path, model, vocab, half=False):
+    """half: matrices in float16."""
     c = model.config
     arch = ARCH.get(c.model_type, c.model_type)
     get = lambda *names: next(getattr(c, n) for n in names if getattr(c, n, None) is not None)
@@ -130,7 +131,8 @@ def write(path, model, vocab):
     w.add_token_types([3 if s.startswith("<|") else 1 for s in p])
     w.add_token_merges(["t h"])
     for name, x in model.named_parameters():
-        w.add_tensor(*tensor(name, x.detach().float().numpy(), c))
+        to, x = tensor(name, x.detach().float().numpy(), c)
+        w.add_tensor(to, x.astype(np.float16) if half and x.ndim == 2 else x)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
