@@ -55,6 +55,7 @@ $(O)/%.o: %.c Makefile
 $(O)/src/lab/page_asset.o: $(wildcard web/dist/*)
 $(O)/src/num/kern_avx2%o: ISA := -mavx2 -mfma -mf16c
 $(O)/src/num/kern_avx512%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512
+$(O)/src/num/kern_amx%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -mamx-tile -mamx-int8 -mamx-bf16
 
 define layer_lib
 $(call lib,$(1)): $(call obj,$(1))
@@ -100,12 +101,12 @@ asan tsan:
 
 # base and the plain kernels compile for aarch64, and what they ask for is no x86 kernel. Headers of libraries are the host's.
 CROSS ?= aarch64-linux-gnu-gcc
-CROSS_SRC := $(filter-out src/num/kern_avx%,$(call src,base) $(call src,num))
+CROSS_SRC := $(filter-out src/num/kern_avx% src/num/kern_amx%,$(call src,base) $(call src,num))
 out/cross/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CROSS) -std=c11 -D_GNU_SOURCE -DSD_VERSION='"$(VERSION)"' -Iinclude -Isrc -idirafter /usr/include $(WARN) -Werror -O2 -fopenmp -ffp-contract=off -c $< -o $@
 cross-check: $(patsubst %.c,out/cross/%.o,$(CROSS_SRC))
-	@! nm -u $^ | grep -E 'avx'
+	@! nm -u $^ | grep -E 'avx|amx'
 	@echo "cross-check: ok, $(words $^) objects"
 
 lint: all

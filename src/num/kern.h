@@ -11,9 +11,11 @@ const char *sd_kern_isa_of(const sd_kern *k, int slot);  /* "ref", "avx2", "avx5
 void sd_kern_fill_ref(sd_kern *k);
 void sd_kern_fill_avx2(sd_kern *k, uint32_t cpu_flags);
 void sd_kern_fill_avx512(sd_kern *k, uint32_t cpu_flags);
+void sd_kern_fill_amx(sd_kern *k);
 /* The quantised and bf16 tiles of an ISA; called by its fill. */
 void sd_kern_fill_ref_q(sd_kern *k);
 void sd_kern_fill_avx2_q(sd_kern *k);
 void sd_kern_fill_avx512_q(sd_kern *k, uint32_t cpu_flags);
+void sd_kern_fill_amx_q(sd_kern *k);
 
 #endif

@@ -25,6 +25,7 @@ static void fill(sd_kern *k, uint32_t flags)
 #if defined(__x86_64__) /* elsewhere there are the plain kernels only, and no flag is ever set */
     if (flags & SD_CPU_AVX2) sd_kern_fill_avx2(k, flags);
     if (flags & SD_CPU_AVX512) sd_kern_fill_avx512(k, flags);
+    if (flags & SD_CPU_AMX) sd_kern_fill_amx(k);
 #endif
     k->cpu_flags = flags;
 }

@@ -27,8 +27,11 @@ typedef struct sd_kern {
      * bits depend neither on m nor on the ISA, and a long k may be cut in pieces with carry. m >= 0, k >= 0. */
     void (*tile_f32)(const sd_tile *t);
 
-    /* bf16 tile; x bf16, w [k/2, SD_PANEL, 2] bf16, k even. A pair of inputs at a time: the odd one first, then the even one, each
-     * a fused multiply-add into f32 (Intel SDM, VDPBF16PS, which also takes subnormals as zero). Same bits for any m. */
+    /* bf16 tile; x bf16, w [k/2, SD_PANEL, 2] bf16, k even. Same bits for any m, and for any cut of k with carry at multiples of 32;
+     * the order of the sums is the ISA's, subnormals count as zero:
+     *   AVX-512  a pair of inputs at a time: the odd one first, then the even one, each a fused multiply-add into f32 (VDPBF16PS)
+     *   AMX      32 inputs at a time: one chain of fused multiply-adds over the even ones and one over the odd ones, both from zero;
+     *            then their sum is added to y (Intel SDM, TDPBF16PS) */
     void (*tile_bf16)(const sd_tile *t);
     /* Rounds to nearest even; the AVX-512 form makes subnormals zero. */
     void (*to_bf16)(uint16_t *dst, const float *src, int64_t n);
