@@ -16,7 +16,7 @@ static size_t lay_out(sd_scan *s)
     size_t at = 0;
     uint8_t *base = s->arena.base;
 #define TAKE(p, n) SD_TAKE(base, at, p, n)
-    const int64_t T = SD_SCAN_TILE, B = SD_SCAN_BLOCK, mp = s->n_block * B, d = s->d;
+    const int64_t T = s->tile, B = SD_SCAN_BLOCK, mp = s->n_block * B, d = s->d;
     const int64_t cap = s->k ? s->cap : B + 16;
     TAKE(s->packed, s->k8 ? (size_t)(mp * s->dp) : s->pack_bytes * (size_t)s->n_block);
     if (s->k8) TAKE(s->scale, mp), TAKE(s->draw, 2 * (s->dp + SD_SCAN8_DRAWS));
@@ -56,6 +56,7 @@ static void describe(sd_scan *s, const sd_exec *ex, int64_t m, int64_t d, int k,
                    .kd = sd_kern_dict_select(ex->kern->cpu_flags), .cpu_flags = ex->kern->cpu_flags, .dp = sd_scan8__width(d)};
     s->k8 = int8 ? sd_kern_scan8_select(s->cpu_flags) : NULL;
     s->bf16 = !s->k8 && sd_score_can_bf16(ex);
+    s->tile = s->k8 && (s->cpu_flags & SD_CPU_AMX) ? SD_SCAN_MOST : SD_SCAN_TILE;
 }
 
 size_t sd_scan_plan(const sd_exec *ex, int64_t m, int64_t d, int k, bool int8)
@@ -240,8 +241,8 @@ static void load_tile(const job *j, sd_scan_worker *w, int64_t row0, int64_t n)
         sd_scan8__pad_rows(s, w, n);
         return;
     }
-    memset(w->x + n * s->d, 0, (size_t)((SD_SCAN_TILE - n) * s->d) * 4);
-    if (s->bf16) memset(w->xb + n * s->d, 0, (size_t)((SD_SCAN_TILE - n) * s->d) * 2);
+    memset(w->x + n * s->d, 0, (size_t)((s->tile - n) * s->d) * 4);
+    if (s->bf16) memset(w->xb + n * s->d, 0, (size_t)((s->tile - n) * s->d) * 2);
 }
 
 /* Takes `got` hits behind the n there are, which have no lower bounds yet. */
@@ -352,7 +353,7 @@ int64_t sd_scan_topk(sd_scan *s, const sd_exec *ex, int32_t *idx, float *val, sd
     if (x.rows <= SD_SCAN_FEW)
         topk_few(&j, ex);
     else
-        sd_parallel_for(ex->n_threads, x.rows, SD_SCAN_TILE, topk_tile, &j);
+        sd_parallel_for(ex->n_threads, x.rows, s->tile, topk_tile, &j);
     return first_bad(s);
 }
 
@@ -427,16 +428,16 @@ static void above_tile(void *arg, int64_t chunk, int64_t begin, int64_t end)
 /* Rows of all tiles one after the other; within a row the blocks came in order, so features ascend. */
 static void gather_hits(const job *j, sd_scan_list *out)
 {
-    const int64_t n = j->x.rows;
+    const int64_t n = j->x.rows, T = j->s->tile;
     int64_t *at = out->row_ptr + 1;
     memset(out->row_ptr, 0, (size_t)(n + 1) * sizeof *out->row_ptr);
-    for (int64_t t = 0; t * SD_SCAN_TILE < n; t++)
+    for (int64_t t = 0; t * T < n; t++)
         for (int64_t i = 0; i < j->hits[t].n; i++)
-            if (t * SD_SCAN_TILE + j->hits[t].row[i] + 1 < n) at[t * SD_SCAN_TILE + j->hits[t].row[i] + 1]++;
+            if (t * T + j->hits[t].row[i] + 1 < n) at[t * T + j->hits[t].row[i] + 1]++;
     for (int64_t r = 1; r < n; r++) at[r] += at[r - 1]; /* at[r] = where row r begins; it moves to where it ends */
-    for (int64_t t = 0; t * SD_SCAN_TILE < n; t++)
+    for (int64_t t = 0; t * T < n; t++)
         for (int64_t i = 0; i < j->hits[t].n; i++) {
-            const int64_t o = at[t * SD_SCAN_TILE + j->hits[t].row[i]]++;
+            const int64_t o = at[t * T + j->hits[t].row[i]]++;
             out->idx[o] = j->hits[t].idx[i];
             out->val[o] = j->hits[t].val[i];
         }
@@ -446,12 +447,12 @@ sd_status sd_scan_above(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat
 {
     SD_ASSERT(s->k == 0 && x.cols == s->d && s->W && sd_scan_fits(s, ex));
     job j = {.s = s, .x = x, .sub = sub};
-    const int64_t n_tile = (x.rows + SD_SCAN_TILE - 1) / SD_SCAN_TILE;
+    const int64_t n_tile = (x.rows + s->tile - 1) / s->tile;
     int64_t total = 0;
     sd_status st = sd_alloc_zero(&j.hits, (size_t)n_tile * sizeof *j.hits, "lists of active features", err);
     if (st) return st;
     begin_job(s);
-    sd_parallel_for(ex->n_threads, x.rows, SD_SCAN_TILE, above_tile, &j);
+    sd_parallel_for(ex->n_threads, x.rows, s->tile, above_tile, &j);
     *bad = first_bad(s);
     for (int64_t t = 0; t < n_tile; t++) {
         total += j.hits[t].n;
@@ -484,7 +485,7 @@ sd_scan_count sd_scan_take_count(sd_scan *s)
 
 sd_status sd_scan_reserve(sd_scan *s, int64_t n_rows, int64_t cap, sd_err *err)
 {
-    const int64_t n = (n_rows + SD_SCAN_TILE - 1) / SD_SCAN_TILE, share = n > 1 ? 2 * (cap / n) + SD_SCAN_BLOCK : cap + SD_SCAN_BLOCK;
+    const int64_t n = (n_rows + s->tile - 1) / s->tile, share = n > 1 ? 2 * (cap / n) + SD_SCAN_BLOCK : cap + SD_SCAN_BLOCK;
     const size_t head = sd_arena_need((size_t)n * sizeof *s->kept);
     uint8_t *at = NULL;
     SD_ASSERT(s->k == 0 && !s->kept);
@@ -500,13 +501,13 @@ sd_status sd_scan_reserve(sd_scan *s, int64_t n_rows, int64_t cap, sd_err *err)
 bool sd_scan_above_into(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat x, const float *sub, int64_t *bad)
 {
     job j = {.s = s, .x = x, .sub = sub, .hits = s->kept};
-    const int64_t n_tile = (x.rows + SD_SCAN_TILE - 1) / SD_SCAN_TILE;
+    const int64_t n_tile = (x.rows + s->tile - 1) / s->tile;
     int64_t total = 0;
     bool failed = false;
     SD_ASSERT(s->k == 0 && x.cols == s->d && s->W && sd_scan_fits(s, ex) && n_tile <= s->n_kept);
     for (int64_t i = 0; i < n_tile; i++) s->kept[i].n = 0, s->kept[i].failed = false;
     begin_job(s);
-    sd_parallel_for(ex->n_threads, x.rows, SD_SCAN_TILE, above_tile, &j);
+    sd_parallel_for(ex->n_threads, x.rows, s->tile, above_tile, &j);
     *bad = first_bad(s);
     for (int64_t i = 0; i < n_tile; i++) {
         total += s->kept[i].n;

@@ -67,13 +67,19 @@ void sd_scan8__pack_row(sd_scan *s, sd_scan_worker *w, int64_t f, float norm)
     if (step == 0.0f) s->norm[f] = norm; /* c is at least 4 |x| */
 }
 
+static int8_t *place_of(const sd_scan *s, const sd_scan_worker *w, int64_t t)
+{
+    const int64_t wide = s->k8->wide;
+    return w->x8 + t / wide * wide * s->dp + t % wide * 4;
+}
+
 void sd_scan8__load_row(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t row, float norm)
 {
     const float gamma = (float)(2 * (s->d + 64)) * 0x1p-24f; /* f32 roundings of the rotations and of the exact dot, relative to |x| |w| */
     const double S = typical(s);
     int32_t sum;
     const float step = round_row(s, w->q, &sum, w->turned, w->x + t * s->d, draws(s, row, false));
-    spread(w->x8 + t / SD_SCAN8_GROUP * SD_SCAN8_GROUP * s->dp + t % SD_SCAN8_GROUP * 4, w->q, s->dp, SD_SCAN8_GROUP, 0);
+    spread(place_of(s, w, t), w->q, s->dp, s->k8->wide, 0);
     const double over = (double)step / S, c = (Z * ((double)norm > over ? (double)norm : over) + (double)gamma * (double)norm / S) * 1.001;
     w->unit[t] = step;
     w->start[t] = -128 * sum;
@@ -83,8 +89,8 @@ void sd_scan8__load_row(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t 
 void sd_scan8__pad_rows(const sd_scan *s, sd_scan_worker *w, int64_t n)
 {
     memset(w->q, 0, (size_t)s->dp);
-    for (int64_t t = n; t % SD_SCAN8_GROUP; t++) {
-        spread(w->x8 + t / SD_SCAN8_GROUP * SD_SCAN8_GROUP * s->dp + t % SD_SCAN8_GROUP * 4, w->q, s->dp, SD_SCAN8_GROUP, 0);
+    for (int64_t t = n; t % s->k8->n_row; t++) {
+        spread(place_of(s, w, t), w->q, s->dp, s->k8->wide, 0);
         w->unit[t] = 0.0f;
         w->start[t] = 0;
         w->margin[t] = 0.0f;
@@ -94,9 +100,9 @@ void sd_scan8__pad_rows(const sd_scan *s, sd_scan_worker *w, int64_t n)
 
 static sd_scan8_in in_of(const sd_scan *s, const sd_scan_worker *w, int64_t blk, int64_t n)
 {
-    const int64_t f0 = blk * SD_SCAN_BLOCK, g = SD_SCAN8_GROUP;
+    const int64_t f0 = blk * SD_SCAN_BLOCK, g = s->k8->n_row;
     return (sd_scan8_in){s->packed + f0 * s->dp, w->x8,     s->scale + f0, s->bias + f0, s->norm + f0,  w->unit, w->margin,
-                         w->cut,                 w->start, s->dp,         SD_SCAN_BLOCK, (n + g - 1) / g * g};
+                         w->cut,                 w->start, s->dp,         SD_SCAN_BLOCK, (n + g - 1) / g * g, s->k8->wide};
 }
 
 void sd_scan8__score(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n)

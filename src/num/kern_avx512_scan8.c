@@ -1,11 +1,10 @@
 /* AVX-512 VNNI of the int8 scan. 8 rows x 32 features are summed in 16 registers: a step of four places is 2 loads, 8 broadcasts and
  * 16 products, which keeps the dot product unit busy on cores that do one and on those that do two of 512 bits a cycle. Sums never
  * leave the registers unless a pair passes the cut. */
-#include "num/kern_scan8.h"
-#include <immintrin.h>
+#include "num/kern_avx512_scan8.h"
 #include <string.h>
 
-enum { G = SD_SCAN8_GROUP, P = SD_SCAN8_PANEL };
+enum { G = 8, P = SD_SCAN8_PANEL };
 
 /* One stage inside a register: y = swapped + x where the bit h is 0, swapped - x where it is 1. */
 static inline __m512 butterfly(__m512 x, __m512 swapped, __mmask16 high) { return _mm512_mask_sub_ps(_mm512_add_ps(x, swapped), high, swapped, x); }
@@ -24,7 +23,7 @@ static inline __m512 load_at(const float *x, int64_t left)
     return _mm512_maskz_loadu_ps(live, x);
 }
 
-static float rotate_avx512(float *y, const float *x, int64_t d, int64_t n)
+float sd_scan8_rotate_avx512(float *y, const float *x, int64_t d, int64_t n)
 {
     const __m512 eighth = _mm512_set1_ps(0.125f);
     __m512 top = _mm512_setzero_ps();
@@ -41,7 +40,7 @@ static float rotate_avx512(float *y, const float *x, int64_t d, int64_t n)
     return _mm512_reduce_max_ps(top);
 }
 
-static int32_t round_avx512(int8_t *q, const float *x, const float *u, float inverse, int64_t n)
+int32_t sd_scan8_round_avx512(int8_t *q, const float *x, const float *u, float inverse, int64_t n)
 {
     const __m512 k = _mm512_set1_ps(inverse);
     __m512i sum = _mm512_setzero_si512();
@@ -82,30 +81,16 @@ static inline void fetch(const uint8_t *next, int64_t part, int64_t n_part, int6
     for (int64_t i = part * 64; i < bytes; i += n_part * 64) _mm_prefetch((const char *)next + i, _MM_HINT_T0);
 }
 
-static inline __m512 scored(__m512i sum, __m512 scale, float unit) { return _mm512_mul_ps(_mm512_set1_ps(unit), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale)); }
-
 static void score_avx512(float *s, const sd_scan8_in *in)
 {
     for (int64_t f = 0; f < in->n_feat; f += P) {
-        const __m512 s0 = _mm512_loadu_ps(in->scale + f), s1 = _mm512_loadu_ps(in->scale + f + 16);
+        const sd_scan8_panel p = sd_scan8__panel(in, f);
         for (int64_t t = 0; t < in->n_row; t += G) {
             __m512i a[2 * G];
             dot_panel(a, in->w + f * in->d, in->x + t * in->d, in->start + t, in->d);
-            for (int j = 0; j < G; j++) {
-                float *to = s + (t + j) * in->n_feat + f;
-                _mm512_storeu_ps(to, scored(a[2 * j], s0, in->unit[t + j]));
-                _mm512_storeu_ps(to + 16, scored(a[2 * j + 1], s1, in->unit[t + j]));
-            }
+            for (int j = 0; j < G; j++) sd_scan8__store(s + f, in, &p, t + j, a[2 * j], a[2 * j + 1]);
         }
     }
-}
-
-static void keep(sd_scan8_out *o, __m512 up, __mmask16 hit, int32_t first)
-{
-    const __m512i at = _mm512_add_epi32(_mm512_set1_epi32(first), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    _mm512_storeu_ps(o->up + o->n, _mm512_maskz_compress_ps(hit, up)); /* whole: the compressing store is microcode on Zen 4 and 5 */
-    _mm512_storeu_si512(o->idx + o->n, _mm512_maskz_compress_epi32(hit, at));
-    o->n += __builtin_popcount(hit);
 }
 
 static void scan_avx512(sd_scan8_out *out, const sd_scan8_in *in, int32_t first)
@@ -115,19 +100,9 @@ static void scan_avx512(sd_scan8_out *out, const sd_scan8_in *in, int32_t first)
             __m512i a[2 * G];
             if (f + P < in->n_feat) fetch(in->w + (f + P) * in->d, t / G, in->n_row / G, P * in->d);
             dot_panel(a, in->w + f * in->d, in->x + t * in->d, in->start + t, in->d);
-            const __m512 s0 = _mm512_loadu_ps(in->scale + f), s1 = _mm512_loadu_ps(in->scale + f + 16);
-            const __m512 b0 = _mm512_loadu_ps(in->b + f), b1 = _mm512_loadu_ps(in->b + f + 16);
-            const __m512 r0 = _mm512_loadu_ps(in->r + f), r1 = _mm512_loadu_ps(in->r + f + 16);
-            for (int j = 0; j < G; j++) {
-                const __m512 c = _mm512_set1_ps(in->c[t + j]), cut = _mm512_set1_ps(in->cut[t + j]);
-                const __m512 u0 = _mm512_fmadd_ps(c, r0, _mm512_add_ps(scored(a[2 * j], s0, in->unit[t + j]), b0));
-                const __m512 u1 = _mm512_fmadd_ps(c, r1, _mm512_add_ps(scored(a[2 * j + 1], s1, in->unit[t + j]), b1));
-                const __mmask16 h0 = _mm512_cmp_ps_mask(u0, cut, _CMP_NLT_UQ), h1 = _mm512_cmp_ps_mask(u1, cut, _CMP_NLT_UQ);
-                if (__builtin_expect(_mm512_kortestz(h0, h1), 1)) continue;
-                if (h0) keep(&out[t + j], u0, h0, first + (int32_t)f);
-                if (h1) keep(&out[t + j], u1, h1, first + (int32_t)f + 16);
-            }
+            const sd_scan8_panel p = sd_scan8__panel(in, f);
+            for (int j = 0; j < G; j++) sd_scan8__compare(out, in, &p, t + j, a[2 * j], a[2 * j + 1], first + (int32_t)f);
         }
 }
 
-const sd_kern_scan8 sd_kern_scan8_avx512 = {rotate_avx512, round_avx512, score_avx512, scan_avx512};
+const sd_kern_scan8 sd_kern_scan8_avx512 = {sd_scan8_rotate_avx512, sd_scan8_round_avx512, score_avx512, scan_avx512, G, G};

@@ -38,9 +38,9 @@ static int32_t round_ref(int8_t *q, const float *x, const float *u, float invers
 static float score_of(const sd_scan8_in *in, int64_t t, int64_t f)
 {
     const uint8_t *w = in->w + f / SD_SCAN8_PANEL * SD_SCAN8_PANEL * in->d + f % SD_SCAN8_PANEL * 4;
-    const int8_t *x = in->x + t / SD_SCAN8_GROUP * SD_SCAN8_GROUP * in->d + t % SD_SCAN8_GROUP * 4;
+    const int8_t *x = in->x + t / in->wide * in->wide * in->d + t % in->wide * 4;
     int32_t sum = in->start[t];
-    for (int64_t i = 0; i < in->d; i++) sum += (int32_t)w[i / 4 * SD_SCAN8_PANEL * 4 + i % 4] * x[i / 4 * SD_SCAN8_GROUP * 4 + i % 4];
+    for (int64_t i = 0; i < in->d; i++) sum += (int32_t)w[i / 4 * SD_SCAN8_PANEL * 4 + i % 4] * x[i / 4 * in->wide * 4 + i % 4];
     return in->unit[t] * ((float)sum * in->scale[f]);
 }
 
@@ -61,11 +61,12 @@ static void scan_ref(sd_scan8_out *out, const sd_scan8_in *in, int32_t first)
         }
 }
 
-const sd_kern_scan8 sd_kern_scan8_ref = {rotate_ref, round_ref, score_ref, scan_ref};
+const sd_kern_scan8 sd_kern_scan8_ref = {rotate_ref, round_ref, score_ref, scan_ref, 1, 1};
 
 const sd_kern_scan8 *sd_kern_scan8_select(uint32_t cpu_flags)
 {
 #if defined(__x86_64__)
+    if (cpu_flags & SD_CPU_AMX) return &sd_kern_scan8_amx;
     if ((cpu_flags & SD_CPU_AVX512) && (cpu_flags & SD_CPU_AVX512_VNNI)) return &sd_kern_scan8_avx512;
 #endif
     (void)cpu_flags;

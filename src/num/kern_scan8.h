@@ -1,15 +1,15 @@
 /* The table of inner loops of an int8 scan: rotation, rounding, and products of int8 that are compared with a cut while they are
  * still in registers. kern_ref_scan8.c is the meaning of every slot.
  *
- * Features come in panels of 32, rows in groups of 8, four consecutive places of a vector side by side:
- *   w [n_feat / 32][d / 4][32][4] unsigned: the rounded number + 128        x [n_row / 8][d / 4][8][4] signed
+ * Features come in panels of 32, rows in groups of `wide` (a number of each table), four consecutive places of a vector side by side:
+ *   w [n_feat / 32][d / 4][32][4] unsigned: the rounded number + 128        x [n_row / wide][d / 4][wide][4] signed
  * so one product instruction sums four places of 16 features. The 128 costs a number a row: start = -128 sum x. */
 #ifndef SD_NUM_KERN_SCAN8_H
 #define SD_NUM_KERN_SCAN8_H
 
 #include <stdint.h>
 
-enum { SD_SCAN8_PANEL = 32, SD_SCAN8_GROUP = 8, SD_SCAN8_ROTATE = 64 };
+enum { SD_SCAN8_PANEL = 32, SD_SCAN8_ROTATE = 64 };
 
 typedef struct sd_scan8_in {
     const uint8_t *w;
@@ -17,7 +17,8 @@ typedef struct sd_scan8_in {
     const float *scale, *b, *r;      /* [n_feat] what a unit is worth, bias, share of the error */
     const float *unit, *c, *cut;     /* [n_row] what a unit is worth, error, cut */
     const int32_t *start;            /* [n_row] */
-    int64_t d, n_feat, n_row;        /* multiples of 4, 32, 8 */
+    int64_t d, n_feat, n_row;        /* multiples of 64, 32 and the table's n_row */
+    int64_t wide;                    /* of x; the table's */
 } sd_scan8_in;
 
 /* Hits of one row. */
@@ -34,9 +35,10 @@ typedef struct sd_kern_scan8 {
     /* With up = fma(c, r, s + b): appends feature and up of every pair with not (up < cut) to out[row], features ascending. Both lists
      * have room for n_feat + 16 more. */
     void (*scan)(sd_scan8_out *out, const sd_scan8_in *in, int32_t first);
+    int64_t wide, n_row; /* how rows lie side by side; of how many rows at a time (the plain one: 1 of each, but any `wide` is understood) */
 } sd_kern_scan8;
 
-extern const sd_kern_scan8 sd_kern_scan8_ref, sd_kern_scan8_avx512;
+extern const sd_kern_scan8 sd_kern_scan8_ref, sd_kern_scan8_avx512, sd_kern_scan8_amx;
 const sd_kern_scan8 *sd_kern_scan8_select(uint32_t cpu_flags); /* NULL: this CPU has no fast products of int8 */
 
 #endif

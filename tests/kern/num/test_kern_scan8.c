@@ -35,7 +35,7 @@ static void test_rotate_round(void **state)
 static void test_scan(void **state)
 {
     (void)state;
-    enum { D = 132, F = 96, T_ = 24, CAP = F + 16 };
+    enum { D = 192, F = 96, T_ = 96, CAP = F + 16 };
     static uint8_t w[F * D];
     static int8_t x[T_ * D];
     static float scale[F], b[F], share[F], unit[T_], c[T_], cut[T_], s1[F * T_ + 1], s2[F * T_ + 1], up1[T_][CAP], up2[T_][CAP];
@@ -48,9 +48,9 @@ static void test_scan(void **state)
         b[F - 1] = -INFINITY, scale[F - 1] = share[F - 1] = 0; /* padding */
         for (int t = 0; t < T_; t++) {
             unit[t] = 0.02f * (float)sd_rng_uniform(&r), c[t] = 0.1f, cut[t] = rep == 1 ? -3e38f : rep == 2 ? INFINITY : 2.0f * sd_rng_normal(&r), start[t] = 0;
-            for (int i = 0; i < D; i++) start[t] -= 128 * x[t / 8 * 8 * D + i / 4 * 32 + t % 8 * 4 + i % 4];
+            for (int i = 0; i < D; i++) start[t] -= 128 * x[t / k->wide * k->wide * D + i / 4 * 4 * k->wide + t % k->wide * 4 + i % 4];
         }
-        const sd_scan8_in in = {w, x, scale, b, share, unit, c, cut, start, D, F, T_};
+        const sd_scan8_in in = {w, x, scale, b, share, unit, c, cut, start, D, F, T_, k->wide};
         s1[F * T_] = s2[F * T_] = 3;
         k->score(s1, &in), ref->score(s2, &in);
         assert_memory_equal(s1, s2, sizeof s1);
@@ -71,11 +71,18 @@ int main(void)
 {
     sd_cpu cpu;
     assert_true(sd_cpu_detect(&cpu, NULL));
-    k = sd_kern_scan8_select(cpu.flags);
-    if (!k) {
-        printf("skip: this CPU has no products of int8; the plain kernels are tested against themselves\n");
-        k = ref;
-    }
     const struct CMUnitTest tests[] = {T(test_rotate_round), T(test_scan)};
+    int bad = 0, n = 0;
+    const uint32_t flags[] = {cpu.flags & ~(uint32_t)SD_CPU_AMX, cpu.flags};
+    for (int i = 0; i < 2; i++) {
+        const sd_kern_scan8 *last = k;
+        k = sd_kern_scan8_select(flags[i]);
+        if (!k || k == last) continue;
+        bad += cmocka_run_group_tests(tests, NULL, NULL);
+        n++;
+    }
+    if (n) return bad;
+    printf("skip: this CPU has no products of int8; the plain kernels are tested against themselves\n");
+    k = ref;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

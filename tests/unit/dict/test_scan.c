@@ -292,14 +292,14 @@ static int run_level(const char *level)
 
 int main(void)
 {
-    static const char *const level[] = {"ref", "avx2", "auto", "auto"};
+    static const struct { const char *name; bool int8; } level[] = {{"ref", false}, {"avx2", false}, {"avx512", true}, {"auto", false}, {"auto", true}};
     int bad = 0, st;
-    for (int i = 0; i < 4; i++) {
-        int8 = i == 3;
+    for (size_t i = 0; i < sizeof level / sizeof *level; i++) {
+        int8 = level[i].int8;
         fflush(stdout);
         const pid_t p = fork();
         if (p == 0) {
-            st = run_level(level[i]);
+            st = run_level(level[i].name);
             fflush(stdout);
             exit(st);
         }
