@@ -95,12 +95,6 @@ void sd_step__catch_up(const sd_idle *i, int64_t last, int64_t now, float *p, fl
     i->kd->idle(p, m, v, k, n);
 }
 
-void sd_choice__pack(sd_choice *c, const sd_exec *ex, const float *floor, int64_t step)
-{
-    sd_scan_pack_since(c->scan, ex, c->W, c->b, floor, c->stamp, (int32_t)c->packed);
-    c->packed = step;
-}
-
 void sd_choice__audit(sd_choice *c, const sd_exec *ex, sd_mat x, const int64_t *ptr, int64_t step)
 {
     if (!sd_scan_is_int8(c->scan) || c->frozen || step % SD_TRAIN_AUDIT_STEPS != 1) return;
@@ -162,7 +156,7 @@ sd_status sd_choice__best(sd_choice *c, const sd_exec *ex, sd_mat x, int64_t ste
     for (int i = 0; i < MOST_SCANS; i++) {
         sd_scan_list list = {c->idx, c->val, c->ptr, c->cap};
         for (int64_t f = 0; f < c->m; f++) c->floor[f] = (float)cut;
-        sd_choice__pack(c, ex, c->floor, step);
+        sd_scan_repack(c->scan, ex, c->W, c->b, c->floor);
         const bool fits = sd_scan_above_into(c->scan, ex, &list, x, NULL, bad);
         if (*bad >= 0) return SD_OK;
         if (fits && (c->ptr[n] >= want || cut <= 0)) {

@@ -39,22 +39,18 @@ void sd_step__catch_up(const sd_idle *i, int64_t last, int64_t now, float *p, fl
 typedef struct sd_choice {
     sd_scan *scan;
     const sd_kern *kern;
-    const float *W, *b;          /* [m, d], [m] */
-    const int32_t *stamp;        /* [m] step of a row's last update */
+    const float *W, *b;          /* [m, d], [m]; the update packs the rows of W that it changes (sd_scan_pack_row) */
     int64_t m, cap, n_step;      /* cap: entries of the lists */
     int k;
     int64_t *ptr;                /* [batch + 1] */
     int32_t *idx;                /* [cap] ascending within a row */
     float *val, *spare, *floor;  /* [cap], [cap], [m] */
-    int64_t packed;              /* step of the scan's last packing */
     double theta, cut;           /* smallest chosen value, running mean over the steps; where the next scan cuts */
     int64_t n_audited, n_missed;
     bool frozen;                 /* a test's step: theta, cut and audit stay */
 } sd_choice;
 /* x: rows the scan reads; *bad a row that is not finite, or -1. */
 sd_status sd_choice__best(sd_choice *c, const sd_exec *ex, sd_mat x, int64_t step, int64_t *bad, sd_err *err);
-/* Packs the rows that changed since the last time; packing comes before a step's update, which stamps them. */
-void sd_choice__pack(sd_choice *c, const sd_exec *ex, const float *floor, int64_t step);
 /* Some rows of some batches are scored again without int8, so that a run says what it lost. ptr NULL: k a row. */
 void sd_choice__audit(sd_choice *c, const sd_exec *ex, sd_mat x, const int64_t *ptr, int64_t step);
 

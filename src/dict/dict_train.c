@@ -139,7 +139,7 @@ sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_tr
     }
     memset(t->arena.base, 0, t->arena.size);
     (void)lay_out(t, t->arena.base);
-    t->pick = (sd_choice){.scan = t->scan, .kern = t->kern, .W = t->W, .b = t->b, .stamp = t->last_step, .m = t->opt.m, .cap = t->cap_ent, .n_step = t->n_step, .k = t->opt.k,
+    t->pick = (sd_choice){.scan = t->scan, .kern = t->kern, .W = t->W, .b = t->b, .m = t->opt.m, .cap = t->cap_ent, .n_step = t->n_step, .k = t->opt.k,
                           .ptr = t->ptr, .idx = t->idx, .val = t->val, .spare = t->spare, .floor = t->floor};
     const sd_ramp ramp = sd_train__ramp(t);
     sd_ramp__rates(&ramp, t->rate);

@@ -26,14 +26,14 @@ sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t
     if (t->gate) {
         sd_scan_list list = {t->idx, t->val, t->ptr, t->cap_ent};
         for (int64_t f = 0; f < t->opt.m; f++) t->floor[f] = t->gate->floor(t->own[0] ? t->own[0][f] : 0.0f, (float)t->opt.bandwidth);
-        sd_choice__pack(&t->pick, ex, t->floor, t->step);
+        sd_scan_repack(t->scan, ex, t->W, t->b, t->floor);
         if (sd_scan_above_into(t->scan, ex, &list, x, NULL, bad) || *bad >= 0) {
             if (*bad < 0) sd_choice__audit(&t->pick, ex, x, t->ptr, t->step);
             return SD_OK;
         }
         return sd_fail(err, SD_E_SHAPE, "step %lld: more active features than %lld.", (long long)t->step, (long long)t->cap_ent);
     }
-    sd_choice__pack(&t->pick, ex, NULL, t->step);
+    sd_scan_repack(t->scan, ex, t->W, t->b, NULL);
     *bad = sd_scan_topk(t->scan, ex, t->idx, t->val, x, NULL);
     for (int64_t r = 0; r <= n; r++) t->ptr[r] = r * t->opt.k;
     if (*bad < 0) sd_choice__audit(&t->pick, ex, x, NULL, t->step);

@@ -122,6 +122,7 @@ double sd_train__apply(const sd_update *u, int64_t f, float *gD, float *gW, floa
         sd_train__drift(t, f, t->step - 1, i ? D : W, mo.m, mo.v);
         t->kd->adam(i ? D : W, mo.m, mo.v, i ? gD : gW, &u->adam, d);
         sd_train__moments_put(t, of, f, mo);
+        if (i == 0) sd_scan_pack_row(t->scan, t->W, f);
     }
     normalise(t, D);
     t->last_step[f] = (int32_t)t->step;

@@ -83,7 +83,7 @@ sd_status sd_trans__new(sd_trans **out, const sd_exec *ex, const sd_dict_train_o
     }
     memset(t->arena.base, 0, t->arena.size);
     (void)lay_out(t, t->arena.base);
-    t->pick = (sd_choice){.scan = t->scan, .kern = t->kern, .W = t->W.p, .b = t->b.p, .stamp = t->last_step, .m = t->opt.m, .cap = t->cap, .n_step = t->n_step, .k = t->opt.k,
+    t->pick = (sd_choice){.scan = t->scan, .kern = t->kern, .W = t->W.p, .b = t->b.p, .m = t->opt.m, .cap = t->cap, .n_step = t->n_step, .k = t->opt.k,
                           .ptr = t->ptr, .idx = t->idx, .val = t->val, .spare = t->spare, .floor = t->floor};
     const sd_ramp ramp = sd_trans__ramp(t);
     sd_ramp__rates(&ramp, t->rate);

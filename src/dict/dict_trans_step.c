@@ -101,6 +101,7 @@ static void update_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
         sd_step__catch_up(&idle, t->last_step[f], t->step - 1, t->W.p + w, t->W.m + w, t->W.v + w, d);
         sd_step__catch_up(&idle, t->last_step[f], t->step - 1, t->D.p + q, t->D.m + q, t->D.v + q, o);
         t->kd->adam(t->W.p + w, t->W.m + w, t->W.v + w, gW, &j->adam, d);
+        sd_scan_pack_row(t->scan, t->W.p, f);
         t->kd->adam(t->D.p + q, t->D.m + q, t->D.v + q, gD, &j->adam, o);
         t->last_step[f] = (int32_t)t->step;
     }

@@ -157,7 +157,7 @@ static void pack_blocks(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-/* A block of int8: biases always, rows only where they changed. */
+/* A block of int8: biases always. */
 static void pack_blocks8(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     sd_scan *s = arg;
@@ -172,18 +172,15 @@ static void pack_blocks8(void *arg, int64_t chunk, int64_t begin, int64_t end)
             if (f >= s->m) continue;
             const float *row = s->W + f * d, size = fabsf(s->b[f]) + (s->gate ? fabsf(s->gate[f]) : 0.0f);
             if (size > s->block_bias[blk]) s->block_bias[blk] = size;
-            if (!s->stamp || s->stamp[f] >= s->since) sd_scan8__pack_row(s, w, f, norm_above(s->kern->dot(row, row, d), d));
+            if (!s->rows_are_packed) sd_scan8__pack_row(s, w, f, norm_above(s->kern->dot(row, row, d), d));
         }
     }
 }
 
-void sd_scan_pack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate) { sd_scan_pack_since(s, ex, W, b, gate, NULL, 0); }
-
-void sd_scan_pack_since(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate, const int32_t *stamp, int32_t since)
+static void pack(sd_scan *s, const sd_exec *ex, bool rows_are_packed, const float *W, const float *b, const float *gate)
 {
     SD_ASSERT(sd_scan_fits(s, ex));
-    s->stamp = s->W == W ? stamp : NULL;
-    s->since = since;
+    s->rows_are_packed = rows_are_packed;
     s->W = W;
     s->b = b;
     s->gate = gate;
@@ -193,6 +190,15 @@ void sd_scan_pack_since(sd_scan *s, const sd_exec *ex, const float *W, const flo
         if (s->block_rho[i] > s->rho) s->rho = s->block_rho[i];
         if (s->block_bias[i] > s->max_bias) s->max_bias = s->block_bias[i];
     }
+}
+
+void sd_scan_pack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate) { pack(s, ex, false, W, b, gate); }
+void sd_scan_repack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate) { pack(s, ex, s->W == W, W, b, gate); }
+
+void sd_scan_pack_row(sd_scan *s, const float *W, int64_t f)
+{
+    const float *row = W + f * s->d;
+    if (s->k8 && s->W == W) sd_scan8__pack_row(s, me(s), f, norm_above(s->kern->dot(row, row, s->d), s->d));
 }
 
 typedef struct job {

@@ -29,8 +29,10 @@ bool sd_scan_fits(const sd_scan *s, const sd_exec *ex);
 /* Takes in weights W [m, d] and bias b [m], both borrowed until the next pack. gate [m] (NULL: 0) is for sd_scan_above. */
 void sd_scan_pack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate);
 
-/* The same when only rows f with stamp[f] >= since changed since the last pack of this W (any b and gate); int8 then rounds only those. */
-void sd_scan_pack_since(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate, const int32_t *stamp, int32_t since);
+/* The same where every row of this W that changed since its last pack went through sd_scan_pack_row; b and gate may be any. */
+void sd_scan_repack(sd_scan *s, const sd_exec *ex, const float *W, const float *b, const float *gate);
+/* Row f was just changed and lies in this thread's cache: int8 rounds it now. Does nothing for a W that was never packed, or without int8. */
+void sd_scan_pack_row(sd_scan *s, const float *W, int64_t f);
 
 /* For every row of x (minus sub, where sub [d] is given): the k features with the largest dot(x - sub, w_f) + b_f, ties to the
  * lower index, features ascending. idx, val [n, k]; values may be negative. Returns the first row that is not finite, or -1. */

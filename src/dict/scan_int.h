@@ -71,8 +71,7 @@ struct sd_scan {
     float *block_rho, *block_bias; /* [n_block]: max |w - w^| / |w|, max |b| */
     float rho, max_bias;
     const float *W, *b, *gate; /* borrowed */
-    const int32_t *stamp;  /* of the last pack: rows with stamp >= since changed; NULL: all */
-    int32_t since;
+    bool rows_are_packed;  /* int8: only biases are new */
     sd_scan_worker *worker;
     uint64_t *few;         /* [chunks, k] keys */
     sd_arena arena;

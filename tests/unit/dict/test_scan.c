@@ -156,24 +156,24 @@ static void test_one_way(void **state)
     drop(&a);
 }
 
-/* Rows are packed again only where the stamp says so; biases always. */
-static void test_pack_since(void **state)
+/* Rows that changed are packed one by one; biases always. */
+static void test_repack(void **state)
 {
     (void)state;
     sd_err err = {0};
     data a = make(64, 1200, 80);
     sd_scan *s, *fresh;
-    int32_t idx[2][64 * 8], *stamp = sd_calloc((size_t)a.m * sizeof *stamp);
+    int32_t idx[2][64 * 8];
     float val[2][64 * 8];
     t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, 8, &err), err);
     t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&fresh, ex, a.m, a.d, 8, &err), err);
-    sd_scan_pack_since(s, ex, a.W, a.b, NULL, stamp, 1); /* the first time all of them */
+    sd_scan_repack(s, ex, a.W, a.b, NULL); /* the first time all of them */
     for (int64_t f = 3; f < a.m; f += 5) {
-        stamp[f] = 7;
         for (int64_t i = 0; i < a.d; i++) a.W[f * a.d + i] *= 2.0f;
+        sd_scan_pack_row(s, a.W, f);
     }
     for (int64_t f = 0; f < a.m; f++) a.b[f] += 0.01f * (float)(f % 9);
-    sd_scan_pack_since(s, ex, a.W, a.b, NULL, stamp, 7);
+    sd_scan_repack(s, ex, a.W, a.b, NULL);
     sd_scan_pack(fresh, ex, a.W, a.b, NULL);
     assert_int_equal(sd_scan_topk(s, ex, idx[0], val[0], sd_mat_of(a.x, 64, a.d), NULL), -1);
     assert_int_equal(sd_scan_topk(fresh, ex, idx[1], val[1], sd_mat_of(a.x, 64, a.d), NULL), -1);
@@ -181,7 +181,7 @@ static void test_pack_since(void **state)
     assert_memory_equal(val[0], val[1], sizeof val[0]);
     const sd_scan_count c = sd_scan_take_count(s), c2 = sd_scan_take_count(fresh);
     assert_int_equal(c.n_exact, c2.n_exact); /* the same bounds */
-    sd_scan_free(s), sd_scan_free(fresh), sd_free(stamp);
+    sd_scan_free(s), sd_scan_free(fresh);
     drop(&a);
 }
 
@@ -282,7 +282,7 @@ static int run_level(const char *level)
         return 0;
     }
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
-    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_one_way), T(test_pack_since), T(test_audit), T(test_bad_rows), T(test_above)};
+    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_one_way), T(test_repack), T(test_audit), T(test_bad_rows), T(test_above)};
     snprintf(name, sizeof name, "scan at %s%s", level, int8 ? ", int8" : "");
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
     sd_exec_free(ex);
