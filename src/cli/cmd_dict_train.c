@@ -41,25 +41,29 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
         sd_jw_kf64(w, "seconds", r->seconds);
         sd_jw_kf64(w, "train_seconds", r->train_seconds);
         sd_jw_kf64(w, "source_seconds", r->source_seconds);
+        sd_jw_kf64(w, "finish_seconds", r->finish_seconds);
+        sd_jw_kf64(w, "measure_seconds", r->measure_seconds);
         sd_jw_kstr(w, "dir", c->output);
         return out_json_end(c, &j);
     }
-    char t[32], u[32];
+    char t[32];
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "held-out FVU", "%.4f on %lld tokens", r->fvu, (long long)r->n_heldout);
     out_pair(p, "L0", "%.1f", r->l0);
     out_pair(p, "dead features", "%lld of %lld", (long long)r->dead, (long long)a->width);
     if (isfinite(r->ce_recovered)) out_pair(p, "CE recovered", "%.4f", r->ce_recovered);
     out_pair(p, "steps", "%lld, %lld tokens", (long long)r->steps, (long long)r->n_tokens);
-    out_pair(p, "time", "%s, %s of it training; %.0f tokens/s over all of it", sd_fmt_seconds(t, sizeof t, r->seconds),
-             sd_fmt_seconds(u, sizeof u, r->train_seconds), r->tok_s);
+    out_pair(p, "time", "%s: %.0f %% for rows, %.0f %% training, %.0f %% thresholds and files, %.0f %% cross-entropy", sd_fmt_seconds(t, sizeof t, r->seconds),
+             100 * r->source_seconds / r->seconds, 100 * (r->train_seconds - r->source_seconds) / r->seconds, 100 * r->finish_seconds / r->seconds,
+             100 * r->measure_seconds / r->seconds);
+    out_pair(p, "speed", "%.0f tokens/s over all of it", r->tok_s);
     out_pair(p, "folder", "%s", c->output);
     return out_pairs_end(p);
 }
 
 typedef struct measurement { cli *c; const sd_exec *ex; const dict_source *s; const dict_run *a; } measurement;
 
-/* CE recovered on the text of the held-out rows, read by the whole model. */
+/* CE recovered on the text of the held-out rows, read by the whole model in the run's mode. */
 static sd_status ce_recovered(void *self, double *out, double *not_counted, sd_err *err)
 {
     measurement *x = self;
@@ -70,7 +74,7 @@ static sd_status ce_recovered(void *self, double *out, double *not_counted, sd_e
     double t0 = sd_now();
     cli_resume_with(x->c, "sonde dict eval %s %s CORPUS..", x->c->output, x->a->path[0]); /* the dictionary is written */
     sd_status st = sd_dict_open(&d, x->c->output, err);
-    if (!st) st = sd_model_open(&m, x->ex, x->a->path[0], &(sd_model_opt){.mode = SD_MODE_FAITHFUL}, err);
+    if (!st) st = sd_model_open(&m, x->ex, x->a->path[0], &(sd_model_opt){.mode = x->s->model->mode}, err);
     *not_counted = sd_now() - t0;
     const sd_evaluate_opt o = {.max_contexts = EVAL_CONTEXTS, .from_end = true, .progress = &x->c->progress};
     if (!st) st = sd_lab_evaluate(&e, x->ex, m, d, x->s->harvest, &o, err);
@@ -87,17 +91,23 @@ static sd_dict_kind kind_of(const char *name) /* one of the option's values, or 
     return k;
 }
 
-/* What the run will hold: the trainer; at its end the dictionary and its own packed encoder beside it. Under a gigabyte nobody has to
- * plan for it, and nothing is said. Time is the progress line's. */
-static void say_memory(cli *c, const sd_exec *ex, const dict_source *s, const sd_dict_train_opt *o, int64_t n_rows)
+/* What the run will hold: the trainer; at its end the dictionary and its own packed encoder beside it; and how long its steps take. Under
+ * a gigabyte nobody has to plan for it, and nothing is said. */
+static sd_status say_cost(cli *c, const sd_exec *ex, const dict_source *s, const sd_dict_train_opt *o, int64_t n_rows, sd_err *err)
 {
     sd_dict_train_opt t = *o;
     if (!t.d) t.d = s->src.d;
     if (!t.n_tokens) t.n_tokens = n_rows;
     const double held = (double)sd_dict_train_plan(ex, &t), end = held + 10.0 * (double)t.m * (double)(s->src.d > t.d ? s->src.d : t.d), is_free = (double)sd_mem_query().available;
-    if (end < 1e9) return;
-    cli_note(c, "memory: %.2f GB in training, %.2f GB at its end; %.1f GB are free; %.3g multiplications a token to choose features%s", 1e-9 * held, 1e-9 * end, 1e-9 * is_free,
-             (double)t.m * (double)t.d, end > is_free && !t.moments8 ? "; --moments8 takes less" : "");
+    double seconds = 0;
+    char s_time[32];
+    if (end < 1e9) return SD_OK;
+    const sd_status st = sd_learn_forecast(&seconds, ex, &t, err);
+    if (st) return st;
+    cli_note(c, "memory: %.2f GB in training, %.2f GB at its end; %.1f GB are free%s", 1e-9 * held, 1e-9 * end, 1e-9 * is_free,
+             end > is_free && !t.moments8 ? "; --moments8 takes less" : "");
+    cli_note(c, "time: about %s for the steps, %.0f tokens/s, to which the model's time comes", sd_fmt_seconds(s_time, sizeof s_time, seconds), (double)t.n_tokens / seconds);
+    return SD_OK;
 }
 
 static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *s, sd_learn_result *r, sd_err *err)
@@ -109,8 +119,8 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
                       .meta = s->meta, .n_heldout = a->heldout, .buffer_rows = a->buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
                       .t0 = s->t0, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
                       .fold = s->rows.cross ? sd_cross_fold : NULL, .fold_self = s->rows.cross};
-    say_memory(c, ex, s, &o.train, s->n_rows);
-    return sd_lab_learn(r, ex, s->src, s->n_rows, &o, &c->progress, err);
+    const sd_status st = say_cost(c, ex, s, &o.train, s->n_rows, err);
+    return st ? st : sd_lab_learn(r, ex, s->src, s->n_rows, &o, &c->progress, err);
 }
 
 static int cmd_dict_train(cli *c, int argc, char **argv);
@@ -133,7 +143,7 @@ const cli_cmd cmd_dict_train_def = {
             "transcoder learns the rows of --to from those of --site (mlp_in, or resid_mid before its norm, to mlp_out), skip_transcoder with\n"
             "a linear map beside it. crosscoder writes several sites at once, or a site in two checkpoints (--with); each is scaled alike.\n"
             "These take the best of a batch. identity trains nothing: its features are the site's own neurons, 2 a neuron, by sign.\n\n"
-            "With MODEL the run ends by reading 24 contexts of the held-out text three times in faithful mode, for the share of the\n"
+            "With MODEL the run ends by reading 24 contexts of the held-out text three times in the run's mode, for the share of the\n"
             "cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over the\n"
             "time of the whole run, that reading included; only loading the model is left out.",
     .examples = "sonde dict train model.gguf corpus/ --site resid_post.14 --width 16384 --k 32 --tokens 2000000 -o dict/\n"

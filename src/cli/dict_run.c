@@ -234,7 +234,7 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
     sd_model_opt mo = {.mode = mode, .no_head = true, .max_layer = dict_rows_layers(&in.sites)};
     if ((st = sd_model_open(&s->model, ex, a->path[0], &mo, err))) return st;
     s->t0 = sd_now();
-    int64_t rows = a->tokens ? a->tokens + (a->heldout ? a->heldout : 16384) : 0;
+    const int64_t rows = a->tokens ? sd_learn_rows(a->tokens, a->heldout) : 0;
     in.model = s->model, in.corpus = s->corpus, in.mode = mode;
     in.base = (sd_harvest_opt){.max_rows = rows, .n_ctx = a->ctx, .seed = c->seed};
     if ((st = dict_rows_open(&s->rows, ex, &in, err))) return st;

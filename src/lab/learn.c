@@ -31,6 +31,7 @@ static sd_status loop_seek(void *self, int64_t row, sd_err *err) { struct loop *
 static sd_status read_heldout(struct run *r, sd_err *err)
 {
     int64_t n = r->n_heldout, d = r->loop.src.d, got = 0;
+    const double t0 = sd_now();
     sd_act_source *src = &r->loop.src;
     sd_status st = sd_alloc(&r->heldout.data, (size_t)(n * d) * sizeof(float), "held-out rows", err);
     if (!st) st = src->seek(src->self, r->loop.n_rows, err);
@@ -43,6 +44,7 @@ static sd_status read_heldout(struct run *r, sd_err *err)
             memcpy(sd_mat_row(r->heldout, got), sd_mat_row(b.x, i), (size_t)d * sizeof(float));
     }
     if (!st) st = src->seek(src->self, 0, err);
+    r->loop.seconds += sd_now() - t0;
     return st;
 }
 
@@ -157,6 +159,9 @@ static sd_status write_last_event(struct run *r, const sd_learn_result *o, sd_er
     if (isfinite(o->ce_recovered)) sd_jw_kf64(&w, "ce_recovered", o->ce_recovered);
     sd_jw_kf64(&w, "seconds", o->seconds);
     sd_jw_kf64(&w, "train_seconds", o->train_seconds);
+    sd_jw_kf64(&w, "source_seconds", o->source_seconds);
+    sd_jw_kf64(&w, "finish_seconds", o->finish_seconds);
+    sd_jw_kf64(&w, "measure_seconds", o->measure_seconds);
     sd_jw_ki64(&w, "n_heldout", o->n_heldout);
     sd_jw_ki64(&w, "n_sinks_dropped", o->n_dropped);
     if (r->opt->prov) {
@@ -167,11 +172,22 @@ static sd_status write_last_event(struct run *r, const sd_learn_result *o, sd_er
     return sd_events_line(&r->events, &r->line, err);
 }
 
+static int64_t heldout_of(int64_t n_rows)
+{
+    const int64_t h = n_rows / 50;
+    return h < MIN_HELDOUT ? MIN_HELDOUT : h > MAX_HELDOUT ? MAX_HELDOUT : h;
+}
+
+int64_t sd_learn_rows(int64_t n_tokens, int64_t n_heldout)
+{
+    const int64_t h = n_heldout ? n_heldout : heldout_of(n_tokens + n_tokens / 49 + 1); /* a fiftieth of what it then is */
+    return n_tokens > h + 2 ? n_tokens + h + 1 : 2 * h + 2; /* more than half are to be trained on */
+}
+
 static sd_status prepare(struct run *r, const sd_exec *ex, int64_t n_rows, sd_err *err)
 {
     const sd_learn_opt *o = r->opt;
-    int64_t h = o->n_heldout ? o->n_heldout : n_rows / 50;
-    if (!o->n_heldout) h = h < MIN_HELDOUT ? MIN_HELDOUT : h > MAX_HELDOUT ? MAX_HELDOUT : h;
+    const int64_t h = o->n_heldout ? o->n_heldout : heldout_of(n_rows);
     if (h >= n_rows / 2) {
         sd_fail(err, SD_E_FORMAT, "%" PRId64 " activations are too few: %" PRId64 " are held out", n_rows, h);
         return sd_hint(err, "give more text");
@@ -209,8 +225,10 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
     out->train_seconds = sd_now() - t0;
     if ((st = finish(&r, ex, out, err))) goto done;
     sd_learn_forget_checkpoint(opt->dir); /* the dictionary is there: nothing is left to resume */
+    out->finish_seconds = sd_now() - t0 - out->train_seconds;
     if (opt->measure && (st = opt->measure(opt->self, &out->ce_recovered, &not_counted, err))) goto done;
     out->seconds = sd_now() - t0 - not_counted;
+    out->measure_seconds = out->seconds - out->train_seconds - out->finish_seconds;
     out->source_seconds = r.loop.seconds;
     out->tok_s = (double)(out->n_tokens - before) / out->seconds;
     st = write_last_event(&r, out, err);

@@ -31,6 +31,7 @@ typedef struct sd_learn_opt {
 typedef struct sd_learn_result {
     double tok_s, fvu, l0, ce_recovered;
     double seconds, train_seconds, source_seconds; /* all of it, tok_s is over these; until the last step; waiting for rows (the model) */
+    double finish_seconds, measure_seconds;        /* the dictionary's thresholds, figures and files; opt->measure */
     int64_t dead, n_tokens, steps, n_heldout, n_dropped; /* dropped: sinks */
     int epochs;
 } sd_learn_result;
@@ -39,6 +40,12 @@ typedef struct sd_learn_result {
  * SAELens directory, events.jsonl, and while it runs checkpoint-N/ named by checkpoint.json. */
 sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source src, int64_t n_rows, const sd_learn_opt *opt,
                        const sd_progress *progress, sd_err *err);
+/* Rows that a source must give for n_tokens to be trained on once; n_heldout as above. */
+int64_t sd_learn_rows(int64_t n_tokens, int64_t n_heldout);
+/* Seconds that the steps of a run will take, without the time of its rows. Two short runs on random rows of dictionaries that fit caches (at
+ * most 16,384 features, about a second) and a line through their time a token: wider ones leave the caches and take up to half as long again. */
+sd_status sd_learn_forecast(double *seconds, const sd_exec *ex, const sd_dict_train_opt *t, sd_err *err);
+
 /* Is there a checkpoint to go on from? */
 bool sd_learn_has_checkpoint(const char *dir);
 /* Removes it: a run that begins anew in dir must not be resumed from the checkpoint of another. */
