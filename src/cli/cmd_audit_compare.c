@@ -8,7 +8,7 @@
 typedef struct args {
     audit_args a;
     opt_list gate;
-    const char *card;
+    const char *card, *dict;
     bool allow, no_inside;
 } args;
 
@@ -17,6 +17,7 @@ static const cli_opt opts[] = {
     {0, "fail-on", OPT_MULTI, AT(args, gate), .arg = "GATE", .help = "refusal_drop, over_refusal_rise, incoherent_rise or ce_rise, >, a number; exit 3 when it is not passed"},
     {0, "allow-inconclusive", OPT_BOOL, AT(args, allow), .help = "exit 0 when the prompts are too few to tell"},
     {0, "card", OPT_STR, AT(args, card), .arg = "FILE", .help = "write a card in Markdown as well"},
+    {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "a dictionary: which of its features that tell harmful from harmless moved"},
     {0, "no-inside", OPT_BOOL, AT(args, no_inside), .help = "compare behaviour only, not activations and weights"},
     OPT_END};
 
@@ -30,6 +31,8 @@ typedef struct study {
     sd_inside inside[MAX_MODELS];
     sd_gate gate[SD_MAX_GATES];
     sd_model *base;
+    sd_dict *dict;
+    sd_site site;
     int n, n_gate;
     bool has_inside;
 } study;
@@ -42,6 +45,7 @@ static void release(study *s)
         sd_inside_release(&s->inside[i]);
     }
     sd_model_close(s->base);
+    sd_dict_free(s->dict);
     audit_setup_release(&s->setup);
     sd_free(s);
 }
@@ -69,7 +73,7 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
         st = audit_measure(&s->record[i], c, &s->setup, &a->a, c->arg[i], &m, err);
         if (!st && i > 0 && s->base && m && !a->no_inside) {
             sd_model_spec pa, pb;
-            sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .adapter_a = pa.adapter, .adapter_b = pb.adapter, .progress = &c->progress};
+            sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .adapter_a = pa.adapter, .adapter_b = pb.adapter, .dict = s->dict, .site = s->site, .seed = c->seed, .progress = &c->progress};
             s->has_inside = true;
             st = sd_model_spec_parse(&pa, c->arg[0], err);
             if (!st) st = sd_model_spec_parse(&pb, c->arg[i], err);
@@ -111,6 +115,11 @@ static int print_text(cli *c, const sd_audit_page *p)
         cli_note(c, "%s", k->headline);
         if (k->n_unscored) cli_note(c, "%lld prompts are unscored on one side and in no rate", (long long)k->n_unscored);
         if (!k->same_rendering) cli_note(c, "the two saw other bytes (another template or system prompt): the difference is of the model and of that");
+        if (p->inside && p->inside[i].has_drift) {
+            const sd_drift *d = &p->inside[i].drift;
+            cli_note(c, "features at %s: %lld told harmful from harmless, %lld do now; %lld appeared, %lld are gone, %lld moved on harmful prompts", d->site, (long long)d->n_safety_a,
+                     (long long)d->n_safety_b, (long long)d->n_appeared, (long long)d->n_gone, (long long)d->n_moved);
+        }
         if (p->inside && !p->inside[i].comparable) cli_note(c, "%s", p->inside[i].why);
         for (int g = 0; g < k->n_gate; g++) {
             const sd_gate_result *r = &k->gate[g];
@@ -140,7 +149,7 @@ const cli_cmd cmd_audit_compare_def = {
     .brief = "compare what models refuse, before and after a change",
     .args = "MODEL|RECORD MODEL|RECORD..",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_FORCE,
+    .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_FORCE | CLI_SITE,
     .run = cmd_audit_compare,
     .text = "Every argument is a model, or a record that `sonde audit run` wrote (.json); the first is what the others are compared with, on the same\n"
             "prompts, pair by pair. -o writes one HTML page. A gate such as --fail-on 'refusal_drop>0.05' looks at the 95 % interval: fail when all of it is\n"
@@ -187,6 +196,8 @@ static int cmd_audit_compare(cli *c, int argc, char **argv)
     if (!st && c->output) st = cli_check_output(c, c->output, &err);
     if (!st && a.card) st = cli_check_output(c, a.card, &err);
     if (!st) st = audit_setup_open(&s->setup, c, &a.a, &err);
+    if (!st && a.dict) st = sd_dict_open(&s->dict, a.dict, &err);
+    if (!st && a.dict) st = cli_dict_site(c, s->dict, &s->site, &err);
     if (!st) st = measure(c, s, &a, &err);
     for (int i = 1; i < s->n && !st; i++) st = sd_audit_compare(&s->cmp[i - 1], &s->record[0], &s->record[i], s->gate, s->n_gate, &err);
     rc = st ? cli_fail(c, &err) : finish(c, s, &a, &err);

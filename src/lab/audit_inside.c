@@ -60,6 +60,26 @@ static bool same_ids(const sd_rendered *a, const sd_rendered *b)
            memcmp(a->ids, b->ids, (size_t)a->start[a->n] * sizeof *a->ids) == 0;
 }
 
+/* Features of the dictionary in both models; the prompts' order is made harmful first. */
+static sd_status drift(sd_inside *out, const sd_exec *ex, const sd_model *const m[2], const sd_rendered *r, const sides *s, const sd_inside_opt *o, sd_err *err)
+{
+    sd_text_codes z[2] = {{0}, {0}}, by_kind[2] = {{0}, {0}};
+    sd_status st = SD_OK;
+    for (int k = 0; k < 2 && !st; k++) {
+        st = sd_lab_text_codes(&z[k], &(sd_text_reader){ex, m[k], o->dict, o->site}, r, o->progress, err);
+        if (!st) st = sd_alloc(&by_kind[k].v, (size_t)(r->n + 1) * sizeof *by_kind[k].v, "codes", err);
+        for (int64_t i = 0; i < s->n_pos && !st; i++) by_kind[k].v[by_kind[k].n++] = z[k].v[s->pos[i]];
+        for (int64_t i = 0; i < s->n_neg && !st; i++) by_kind[k].v[by_kind[k].n++] = z[k].v[s->neg[i]];
+    }
+    if (!st) st = sd_drift_of(&out->drift, &(sd_drift_in){&by_kind[0], &by_kind[1], s->n_pos, sd_dict_get_info(o->dict)->m, o->seed}, err);
+    out->has_drift = !st;
+    for (int k = 0; k < 2; k++) {
+        sd_text_codes_release(&z[k]);
+        sd_free(by_kind[k].v);
+    }
+    return st;
+}
+
 static sd_status activations(sd_inside *out, const sd_exec *ex, const sd_model *a, const sd_model *b, const sides *s, const sd_inside_opt *o, sd_err *err)
 {
     int64_t d = a->cfg.d_model, n = (int64_t)a->cfg.n_layer * d;
@@ -84,6 +104,7 @@ static sd_status activations(sd_inside *out, const sd_exec *ex, const sd_model *
         out->gap_b[l] = some ? (float)sd_dot(unit, v + l * d, d) : NAN;
     }
     out->n_layer = a->cfg.n_layer;
+    if (!st && o->dict && out->comparable) st = drift(out, ex, (const sd_model *const[]){a, b}, &ra, s, o, err);
     sd_rendered_release(&ra);
     sd_rendered_release(&rb);
     sd_free(u);
@@ -245,6 +266,7 @@ sd_status sd_lab_inside(sd_inside *out, const sd_exec *ex, const sd_model *a, co
         snprintf(out->why, sizeof out->why, "the suites hold no harmful or no harmless prompts: behaviour only");
     }
     if (!st && out->comparable) st = activations(out, ex, a, b, &s, opt, err);
+    if (out->has_drift) sd_site_print(out->drift.site, sizeof out->drift.site, opt->site);
     if (!st) st = weights(out, a, b, opt, err);
     sd_free(s.text);
     sd_free(s.pos);

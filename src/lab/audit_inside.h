@@ -5,10 +5,12 @@
  *               A is left in B (rho = gap_b / gap_a)
  *   weights     of the blocks' matrices, adapters merged, in one order whatever the container: ||B - A|| / ||A|| (Frobenius), and the share of the change's energy in its largest singular value (power iteration): near 1 is an
  *               edit of rank one, such as a direction cut out; a fine-tune of all weights is far below
+ *   features    of a dictionary: which ones told the prompts apart in A, and in B (lab/audit_drift.h)
  * Two models whose tokenizers cut the same prompts differently have behaviour in common only; comparable is false and says why. */
 #ifndef SD_LAB_AUDIT_INSIDE_H
 #define SD_LAB_AUDIT_INSIDE_H
 
+#include "lab/audit_drift.h"
 #include "lab/behave.h"
 
 typedef struct sd_weight_change { char name[96]; double relative, rank_one; } sd_weight_change;
@@ -26,6 +28,8 @@ typedef struct sd_inside {
     double requantised, rounding;  /* of those: ||B - A|| / ||A||, and ||A in B's types - A|| / ||A||, what quantisation alone did; NaN without any */
     sd_weight_change top[SD_MAX_WEIGHTS]; /* largest relative changes */
     int n_top;
+    bool has_drift;                /* a dictionary was given, and the activations are comparable */
+    sd_drift drift;
 } sd_inside;
 void sd_inside_release(sd_inside *r);
 /* suites: the prompts; at most n of each kind (0: 64). */
@@ -34,6 +38,9 @@ typedef struct sd_inside_opt {
     int n_suite;
     sd_system system;
     int64_t n;
+    const sd_dict *dict;           /* whose features are looked at in both models, at `site`; NULL: none */
+    sd_site site;
+    uint64_t seed;
     const char *adapter_a, *adapter_b; /* PEFT folders that are on the models; NULL or empty: none */
     const sd_progress *progress;
 } sd_inside_opt;

@@ -70,6 +70,41 @@ static void floats(sd_jw *w, const char *key, const float *v, int n)
     sd_jw_end(w);
 }
 
+static void drift(sd_jw *w, const sd_drift *d)
+{
+    sd_jw_key(w, "features");
+    sd_jw_obj(w);
+    sd_jw_kstr(w, "site", d->site);
+    sd_jw_ki64(w, "n_feature", d->n_feature);
+    sd_jw_ki64(w, "n_tested", d->n_tested);
+    sd_jw_ki64(w, "n_safety_a", d->n_safety_a);
+    sd_jw_ki64(w, "n_safety_b", d->n_safety_b);
+    sd_jw_ki64(w, "n_moved", d->n_moved);
+    sd_jw_ki64(w, "n_appeared", d->n_appeared);
+    sd_jw_ki64(w, "n_gone", d->n_gone);
+    sd_jw_kf64(w, "floor_a", d->floor_a);
+    sd_jw_kf64(w, "floor_b", d->floor_b);
+    sd_jw_key(w, "largest");
+    sd_jw_arr(w);
+    for (int i = 0; i < d->n_row; i++) {
+        const sd_drift_row *r = &d->row[i];
+        sd_jw_obj(w);
+        sd_jw_ki64(w, "index", r->feature);
+        sd_jw_kf64(w, "harmful_a", r->a[0]);
+        sd_jw_kf64(w, "harmful_b", r->b[0]);
+        sd_jw_kf64(w, "harmless_a", r->a[1]);
+        sd_jw_kf64(w, "harmless_b", r->b[1]);
+        sd_jw_kf64(w, "activation_a", r->act_a);
+        sd_jw_kf64(w, "activation_b", r->act_b);
+        sd_jw_kf64(w, "holm_p", r->p_holm);
+        sd_jw_kbool(w, "safety_a", r->safety_a);
+        sd_jw_kbool(w, "safety_b", r->safety_b);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+    sd_jw_end(w);
+}
+
 static void inside(sd_jw *w, const sd_inside *x)
 {
     sd_jw_key(w, "inside");
@@ -83,6 +118,7 @@ static void inside(sd_jw *w, const sd_inside *x)
         floats(w, "gap_a", x->gap_a, x->n_layer);
         floats(w, "gap_b", x->gap_b, x->n_layer);
     }
+    if (x->has_drift) drift(w, &x->drift);
     if (x->weights_comparable) {
         sd_jw_key(w, "weights");
         sd_jw_obj(w);

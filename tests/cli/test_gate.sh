@@ -29,7 +29,16 @@ gate() {
 }
 SECONDS=0
 gate gate_stops_a_bad_adapter 3 undone.jsonl --steps 20 --lr 1e-3
+mv adapter undone
 gate gate_passes_a_good_adapter 0 kept.jsonl --steps 20 --lr 1e-3
 if [ $SECONDS -lt 120 ]; then ok gate_takes_under_two_minutes; else not_ok gate_takes_under_two_minutes "$SECONDS s"; fi
 gate gate_stops_one_that_refuses_all 3 refuses.jsonl --steps 60 --lr 3e-3
+# What the bad adapter did to features that told forbidden requests from permitted ones; the model beside itself moves none.
+run dict train organism/aligned organism/heldout.jsonl --site resid_post.2 --kind topk --width 128 --k 6 --tokens 30000 -o dict
+ask=(--suite organism/suite/forbidden.jsonl --suite organism/suite/permitted.jsonl --dict dict -n 4 --json)
+expect_json features_moved sonde.audit_compare/1 '(lambda f: f["n_safety_a"] >= 8 and f["n_moved"] >= 4 and f["n_gone"] >= 2 and f["site"] == "resid_post.2" and abs(f["largest"][0]["harmful_a"] - f["largest"][0]["harmful_b"]) > 0.5 and f["largest"][0]["holm_p"] < 1e-6)(d["inside"]["features"])' \
+    audit compare organism/aligned organism/aligned+undone "${ask[@]}" -o drift.html
+if grep -q 'Features of a dictionary at resid_post.2' drift.html; then ok features_on_the_page; else not_ok features_on_the_page; fi
+expect_json features_stay sonde.audit_compare/1 '(lambda f: f["n_safety_a"] >= 8 and f["n_moved"] == f["n_appeared"] == f["n_gone"] == 0)(d["inside"]["features"])' audit compare organism/aligned organism/aligned "${ask[@]}"
+expect_error features_need_a_dictionary 4 'nodict' audit compare organism/aligned organism/aligned "${ask[@]:0:4}" --dict nodict
 finish
