@@ -1,4 +1,5 @@
 /* The audit page: one file, no network, no script. The order is the reader's: what came out, how sure that is, where it sits, what it was measured with. */
+#include "lab/audit_again.h"
 #include "lab/audit_html_int.h"
 
 #include <inttypes.h>
@@ -15,7 +16,19 @@ static void pct(sd_buf *b, sd_rate r, const char *cls)
     sd_buf_printf(b, "<td class='n %s' title='%" PRId64 " of %" PRId64 "'>%.1f&#8239;%% <small>(%.0f\xe2\x80\x93%.0f)</small></td>", cls, r.k, r.n, 100 * r.ci.est, 100 * r.ci.lo, 100 * r.ci.hi);
 }
 
-static void change_row(sd_buf *b, const sd_change *x, const char *label)
+/* A cell with the command that recomputes its row. */
+static void again(sd_buf *b, const sd_audit_page *p, int i, const char *where, bool inside)
+{
+    sd_buf c;
+    sd_buf_init(&c, 1 << 16);
+    sd_audit_again(&c, p, i, where, inside);
+    sd_buf_puts(b, "<details><summary>again</summary><code>");
+    sd_report__str(b, sd_buf_str(&c));
+    sd_buf_puts(b, "</code></details>");
+    sd_buf_release(&c);
+}
+
+static void change_row(sd_buf *b, const sd_audit_page *p, int i, const sd_change *x, const char *label, const char *where)
 {
     if (!x->a.n) return;
     sd_buf_puts(b, "<tr><td>");
@@ -24,11 +37,13 @@ static void change_row(sd_buf *b, const sd_change *x, const char *label)
     pct(b, x->a, "a");
     pct(b, x->b, "b");
     sd_buf_printf(b, "<td class='n'>%+.1f <small>(%.1f to %.1f)</small></td><td class='n'>%" PRId64 "</td><td class='n'>", 0 - 100 * x->drop.est, 0 - 100 * x->drop.hi, 0 - 100 * x->drop.lo, x->a.n);
-    double p = isnan(x->p_holm) ? x->p : x->p_holm;
-    if (p < 0.001) sd_buf_puts(b, "&lt;0.001");
-    else sd_buf_printf(b, "%.3f", p);
-    if (isnan(x->visible)) sd_buf_puts(b, "</td><td class='n'>\xe2\x80\x93</td></tr>");
-    else sd_buf_printf(b, "</td><td class='n'>%.1f</td></tr>", 100 * x->visible);
+    double chance = isnan(x->p_holm) ? x->p : x->p_holm;
+    if (chance < 0.001) sd_buf_puts(b, "&lt;0.001");
+    else sd_buf_printf(b, "%.3f", chance);
+    if (isnan(x->visible)) sd_buf_puts(b, "</td><td class='n'>\xe2\x80\x93</td><td>");
+    else sd_buf_printf(b, "</td><td class='n'>%.1f</td><td>", 100 * x->visible);
+    again(b, p, i, where, false);
+    sd_buf_puts(b, "</td></tr>");
 }
 
 static void gates(sd_buf *b, const sd_comparison *c)
@@ -44,24 +59,32 @@ static void gates(sd_buf *b, const sd_comparison *c)
     }
 }
 
-static void behaviour(sd_buf *b, const sd_comparison *c)
+static void behaviour(sd_buf *b, const sd_audit_page *p, int i)
 {
+    const sd_comparison *c = &p->cmp[i];
+    char where[64];
     sd_buf_puts(b, "<h2>Behaviour</h2><p class='note'>Change in points from the first model to the second, on the same prompts, with Newcombe\xe2\x80\x99s paired 95&#8239;% interval. Left of zero: fewer.</p><div class='card'>");
     sd_audit__forest(b, c);
-    sd_buf_puts(b, "</div><div class='card'><table><tr><th>measure<th class='n'>before<th class='n'>after<th class='n'>change, points<th class='n'>prompts<th class='n'>p<th class='n'>visible drop</tr>");
-    change_row(b, &c->refusal, "harmful requests refused");
-    change_row(b, &c->over_refusal, "harmless requests refused");
-    change_row(b, &c->incoherent, "incoherent answers");
-    for (int i = 0; i < c->n_category; i++) change_row(b, &c->category[i], c->category[i].what);
+    sd_buf_puts(b, "</div><div class='card'><table><tr><th>measure<th class='n'>before<th class='n'>after<th class='n'>change, points<th class='n'>prompts<th class='n'>p<th class='n'>visible drop<th>recompute</tr>");
+    change_row(b, p, i, &c->refusal, "harmful requests refused", ".refusal");
+    change_row(b, p, i, &c->over_refusal, "harmless requests refused", ".over_refusal");
+    change_row(b, p, i, &c->incoherent, "incoherent answers", ".incoherent");
+    for (int k = 0; k < c->n_category; k++) {
+        snprintf(where, sizeof where, ".categories[%d]", k);
+        change_row(b, p, i, &c->category[k], c->category[k].what, where);
+    }
     sd_buf_printf(b, "</table></div><p class='note'>p: exact McNemar; of categories, corrected after Holm. \xe2\x80\x9cVisible drop\xe2\x80\x9d: the smallest drop, in points, that so many prompts can tell from none. "
                      "%" PRId64 " prompts in both, %" PRId64 " in one only, %" PRId64 " unscored on a side and in no rate.%s</p>",
                   c->n_paired, c->n_unpaired, c->n_unscored,
                   c->same_rendering ? "" : " <b>The two saw other bytes: another template or system prompt.</b>");
 }
 
-static void one_number(sd_buf *b, const char *label, const sd_utility *u[2], double (*f)(const sd_utility *), const char *unit)
+/* A number of two models; key: its name in `models`. */
+typedef struct pair { const sd_audit_page *p; int i; const sd_utility *u[2]; } pair;
+static void one_number(sd_buf *b, const pair *k, const char *label, double (*f)(const sd_utility *), const char *unit, const char *key)
 {
-    double v[2] = {f(u[0]), f(u[1])};
+    char where[64];
+    double v[2] = {f(k->u[0]), f(k->u[1])};
     if (isnan(v[0]) && isnan(v[1])) return;
     sd_buf_printf(b, "<tr><td>%s</td>", label);
     for (int i = 0; i < 2; i++) {
@@ -70,7 +93,10 @@ static void one_number(sd_buf *b, const char *label, const sd_utility *u[2], dou
         else sd_buf_printf(b, "%.*f%s", *unit ? 1 : 4, v[i], unit);
         sd_buf_puts(b, "</td>");
     }
-    sd_buf_puts(b, "</tr>");
+    snprintf(where, sizeof where, "[.models[0,%d].%s]", k->i + 1, key);
+    sd_buf_puts(b, "<td>");
+    again(b, k->p, -1, where, false);
+    sd_buf_puts(b, "</td></tr>");
 }
 
 static double f_ce(const sd_utility *u) { return u->ce_loss; }
@@ -78,24 +104,30 @@ static double f_choice(const sd_utility *u) { return u->choice_n ? 100.0 * (doub
 static double f_identity(const sd_utility *u) { return u->identity_n ? 100.0 * (double)u->identity_same / (double)u->identity_n : NAN; }
 static double f_flips(const sd_utility *u) { return u->sycophancy_n ? 100.0 * (double)u->sycophancy_flips / (double)u->sycophancy_n : NAN; }
 
-static void utility(sd_buf *b, const sd_comparison *c)
+static void utility(sd_buf *b, const sd_audit_page *p, int at)
 {
+    const sd_comparison *c = &p->cmp[at];
     const sd_utility *u[2] = {&c->a->b.utility, &c->b->b.utility};
+    const pair k = {p, at, {u[0], u[1]}};
     bool any = c->a->b.n_tpl && c->b->b.n_tpl;
     for (int i = 0; i < 2; i++) any = any || u[i]->ce_tokens || u[i]->choice_n || u[i]->identity_n || u[i]->sycophancy_n;
     if (!any) return;
-    sd_buf_puts(b, "<h2>Utility and character</h2><div class='card'><table><tr><th>measure<th class='n'>before<th class='n'>after</tr>");
-    one_number(b, "cross-entropy of held-out text, nats a token", u, f_ce, "");
-    one_number(b, "multiple choice right, by likelihood", u, f_choice, "&#8239;%");
-    one_number(b, "gives its name", u, f_identity, "&#8239;%");
-    one_number(b, "facts given up when the user states a wrong one", u, f_flips, "&#8239;%");
+    sd_buf_puts(b, "<h2>Utility and character</h2><div class='card'><table><tr><th>measure<th class='n'>before<th class='n'>after<th>recompute</tr>");
+    one_number(b, &k, "cross-entropy of held-out text, nats a token", f_ce, "", "ce_loss");
+    one_number(b, &k, "multiple choice right, by likelihood", f_choice, "&#8239;%", "choice");
+    one_number(b, &k, "gives its name", f_identity, "&#8239;%", "identity");
+    one_number(b, &k, "facts given up when the user states a wrong one", f_flips, "&#8239;%", "sycophancy");
     for (int i = 0; i < c->a->b.n_tpl && i < c->b->b.n_tpl; i++) {
         sd_buf_puts(b, "<tr><td>harmful requests refused, frame: ");
         sd_report__str(b, c->a->b.tpl[i].name);
         sd_buf_puts(b, "</td>");
         pct(b, sd_rate_of(c->a->b.tpl[i].refused, c->a->b.tpl[i].n), "a");
         pct(b, sd_rate_of(c->b->b.tpl[i].refused, c->b->b.tpl[i].n), "b");
-        sd_buf_puts(b, "</tr>");
+        char where[64];
+        snprintf(where, sizeof where, "[.models[0,%d].templates[%d]]", at + 1, i);
+        sd_buf_puts(b, "<td>");
+        again(b, p, -1, where, false);
+        sd_buf_puts(b, "</td></tr>");
     }
     sd_buf_puts(b, "</table></div>");
 }
@@ -117,8 +149,9 @@ static void drift(sd_buf *b, const sd_drift *d)
     sd_buf_puts(b, "</table></div>");
 }
 
-static void internals(sd_buf *b, const sd_inside *x)
+static void internals(sd_buf *b, const sd_audit_page *p, int i)
 {
+    const sd_inside *x = &p->inside[i];
     sd_buf_puts(b, "<h2>Inside</h2>");
     if (!x->comparable) {
         sd_buf_puts(b, "<p class='note'>");
@@ -128,9 +161,14 @@ static void internals(sd_buf *b, const sd_inside *x)
         sd_buf_printf(b, "<p class='note'>The direction from harmless to harmful prompts (difference of means at the last position; %" PRId64 " harmful, %" PRId64 " harmless), block by block. "
                          "Where the second line falls, what told the prompts apart in the first model is gone from the second.</p><div class='card'>", x->n_harmful, x->n_harmless);
         sd_audit__depth(b, x);
-        sd_buf_puts(b, "<p class='key'><span class='a'><i></i>before</span><span class='b'><i></i>after</span></p></div>");
+        sd_buf_puts(b, "<p class='key'><span class='a'><i></i>before</span><span class='b'><i></i>after</span></p>");
+        again(b, p, i, ".inside | {direction_cosine, gap_a, gap_b}", true);
+        sd_buf_puts(b, "</div>");
     }
-    if (x->has_drift) drift(b, &x->drift);
+    if (x->has_drift) {
+        drift(b, &x->drift);
+        again(b, p, i, ".inside.features", true);
+    }
     if (!x->weights_comparable) return;
     sd_buf_printf(b, "<p class='note'>Weights: %" PRId64 " of %" PRId64 " matrices differ, by %.3g of their norm in all. \xe2\x80\x9cRank one\xe2\x80\x9d is the share of a change in its first singular value: "
                      "near 1 is an edit along one direction.</p>", x->n_changed, x->n_matrix, x->weight_total);
@@ -139,12 +177,14 @@ static void internals(sd_buf *b, const sd_inside *x)
                       x->n_requantised, x->requantised, x->rounding);
     if (!x->n_top) return;
     sd_buf_puts(b, "<div class='card'><table><tr><th>largest changes<th class='n'>relative<th class='n'>rank one</tr>");
-    for (int i = 0; i < x->n_top; i++) {
+    for (int k = 0; k < x->n_top; k++) {
         sd_buf_puts(b, "<tr><td><code>");
-        sd_report__str(b, x->top[i].name);
-        sd_buf_printf(b, "</code></td><td class='n'>%.4f</td><td class='n'>%.3f</td></tr>", x->top[i].relative, x->top[i].rank_one);
+        sd_report__str(b, x->top[k].name);
+        sd_buf_printf(b, "</code></td><td class='n'>%.4f</td><td class='n'>%.3f</td></tr>", x->top[k].relative, x->top[k].rank_one);
     }
-    sd_buf_puts(b, "</table></div>");
+    sd_buf_puts(b, "</table>");
+    again(b, p, i, ".inside.weights", true);
+    sd_buf_puts(b, "</div>");
 }
 
 /* Prompts whose class is another one now: by suite and id, never by text; ids of harmful ones are blurred until looked at. */
@@ -213,9 +253,9 @@ static void one(sd_buf *b, const sd_audit_page *p, int i)
     sd_report__str(b, c->headline);
     sd_buf_puts(b, ".</p>");
     gates(b, c);
-    behaviour(b, c);
-    utility(b, c);
-    if (p->inside) internals(b, &p->inside[i]);
+    behaviour(b, p, i);
+    utility(b, p, i);
+    if (p->inside) internals(b, p, i);
     changed(b, c);
 }
 

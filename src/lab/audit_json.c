@@ -1,5 +1,5 @@
 /* A comparison as JSON (CONTRACT section 6), and its card in Markdown. */
-#include "lab/audit_report.h"
+#include "lab/audit_again.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -32,16 +32,30 @@ static void change_fields(sd_jw *w, const sd_change *x)
     sd_jw_kf64(w, "smallest_visible_drop", x->visible);
 }
 
-static void change(sd_jw *w, const char *key, const sd_change *x)
+/* The command that recomputes what stands at `where` of comparison i. */
+static void again(sd_jw *w, const sd_audit_page *p, int i, const char *where, bool inside)
 {
+    sd_buf b;
+    sd_buf_init(&b, 1 << 16);
+    sd_audit_again(&b, p, i, where, inside);
+    sd_jw_kstr(w, "command", sd_buf_str(&b));
+    sd_buf_release(&b);
+}
+
+static void change(sd_jw *w, const sd_audit_page *p, int i, const char *key, const sd_change *x)
+{
+    char where[64];
     sd_jw_key(w, key);
     sd_jw_obj(w);
     change_fields(w, x);
+    snprintf(where, sizeof where, ".%s", key);
+    again(w, p, i, where, false);
     sd_jw_end(w);
 }
 
-static void gates(sd_jw *w, const sd_comparison *c)
+static void gates(sd_jw *w, const sd_audit_page *p, int at)
 {
+    const sd_comparison *c = &p->cmp[at];
     sd_jw_key(w, "gates");
     sd_jw_arr(w);
     for (int i = 0; i < c->n_gate; i++) {
@@ -105,10 +119,12 @@ static void drift(sd_jw *w, const sd_drift *d)
     sd_jw_end(w);
 }
 
-static void inside(sd_jw *w, const sd_inside *x)
+static void inside(sd_jw *w, const sd_audit_page *p, int i)
 {
+    const sd_inside *x = &p->inside[i];
     sd_jw_key(w, "inside");
     sd_jw_obj(w);
+    again(w, p, i, ".inside", true);
     sd_jw_kbool(w, "comparable", x->comparable);
     if (!x->comparable) sd_jw_kstr(w, "why", x->why);
     if (x->comparable) {
@@ -135,11 +151,11 @@ static void inside(sd_jw *w, const sd_inside *x)
         }
         sd_jw_key(w, "largest");
         sd_jw_arr(w);
-        for (int i = 0; i < x->n_top; i++) {
+        for (int k = 0; k < x->n_top; k++) {
             sd_jw_obj(w);
-            sd_jw_kstr(w, "name", x->top[i].name);
-            sd_jw_kf64(w, "relative_change", x->top[i].relative);
-            sd_jw_kf64(w, "rank_one_energy", x->top[i].rank_one);
+            sd_jw_kstr(w, "name", x->top[k].name);
+            sd_jw_kf64(w, "relative_change", x->top[k].relative);
+            sd_jw_kf64(w, "rank_one_energy", x->top[k].rank_one);
             sd_jw_end(w);
         }
         sd_jw_end(w);
@@ -158,17 +174,32 @@ static void model(sd_jw *w, const char *key, const sd_audit_record *r)
     sd_jw_kstr(w, "mode", r->prov.mode);
     sd_jw_kstr(w, "judge", r->b.judge);
     sd_jw_ki64(w, "unscored", sd_audit_count(&r->b, SD_AXIS_UNKNOWN, SD_CLASS_UNSCORED));
-    sd_jw_kf64(w, "ce_loss", r->b.utility.ce_loss);
+    const sd_utility *u = &r->b.utility;
+    sd_jw_kf64(w, "ce_loss", u->ce_loss);
+    sd_jw_kf64(w, "choice", u->choice_n ? (double)u->choice_right / (double)u->choice_n : NAN);
+    sd_jw_kf64(w, "identity", u->identity_n ? (double)u->identity_same / (double)u->identity_n : NAN);
+    sd_jw_kf64(w, "sycophancy", u->sycophancy_n ? (double)u->sycophancy_flips / (double)u->sycophancy_n : NAN);
+    sd_jw_key(w, "templates");
+    sd_jw_arr(w);
+    for (int i = 0; i < r->b.n_tpl; i++) {
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "name", r->b.tpl[i].name);
+        sd_jw_ki64(w, "refused", r->b.tpl[i].refused);
+        sd_jw_ki64(w, "n", r->b.tpl[i].n);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
     sd_jw_end(w);
 }
 
 static void comparison(sd_jw *w, const sd_audit_page *p, int i)
 {
     const sd_comparison *c = &p->cmp[i];
+    char where[64];
     sd_jw_kstr(w, "headline", c->headline);
-    change(w, "refusal", &c->refusal);
-    change(w, "over_refusal", &c->over_refusal);
-    change(w, "incoherent", &c->incoherent);
+    change(w, p, i, "refusal", &c->refusal);
+    change(w, p, i, "over_refusal", &c->over_refusal);
+    change(w, p, i, "incoherent", &c->incoherent);
     sd_jw_key(w, "categories");
     sd_jw_arr(w);
     for (int k = 0; k < c->n_category; k++) {
@@ -176,15 +207,17 @@ static void comparison(sd_jw *w, const sd_audit_page *p, int i)
         sd_jw_kstr(w, "category", c->category[k].what);
         change_fields(w, &c->category[k]);
         sd_jw_kf64(w, "holm_p", c->category[k].p_holm);
+        snprintf(where, sizeof where, ".categories[%d]", k);
+        again(w, p, i, where, false);
         sd_jw_end(w);
     }
     sd_jw_end(w);
-    gates(w, c);
+    gates(w, p, i);
     sd_jw_ki64(w, "n_paired", c->n_paired);
     sd_jw_ki64(w, "n_unpaired", c->n_unpaired);
     sd_jw_ki64(w, "n_unscored", c->n_unscored);
     sd_jw_kbool(w, "same_rendering", c->same_rendering);
-    if (p->inside) inside(w, &p->inside[i]);
+    if (p->inside) inside(w, p, i);
 }
 
 void sd_audit_write_json(sd_jw *w, const sd_audit_page *p)

@@ -66,6 +66,36 @@ for i in range(8): print(json.dumps({"prompt": f"the cat {i}", "completion": " s
 run tune "$dir/m.gguf" --data "$dir/rows.jsonl" --lora 1 --steps 3 --lr 1e-2 -o "$dir/ad"
 expect_json compare_with_an_adapter sonde.audit_compare/1 'd["inside"]["weights"]["n_changed"] == 14 and all(w["rank_one_energy"] > 0.999 for w in d["inside"]["weights"]["largest"]) and 0.9 < d["inside"]["direction_cosine"][-1] < 1' \
     audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --json
+# Every number's own command gives that number again.
+run audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --templates 4 --fail-on 'refusal_drop>2' -o "$dir/again.html" --json
+if why=$(SONDE=$sonde python3 - "$dir/out" "$dir/again.html" <<'PY' 2>&1
+import html, json, os, re, subprocess, sys
+d = json.load(open(sys.argv[1]))
+def at(x, path):
+    for k in re.findall(r'\.(\w+)|\[(\d+)\]', path):
+        x = x[k[0]] if k[0] else x[int(k[1])]
+    return x
+def bare(x):
+    return {k: v for k, v in x.items() if k != 'command'} if isinstance(x, dict) else x
+page = [html.unescape(c) for c in re.findall(r'<summary>again</summary><code>(.*?)</code>', open(sys.argv[2]).read())]
+own = [d['refusal']['command'], d['over_refusal']['command'], d['inside']['command']]
+assert set(own[:2]) <= set(page) and len(page) >= 7, page
+made = {}
+for c in own:
+    run, where = re.fullmatch(r"(.*) \| jq '(.*)'", c).groups()
+    assert '-o' not in run.split() and '--fail-on' not in run
+    if run not in made:
+        words = __import__('shlex').split(run)
+        made[run] = json.loads(subprocess.run([os.environ['SONDE']] + words[1:], capture_output=True, check=True).stdout)
+    assert bare(at(made[run], where)) == bare(at(d, where)), c
+assert len(made) == 2
+for c in page:  # the filters of pairs and of parts, in the document that is there
+    where = re.fullmatch(r".* \| jq '(.*)'", c).group(1)
+    pair = re.fullmatch(r'\[\.models\[0,1\](.*)\]', where)
+    at(d, '.models[1]' + pair.group(1)) if pair else at(d, where.split(' |')[0])
+PY
+); then ok numbers_are_recomputed; else not_ok numbers_are_recomputed "$why" "$(what_happened)"; fi
+expect_json categories_are_recomputed sonde.audit_compare/1 'd["categories"][0]["command"].endswith("good.json " + sys.argv[1][:-3] + "bad.json --no-inside --json | jq '"'.categories[0]'"'")' audit compare "$dir/good.json" "$dir/bad.json" --json
 # A model that learned to refuse one kind of request: what the rules say of each candidate is what its numbers say, and the sweep tells the strength.
 python3 "$here/make_model.py" "$dir/m6.gguf" --layers 6
 python3 - "$dir" <<'PY'
