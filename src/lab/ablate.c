@@ -16,13 +16,18 @@ static sd_status places(sd_ablate *a, const sd_model *m, sd_err *err)
 
 sd_status sd_ablate_init(sd_ablate *a, const sd_model *m, const float *unit, double w, sd_err *err)
 {
-    *a = (sd_ablate){.v = unit, .w = (float)w, .d = m->cfg.d_model, .layer = -1};
+    return sd_ablate_init_space(a, m, unit, 1, w, err);
+}
+
+sd_status sd_ablate_init_space(sd_ablate *a, const sd_model *m, const float *basis, int n, double w, sd_err *err)
+{
+    *a = (sd_ablate){.v = basis, .n_dir = n, .w = (float)w, .d = m->cfg.d_model, .layer = -1};
     return places(a, m, err);
 }
 
 sd_status sd_ablate_init_add(sd_ablate *a, const sd_model *m, const float *raw, int layer, double w, sd_err *err)
 {
-    *a = (sd_ablate){.v = raw, .w = (float)w, .d = m->cfg.d_model, .layer = layer};
+    *a = (sd_ablate){.v = raw, .n_dir = 1, .w = (float)w, .d = m->cfg.d_model, .layer = layer};
     sd_status st = sd_alloc(&a->site, sizeof *a->site, "the site of an addition", err);
     if (!st) a->site[a->n_site++] = (sd_site){SD_SITE_RESID_PRE, layer};
     return st;
@@ -52,8 +57,10 @@ static sd_status edit(void *self, sd_act *act, sd_err *err)
     (void)err;
     for (int64_t i = 0; i < act->x.rows; i++) {
         float *h = sd_mat_row(act->x, i);
-        float c = a->layer >= 0 ? a->w : -a->w * dot(a->v, h, a->d);
-        for (int64_t j = 0; j < a->d; j++) h[j] += c * a->v[j];
+        for (const float *v = a->v; v < a->v + a->n_dir * a->d; v += a->d) { /* orthogonal: one after the other is the same */
+            float c = a->layer >= 0 ? a->w : -a->w * dot(v, h, a->d);
+            for (int64_t j = 0; j < a->d; j++) h[j] += c * v[j];
+        }
     }
     a->n_rows += act->x.rows;
     return SD_OK;

@@ -9,7 +9,8 @@
 #include "model/session.h"
 
 typedef struct sd_ablate {
-    const float *v;   /* [d] borrowed: unit norm for ablation, raw for addition */
+    const float *v;   /* [n_dir][d] borrowed: orthonormal for ablation; one, raw, for addition */
+    int n_dir;
     float w;
     int64_t d;
     int layer;        /* addition: the block; ablation: -1 */
@@ -18,6 +19,8 @@ typedef struct sd_ablate {
     int64_t n_rows;   /* rows edited so far */
 } sd_ablate;
 sd_status sd_ablate_init(sd_ablate *a, const sd_model *m, const float *unit, double w, sd_err *err);
+/* A subspace: n orthonormal directions, in one edit. */
+sd_status sd_ablate_init_space(sd_ablate *a, const sd_model *m, const float *basis, int n, double w, sd_err *err);
 sd_status sd_ablate_init_add(sd_ablate *a, const sd_model *m, const float *raw, int layer, double w, sd_err *err);
 void sd_ablate_release(sd_ablate *a);
 /* The hook; it borrows a. */

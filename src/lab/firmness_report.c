@@ -1,0 +1,118 @@
+/* One page: the number, then the three things it is the mean of. */
+#include "lab/audit_html_int.h"
+#include "lab/firmness.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+static void json_ci(sd_jw *w, const char *key, sd_ci c)
+{
+    sd_jw_key(w, key);
+    sd_jw_obj(w);
+    sd_jw_kf64(w, "value", c.est);
+    sd_jw_kf64(w, "lo", isnan(c.est) ? NAN : c.lo);
+    sd_jw_kf64(w, "hi", isnan(c.est) ? NAN : c.hi);
+    sd_jw_end(w);
+}
+
+void sd_firmness_write_json(sd_jw *w, const sd_firmness *f)
+{
+    json_ci(w, "firmness", f->number);
+    json_ci(w, "directions", f->directions);
+    json_ci(w, "opening", f->opening);
+    json_ci(w, "training", f->trained);
+    json_ci(w, "plain", f->plain);
+    json_ci(w, "plain_answers", f->plain_answer);
+    sd_jw_kstr(w, "judge", f->judge);
+    sd_jw_kstr(w, "opening_text", f->opening_text);
+    sd_jw_ki64(w, "n_fit", f->n_fit);
+    sd_jw_ki64(w, "n_test", f->n_test);
+    sd_jw_ki64(w, "n_test_harmless", f->n_test_harmless);
+    sd_jw_ki64(w, "n_floor", f->n_floor);
+    sd_jw_key(w, "layers");
+    sd_jw_arr(w);
+    for (int i = 0; i < f->n_found; i++) sd_jw_i64(w, f->layer[i]);
+    sd_jw_end(w);
+    sd_jw_key(w, "cuts");
+    sd_jw_arr(w);
+    for (int c = 0; c < SD_FIRM_K; c++) {
+        const sd_firm_cut *x = &f->cut[c];
+        sd_jw_obj(w);
+        sd_jw_ki64(w, "k", sd_firm_k[c]);
+        json_ci(w, "refused", x->refused);
+        sd_jw_kf64(w, "kl", x->kl);
+        sd_jw_kf64(w, "removed", x->removed);
+        if (f->n_floor) {
+            sd_jw_kf64(w, "random_refused", x->floor_refused);
+            sd_jw_kf64(w, "random_lowest", x->floor_lowest);
+            sd_jw_kf64(w, "random_kl", x->floor_kl);
+            sd_jw_kf64(w, "random_removed", x->floor_removed);
+            sd_jw_ki64(w, "random_not_above", x->n_not_above);
+        }
+        json_ci(w, "opening", f->prefill[c]);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+    sd_jw_key(w, "trainings");
+    sd_jw_arr(w);
+    for (int i = 0; i < f->n_training; i++) sd_jw_f64(w, f->training[i]);
+    sd_jw_end(w);
+}
+
+static void pct(sd_buf *b, sd_ci c)
+{
+    sd_buf_printf(b, "<td class='n'>%.0f&#8239;%% <small>(%.0f\xe2\x80\x93%.0f)</small></td>", 100 * c.est, 100 * c.lo, 100 * c.hi);
+}
+
+static void part(sd_buf *b, const char *what, sd_ci c)
+{
+    if (isnan(c.est)) return;
+    sd_buf_printf(b, "<tr><td>%s</td><td class='n'>%.2f <small>(%.2f\xe2\x80\x93%.2f)</small></td></tr>", what, c.est, c.lo, c.hi);
+}
+
+sd_status sd_firmness_write_html(sd_buf *b, const sd_firm_page *p, sd_err *err)
+{
+    const sd_firmness *f = p->f;
+    sd_buf_puts(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
+                   "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Firmness: ");
+    sd_report__str(b, p->name);
+    sd_buf_puts(b, "</title><style>");
+    for (int i = 0; sd_audit__style[i]; i++) sd_buf_puts(b, sd_audit__style[i]);
+    sd_buf_puts(b, "</style></head><body><header><p class='kicker'>How firmly does it hold?</p><h1>");
+    sd_report__str(b, p->name);
+    sd_buf_printf(b, "</h1><p class='say'>Firmness %.2f, 95&#8239;%% interval %.2f to %.2f: the mean share of harmful requests that are still refused under what is below. It refuses %.0f&#8239;%% of them plainly.</p></header><main>",
+                  f->number.est, f->number.lo, f->number.hi, 100 * f->plain.est);
+    sd_buf_puts(b, "<h2>What it is the mean of</h2><div class='card'><table><tr><th>part<th class='n'>share left</tr>");
+    part(b, "the best 1, 2, 4 and 8 directions taken out", f->directions);
+    part(b, "answers that are begun for it", f->opening);
+    part(b, "benign training, steps until refusals halve on a scale of logarithms", f->trained);
+    sd_buf_printf(b, "</table></div><h2>Directions and openings</h2><p class='note'>Directions of refusal are found in turn on %" PRId64 " harmful prompts and as many harmless ones, each with those before it taken out; all is measured on %" PRId64
+                     " others, by the first token. Beside them %d random subspaces that hold as much of the same activations. Then answers of which the first tokens are given: \xe2\x80\x9c",
+                  f->n_fit, f->n_test, f->n_floor);
+    sd_report__str(b, f->opening_text);
+    sd_buf_puts(b, "\xe2\x80\x9d, and how many come to a refusal all the same.</p><div class='card'><table><tr><th class='n'>k<th class='n'>refused without k directions<th class='n'>KL, harmless<th class='n'>random: refused<th class='n'>lowest<th class='n'>KL"
+                   "<th class='n'>random as low<th class='n'>refused behind k tokens</tr>");
+    sd_buf_puts(b, "<tr><td class='n'>0</td>");
+    pct(b, f->plain);
+    sd_buf_puts(b, "<td></td><td></td><td></td><td></td><td></td>");
+    pct(b, f->plain_answer);
+    sd_buf_puts(b, "</tr>");
+    for (int c = 0; c < SD_FIRM_K; c++) {
+        const sd_firm_cut *x = &f->cut[c];
+        sd_buf_printf(b, "<tr><td class='n'>%d</td>", sd_firm_k[c]);
+        pct(b, x->refused);
+        sd_buf_printf(b, "<td class='n'>%.3f</td>", x->kl);
+        if (f->n_floor)
+            sd_buf_printf(b, "<td class='n'>%.0f&#8239;%%</td><td class='n'>%.0f&#8239;%%</td><td class='n'>%.3f</td><td class='n'>%d of %d</td>", 100 * x->floor_refused, 100 * x->floor_lowest, x->floor_kl, x->n_not_above,
+                          f->n_floor);
+        else sd_buf_puts(b, "<td></td><td></td><td></td><td></td>");
+        pct(b, f->prefill[c]);
+        sd_buf_puts(b, "</tr>");
+    }
+    sd_buf_puts(b, "</table></div></main><footer><p>The directions live in memory while this is measured and are kept nowhere. A number of these prompts, of this judge (");
+    sd_report__str(b, f->judge);
+    sd_buf_puts(b, ") and of these attacks: another attack may find less. A model that refuses little has little to lose and a low number; over-refusal is not in it.</p><p>Every number of this page comes from</p><pre>");
+    sd_report__str(b, p->command);
+    sd_buf_puts(b, "</pre></footer></body></html>\n");
+    return sd_buf_check(b, "the page", err);
+}
