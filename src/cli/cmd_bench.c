@@ -28,10 +28,11 @@ static double peak_gops(const sd_machine *p, sd_mode mode)
     return 0;
 }
 
-/* What bounds an op: products of a prefill the CPU, everything a single token reads the memory. */
+/* What bounds an op: products of a prefill the CPU, everything a single token reads the memory, and so what only passes numbers on; more than
+ * all of it comes from a cache. */
 static double share_of(const sd_bench_op *o, const sd_machine *p, sd_mode mode)
 {
-    if (strcmp(o->phase, "decode") == 0) return o->gb_s / p->read_gb_s;
+    if (o->moves || strcmp(o->phase, "decode") == 0) return o->gb_s / p->read_gb_s;
     return o->gops / peak_gops(p, o->product ? mode : SD_MODE_FAITHFUL);
 }
 

@@ -22,8 +22,9 @@ typedef struct sd_bench_op {
     const char *phase, *name;
     double ms, gops, gb_s;
     bool product; /* of a matrix, in the model's mode; else in f32 */
+    bool moves;   /* numbers in and out are what it costs: norm, rope, gate */
 } sd_bench_op;
-enum { SD_BENCH_OPS = 2 * (SD_MAT_COUNT + 2) };
+enum { SD_BENCH_OPS = 2 * (SD_MAT_COUNT + 5) };
 typedef struct sd_bench_model {
     double prefill_tok_s;       /* median; without the head but for its last row, as llama-bench */
     double prefill_gops;        /* 2 x weights in matrices a token */

@@ -3,10 +3,16 @@
 #include "lab/bench.h"
 
 #include "base/rng.h"
+#include "num/ops.h"
+
+#include <string.h>
 
 enum { PASSES = 3 /* the fastest counts: other processes only ever slow an op down */ };
 
-static const char *const mat_names[SD_MAT_COUNT] = {"attn_q", "attn_k", "attn_v", "attn_o", "mlp_gate", "mlp_up", "mlp_down"};
+/* Behind the matrices. The head stands in the decode phase alone. */
+enum { OP_ATTENTION = SD_MAT_COUNT, OP_NORM, OP_ROPE, OP_GATE, OP_HEAD, N_OPS };
+_Static_assert(SD_BENCH_OPS == 2 * N_OPS, "room for every op of both phases");
+static const char *const names[N_OPS] = {"attn_q", "attn_k", "attn_v", "attn_o", "mlp_gate", "mlp_up", "mlp_down", "attention", "norm", "rope", "gate", "head"};
 
 /* One phase: n rows a step, at `depth` positions. */
 typedef struct bench_rows {
@@ -14,6 +20,7 @@ typedef struct bench_rows {
     const sd_model *m;
     int64_t n, depth;
     float *x, *y; /* [n, widest] */
+    float *angle; /* cos and sin [n, n_rot / 2] each */
     void *scratch, *attn_scratch;
     uint8_t *kv;
     size_t kv_half; /* bytes of the keys of a layer */
@@ -78,12 +85,14 @@ static sd_status take(bench_rows *b, sd_err *err)
     b->kv_half = sd_arena_need(half);
     st = sd_alloc(&b->x, (size_t)(b->n * width) * sizeof(float), "rows", err);
     if (!st) st = sd_alloc(&b->y, (size_t)(b->n * width) * sizeof(float), "rows", err);
+    if (!st) st = sd_alloc(&b->angle, (size_t)(b->n * m->cfg.n_rot + 1) * sizeof(float), "angles", err);
     if (!st) st = sd_alloc(&b->scratch, most_scratch(m, b->n) + SD_ALIGN, "scratch", err);
     if (!st) st = sd_alloc(&b->attn_scratch, sd_attn_scratch(b->ex, &o, b->depth + b->n), "scratch", err);
     if (!st) st = sd_alloc_zero(&b->kv, 2 * b->kv_half * (size_t)m->n_layer_loaded, "a key-value cache", err);
     if (st) return st;
     sd_rng rng = sd_rng_make(0, "bench ops", (uint64_t)b->n);
     for (int64_t i = 0; i < b->n * width; i++) b->x[i] = sd_rng_normal(&rng);
+    for (int64_t i = 0; i < b->n * m->cfg.n_rot / 2; i++) b->angle[i] = 0.8f, b->angle[b->n * m->cfg.n_rot / 2 + i] = 0.6f;
     const int64_t cols = (int64_t)m->cfg.n_head_kv * m->cfg.d_head;
     for (int l = 0; l < m->n_layer_loaded; l++)
         for (int64_t p = 0; p < b->depth + b->n; p++)
@@ -93,14 +102,67 @@ static sd_status take(bench_rows *b, sd_err *err)
 
 static void release(bench_rows *b)
 {
-    sd_free(b->x), sd_free(b->y), sd_free(b->scratch), sd_free(b->attn_scratch), sd_free(b->kv);
+    sd_free(b->x), sd_free(b->y), sd_free(b->angle), sd_free(b->scratch), sd_free(b->attn_scratch), sd_free(b->kv);
 }
 
-/* Seconds of one pass over all layers, by op: matrices, then attention; the head last. */
-static void pass(const bench_rows *b, double t[SD_MAT_COUNT + 2])
+/* The norms of a layer that are as wide as the stream. */
+static int norms_of(const sd_block *k)
+{
+    return (k->attn_norm.g != NULL) + (k->attn_post.g != NULL) + (k->mlp_norm.g != NULL) + (k->mlp_post.g != NULL);
+}
+
+/* Seconds of what a layer does besides products and attention. */
+static void small_ops(const bench_rows *b, int layer, double t[N_OPS])
 {
     const sd_model *m = b->m;
-    for (int k = 0; k < SD_MAT_COUNT + 2; k++) t[k] = 0;
+    const sd_config *c = &m->cfg;
+    const sd_block *k = &m->block[layer];
+    const sd_norm *own = k->attn_norm.g ? &k->attn_norm : &k->attn_post;
+    const sd_mat x = sd_mat_of(b->x, b->n, c->d_model), y = sd_mat_of(b->y, b->n, c->d_model);
+    const sd_mat gate = sd_mat_of(b->y, b->n, c->d_ffn), up = c->gated ? sd_mat_of(b->x, b->n, c->d_ffn) : (sd_mat){0};
+    double t0 = sd_now();
+    for (int i = 0; i < norms_of(k); i++)
+        if (m->wire.norm == SD_NORM_LAYER)
+            sd_layernorm(b->ex, y, x, own->g, own->b, c->norm_eps);
+        else
+            sd_rmsnorm(b->ex, y, x, own->g, c->norm_eps);
+    t[OP_NORM] += sd_now() - t0;
+    t0 = sd_now();
+    if (m->wire.n_rope) {
+        const int half = c->n_rot / 2;
+        const float *sin = b->angle + b->n * half;
+        sd_rope_apply(b->ex, sd_mat_of(b->y, b->n, (int64_t)c->n_head * c->d_head), c->n_head, half, b->angle, sin);
+        sd_rope_apply(b->ex, sd_mat_of(b->y, b->n, (int64_t)c->n_head_kv * c->d_head), c->n_head_kv, half, b->angle, sin);
+    }
+    t[OP_ROPE] += sd_now() - t0;
+    memcpy(b->y, b->x, (size_t)(b->n * c->d_ffn) * sizeof(float)); /* as after a product: written lately, no denormals */
+    t0 = sd_now();
+    sd_nonlin_mul(b->ex, m->wire.act, gate, gate, up);
+    t[OP_GATE] += sd_now() - t0;
+}
+
+/* Operations and bytes of a layer's small op k: what it reads and writes once, 4 bytes a number. */
+static void small_work(const bench_rows *b, int layer, int k, double *ops, double *bytes)
+{
+    const sd_config *c = &b->m->cfg;
+    const double n = (double)b->n, heads = (double)(c->n_head + c->n_head_kv);
+    const double normed = n * (double)c->d_model * norms_of(&b->m->block[layer]);
+    double done = 0, moved = 0;
+    if (k == OP_NORM) /* a square and its sum, two products a number; a mean, a difference and a bias more in a layer norm */
+        done = normed * (b->m->wire.norm == SD_NORM_LAYER ? 7 : 4), moved = 2 * normed;
+    if (k == OP_ROPE && b->m->wire.n_rope) /* four products and two sums a pair */
+        done = 3 * n * heads * c->n_rot, moved = 2 * n * heads * c->n_rot;
+    if (k == OP_GATE) /* counted as one function and one product */
+        done = 2 * n * (double)c->d_ffn, moved = (c->gated ? 3 : 2) * n * (double)c->d_ffn;
+    *ops += done;
+    *bytes += 4 * moved;
+}
+
+/* Seconds of one pass over all layers, by op. */
+static void pass(const bench_rows *b, double t[N_OPS])
+{
+    const sd_model *m = b->m;
+    for (int k = 0; k < N_OPS; k++) t[k] = 0;
     for (int l = 0; l < m->n_layer_loaded; l++) {
         for (int k = 0; k < SD_MAT_COUNT; k++) {
             const sd_matrix *a = &m->block[l].mat[k];
@@ -114,7 +176,8 @@ static void pass(const bench_rows *b, double t[SD_MAT_COUNT + 2])
         const sd_attn_seq s = {.out = sd_mat_of(b->y, b->n, cols), .q = sd_mat_of(b->x, b->n, cols), .kv = kv_of(b, l), .pos0 = b->depth};
         const double t0 = sd_now();
         sd_attn(b->ex, &o, &s, 1, b->attn_scratch);
-        t[SD_MAT_COUNT] += sd_now() - t0;
+        t[OP_ATTENTION] += sd_now() - t0;
+        small_ops(b, l, t);
     }
 }
 
@@ -139,38 +202,40 @@ static void add_op(sd_bench_model *out, const bench_rows *b, const char *phase, 
             ops += 2.0 * (double)b->n * (double)a->w.rows * (double)a->w.cols;
             bytes += (double)sd_linear_read_bytes(a->l);
         }
-        if (k == SD_MAT_COUNT) { /* causal: a row sees half of the new keys on average */
+        if (k == OP_ATTENTION) { /* causal: a row sees half of the new keys on average */
             const double keys = (double)b->depth + 0.5 * (double)(b->n + 1);
             ops += 4.0 * (double)b->n * keys * c->n_head * c->d_head;
             bytes += sd_bench_cache_bytes(m, (double)(b->depth + b->n)) / c->n_layer;
         }
+        small_work(b, l, k, &ops, &bytes);
     }
-    if (k == SD_MAT_COUNT + 1) ops = 2.0 * (double)c->n_vocab * (double)c->d_model, bytes = (double)sd_linear_read_bytes(m->head);
+    if (k == OP_HEAD) ops = 2.0 * (double)c->n_vocab * (double)c->d_model, bytes = (double)sd_linear_read_bytes(m->head);
     if (ops <= 0 || seconds <= 0) return; /* a matrix that this architecture has not */
     *op = (sd_bench_op){.phase = phase,
-                        .name = k < SD_MAT_COUNT ? mat_names[k] : k == SD_MAT_COUNT ? "attention" : "head",
+                        .name = names[k],
                         .ms = 1e3 * seconds,
                         .gops = ops / seconds / 1e9,
                         .gb_s = bytes / seconds / 1e9,
-                        .product = k != SD_MAT_COUNT};
+                        .product = k < SD_MAT_COUNT || k == OP_HEAD,
+                        .moves = k == OP_NORM || k == OP_ROPE || k == OP_GATE};
     out->n_ops++;
 }
 
 static sd_status phase(sd_bench_model *out, const sd_exec *ex, const sd_model *m, int64_t n, int64_t depth, const char *name, sd_err *err)
 {
     bench_rows b = {.ex = ex, .m = m, .n = n, .depth = depth};
-    double best[SD_MAT_COUNT + 2] = {0}, now[SD_MAT_COUNT + 2];
+    double best[N_OPS] = {0}, now[N_OPS];
     float *logits = NULL;
     sd_status st = take(&b, err);
     if (!st) st = sd_alloc(&logits, (size_t)m->cfg.n_vocab * sizeof *logits, "logits", err);
     if (st) goto done;
     for (int i = 0; i < PASSES; i++) {
         pass(&b, now);
-        if (n == 1 && m->head) now[SD_MAT_COUNT + 1] = head_seconds(&b, logits);
-        for (int k = 0; k < SD_MAT_COUNT + 2; k++)
+        if (n == 1 && m->head) now[OP_HEAD] = head_seconds(&b, logits);
+        for (int k = 0; k < N_OPS; k++)
             if (i == 0 || now[k] < best[k]) best[k] = now[k];
     }
-    for (int k = 0; k < SD_MAT_COUNT + 2; k++) add_op(out, &b, name, k, best[k]);
+    for (int k = 0; k < N_OPS; k++) add_op(out, &b, name, k, best[k]);
 done:
     release(&b);
     sd_free(logits);
