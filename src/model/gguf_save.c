@@ -151,8 +151,8 @@ static sd_status write_matrices(saver *s, const sd_gguf_tensor *t, const item *i
             for (int64_t r = 0; r < n; r++) sd_wmat_decode_row(s->wide + r * cols, &it->w[i], row_at(it, r0 + r));
             sd_quantize_rows(s->m->ex, s->coded, t->dtype, sd_mat_of(s->wide, n, cols), &n_bad);
             if (n_bad)
-                return sd_fail(err, SD_E_FAIL, "%s: %lld elements of rows %lld to %lld are not finite", t->name,
-                               (long long)n_bad, (long long)r0, (long long)(r0 + n - 1));
+                return sd_fail(err, SD_E_FAIL, "%s: %lld elements of rows %lld to %lld are not finite, or no %s number holds them", t->name,
+                               (long long)n_bad, (long long)r0, (long long)(r0 + n - 1), sd_dtype_get(t->dtype)->name);
             st = sd_gguf_append(s->file, s->coded, (size_t)n * row_bytes, err);
         }
     return st;

@@ -44,6 +44,13 @@ static void range(const float *x, int n, float *low, float *high)
     }
 }
 
+/* 1 / d; 0 where that is no number: such blocks decode to zeros, their d being 0 in f16. */
+static float inverse(float d)
+{
+    const float id = 1.0f / d;
+    return isfinite(id) ? id : 0.0f;
+}
+
 static uint8_t at_most(int v, int top)
 {
     return (uint8_t)(v < top ? v : top);
@@ -52,7 +59,7 @@ static uint8_t at_most(int v, int top)
 static void block_q8_0(void *dst, const float *x)
 {
     sd_block_q8_0 *b = dst;
-    const float d = fabsf(extreme(x, SD_QK)) / 127.0f, id = d ? 1.0f / d : 0.0f;
+    const float d = fabsf(extreme(x, SD_QK)) / 127.0f, id = inverse(d);
     put_half(b->d, d);
     for (int i = 0; i < SD_QK; i++) b->qs[i] = (int8_t)roundf(x[i] * id);
 }
@@ -60,7 +67,7 @@ static void block_q8_0(void *dst, const float *x)
 static void block_q4_0(void *dst, const float *x)
 {
     sd_block_q4_0 *b = dst;
-    const float d = extreme(x, SD_QK) / -8, id = d ? 1.0f / d : 0.0f;
+    const float d = extreme(x, SD_QK) / -8, id = inverse(d);
     put_half(b->d, d);
     for (int i = 0; i < 16; i++)
         b->qs[i] = (uint8_t)(at_most((int)(x[i] * id + 8.5f), 15) | at_most((int)(x[16 + i] * id + 8.5f), 15) << 4);
@@ -71,7 +78,7 @@ static void block_q4_1(void *dst, const float *x)
     sd_block_q4_1 *b = dst;
     float low, high;
     range(x, SD_QK, &low, &high);
-    const float d = (high - low) / 15, id = d ? 1.0f / d : 0.0f;
+    const float d = (high - low) / 15, id = inverse(d);
     put_half(b->d, d);
     put_half(b->m, low);
     for (int i = 0; i < 16; i++)
@@ -91,7 +98,7 @@ static void block_q5_0(void *dst, const float *x)
 {
     sd_block_q5_0 *b = dst;
     uint8_t q[SD_QK];
-    const float d = extreme(x, SD_QK) / -16, id = d ? 1.0f / d : 0.0f;
+    const float d = extreme(x, SD_QK) / -16, id = inverse(d);
     put_half(b->d, d);
     for (int i = 0; i < SD_QK; i++) q[i] = at_most((int)(x[i] * id + 16.5f), 31);
     put_fives(b->qs, b->qh, q);
@@ -103,7 +110,7 @@ static void block_q5_1(void *dst, const float *x)
     uint8_t q[SD_QK];
     float low, high;
     range(x, SD_QK, &low, &high);
-    const float d = (high - low) / 31, id = d ? 1.0f / d : 0.0f;
+    const float d = (high - low) / 31, id = inverse(d);
     put_half(b->d, d);
     put_half(b->m, low);
     for (int i = 0; i < SD_QK; i++) q[i] = at_most((int)((x[i] - low) * id + 0.5f), 31);
@@ -367,6 +374,12 @@ sd_dtype sd_quantize_fallback(sd_dtype t, int64_t n)
     return n % sd_dtype_get(t)->block == 0 ? t : SD_F16;
 }
 
+/* Scales and minima are f16 in every block type: what is beyond f16 would come back infinite. */
+static bool fits(float x, sd_dtype t)
+{
+    return t == SD_F32 || t == SD_BF16 ? isfinite(x) : fabsf(x) < 65520.0f; /* rounds to at most 65504 */
+}
+
 int64_t sd_quantize_row(void *dst, sd_dtype t, const float *x, int64_t n)
 {
     const sd_dtype_info *info = sd_dtype_get(t);
@@ -378,9 +391,9 @@ int64_t sd_quantize_row(void *dst, sd_dtype t, const float *x, int64_t n)
         float clean[SD_QKK];
         const float *from = x + i;
         int64_t here = 0;
-        for (int j = 0; j < info->block; j++) here += !isfinite(from[j]);
+        for (int j = 0; j < info->block; j++) here += !fits(from[j], t);
         if (here > 0 && info->block > 1) {
-            for (int j = 0; j < info->block; j++) clean[j] = isfinite(from[j]) ? from[j] : 0.0f;
+            for (int j = 0; j < info->block; j++) clean[j] = fits(from[j], t) ? from[j] : 0.0f;
             from = clean;
         }
         bad += here;

@@ -12,8 +12,8 @@ bool sd_quantize_can(sd_dtype t);
 /* What rows of n elements get where t was asked for, as llama.cpp falls back (llama-quant.cpp, tensor_type_fallback): rows that
  * are no multiple of 256 Q4_K -> Q5_0, Q5_K -> Q5_1, Q6_K -> Q8_0; rows that are no multiple of 32 -> F16. */
 sd_dtype sd_quantize_fallback(sd_dtype t, int64_t n);
-/* x [n], n a multiple of t's block, into sd_dtype_row_bytes(t, n) bytes. Returns how many elements were not finite; in
- * blocks they count as 0. */
+/* x [n], n a multiple of t's block, into sd_dtype_row_bytes(t, n) bytes. Returns how many elements were not finite or,
+ * but for F32 and BF16, beyond f16; in blocks they count as 0. */
 int64_t sd_quantize_row(void *dst, sd_dtype t, const float *x, int64_t n);
 /* Rows of x one after another; the same bytes for any number of threads. n_nonfinite may be NULL. */
 void sd_quantize_rows(const sd_exec *ex, void *dst, sd_dtype t, sd_mat x, int64_t *n_nonfinite);
