@@ -31,7 +31,7 @@ static const char *const style[] = {
     ".flat thead span{writing-mode:horizontal-tb;transform:none}.heat td{min-width:23px}.words td{max-width:11ch;min-width:5ch;text-align:left}.words thead span{writing-mode:horizontal-tb;transform:none;max-width:11ch}.words thead th{text-align:left;padding:4px 3px}",
     ".e{background:none}.key{display:flex;align-items:center;gap:8px;font-size:12.5px;color:var(--soft);margin-top:10px;flex-wrap:wrap}.key i{display:inline-block;width:11px;height:13px}.key span+span{white-space:nowrap}",
     ".bars{width:100%;border-spacing:0 2px}.bars td,.bars th{padding:1px 8px 1px 0;text-align:left;font-size:14px;vertical-align:middle}.bars th{font-size:11.5px;color:var(--soft);font-weight:600}",
-    ".bars .n{font-family:var(--mono);font-size:13px;overflow-wrap:anywhere}.bars .v{font-family:var(--mono);font-size:13px;text-align:right;white-space:nowrap}.bars .b{width:50%}.bars .m{color:var(--soft);font-size:12.5px}",
+    ".bars .n{font-family:var(--mono);font-size:13px;overflow-wrap:anywhere}.bars .v{text-align:right;white-space:nowrap;padding-left:14px}.bars td.v{font-family:var(--mono);font-size:13px}.bars .n{width:24%}.bars .m{width:22%}.bars .b{width:50%}.bars .m{color:var(--soft);font-size:12.5px}",
     ".bars svg{display:block;width:100%;height:13px}.bars .up{fill:hsl(var(--hi))}.bars .dn{fill:hsl(var(--lo))}.bars line{stroke:var(--line)}",
     "footer{padding-top:6px;padding-bottom:48px;color:var(--soft);font-size:13.5px;overflow-wrap:anywhere}",
     "@media(max-width:620px){header,main,footer{padding-left:14px;padding-right:14px}header{padding-top:26px}section{padding:16px 14px;border-radius:11px}.lead{font-size:16.5px}.facts{gap:9px 22px}.bars .m{display:none}.bars .b{width:34%}}",
@@ -192,7 +192,7 @@ void sd_page_grid(sd_buf *b, const sd_grid *g, const char *note)
 
 void sd_page_bars_begin(sd_buf *b, const char *what, const char *value)
 {
-    sd_buf_printf(b, "<table class=bars><thead><tr><th scope=col>%s</th><th scope=col>%s</th><th></th><th></th></tr></thead><tbody>", what, value);
+    sd_buf_printf(b, "<table class=bars><thead><tr><th scope=col>%s</th><th scope=col class=v>%s</th><th></th><th></th></tr></thead><tbody>", what, value);
 }
 
 void sd_page_bar(sd_buf *b, const char *name, double value, double share, const char *more)
@@ -200,7 +200,7 @@ void sd_page_bar(sd_buf *b, const char *name, double value, double share, const 
     double w = fmin(1, fabs(share)) * 100;
     sd_buf_puts(b, "<tr><td class=n dir=auto>");
     sd_report__str(b, name);
-    sd_buf_printf(b, "</td><td class=v>%+.4g</td><td class=b><svg viewBox='-100 0 200 10' preserveAspectRatio=none aria-hidden=true><rect class=%s x='%.1f' y=1 width='%.1f' height=8 />"
+    sd_buf_printf(b, "</td><td class=v>%+.4f</td><td class=b><svg viewBox='-100 0 200 10' preserveAspectRatio=none aria-hidden=true><rect class=%s x='%.1f' y=1 width='%.1f' height=8 />"
                      "<line x1=0 x2=0 y1=0 y2=10 /></svg></td><td class=m>", value, share < 0 ? "dn" : "up", share < 0 ? -w : 0, w);
     sd_report__str(b, more ? more : "");
     sd_buf_puts(b, "</td></tr>\n");

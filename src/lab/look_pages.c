@@ -191,6 +191,12 @@ sd_status sd_page_vectors(sd_buf *b, const sd_look_in *in, const sd_vectors *v, 
     sd_page_bars_begin(b, "rank, token", "cosine");
     for (int i = 0; i < v->n_top + v->n_asked && !st; i++) {
         const sd_near_token *n = i < v->n_top ? &v->top[i] : &v->asked[i - v->n_top];
+        if (i == v->n_top) {
+            sd_page_bars_end(b);
+            sd_buf_puts(b, "</section>");
+            section(b, "Asked for", NULL);
+            sd_page_bars_begin(b, "rank, token", "cosine");
+        }
         if ((st = sd_look_name(&name, in->tok, n->id, err))) break;
         if (n->rank_other) snprintf(more, sizeof more, "%lld without the words put in", (long long)n->rank_other);
         else snprintf(more, sizeof more, "put in");
