@@ -1,4 +1,4 @@
-# sonde: one non-recursive Makefile. Objects in out/<mode>/; modes: release (default), dev, asan, tsan, cov.
+# sonde: one non-recursive Makefile. Objects in out/<mode>/; modes: release (default), dev, asan, tsan, cov, fuzz.
 #   make            the program and the library        make test      every test, under ten minutes
 #   make lint       layers, headers, symbols, sizes    make demo      a model opened, end to end
 #   make asan tsan  the tests under a sanitizer        make bench     figures, side by side with the peers where they are
@@ -20,10 +20,13 @@ OPT_release := -O3 -g
 OPT_dev := -O1 -g -Werror -DSD_DEV=1
 OPT_asan := -O1 -g -Werror -DSD_DEV=1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -g -DSD_DEV=1 -fsanitize=thread
+OPT_fuzz := -O1 -g -DSD_DEV=1 -DSD_LIBFUZZER -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_cov := -O0 -g --coverage -DSD_DEV=1
-CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -DSD_VERSION='"$(VERSION)"' -Iinclude -Isrc $(WARN) $(PC_CFLAGS) -fopenmp -fPIC -fvisibility=hidden \
+# clang may be there without an OpenMP of its own, and cannot read gcc's omp.h: what base/par.c asks of libgomp.
+OMP := $(if $(filter fuzz,$(MODE)),-Iout/fuzz/include,-fopenmp)
+CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -DSD_VERSION='"$(VERSION)"' -Iinclude -Isrc $(WARN) $(PC_CFLAGS) $(OMP) -fPIC -fvisibility=hidden \
 	-ffp-contract=off -fno-math-errno -MMD -MP $(OPT_$(MODE)) $(CFLAGS)
-LDFLAGS_ALL := $(OPT_$(MODE)) -fopenmp $(LDFLAGS)
+LDFLAGS_ALL := $(OPT_$(MODE)) $(OMP) $(LDFLAGS)
 
 # $(call say,CC,file) in front of a command: a word and the file, or the command itself with V=1.
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(patsubst $(O)/%,%,$(2));)
@@ -56,6 +59,12 @@ $(O)/src/lab/page_asset.o: $(wildcard web/dist/*)
 $(O)/src/num/kern_avx2%o: ISA := -mavx2 -mfma -mf16c
 $(O)/src/num/kern_avx512%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512
 $(O)/src/num/kern_amx%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -mamx-tile -mamx-int8 -mamx-bf16
+# clang takes minutes to instrument these, and they see no bytes from outside.
+ifeq ($(MODE),fuzz)
+$(O)/src/num/kern_avx2%o: ISA += -fno-sanitize=all
+$(O)/src/num/kern_avx512%o: ISA += -fno-sanitize=all
+$(O)/src/num/kern_amx%o: ISA += -fno-sanitize=all
+endif
 
 define layer_lib
 $(call lib,$(1)): $(call obj,$(1))
@@ -81,7 +90,7 @@ test_bin = $(patsubst %.c,$(O)/%,$(1))
 layer_of = $(notdir $(patsubst %/,%,$(dir $(1))))
 define test_rule
 $(call test_bin,$(1)): $(O)/$(1:.c=.o) $(foreach l,$(need_$(call layer_of,$(1))),$(call lib,$(l)))
-	$$(call say,LD,$$@)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(if $(filter serve,$(call layer_of,$(1))),$(SERVE_LIBS)) $$(LIBS) -lcmocka
+	$$(call say,LD,$$@)$$(CC) $$(LDFLAGS_ALL) $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(if $(filter serve,$(call layer_of,$(1))),$(SERVE_LIBS)) $$(LIBS) -lcmocka
 endef
 $(foreach t,$(TESTS) $(FUZZ),$(eval $(call test_rule,$(t))))
 $(O)/tests/%.o: ISA := -Itests
@@ -94,6 +103,16 @@ test:
 	@$(MAKE) --no-print-directory all tests MODE=dev
 	@$(MAKE) --no-print-directory all
 	@tools/run-tests --all
+
+# libFuzzer on every fuzz target, or on those of ONLY, for SECONDS each: clang builds them, inputs that were found stay in out/fuzz.
+FUZZ_CC ?= $(firstword $(shell command -v clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14))
+ONLY ?= $(notdir $(FUZZ:.c=))
+fuzz-bins: $(foreach t,$(FUZZ),$(if $(filter $(ONLY),$(notdir $(t:.c=))),$(call test_bin,$(t))))
+fuzz:
+	$(if $(FUZZ_CC),,$(error libFuzzer needs clang: set FUZZ_CC))
+	@mkdir -p out/fuzz/include; printf 'int omp_get_max_threads(void);\nvoid omp_set_num_threads(int);\n' > out/fuzz/include/omp.h
+	@$(MAKE) --no-print-directory fuzz-bins MODE=fuzz CC="$(FUZZ_CC)" ONLY="$(ONLY)"
+	@tools/fuzz $(or $(SECONDS),60) $(ONLY)
 
 asan tsan:
 	@$(MAKE) --no-print-directory all tests MODE=$@
@@ -152,7 +171,7 @@ install: all
 	$(O)/sonde completion zsh > $(SHARE)/zsh/site-functions/_sonde
 	$(O)/sonde completion fish > $(SHARE)/fish/vendor_completions.d/sonde.fish
 
-.PHONY: all tests test asan tsan cross-check lint demo study organism web bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
+.PHONY: all tests test asan tsan fuzz fuzz-bins cross-check lint demo study organism web bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(shell find out/$(MODE) -name '*.d' 2>/dev/null)

@@ -271,6 +271,7 @@ static void run_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
     uint8_t *const own = j->stream + (size_t)sd_par_worker() * stream_bytes(j->l);
     float *rows = (float *)(void *)(own + sd_arena_need(j->l->panel_bytes));
     (void)chunk;
+    SD_ASSERT(sd_par_worker() < j->l->n_threads);
     for (int64_t p = begin; p < end; p++) {
         uint8_t *panel = j->keep ? j->keep + (size_t)p * j->l->panel_bytes : own;
         j->l->form->pack(j->l, panel, &j->l->w, p, rows);

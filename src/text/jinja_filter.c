@@ -448,7 +448,7 @@ static jinja_value f_dictsort(jinja_run *r, const jinja_value *v, const jinja_ar
 /* The arguments from `from` on. */
 static jinja_args later(const jinja_args *a, int from)
 {
-    return (jinja_args){a->v + from, a->key + from, a->n > from ? a->n - from : 0};
+    return a->n > from ? (jinja_args){a->v + from, a->key + from, a->n - from} : (jinja_args){0};
 }
 
 static jinja_value f_map(jinja_run *r, const jinja_value *v, const jinja_args *a)

@@ -201,7 +201,7 @@ static sd_status fill_tries(sd_tok *t, const sd_tok_spec *s, sd_err *err)
         sd_buf_put(&kept, norm.p, norm.n);
     }
     if (!st) st = sd_buf_check(&kept, "special tokens", err);
-    for (size_t i = 0, at = 0; i < n; at += text[i++].n) text[i].p = kept.p + at; /* the buffer has stopped moving */
+    for (size_t i = 0, at = 0; i < n; at += text[i++].n) text[i].p = kept.p ? kept.p + at : ""; /* the buffer has stopped moving */
     if (!st) st = sd_trie__build(&t->normalized, text, s->n_vocab, err);
     for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) sd_buf_release(all[k]);
     sd_buf_release(&kept);
