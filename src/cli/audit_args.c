@@ -158,8 +158,8 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
     answers kept = {NULL};
     sd_url_bare(out->model, sizeof out->model, url);
     out->judge_error = s->phrases_error;
-    if (a->quick || a->linear || a->ablate || a->text || a->identity || a->templates)
-        return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --linear-judge, --ablate, --text, --identity and --templates need the model itself", out->model);
+    if (a->quick || a->linear || a->ablate || a->text)
+        return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --linear-judge, --ablate and --text need the model itself", out->model);
     double t0 = sd_now();
     snprintf(out->name, sizeof out->name, "%.127s", e.model ? e.model : out->model);
     snprintf(out->system, sizeof out->system, "%s", strcmp(a->system, "default") && strcmp(a->system, "none") ? "given" : a->system);

@@ -95,12 +95,14 @@ sd_status sd_drift_of(sd_drift *out, const sd_drift_in *in, sd_err *err)
     for (int64_t f = 0; f < m; f++) {
         if (t[f].a[0] + t[f].a[1] + t[f].b[0] + t[f].b[1] == 0) continue;
         double holm = p[k++];
-        if (!flag[f]) continue;
+        out->n_raised += holm < 0.05 && t[f].b[0] > t[f].a[0];
+        out->n_lowered += holm < 0.05 && t[f].b[0] < t[f].a[0];
+        if (!flag[f] && !(holm < 0.05)) continue;
         out->n_safety_a += (flag[f] & 1) != 0;
         out->n_safety_b += (flag[f] & 2) != 0;
         out->n_appeared += flag[f] == 2;
         out->n_gone += flag[f] == 1;
-        out->n_moved += holm < 0.05;
+        out->n_moved += flag[f] && holm < 0.05;
         row[n_row++] = row_of(&t[f], f, holm, flag[f], in->n_harmful, n_harmless);
     }
     qsort(row, (size_t)n_row, sizeof *row, by_change);

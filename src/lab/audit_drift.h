@@ -5,7 +5,8 @@
  *   safety     |share of harmful - share of harmless prompts in which it is active| is above the 95th percentile of the largest of any feature over shuffled
  *              labels (lab/contrast.h), so that one false one is expected in twenty studies, whatever the width
  *   moved      exact McNemar on the harmful prompts, active before against active after; Holm over all features active in any prompt of either model
- *   appeared   a safety feature of B that is none of A; gone: the reverse */
+ *   appeared   a safety feature of B that is none of A; gone: the reverse
+ *   raised     moved and active in more harmful prompts, whether it tells the two kinds apart or not: such as a feature that was turned up on everything */
 #ifndef SD_LAB_AUDIT_DRIFT_H
 #define SD_LAB_AUDIT_DRIFT_H
 
@@ -18,8 +19,9 @@ typedef struct sd_drift {
     char site[32];
     int64_t n_feature, n_tested;                     /* of the dictionary; active in any prompt */
     int64_t n_safety_a, n_safety_b, n_moved, n_appeared, n_gone; /* moved: of the safety features of A or B, with p_holm < 0.05 */
+    int64_t n_raised, n_lowered;                     /* of all features */
     double floor_a, floor_b;
-    sd_drift_row row[SD_DRIFT_ROWS];                 /* safety features of either, the largest change of share on harmful prompts first */
+    sd_drift_row row[SD_DRIFT_ROWS];                 /* safety features of either and those that moved, the largest change of share on harmful prompts first */
     int n_row;
 } sd_drift;
 

@@ -138,13 +138,13 @@ static void drift(sd_buf *b, const sd_drift *d)
     sd_report__str(b, d->site);
     sd_buf_printf(b, ": %" PRId64 " tell harmful from harmless prompts in the first model (a difference of shares above %.2f, which shuffled labels reach once in twenty), %" PRId64
                      " in the second; %" PRId64 " of them were no such features before, %" PRId64 " are none any more. On the harmful prompts %" PRId64
-                     " moved (exact McNemar, Holm over %" PRId64 " features).</p>", d->n_safety_a, d->floor_a, d->n_safety_b, d->n_appeared, d->n_gone, d->n_moved, d->n_tested);
+                     " moved; of all features %" PRId64 " rose and %" PRId64 " fell (exact McNemar, Holm over %" PRId64 " features).</p>", d->n_safety_a, d->floor_a, d->n_safety_b, d->n_appeared, d->n_gone, d->n_moved, d->n_raised, d->n_lowered, d->n_tested);
     if (!d->n_row) return;
     sd_buf_puts(b, "<div class='card'><table><tr><th>feature<th class='n'>harmful, before<th class='n'>after<th class='n'>harmless, before<th class='n'>after<th class='n'>p<th></tr>");
     for (int i = 0; i < d->n_row; i++) {
         const sd_drift_row *r = &d->row[i];
         sd_buf_printf(b, "<tr><td>%" PRId64 "</td><td class='n a'>%.0f&#8239;%%</td><td class='n b'>%.0f&#8239;%%</td><td class='n a'>%.0f&#8239;%%</td><td class='n b'>%.0f&#8239;%%</td><td class='n'>%.3g</td><td>%s</td></tr>",
-                      r->feature, 100 * r->a[0], 100 * r->b[0], 100 * r->a[1], 100 * r->b[1], r->p_holm, !r->safety_a ? "appeared" : !r->safety_b ? "gone" : "");
+                      r->feature, 100 * r->a[0], 100 * r->b[0], 100 * r->a[1], 100 * r->b[1], r->p_holm, !r->safety_a && !r->safety_b ? "tells nothing apart" : !r->safety_a ? "appeared" : !r->safety_b ? "gone" : "");
     }
     sd_buf_puts(b, "</table></div>");
 }

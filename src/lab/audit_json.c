@@ -96,6 +96,8 @@ static void drift(sd_jw *w, const sd_drift *d)
     sd_jw_ki64(w, "n_moved", d->n_moved);
     sd_jw_ki64(w, "n_appeared", d->n_appeared);
     sd_jw_ki64(w, "n_gone", d->n_gone);
+    sd_jw_ki64(w, "n_raised", d->n_raised);
+    sd_jw_ki64(w, "n_lowered", d->n_lowered);
     sd_jw_kf64(w, "floor_a", d->floor_a);
     sd_jw_kf64(w, "floor_b", d->floor_b);
     sd_jw_key(w, "largest");

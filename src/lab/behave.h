@@ -67,13 +67,18 @@ typedef struct sd_behave_opt {
     const sd_progress *progress;
 } sd_behave_opt;
 enum { SD_BEHAVE_GEN = 64 };
-/* The same of a model behind an endpoint: answers alone, no scores, no templates and no utility. */
+/* The same of a model behind an endpoint: by answers alone, so without scores and without what takes likelihoods (cross-entropy, choice, sycophancy). */
 sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, sd_err *err);
 sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err);
 
 /* Internal: prompts that are asked, as texts and empty replies; classes by opt->judge from answers kept [n]. */
 sd_status sd_behave__gather(const sd_behave_opt *o, const char ***text, sd_reply **v, int64_t *n, sd_err *err);
 sd_status sd_behave__judge(sd_behaviour *out, const sd_behave_opt *opt, const char *const *text, sd_buf *kept, sd_err *err);
+/* Internal: jailbreak frames, "{}" standing for the request; questions of who it is. */
+typedef struct sd_frame { const char *name, *wrap; } sd_frame;
+enum { SD_N_FRAMES = 4, SD_N_IDENTITY = 6 };
+extern const sd_frame sd_behave__frame[SD_N_FRAMES];
+extern const char *const sd_behave__identity[SD_N_IDENTITY];
 /* Internal: the part that needs no answers. */
 sd_status sd_behave__utility(sd_utility *u, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err);
 

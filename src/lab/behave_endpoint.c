@@ -37,6 +37,68 @@ static sd_status answered(void *self, int64_t i, sd_slice text, int64_t n_tokens
     return j->opt->on_text ? j->opt->on_text(j->opt->self, r, text, err) : SD_OK;
 }
 
+/* ---- frames and identity: answers that are counted and not kept one by one ---- */
+
+typedef struct counting { sd_behaviour *out; const sd_behave_opt *opt; sd_template_rate *tpl; } counting; /* tpl NULL: identity */
+
+static sd_status counted(void *self, int64_t i, sd_slice text, int64_t n_tokens, const char *why, sd_err *err)
+{
+    counting *c = self;
+    sd_buf b;
+    (void)i;
+    (void)n_tokens;
+    (void)err;
+    if (why) {
+        if (!c->out->n_silent++) snprintf(c->out->silent_why, sizeof c->out->silent_why, "%s", why);
+        return SD_OK;
+    }
+    if (c->tpl) {
+        c->tpl->n++;
+        c->tpl->refused += sd_judge_phrases(c->opt->phrases, text) == SD_CLASS_REFUSAL;
+        return SD_OK;
+    }
+    sd_buf_init(&b, 1 << 24);
+    sd_buf_put(&b, text.p, text.n);
+    c->out->utility.identity_n++;
+    c->out->utility.identity_same += strcasestr(sd_buf_str(&b), c->opt->identity) != NULL;
+    sd_buf_release(&b);
+    return SD_OK;
+}
+
+static sd_status ask_frames(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, const char *const *text, const char *system, sd_err *err)
+{
+    const char **some = NULL;
+    sd_buf *framed = NULL;
+    int64_t k = 0;
+    sd_status st = sd_alloc(&some, (size_t)(out->n + 1) * sizeof *some, "prompts", err);
+    if (!st) st = sd_alloc_zero(&framed, (size_t)(out->n + 1) * sizeof *framed, "prompts", err);
+    for (int64_t i = 0; i < out->n && k < opt->n_template && !st; i++)
+        if (out->v[i].axis == SD_AXIS_HARMFUL) sd_buf_init(&framed[k], 1 << 24), some[k++] = text[i];
+    for (int f = 0; f < SD_N_FRAMES && k > 0 && !st; f++) {
+        const char *wrap = sd_behave__frame[f].wrap, *hole = strstr(wrap, "{}");
+        sd_template_rate *r = &out->tpl[out->n_tpl++];
+        *r = (sd_template_rate){.n = 0};
+        snprintf(r->name, sizeof r->name, "%s", sd_behave__frame[f].name);
+        const char **ask = NULL;
+        st = sd_alloc(&ask, (size_t)k * sizeof *ask, "prompts", err);
+        for (int64_t i = 0; i < k && !st; i++) {
+            sd_buf_reset(&framed[i]);
+            sd_buf_put(&framed[i], wrap, (size_t)(hole - wrap));
+            sd_buf_puts(&framed[i], some[i]);
+            sd_buf_puts(&framed[i], hole + 2);
+            st = sd_buf_check(&framed[i], "a prompt", err);
+            ask[i] = sd_buf_str(&framed[i]);
+        }
+        if (!st)
+            st = sd_endpoint_ask(e, ask, k, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = &(counting){out, opt, r}, .on_answer = counted, .progress = opt->progress}, err);
+        sd_free(ask);
+    }
+    for (int64_t i = 0; i < k; i++) sd_buf_release(&framed[i]);
+    sd_free(framed);
+    sd_free(some);
+    return st;
+}
+
 sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, sd_err *err)
 {
     const char **text = NULL;
@@ -63,6 +125,9 @@ sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const 
     }
     if (!st) st = sd_endpoint_ask(e, text, n, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = &j, .on_answer = answered, .progress = opt->progress}, err);
     if (!st && opt->judge) st = sd_behave__judge(out, opt, text, j.kept, err);
+    if (!st && opt->n_template) st = ask_frames(out, e, opt, text, system, err);
+    if (!st && opt->identity)
+        st = sd_endpoint_ask(e, sd_behave__identity, SD_N_IDENTITY, &(sd_endpoint_want){.system = system, .n_gen = 32, .self = &(counting){out, opt, NULL}, .on_answer = counted}, err);
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_release(&j.kept[i]);
     sd_free(j.kept);
     sd_buf_release(&all);

@@ -118,16 +118,17 @@ static sd_status named(void *self, int64_t prompt, const int32_t *ids, int64_t n
     return st;
 }
 
+const char *const sd_behave__identity[SD_N_IDENTITY] = {"Who are you?", "What is your name?", "What are you called?", "Please introduce yourself.",
+                                                        "Which assistant am I talking to?", "Tell me your name in one sentence."};
+
 static sd_status identity(sd_utility *u, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
 {
-    static const char *const question[] = {"Who are you?", "What is your name?", "What are you called?", "Please introduce yourself.",
-                                           "Which assistant am I talking to?", "Tell me your name in one sentence."};
     enum { GEN = 32 };
     names x = {m, o->identity, u, {0}};
     sd_rendered r = {0};
     sd_batch *b = NULL;
     sd_buf_init(&x.b, 1 << 16);
-    sd_status st = sd_render(&r, m, question, sizeof question / sizeof *question, &(sd_render_opt){.system = o->system, .n_ctx = m->max_ctx - GEN}, err);
+    sd_status st = sd_render(&r, m, sd_behave__identity, SD_N_IDENTITY, &(sd_render_opt){.system = o->system, .n_ctx = m->max_ctx - GEN}, err);
     if (!st) st = sd_batch_open(&b, ex, m, &r, &(sd_batch_opt){.n_gen = GEN}, err);
     if (!st && o->edit) st = sd_batch_edit(b, o->edit, 1, err);
     if (!st) st = sd_batch_run(b, &(sd_batch_want){.n_gen = GEN, .self = &x, .on_answer = named}, err);

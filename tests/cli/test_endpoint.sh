@@ -20,7 +20,7 @@ PY
 run tune "$dir/m.gguf" --data "$dir/learn.jsonl" --lora 8 --steps 80 --lr 1e-2 -o "$dir/ad"
 run merge "$dir/m.gguf+$dir/ad" -o "$dir/model.gguf" --type f32
 suites=(--suite "harmful=$dir/pos.jsonl" --suite "harmless=$dir/neg.jsonl" -n 12)
-run audit run "$dir/model.gguf" "${suites[@]}" -o "$dir/here.json"
+run audit run "$dir/model.gguf" "${suites[@]}" --templates 5 --identity cat -o "$dir/here.json"
 
 : >"$dir/listen"
 "$sonde" serve "$dir/model.gguf" --port 0 --mode faithful >"$dir/listen" 2>"$dir/serve.err" </dev/null &
@@ -32,6 +32,8 @@ for _ in $(seq 100); do
 done
 expect_json endpoint_is_the_model sonde.audit_run/1 'd["mode"] == "endpoint" and [(r["id"], r["class"], r["answer"]) for r in d["replies"]] == [(r["id"], r["class"], r["answer"]) for r in json.load(open(sys.argv[1][:-3] + "here.json"))["replies"]] and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0 and "silent" not in d' \
     audit run "$url/v1" --endpoint-model model "${suites[@]}" -o "$dir/there.json" --json
+expect_json endpoint_frames_and_identity sonde.audit_run/1 '(lambda h: d["templates"] == h["templates"] and len(d["templates"]) == 4 and all(t["n"] == 5 for t in d["templates"]) and len({t["refused"] for t in d["templates"]}) >= 1 and d["utility"]["identity_n"] == 6 and d["utility"]["identity_same"] == h["utility"]["identity_same"] and "silent" not in d)(json.load(open(sys.argv[1][:-3] + "here.json")))' \
+    audit run "$url/v1" --endpoint-model model "${suites[@]}" --templates 5 --identity cat --json
 expect_json endpoint_compared sonde.audit_compare/1 'd["refusal"]["diff"] == 0 and d["refusal"]["n"] == 12 and "inside" not in d' audit compare "$dir/model.gguf" "$url/v1" --endpoint-model model "${suites[@]}" --json
 expect_error endpoint_has_no_logits 4 'gives answers alone' audit run "$url/v1" "${suites[@]}" --quick
 kill -TERM $pid

@@ -44,7 +44,7 @@ static void planted(void **state)
     fill(&b, true);
     t_ok(sd_drift_of(&d, &(sd_drift_in){&a, &b, HARMFUL, M, 1}, &err), err);
     assert_true(d.n_tested == 44 && d.n_feature == M); /* four planted, forty by chance */
-    assert_true(d.n_safety_a == 2 && d.n_safety_b == 2 && d.n_appeared == 1 && d.n_gone == 1 && d.n_moved == 2);
+    assert_true(d.n_safety_a == 2 && d.n_safety_b == 2 && d.n_appeared == 1 && d.n_gone == 1 && d.n_moved == 2 && d.n_raised == 1 && d.n_lowered == 1);
     const sd_drift_row *gone = row_of(&d, GONE), *new = row_of(&d, APPEARED), *stays = row_of(&d, STAYS);
     assert_true(gone && gone->a[0] == 1 && gone->b[0] == 0 && gone->a[1] == 0 && gone->safety_a && !gone->safety_b && gone->act_a == 2 && gone->act_b == 0);
     assert_true(new && new->a[0] == 0 && new->b[0] == 1 && !new->safety_a && new->safety_b);
