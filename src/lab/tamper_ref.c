@@ -8,10 +8,11 @@
 
 /* A matrix counts as cut when a fifth of the direction is gone (heretic's weights go from about 0.2 up), when the change points against what was
  * there (rounding of a quantised candidate turns the cosine from 1 to 0.96 at most, measured at Q2_K; unrelated directions have 1/sqrt(d)), and when random
- * directions lost less than half as much (a shrunk or replaced matrix loses every direction). */
+ * directions lost less than a tenth as much: a matrix that was shrunk, merged with another model's or trained from another start loses many directions, a quarter to
+ * a half as much as the shared one, a cut one none (a hundredth through Q4_K; tools/study-tamper on the organism). */
 #define REMOVED 0.2
 #define AGAINST 0.7
-#define RANDOM_SHARE 0.5
+#define RANDOM_SHARE 0.1
 enum { LEAST_CUT = 3 }; /* matrices with the same direction, one of which it was taken from */
 /* Participation rank at most an eighth of the width: adapters; rounding and full fine-tunes spread over most of it. */
 enum { LOW_RANK_PART = 8, N_RANDOM = 16 };

@@ -143,6 +143,21 @@ expect_json tamper_json sonde.audit_tamper/1 'd["verdict"] == "consistent" and d
     audit tamper "$dir/cut.gguf" --reference "$dir/t.gguf" --json
 expect_json tamper_adapter sonde.audit_tamper/1 'd["verdict"] == "inconsistent" and d["with_reference"]["low_rank"] and d["with_reference"]["n_changed"] == 14 and not d["without_reference"]["measured"]' \
     audit tamper "$dir/m.gguf+$dir/ad" --reference "$dir/m.gguf" --json
+# A quarter of the channels that the blocks write is weaker in every block: a shared direction lost two fifths, but so did many others. Nothing was cut.
+run merge "$root/organism/aligned" -o "$dir/weak" --type f32
+python3 - "$dir/weak/model.safetensors" <<'PY'
+import array, json, struct, sys
+raw = bytearray(open(sys.argv[1], 'rb').read())
+n = struct.unpack('<Q', raw[:8])[0]
+for name, t in json.loads(raw[8:8 + n]).items():
+    if name.endswith(('o_proj.weight', 'down_proj.weight')):
+        at, cols = 8 + n + t['data_offsets'][0], t['shape'][1]
+        rows = array.array('f', bytes(raw[at:at + 64 * cols * 4]))
+        raw[at:at + 64 * cols * 4] = array.array('f', (0.6 * x for x in rows)).tobytes()
+open(sys.argv[1], 'wb').write(raw)
+PY
+expect_json tamper_weaker_channels sonde.audit_tamper/1 'd["verdict"] == "inconsistent" and d["with_reference"]["n_cut"] == 0 and all(m["removed"] > 0.3 and m["against"] > 0.9 and 0.05 < m["removed_random"] < 0.2 for m in d["with_reference"]["changes"] if m["matrix"] in ("o_proj", "down_proj"))' \
+    audit tamper "$dir/weak" --reference "$root/organism/aligned" --json
 expect_error tamper_needs_a_reference 2 'need --reference' audit tamper "$dir/t.gguf" --fail-on change
 expect_error tamper_other_sizes 4 'the reference has 2 blocks' audit tamper "$dir/t.gguf" --reference "$dir/m.gguf"
 expect_exit direction_best 0 direction make "$dir/m.gguf" --positive "harmful=$dir/gate.jsonl" --negative "harmless=$dir/bridge.jsonl" --select best --n-train 10 --n-val 4 -o d1
