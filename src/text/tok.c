@@ -272,7 +272,7 @@ sd_status sd_tok_decode_text(const sd_tok *t, const int32_t *ids, int64_t n, boo
     while (head < n && sd_tok_is_special(t, ids[head])) head++;
     sd_status st = sd_tok_decode(t, ids, head, special, out, err);
     size_t start = out->n;
-    if (!st) st = sd_tok_decode(t, ids + head, n - head, special, out, err);
+    if (!st && n > head) st = sd_tok_decode(t, ids + head, n - head, special, out, err);
     if (!st && t->strip_space && out->n > start && out->p[start] == ' ') {
         memmove(out->p + start, out->p + start + 1, out->n - start - 1);
         out->n--;
