@@ -161,14 +161,18 @@ static sd_status add_words(builder *k, bool ignore, bool whole_lines, sd_err *er
 static void settle_missing(const builder *k)
 {
     sd_bpe *b = k->b;
-    int n = 0;
+    int n = 0, printable = 0;
     if (b->kind == SD_TOK_BPE)
-        for (int i = 0; i < 256; i++) n += b->byte_sym[i] >= b->n_vocab;
+        for (int i = 0; i < 256; i++) {
+            const bool none = b->byte_sym[i] >= b->n_vocab;
+            n += none;
+            printable += none && i > ' ' && i < 0x7f;
+        }
     else
         n = !(k->t->byte_fallback && k->t->all_bytes);
     b->skip_missing = n && k->t->unk < 0 && k->spec->skip_missing;
     if (n && k->t->unk < 0 && b->kind == SD_TOK_BPE)
-        sd_log(SD_LOG_DEBUG, "%d of 256 byte values have no token; text with them is encoded without them", n);
+        sd_log(printable ? SD_LOG_WARN : SD_LOG_DEBUG, "%d of 256 byte values have no token; text with them is encoded without them", n);
 }
 
 sd_status sd_bpe__new(sd_bpe **out, const sd_tok *t, const sd_tok_spec *spec, sd_err *err)
