@@ -158,6 +158,8 @@ typedef struct sd_segment {
 typedef struct sd_runner sd_runner;
 typedef struct sd_runner_opt {
     int64_t max_rows, max_logit_rows, n_ctx;
+    bool (*stop)(void *self); /* asked before every block: true ends the step with SD_E_CANCELLED; NULL: never */
+    void *self;
 } sd_runner_opt; /* 0: 512, 1, the model's limit up to 4096 */
 sd_status sd_runner_new(sd_runner **out, const sd_exec *ex, const sd_model *m, const sd_runner_opt *opt, sd_err *err);
 void sd_runner_free(sd_runner *r);

@@ -162,6 +162,8 @@ static sd_status edit(void *self, sd_act *act, sd_err *err)
         if (!wanted(s, act->pos0 + i, act->tok[i]) || (s->when && !sd_steer__when_holds(s->when, act->pos0 + i))) continue;
         float c = (float)coefficient(s, h, &v);
         for (int64_t j = 0; j < s->d; j++) h[j] += c * v[j];
+        if (act->pos0 + i < s->counted) continue; /* a step that was stopped is made again */
+        s->counted = act->pos0 + i + 1;
         s->n_edited++;
         s->sum_abs += fabs((double)c);
     }
@@ -172,7 +174,7 @@ sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt,
 {
     sd_status st = SD_OK;
     s->n_prompt = n_prompt;
-    s->n_edited = 0;
+    s->n_edited = s->counted = 0;
     s->sum_abs = 0;
     id[0] = id[1] = -1;
     if (s->nothing) return SD_OK;

@@ -15,7 +15,7 @@ struct sd_steer {
     float *u;                /* [d] direction: unit norm (raw add: as given) */
     float *row;              /* [d] w_dec of a clamped feature */
     double value, lo, hi;    /* in the units of the residual stream */
-    int64_t *list, n_list, n_prompt, n_edited;
+    int64_t *list, n_list, n_prompt, n_edited, counted; /* counted: positions below it are in n_edited and sum_abs */
     double sum_abs;
     steer_when *when;        /* owned; NULL: always */
     bool nothing;            /* add 0, scale 1 */

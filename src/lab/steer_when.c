@@ -14,7 +14,7 @@ struct steer_when {
     float *u;                /* [d] unit vector; NULL for a feature */
     uint8_t *met;            /* [n_ctx] it held there */
     int64_t first;           /* lowest position where it held; INT64_MAX: none */
-    int64_t n_looked, n_held;
+    int64_t n_looked, n_held, counted; /* positions below counted are in the two */
 };
 
 /* Sites in the order in which a token meets them. */
@@ -103,6 +103,8 @@ static sd_status look(void *self, sd_act *act, sd_err *err)
         bool met = v > w->gt && v < w->lt;
         w->met[pos] = met;
         if (met && pos < w->first) w->first = pos;
+        if (pos < w->counted) continue; /* a step that was stopped is made again */
+        w->counted = pos + 1;
         w->n_looked++;
         w->n_held += met;
     }
@@ -112,7 +114,7 @@ static sd_status look(void *self, sd_act *act, sd_err *err)
 sd_status sd_steer__when_attach(steer_when *w, sd_session *session, int *id, sd_err *err)
 {
     w->first = INT64_MAX;
-    w->n_looked = w->n_held = 0;
+    w->n_looked = w->n_held = w->counted = 0;
     return sd_session_attach(session, &(sd_hook){.name = "steer when", .at = &w->site, .n_at = 1, .mode = SD_HOOK_READ, .fn = look, .self = w}, id, err);
 }
 

@@ -279,7 +279,9 @@ sd_status sd_model__forward(sd_runner *r, sd_segment *seg, int n_seg, int last, 
         }
     if ((st = visit(&f, SD_SITE_EMBED, 0, x))) return st;
     if (r->m->pos.data) add_positions(&f, x);
-    for (int l = 0; l <= last; l++)
+    for (int l = 0; l <= last; l++) {
+        if (r->stop && r->stop(r->stop_self)) return sd_fail(err, SD_E_CANCELLED, "the step was stopped before block %d", l);
         if ((st = block(&f, l, x))) return st;
+    }
     return last + 1 == r->m->cfg.n_layer ? finish(&f) : SD_OK;
 }

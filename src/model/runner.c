@@ -81,6 +81,8 @@ sd_status sd_runner_new(sd_runner **out, const sd_exec *ex, const sd_model *m, c
     r->ex = ex;
     r->m = m;
     r->max_rows = opt->max_rows ? opt->max_rows : DEFAULT_ROWS;
+    r->stop = opt->stop;
+    r->stop_self = opt->self;
     r->max_logit_rows = opt->max_logit_rows ? opt->max_logit_rows : DEFAULT_LOGIT_ROWS;
     r->n_ctx = opt->n_ctx ? opt->n_ctx : DEFAULT_CTX;
     if (r->n_ctx > m->max_ctx) r->n_ctx = m->max_ctx;

@@ -50,6 +50,8 @@ struct sd_runner {
     const sd_exec *ex; /* borrowed */
     const sd_model *m; /* borrowed */
     int64_t max_rows, max_logit_rows, n_ctx;
+    bool (*stop)(void *self);  /* NULL: never */
+    void *stop_self;
     sd_arena arena;            /* everything below lives in it */
     float *resid, *norm, *out; /* [max_rows, d] the stream, what a block reads, what it adds */
     float *q, *k, *v, *z;      /* [max_rows, H*dh], [max_rows, Hkv*dh] twice, [max_rows, H*dh] */

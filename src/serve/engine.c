@@ -197,7 +197,7 @@ sd_status sd_engine_new(sd_engine **out, const sd_exec *ex, const sd_model *m, c
     if (!st) st = sd_alloc(&e->seg, (size_t)n * sizeof *e->seg, "slots", err);
     if (!st) st = sd_alloc(&e->seg_slot, (size_t)n * sizeof *e->seg_slot, "slots", err);
     if (!st)
-        st = sd_runner_new(&e->runner, ex, m, &(sd_runner_opt){.max_rows = SD_STEP_ROWS, .max_logit_rows = n, .n_ctx = e->opt.n_ctx}, err);
+        st = sd_runner_new(&e->runner, ex, m, &(sd_runner_opt){.max_rows = SD_STEP_ROWS, .max_logit_rows = n, .n_ctx = e->opt.n_ctx, .stop = sd_engine__left, .self = e}, err);
     int failed = st ? 0 : pthread_create(&e->thread, NULL, run, e);
     if (!st && failed) st = sd_fail_errno(err, failed, "the engine's thread");
     e->started = !st;

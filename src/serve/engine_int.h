@@ -28,6 +28,7 @@ struct sd_engine {
     sd_slot *slot;             /* [opt.n_slots] */
     sd_segment *seg;        /* [opt.n_slots] */
     int *seg_slot;          /* [opt.n_slots] */
+    int n_seg;              /* of the step that is made */
     uint64_t tick;
     pthread_t thread;
     bool started;
@@ -49,5 +50,7 @@ static inline bool sd_slot__in_prompt(const sd_slot *sl) { return sl->n_run < sl
 enum { SD_STEP_ROWS = 512 };
 /* One step of all that runs. */
 void sd_engine__step(sd_engine *e);
+/* Is a prompt read in this step whose client has left? The step is then given up and made without it. */
+bool sd_engine__left(void *self);
 
 #endif

@@ -7,7 +7,10 @@
 
 #include <inttypes.h>
 
-enum { PREFILL_ROWS = 256 }; /* rows from prompts while others decode: a step of theirs then stays short */
+enum {
+    PREFILL_ROWS = 256, /* rows from prompts while others decode: a step of theirs then stays short */
+    LONG_ROWS = 64      /* a prompt's rows that are worth giving a step up for when their client has left */
+};
 
 static void add_segment(sd_engine *e, int *n_seg, int i, int64_t rows)
 {
@@ -146,16 +149,27 @@ static void take(sd_engine *e, const sd_segment *seg, const int *which, int n_se
     for (int i = 0; i < n; i++) say(e, &c[i]);
 }
 
+bool sd_engine__left(void *self)
+{
+    const sd_engine *e = self;
+    for (int k = 0; k < e->n_seg; k++) {
+        const sd_slot *sl = &e->slot[e->seg_slot[k]];
+        /* Short segments cost a step little, and giving it up costs the others what it had done. */
+        if (sl->rows >= LONG_ROWS && atomic_load(&sl->job->cancel)) return true;
+    }
+    return false;
+}
+
 void sd_engine__step(sd_engine *e)
 {
     sd_err err = {0};
-    int n_seg = make_step(e);
+    int n_seg = e->n_seg = make_step(e);
     if (n_seg == 0) return;
     sd_metrics_add(e->opt.metrics, SD_COUNT_STEPS, 1);
-    if (!sd_runner_step(e->runner, e->seg, n_seg, -1, &err)) {
-        take(e, e->seg, e->seg_slot, n_seg);
-        return;
-    }
+    sd_status st = sd_runner_step(e->runner, e->seg, n_seg, -1, &err);
+    if (!st) take(e, e->seg, e->seg_slot, n_seg);
+    if (!st || st == SD_E_CANCELLED) return; /* cancelled: the loop ends that job, then the others' step is made */
+    e->n_seg = 0;
     /* One sequence's hook or numbers stopped the step, and no session has moved: each alone, so that only that one fails. */
     for (int k = 0; k < n_seg; k++) {
         sd_slot *sl = &e->slot[e->seg_slot[k]];

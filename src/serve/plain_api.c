@@ -199,10 +199,11 @@ static sd_status pool_rows(void *self, sd_act *act, sd_err *err)
 {
     pooled *v = self;
     (void)err;
-    for (int64_t i = 0; i < act->x.rows; i++)
+    for (int64_t i = v->n - act->pos0; i < act->x.rows; i++) { /* a step that was stopped is made again: rows that were added are left out */
         for (int64_t j = 0; j < v->d; j++) v->sum[j] += (double)sd_mat_row(act->x, i)[j];
+        v->n++;
+    }
     memcpy(v->last, sd_mat_row(act->x, act->x.rows - 1), (size_t)v->d * sizeof(float));
-    v->n += act->x.rows;
     return SD_OK;
 }
 

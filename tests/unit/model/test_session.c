@@ -188,6 +188,32 @@ static void test_hook_error(void **state)
     sd_runner_free(r), sd_session_free(s), sd_session_free(other);
 }
 
+static bool stop_soon(void *self) { return --*(int *)self == 0; }
+
+/* A step that is stopped between blocks leaves sessions where they were, and made again gives the bits of one that was not. */
+static void test_stopped_step(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    int left = 0; /* never reaches 0 from below */
+    sd_session *s = new_session(0), *plain = new_session(0);
+    sd_runner *r, *whole = new_runner(16, 1);
+    float want[V];
+    t_ok(sd_runner_new(&r, ex, model, &(sd_runner_opt){.max_rows = 16, .max_logit_rows = 1, .stop = stop_soon, .self = &left}, &err), err);
+    sd_segment seg = {.s = plain, .tok = text, .n = 8, .want = SD_LOGITS_LAST};
+    t_ok(sd_runner_step(whole, &seg, 1, -1, &err), err);
+    memcpy(want, seg.logits.data, sizeof want);
+    seg.s = s;
+    for (int k = 1; k <= model->cfg.n_layer; k++) {
+        left = k;
+        assert_int_equal(sd_runner_step(r, &seg, 1, -1, &err), SD_E_CANCELLED);
+        assert_int_equal(sd_session_pos(s), 0);
+    }
+    t_ok(sd_runner_step(r, &seg, 1, -1, &err), err);
+    assert_memory_equal(seg.logits.data, want, sizeof want);
+    sd_runner_free(r), sd_runner_free(whole), sd_session_free(s), sd_session_free(plain);
+}
+
 typedef struct seen {
     int64_t rows, cols, pos0;
     int32_t tok0;
@@ -313,7 +339,7 @@ static void test_out_of_memory(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_refusals),        T(test_order_and_detach), T(test_hook_error),
-    T(test_rows_at_the_end), T(test_logprob_of_text),  T(test_out_of_memory), T(test_not_finite),
+    T(test_rows_at_the_end), T(test_logprob_of_text),  T(test_out_of_memory), T(test_not_finite), T(test_stopped_step),
 };
 int main(void)
 {
