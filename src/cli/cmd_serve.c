@@ -49,8 +49,8 @@ const cli_cmd cmd_serve_def = {
                 "sonde serve model.gguf --dict l14=dict/ --store features.db --recipe pirate.json --port 8080\n",
     .json = "sonde.serve/1"};
 
-/* The file's or folder's name without ".gguf". */
-static void name_model(char out[160], const char *path)
+/* The file's or folder's name: as it is, and without ".gguf". */
+static void name_model(char out[160], char file[160], const char *path)
 {
     sd_slice s = sd_slice_of(path);
     while (s.n && s.p[s.n - 1] == '/') s.n--;
@@ -59,6 +59,7 @@ static void name_model(char out[160], const char *path)
             s = (sd_slice){s.p + i, s.n - i};
             break;
         }
+    snprintf(file, 160, "%.*s", s.n > 159 ? 159 : (int)s.n, s.p);
     if (sd_slice_ends(s, ".gguf")) s.n -= 5;
     snprintf(out, 160, "%.*s", s.n > 150 ? 150 : (int)s.n, s.p);
     for (char *p = out; *p; p++)
@@ -87,7 +88,7 @@ static int cmd_serve(cli *c, int argc, char **argv)
 {
     args a;
     int rc;
-    char name[160] = "";
+    char name[160] = "", file[160] = "";
     sd_err err = {0};
     sd_model *m = NULL;
     sd_server *s = NULL;
@@ -97,8 +98,8 @@ static int cmd_serve(cli *c, int argc, char **argv)
     if (!c->n_arg && !a.store.n) return cli_usage(c, "give a model, a --store, or both");
     if (!c->n_arg && (a.dict.n || a.recipe.n)) return cli_usage(c, "--dict and --recipe need a model");
     if (a.alias && (!a.alias[0] || strchr(a.alias, '@'))) return cli_usage(c, "--alias: a name without '@'");
-    if (c->n_arg) name_model(name, c->arg[0]);
-    sd_serve_opt o = {.model_name = a.alias ? a.alias : name, .data_dir = c->data_dir,
+    if (c->n_arg) name_model(name, file, c->arg[0]);
+    sd_serve_opt o = {.model_name = a.alias ? a.alias : name, .model_file = file, .data_dir = c->data_dir,
                       .dict = a.dict.v, .n_dict = a.dict.n, .store = a.store.v, .n_store = a.store.n, .recipe = a.recipe.v, .n_recipe = a.recipe.n,
                       .run = a.run.v, .n_run = a.run.n, .audit = a.audit.v, .n_audit = a.audit.n,
                       .host = a.host, .port = (int)a.port, .key_file = a.key_file, .cors = a.cors, .n_slots = (int)a.parallel,

@@ -101,9 +101,9 @@ sd_status sd_organism_demo_html(sd_buf *out, const sd_organism_demo *r, sd_err *
     for (const char *const *l = more_style; *l; l++) sd_buf_printf(out, "%s\n", *l);
     sd_buf_puts(out, "</style></head><body><header class=top><h1>A model whose concepts are <em>known</em></h1><p class=lead>Every text this model learnt from was "
                      "written by a grammar that also wrote down what each part is about. So what a dictionary found can be checked.</p></header><main>");
-    concepts(out, &r->recovery);
     bridge(out, r);
     refusal(out, r);
+    concepts(out, &r->recovery);
     sd_buf_printf(out, "</main><footer><p>Made in %.0f s by <code>sonde organism demo</code>. What is forbidden here exists nowhere else.</p></footer></body></html>\n", r->seconds);
     return sd_buf_check(out, "the page", err);
 }

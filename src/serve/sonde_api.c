@@ -121,6 +121,7 @@ int sd_handle__config(sd_server *s, const sd_request *rq, sd_reply *rp, sd_probl
     sd_jw_kstr(&w, "schema", "sonde.config/1");
     sd_jw_kstr(&w, "version", sd_version());
     sd_jw_kstr(&w, "name", s->opt.m ? s->opt.model_name : "");
+    if (s->opt.m && s->opt.model_file) sd_jw_kstr(&w, "file", s->opt.model_file);
     sd_jw_kstr(&w, "model_sha256", s->opt.model_sha256);
     if (s->engine) sd_jw_ki64(&w, "n_ctx", sd_engine_ctx(s->engine));
     put_dicts(&w, s);

@@ -82,7 +82,7 @@ typedef struct sd_feature_query {
 } sd_feature_query;
 sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_query *q, sd_err *err);
 /* Features whose labels, peak words, promoted tokens or contexts hold the words of query ("quoted phrases" stay together): those with
- * all words first, then those with any. Any text is a valid query. score: BM25 plus a bonus for a label, higher is better. limit 0: 20. */
+ * all words in a label first, then at their peaks, then anywhere, then those with any. Any text is a valid query. score: BM25 plus a bonus, higher is better. limit 0: 20. */
 sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, int64_t limit, sd_err *err);
 /* Stored neighbours of a feature, score = cosine. limit 0: all. */
 sd_status sd_store_near(sd_feature_list *out, sd_store *s, int64_t index, int64_t limit, sd_err *err);

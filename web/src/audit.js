@@ -3,7 +3,8 @@
 import { h, s, fill } from './dom.js';
 import * as api from './api.js';
 import * as route from './route.js';
-import { num, percent, short, whole, day, quote } from './format.js';
+import * as command from './command.js';
+import { num, percent, short, whole, day } from './format.js';
 import { copies, empty, facts, problem, segmented } from './parts.js';
 import { chart } from './chart.js';
 import { VirtualList } from './virtual.js';
@@ -93,7 +94,7 @@ export async function show({ config, parts }) {
   const command = () => docs[0]?.provenance?.args ? docs[0].provenance.args.replace(/^\S+/, 'sonde') : 'sonde audit compare BEFORE AFTER --suite FILE --json';
   const drop = h('label.drop', h('input', { type: 'file', accept: '.json,application/json', multiple: true, onchange: (e) => take([...e.target.files]) }), h('span', 'Open audit JSON'), h('span.soft', ' or drop one or two files here'));
   const start = () => fill(body, h('section.card', drop, audits.length ? h('ul.plain-list', audits.map((x) => h('li', h('a', { href: route.link(['audit', x]) }, x)))) : h('p.soft', 'None is registered (serve --audit FILE). A file that you open stays in this browser.')),
-    h('section.card', h('h2', 'How to make one'), h('ol.steps', h('li', h('p', 'Measure two models on the same requests'), h('pre.command', { tabindex: '0' }, `sonde audit compare before.gguf after.gguf --suite requests.csv --text text.txt --json > audit.json`)), h('li', h('p', 'Or keep one model’s record, to compare later'), h('pre.command', { tabindex: '0' }, `sonde audit run ${quote(config.name ? `${config.name}.gguf` : 'MODEL.gguf')} --suite requests.csv -o record.json`)))));
+    h('section.card', h('h2', 'How to make one'), h('ol.steps', h('li', h('p', 'Measure two models on the same requests'), h('pre.command', { tabindex: '0' }, `sonde audit compare before.gguf after.gguf --suite requests.csv --text text.txt --json > audit.json`)), h('li', h('p', 'Or keep one model’s record, to compare later'), h('pre.command', { tabindex: '0' }, `sonde audit run ${command.model(config)} --suite requests.csv -o record.json`)))));
   function draw() {
     const [a, b] = docs;
     fill(tools, h('button.small', { type: 'button', onclick: () => { docs = []; if (name) route.go(['audit']); else { start(); drawTools(); } } }, 'Another'), copies(command, () => (b ? docs : a)));

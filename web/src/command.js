@@ -1,9 +1,12 @@
 // The `sonde` commands that give what a view shows. Paths are what the server calls things: the reader puts the files there.
 import { quote } from './format.js';
 
-export const model = (config) => (config.name ? `${config.name}.gguf` : 'MODEL');
+export const model = (config) => (config.file ? quote(config.file) : 'MODEL');
+// The stream after the middle block: where a first dictionary finds most.
+export const middle = (config) => `resid_post.${config.model ? Math.floor((config.model.n_layer - 1) / 2) : 'LAYER'}`;
+export const learn = (config) => `sonde dict train ${model(config)} TEXT/ --site ${middle(config)} --width 8192 --k 32 -o dict`;
 export const store = (name) => quote(`${name}.db`);
-export const serve = (config) => ['sonde serve', config.name ? model(config) : '', ...config.dicts.map((d) => `--dict ${quote(`${d.name}=DIR`)}`), ...config.stores.map((s) => `--store ${store(s.name)}`)].filter(Boolean).join(' ');
+export const serve = (config) => ['sonde serve', config.model ? model(config) : '', ...config.dicts.map((d) => `--dict ${quote(`${d.name}=DIR`)}`), ...config.stores.map((s) => `--store ${store(s.name)}`)].filter(Boolean).join(' ');
 export const search = (name, q, limit) => `sonde feature search ${store(name)} ${q ? quote(q) : ''}${limit ? ` --limit ${limit}` : ''}`.replace(/ +/g, ' ').trim();
 export const show = (name, index) => `sonde feature show ${store(name)} ${index}`;
 export const lens = (config, text) => `sonde lens ${model(config)} --text ${quote(text)}`;

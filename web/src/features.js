@@ -33,7 +33,7 @@ export async function show({ config, parts, query }) {
   let figure = 'density';
   const list = new VirtualList({
     height: 60, label: `Features of ${store.name}`,
-    columns: [['Feature', 'c-no'], ['What it responds to, and the tokens it makes likelier', 'c-label'], ['Density', 'c-density'], ['Max', 'c-max']],
+    columns: [['Feature', 'c-no'], ['Responds to · makes likelier', 'c-label'], ['Density', 'c-density'], ['Max', 'c-max']],
     row: (f) => [
       h('span.c-no', { role: 'gridcell' }, h('a.no', { href: featureLink(store.name, f.index), tabindex: '-1' }, String(f.index))),
       h('span.c-label', { role: 'gridcell' }, h('span', { class: f.label_source === 'words' ? 'label words' : 'label' }, f.label || 'never seen'), chips(f)),

@@ -11,7 +11,7 @@ function modelCard(config) {
   if (!m) {
     return h('section.card', h('h2', 'No model is loaded'),
       h('p.soft', api.isStatic ? 'This is a folder of results: features can be read and searched, not run.' : 'Features can be read and searched. To run text, steer, and see activations, start the server with one:'),
-      api.isStatic ? null : h('pre.command', 'sonde serve MODEL.gguf --dict DIR --store FILE.db'));
+      api.isStatic ? null : h('pre.command', 'sonde serve MODEL --dict DIR --store FILE.db'));
   }
   const list = [
     ['Architecture', m.architecture ?? m.arch ?? '–'],
@@ -35,7 +35,7 @@ function dictRow(d) {
 function dicts(config) {
   if (!config.dicts.length) {
     return empty('No dictionary is registered.', api.isStatic ? '' : 'Learn one from any text, then start the server with --dict:',
-      api.isStatic ? null : h('pre.command', `sonde dict train ${command.model(config)} TEXT/ --site resid_post.14 --width 8192 --k 32 -o dict`));
+      api.isStatic ? null : h('pre.command', command.learn(config)));
   }
   return h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Dictionaries' }, h('table.plain', h('thead', h('tr', ['Dictionary', 'Kind', 'Site', 'Features', 'L0', 'FVU', 'Learned on'].map((x) => h('th', { scope: 'col' }, x)))),
     h('tbody', config.dicts.map(dictRow))), h('p.note', 'L0: features active on a token. FVU: share of the variance that the dictionary leaves unexplained.'));
@@ -54,7 +54,7 @@ function storeCard(s) {
 function first(config) {
   if (api.isStatic) return null;
   const steps = [
-    ['Learn a dictionary of what the model represents', `sonde dict train ${command.model(config)} TEXT/ --site resid_post.14 --width 8192 --k 32 -o dict`],
+    ['Learn a dictionary of what the model represents', command.learn(config)],
     ['Find examples, logits and neighbours of every feature', `sonde feature build dict ${command.model(config)} TEXT/ -o features.db && sonde feature map features.db`],
     ['Look at them here', `sonde serve ${command.model(config)} --dict dict --store features.db`]];
   return h('section.card', h('h2', config.stores.length ? 'Begin another' : 'Begin'), h('ol.steps', steps.map(([what, c]) => h('li', h('p', what), h('pre.command', { tabindex: '0' }, c)))));

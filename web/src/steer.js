@@ -40,7 +40,7 @@ function parseSteers(text) {
 
 export async function show({ config, query }) {
   if (!config.name) {
-    return { title: 'Steer', el: h('div.view', h('header.view-head', h('div.view-title', h('h1', 'Steer'))), empty('No model is loaded.', 'Steering runs the model. Start the server with one:', h('pre.command', 'sonde serve MODEL.gguf --dict DIR --store FILE.db'))) };
+    return { title: 'Steer', el: h('div.view', h('header.view-head', h('div.view-title', h('h1', 'Steer'))), empty('No model is loaded.', 'Steering runs the model. Start the server with one:', h('pre.command', 'sonde serve MODEL --dict DIR --store FILE.db'))) };
   }
   const state = { p: 'Tell me about yourself.', base: '', n: '96', temp: '0.7', seed: '7', mode: 'chat', ...query };
   let steers = parseSteers(query.s);

@@ -12,7 +12,7 @@ const DENSE = 0.01;
 export async function show({ config, query }) {
   if (!config.name) {
     return { title: 'Text', el: h('div.view', h('header.view-head', h('div.view-title', h('h1', 'Text'))), empty('No model is loaded.', api.isStatic ? 'This is a folder of results: running a text needs sonde serve with the model.' : 'A text is read by the model. Start the server with one:',
-      api.isStatic ? null : h('pre.command', 'sonde serve MODEL.gguf --dict DIR --store FILE.db'))) };
+      api.isStatic ? null : h('pre.command', 'sonde serve MODEL --dict DIR --store FILE.db'))) };
   }
   const state = { t: TRY[0], dict: config.dicts[0]?.name || '', by: 'loss', dense: '', chat: '', ...query };
   let acts = null, lens = null, abort = null, chosen = new Set(), feature = null, labels = new Map();

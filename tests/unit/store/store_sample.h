@@ -90,9 +90,10 @@ static inline sd_status sample_fill(sd_store *s, sd_err *err)
         st = sd_store_put_doc(s, d, d ? "a/b.txt" : NULL, tok, SAMPLE_DOC_LEN, err);
     }
     for (int i = 0; i < SAMPLE_M && !st; i++) {
-        char peak[64], context[128];
+        char peak[64], context[1024];
         snprintf(peak, sizeof peak, "word%d common", i);
         snprintf(context, sizeof context, "the golden gate of number%d is open; caf\xc3\xa9s %s", i, i == 7 ? "bridge" : "");
+        for (size_t n = strlen(context); i == 22 && n < 900; n += 7) snprintf(context + n, sizeof context - n, " word30"); /* all around it, never at its peak */
         st = sd_store_put_feature(s, sample_feature(i), &(sd_feature_text){.peak = sd_slice_of(peak), .logits = SD_LIT("up"),
                                                                           .context = sd_slice_of(context)}, err);
         int64_t at[SAMPLE_DOCS * SAMPLE_DOC_LEN];

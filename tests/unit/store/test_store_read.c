@@ -159,6 +159,7 @@ static void search_ranks(void **state)
     (void)state;
     search_finds("word12", 5, 1, 12);
     search_finds("WORD12", 5, 1, 12);
+    search_finds("word30", 5, 2, 30); /* its peak, before one that has the word around it all the time */
     search_finds("golden gate", 5, 5, -1);
     search_finds("\"golden gate\" bridge", 5, 5, 7); /* all words first, then any */
     search_finds("\"gate golden\"", 5, 0, -1);       /* a phrase keeps its order */
