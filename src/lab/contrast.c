@@ -124,18 +124,17 @@ static sd_status on_answer(void *self, int64_t prompt, const int32_t *ids, int64
     return st;
 }
 
-/* For each feature taken out another, active in the most similar number of texts, whose difference is below the median of what shuffling gives. */
-static void pick_others(sd_contrast_cause *out, const sd_contrast *c)
+void sd_contrast_others(int64_t *other, const sd_contrast *c, int n_cut)
 {
-    for (int k = 0; k < out->n_cut; k++) {
+    for (int k = 0; k < n_cut; k++) {
         int64_t best = -1, want = c->v[k].n_a + c->v[k].n_b, far = INT64_MAX;
         for (int64_t i = c->n - 1; i >= c->n_above; i--) {
             int64_t off = llabs(c->v[i].n_a + c->v[i].n_b - want);
             bool used = fabs(c->v[i].diff) > c->floor_median;
-            for (int j = 0; j < k; j++) used |= out->other[j] == c->v[i].feature;
+            for (int j = 0; j < k; j++) used |= other[j] == c->v[i].feature;
             if (!used && off < far) best = c->v[i].feature, far = off;
         }
-        out->other[k] = best;
+        other[k] = best;
     }
 }
 
@@ -149,7 +148,7 @@ sd_status sd_lab_contrast_cause(sd_contrast_cause *out, const sd_model *m, sd_fe
     if (c->n_above == 0) return sd_fail(err, SD_E_NOTFOUND, "no feature tells the sets apart beyond chance (floor %.3f): nothing to take out", c->floor);
     out->n_cut = opt->n_cut < c->n_above ? opt->n_cut : (int)c->n_above;
     for (int k = 0; k < out->n_cut; k++) out->cut[k] = c->v[k].feature;
-    pick_others(out, c);
+    sd_contrast_others(out->other, c, out->n_cut);
     sd_status st = sd_batch_open(&b, cut->ex, m, r, &(sd_batch_opt){.n_gen = opt->n_gen}, err);
     for (int run = 0; run < 3 && !st; run++) {
         counting n = {.opt = opt, .m = m, .n_a = c->n_a};

@@ -25,6 +25,10 @@ void sd_contrast_release(sd_contrast *c);
 /* z: codes of n_a texts of A, then n_b of B, of a dictionary of m features. */
 sd_status sd_lab_contrast(sd_contrast *out, const sd_text_codes *z, int64_t n_a, int64_t m, const sd_contrast_opt *opt, sd_err *err);
 
+/* other [n_cut]: for each of the first n_cut another, active in the most similar number of texts, whose difference is below the median of what shuffling
+ * gives; -1 where there is none. */
+void sd_contrast_others(int64_t *other, const sd_contrast *c, int n_cut);
+
 typedef struct sd_contrast_cause_opt {
     const char *const *phrase; /* [n_phrase] ASCII case is ignored */
     int n_phrase;

@@ -72,13 +72,13 @@ void sd_openapi__write(sd_buf *out);
     XX(chat) XX(completions) XX(models) XX(model) XX(embeddings) XX(health) XX(metrics) XX(tokenize) XX(detokenize) XX(apply_template)    \
     XX(openapi) XX(config) XX(activations) XX(features) XX(feature) XX(near) XX(np_feature) XX(np_activation) XX(np_search_all)            \
     XX(np_search_topk) XX(np_explanations) XX(np_steer) XX(np_steer_chat) XX(page) XX(page_file) XX(map)                  \
-    XX(label) XX(briefs) XX(lens) XX(measure) XX(steer) XX(patch) XX(runs) XX(run) XX(audits) XX(audit)
+    XX(label) XX(briefs) XX(lens) XX(measure) XX(steer) XX(patch) XX(contrast) XX(runs) XX(run) XX(audits) XX(audit)
 #define XX(name) sd_handler sd_handle__##name;
 SD_HANDLERS(XX)
 #undef XX
 extern const sd_field sd_body_chat[], sd_body_completions[], sd_body_embeddings[], sd_body_tokenize[], sd_body_detokenize[],
     sd_body_apply_template[], sd_body_activations[], sd_body_np_activation[], sd_body_np_search_all[], sd_body_np_search_topk[],
-    sd_body_np_explanations[], sd_body_np_steer[], sd_body_np_steer_chat[], sd_body_label[], sd_body_lens[], sd_body_measure[], sd_body_steer[], sd_body_patch[];
+    sd_body_np_explanations[], sd_body_np_steer[], sd_body_np_steer_chat[], sd_body_label[], sd_body_lens[], sd_body_measure[], sd_body_steer[], sd_body_patch[], sd_body_contrast[];
 
 /* Parses a body and checks it. *out is the caller's. */
 int sd_body__parse(json_t **out, sd_slice body, const sd_field *table, sd_reply *rp, sd_problem *p);

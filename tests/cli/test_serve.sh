@@ -192,6 +192,10 @@ same='(lambda a: d["values"][a["at"]] == d["maxValue"] == a["max"] and d["maxVal
 post "Neuronpedia: an activation" 200 "$same" /api/activation/new "{\"feature\":{\"modelId\":\"m\",\"source\":\"d\",\"index\":\"$best\"},\"customText\":\"the cat sat\"}"
 post "Neuronpedia: search by text" 200 "d['result'][0]['index'] == '$best' and len(d['tokens']) == 4" /api/search-all '{"modelId":"m","sourceSet":"d","text":"the cat sat","numResults":3}'
 post "Neuronpedia: search by token" 200 'all(len(r["topFeatures"]) == 2 for r in d["results"])' /api/search-topk-by-token '{"source":"d","text":"the cat sat","numResults":2}'
+post "contrast" 200 'd["n_a"] == d["n_b"] == 12 and d["n_above"] > 0 and d["features"][0]["p"] < 0.05 and abs(d["features"][0]["difference"]) > d["floor"] and len(d["cut"]) == min(5, d["n_above"]) and not set(d["cut"]) & set(d["others"])' \
+    /sonde/v1/contrast "$(python3 -c 'import json; print(json.dumps({"a": [f"the cat sat on the red mat {i}" for i in range(12)], "b": [f"{i} of {i}" for i in range(12)]}))')"
+post "contrast of too few" 400 'd["error"]["param"] == "b"' /sonde/v1/contrast '{"a":["x","y"],"b":["z"]}'
+post "contrast of what is no text" 400 'd["error"]["param"] == "a[1]"' /sonde/v1/contrast '{"a":["x",7],"b":["z","w"]}'
 post "Neuronpedia: search by words" 200 'd["results"]' /api/explanation/search '{"layers":["d"],"query":"cat"}'
 post "Neuronpedia: steer by nothing" 200 'd["DEFAULT"] == d["STEERED"] and d["DEFAULT"].startswith("the cat")' /api/steer "{\"prompt\":\"the cat\",\"features\":[{\"layer\":\"d\",\"index\":$best,\"strength\":0}],\"n_tokens\":9}"
 post "Neuronpedia: steer a chat" 200 'd["DEFAULT"]["raw"] != d["STEERED"]["raw"] and d["applied"][0]["n_positions"] > 0' /api/steer-chat \

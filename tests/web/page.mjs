@@ -62,6 +62,7 @@ const VIEWS = [
   ['features', '#/features/tiny', async (p) => { await p.waitForSelector('.vrow .label, .map-stage'); }],
   ['feature', '#/feature/tiny/3', async (p) => { await p.waitForSelector('.examples h2'); }],
   ['text', '#/text?t=the+cat+sat', async (p) => { await p.waitForSelector('table.lens td'); await p.waitForSelector('.feature-bars li, .text-side .soft'); }],
+  ['contrast', '#/contrast?a=the+cat+sat%0Athe+cat+ran&b=a+red+bridge%0Athe+old+gate', async (p) => { await p.waitForSelector('.contrast table.plain td'); }],
   ['steer', '#/steer?recipe=more&n=12&p=the+cat', async (p) => { await p.waitForSelector('.quality .card, .quality .badge, .quality p'); }],
   ['runs', '#/runs/adapter', async (p) => { await p.waitForSelector('.run-card canvas'); }],
   ['audit', '#/audit/change', async (p) => { await p.waitForSelector('.forest'); }],
@@ -80,6 +81,22 @@ for (const [width, height] of WIDTHS) {
     });
   }
 }
+
+await test('contrast: the sets are read, what differs is told beside chance, causes are counted', async () => {
+  const page = await open('#/contrast');
+  await page.fill('textarea >> nth=0', Array.from({ length: 8 }, (_, i) => `the cat sat on ${i}`).join('\n'));
+  await page.fill('textarea >> nth=1', Array.from({ length: 8 }, (_, i) => `red bridge ${i} gate`).join('\n'));
+  await page.click('text=Compare');
+  await page.waitForSelector('.contrast table.plain td');
+  must(/floor of/.test(await page.textContent('.contrast .card:nth-of-type(2) header')), 'the floor is not told');
+  must((await page.textContent('.contrast tbody td.n >> nth=0')).trim() !== '', 'no share');
+  must((await page.locator('.contrast tbody tr:not(.dim)').count()) > 0, 'nothing tells cats from bridges');
+  await page.fill('input[placeholder="sorry, cannot"]', 'the, cat');
+  await page.click('text=Take them out and count');
+  await page.waitForSelector('text=/of 8/', { timeout: 60000 });
+  must(decodeURIComponent(page.url()).includes('words=the'), 'the words are not in the address');
+  await close(page);
+});
 
 await test('what is copied is a command, and JSON', async () => {
   const page = await open('#/feature/tiny/3');

@@ -113,6 +113,13 @@ export function map(store) {
 }
 export const activations = (body, signal) => post('sonde/v1/activations', body, signal);
 export const lens = (body, signal) => post('sonde/v1/lens', body, signal);
+export const contrast = (body, signal) => post('sonde/v1/contrast', body, signal);
+// A greedy answer, or how a text goes on.
+export async function answer({ text, chat, steer, max_tokens }, signal) {
+  const body = { max_tokens, temperature: 0, sonde: steer ? { steer } : undefined };
+  if (chat) return (await post('v1/chat/completions', { ...body, messages: [{ role: 'user', content: text }] }, signal)).choices[0].message.content;
+  return (await post('v1/completions', { ...body, prompt: text }, signal)).choices[0].text;
+}
 export const measure = (body, signal) => post('sonde/v1/measure', body, signal);
 export const runs = (signal) => (files.there ? files.runs() : get('sonde/v1/runs', signal));
 export const run = (name, from, signal) => (files.there ? files.run(name, from) : get(`sonde/v1/runs/${e(name)}${q({ from })}`, signal));

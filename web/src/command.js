@@ -10,6 +10,7 @@ export const serve = (config) => ['sonde serve', config.model ? model(config) : 
 export const search = (name, q, limit) => `sonde feature search ${store(name)} ${q ? quote(q) : ''}${limit ? ` --limit ${limit}` : ''}`.replace(/ +/g, ' ').trim();
 export const show = (name, index) => `sonde feature show ${store(name)} ${index}`;
 export const lens = (config, text) => `sonde lens ${model(config)} --text ${quote(text)}`;
+export const contrast = (config, of, words) => `sonde feature contrast ${store(of || 'STORE')} a.txt b.txt --dict DIR --model ${model(config)}${words ? words.split(',').map((w) => w.trim()).filter(Boolean).map((w) => ` --count ${quote(w)}`).join('') : ''}`;
 export function run(config, { prompt, chat, steers, compare, n, temp, seed, system }) {
   const part = [`sonde run ${model(config)} -p ${quote(prompt)}`];
   if (chat) part.push('--chat');

@@ -7,12 +7,13 @@ import * as home from './home.js';
 import * as features from './features.js';
 import * as feature from './feature.js';
 import * as text from './text.js';
+import * as contrast from './contrast.js';
 import * as steer from './steer.js';
 import * as runs from './runs.js';
 import * as audit from './audit.js';
 
-const VIEWS = { '': home, features, feature, text, steer, runs, audit };
-const NAV = [['', 'Home', 'h'], ['features', 'Features', 'f'], ['text', 'Text', 't'], ['steer', 'Steer', 's'], ['runs', 'Runs', 'r'], ['audit', 'Audit', 'a']];
+const VIEWS = { '': home, features, feature, text, contrast, steer, runs, audit };
+const NAV = [['', 'Home', 'h'], ['features', 'Features', 'f'], ['text', 'Text', 't'], ['contrast', 'Contrast', 'c'], ['steer', 'Steer', 's'], ['runs', 'Runs', 'r'], ['audit', 'Audit', 'a']];
 
 /* ---- theme ---- */
 
@@ -42,8 +43,8 @@ function keysSheet() {
   const row = (key, what) => h('div', h('dt', key.split(' ').map((k) => h('kbd', k))), h('dd', what));
   sheet('Keys', h('dl.keys',
     row('/', 'search features'), row('j k', 'next and previous, in lists and among features'), row('Enter', 'open what is chosen'),
-    row('g h', 'Home'), row('g f', 'Features'), row('g t', 'Text'), row('g s', 'Steer'), row('g r', 'Runs'), row('g a', 'Audit'),
-    row('Ctrl Enter', 'run, in Text and Steer'), row('Esc', 'close, or leave a field'), row('?', 'this list')));
+    row('g h', 'Home'), row('g f', 'Features'), row('g t', 'Text'), row('g c', 'Contrast'), row('g s', 'Steer'), row('g r', 'Runs'), row('g a', 'Audit'),
+    row('Ctrl Enter', 'run, in Text, Contrast and Steer'), row('Esc', 'close, or leave a field'), row('?', 'this list')));
 }
 
 /* ---- the key of the server ---- */

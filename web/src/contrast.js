@@ -1,0 +1,109 @@
+// Contrast: explain over cases. Texts on which something happens and texts on which it does not: the features that tell them apart beside what chance
+// gives, and whether they cause it: they are taken out, and as many others, and the answers are counted again.
+import { h, fill } from './dom.js';
+import * as api from './api.js';
+import * as command from './command.js';
+import * as route from './route.js';
+import { num, percent, whole } from './format.js';
+import { copies, empty, featureLink, field, problem, select, skeleton } from './parts.js';
+
+const AT_ONCE = 4, TOKENS = 40, MAX_URL = 6000;
+const lines = (text) => text.split('\n').map((x) => x.trim()).filter(Boolean);
+
+export async function show({ config, query }) {
+  const title = h('div.view-title', h('h1', 'Contrast'), h('p.lead', 'Which features tell these texts from those, and do they cause the difference?'));
+  if (!config.name || !config.dicts.length) {
+    return { title: 'Contrast', el: h('div.view', h('header.view-head', title), empty('This needs a model and a dictionary.', api.isStatic ? 'This is a folder of results: running texts needs sonde serve.' : h('pre.command', command.serve(config)))) };
+  }
+  const state = { a: '', b: '', chat: '', dict: config.dicts[0].name, words: '', ...query };
+  let found = null, counted = null, abort = null;
+  const store = () => config.dicts.find((d) => d.name === state.dict)?.store;
+  const save = () => {
+    const short = state.a.length + state.b.length < MAX_URL;
+    route.keep({ a: short ? state.a : '', b: short ? state.b : '', chat: state.chat, dict: state.dict === config.dicts[0].name ? '' : state.dict, words: state.words });
+  };
+  const box = h('section.card'), causes = h('section.card'), status = h('p.count', { 'aria-live': 'polite' }, '\u00a0');
+
+  function drawFound() {
+    if (!found) return fill(box, h('h2', 'Features'), h('p.soft', 'Two texts a side at least; a line each. The more, the smaller the differences that can be told from chance.'));
+    const rows = found.features;
+    fill(box, h('header', h('h2', 'Features'), h('span.soft', `${whole(found.n_above)} of ${whole(found.n_features)} above the floor of ${percent(found.floor)}`)),
+      rows.length ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Features that differ' }, h('table.plain', h('thead', h('tr', ['Feature', 'Responds to', 'in A', 'in B', 'Difference', 'p'].map((x) => h('th', { scope: 'col' }, x)))),
+        h('tbody', rows.map((f, i) => h('tr', { class: i < found.n_above ? null : 'dim' }, h('th', { scope: 'row' }, store() ? h('a', { href: featureLink(store(), f.index) }, String(f.index)) : String(f.index)), h('td', f.label || '–'),
+          h('td.n', percent(f.share_a)), h('td.n', percent(f.share_b)), h('td.n', h('strong', { class: i < found.n_above ? null : 'soft' }, `${f.difference > 0 ? '+' : '−'}${percent(Math.abs(f.difference))}`)), h('td.n', num(f.p))))))) : h('p.soft', 'No feature is active in these texts.'),
+      h('p.note', `Shares of the ${whole(found.n_a)} and ${whole(found.n_b)} texts in which a feature is active anywhere. Floor: what the largest difference of any feature reaches in 1 of 20 shufflings of the two sets; p counts shufflings, for all features together. Grey: below it.`));
+  }
+
+  function drawCauses(progress) {
+    if (!found || !found.n_above) return fill(causes, h('h2', 'Causes'), h('p.soft', found ? 'No feature is above the floor: there is nothing to take out.' : 'Features above the floor can be taken out while the texts are answered.'));
+    const names = ['as it is', `features ${found.cut.join(', ')} out`, `others out (${found.others.join(', ')})`];
+    fill(causes, h('header', h('h2', 'Causes'), h('span.soft', 'answers that hold a word, counted')), h('form.text-tools', { onsubmit: (e) => { e.preventDefault(); count(); } },
+      field('Words, with commas', words), h('button.primary', { type: 'submit', disabled: Boolean(progress) }, progress || 'Take them out and count')),
+    counted ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Answers that hold a word' }, h('table.plain', h('thead', h('tr', ['', 'A', 'B'].map((x) => h('th', { scope: 'col' }, x)))), h('tbody', counted.hits.map((v, i) => h('tr', h('th', { scope: 'row' }, names[i]), v.map((k, side) => h('td.n', `${k} of ${counted.n[side]}`))))))) : null,
+    h('p.note', `Greedy answers of ${TOKENS} tokens at most. The others are active in as many texts and tell nothing apart: what taking them out changes is not the features’ doing.`));
+  }
+  const words = h('input', { value: state.words, placeholder: 'sorry, cannot', spellcheck: 'false' });
+  words.addEventListener('input', () => { state.words = words.value; counted = null; });
+
+  async function run() {
+    state.a = areaA.value; state.b = areaB.value;
+    save();
+    abort?.abort();
+    abort = new AbortController();
+    counted = null;
+    fill(box, h('h2', 'Features'), skeleton(8));
+    fill(status, 'Reading …');
+    try {
+      found = await api.contrast({ a: lines(state.a), b: lines(state.b), dict: state.dict, chat: Boolean(state.chat) }, abort.signal);
+      fill(status, `${whole(found.n_a + found.n_b)} texts read`);
+      drawFound();
+      drawCauses();
+    } catch (e) {
+      if (e.name === 'AbortError') return;
+      found = null;
+      fill(status, '\u00a0');
+      fill(box, h('h2', 'Features'), problem(e));
+      drawCauses();
+    }
+  }
+
+  async function count() {
+    const wanted = state.words.split(',').map((x) => x.trim().toLowerCase()).filter(Boolean), texts = [lines(state.a), lines(state.b)];
+    if (!wanted.length) return words.focus();
+    save();
+    const mine = (abort = new AbortController()), jobs = [], hits = [[0, 0], [0, 0], [0, 0]];
+    const out = (list) => list.map((index) => ({ feature: { dict: state.dict, index }, op: 'clamp', value: 0, unit: 'raw' }));
+    const steers = [null, out(found.cut), out(found.others)];
+    texts.forEach((list, side) => list.forEach((t) => steers.forEach((s, way) => jobs.push({ t, side, s, way }))));
+    const all = jobs.length;
+    let done = 0;
+    async function work() {
+      for (let j = jobs.shift(); j; j = jobs.shift()) {
+        const text = await api.answer({ text: j.t, chat: Boolean(state.chat), steer: j.s, max_tokens: TOKENS }, mine.signal);
+        if (wanted.some((x) => text.toLowerCase().includes(x))) hits[j.way][j.side]++;
+        drawCauses(`${++done} of ${all}`);
+      }
+    }
+    try {
+      await Promise.all(Array.from({ length: AT_ONCE }, work));
+      counted = { hits, n: texts.map((x) => x.length) };
+      drawCauses();
+    } catch (e) {
+      if (e.name === 'AbortError') return;
+      jobs.length = 0;
+      drawCauses();
+      causes.append(problem(e, count));
+    }
+  }
+
+  const areaA = h('textarea', { rows: 8, spellcheck: 'false', value: state.a, placeholder: 'one text a line', 'data-search': true }), areaB = h('textarea', { rows: 8, spellcheck: 'false', value: state.b, placeholder: 'one text a line' });
+  const chat = h('input', { type: 'checkbox', checked: Boolean(state.chat), onchange: () => { state.chat = chat.checked ? '1' : ''; } });
+  const el = h('div.view.contrast', h('header.view-head', title, h('div.view-tools', copies(() => command.contrast(config, store(), state.words), () => ({ asked: { a: lines(state.a), b: lines(state.b) }, found, counted })))),
+    h('section.card', h('div.contrast-sets', field('A: it happens', areaA), field('B: it does not', areaB)),
+      h('div.text-tools', h('button.primary', { type: 'button', onclick: run }, 'Compare'), h('label.check', chat, 'as messages in a chat'),
+        config.dicts.length > 1 ? select(config.dicts.map((d) => [d.name, d.name]), state.dict, (v) => { state.dict = v; }, { 'aria-label': 'Dictionary' }) : null, status)),
+    box, causes);
+  drawFound();
+  drawCauses();
+  return { title: 'Contrast', el, shown() { if (lines(state.a).length > 1 && lines(state.b).length > 1) run(); }, keys: { run }, leave() { abort?.abort(); } };
+}
