@@ -15,7 +15,7 @@ const sd_field sd_body_contrast[] = {
     {.name = "seed", .type = SD_FIELD_INT, .help = "of the shufflings; default 0"},
     {0}};
 
-typedef struct contrast { sd_text_codes z; int64_t n_a, m; float *top; int32_t *at, *touched; sd_contrast out; } contrast;
+typedef struct contrast { const sd_reg_dict *dict; bool chat; sd_text_codes z; int64_t n_a, m; float *top; int32_t *at, *touched; sd_contrast out; } contrast;
 
 static int by_number(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
 
@@ -43,16 +43,16 @@ static sd_status take(contrast *c, sd_text_code *v, const sd_acts *a, const sd_t
     return st;
 }
 
-static int read_one(contrast *c, sd_server *s, const sd_reg_dict *d, json_t *text, bool chat, const char *param, const sd_request *rq, sd_problem *p)
+static int read_one(contrast *c, sd_server *s, json_t *text, const char *param, const sd_request *rq, sd_problem *p)
 {
     sd_err err = {0};
     sd_ids ids = {0};
     sd_acts a = {0};
     if (!json_is_string(text) || !json_string_length(text)) return sd_problem_set(p, 400, param, "%s: expected a text", param);
-    json_t *messages = chat ? json_pack("[{s:s, s:O}]", "role", "user", "content", text) : NULL;
-    int http = chat && !messages ? sd_problem_set(p, 503, NULL, "out of memory") : chat ? sd_body__chat_ids(&ids, s, messages, param, p) : sd_body__ids(&ids, s, text, param, p);
+    json_t *messages = c->chat ? json_pack("[{s:s, s:O}]", "role", "user", "content", text) : NULL;
+    int http = c->chat && !messages ? sd_problem_set(p, 503, NULL, "out of memory") : c->chat ? sd_body__chat_ids(&ids, s, messages, param, p) : sd_body__ids(&ids, s, text, param, p);
     json_decref(messages);
-    if (!http) http = sd_acts__run(&a, s, d, &ids, rq, p);
+    if (!http) http = sd_acts__run(&a, s, c->dict, &ids, rq, p);
     if (!http && take(c, &c->z.v[c->z.n], &a, s->opt.m->tok, &err)) http = sd_problem_of(p, &err, NULL);
     if (!http) c->z.n++;
     sd_acts__release(&a);
@@ -60,7 +60,7 @@ static int read_one(contrast *c, sd_server *s, const sd_reg_dict *d, json_t *tex
     return http;
 }
 
-static int read_sets(contrast *c, sd_server *s, const sd_reg_dict *d, const json_t *body, const sd_request *rq, sd_problem *p)
+static int read_sets(contrast *c, sd_server *s, const json_t *body, const sd_request *rq, sd_problem *p)
 {
     static const char *const key[] = {"a", "b"};
     sd_err err = {0};
@@ -70,18 +70,18 @@ static int read_sets(contrast *c, sd_server *s, const sd_reg_dict *d, const json
         if (n[k] < 2 || n[k] > MAX_TEXTS) return sd_problem_set(p, 400, key[k], "%s: 2 to %d texts", key[k], MAX_TEXTS);
     }
     c->n_a = (int64_t)n[0];
-    c->m = sd_dict_get_info(d->dict)->m;
+    c->m = sd_dict_get_info(c->dict->dict)->m;
     sd_status st = sd_alloc_zero(&c->z.v, (n[0] + n[1]) * sizeof *c->z.v, "codes of texts", &err);
     if (!st) st = sd_alloc_zero(&c->top, (size_t)c->m * sizeof *c->top, "codes of texts", &err);
     if (!st) st = sd_alloc_zero(&c->at, (size_t)c->m * sizeof *c->at, "codes of texts", &err);
     if (!st) st = sd_alloc_zero(&c->touched, (size_t)c->m * sizeof *c->touched, "codes of texts", &err);
     int http = st ? sd_problem_of(p, &err, NULL) : 0;
-    bool chat = sd_field_bool(body, "chat", false);
+    c->chat = sd_field_bool(body, "chat", false);
     for (int k = 0; k < 2; k++)
         for (size_t i = 0; i < n[k] && !http; i++) {
             char param[32];
             snprintf(param, sizeof param, "%s[%zu]", key[k], i);
-            http = read_one(c, s, d, json_array_get(sd_field_get(body, key[k]), i), chat, param, rq, p);
+            http = read_one(c, s, json_array_get(sd_field_get(body, key[k]), i), param, rq, p);
         }
     return http;
 }
@@ -118,15 +118,15 @@ static sd_status put_row(sd_jw *w, const sd_contrast_row *r, sd_reg_store *of, s
     return st;
 }
 
-static sd_status put_contrast(sd_jw *w, const sd_contrast *c, const sd_server *s, const sd_reg_dict *d, int64_t limit, sd_err *err)
+static sd_status put_contrast(sd_jw *w, const sd_contrast *c, const sd_server *s, const char *dict, int64_t limit, sd_err *err)
 {
-    sd_reg_store *of = sd_registry__store(s, d->name);
+    sd_reg_store *of = sd_registry__store(s, dict);
     int64_t cut[CUT], other[CUT];
     int n_cut = c->n_above < CUT ? (int)c->n_above : CUT;
     sd_status st = SD_OK;
     sd_jw_obj(w);
     sd_jw_kstr(w, "schema", "sonde.contrast/1");
-    sd_jw_kstr(w, "dict", d->name);
+    sd_jw_kstr(w, "dict", dict);
     if (of) sd_jw_kstr(w, "store", of->name);
     sd_jw_ki64(w, "n_a", c->n_a);
     sd_jw_ki64(w, "n_b", c->n_b);
@@ -151,16 +151,15 @@ int sd_handle__contrast(sd_server *s, const sd_request *rq, sd_reply *rp, sd_pro
 {
     json_t *body;
     contrast c = {0};
-    const sd_reg_dict *d = NULL;
     sd_err err = {0};
     sd_jw w;
     int http = sd_body__parse(&body, rq->body, sd_body_contrast, rp, p);
     if (http) return http;
-    http = sd_acts__dict(&d, s, sd_field_str(body, "dict", NULL), "dict", p);
-    if (!http) http = read_sets(&c, s, d, body, rq, p);
+    http = sd_acts__dict(&c.dict, s, sd_field_str(body, "dict", NULL), "dict", p);
+    if (!http) http = read_sets(&c, s, body, rq, p);
     if (!http && sd_lab_contrast(&c.out, &c.z, c.n_a, c.m, &(sd_contrast_opt){.seed = (uint64_t)sd_field_int(body, "seed", 0)}, &err)) http = sd_problem_of(p, &err, NULL);
     sd_jw_init(&w, &rp->body);
-    if (!http && put_contrast(&w, &c.out, s, d, sd_field_int(body, "limit", ROWS), &err)) http = sd_problem_of(p, &err, NULL);
+    if (!http && put_contrast(&w, &c.out, s, c.dict->name, sd_field_int(body, "limit", ROWS), &err)) http = sd_problem_of(p, &err, NULL);
     sd_contrast_release(&c.out);
     sd_text_codes_release(&c.z);
     sd_free(c.top);

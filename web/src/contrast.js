@@ -28,7 +28,7 @@ export async function show({ config, query }) {
     if (!found) return fill(box, h('h2', 'Features'), h('p.soft', 'Two texts a side at least; a line each. The more, the smaller the differences that can be told from chance.'));
     const rows = found.features;
     fill(box, h('header', h('h2', 'Features'), h('span.soft', `${whole(found.n_above)} of ${whole(found.n_features)} above the floor of ${percent(found.floor)}`)),
-      rows.length ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Features that differ' }, h('table.plain', h('thead', h('tr', ['Feature', 'Responds to', 'in A', 'in B', 'Difference', 'p'].map((x) => h('th', { scope: 'col' }, x)))),
+      rows.length ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Features that differ' }, h('table.plain', h('thead', h('tr', ['Feature', 'Responds to', 'in A', 'in B', 'Difference', 'p'].map((x, i) => h(i > 1 ? 'th.n' : 'th', { scope: 'col' }, x)))),
         h('tbody', rows.map((f, i) => h('tr', { class: i < found.n_above ? null : 'dim' }, h('th', { scope: 'row' }, store() ? h('a', { href: featureLink(store(), f.index) }, String(f.index)) : String(f.index)), h('td', f.label || '–'),
           h('td.n', percent(f.share_a)), h('td.n', percent(f.share_b)), h('td.n', h('strong', { class: i < found.n_above ? null : 'soft' }, `${f.difference > 0 ? '+' : '−'}${percent(Math.abs(f.difference))}`)), h('td.n', num(f.p))))))) : h('p.soft', 'No feature is active in these texts.'),
       h('p.note', `Shares of the ${whole(found.n_a)} and ${whole(found.n_b)} texts in which a feature is active anywhere. Floor: what the largest difference of any feature reaches in 1 of 20 shufflings of the two sets; p counts shufflings, for all features together. Grey: below it.`));
@@ -39,7 +39,7 @@ export async function show({ config, query }) {
     const names = ['as it is', `features ${found.cut.join(', ')} out`, `others out (${found.others.join(', ')})`];
     fill(causes, h('header', h('h2', 'Causes'), h('span.soft', 'answers that hold a word, counted')), h('form.text-tools', { onsubmit: (e) => { e.preventDefault(); count(); } },
       field('Words, with commas', words), h('button.primary', { type: 'submit', disabled: Boolean(progress) }, progress || 'Take them out and count')),
-    counted ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Answers that hold a word' }, h('table.plain', h('thead', h('tr', ['', 'A', 'B'].map((x) => h('th', { scope: 'col' }, x)))), h('tbody', counted.hits.map((v, i) => h('tr', h('th', { scope: 'row' }, names[i]), v.map((k, side) => h('td.n', `${k} of ${counted.n[side]}`))))))) : null,
+    counted ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Answers that hold a word' }, h('table.plain', h('thead', h('tr', ['', 'A', 'B'].map((x) => h(x ? 'th.n' : 'th', { scope: 'col' }, x)))), h('tbody', counted.hits.map((v, i) => h('tr', h('th', { scope: 'row' }, names[i]), v.map((k, side) => h('td.n', `${k} of ${counted.n[side]}`))))))) : null,
     h('p.note', `Greedy answers of ${TOKENS} tokens at most. The others are active in as many texts and tell nothing apart: what taking them out changes is not the features’ doing.`));
   }
   const words = h('input', { value: state.words, placeholder: 'sorry, cannot', spellcheck: 'false' });
