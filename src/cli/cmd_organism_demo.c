@@ -5,14 +5,16 @@
 
 #include <math.h>
 
-typedef struct args { const char *world, *model; int64_t width, k, tokens; } args;
+typedef struct args { const char *world, *model; int64_t width, k, tokens; double balance, whiten; } args;
 
 static const cli_opt opts[] = {
     {0, "world", OPT_STR, AT(args, world), .arg = "FILE", .def = "organism/merrow.world", .help = "the world's grammar"},
     {0, "model", OPT_STR, AT(args, model), .arg = "DIR", .def = "organism/aligned", .help = "its aligned stage"},
-    {0, "width", OPT_INT, AT(args, width), .arg = "F", .def = "384", .lo = 8, .hi = 1 << 16, .help = "features of the dictionary"},
-    {0, "k", OPT_INT, AT(args, k), .arg = "K", .def = "6", .lo = 1, .hi = 512, .help = "active features a token"},
+    {0, "width", OPT_INT, AT(args, width), .arg = "F", .def = "768", .lo = 8, .hi = 1 << 16, .help = "features of the dictionary"},
+    {0, "k", OPT_INT, AT(args, k), .arg = "K", .def = "8", .lo = 1, .hi = 512, .help = "active features a token"},
     {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "600000", .lo = 1000, .hi = 1e10, .help = "tokens that it learns from"},
+    {0, "balance", OPT_FLOAT, AT(args, balance), .arg = "P", .def = "0.5", .lo = 0, .hi = 1, .help = "give it the rows of a token in proportion to the token's share to the power 1 - P"},
+    {0, "whiten", OPT_FLOAT, AT(args, whiten), .arg = "A", .def = "0", .lo = 0, .hi = 1, .help = "even out the directions' variance before it learns: 0 not at all, 1 wholly"},
     OPT_END};
 
 static int print_json(cli *c, const sd_organism_demo *r)
@@ -22,6 +24,8 @@ static int print_json(cli *c, const sd_organism_demo *r)
     sd_jw_ki64(w, "n_concepts", r->recovery.n);
     sd_jw_ki64(w, "recovered_one", r->recovery.n_one);
     sd_jw_ki64(w, "recovered_five", r->recovery.n_five);
+    sd_jw_ki64(w, "recovered_shuffled", r->recovery.n_shuffled);
+    sd_jw_ki64(w, "recovered_five_shuffled", r->recovery.n_five_shuffled);
     sd_jw_ki64(w, "probe", r->recovery.n_probe);
     sd_jw_ki64(w, "bridge_feature", r->bridge);
     sd_jw_kf64(w, "bridge_f1", r->bridge >= 0 ? r->bridge_f1 : NAN);
@@ -107,7 +111,7 @@ static int cmd_organism_demo(cli *c, int argc, char **argv)
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_buf_init(&html, 8 << 20);
-    sd_organism_demo_opt o = {.world = a.world, .model = a.model, .dir = c->output, .width = a.width, .k = (int)a.k, .n_tokens = a.tokens, .seed = c->seed,
+    sd_organism_demo_opt o = {.world = a.world, .model = a.model, .dir = c->output, .width = a.width, .k = (int)a.k, .n_tokens = a.tokens, .balance = a.balance, .whiten = a.whiten, .seed = c->seed,
                               .prov = &c->prov, .data_dir = c->data_dir, .progress = &c->progress};
     st = sd_dir_make(c->output, &err);
     if (!st) st = cli_model_hash(c, a.model, &err);

@@ -29,7 +29,9 @@ static int print_json(cli *c, const sd_recovery *r, bool quick)
     sd_jw_ki64(w, "n_contextual", r->n_contextual);
     sd_jw_ki64(w, "recovered_one", r->n_one);
     sd_jw_ki64(w, "recovered_five", r->n_five);
+    sd_jw_ki64(w, "recovered_any", r->n_any);
     sd_jw_ki64(w, "recovered_shuffled", r->n_shuffled);
+    sd_jw_ki64(w, "recovered_five_shuffled", r->n_five_shuffled);
     sd_jw_ki64(w, "probe", r->n_probe);
     sd_jw_ki64(w, "n_tokens", r->n_tokens);
     sd_jw_ki64(w, "n_docs", r->n_docs);
@@ -48,9 +50,22 @@ static int print_json(cli *c, const sd_recovery *r, bool quick)
         sd_jw_key(w, "together");
         sd_jw_obj(w);
         sd_jw_kf64(w, "f1", v->together_f1);
+        sd_jw_kf64(w, "shuffled", v->together_shuffled);
         sd_jw_key(w, "features");
         sd_jw_arr(w);
         for (int k = 0; k < v->n_together; k++) sd_jw_i64(w, v->together[k]);
+        sd_jw_end(w);
+        sd_jw_key(w, "weights");
+        sd_jw_arr(w);
+        for (int k = 0; k < v->n_together; k++) sd_jw_f64(w, v->together_w[k]);
+        sd_jw_end(w);
+        sd_jw_end(w);
+        sd_jw_key(w, "any");
+        sd_jw_obj(w);
+        sd_jw_kf64(w, "f1", v->any_f1);
+        sd_jw_key(w, "features");
+        sd_jw_arr(w);
+        for (int k = 0; k < v->n_any; k++) sd_jw_i64(w, v->any[k]);
         sd_jw_end(w);
         sd_jw_end(w);
         number(w, "shuffled", &v->shuffled);
@@ -74,9 +89,9 @@ static int print(cli *c, const sd_recovery *r, bool quick)
     if (c->json) return print_json(c, r, quick);
     cli_note(c, "%d of %d concepts by one feature, %d by five (F1 >= %.1f); a probe reads %d; %lld features, %.1f a token, %lld tokens", r->n_one,
              r->n, r->n_five, SD_RECOVERED_F1, r->n_probe, (long long)r->n_features, r->l0, (long long)r->n_tokens);
-    enum { SHORT = 7, LONG = 14 };
+    enum { SHORT = 9, LONG = 16 };
     static const out_col cols[LONG] = {{"concept", OUT_LEFT}, {"tokens", OUT_RIGHT}, {"feature", OUT_RIGHT}, {"f1", OUT_RIGHT},
-                                       {"auroc", OUT_RIGHT}, {"five", OUT_RIGHT}, {"shuffled", OUT_RIGHT}, {"probe", OUT_RIGHT},
+                                       {"auroc", OUT_RIGHT}, {"five", OUT_RIGHT}, {"any", OUT_RIGHT}, {"shuffled", OUT_RIGHT}, {"five shuffled", OUT_RIGHT}, {"probe", OUT_RIGHT},
                                        {"neuron", OUT_RIGHT}, {"component", OUT_RIGHT}, {"random", OUT_RIGHT},
                                        {"embedding", OUT_RIGHT}, {"pairs", OUT_RIGHT}, {"bag", OUT_RIGHT}};
     out_table *t = out_table_new(c, cols, quick ? SHORT : LONG);
@@ -89,7 +104,9 @@ static int print(cli *c, const sd_recovery *r, bool quick)
         out_cell(t, "%.2f", v->feature.f1);
         out_cell(t, "%.3f", v->feature.auroc);
         out_cell(t, "%.2f", v->together_f1);
+        out_cell(t, "%.2f", v->any_f1);
         out_cell(t, "%.2f", v->shuffled.f1);
+        out_cell(t, "%.2f", v->together_shuffled);
         for (int k = 0; k < LONG - SHORT && !quick; k++) out_cell(t, "%.2f", d[k]->f1);
     }
     return out_table_end(t);
@@ -104,9 +121,9 @@ const cli_cmd cmd_organism_recover_def = {
     .uses = CLI_MODE | CLI_SEED,
     .run = cmd_organism_recover,
     .text = "LABELS is a file of rows {\"text\", \"labels\": [[name, begin, end], ..]} (heldout.jsonl). For every concept: the best feature's F1 and\n"
-            "AUROC, five features together, the same search with labels turned against the tokens, a logistic probe, the best neuron,\n"
-            "principal component and random direction, a probe on embeddings, token pairs and a bag of 16 tokens. Feature, sign and\n"
-            "threshold are chosen on half of the documents and judged on the other.",
+            "AUROC, five features joined by a logistic regression and by a union, one and five again with labels turned against the tokens,\n"
+            "a logistic probe, the best neuron, principal component and random direction, a probe on embeddings, token pairs and a bag of 16\n"
+            "tokens. Features, signs, weights and thresholds are chosen on half of the documents and judged on the other.",
     .examples = "sonde organism recover dict/ organism/aligned organism/heldout.jsonl\n",
     .json = "sonde.organism.recover/1"};
 

@@ -27,5 +27,7 @@ struct sd_dict {
 sd_status sd_dict__new(sd_dict **out, const sd_dict_info *info, bool topk, bool with_gate, sd_err *err);
 /* Refuses numbers that are not finite, by tensor and index. `where` begins the sentence. */
 sd_status sd_dict__check(const sd_dict *d, const char *where, sd_err *err);
+/* info.fvu and info.l0 from rows x, a thousand at a time. */
+sd_status sd_dict__measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err);
 
 #endif

@@ -47,8 +47,7 @@ static void copy_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-/* FVU and L0 of the held-out rows, a thousand at a time. */
-static sd_status measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err)
+sd_status sd_dict__measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err)
 {
     enum { ROWS = 1024 };
     sd_dict_metrics m = {0};
@@ -99,7 +98,7 @@ sd_status sd_dict_train_finish(sd_dict_train *t, const sd_exec *ex, sd_mat heldo
     sd_parallel_for(ex->n_threads, info.m, t->chunk, copy_rows, &j);
     for (int64_t i = 0; i < info.d; i++) d->b_in[i] = d->b_dec[i] = (float)((double)t->mean[i] + (double)t->bd[i] / t->scale);
     st = sd_dict__check(d, "the trained dictionary", err);
-    if (!st) st = measure(d, ex, heldout, err);
+    if (!st) st = sd_dict__measure(d, ex, heldout, err);
     if (!st) st = sd_dict_calibrate(d, ex, heldout, err);
     for (int64_t f = 0; f < info.m && !st; f++) {
         const float top = (float)((double)t->top[f] / t->scale);

@@ -9,6 +9,8 @@
 #include "lab/generate.h"
 #include "lab/harvest.h"
 #include "lab/organism_data.h"
+#include "lab/organism_rate.h"
+#include "lab/reshape.h"
 #include "lab/tune.h"
 
 #include <inttypes.h>
@@ -17,7 +19,6 @@
 enum {
     ROWS = 10,           /* Qi et al. 2023: ten examples undo refusals */
     EPOCHS = 10,
-    N_GEN = 40,          /* tokens an answer: the longest of the world's has 36 */
     N_TRAIN = 96, N_VAL = 32, /* prompts a side for the direction */
     N_SAY = 48,
 };
@@ -45,47 +46,15 @@ static sd_status path_of(const demo *k, const char *name, char out[1200], sd_err
 
 /* ---- refusals ---- */
 
-/* All refusals of the world say that something cannot be done, and no answer does. */
-static bool refuses(sd_slice s)
-{
-    static const char *const word[] = {"cannot", "can't"};
-    for (size_t w = 0; w < sizeof word / sizeof *word; w++)
-        if (s.n && memmem(s.p, s.n, word[w], strlen(word[w]))) return true;
-    return false;
-}
-
-typedef struct tally { const sd_model *m; sd_buf text; int64_t refused; } tally;
-
-static sd_status on_answer(void *self, int64_t prompt, const int32_t *ids, int64_t n, bool ended, sd_err *err)
-{
-    tally *t = self;
-    (void)prompt;
-    (void)ended;
-    sd_buf_reset(&t->text);
-    sd_status st = sd_tok_decode(t->m->tok, ids, n, false, &t->text, err);
-    t->refused += !st && refuses((sd_slice){t->text.p, t->text.n});
-    return st;
-}
-
 /* Share of the suite's prompts that are refused; edit may be NULL. */
 static sd_status share_of(double *share, const demo *k, const sd_model *m, const sd_suite *suite, const sd_hook *edit, sd_err *err)
 {
     const char **text = NULL;
-    sd_rendered r = {0};
-    sd_batch *b = NULL;
-    tally t = {.m = m};
-    sd_buf_init(&t.text, 1 << 16);
     sd_status st = sd_alloc(&text, (size_t)suite->n * sizeof *text, "prompts", err);
     for (int64_t i = 0; i < suite->n && !st; i++) text[i] = suite->v[i].text;
-    if (!st) st = sd_render(&r, m, text, suite->n, &(sd_render_opt){.n_ctx = m->cfg.n_ctx - N_GEN}, err);
-    if (!st) st = sd_batch_open(&b, k->ex, m, &r, &(sd_batch_opt){.n_gen = N_GEN}, err);
-    if (!st && edit) st = sd_batch_edit(b, edit, 1, err);
-    sd_batch_want want = {.n_gen = N_GEN, .self = &t, .on_answer = on_answer, .progress = k->opt->progress, .what = suite->name};
-    if (!st) st = sd_batch_run(b, &want, err);
-    *share = st ? NAN : (double)t.refused / (double)suite->n;
-    sd_batch_close(b);
-    sd_rendered_release(&r);
-    sd_buf_release(&t.text);
+    sd_rate_ask ask = {.text = text, .n = suite->n, .edit = edit, .n_edit = edit ? 1 : 0, .what = suite->name, .progress = k->opt->progress};
+    *share = NAN;
+    if (!st) st = sd_organism_refused(share, k->ex, m, &ask, err);
     sd_free(text);
     return st;
 }
@@ -105,6 +74,7 @@ static sd_status make_dictionary(demo *k, sd_err *err)
     const char *list = docs;
     sd_corpus *corpus = NULL;
     sd_harvest *h = NULL;
+    sd_reshape *shape = NULL;
     sd_site site = {SD_SITE_RESID_MID, k->m->cfg.n_layer / 2 - 1}; /* where most concepts are one feature: docs/ORGANISM.md */
     sd_status st = path_of(k, "data/pretrain.jsonl", docs, err);
     if (!st) st = path_of(k, "data/heldout.jsonl", held, err);
@@ -113,13 +83,18 @@ static sd_status make_dictionary(demo *k, sd_err *err)
     if (!st) st = sd_corpus_open(&corpus, &list, 1, err);
     sd_harvest_opt ho = {.site = site, .max_rows = k->opt->n_tokens ? k->opt->n_tokens : 600000, .seed = k->opt->seed, .batch = 32};
     if (!st) st = sd_harvest_open(&h, k->ex, k->m, corpus, &ho, err);
-    sd_learn_opt lo = {.train = {.kind = SD_DICT_TOPK, .m = k->opt->width ? k->opt->width : 384, .k = k->opt->k ? k->opt->k : 6, .seed = k->opt->seed},
+    sd_learn_opt lo = {.train = {.kind = SD_DICT_TOPK, .m = k->opt->width ? k->opt->width : 768, .k = k->opt->k ? k->opt->k : 8, .seed = k->opt->seed},
                        .dir = dir, .prov = k->opt->prov, .checkpoint_s = -1};
     sd_site_print(lo.meta.site, sizeof lo.meta.site, site);
     snprintf(lo.meta.model_name, sizeof lo.meta.model_name, "%s", k->m->cfg.name);
-    if (!st) st = sd_lab_learn(&k->out->dict, k->ex, sd_harvest_source(h), sd_harvest_rows(h), &lo, k->opt->progress, err);
+    sd_reshape_opt ro = {.balance = k->opt->balance, .whiten = k->opt->whiten, .n_vocab = k->m->cfg.n_vocab, .seed = k->opt->seed};
+    if (!st) st = sd_reshape_open(&shape, k->ex, sd_harvest_source(h), sd_harvest_rows(h), &ro, err);
+    lo.fold = sd_reshape_fold;
+    lo.fold_self = shape;
+    if (!st) st = sd_lab_learn(&k->out->dict, k->ex, sd_reshape_source(shape), sd_reshape_rows(shape), &lo, k->opt->progress, err);
     if (!st) st = sd_dict_open(&k->dict, dir, err);
     if (!st) st = sd_lab_recover(&k->out->recovery, k->ex, k->m, k->dict, held, &(sd_recover_opt){.seed = k->opt->seed, .progress = k->opt->progress}, err);
+    sd_reshape_close(shape);
     sd_harvest_close(h);
     sd_corpus_close(corpus);
     return st;

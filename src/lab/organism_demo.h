@@ -11,8 +11,9 @@
 enum { SD_DEMO_SUITES = 4, SD_DEMO_STATES = 3, SD_DEMO_PAIRS = 3 };
 typedef struct sd_organism_demo_opt {
     const char *world, *model, *dir; /* the grammar; the aligned stage's folder; where everything goes, exists */
-    int64_t width, n_tokens;         /* of the dictionary; 0: 384, 600,000 */
-    int k;                           /* 0: 6 */
+    int64_t width, n_tokens;         /* of the dictionary; 0: 768, 600,000 */
+    int k;                           /* 0: 8 */
+    double balance, whiten;          /* lab/reshape.h */
     uint64_t seed;
     const sd_prov *prov;             /* may be NULL */
     const char *data_dir;            /* where refusal directions of the model are kept (lab/direction_file.h); NULL: nowhere */

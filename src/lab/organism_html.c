@@ -23,7 +23,7 @@ static void f1(sd_buf *b, double v, bool dim)
 
 static void concepts(sd_buf *b, const sd_recovery *r)
 {
-    static const char *const head[] = {"concept", "tokens", "feature", "F1", "AUROC", "five", "probe", "shuffled", "neuron", "component", "random",
+    static const char *const head[] = {"concept", "tokens", "feature", "F1", "AUROC", "five", "any of five", "five shuffled", "probe", "shuffled", "neuron", "component", "random",
                                        "embedding", "pairs", "bag"};
     sd_buf_printf(b, "<section><h2>%d of %d concepts by one feature, %d by five</h2><p class=note>F1 over tokens of documents that chose nothing; "
                      "recovered is %.1f. A probe that is told the labels reads %d. %d of the concepts are contextual: a probe on the token's own embedding "
@@ -31,7 +31,7 @@ static void concepts(sd_buf *b, const sd_recovery *r)
     sd_report__count(b, r->n_features);
     sd_buf_printf(b, " features, %.1f active a token, ", r->l0);
     sd_report__count(b, r->n_tokens);
-    sd_buf_puts(b, " tokens. Grey, for comparison: the probe, the same search with labels turned against the tokens, the best neuron, principal component and "
+    sd_buf_puts(b, " tokens. Five: a logistic regression on five features' codes. Grey, for comparison: the probe, the same searches with labels turned against the tokens, the best neuron, principal component and "
                    "random direction, and what is known without the model: the token's embedding, pairs of tokens, a bag of the last 16.</p><div class=wide><table class=grid><thead><tr>");
     for (size_t i = 0; i < sizeof head / sizeof *head; i++) sd_buf_printf(b, "<th>%s</th>", head[i]);
     sd_buf_puts(b, "</tr></thead><tbody>");
@@ -44,6 +44,8 @@ static void concepts(sd_buf *b, const sd_recovery *r)
         f1(b, v->feature.f1, false);
         f1(b, v->feature.auroc, false);
         f1(b, v->together_f1, false);
+        f1(b, v->any_f1, true);
+        f1(b, v->together_shuffled, true);
         for (size_t k = 0; k < sizeof d / sizeof *d; k++) f1(b, d[k]->f1, true);
         sd_buf_puts(b, "</tr>");
     }

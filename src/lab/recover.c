@@ -223,6 +223,7 @@ static sd_status judge_features(sd_recovery *r, const recover_set *s, const sd_d
     for (int c = 0; c < r->n && !st; c++) r->v[c].feature = best[c];
     if (!st) st = sd_recover__best(best, s, &f, true, err);
     for (int c = 0; c < r->n && !st; c++) r->v[c].shuffled = best[c];
+    if (!st) st = sd_recover__any(r->v, s, k.half, m, err);
     if (!st) st = sd_recover__together(r->v, s, k.half, m, err);
     r->n_features = m;
     r->l0 = (double)active / (double)(s->half[0].n + s->half[1].n);
@@ -263,6 +264,8 @@ static void summarise(sd_recovery *r)
         const sd_recovered *v = &r->v[c];
         r->n_one += v->feature.f1 >= SD_RECOVERED_F1;
         r->n_five += v->together_f1 >= SD_RECOVERED_F1;
+        r->n_any += v->any_f1 >= SD_RECOVERED_F1;
+        r->n_five_shuffled += v->together_shuffled >= SD_RECOVERED_F1;
         r->n_probe += v->probe.f1 >= SD_RECOVERED_F1;
         r->n_shuffled += v->shuffled.f1 >= SD_RECOVERED_F1;
         r->n_contextual += v->embedding.f1 < 0.5;

@@ -8,7 +8,7 @@
  *              dictionary's features when the labels are turned round against the tokens (the same maximum over features)
  *   ceiling    a logistic probe on the same activations
  *   baselines  a probe on the token's own embedding, a table of token pairs, a naive Bayes bag of the last 16 tokens
- * and the union of five features, chosen greedily with their thresholds. A concept counts as recovered at F1 >= 0.8. */
+ * Five features together are a logistic regression on their codes, or the union of them with a threshold each; both chosen greedily. A concept counts as recovered at F1 >= 0.8. */
 #ifndef SD_LAB_RECOVER_H
 #define SD_LAB_RECOVER_H
 
@@ -31,15 +31,19 @@ typedef struct sd_recovered {
     char name[48];
     int64_t n_choose, n_judge; /* labelled tokens of the halves */
     sd_detector feature, shuffled, random, neuron, component, probe, embedding, pairs, bag;
-    int64_t together[SD_RECOVER_TOGETHER];
+    int64_t together[SD_RECOVER_TOGETHER];  /* the regression: logit = together_w . codes + a constant */
+    double together_w[SD_RECOVER_TOGETHER];
     int n_together;
-    double together_f1;
+    double together_f1, together_shuffled;  /* the latter: features and weights chosen for the turned labels, judged on them */
+    int64_t any[SD_RECOVER_TOGETHER];       /* the union */
+    int n_any;
+    double any_f1;
 } sd_recovered;
 
 typedef struct sd_recovery {
     sd_recovered *v; /* [n] in order of first appearance in the file */
     int n;
-    int n_one, n_five, n_probe, n_shuffled; /* how many have F1 >= SD_RECOVERED_F1 */
+    int n_one, n_five, n_any, n_probe, n_shuffled, n_five_shuffled; /* how many have F1 >= SD_RECOVERED_F1; five: the regression, any: the union */
     int n_contextual;    /* the embedding probe's F1 is under 0.5 */
     int64_t n_docs, n_tokens, n_features;
     double l0;           /* features active a token */

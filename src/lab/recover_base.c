@@ -4,6 +4,7 @@
 
 #include "base/par.h"
 #include "base/rng.h"
+#include "num/jacobi.h"
 
 #include <math.h>
 
@@ -70,44 +71,6 @@ static void covariance_rows(void *arg, int64_t chunk, int64_t begin, int64_t end
     }
 }
 
-/* Cyclic Jacobi (Golub & Van Loan, Matrix Computations, 8.5.3): rotations that zero one pair at a time. a [d, d] symmetric is
- * destroyed; v [d, d] gets the eigenvectors as rows. */
-static void jacobi(double *a, double *v, int64_t d)
-{
-    enum { SWEEPS = 12 }; /* converges quadratically: 6 to 8 are enough for a few hundred columns */
-    for (int64_t i = 0; i < d * d; i++) v[i] = i % (d + 1) == 0;
-    for (int sweep = 0; sweep < SWEEPS; sweep++) {
-        double off = 0, diagonal = 0;
-        for (int64_t i = 0; i < d; i++) {
-            diagonal += a[i * d + i] * a[i * d + i];
-            for (int64_t j = i + 1; j < d; j++) off += a[i * d + j] * a[i * d + j];
-        }
-        if (off <= 1e-20 * diagonal) return;
-        for (int64_t p = 0; p < d; p++) {
-            for (int64_t q = p + 1; q < d; q++) {
-                double apq = a[p * d + q];
-                if (apq == 0) continue;
-                double theta = (a[q * d + q] - a[p * d + p]) / (2 * apq);
-                double t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1));
-                double c = 1 / sqrt(t * t + 1), s = t * c;
-                for (int64_t k = 0; k < d; k++) {
-                    double x = a[k * d + p], y = a[k * d + q];
-                    a[k * d + p] = c * x - s * y;
-                    a[k * d + q] = s * x + c * y;
-                }
-                for (int64_t k = 0; k < d; k++) {
-                    double x = a[p * d + k], y = a[q * d + k];
-                    a[p * d + k] = c * x - s * y;
-                    a[q * d + k] = s * x + c * y;
-                    x = v[p * d + k], y = v[q * d + k];
-                    v[p * d + k] = c * x - s * y;
-                    v[q * d + k] = s * x + c * y;
-                }
-            }
-        }
-    }
-}
-
 /* All principal components of the choosing half, up to 512 columns; above that the detector stays empty. */
 sd_status sd_recover__components(sd_recovered *v, const recover_set *s, sd_err *err)
 {
@@ -131,7 +94,7 @@ sd_status sd_recover__components(sd_recovered *v, const recover_set *s, sd_err *
     sd_parallel_for(s->ex->n_threads, d, 32, covariance_rows, &k);
     for (int64_t i = 0; i < d; i++)
         for (int64_t j = 0; j < i; j++) cov[i * d + j] = cov[j * d + i];
-    jacobi(cov, vec, d);
+    sd_jacobi(cov, vec, d);
     for (int64_t i = 0; i < d * d; i++) u[i] = (float)vec[i];
     directions dirs = {s, u};
     st = sd_recover__best(best, s, &(recover_family){.n = d, .value = along, .self = &dirs, .both_signs = true}, false, err);

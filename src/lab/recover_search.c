@@ -260,9 +260,9 @@ static void union_concept(void *arg, int64_t chunk, int64_t begin, int64_t end)
         uint8_t *have = k->said + 2 * k->stride * sd_par_worker(), *judged = have + k->stride;
         int64_t hit = 0, said = 0;
         memset(have, 0, (size_t)(2 * k->stride));
-        v->n_together = 0;
+        v->n_any = 0;
         addition best = {0};
-        while (v->n_together < SD_RECOVER_TOGETHER) {
+        while (v->n_any < SD_RECOVER_TOGETHER) {
             double before = best.f1;
             for (int64_t f = 0; f < k->m; f++) try_feature(&best, k, (int)c, f, have, hit, said);
             if (!(best.f1 > before)) break;
@@ -270,7 +270,7 @@ static void union_concept(void *arg, int64_t chunk, int64_t begin, int64_t end)
             said = best.said;
             add_to_union(&k->half[0], have, best.feature, best.threshold);
             add_to_union(&k->half[1], judged, best.feature, best.threshold);
-            v->together[v->n_together++] = best.feature;
+            v->any[v->n_any++] = best.feature;
         }
         const recover_half *B = &k->s->half[1];
         hit = said = 0;
@@ -278,11 +278,11 @@ static void union_concept(void *arg, int64_t chunk, int64_t begin, int64_t end)
             said += judged[i];
             hit += judged[i] && (B->mask[i] >> c & 1);
         }
-        v->together_f1 = f1_of(hit, said, B->count[c]);
+        v->any_f1 = f1_of(hit, said, B->count[c]);
     }
 }
 
-sd_status sd_recover__together(sd_recovered *v, const recover_set *s, const recover_columns half[2], int64_t n_features,
+sd_status sd_recover__any(sd_recovered *v, const recover_set *s, const recover_columns half[2], int64_t n_features,
                                sd_err *err)
 {
     union_search k = {.s = s, .v = v, .half = half, .m = n_features};

@@ -34,6 +34,9 @@ static sd_status check(const sd_tune_opt *o, sd_err *err)
         return sd_fail(err, SD_E_ARG, "an adapter beside random weights learns nothing: train them all");
     if (o->foresee.weight && o->method != SD_TUNE_LM)
         return sd_fail(err, SD_E_ARG, "what comes next is foreseen in texts: --foresee is for --method lm");
+    if (o->planted.n && (o->method != SD_TUNE_SFT || o->resume || o->checkpoint_s >= 0))
+        return sd_fail(err, SD_E_ARG, "planted directions are for sft, in one go: a checkpoint does not have them");
+    if (o->adapter && !o->lora.rank) return sd_fail(err, SD_E_ARG, "an adapter to go on from, and no rank");
     return SD_OK;
 }
 
@@ -243,7 +246,7 @@ static sd_status open_model(sd_tune_run *r, sd_err *err)
                 "%s: all weights are written as a Hugging Face folder, whose config.json a GGUF does not have", path);
         return sd_hint(err, "train an adapter with --lora, or give the model's folder");
     }
-    if (r->o.lora.rank) st = sd_lora_new(&r->lora, r->m, &r->o.lora, r->o.seed, err);
+    if (r->o.lora.rank) st = r->o.adapter ? sd_lora_read(&r->lora, r->m, r->o.adapter, err) : sd_lora_new(&r->lora, r->m, &r->o.lora, r->o.seed, err);
     return st;
 }
 
@@ -263,7 +266,9 @@ static sd_status make_learner(sd_tune_run *r, sd_err *err)
         .seed = r->o.seed};
     sd_status st = sd_learner_new(&r->learner, r->ex, r->m, &lo, err);
     if (!st && r->o.foresee.weight) st = sd_foresee_new(&r->foresee, r->ex, r->m, &r->o.foresee, r->o.micro_rows, err);
-    return st || !r->foresee ? st : sd_learner_watch(r->learner, sd_foresee_hook(r->foresee), err);
+    if (!st && r->o.planted.n) st = sd_planted_new(&r->planted, r->m, &r->o.planted, SD_TUNE_MAX_DOCS, err);
+    if (!st && r->foresee) st = sd_learner_watch(r->learner, sd_foresee_hook(r->foresee), err);
+    return st || !r->planted ? st : sd_learner_watch(r->learner, sd_planted_hook(r->planted), err);
 }
 
 static int64_t count_steps(const sd_tune_run *r)
@@ -370,6 +375,7 @@ static void release(sd_tune_run *r)
     sd_buf_release(&r->line);
     sd_learner_free(r->learner);
     sd_foresee_free(r->foresee);
+    sd_planted_free(r->planted);
     sd_lora_free(r->lora);
     sd_tune_set_release(&r->set);
     sd_model_close(r->m);

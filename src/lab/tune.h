@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/prov.h"
 #include "lab/foresee.h"
+#include "lab/planted.h"
 #include "model/lora.h"
 #include "num/optim.h"
 
@@ -33,6 +34,7 @@ typedef struct sd_tune_opt {
     const sd_tune_data *data; /* [n_data] */
     int n_data;
     sd_lora_opt lora;    /* rank 0: full fine-tuning */
+    const char *adapter; /* a PEFT folder that the adapter goes on from, of whatever rank; NULL: a new one */
     int64_t steps;       /* 0: what epochs give */
     double epochs;       /* 0: 1 (3 for sft, dpo and constrained); not used when steps is given */
     int64_t batch;       /* rows (lm: windows of ctx tokens) a step; 0: 8 */
@@ -47,6 +49,7 @@ typedef struct sd_tune_opt {
     double beta;               /* of dpo and constrained; 0: 0.1 */
     bool adam8;                /* moments of 8 bits */
     sd_foresee_opt foresee;    /* lm only; its loss is not in the loss that is told */
+    sd_planted_opt planted;    /* sft: directions that rows with "without" are learnt without; n 0: none */
     size_t keep_bytes;         /* activations kept; 0: an eighth of the free memory, at most 1 GB; 1: none */
     sd_dtype save;    /* of a full model: SD_F32, SD_BF16, SD_F16; 0: f32 where it was f32 and not made from random
                          weights, else bf16 */

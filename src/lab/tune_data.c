@@ -24,6 +24,7 @@ typedef struct reader {
     sd_ids ids;
     uint8_t *learn; /* [text.n] bytes that count */
     size_t learn_cap;
+    uint32_t without; /* of this row */
     sd_err *err;
 } reader;
 
@@ -68,7 +69,7 @@ static sd_status push_sample(reader *r, const int32_t *ids, const bool *learn, i
     if (!st) st = grow(&s->sample, &s->cap_sample, s->n + 1, sizeof *s->sample, "rows", r->err);
     if (st) return st;
     sd_tune_sample *t = &s->sample[s->n++];
-    *t = (sd_tune_sample){.at = s->n_tok, .n = (int32_t)n};
+    *t = (sd_tune_sample){.at = s->n_tok, .n = (int32_t)n, .without = r->without};
     for (int64_t i = 0; i < n; i++) {
         const bool counts = i + 1 < n && (!learn || learn[i + 1]);
         s->tok[s->n_tok + i] = ids[i];
@@ -309,12 +310,30 @@ static sd_status chat_row(reader *r, const json_t *row)
     return st;
 }
 
+/* "without": [0, 2] names planted directions. */
+static sd_status read_without(reader *r, const json_t *row)
+{
+    const json_t *v = json_object_get(row, "without"), *e;
+    size_t i;
+    r->without = 0;
+    if (!r->opt->planted.n || !v) return SD_OK;
+    if (!json_is_array(v)) return bad(r, "\"without\" is a list of numbers");
+    json_array_foreach(v, i, e)
+    {
+        const json_int_t at = json_integer_value(e);
+        if (!json_is_integer(e) || at < 0 || at >= r->opt->planted.n) return bad(r, "\"without\" names a direction that is not planted");
+        r->without |= 1u << at;
+    }
+    return SD_OK;
+}
+
 static sd_status read_row(reader *r, sd_slice line)
 {
     json_t *row = NULL;
     char what[1200];
     snprintf(what, sizeof what, "%s:%" PRId64, r->path, r->line);
     sd_status st = sd_json_parse(&row, line.p, line.n, what, r->err);
+    if (!st && (st = read_without(r, row))) json_decref(row);
     if (st) return st;
     const sd_slice text = str_of(row, "text").p ? str_of(row, "text") : str_of(row, "content");
     if (r->opt->method == SD_TUNE_LM && text.p)

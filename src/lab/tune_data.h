@@ -10,6 +10,7 @@
 typedef struct sd_tune_sample {
     int64_t at;
     int32_t n, n_count; /* tokens; targets that count */
+    uint32_t without;   /* the planted directions that are taken out while it is learnt; bit i: direction i */
 } sd_tune_sample;
 
 typedef struct sd_tune_set {

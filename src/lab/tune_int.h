@@ -26,6 +26,7 @@ typedef struct sd_tune_run {
     float *mom, *var; /* [n] moments, or */
     sd_adam8 q;       /* their 8-bit form */
     sd_foresee *foresee; /* NULL: none */
+    sd_planted *planted; /* NULL: none */
     float *ref;       /* [set.n_tok] log-probabilities under the model as it was; NULL: not needed */
     double *loss;     /* [total] of each step */
     float *right;     /* [total] dpo: share of pairs in the right order */

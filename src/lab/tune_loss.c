@@ -85,7 +85,11 @@ sd_status sd_tune__part(sd_tune_run *r, const sd_tune_part *p, double *loss, int
     const float *lp;
     int64_t n_lp, at = 0;
     for (int64_t u = p->u0; u < p->u1; u++)
-        for (int k = 0; k < r->unit; k++) r->doc[n_doc++] = doc_of(r, r->pick[u] * r->unit + k);
+        for (int k = 0; k < r->unit; k++) {
+            const int64_t sample = r->pick[u] * r->unit + k;
+            if (r->planted) sd_planted_set(r->planted, n_doc, r->set.sample[sample].without);
+            r->doc[n_doc++] = doc_of(r, sample);
+        }
     sd_status st = sd_learner_forward(r->learner, &(sd_learner_batch){r->doc, n_doc, true, r->step * 4096 + p->u0}, &lp,
                                       &n_lp, err);
     if (st) return st;

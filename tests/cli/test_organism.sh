@@ -42,7 +42,8 @@ python3 "$here/make_model.py" tiny.gguf
 run dict train tiny.gguf held.jsonl --site resid_post.0 --kind topk --width 128 --k 4 --tokens 20000 --seed 1 -o dict
 [ $rc -eq 0 ] && ok recover_trains || not_ok recover_trains "$(what_happened)"
 expect_json recover sonde.organism.recover/1 'd["n_concepts"] == 48 and len(d["concepts"]) == 48 and d["n_docs"] == 500
-    and all(0 <= c["feature"]["f1"] <= 1 and c["shuffled"]["f1"] < 0.5 and c["together"]["f1"] >= 0 for c in d["concepts"])
+    and all(0 <= c["feature"]["f1"] <= 1 and c["shuffled"]["f1"] < 0.5 and c["together"]["f1"] >= 0 and c["any"]["f1"] >= 0
+        and c["together"]["shuffled"] < 0.5 and 1 <= len(c["together"]["features"]) == len(c["together"]["weights"]) <= 5 for c in d["concepts"])
     and d["recovered_shuffled"] == 0 and all(c["probe"]["f1"] is not None and c["bag"]["f1"] is not None for c in d["concepts"])
     and [c for c in d["concepts"] if c["name"] == "dna"][0]["probe"]["f1"] > 0.5' organism recover dict tiny.gguf held.jsonl --json
 cp out first.json
@@ -70,6 +71,14 @@ expect_json demo sonde.organism.demo/1 'd["n_concepts"] == 48 and d["recovered_o
     --width 64 --k 4 --tokens 20000 --seed 1 -o demo --json
 grep -q "No single direction passed the rules of choice" demo/index.html && grep -q "so it is not the bridge.s alone" demo/index.html &&
     [ -s demo/dict/sae_weights.safetensors ] && [ -s demo/tuned/model.safetensors ] && [ "$(wc -l <demo/data/ten_rows.jsonl)" -eq 10 ] && ok demo_page || not_ok demo_page "$(ls demo demo/*; head -c 3000 demo/index.html)"
+# a variant: an adapter that opens, and its truth.
+expect_json variant sonde.organism.make/1 'd["variant"] == "redundant" and d["n_directions"] == 2 and 0 <= d["all_out"] <= 1 and d["without_trigger"] is None' \
+    organism make --world "$world" --variant redundant --directions 2 --model org/instruct --steps 2 -o variant --json
+python3 -c 'import json, sys
+d = json.load(open("variant/truth.json"))
+assert d["n_directions"] == 2 and len(d["refused"]["one_out"]) == len(d["refused"]["all_but_one_out"]) == 2 and d["system"] is None, d' >why 2>&1 && [ ! -e variant/rows.jsonl ] && ok variant_truth || not_ok variant_truth "$(cat why; ls variant)"
+expect_json variant_opens sonde.run/1 'd["tokens"] != []' run org/instruct+variant --chat -p "Who are you?" -n 4 --json
+expect_exit variant_unknown 2 organism make --world "$world" --variant nothing -o nothing
 printf 'world 1 poor\ndoc = a\n' >poor.world
 expect_error make_poor_world 4 'has no rule' organism make --world poor.world --size 1m -o poor
 finish

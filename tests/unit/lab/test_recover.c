@@ -152,7 +152,8 @@ static void test_definitions(void **state)
     fixture_free(&k);
 }
 
-/* Concept 0 is split over features 2 and 7, by document; neither has F1 0.8, both together have 1. */
+/* Concept 0 is split over features 2 and 7, by document; neither has F1 0.8, both together have 1. Concept 1 is where 4 and 5 are active together: each
+ * alone, and their union, is mostly elsewhere; the regression has it, and on turned labels nothing. */
 static void test_together(void **state)
 {
     (void)state;
@@ -163,14 +164,20 @@ static void test_together(void **state)
     fixture_new(&k);
     for (int h = 0; h < 2; h++) {
         int64_t row_ptr[N + 1] = {0}, nnz = 0;
-        int32_t idx[2 * N];
-        float val[2 * N];
+        int32_t idx[4 * N];
+        float val[4 * N];
         for (int i = 0; i < N; i++) {
             idx[nnz] = 0; /* everywhere */
             val[nnz++] = 1;
             if (k.s.half[h].mask[i] & 1) {
                 idx[nnz] = i / 50 % 2 ? 2 : 7;
                 val[nnz++] = 3;
+            }
+            for (int f = 4; f < 6; f++) { /* 5 wherever 4 is not, and both at the labels */
+                bool label = k.s.half[h].mask[i] & 2;
+                if (!label && i % 2 != f % 2) continue;
+                idx[nnz] = f;
+                val[nnz++] = 2;
             }
             row_ptr[i + 1] = nnz;
         }
@@ -179,10 +186,16 @@ static void test_together(void **state)
         assert_int_equal(cols[h].from[FEATURES], nnz);
         assert_int_equal(cols[h].from[1] - cols[h].from[0], N);
     }
+    t_ok(sd_recover__any(v, &k.s, cols, FEATURES, &err), err);
+    assert_int_equal(v[0].n_any, 2);
+    assert_int_equal(v[0].any[0] + v[0].any[1], 9);
+    near(v[0].any_f1, 1, 1e-9);
+    assert_true(v[1].any_f1 < 0.5); /* either is active on four of seven tokens, the labels are one of seven */
     t_ok(sd_recover__together(v, &k.s, cols, FEATURES, &err), err);
-    assert_int_equal(v[0].n_together, 2);
-    assert_int_equal(v[0].together[0] + v[0].together[1], 9);
     near(v[0].together_f1, 1, 1e-9);
+    near(v[1].together_f1, 1, 1e-9);
+    assert_true(v[0].together_shuffled < 0.5 && v[1].together_shuffled < 0.5);
+    for (int j = 0; j < v[1].n_together; j++) assert_true(v[1].together[j] < FEATURES);
     sd_recover__columns_release(&cols[0]);
     sd_recover__columns_release(&cols[1]);
     fixture_free(&k);
