@@ -41,6 +41,8 @@ typedef struct sd_dict_info {
     double fvu, l0;         /* on held-out tokens at the end of training; NaN when unknown */
     int64_t n_dead, n_tokens;
     uint64_t seed;
+    char control[24];       /* "random-model": of the model with random weights (from seed); "frozen-decoder": only its encoder was trained; else empty */
+    char without[128];      /* what training was told to leave out, comma-separated; else empty */
 } sd_dict_info;
 
 typedef struct sd_dict sd_dict; /* immutable once opened or finished; owns its memory; encoding takes a lock */

@@ -438,6 +438,8 @@ void cli_note_site(cli *c, const sd_dict *dict, sd_site site)
 sd_status cli_dict_site(cli *c, const sd_dict *dict, sd_site *out, sd_err *err)
 {
     bool given = c->site != NULL;
+    if (strcmp(sd_dict_get_info(dict)->control, "random-model") == 0 && strcmp(c->cmd->name, "dict eval") != 0)
+        cli_note(c, "warning: this dictionary is a control of a model with random weights; what it says of this one is noise");
     if (!given) c->site = sd_dict_site_name(dict);
     if (c->site[0]) {
         sd_status st = cli_site(c, out, err);

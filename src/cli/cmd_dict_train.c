@@ -2,6 +2,7 @@
 #include "cli/dict_run.h"
 #include "lab/evaluate.h"
 #include "lab/learn_identity.h"
+#include "model/lora.h"
 
 #include <math.h>
 
@@ -17,6 +18,12 @@ static const cli_opt opts[] = {
     {0, "ctx", OPT_INT, AT(dict_run, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     {0, "moments8", OPT_BOOL, AT(dict_run, moments8), .help = "Adam's moments in 8 bits: 6.6 bytes a weight in training instead of 12.6"},
     {0, "proven", OPT_BOOL, AT(dict_run, proven), .help = "choose features without int8 products: slower, without their chance of 1e-14 to miss one"},
+    {0, "k-start", OPT_INT, AT(dict_run, k_start), .arg = "K0", .lo = 1, .hi = 4096, .help = "k of the first step, changing linearly to K in --k-anneal steps", .def_words = "K"},
+    {0, "k-anneal", OPT_INT, AT(dict_run, k_anneal), .arg = "STEPS", .lo = 1, .hi = 1e9, .help = "steps over which k changes"},
+    {0, "sparsity", OPT_FLOAT, AT(dict_run, sparsity), .arg = "W", .lo = 1e-9, .hi = 1e6, .help = "weight of the penalty", .def_words = "steered until K features are active"},
+    {0, "sparsity-warmup", OPT_INT, AT(dict_run, sparsity_warmup), .arg = "STEPS", .lo = 1, .hi = 1e9, .help = "steps over which W rises from 0"},
+    {0, "without", OPT_LIST, AT(dict_run, without), .arg = "NAME,..", .help = "leave out centring, scaling, sink-filter, special-filter, shuffle, tied-init, unit-decoder, parallel-grad, aux-k"},
+    {0, "control", OPT_STR, AT(dict_run, control), .arg = "KIND", .values = "random-model|frozen-decoder", .help = "train a control: the same on random weights, or with a decoder that stays random"},
     {0, "heldout", OPT_INT, AT(dict_run, heldout), .arg = "N", .lo = 64, .hi = 1 << 20, .help = "rows held out for the final figures", .def_words = "a fiftieth, 512 to 16384"},
     {0, "buffer", OPT_INT, AT(dict_run, buffer), .arg = "N", .lo = 1024, .hi = 1 << 26, .help = "rows of the shuffle buffer", .def_words = "262144"},
     OPT_END};
@@ -74,7 +81,8 @@ static sd_status ce_recovered(void *self, double *out, double *not_counted, sd_e
     double t0 = sd_now();
     cli_resume_with(x->c, "sonde dict eval %s %s CORPUS..", x->c->output, x->a->path[0]); /* the dictionary is written */
     sd_status st = sd_dict_open(&d, x->c->output, err);
-    if (!st) st = sd_model_open(&m, x->ex, x->a->path[0], &(sd_model_opt){.mode = x->s->model->mode}, err);
+    const sd_model_opt mo = {.mode = x->s->model->mode};
+    if (!st) st = dict_run_random(x->a) ? sd_model_open_random(&m, x->ex, x->a->path[0], &mo, x->c->seed, err) : sd_model_open(&m, x->ex, x->a->path[0], &mo, err);
     *not_counted = sd_now() - t0;
     const sd_evaluate_opt o = {.max_contexts = EVAL_CONTEXTS, .from_end = true, .progress = &x->c->progress};
     if (!st) st = sd_lab_evaluate(&e, x->ex, m, d, x->s->harvest, &o, err);
@@ -115,7 +123,9 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
     const sd_dict_kind kind = kind_of(a->kind);
     if (kind == SD_DICT_IDENTITY) return sd_lab_learn_identity(r, ex, s->src, s->n_rows, &(sd_identity_opt){.meta = s->meta, .n_rows = a->tokens, .dir = c->output, .t0 = s->t0}, &c->progress, err);
     sd_learn_opt o = {.train = {.kind = kind == SD_DICT_CROSSCODER ? SD_DICT_BATCHTOPK : kind, .d = s->d_in, .m = a->width, .k = (int)a->k, .batch = a->batch,
-                                .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed, .moments8 = a->moments8, .proven = a->proven},
+                                .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed, .moments8 = a->moments8, .proven = a->proven, .k_start = (int)a->k_start, .k_anneal = a->k_anneal,
+                                .sparsity = a->sparsity, .sparsity_warmup = a->sparsity_warmup, .without = dict_run_without(a),
+                                .frozen_decoder = a->control && strcmp(a->control, "frozen-decoder") == 0},
                       .meta = s->meta, .n_heldout = a->heldout, .buffer_rows = a->buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
                       .t0 = s->t0, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
                       .fold = s->rows.cross ? sd_cross_fold : NULL, .fold_self = s->rows.cross};
@@ -143,6 +153,9 @@ const cli_cmd cmd_dict_train_def = {
             "transcoder learns the rows of --to from those of --site (mlp_in, or resid_mid before its norm, to mlp_out), skip_transcoder with\n"
             "a linear map beside it. crosscoder writes several sites at once, or a site in two checkpoints (--with); each is scaled alike.\n"
             "These take the best of a batch. identity trains nothing: its features are the site's own neurons, 2 a neuron, by sign.\n\n"
+            "--control trains what a score is worth nothing without: a dictionary of the same architecture with random weights (each matrix\n"
+            "normal with its own mean and spread), or one whose decoder stays as it was drawn. `sonde dict eval --beside` prints them together.\n"
+            "--without leaves out what training does by default, to see what it is worth.\n\n"
             "With MODEL the run ends by reading 24 contexts of the held-out text three times in the run's mode, for the share of the\n"
             "cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over the\n"
             "time of the whole run, that reading included; only loading the model is left out.",

@@ -1,5 +1,6 @@
 /* Owns: run.json and the choice of source. A resumed run takes everything from run.json, so that it cannot differ. */
 #include "cli/dict_run.h"
+#include "model/lora.h"
 
 #include "base/map.h"
 #include <unistd.h>
@@ -11,6 +12,42 @@ static sd_mode mode_of(const char *name)
     for (sd_mode m = SD_MODE_FAITHFUL; m <= SD_MODE_FAST; m++)
         if (strcmp(name, sd_mode_name(m)) == 0) return m;
     return SD_MODE_DEFAULT;
+}
+
+static bool without_bit(const char *name, int *bit)
+{
+    for (*bit = 0; *bit < SD_WITHOUT_COUNT; ++*bit)
+        if (strcmp(name, sd_without_name(*bit)) == 0) return true;
+    return false;
+}
+
+uint32_t dict_run_without(const dict_run *a)
+{
+    uint32_t bits = 0;
+    int bit;
+    for (int i = 0; i < a->without.n; i++)
+        if (without_bit(a->without.v[i], &bit)) bits |= 1u << bit;
+    return bits;
+}
+
+bool dict_run_random(const dict_run *a) { return a->control && strcmp(a->control, "random-model") == 0; }
+
+/* What a saved run left out; the strings are run.json's. */
+static sd_status load_without(dict_run *a, const char *path, sd_err *err)
+{
+    const json_t *list = json_object_get(a->saved, "without");
+    int bit;
+    a->without = (opt_list){0};
+    if (!list) return SD_OK;
+    sd_status st = sd_alloc_zero(&a->saved_without, (json_array_size(list) + 1) * sizeof *a->saved_without, "names", err);
+    for (size_t i = 0; i < json_array_size(list) && !st; i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        if (!name || !without_bit(name, &bit)) return sd_fail(err, SD_E_FORMAT, "%s: without[%zu] is nothing that training does", path, i);
+        a->saved_without[i] = name;
+        a->without.n++;
+    }
+    a->without.v = a->saved_without;
+    return st;
 }
 
 static sd_status load(dict_run *a, cli *c, sd_err *err)
@@ -35,6 +72,8 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
     if (!st) st = sd_json_get_i64(a->saved, "buffer", &a->buffer, p, err);
     if (!st) st = sd_json_get_f64(a->saved, "lr", &a->lr, p, err);
     if (!st) st = sd_json_get_i64(a->saved, "seed", &seed, p, err);
+    if (!st) st = sd_json_opt_str(a->saved, "control", &a->control, p, err);
+    if (!st) st = load_without(a, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "site", &c->site, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "to", &a->to, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "with", &a->with, p, err);
@@ -85,6 +124,29 @@ static sd_status check_line(cli *c, sd_err *err)
     return SD_OK;
 }
 
+/* What is trained otherwise than by default. */
+static sd_status check_training(const dict_run *a, cli *c, sd_err *err)
+{
+    const bool cross = strcmp(a->kind, "crosscoder") == 0, maps = strcmp(a->kind, "transcoder") == 0 || strcmp(a->kind, "skip_transcoder") == 0;
+    for (int i = 0; i < a->without.n; i++) {
+        int bit;
+        if (!without_bit(a->without.v[i], &bit)) {
+            cli_refuse(c, err, "--without %s is nothing that training does", a->without.v[i]);
+            return sd_hint(err, "centring, scaling, sink-filter, special-filter, shuffle, tied-init, unit-decoder, parallel-grad, aux-k");
+        }
+        if (maps && 1u << bit >= SD_WITHOUT_TIED_INIT) return cli_refuse(c, err, "a %s has no %s to leave out", a->kind, sd_without_name(bit));
+        if (1u << bit == SD_WITHOUT_SPECIAL_FILTER && c->n_arg == 1)
+            return cli_refuse(c, err, "--without special-filter is for MODEL and CORPUS; the activations in %s were made without special tokens", c->arg[0]);
+    }
+    if (a->control && (cross || strcmp(a->kind, "identity") == 0)) return cli_refuse(c, err, "--control is for dictionaries of one model that are trained, not for %s", a->kind);
+    if (maps && a->moments8) return cli_refuse(c, err, "--moments8 is not for a %s, whose moments are floats", a->kind);
+    if (dict_run_random(a) && c->n_arg == 1) return cli_refuse(c, err, "--control random-model is for MODEL and CORPUS; the activations in %s are made", c->arg[0]);
+    if (a->sparsity_warmup && !(a->sparsity > 0)) return cli_refuse(c, err, "--sparsity-warmup is of a weight that is given: --sparsity W");
+    if (a->sparsity > 0 && strcmp(a->kind, "standard") != 0 && strcmp(a->kind, "gated") != 0 && strcmp(a->kind, "jumprelu") != 0)
+        return cli_refuse(c, err, "--sparsity is for standard, gated and jumprelu, %s chooses by --k", a->kind);
+    return SD_OK;
+}
+
 /* What a kind needs beside its site. */
 static sd_status check_kind(const dict_run *a, cli *c, sd_err *err)
 {
@@ -101,11 +163,13 @@ static sd_status check_kind(const dict_run *a, cli *c, sd_err *err)
         cli_refuse(c, err, "a crosscoder needs further sites or a second model: --to SITE,.. or --with MODEL2");
         return sd_hint(err, "sonde dict train model.gguf corpus/ --kind crosscoder --site resid_post.14 --with tuned.gguf -o dict/");
     }
+    const sd_status st = check_training(a, c, err);
+    if (st) return st;
     if (a->to && !cross && !maps) return cli_refuse(c, err, "--to is for transcoders and crosscoders, not for %s", a->kind);
     if (a->with && !cross) return cli_refuse(c, err, "--with is for crosscoders, not for %s", a->kind);
     if (strcmp(a->kind, "identity") == 0)
-        for (int i = 0; i < 4; i++) {
-            static const char *const no[] = {"width", "k", "lr", "batch"};
+        for (size_t i = 0; i < 8; i++) {
+            static const char *const no[8] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8"};
             if (opt_given(c, no[i])) return cli_refuse(c, err, "--%s has no meaning for identity: its features are the neurons", no[i]);
         }
     return SD_OK;
@@ -156,6 +220,13 @@ sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
     if (c->site) sd_jw_kstr(&w, "site", c->site);
     if (a->to) sd_jw_kstr(&w, "to", a->to);
     if (a->with) sd_jw_kstr(&w, "with", a->with);
+    if (a->control) sd_jw_kstr(&w, "control", a->control);
+    if (a->without.n) {
+        sd_jw_key(&w, "without");
+        sd_jw_arr(&w);
+        for (int i = 0; i < a->without.n; i++) sd_jw_str(&w, a->without.v[i]);
+        sd_jw_end(&w);
+    }
     sd_jw_kstr(&w, "mode", a->mode);
     sd_jw_end(&w);
     sd_buf_putc(&b, '\n');
@@ -180,6 +251,7 @@ void dict_run_discard(const dict_run *a, const cli *c)
 void dict_run_release(dict_run *a)
 {
     sd_free(a->path);
+    sd_free(a->saved_without);
     json_decref(a->saved);
 }
 
@@ -232,11 +304,12 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
     if (st) return st;
     a->mode = sd_mode_name(mode);
     sd_model_opt mo = {.mode = mode, .no_head = true, .max_layer = dict_rows_layers(&in.sites)};
-    if ((st = sd_model_open(&s->model, ex, a->path[0], &mo, err))) return st;
+    st = dict_run_random(a) ? sd_model_open_random(&s->model, ex, a->path[0], &mo, c->seed, err) : sd_model_open(&s->model, ex, a->path[0], &mo, err);
+    if (st) return st;
     s->t0 = sd_now();
     const int64_t rows = a->tokens ? sd_learn_rows(a->tokens, a->heldout) : 0;
     in.model = s->model, in.corpus = s->corpus, in.mode = mode;
-    in.base = (sd_harvest_opt){.max_rows = rows, .n_ctx = a->ctx, .seed = c->seed};
+    in.base = (sd_harvest_opt){.max_rows = rows, .n_ctx = a->ctx, .seed = c->seed, .keep_special = (dict_run_without(a) & SD_WITHOUT_SPECIAL_FILTER) != 0};
     if ((st = dict_rows_open(&s->rows, ex, &in, err))) return st;
     s->harvest = s->rows.first;
     s->src = s->rows.src;
@@ -266,6 +339,10 @@ sd_status dict_source_open(dict_source *s, dict_run *a, cli *c, const sd_exec *e
     sd_site site;
     if (st) return st;
     s->meta.seed = c->seed;
+    if (a->control) snprintf(s->meta.control, sizeof s->meta.control, "%s", a->control);
+    const uint32_t without = dict_run_without(a);
+    for (int i = 0, at = 0; i < SD_WITHOUT_COUNT; i++) /* all names together are 106 letters */
+        if (without >> i & 1) at += snprintf(s->meta.without + at, sizeof s->meta.without - (size_t)at, "%s%s", at ? "," : "", sd_without_name(i));
     if (s->rows.cross) return SD_OK;
     st = sd_site_parse(&site, s->meta.site, strlen(s->meta.site), err);
     if (!st) sd_site_print_tl(s->meta.hook_name, sizeof s->meta.hook_name, site);

@@ -9,10 +9,14 @@
 typedef struct dict_run {
     const char *kind, *to, *with; /* other sites, other model; NULL: none */
     int64_t width, k, tokens, batch, ctx, heldout, buffer;
-    double lr;
+    double lr, sparsity;
+    int64_t k_start, k_anneal, sparsity_warmup;
+    const char *control;          /* "random-model", "frozen-decoder"; NULL: none */
+    opt_list without;
     const char **path;   /* [n_path] MODEL CORPUS.., or DIR */
     int n_path;
     const char *mode;
+    const char **saved_without;
     json_t *saved;       /* owns the strings of a resumed run */
     bool made_folder, moments8, proven;
 } dict_run;
@@ -34,6 +38,9 @@ typedef struct dict_source {
 sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err);
 /* Makes the folder and writes run.json there; a checkpoint of an earlier run is removed. A resumed run changes nothing. */
 sd_status dict_run_save(dict_run *a, cli *c, sd_err *err);
+/* The names of a->without as bits (checked by dict_run_setup). */
+uint32_t dict_run_without(const dict_run *a);
+bool dict_run_random(const dict_run *a); /* the model's weights are random */
 /* After a failure: removes the folder again if dict_run_save made it and it holds neither a checkpoint nor a dictionary. */
 void dict_run_discard(const dict_run *a, const cli *c);
 void dict_run_release(dict_run *a);

@@ -113,6 +113,9 @@ void sd_dict_metrics_finish(sd_dict_metrics *m)
         m->n_fired += s->fired[f] > 0;
         often += (double)s->fired[f] > 0.01 * n;
         very_often += (double)s->fired[f] > 0.1 * n;
+        if (!s->fired[f]) continue;
+        const int bin = (int)floor(2 * log10((double)s->fired[f] / n)) + SD_DENSITY_BINS;
+        m->density_bin[bin < 0 ? 0 : bin < SD_DENSITY_BINS ? bin : SD_DENSITY_BINS - 1]++;
     }
     m->silent_share = 1 - (double)m->n_fired / (double)s->m;
     m->explained_variance_saebench060 = 1 - m->mse / (s->x2 / n - square * square);

@@ -17,16 +17,20 @@
  *   l2_loss            E|e|, not squared: dictionary_learning
  *   normalized_mse_openai    E[|e|^2 / |x|^2], rows of zeros left out: OpenAI's sparse_autoencoder
  *   frac_alive         share of features that fired in these rows: SAEBench, dictionary_learning; 1 - silent_share
+ *   density histogram  features by log10 of the share of rows where they fire, a half a decade a bin; those that never fire apart (SAELens
+ *                      has them at log10(0 + 1e-10) = -10)
  *   freq_over_1_percent, freq_over_10_percent   share of features that fire in more than that share of rows: SAEBench */
 #ifndef SD_DICT_EVAL_H
 #define SD_DICT_EVAL_H
 
 #include "sonde/dict.h"
 
+enum { SD_DENSITY_BINS = 16 }; /* bin i: log10 of the density in [-8 + i/2, -7.5 + i/2); the last one to 0 */
 typedef struct sd_dict_metrics {
     double fvu, explained_variance, explained_variance_legacy, explained_variance_vs0, mse, l0, l1, cossim, l2_ratio, relative_reconstruction_bias, silent_share;
     double explained_variance_saebench060, frac_variance_explained, l2_loss, normalized_mse_openai, frac_alive, freq_over_1_percent, freq_over_10_percent;
     int64_t n_rows, n_fired;
+    int64_t density_bin[SD_DENSITY_BINS]; /* features, n_fired of them together */
     struct sd_dict_sums *sums; /* owned; NULL after finish */
 } sd_dict_metrics;
 

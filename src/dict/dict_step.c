@@ -29,6 +29,31 @@ void sd_step__defaults(sd_dict_train_opt *o)
     if (o->decay == 0) o->decay = 0.2;
 }
 
+const char *sd_without_name(int i)
+{
+    static const char *const name[SD_WITHOUT_COUNT] = {"centring", "scaling", "sink-filter", "special-filter", "shuffle", "tied-init", "unit-decoder", "parallel-grad", "aux-k"};
+    return name[i];
+}
+
+int sd_step__k(const sd_dict_train_opt *o, int64_t step)
+{
+    if (o->k_anneal <= 0 || step >= o->k_anneal) return o->k;
+    return o->k_start + (int)lround((double)(o->k - o->k_start) * (double)step / (double)o->k_anneal);
+}
+
+sd_status sd_step__check(const sd_dict_train_opt *o, int64_t n_step, sd_err *err)
+{
+    if (o->k_start < 0 || o->k_start > o->m || o->k_anneal < 0 || o->sparsity_warmup < 0)
+        return sd_fail(err, SD_E_ARG, "a k of %d to begin with, of %lld features, is impossible.", o->k_start, (long long)o->m);
+    if (o->k_anneal > 0 && o->k_start == 0) return sd_fail(err, SD_E_ARG, "k anneals over %lld steps, but from which k is not said.", (long long)o->k_anneal);
+    if (o->k_start > 0 && o->k_anneal == 0) return sd_fail(err, SD_E_ARG, "k begins at %d, but in how many steps it becomes %d is not said.", o->k_start, o->k);
+    if (o->k_anneal >= n_step || o->sparsity_warmup >= n_step) {
+        (void)sd_fail(err, SD_E_ARG, "the run has %lld steps, annealing would take %lld.", (long long)n_step, (long long)(o->k_anneal >= n_step ? o->k_anneal : o->sparsity_warmup));
+        return sd_hint(err, "anneal over a part of the run, so that the rest trains what is kept");
+    }
+    return SD_OK;
+}
+
 double sd_ramp__at(const sd_ramp *r, int64_t step)
 {
     const double n = (double)r->n_step, s = (double)step;
@@ -61,14 +86,12 @@ double sd_step__norm(const float *x, const double *mean, int64_t d)
     return sqrt(s);
 }
 
-typedef struct rows_job { float *W; int64_t d; uint64_t seed; } rows_job;
-
 static void unit_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
-    const rows_job *j = arg;
+    const sd_rows_draw *j = arg;
     (void)chunk;
     for (int64_t f = begin; f < end; f++) {
-        sd_rng r = sd_rng_make(j->seed, "dict init", (uint64_t)f);
+        sd_rng r = sd_rng_make(j->seed, j->stream, (uint64_t)f);
         float *row = j->W + f * j->d;
         for (int64_t i = 0; i < j->d; i++) row[i] = sd_rng_normal(&r);
         const double norm = sd_step__norm(row, NULL, j->d);
@@ -76,9 +99,10 @@ static void unit_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-void sd_step__unit_rows(const sd_exec *ex, float *W, int64_t m, int64_t d, uint64_t seed, int64_t chunk)
+void sd_step__unit_rows(const sd_exec *ex, const sd_rows_draw *r)
 {
-    sd_parallel_for(ex->n_threads, m, chunk, unit_rows, &(rows_job){W, d, seed});
+    sd_rows_draw j = *r;
+    sd_parallel_for(ex->n_threads, r->m, r->chunk, unit_rows, &j);
 }
 
 void sd_step__catch_up(const sd_idle *i, int64_t last, int64_t now, float *p, float *m, float *v, int64_t n)

@@ -24,8 +24,15 @@ double sd_ramp__at(const sd_ramp *r, int64_t step);
 void sd_ramp__rates(const sd_ramp *r, double *rate);
 sd_adam_k sd_ramp__adam(const sd_ramp *r, int64_t step);
 
-/* Unit rows W [m, d] drawn from the seed, `chunk` rows a piece of work. */
-void sd_step__unit_rows(const sd_exec *ex, float *W, int64_t m, int64_t d, uint64_t seed, int64_t chunk);
+/* k of a step (from 1), while it anneals and after; the largest of a run. */
+int sd_step__k(const sd_dict_train_opt *o, int64_t step);
+static inline int sd_step__most_k(const sd_dict_train_opt *o) { return o->k_anneal > 0 && o->k_start > o->k ? o->k_start : o->k; }
+/* What both refuse of the resolved options. */
+sd_status sd_step__check(const sd_dict_train_opt *o, int64_t n_step, sd_err *err);
+
+/* Unit rows [m, d] drawn from seed and stream, `chunk` rows a piece of work. */
+typedef struct sd_rows_draw { float *W; int64_t m, d, chunk; uint64_t seed; const char *stream; } sd_rows_draw;
+void sd_step__unit_rows(const sd_exec *ex, const sd_rows_draw *r);
 double sd_step__norm(const float *x, const double *mean, int64_t d); /* |x - mean|; mean NULL: 0 */
 
 /* Parameters p and moments m, v [n] of a row that was last updated at step `last` as dense Adam has them after step `now`

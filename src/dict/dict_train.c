@@ -3,6 +3,7 @@
 #include "dict/dict_train_int.h"
 #include "base/par.h"
 #include "num/stats.h"
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -19,7 +20,7 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
     sd_dict_train_opt o = *in;
     sd_step__defaults(&o);
     if (o.aux_alpha == 0) o.aux_alpha = 1.0 / 32;
-    if (sd_gate__of(o.kind)) o.aux_alpha = -1; /* their definitions have no auxiliary loss */
+    if (sd_gate__of(o.kind) || o.without & SD_WITHOUT_AUX_K) o.aux_alpha = -1; /* a penalty's definition has no auxiliary loss */
     if (o.bandwidth <= 0) o.bandwidth = BANDWIDTH;
     if (!o.aux_k) o.aux_k = (int)(o.d / 2 > 0 ? o.d / 2 : 1);
     return o;
@@ -35,6 +36,10 @@ static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
     if (o->d < 1 || o->m < 1 || o->d > 1 << 20 || o->m >= INT32_MAX || o->k < 0 || o->batch < 0 || o->batch > 1 << 24 || o->n_tokens < 1)
         return sd_fail(err, SD_E_ARG, "a dictionary of %" PRId64 " features of width %" PRId64 " with k %d, batches of %" PRId64 " and %" PRId64 " tokens is impossible.",
                        o->m, o->d, o->k, o->batch, o->n_tokens);
+    if (o->without & SD_WITHOUT_UNIT_DECODER && (o->kind == SD_DICT_STANDARD || o->kind == SD_DICT_GATED)) {
+        (void)sd_fail(err, SD_E_ARG, "without unit decoder rows a %s dictionary escapes its penalty: activations shrink and the rows grow.", sd_dict_kind_name(o->kind));
+        return sd_hint(err, "the kinds that choose by rank can be trained so, and jumprelu");
+    }
     return SD_OK;
 }
 
@@ -64,7 +69,7 @@ static size_t lay_out(sd_dict_train *t, uint8_t *base)
     TAKE(t->last_step, m), TAKE(t->last_fired, m), TAKE(t->top, m), TAKE(t->mean, d);
     TAKE(t->x, B * d), TAKE(t->e, t->n_level * B * d), TAKE(t->ptr, B + 1), TAKE(t->idx, E), TAKE(t->val, E), TAKE(t->dz, E);
     TAKE(t->col, m + 1), TAKE(t->ent_row, E), TAKE(t->ent_z, E), TAKE(t->ent_dz, E);
-    if (t->opt.kind != SD_DICT_TOPK) TAKE(t->spare, E), TAKE(t->floor, m);
+    if (t->opt.kind != SD_DICT_TOPK || t->opt.k_anneal > 0) TAKE(t->spare, E), TAKE(t->floor, m);
     if (t->gate) TAKE(t->ent_at, E), TAKE(t->db, E);
     if (t->gate && t->gate->second) TAKE(t->ea, B * d);
     for (int i = 0; i < SD_GATE_OWN; i++)
@@ -102,7 +107,7 @@ static void describe(sd_dict_train *t, const sd_exec *ex, const sd_dict_train_op
     t->gate = sd_gate__of(t->opt.kind);
     if (t->gate) t->chunk = SD_SCAN_BLOCK; /* the dense products' blocks */
     /* By batch: room for a cut that lets four times too many pass. Gates: below d/4 active features sparse products are the cheaper ones. */
-    t->cap_ent = t->opt.batch * (t->gate ? (t->opt.d / 4 > 1 ? t->opt.d / 4 : 1) : sd_train__by_batch(t->opt.kind) ? 4 * (int64_t)t->opt.k : t->opt.k);
+    t->cap_ent = t->opt.batch * (t->gate ? (t->opt.d / 4 > 1 ? t->opt.d / 4 : 1) : (sd_train__by_batch(t->opt.kind) ? 4 : 1) * (int64_t)sd_step__most_k(&t->opt));
     t->weight = t->gate ? (t->opt.sparsity > 0 ? t->opt.sparsity : FIRST_WEIGHT) : 0;
     t->n_level = 1;
     t->level[0] = m;
@@ -117,7 +122,7 @@ size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
     describe(&t, ex, opt);
     /* The auxiliary loss lays itself out only once its products exist; 8 matrices of k_aux x d dominate it. */
     aux = t.opt.aux_alpha > 0 ? (size_t)(2 * t.opt.aux_k + 64) * (size_t)t.opt.d * 8 * sizeof(float) : 0;
-    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.kind == SD_DICT_TOPK ? t.opt.k : 0, !t.opt.proven);
+    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.kind == SD_DICT_TOPK ? sd_step__most_k(&t.opt) : 0, !t.opt.proven);
 }
 
 sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)
@@ -128,9 +133,10 @@ sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_tr
     if (!st) st = sd_alloc_zero(&t, sizeof *t, "a trainer", err);
     if (st) return st;
     describe(t, ex, opt);
-    st = sd_train__aux_new(t, ex, err);
+    st = sd_step__check(&t->opt, t->n_step, err);
+    if (!st) st = sd_train__aux_new(t, ex, err);
     if (!st && t->gate) st = sd_train__dense_new(t, ex, err);
-    if (!st) st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, t->opt.kind == SD_DICT_TOPK ? t->opt.k : 0, err);
+    if (!st) st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, t->opt.kind == SD_DICT_TOPK ? sd_step__most_k(&t->opt) : 0, err);
     if (!st && t->opt.kind != SD_DICT_TOPK) st = sd_scan_reserve(t->scan, t->opt.batch, t->cap_ent, err);
     if (!st) st = sd_arena_init(&t->arena, lay_out(t, NULL), "a dictionary in training", err);
     if (st) {
@@ -175,12 +181,12 @@ static sd_status estimate(sd_dict_train *t, sd_mat x, const float *norm, double 
         raw += (double)norm[r];
         n++;
     }
-    for (int64_t i = 0; i < d; i++) mean[i] /= (double)n;
+    for (int64_t i = 0; i < d; i++) mean[i] = t->opt.without & SD_WITHOUT_CENTRING ? 0 : mean[i] / (double)n;
     for (int64_t r = 0; r < x.rows; r++)
         if ((double)norm[r] <= t->max_norm) spread += sd_step__norm(sd_mat_row(x, r), mean, d);
     if (!(spread / (double)n > 1e-30 && isfinite(spread)))
         return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", x.rows);
-    t->scale = sqrt((double)d) / (spread / (double)n);
+    t->scale = t->opt.without & SD_WITHOUT_SCALING ? 1 : sqrt((double)d) / (spread / (double)n);
     t->site_rms = raw / (double)n;
     for (int64_t i = 0; i < d; i++) t->mean[i] = (float)mean[i];
     return SD_OK;
@@ -213,11 +219,12 @@ sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x,
     if (!st) st = sd_alloc_zero(&mean, (size_t)d * sizeof *mean, "a mean", err);
     if (st) goto done;
     for (int64_t r = 0; r < n; r++) sorted[r] = norm[r] = (float)sd_step__norm(sd_mat_row(x, r), NULL, d);
-    t->max_norm = SD_SINK_FACTOR * sd_median_f32(sorted, n);
+    t->max_norm = t->opt.without & SD_WITHOUT_SINK_FILTER ? DBL_MAX : SD_SINK_FACTOR * sd_median_f32(sorted, n);
     st = estimate(t, x, norm, mean, err);
     if (st) goto done;
-    sd_step__unit_rows(ex, t->D, t->opt.m, d, t->opt.seed, t->chunk);
-    memcpy(t->W, t->D, (size_t)(t->opt.m * d) * sizeof *t->W);
+    sd_step__unit_rows(ex, &(sd_rows_draw){t->D, t->opt.m, d, t->chunk, t->opt.seed, "dict init"});
+    if (t->opt.without & SD_WITHOUT_TIED_INIT) sd_step__unit_rows(ex, &(sd_rows_draw){t->W, t->opt.m, d, t->chunk, t->opt.seed, "dict init encoder"});
+    else memcpy(t->W, t->D, (size_t)(t->opt.m * d) * sizeof *t->W);
     if (t->opt.kind == SD_DICT_JUMPRELU) st = first_threshold(t, ex, x, err);
     t->ready = !st;
 done:
@@ -241,7 +248,7 @@ void sd_dict_train_set_weights(sd_dict_train *t, const float *W_enc, const float
  * second term standard and gated swing between 3 and 180 active features for k 32. */
 static void steer_weight(sd_dict_train *t, double l0)
 {
-    const double off = log((l0 > 1e-3 ? l0 : 1e-3) / (double)t->opt.k), rate = STEER / (double)t->n_step;
+    const double off = log((l0 > 1e-3 ? l0 : 1e-3) / (double)sd_step__k(&t->opt, t->step)), rate = STEER / (double)t->n_step;
     if (!t->gate || t->opt.sparsity > 0 || t->tap) return;
     const double moved = t->step > 1 ? off - t->off : 0;
     t->weight *= exp((rate > 0.01 ? rate : 0.01) * (off > 1 ? 1 : off < -1 ? -1 : off) + STEER_MOVED * (moved > 1 ? 1 : moved < -1 ? -1 : moved));
@@ -254,6 +261,8 @@ static sd_status run_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict
     const int64_t n = x.rows;
     int64_t bad = -1;
     bool dense = t->gate && !t->sparse;
+    if (t->opt.sparsity > 0 && t->opt.sparsity_warmup > 0)
+        t->weight = t->opt.sparsity * (t->step < t->opt.sparsity_warmup ? (double)t->step / (double)t->opt.sparsity_warmup : 1);
     sd_train__centre(t, ex, x);
     sd_status st = dense ? SD_OK : sd_train__pick(t, ex, n, &bad, t->gate ? NULL : err);
     if (st == SD_E_SHAPE && t->gate) { /* more active features than the lists hold */

@@ -8,6 +8,21 @@
 #include "sonde/dict.h"
 #include <stdbool.h>
 
+/* What a run does unless it is told not to; bits of sd_dict_train_opt.without. */
+enum {
+    SD_WITHOUT_CENTRING = 1,      /* rows minus their mean */
+    SD_WITHOUT_SCALING = 2,       /* rows scaled to a mean norm of sqrt(d) */
+    SD_WITHOUT_SINK_FILTER = 4,   /* rows above SD_SINK_FACTOR medians of the norm left out */
+    SD_WITHOUT_SPECIAL_FILTER = 8, /* special tokens left out (whoever makes the rows) */
+    SD_WITHOUT_SHUFFLE = 16,      /* rows mixed across documents (whoever hands them over) */
+    SD_WITHOUT_TIED_INIT = 32,    /* W_enc = W_dec at the start */
+    SD_WITHOUT_UNIT_DECODER = 64, /* decoder rows back to unit norm after each step; rank kinds only: an L1 penalty would be evaded */
+    SD_WITHOUT_PARALLEL_GRAD = 128, /* the gradient's part along a decoder row taken out */
+    SD_WITHOUT_AUX_K = 256,       /* auxiliary loss for dead features */
+    SD_WITHOUT_COUNT = 9
+};
+const char *sd_without_name(int i); /* of bit i: "centring", .. "aux-k" */
+
 typedef struct sd_dict_train_opt {
     sd_dict_kind kind;
     int64_t d, m;
@@ -25,6 +40,11 @@ typedef struct sd_dict_train_opt {
     double bandwidth;       /* of jumprelu's straight-through window; 0: 0.5 (pre-activations have a spread of about 1) */
     bool proven;            /* the encoder never multiplies int8, so that its margin is certain (scan.h), at about half the speed */
     bool moments8;          /* Adam's moments of W_enc and W_dec in 8 bits, two scales a row: 10 bytes a weight instead of 16 */
+    int k_start;            /* k of the first step, changing linearly to k over k_anneal steps (of penalty kinds: what the weight is steered to); 0: k */
+    int64_t k_anneal;
+    int64_t sparsity_warmup; /* steps over which a given sparsity weight rises from 0 */
+    uint32_t without;       /* SD_WITHOUT_* */
+    bool frozen_decoder;    /* a control: decoder rows stay the random unit rows of the start (arXiv 2602.14111) */
     bool lazy;              /* rows that no token used rest (torch's SparseAdam); default: they drift on their momentum as dense Adam's do */
 } sd_dict_train_opt;
 

@@ -34,7 +34,7 @@ static void copy_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
         }
         double n2 = 0;
         for (int64_t i = 0; i < d; i++) n2 += (double)D[i] * (double)D[i];
-        for (int64_t i = 0; i < d && n2 > 0; i++) D[i] = (float)((double)D[i] / sqrt(n2));
+        for (int64_t i = 0; i < d && n2 > 0 && !(t->opt.without & SD_WITHOUT_UNIT_DECODER); i++) D[i] = (float)((double)D[i] / sqrt(n2));
         j->d->b_enc[f] = (float)((double)(gated ? t->own[1][f] : t->b[f]) / t->scale);
         if (gated) { /* the JumpReLU it equals, as saelens.c reads it */
             const double e = exp((double)t->own[0][f]);

@@ -6,6 +6,8 @@
 #include "dict/dict_train_int.h"
 #include "num/kern.h"
 #include "num/stats.h"
+#include <math.h>
+#include <string.h>
 
 float sd_train__value_at(sd_dict_train *t, int64_t n, int64_t count, float *spare)
 {
@@ -15,10 +17,36 @@ float sd_train__value_at(sd_dict_train *t, int64_t n, int64_t count, float *spar
     return sd_select_f32(spare, n * m, count < n * m ? n * m - count : 0);
 }
 
+/* Of the `found` best of every row those that k leaves while it anneals, ties to the lower index; in place. */
+static void keep_k(sd_dict_train *t, int64_t n, int found, int k)
+{
+    int64_t o = 0;
+    for (int64_t r = 0; r < n; r++) {
+        const int64_t i0 = r * found;
+        float last = -INFINITY;
+        int ties = found;
+        if (k < found) {
+            memcpy(t->spare, t->val + i0, (size_t)found * sizeof *t->val);
+            last = sd_select_f32(t->spare, found, found - k);
+            ties = k;
+            for (int64_t i = i0; i < i0 + found; i++) ties -= t->val[i] > last;
+        }
+        t->ptr[r] = o;
+        for (int64_t i = i0; i < i0 + found; i++) {
+            if (!(t->val[i] > last || (t->val[i] == last && ties-- > 0))) continue;
+            t->idx[o] = t->idx[i];
+            t->val[o++] = t->val[i];
+        }
+    }
+    t->ptr[n] = o;
+}
+
 sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t *bad, sd_err *err)
 {
     const sd_mat x = sd_mat_of(t->x, n, t->opt.d);
+    const int k = sd_step__k(&t->opt, t->step), found = sd_step__most_k(&t->opt);
     t->pick.frozen = t->tap != NULL;
+    t->pick.k = k;
     if (sd_train__by_batch(t->opt.kind)) {
         const sd_status st = sd_choice__best(&t->pick, ex, x, t->step, bad, err);
         return st ? sd_hint(err, "--kind topk chooses in every row alone") : SD_OK;
@@ -35,7 +63,8 @@ sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t
     }
     sd_scan_repack(t->scan, ex, t->W, t->b, NULL);
     *bad = sd_scan_topk(t->scan, ex, t->idx, t->val, x, NULL);
-    for (int64_t r = 0; r <= n; r++) t->ptr[r] = r * t->opt.k;
+    for (int64_t r = 0; r <= n; r++) t->ptr[r] = r * found;
     if (*bad < 0) sd_choice__audit(&t->pick, ex, x, NULL, t->step);
+    if (*bad < 0 && k < found) keep_k(t, n, found, k);
     return SD_OK;
 }

@@ -115,8 +115,8 @@ double sd_train__apply(const sd_update *u, int64_t f, float *gD, float *gW, floa
         memcpy(t->tap->D + f * d, gD, (size_t)d * sizeof *gD);
         return norm;
     }
-    t->kern->axpy(gD, -t->kern->dot(gD, D, d), D, d);
-    for (int i = 0; i < 2; i++) {
+    if (!(t->opt.without & SD_WITHOUT_PARALLEL_GRAD)) t->kern->axpy(gD, -t->kern->dot(gD, D, d), D, d);
+    for (int i = 0; i < (t->opt.frozen_decoder ? 1 : 2); i++) {
         const sd_moments *of = i ? &t->moD : &t->moW;
         const sd_moment_row mo = sd_train__moments(t, of, f, t->grad[sd_par_worker()] + 2 * d);
         sd_train__drift(t, f, t->step - 1, i ? D : W, mo.m, mo.v);
@@ -124,7 +124,7 @@ double sd_train__apply(const sd_update *u, int64_t f, float *gD, float *gW, floa
         sd_train__moments_put(t, of, f, mo);
         if (i == 0) sd_scan_pack_row(t->scan, t->W, f);
     }
-    normalise(t, D);
+    if (!t->opt.frozen_decoder && !(t->opt.without & SD_WITHOUT_UNIT_DECODER)) normalise(t, D);
     t->last_step[f] = (int32_t)t->step;
     return norm;
 }

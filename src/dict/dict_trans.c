@@ -3,6 +3,7 @@
 #include "dict/dict_trans_int.h"
 #include "num/product.h"
 #include "num/stats.h"
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -55,7 +56,7 @@ static void describe(sd_trans *t, const sd_exec *ex, const sd_dict_train_opt *op
     const int64_t o = t->opt.d_out, B = t->opt.batch;
     t->n_step = t->opt.n_tokens / B > 0 ? t->opt.n_tokens / B : 1;
     t->n_chunk = (t->opt.m + SD_TRANS_CHUNK - 1) / SD_TRANS_CHUNK;
-    t->cap = 4 * (int64_t)t->opt.k * B; /* room for a cut that lets four times too many pass */
+    t->cap = 4 * (int64_t)sd_step__most_k(&t->opt) * B; /* room for a cut that lets four times too many pass */
     t->prod_bytes = t->skip ? sd_prod_scratch(ex, B > o ? B : o, B > t->opt.d ? B : t->opt.d) : 0;
 }
 
@@ -74,7 +75,8 @@ sd_status sd_trans__new(sd_trans **out, const sd_exec *ex, const sd_dict_train_o
     if (!st) st = sd_alloc_zero(&t, sizeof *t, "a trainer", err);
     if (st) return st;
     describe(t, ex, opt);
-    st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, 0, err);
+    st = sd_step__check(&t->opt, t->n_step, err);
+    if (!st) st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, 0, err);
     if (!st) st = sd_scan_reserve(t->scan, t->opt.batch, t->cap, err);
     if (!st) st = sd_arena_init(&t->arena, lay_out(t, NULL), "a transcoder in training", err);
     if (st) {
@@ -117,13 +119,13 @@ static sd_status estimate(double *mean, double *scale, double *rms, const sd_tra
         raw += sd_step__norm(sd_mat_row(x, r), NULL, w);
         n++;
     }
-    for (int64_t i = 0; i < w; i++) mean[i] /= (double)n;
+    for (int64_t i = 0; i < w; i++) mean[i] = t->opt.without & SD_WITHOUT_CENTRING ? 0 : mean[i] / (double)n;
     for (int64_t r = 0; r < x.rows; r++)
         if ((double)norm[r] <= t->max_norm) spread += sd_step__norm(sd_mat_row(x, r), mean, w);
     spread /= (double)n;
     if (!(spread > 1e-30 && isfinite(spread)))
         return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", x.rows);
-    *scale = sqrt((double)w) / spread;
+    *scale = t->opt.without & SD_WITHOUT_SCALING ? 1 : sqrt((double)w) / spread;
     *rms = raw / (double)n;
     return SD_OK;
 }
@@ -138,12 +140,13 @@ sd_status sd_trans_calibrate(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_err *
     if (!st) st = sd_alloc_zero(&mean, (size_t)(d + o) * sizeof *mean, "a mean", err);
     if (st) goto done;
     for (int64_t r = 0; r < n; r++) norm[r] = norm[n + r] = (float)sd_step__norm(sd_mat_row(xy, r), NULL, d + o);
-    t->max_norm = SD_SINK_FACTOR * sd_median_f32(norm + n, n);
+    t->max_norm = t->opt.without & SD_WITHOUT_SINK_FILTER ? DBL_MAX : SD_SINK_FACTOR * sd_median_f32(norm + n, n);
     st = estimate(mean, &t->scale, &t->rms, t, (sd_mat){xy.data, n, d, xy.ld}, norm, err);
     if (!st) st = estimate(mean + d, &t->scale_out, &t->out_rms, t, (sd_mat){xy.data + d, n, o, xy.ld}, norm, err);
     if (st) goto done;
     for (int64_t i = 0; i < d + o; i++) t->mean[i] = (float)mean[i];
-    sd_step__unit_rows(ex, t->W.p, t->opt.m, d, t->opt.seed, SD_TRANS_CHUNK);
+    sd_step__unit_rows(ex, &(sd_rows_draw){t->W.p, t->opt.m, d, SD_TRANS_CHUNK, t->opt.seed, "dict init"});
+    if (t->opt.frozen_decoder) sd_step__unit_rows(ex, &(sd_rows_draw){t->D.p, t->opt.m, o, SD_TRANS_CHUNK, t->opt.seed, "dict init decoder"});
     t->ready = true;
 done:
     sd_free(norm);

@@ -11,7 +11,9 @@
 #include "dict/dict_train.h"
 
 typedef struct sd_trans sd_trans;
-/* opt->kind one of the two transcoders; opt->d and opt->d_out the widths. Of the options aux_alpha, sparsity, bandwidth have no meaning. */
+/* opt->kind one of the two transcoders; opt->d and opt->d_out the widths. Of the options aux_alpha, sparsity, bandwidth and moments8 have no
+ * meaning, and of without what a transcoder does not have: a tied start, unit decoder rows, an auxiliary loss. A frozen decoder is unit
+ * rows instead of 0. */
 sd_status sd_trans_new(sd_trans **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err);
 void sd_trans_free(sd_trans *t);
 /* The same contracts as the functions of dict_train.h; rows are [n, d + d_out]. */

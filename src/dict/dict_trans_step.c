@@ -99,10 +99,12 @@ static void update_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
             continue;
         }
         sd_step__catch_up(&idle, t->last_step[f], t->step - 1, t->W.p + w, t->W.m + w, t->W.v + w, d);
-        sd_step__catch_up(&idle, t->last_step[f], t->step - 1, t->D.p + q, t->D.m + q, t->D.v + q, o);
         t->kd->adam(t->W.p + w, t->W.m + w, t->W.v + w, gW, &j->adam, d);
         sd_scan_pack_row(t->scan, t->W.p, f);
-        t->kd->adam(t->D.p + q, t->D.m + q, t->D.v + q, gD, &j->adam, o);
+        if (!t->opt.frozen_decoder) {
+            sd_step__catch_up(&idle, t->last_step[f], t->step - 1, t->D.p + q, t->D.m + q, t->D.v + q, o);
+            t->kd->adam(t->D.p + q, t->D.m + q, t->D.v + q, gD, &j->adam, o);
+        }
         t->last_step[f] = (int32_t)t->step;
     }
     t->norm[chunk] = norm;
@@ -170,6 +172,7 @@ static sd_status run_step(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_dict_sta
     double e2 = 0;
     sd_parallel_for(ex->n_threads, n, SD_TRANS_ROWS, normalise, &j);
     t->pick.frozen = t->tap != NULL;
+    t->pick.k = sd_step__k(&t->opt, t->step);
     const sd_status st = sd_choice__best(&t->pick, ex, sd_mat_of(t->x, n, d), t->step, &bad, err);
     if (st) return st;
     if (bad >= 0) {

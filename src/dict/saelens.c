@@ -153,12 +153,14 @@ static void copy(char *out, size_t cap, const char *s) { snprintf(out, cap, "%s"
 
 static sd_status read_own(const cfg *c, sd_dict_info *info, sd_err *err)
 {
-    const char *site = NULL, *site_out = NULL, *sha = NULL, *seed = NULL, *what = "metadata.sonde";
+    const char *site = NULL, *site_out = NULL, *sha = NULL, *seed = NULL, *control = NULL, *without = NULL, *what = "metadata.sonde";
     sd_status st = sd_json_opt_str(c->own, "site", &site, what, err);
     if (!st) st = sd_json_opt_str(c->own, "site_out", &site_out, what, err);
     if (!st) st = sd_json_opt_f64(c->own, "out_rms", &info->out_rms, what, err);
     if (!st) st = sd_json_opt_str(c->own, "model_sha256", &sha, what, err);
     if (!st) st = sd_json_opt_str(c->own, "seed", &seed, what, err);
+    if (!st) st = sd_json_opt_str(c->own, "control", &control, what, err);
+    if (!st) st = sd_json_opt_str(c->own, "without", &without, what, err);
     if (!st) st = sd_json_opt_f64(c->own, "site_rms", &info->site_rms, what, err);
     if (!st) st = sd_json_opt_f64(c->own, "fvu", &info->fvu, what, err);
     if (!st) st = sd_json_opt_f64(c->own, "l0", &info->l0, what, err);
@@ -168,6 +170,8 @@ static sd_status read_own(const cfg *c, sd_dict_info *info, sd_err *err)
     copy(info->site, sizeof info->site, site);
     copy(info->site_out, sizeof info->site_out, site_out);
     copy(info->model_sha256, sizeof info->model_sha256, sha);
+    copy(info->control, sizeof info->control, control);
+    copy(info->without, sizeof info->without, without);
     if (seed && !sd_parse_u64(sd_slice_of(seed), &info->seed)) return sd_fail(err, SD_E_FORMAT, "%s: seed \"%s\" is no number.", c->what, seed);
     return SD_OK;
 }

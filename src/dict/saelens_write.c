@@ -42,6 +42,8 @@ static void put_own(sd_jw *w, const sd_dict *d)
     sd_jw_kf64(w, "l0", i->l0);
     sd_jw_ki64(w, "n_dead", i->n_dead);
     sd_jw_ki64(w, "n_tokens", i->n_tokens);
+    if (i->control[0]) sd_jw_kstr(w, "control", i->control);
+    if (i->without[0]) sd_jw_kstr(w, "without", i->without);
     sd_jw_kstr(w, "seed", seed); /* 64 bits do not fit JSON's integers everywhere */
     sd_jw_kbool(w, "calibrated", d->has_threshold && isfinite(d->density[0]));
     sd_jw_end(w);

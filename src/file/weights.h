@@ -44,6 +44,9 @@ const sd_tensor *sd_weights_find(const sd_weights *w, const char *name);
 const sd_tensor *sd_weights_unasked(const sd_weights *w);
 const char *sd_weights_path(const sd_weights *w);
 uint64_t sd_weights_bytes(const sd_weights *w); /* of all tensors */
+/* Every matrix becomes numbers of a normal distribution with its own mean and spread, in f32 and in memory (4 bytes a weight), from the seed and its
+ * name; vectors stay. The same for any number of threads. */
+sd_status sd_weights_randomise(sd_weights *w, uint64_t seed, int n_threads, sd_err *err);
 
 /* GGUF metadata. SD_E_NOTFOUND names the key; wrong type is SD_E_FORMAT. Strings borrow from the map. */
 bool sd_weights_has_kv(const sd_weights *w, const char *key);

@@ -33,6 +33,8 @@ struct sd_harvest {
 /* One session's hook at one site: copies its kept rows to their place in the block. */
 struct sink { sd_harvest *h; const context *c; int64_t at, col; };
 
+static bool left_out(const sd_harvest *h, int32_t tok) { return !h->opt.keep_special && sd_tok_is_special(h->m->tok, tok); }
+
 static sd_status take_rows(void *self, sd_act *act, sd_err *err)
 {
     struct sink *s = self;
@@ -40,7 +42,7 @@ static sd_status take_rows(void *self, sd_act *act, sd_err *err)
     (void)err;
     int64_t at = s->at;
     for (int64_t i = 0; i < act->x.rows; i++) {
-        if (sd_tok_is_special(h->m->tok, act->tok[i])) continue;
+        if (left_out(h, act->tok[i])) continue;
         memcpy(h->x + at * h->width + s->col, sd_mat_row(act->x, i), (size_t)act->x.cols * sizeof(float));
         h->token_id[at] = act->tok[i];
         h->doc[at] = s->c->doc;
@@ -53,7 +55,7 @@ static sd_status take_rows(void *self, sd_act *act, sd_err *err)
 static int64_t kept(const sd_harvest *h, const context *c)
 {
     int64_t n = 0;
-    for (int32_t i = 0; i < c->n; i++) n += !sd_tok_is_special(h->m->tok, h->ids.v[c->tok0 + i]);
+    for (int32_t i = 0; i < c->n; i++) n += !left_out(h, h->ids.v[c->tok0 + i]);
     return n;
 }
 

@@ -1,5 +1,5 @@
 /* Activations of a corpus at one site, as a source of rows: documents in a seeded order, cut into contexts, several
- * contexts a step, the model stopped after the wanted block. Special tokens are left out here; sinks by whoever reads. */
+ * contexts a step, the model stopped after the wanted block. Special tokens are left out here, unless asked for; sinks by whoever reads. */
 #ifndef SD_LAB_HARVEST_H
 #define SD_LAB_HARVEST_H
 
@@ -16,6 +16,7 @@ typedef struct sd_harvest_opt {
     int64_t n_ctx;    /* tokens a context; 0: 256 */
     int64_t batch;    /* contexts a step; 0: 8 */
     uint64_t seed;    /* order of the documents */
+    bool keep_special; /* special tokens are rows too */
 } sd_harvest_opt;
 
 typedef struct sd_harvest sd_harvest;

@@ -72,6 +72,7 @@ static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
     if (!t.n_tokens) t.n_tokens = r->loop.n_rows;
     int64_t cap = o->buffer_rows ? o->buffer_rows : BUFFER_ROWS;
     if (cap > r->loop.n_rows) cap = r->loop.n_rows;
+    if (t.without & SD_WITHOUT_SHUFFLE) cap = 1; /* rows leave in the order in which they came */
     sd_status st = sd_learn__new(&r->trainer, ex, &t, err);
     if (!st) st = sd_learn__calibrate(&r->trainer, ex, r->heldout, err);
     if (!st) st = sd_shuffle_new(&r->shuffle, cap, r->loop.src.d, t.seed, sd_learn__max_norm(&r->trainer), err);

@@ -58,6 +58,10 @@ void sd_lora_merge(float *w, int64_t in, const sd_lora_mat *m, int64_t r0, int64
 /* sd_model_open with an adapter in memory joined on top of all that path names; lora (NULL: none) fits the model that path opens. It is borrowed during the call. */
 sd_status sd_model_open_with(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, const sd_lora *lora, sd_err *err);
 
+/* sd_model_open of the same architecture with random matrices (sd_weights_randomise): the control that shows which scores a model earns by what it
+ * learnt. An adapter is refused. */
+sd_status sd_model_open_random(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, uint64_t seed, sd_err *err);
+
 /* "MODEL+ADAPTER": the two paths; adapter is empty when there is none. A path that exists as a whole is a model
  * whatever signs it has. SD_E_ARG: too long. */
 typedef struct sd_model_spec {

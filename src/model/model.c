@@ -60,7 +60,8 @@ sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, con
     return sd_model_open_with(out, ex, path, opt, NULL, err);
 }
 
-sd_status sd_model_open_with(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, const sd_lora *lora, sd_err *err)
+/* random: a seed, NULL for the weights as they are. */
+static sd_status open_as(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, const sd_lora *lora, const uint64_t *random, sd_err *err)
 {
     static const sd_model_opt none;
     sd_model *m = NULL;
@@ -73,7 +74,12 @@ sd_status sd_model_open_with(sd_model **out, const sd_exec *ex, const char *path
     if ((st = sd_model_spec_parse(&spec, path, err))) goto done;
     memcpy(m->path, spec.model, sizeof m->path);
     path = m->path;
+    if (random && spec.adapter[0]) {
+        st = sd_fail(err, SD_E_ARG, "%s: an adapter of a model says nothing about one with random weights", path);
+        goto done;
+    }
     if ((st = sd_weights_open(&m->weights, path, err))) goto done;
+    if (random && (st = sd_weights_randomise(m->weights, *random, ex->n_threads, err))) goto done;
     if ((st = read_and_bind(m, spec.adapter, lora, opt, err))) {
         /* Readers of the container name the file themselves. */
         if (err && strncmp(err->msg, path, strlen(path)) != 0) sd_err_wrap(err, "%s", path);
@@ -90,6 +96,16 @@ sd_status sd_model_open_with(sd_model **out, const sd_exec *ex, const char *path
 done:
     sd_model_close(m);
     return st;
+}
+
+sd_status sd_model_open_with(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, const sd_lora *lora, sd_err *err)
+{
+    return open_as(out, ex, path, opt, lora, NULL, err);
+}
+
+sd_status sd_model_open_random(sd_model **out, const sd_exec *ex, const char *path, const sd_model_opt *opt, uint64_t seed, sd_err *err)
+{
+    return open_as(out, ex, path, opt, NULL, &seed, err);
 }
 
 static void free_norm(sd_norm *n)

@@ -32,7 +32,11 @@ static void rows_of(float *x, int64_t n, uint64_t seed)
 }
 
 static sd_dict_kind kind = SD_DICT_TOPK;
-static bool moments8, proven;
+static bool moments8, proven, frozen;
+static uint32_t without;
+static int k_start;
+static int64_t k_anneal, sparsity_warmup;
+static double sparsity;
 
 /* dead_after is short, so that dead features and their loss take part. */
 static sd_dict_train *fresh(const sd_exec *ex)
@@ -41,7 +45,8 @@ static sd_dict_train *fresh(const sd_exec *ex)
     sd_err err = {0};
     sd_dict_train *t;
     rows_of(x, 512, 99);
-    t_ok(sd_dict_train_new(&t, ex, &(sd_dict_train_opt){.kind = kind, .d = D, .m = M, .k = K, .batch = B, .n_tokens = B * STEPS, .dead_after = 3 * B, .seed = 5, .lr = 5e-3, .moments8 = moments8, .proven = proven}, &err), err);
+    t_ok(sd_dict_train_new(&t, ex, &(sd_dict_train_opt){.kind = kind, .d = D, .m = M, .k = K, .batch = B, .n_tokens = B * STEPS, .dead_after = 3 * B, .seed = 5, .lr = 5e-3, .moments8 = moments8, .proven = proven,
+                                                          .frozen_decoder = frozen, .without = without, .k_start = k_start, .k_anneal = k_anneal, .sparsity = sparsity, .sparsity_warmup = sparsity_warmup}, &err), err);
     t_ok(sd_dict_train_calibrate(t, ex, sd_mat_of(x, 512, D), &err), err);
     return t;
 }
@@ -94,7 +99,7 @@ static void test_threads(void **state)
         if (!first) {
             first = d;
             st0 = st;
-            if (!t->gate) assert_true(t->aux.n_used > 0); /* the auxiliary loss took part */
+            if (!t->gate && !without) assert_true(t->aux.n_used > 0); /* the auxiliary loss took part */
         } else {
             same(first, d);
             assert_memory_equal(&st0, &st, sizeof st);
@@ -317,9 +322,25 @@ static void test_proven(void **state)
     sd_exec_free(ex);
 }
 
+/* Annealing, what is left out and the frozen decoder are of the run: any threads, a stop anywhere, the same bits. */
+static void test_options(void **state)
+{
+    k_start = 3 * K, k_anneal = 15;
+    test_threads(state);
+    test_resume(state);
+    kind = SD_DICT_BATCHTOPK, without = (1u << SD_WITHOUT_COUNT) - 1;
+    test_resume(state);
+    kind = SD_DICT_JUMPRELU, without = 0, frozen = true;
+    test_resume(state);
+    k_start = 0, k_anneal = 0, frozen = false;
+    kind = SD_DICT_STANDARD, sparsity = 0.5, sparsity_warmup = 10;
+    test_resume(state);
+    kind = SD_DICT_TOPK, sparsity = 0, sparsity_warmup = 0;
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_threads), T(test_resume), T(test_moments8), T(test_proven), T(test_save_and_open), T(test_kinds), T(test_permuted_features), T(test_threshold)};
+    const struct CMUnitTest tests[] = {T(test_threads), T(test_resume), T(test_moments8), T(test_options), T(test_proven), T(test_save_and_open), T(test_kinds), T(test_permuted_features), T(test_threshold)};
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
     if (sd_mem_live_blocks() != 0) return printf("%lld blocks left\n", (long long)sd_mem_live_blocks()), 1;
     return rc ? 1 : 0;

@@ -96,6 +96,11 @@ static void test_definitions(void **state)
     close_to(&m, "l2_ratio", ratio);
     close_to(&m, "relative_reconstruction_bias", y2 / xy);
     close_to(&m, "silent_share", 1 - alive / M);
+    int64_t bin[SD_DENSITY_BINS] = {0};
+    for (int f = 0; f < M; f++)
+        for (int b = 0; b < SD_DENSITY_BINS && fired[f]; b++) /* the last bin holds 0 too */
+            bin[b] += log10((double)fired[f] / N) >= -8 + 0.5 * b && (b == SD_DENSITY_BINS - 1 || log10((double)fired[f] / N) < -7.5 + 0.5 * b);
+    assert_memory_equal(bin, m.density_bin, sizeof bin);
     sd_dict_metrics_release(&m);
 }
 

@@ -258,6 +258,109 @@ static void test_schedule_and_defaults(void **state)
     sd_dict_train_free(t);
 }
 
+/* k moves linearly, upwards or downwards, and what a row keeps are its best by brute force. */
+static void test_k_anneals(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    float raw[B * D];
+    sd_dict_stats st;
+    rows_of(raw, B, 2);
+    for (int down = 0; down < 2; down++) {
+        sd_dict_train_opt o = plain(40);
+        o.k_start = down ? 3 * K : 1, o.k_anneal = 10;
+        sd_dict_train *t = fresh(o, raw, B);
+        for (int s = 1; s <= 12; s++) {
+            t_ok(sd_dict_train_step(t, ex, sd_mat_of(raw, B, D), &st, &err), err);
+            const int64_t k = s >= 10 ? K : o.k_start + (int64_t)lround((K - o.k_start) * s / 10.0);
+            assert_int_equal(t->ptr[B], B * k);
+            /* The lists are those of the weights before the step; a fresh choice of the weights now is compared with brute force. */
+            int64_t bad = -1;
+            sd_train__centre(t, ex, sd_mat_of(raw, B, D));
+            t_ok(sd_train__pick(t, ex, B, &bad, &err), err);
+            for (int64_t r = 0; r < B; r++) {
+                assert_int_equal(t->ptr[r + 1] - t->ptr[r], k);
+                float p[M], least = INFINITY;
+                for (int f = 0; f < M; f++) p[f] = t->kern->dot(t->x + r * D, t->W + f * D, D) + t->b[f];
+                for (int64_t i = t->ptr[r]; i < t->ptr[r + 1]; i++) {
+                    assert_true(t->val[i] == p[t->idx[i]]);
+                    if (t->val[i] < least) least = t->val[i];
+                }
+                int64_t above = 0;
+                for (int f = 0; f < M; f++) above += p[f] > least;
+                assert_int_equal(above, k - 1);
+            }
+        }
+        sd_dict_train_free(t);
+    }
+}
+
+/* What is left out is left out: each switch changes its own thing alone. */
+static void test_without(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    static float raw[400 * D];
+    rows_of(raw, 400, 2);
+    for (int c = 0; c < D; c++) raw[7 * D + c] *= 200; /* a sink */
+    for (int bit = -1; bit < SD_WITHOUT_COUNT; bit++) {
+        sd_dict_train_opt o = plain(40);
+        o.without = bit < 0 ? 0 : 1u << bit;
+        o.aux_alpha = 0;
+        sd_dict_train *t = fresh(o, raw, 400);
+        bool centred = false;
+        for (int c = 0; c < D; c++) centred = centred || t->mean[c] != 0.0f;
+        assert_true(centred == !(o.without & SD_WITHOUT_CENTRING));
+        assert_true((t->scale == 1) == ((o.without & SD_WITHOUT_SCALING) != 0));
+        assert_true((t->max_norm > 1e100) == ((o.without & SD_WITHOUT_SINK_FILTER) != 0));
+        assert_true((memcmp(t->W, t->D, sizeof(float) * M * D) == 0) == !(o.without & SD_WITHOUT_TIED_INIT));
+        assert_true((t->opt.aux_alpha > 0) == !(o.without & SD_WITHOUT_AUX_K));
+        for (int s = 0; s < 5; s++) t_ok(sd_dict_train_step(t, ex, sd_mat_of(raw + 40 * D, B, D), NULL, &err), err);
+        double off = 0;
+        for (int f = 0; f < M; f++) off = fmax(off, fabs(sqrt((double)t->kern->dot(t->D + f * D, t->D + f * D, D)) - 1));
+        assert_true((off > 1e-3) == ((o.without & SD_WITHOUT_UNIT_DECODER) != 0));
+        sd_dict *d;
+        t_ok(sd_dict_train_finish(t, ex, sd_mat_of(raw + 40 * D, 300, D), &(sd_dict_info){.model_name = "m"}, &d, &err), err);
+        assert_true(isfinite(sd_dict_get_info(d)->fvu));
+        sd_dict_free(d);
+        sd_dict_train_free(t);
+    }
+}
+
+/* The control's decoder is what was drawn, to the last bit, and its encoder is not. */
+static void test_frozen_decoder(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    float raw[B * D], first[M * D];
+    rows_of(raw, B, 2);
+    sd_dict_train_opt o = plain(40);
+    o.frozen_decoder = true;
+    sd_dict_train *t = fresh(o, raw, B);
+    memcpy(first, t->D, sizeof first);
+    for (int s = 0; s < 20; s++) t_ok(sd_dict_train_step(t, ex, sd_mat_of(raw, B, D), NULL, &err), err);
+    assert_memory_equal(first, t->D, sizeof first);
+    assert_true(memcmp(first, t->W, sizeof first) != 0);
+    sd_dict_train_free(t);
+}
+
+/* A given weight rises from 0 over its warm-up and stays. */
+static void test_sparsity_warmup(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    float raw[B * D];
+    rows_of(raw, B, 2);
+    sd_dict_train_opt o = plain(40);
+    o.kind = SD_DICT_STANDARD, o.sparsity = 0.3, o.sparsity_warmup = 8;
+    sd_dict_train *t = fresh(o, raw, B);
+    for (int s = 1; s <= 12; s++) {
+        t_ok(sd_dict_train_step(t, ex, sd_mat_of(raw, B, D), NULL, &err), err);
+        assert_true(fabs(t->weight - (s < 8 ? 0.3 * s / 8 : 0.3)) < 1e-12);
+    }
+    sd_dict_train_free(t);
+}
+
 /* Mean, scale and sink limit are those of the rows that are no sinks. */
 static void test_calibrate(void **state)
 {
@@ -389,6 +492,15 @@ static void test_refusals(void **state)
     o = plain(10);
     o.k = M + 1;
     assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
+    o = plain(10);
+    o.k_start = 8; /* in how many steps? */
+    assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
+    o.k_anneal = 10;
+    assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "has 10 steps, annealing would take 10"));
+    o = plain(10);
+    o.kind = SD_DICT_STANDARD, o.without = SD_WITHOUT_UNIT_DECODER;
+    assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
     t = fresh(plain(10), raw, B);
     float *before = sd_malloc(M * D * 4);
     sd_dict_stats st;
@@ -421,7 +533,7 @@ static int run_level(const char *level)
     if (!sd_cpu_detect(&cpu, level)) return printf("skip: this CPU has no %s\n[  SKIPPED ] train at %s\n", level, level), 0;
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
     const struct CMUnitTest tests[] = {T(test_gradient_formulas), T(test_steps_equal_dense_adam), T(test_drift_is_dense_adam), T(test_schedule_and_defaults),
-                                       T(test_calibrate), T(test_dead_and_aux), T(test_aux_gradient), T(test_refusals)};
+                                       T(test_calibrate), T(test_dead_and_aux), T(test_aux_gradient), T(test_refusals), T(test_k_anneals), T(test_without), T(test_frozen_decoder), T(test_sparsity_warmup)};
     snprintf(name, sizeof name, "train at %s", level);
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
     sd_exec_free(ex);

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# dict train's options and controls, and what dict eval prints beside a score: random-model and frozen-decoder controls, sparse probing, absorption.
+. "$(dirname "$0")/lib.bash"
+cd "$dir" || exit 1
+python3 "$here/make_model.py" tiny.gguf || not_ok make_model failed
+mkdir corpus
+python3 - <<'X'
+import json, random
+rng = random.Random(2)
+words = "the cat sat on the mat and the red gate bridge with a song of prime numbers over water".split()
+topic = {"sea": "ship wave salt fish".split(), "land": "road tree stone field".split(), "rare": "comet".split()}
+with open("corpus/a.txt", "w") as f:
+    for i in range(300):
+        f.write(" ".join(rng.choice(words + topic["sea"] + topic["land"]) for _ in range(40)) + ".\n\n")
+with open("labelled.jsonl", "w") as f:
+    for i in range(200):
+        name = "sea" if i // 5 % 2 else "land"
+        row = {"text": " ".join(rng.choice(words[:6] + topic[name] * 2) for _ in range(20))}
+        row.update({"label": name} if i % 2 else {"labels": [[name, 0, 3]] + ([["rare", 0, 1]] if i < 6 else [])})
+        f.write(json.dumps(row) + "\n")
+X
+train=(dict train tiny.gguf corpus --site resid_post.0 --width 128 --k 4 --tokens 12000 --batch 64 --seed 4)
+expect_json train sonde.dict.train/1 '0 < d["fvu"] < 1' "${train[@]}" -o plain --json
+for k in random-model frozen-decoder; do expect_json "control_$k" sonde.dict.train/1 'd["fvu"] > 0' "${train[@]}" --control $k -o $k --json; done
+python3 - <<'X' && ok controls_say_so || not_ok controls_say_so "$(grep -h control ./*/cfg.json)"
+import json
+card = {d: json.load(open(f"{d}/cfg.json"))["metadata"]["sonde"] for d in ("plain", "random-model", "frozen-decoder")}
+assert "control" not in card["plain"] and all(card[k]["control"] == k for k in card if k != "plain"), card
+X
+# Beside each other; a control alone is measured on its own model; the same numbers as alone.
+expect_json eval_random sonde.dict.eval/1 'd["control"] == "random-model" and d["metrics"]["fvu"] < 1' dict eval random-model tiny.gguf corpus --tokens 4096 --json
+cp out random.json
+expect_json eval_beside sonde.dict.eval/1 'len(d["beside"]) == 2 and [b["control"] for b in d["beside"]] == ["random-model", "frozen-decoder"]
+    and d["beside"][0]["metrics"] == json.load(open("random.json"))["metrics"] and d["metrics"]["ce_plain"] != d["beside"][0]["metrics"]["ce_plain"]
+    and d["beside"][1]["metrics"]["ce_plain"] == d["metrics"]["ce_plain"] and d["beside"][1]["metrics"]["fvu"] > d["metrics"]["fvu"]
+    and sum(d["density_histogram"]["features"]) + d["density_histogram"]["never"] == 128 and len(d["density_histogram"]["features"]) == 16' \
+    dict eval plain tiny.gguf corpus --beside random-model --beside frozen-decoder --tokens 4096 --json
+run dict eval plain tiny.gguf corpus --beside random-model --tokens 2048
+[ $rc -eq 0 ] && head -1 out | grep -q $'metric\tvalue\trandom-model\tmeaning' && ok beside_table || not_ok beside_table "$(what_happened)"
+"$sonde" feature build random-model tiny.gguf corpus --tokens 2000 -o r.db >/dev/null 2>err; grep -q "control of a model with random weights" err && ok control_warns || not_ok control_warns "$(cat err)"
+
+# Texts of two topics differ in their words, so a probe on the activations tells them apart; a class of six texts is too few.
+expect_json probe sonde.dict.eval/1 'd["sparse_probing"]["n_classes"] == 2 and d["sparse_probing"]["n_classes_with_too_few"] == 1 and d["metrics"]["llm_test_accuracy"] > 0.9
+    and 0.5 < d["metrics"]["sae_top_1_test_accuracy"] <= d["metrics"]["sae_top_5_test_accuracy"] + 0.1 and d["metrics"]["sae_top_5_test_accuracy"] > 0.8
+    and all(len(set(c["features"])) == 5 and c["n_train"] == 160 and c["n_test"] == 40 for c in d["sparse_probing"]["classes"])' dict eval plain tiny.gguf corpus --tokens 512 --probe labelled.jsonl --json
+cp out probe.json
+expect_json probe_one_thread sonde.dict.eval/1 'd["metrics"] == json.load(open("probe.json"))["metrics"]' dict eval plain tiny.gguf corpus --tokens 512 --probe labelled.jsonl --json -t 1
+head -6 labelled.jsonl >few.jsonl
+expect_error probe_too_few 4 'no class has 8 texts' dict eval plain tiny.gguf corpus --tokens 512 --probe few.jsonl
+printf '{"text": "one two three four five six seven eight nine"}\n' >bad.jsonl
+expect_error probe_no_label 4 'line 1: neither a label nor labels' dict eval plain tiny.gguf corpus --tokens 512 --probe bad.jsonl
+
+# What is left out is told by the card; each kind of line that makes no sense is refused.
+expect_json without sonde.dict.train/1 'd["fvu"] > 0' "${train[@]}" --without shuffle,sink-filter,special-filter,tied-init -o left --json
+grep -q '"without":"sink-filter,special-filter,shuffle,tied-init"' <(tr -d ' ' <left/cfg.json) && ok card_without || not_ok card_without "$(grep without left/cfg.json)"
+expect_json anneal sonde.dict.train/1 'abs(d["l0"] - 4) < 0.01' "${train[@]}" --k-start 16 --k-anneal 60 -o annealed --json
+expect_exit warmup 0 "${train[@]}" --kind standard --sparsity 0.3 --sparsity-warmup 50 -o sparse
+expect_error unknown_without 2 'nothing that training does' "${train[@]}" --without magic -o x
+expect_error anneal_too_long 4 'annealing would take' "${train[@]}" --k-start 16 --k-anneal 100000 -o x
+expect_error warmup_of_what 2 'of a weight that is given' "${train[@]}" --kind standard --sparsity-warmup 5 -o x
+expect_error trans_has_none 2 'has no aux-k to leave out' "${train[@]}" --kind transcoder --to mlp_out.0 --without aux-k -o x
+expect_error control_of_cross 2 'of one model' "${train[@]}" --kind crosscoder --to mlp_out.0 --control random-model -o x
+expect_error absorption_words 4 'first letters need more' dict eval plain tiny.gguf corpus --tokens 512 --absorption
+
+# A stopped run goes on with all of it.
+long=("${train[@]}" --tokens 400000 --control random-model --without special-filter,shuffle --k-start 8 --k-anneal 3000)
+"$sonde" "${long[@]}" -o resumed >/dev/null 2>&1 & p=$!
+for _ in $(seq 200); do sleep 0.05; [ "$(wc -l < resumed/events.jsonl 2>/dev/null || echo 0)" -gt 20 ] && break; done
+kill -INT $p; wait $p
+[ -e resumed/checkpoint.json ] && ok interrupt_leaves_checkpoint || not_ok interrupt_leaves_checkpoint "$(ls resumed)"
+expect_exit resume 0 dict train --resume resumed
+expect_exit straight 0 "${long[@]}" -o straight
+cmp -s resumed/sae_weights.safetensors straight/sae_weights.safetensors && ok resume_equals_uninterrupted || not_ok resume_equals_uninterrupted "the weights differ"
+finish
