@@ -12,6 +12,7 @@ static const cli_opt opts[] = {
     {0, "with", OPT_STR, AT(dict_run, with), .arg = "MODEL2", .help = "the other checkpoint of a crosscoder"},
     {0, "width", OPT_INT, AT(dict_run, width), .arg = "F", .def = "16384", .lo = 2, .hi = 1 << 24, .help = "features"},
     {0, "k", OPT_INT, AT(dict_run, k), .arg = "K", .def = "32", .lo = 1, .hi = 4096, .help = "active features a token; what a sparsity penalty is steered towards"},
+    {0, "also", OPT_LIST, AT(dict_run, also), .arg = "WIDTH:K,..", .help = "further dictionaries from the same pass over the model, in DIR/wWIDTH-kK"},
     {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them", .def_words = "one pass"},
     {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step", .def_words = "2048, halved until a run has 500 steps, but not under 64"},
     {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024"},
@@ -51,6 +52,23 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
         sd_jw_kf64(w, "finish_seconds", r->finish_seconds);
         sd_jw_kf64(w, "measure_seconds", r->measure_seconds);
         sd_jw_kstr(w, "dir", c->output);
+        if (a->also.n) {
+            sd_jw_key(w, "also");
+            sd_jw_arr(w);
+            for (int i = 0; i < a->also.n; i++) {
+                const sd_learn_result *m = &r[1 + i];
+                sd_jw_obj(w);
+                sd_jw_kstr(w, "dir", a->more[i].dir);
+                sd_jw_ki64(w, "width", a->more[i].width);
+                sd_jw_ki64(w, "k", a->more[i].k);
+                sd_jw_kf64(w, "fvu", m->fvu);
+                sd_jw_kf64(w, "l0", m->l0);
+                sd_jw_ki64(w, "dead", m->dead);
+                sd_jw_kf64(w, "ce_recovered", m->ce_recovered);
+                sd_jw_end(w);
+            }
+            sd_jw_end(w);
+        }
         return out_json_end(c, &j);
     }
     char t[32];
@@ -65,13 +83,15 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
              100 * r->measure_seconds / r->seconds);
     out_pair(p, "speed", "%.0f tokens/s over all of it", r->tok_s);
     out_pair(p, "folder", "%s", c->output);
+    for (int i = 0; i < a->also.n; i++)
+        out_pair(p, "also", "%s: FVU %.4f, L0 %.1f, %lld dead, CE recovered %.4f", a->more[i].dir, r[1 + i].fvu, r[1 + i].l0, (long long)r[1 + i].dead, r[1 + i].ce_recovered);
     return out_pairs_end(p);
 }
 
 typedef struct measurement { cli *c; const sd_exec *ex; const dict_source *s; const dict_run *a; } measurement;
 
 /* CE recovered on the text of the held-out rows, read by the whole model in the run's mode. */
-static sd_status ce_recovered(void *self, double *out, double *not_counted, sd_err *err)
+static sd_status ce_recovered(void *self, const char *dir, double *out, double *not_counted, sd_err *err)
 {
     measurement *x = self;
     sd_dict *d = NULL;
@@ -79,8 +99,8 @@ static sd_status ce_recovered(void *self, double *out, double *not_counted, sd_e
     sd_evaluation e = {0};
     enum { EVAL_CONTEXTS = 24 };
     double t0 = sd_now();
-    cli_resume_with(x->c, "sonde dict eval %s %s CORPUS..", x->c->output, x->a->path[0]); /* the dictionary is written */
-    sd_status st = sd_dict_open(&d, x->c->output, err);
+    cli_resume_with(x->c, "sonde dict eval", dir, "MODEL CORPUS.."); /* the dictionary is written */
+    sd_status st = sd_dict_open(&d, dir, err);
     const sd_model_opt mo = {.mode = x->s->model->mode};
     if (!st) st = dict_run_random(x->a) ? sd_model_open_random(&m, x->ex, x->a->path[0], &mo, x->c->seed, err) : sd_model_open(&m, x->ex, x->a->path[0], &mo, err);
     *not_counted = sd_now() - t0;
@@ -129,6 +149,20 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
                       .meta = s->meta, .n_heldout = a->heldout, .buffer_rows = a->buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
                       .t0 = s->t0, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
                       .fold = s->rows.cross ? sd_cross_fold : NULL, .fold_self = s->rows.cross};
+    sd_learn_more more[SD_LEARN_MORE];
+    for (int i = 0; i < a->also.n; i++) {
+        more[i] = (sd_learn_more){o.train, a->more[i].dir};
+        more[i].train.m = a->more[i].width, more[i].train.k = (int)a->more[i].k;
+    }
+    o.more = more, o.n_more = a->also.n;
+    double further = 0;
+    for (int i = 0; i < o.n_more; i++) {
+        sd_dict_train_opt t = more[i].train;
+        if (!t.d) t.d = s->src.d;
+        if (!t.n_tokens) t.n_tokens = s->n_rows;
+        further += (double)sd_dict_train_plan(ex, &t);
+    }
+    if (further > 1e9) cli_note(c, "memory: the further dictionaries take %.2f GB more in training", 1e-9 * further);
     const sd_status st = say_cost(c, ex, s, &o.train, s->n_rows, err);
     return st ? st : sd_lab_learn(r, ex, s->src, s->n_rows, &o, &c->progress, err);
 }
@@ -155,6 +189,8 @@ const cli_cmd cmd_dict_train_def = {
             "These take the best of a batch. identity trains nothing: its features are the site's own neurons, 2 a neuron, by sign.\n\n"
             "--control trains what a score is worth nothing without: a dictionary of the same architecture with random weights (each matrix\n"
             "normal with its own mean and spread), or one whose decoder stays as it was drawn. `sonde dict eval --beside` prints them together.\n"
+            "--also trains more dictionaries on the rows of the same pass, in the same order: each is what a run of its own with the same seed,\n"
+            "tokens and batch would have made, to the last bit.\n\n"
             "--without leaves out what training does by default, to see what it is worth.\n\n"
             "With MODEL the run ends by reading 24 contexts of the held-out text three times in the run's mode, for the share of the\n"
             "cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over the\n"
@@ -172,7 +208,7 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     int rc;
     sd_err err = {0};
     dict_source s = {0};
-    sd_learn_result r;
+    sd_learn_result r[1 + SD_LEARN_MORE];
     if (!cli_parse(c, &cmd_dict_train_def, &a, argc, argv, &rc)) return rc;
     sd_status st = dict_run_setup(&a, c, &err);
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
@@ -180,9 +216,9 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     if ((st = dict_source_open(&s, &a, c, ex, &err))) goto done;
     if ((st = dict_run_save(&a, c, &err))) goto done;
     cli_resume_with(c, "sonde dict train --resume", c->output, "");
-    if ((st = run(&a, c, ex, &s, &r, &err))) goto done;
+    if ((st = run(&a, c, ex, &s, r, &err))) goto done;
     if (kind_of(a.kind) == SD_DICT_IDENTITY) a.width = 2 * s.src.d;
-    rc = print(c, &a, &r);
+    rc = print(c, &a, r);
 done:
     dict_source_close(&s);
     if (st) dict_run_discard(&a, c);

@@ -32,22 +32,35 @@ uint32_t dict_run_without(const dict_run *a)
 
 bool dict_run_random(const dict_run *a) { return a->control && strcmp(a->control, "random-model") == 0; }
 
-/* What a saved run left out; the strings are run.json's. */
-static sd_status load_without(dict_run *a, const char *path, sd_err *err)
+/* A list of texts of run.json, whose strings it keeps; *own by sd_free. */
+static sd_status load_list(opt_list *out, const char ***own, const json_t *list, const char *path, sd_err *err)
 {
-    const json_t *list = json_object_get(a->saved, "without");
-    int bit;
-    a->without = (opt_list){0};
+    *out = (opt_list){0};
     if (!list) return SD_OK;
-    sd_status st = sd_alloc_zero(&a->saved_without, (json_array_size(list) + 1) * sizeof *a->saved_without, "names", err);
-    for (size_t i = 0; i < json_array_size(list) && !st; i++) {
-        const char *name = json_string_value(json_array_get(list, i));
-        if (!name || !without_bit(name, &bit)) return sd_fail(err, SD_E_FORMAT, "%s: without[%zu] is nothing that training does", path, i);
-        a->saved_without[i] = name;
-        a->without.n++;
-    }
-    a->without.v = a->saved_without;
+    sd_status st = sd_alloc_zero(own, (json_array_size(list) + 1) * sizeof **own, "names", err);
+    for (size_t i = 0; i < json_array_size(list) && !st; i++, out->n++)
+        if (!((*own)[i] = json_string_value(json_array_get(list, i)))) st = sd_fail(err, SD_E_FORMAT, "%s: a list holds something that is no text", path);
+    out->v = *own;
     return st;
+}
+
+/* "4096:32": a further dictionary of that width and k, in the folder w4096-k32 of the run's. */
+static sd_status read_also(dict_run *a, cli *c, sd_err *err)
+{
+    if (a->also.n > SD_LEARN_MORE) return cli_refuse(c, err, "--also: at most %d further dictionaries of one run", SD_LEARN_MORE);
+    for (int i = 0; i < a->also.n; i++) {
+        const char *text = a->also.v[i], *colon = strchr(text, ':');
+        uint64_t width = 0, k = 0;
+        if (!colon || !sd_parse_u64((sd_slice){text, (size_t)(colon - text)}, &width) || !sd_parse_u64(sd_slice_of(colon + 1), &k) || width < 2 || width > 1 << 24 || k < 1 || k > 4096)
+            return cli_refuse(c, err, "--also %s is not WIDTH:K, such as 4096:32", text);
+        a->more[i].width = (int64_t)width, a->more[i].k = (int64_t)k;
+        char name[64];
+        snprintf(name, sizeof name, "w%llu-k%llu", (unsigned long long)width, (unsigned long long)k);
+        if (!sd_path_join(a->more[i].dir, sizeof a->more[i].dir, c->output, name)) return sd_fail(err, SD_E_ARG, "%s: path too long", c->output);
+        for (int j = 0; j < i; j++)
+            if (strcmp(a->more[i].dir, a->more[j].dir) == 0) return cli_refuse(c, err, "--also %s is given twice", text);
+    }
+    return SD_OK;
 }
 
 static sd_status load(dict_run *a, cli *c, sd_err *err)
@@ -73,7 +86,10 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
     if (!st) st = sd_json_get_f64(a->saved, "lr", &a->lr, p, err);
     if (!st) st = sd_json_get_i64(a->saved, "seed", &seed, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "control", &a->control, p, err);
-    if (!st) st = load_without(a, p, err);
+    if (!st) st = load_list(&a->without, &a->saved_without, json_object_get(a->saved, "without"), p, err);
+    if (!st) st = load_list(&a->also, &a->saved_also, json_object_get(a->saved, "also"), p, err);
+    for (int i = 0, bit; i < a->without.n && !st; i++)
+        if (!without_bit(a->without.v[i], &bit)) st = sd_fail(err, SD_E_FORMAT, "%s: without[%d] is nothing that training does", p, i);
     if (!st) st = sd_json_opt_str(a->saved, "site", &c->site, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "to", &a->to, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "with", &a->with, p, err);
@@ -88,7 +104,7 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
         if (!(a->path[i] = json_string_value(json_array_get(paths, (size_t)i)))) st = sd_fail(err, SD_E_FORMAT, "%s: paths[%d] is no text", p, i);
     c->seed = (uint64_t)seed;
     c->output = c->resume;
-    return st;
+    return read_also(a, c, err);
 }
 
 /* A file, or a folder with a model's config.json; shards are a folder without one. */
@@ -168,8 +184,8 @@ static sd_status check_kind(const dict_run *a, cli *c, sd_err *err)
     if (a->to && !cross && !maps) return cli_refuse(c, err, "--to is for transcoders and crosscoders, not for %s", a->kind);
     if (a->with && !cross) return cli_refuse(c, err, "--with is for crosscoders, not for %s", a->kind);
     if (strcmp(a->kind, "identity") == 0)
-        for (size_t i = 0; i < 8; i++) {
-            static const char *const no[8] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8"};
+        for (size_t i = 0; i < 9; i++) {
+            static const char *const no[9] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8", "also"};
             if (opt_given(c, no[i])) return cli_refuse(c, err, "--%s has no meaning for identity: its features are the neurons", no[i]);
         }
     return SD_OK;
@@ -187,7 +203,7 @@ sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err)
     a->n_path = c->n_arg;
     st = sd_alloc_zero(&a->path, (size_t)(a->n_path + 1) * sizeof *a->path, "paths", err);
     for (int i = 0; !st && i < a->n_path; i++) a->path[i] = c->arg[i];
-    return st;
+    return st ? st : read_also(a, c, err);
 }
 
 sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
@@ -200,6 +216,8 @@ sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
     sd_status st = sd_dir_make(c->output, err);
     if (st) return st;
     sd_learn_forget_checkpoint(c->output);
+    for (int i = 0; i < a->also.n && !st; i++) st = sd_dir_make(a->more[i].dir, err);
+    if (st) return st;
     sd_buf_init(&b, 1 << 20);
     sd_jw_init(&w, &b);
     sd_jw_obj(&w);
@@ -221,10 +239,12 @@ sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
     if (a->to) sd_jw_kstr(&w, "to", a->to);
     if (a->with) sd_jw_kstr(&w, "with", a->with);
     if (a->control) sd_jw_kstr(&w, "control", a->control);
-    if (a->without.n) {
-        sd_jw_key(&w, "without");
+    for (int k = 0; k < 2; k++) {
+        const opt_list *list = k ? &a->also : &a->without;
+        if (!list->n) continue;
+        sd_jw_key(&w, k ? "also" : "without");
         sd_jw_arr(&w);
-        for (int i = 0; i < a->without.n; i++) sd_jw_str(&w, a->without.v[i]);
+        for (int i = 0; i < list->n; i++) sd_jw_str(&w, list->v[i]);
         sd_jw_end(&w);
     }
     sd_jw_kstr(&w, "mode", a->mode);
@@ -245,6 +265,10 @@ void dict_run_discard(const dict_run *a, const cli *c)
     if (!sd_path_join(p, sizeof p, c->output, "cfg.json") || sd_file_exists(p)) return;
     for (int i = 0; i < 2; i++)
         if (sd_path_join(p, sizeof p, c->output, file[i])) (void)unlink(p);
+    for (int i = 0; i < a->also.n; i++) {
+        if (sd_path_join(p, sizeof p, a->more[i].dir, "events.jsonl")) (void)unlink(p);
+        (void)rmdir(a->more[i].dir);
+    }
     (void)rmdir(c->output); /* stays when something else is in it */
 }
 
@@ -252,6 +276,7 @@ void dict_run_release(dict_run *a)
 {
     sd_free(a->path);
     sd_free(a->saved_without);
+    sd_free(a->saved_also);
     json_decref(a->saved);
 }
 

@@ -12,11 +12,12 @@ typedef struct dict_run {
     double lr, sparsity;
     int64_t k_start, k_anneal, sparsity_warmup;
     const char *control;          /* "random-model", "frozen-decoder"; NULL: none */
-    opt_list without;
+    opt_list without, also;
+    struct { int64_t width, k; char dir[1100]; } more[SD_LEARN_MORE]; /* [also.n] as also says; made by dict_run_setup */
     const char **path;   /* [n_path] MODEL CORPUS.., or DIR */
     int n_path;
     const char *mode;
-    const char **saved_without;
+    const char **saved_without, **saved_also;
     json_t *saved;       /* owns the strings of a resumed run */
     bool made_folder, moments8, proven;
 } dict_run;

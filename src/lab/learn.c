@@ -73,14 +73,25 @@ static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
     int64_t cap = o->buffer_rows ? o->buffer_rows : BUFFER_ROWS;
     if (cap > r->loop.n_rows) cap = r->loop.n_rows;
     if (t.without & SD_WITHOUT_SHUFFLE) cap = 1; /* rows leave in the order in which they came */
-    sd_status st = sd_learn__new(&r->trainer, ex, &t, err);
-    if (!st) st = sd_learn__calibrate(&r->trainer, ex, r->heldout, err);
-    if (!st) st = sd_shuffle_new(&r->shuffle, cap, r->loop.src.d, t.seed, sd_learn__max_norm(&r->trainer), err);
+    sd_status st = sd_learn__new(&r->trainer[0], ex, &t, err);
+    for (int i = 1; i < r->n && !st; i++) {
+        sd_dict_train_opt more = o->more[i - 1].train;
+        const uint32_t of_rows = SD_WITHOUT_CENTRING | SD_WITHOUT_SCALING | SD_WITHOUT_SINK_FILTER | SD_WITHOUT_SPECIAL_FILTER | SD_WITHOUT_SHUFFLE;
+        SD_ASSERT(sd_dict_kind_maps(more.kind) == sd_dict_kind_maps(t.kind));
+        more.d = t.d, more.d_out = t.d_out, more.n_tokens = t.n_tokens, more.seed = t.seed, more.batch = sd_learn__opt(&r->trainer[0])->batch;
+        more.without = (more.without & ~of_rows) | (t.without & of_rows);
+        st = sd_learn__new(&r->trainer[i], ex, &more, err);
+    }
+    for (int i = 0; i < r->n && !st; i++) st = sd_learn__calibrate(&r->trainer[i], ex, r->heldout, err);
+    if (!st) st = sd_shuffle_new(&r->shuffle, cap, r->loop.src.d, t.seed, sd_learn__max_norm(&r->trainer[0]), err);
     return st;
 }
 
-static sd_status write_event(struct run *r, const sd_dict_stats *s, sd_err *err)
+static const char *dir_of(const struct run *r, int i) { return i ? r->opt->more[i - 1].dir : r->opt->dir; }
+
+static sd_status write_event(struct run *r, int i, sd_err *err)
 {
+    const sd_dict_stats *s = &r->stats[i];
     sd_jw w;
     sd_jw_init(&w, &r->line);
     sd_jw_obj(&w);
@@ -99,42 +110,45 @@ static sd_status write_event(struct run *r, const sd_dict_stats *s, sd_err *err)
         sd_jw_kf64(&w, "recall", 1.0 - (double)s->n_missed / (double)s->n_audited);
     }
     sd_jw_end(&w);
-    return sd_events_line(&r->events, &r->line, err);
+    return sd_events_line(&r->events[i], &r->line, err);
 }
 
 static sd_status train(struct run *r, const sd_exec *ex, const sd_progress *progress, sd_err *err)
 {
-    const sd_dict_train_opt *t = sd_learn__opt(&r->trainer);
+    const sd_dict_train_opt *t = sd_learn__opt(&r->trainer[0]);
+    const sd_dict_stats *now = r->stats; /* steps and tokens are the same for all */
     sd_act_source src = {.self = &r->loop, .d = r->loop.src.d, .next = loop_next, .tell = loop_tell, .seek = loop_seek};
     double last = sd_now(), every = r->opt->checkpoint_s ? r->opt->checkpoint_s : 120;
     int64_t total = t->n_tokens / t->batch, per_event = total / EVENTS_PER_RUN > 0 ? total / EVENTS_PER_RUN : 1, got = 0;
     sd_status st;
     char note[96];
-    while (r->stats.step < total) {
+    while (now->step < total) {
         if ((st = sd_shuffle_next(r->shuffle, &src, r->batch, &got, err))) return st;
         SD_ASSERT(got == t->batch);
-        if ((st = sd_learn__step(&r->trainer, ex, r->batch, &r->stats, err))) return st;
-        if ((r->stats.step % per_event == 0 || r->stats.step == total) && (st = write_event(r, &r->stats, err))) return st;
-        snprintf(note, sizeof note, "tokens  fvu %.3f  dead %" PRId64, r->stats.fvu, r->stats.n_dead);
-        sd_progress_update(progress, "train", (double)r->stats.n_tokens, (double)(total * t->batch), note);
-        bool stop = sd_progress_cancelled(progress) && r->stats.step < total;
+        for (int i = 0; i < r->n; i++) {
+            if ((st = sd_learn__step(&r->trainer[i], ex, r->batch, &r->stats[i], err))) return st;
+            if ((now->step % per_event == 0 || now->step == total) && (st = write_event(r, i, err))) return st;
+        }
+        snprintf(note, sizeof note, "tokens  fvu %.3f  dead %" PRId64, now->fvu, now->n_dead);
+        sd_progress_update(progress, "train", (double)now->n_tokens, (double)(total * t->batch), note);
+        bool stop = sd_progress_cancelled(progress) && now->step < total;
         if (stop || (every > 0 && sd_now() - last > every)) {
             if ((st = sd_learn__checkpoint(r, err))) return st;
             last = sd_now();
         }
         if (stop) return sd_fail(err, SD_E_CANCELLED, "stopped at step %" PRId64 " of %" PRId64 "; the checkpoint is in %s",
-                                 r->stats.step, total, r->opt->dir);
+                                 now->step, total, r->opt->dir);
     }
     return SD_OK;
 }
 
-static sd_status finish(struct run *r, const sd_exec *ex, sd_learn_result *out, sd_err *err)
+static sd_status finish(struct run *r, int of, const sd_exec *ex, sd_learn_result *out, sd_err *err)
 {
     sd_dict *dict = NULL;
     sd_dict_info meta = r->opt->meta;
-    sd_status st = sd_learn__finish(&r->trainer, ex, r->heldout, &meta, &dict, err);
+    sd_status st = sd_learn__finish(&r->trainer[of], ex, r->heldout, &meta, &dict, err);
     if (!st && r->opt->fold) st = r->opt->fold(r->opt->fold_self, dict, err);
-    if (!st) st = sd_dict_save(dict, r->opt->dir, err);
+    if (!st) st = sd_dict_save(dict, dir_of(r, of), err);
     if (!st) {
         const sd_dict_info *i = sd_dict_get_info(dict);
         out->fvu = i->fvu;
@@ -145,7 +159,7 @@ static sd_status finish(struct run *r, const sd_exec *ex, sd_learn_result *out, 
     return st;
 }
 
-static sd_status write_last_event(struct run *r, const sd_learn_result *o, sd_err *err)
+static sd_status write_last_event(struct run *r, int i, const sd_learn_result *o, sd_err *err)
 {
     sd_jw w;
     sd_jw_init(&w, &r->line);
@@ -170,7 +184,7 @@ static sd_status write_last_event(struct run *r, const sd_learn_result *o, sd_er
         sd_prov_write(&w, r->opt->prov);
     }
     sd_jw_end(&w);
-    return sd_events_line(&r->events, &r->line, err);
+    return sd_events_line(&r->events[i], &r->line, err);
 }
 
 static int64_t heldout_of(int64_t n_rows)
@@ -199,43 +213,58 @@ static sd_status prepare(struct run *r, const sd_exec *ex, int64_t n_rows, sd_er
     sd_status st = read_heldout(r, err);
     if (!st) st = o->resume ? sd_learn__restore(r, ex, err) : begin(r, ex, err);
     if (st) return st;
-    const sd_dict_train_opt *t = sd_learn__opt(&r->trainer);
-    drop_sinks(&r->heldout, sd_learn__max_norm(&r->trainer));
+    const sd_dict_train_opt *t = sd_learn__opt(&r->trainer[0]);
+    drop_sinks(&r->heldout, sd_learn__max_norm(&r->trainer[0]));
     if ((st = sd_alloc(&r->batch.data, (size_t)(t->batch * r->loop.src.d) * sizeof(float), "a batch", err))) return st;
     r->batch = sd_mat_of(r->batch.data, t->batch, r->loop.src.d);
-    char path[1100];
-    if (!sd_path_join(path, sizeof path, o->dir, "events.jsonl")) return sd_fail(err, SD_E_ARG, "%s: path too long", o->dir);
-    return sd_events_open(&r->events, path, r->events.n_bytes, err);
+    for (int i = 0; i < r->n && !st; i++) {
+        char path[1100];
+        if (!sd_path_join(path, sizeof path, dir_of(r, i), "events.jsonl")) return sd_fail(err, SD_E_ARG, "%s: path too long", dir_of(r, i));
+        st = sd_events_open(&r->events[i], path, r->events[i].n_bytes, err);
+    }
+    return st;
 }
 
 sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source src, int64_t n_rows, const sd_learn_opt *opt,
                        const sd_progress *progress, sd_err *err)
 {
-    struct run r = {.opt = opt, .loop = {.src = src}, .events = {.fd = -1}};
-    double t0 = opt->t0 > 0 ? opt->t0 : sd_now(), not_counted = 0;
-    *out = (sd_learn_result){.ce_recovered = NAN};
+    struct run r = {.opt = opt, .n = 1 + opt->n_more, .loop = {.src = src}};
+    double t0 = opt->t0 > 0 ? opt->t0 : sd_now(), not_counted = 0, spent = 0;
+    SD_ASSERT(opt->n_more <= SD_LEARN_MORE);
+    for (int i = 0; i < r.n; i++) {
+        out[i] = (sd_learn_result){.ce_recovered = NAN};
+        r.events[i].fd = -1;
+    }
     sd_status st = prepare(&r, ex, n_rows, err);
-    int64_t before = r.stats.n_tokens;
+    int64_t before = r.stats[0].n_tokens;
     if (!st) st = train(&r, ex, progress, err);
     if (st) goto done;
-    out->steps = r.stats.step;
-    out->n_tokens = r.stats.n_tokens;
-    out->n_heldout = r.heldout.rows;
-    out->n_dropped = sd_shuffle_dropped(r.shuffle);
-    out->epochs = r.loop.epoch + 1;
-    out->train_seconds = sd_now() - t0;
-    if ((st = finish(&r, ex, out, err))) goto done;
-    sd_learn_forget_checkpoint(opt->dir); /* the dictionary is there: nothing is left to resume */
-    out->finish_seconds = sd_now() - t0 - out->train_seconds;
-    if (opt->measure && (st = opt->measure(opt->self, &out->ce_recovered, &not_counted, err))) goto done;
-    out->seconds = sd_now() - t0 - not_counted;
-    out->measure_seconds = out->seconds - out->train_seconds - out->finish_seconds;
-    out->source_seconds = r.loop.seconds;
-    out->tok_s = (double)(out->n_tokens - before) / out->seconds;
-    st = write_last_event(&r, out, err);
+    const double trained = sd_now() - t0;
+    for (int i = 0; i < r.n; i++) {
+        out[i].steps = r.stats[i].step;
+        out[i].n_tokens = r.stats[i].n_tokens;
+        out[i].n_heldout = r.heldout.rows;
+        out[i].n_dropped = sd_shuffle_dropped(r.shuffle);
+        out[i].epochs = r.loop.epoch + 1;
+        out[i].train_seconds = trained;
+        if ((st = finish(&r, i, ex, &out[i], err))) goto done;
+    }
+    for (int i = 0; i < r.n; i++) out[i].finish_seconds = sd_now() - t0 - out[0].train_seconds;
+    sd_learn_forget_checkpoint(opt->dir); /* the dictionaries are there: nothing is left to resume */
+    for (int i = 0; i < r.n && opt->measure; i++, not_counted += spent)
+        if ((st = opt->measure(opt->self, dir_of(&r, i), &out[i].ce_recovered, &spent, err))) goto done;
+    for (int i = 0; i < r.n && !st; i++) {
+        out[i].seconds = sd_now() - t0 - not_counted;
+        out[i].measure_seconds = out[i].seconds - out[i].train_seconds - out[i].finish_seconds;
+        out[i].source_seconds = r.loop.seconds;
+        out[i].tok_s = (double)(out[i].n_tokens - before) / out[i].seconds;
+        st = write_last_event(&r, i, &out[i], err);
+    }
 done:
-    sd_events_close(&r.events);
-    sd_learn__free(&r.trainer);
+    for (int i = 0; i < r.n; i++) {
+        sd_events_close(&r.events[i]);
+        sd_learn__free(&r.trainer[i]);
+    }
     sd_shuffle_free(r.shuffle);
     sd_buf_release(&r.line);
     sd_free(r.heldout.data);

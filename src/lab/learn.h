@@ -9,6 +9,11 @@
 #include "dict/act.h"
 #include "dict/dict_trans.h"
 
+/* A further dictionary of the same rows in the same order: trained beside the first, as if alone. Seed, batch, tokens and what concerns the rows are
+ * the first one's; a transcoder stands only beside transcoders. */
+typedef struct sd_learn_more { sd_dict_train_opt train; const char *dir; } sd_learn_more;
+enum { SD_LEARN_MORE = 16 };
+
 typedef struct sd_learn_opt {
     sd_dict_train_opt train;  /* .d is taken from the source, but given for transcoders, whose source gives [x | y]; .n_tokens 0: one pass */
     sd_dict_info meta;        /* what the dictionary is of */
@@ -19,13 +24,15 @@ typedef struct sd_learn_opt {
     const sd_prov *prov;      /* into the last event; may be NULL */
     bool resume;              /* go on from the checkpoint in dir */
     double t0;                /* sd_now() when the run began, if reading its text came before; 0: now */
-    /* Called when the dictionary is in dir: what it keeps of the model, and the seconds that are not to be counted (a model loaded
+    /* Called for each dictionary when it is in its folder: what it keeps of the model, and the seconds that are not to be counted (a model loaded
      * for it). Part of the run and of its time. NULL: nothing is measured, ce_recovered is NaN. */
-    sd_status (*measure)(void *self, double *ce_recovered, double *not_counted, sd_err *err);
+    sd_status (*measure)(void *self, const char *dir, double *ce_recovered, double *not_counted, sd_err *err);
     void *self;
     /* Called with the finished dictionary before it is written; NULL: nothing is to be done. */
     sd_status (*fold)(void *fold_self, sd_dict *d, sd_err *err);
     void *fold_self;
+    const sd_learn_more *more; /* [n_more] their folders exist; at most SD_LEARN_MORE */
+    int n_more;
 } sd_learn_opt;
 
 typedef struct sd_learn_result {
@@ -36,7 +43,7 @@ typedef struct sd_learn_result {
     int epochs;
 } sd_learn_result;
 
-/* n_rows: rows a whole pass of src gives. Cancelled: a checkpoint is written and SD_E_CANCELLED returned. Writes into dir: the
+/* out [1 + opt->n_more]; times are those of all together. n_rows: rows a whole pass of src gives. Cancelled: a checkpoint is written and SD_E_CANCELLED returned. Writes into dir: the
  * SAELens directory, events.jsonl, and while it runs checkpoint-N/ named by checkpoint.json. */
 sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source src, int64_t n_rows, const sd_learn_opt *opt,
                        const sd_progress *progress, sd_err *err);

@@ -1,4 +1,4 @@
-/* Checkpoints of a training run: dir/checkpoint-STEP/{trainer.safetensors,shuffle.safetensors}, named by dir/checkpoint.json. The JSON is
+/* Checkpoints of a training run: dir/checkpoint-STEP/{trainer.safetensors,trainer-1.safetensors ..,shuffle.safetensors}, named by dir/checkpoint.json. The JSON is
  * replaced last and atomically, so a run that dies while writing goes on from the checkpoint before. */
 #include "lab/learn_int.h"
 
@@ -11,10 +11,20 @@ static sd_status path_in(char out[1200], const char *dir, const char *name, sd_e
     return sd_path_join(out, 1200, dir, name) ? SD_OK : sd_fail(err, SD_E_ARG, "%s: path too long", dir);
 }
 
+/* Trainer i of a checkpoint. */
+static void trainer_name(char out[32], int i)
+{
+    if (i) snprintf(out, 32, "trainer-%d.safetensors", i);
+    else snprintf(out, 32, "trainer.safetensors");
+}
+
 static void remove_folder(const char *dir)
 {
-    char p[1200];
-    if (sd_path_join(p, sizeof p, dir, "trainer.safetensors")) unlink(p);
+    char p[1200], name[32];
+    for (int i = 0; i <= SD_LEARN_MORE; i++) {
+        trainer_name(name, i);
+        if (sd_path_join(p, sizeof p, dir, name)) unlink(p);
+    }
     if (sd_path_join(p, sizeof p, dir, "shuffle.safetensors")) unlink(p);
     rmdir(dir);
 }
@@ -36,13 +46,16 @@ static void write_state(sd_buf *b, const struct run *r, const char *name)
     sd_jw_init(&w, b);
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "checkpoint", name);
-    sd_jw_ki64(&w, "step", r->stats.step);
-    sd_jw_ki64(&w, "n_tokens", r->stats.n_tokens);
+    sd_jw_ki64(&w, "step", r->stats[0].step);
+    sd_jw_ki64(&w, "n_tokens", r->stats[0].n_tokens);
     sd_jw_ki64(&w, "source_row", r->loop.src.tell(r->loop.src.self));
     sd_jw_ki64(&w, "n_rows", r->loop.n_rows);
     sd_jw_ki64(&w, "n_heldout", r->n_heldout);
     sd_jw_ki64(&w, "epoch", r->loop.epoch);
-    sd_jw_ki64(&w, "events_bytes", r->events.n_bytes);
+    sd_jw_key(&w, "events_bytes");
+    sd_jw_arr(&w);
+    for (int i = 0; i < r->n; i++) sd_jw_i64(&w, r->events[i].n_bytes);
+    sd_jw_end(&w);
     sd_jw_end(&w);
     sd_buf_putc(b, '\n');
 }
@@ -51,12 +64,16 @@ sd_status sd_learn__checkpoint(struct run *r, sd_err *err)
 {
     char name[64], dir[1200], p[1200];
     sd_buf b;
-    snprintf(name, sizeof name, "checkpoint-%08" PRId64, r->stats.step);
+    snprintf(name, sizeof name, "checkpoint-%08" PRId64, r->stats[0].step);
     sd_buf_init(&b, 4096);
     sd_status st = path_in(dir, r->opt->dir, name, err);
     if (!st) st = sd_dir_make(dir, err);
-    if (!st) st = path_in(p, dir, "trainer.safetensors", err);
-    if (!st) st = sd_learn__save(&r->trainer, p, err);
+    for (int i = 0; i < r->n && !st; i++) {
+        char file[32];
+        trainer_name(file, i);
+        st = path_in(p, dir, file, err);
+        if (!st) st = sd_learn__save(&r->trainer[i], p, err);
+    }
     if (!st) st = path_in(p, dir, "shuffle.safetensors", err);
     if (!st) st = sd_shuffle_save(r->shuffle, p, err);
     if (!st) st = path_in(p, r->opt->dir, "checkpoint.json", err);
@@ -78,13 +95,19 @@ static sd_status read_state(struct run *r, char name[64], int64_t *row, sd_err *
     sd_status st = path_in(p, r->opt->dir, what, err);
     if (!st && (st = sd_json_load(&j, p, 1 << 16, err))) return sd_hint(err, "there is nothing to resume in %s", r->opt->dir);
     if (!st) st = sd_json_get_str(j, "checkpoint", &folder, what, err);
-    if (!st) st = sd_json_get_i64(j, "step", &r->stats.step, what, err);
-    if (!st) st = sd_json_get_i64(j, "n_tokens", &r->stats.n_tokens, what, err);
+    if (!st) st = sd_json_get_i64(j, "step", &r->stats[0].step, what, err);
+    if (!st) st = sd_json_get_i64(j, "n_tokens", &r->stats[0].n_tokens, what, err);
     if (!st) st = sd_json_get_i64(j, "source_row", row, what, err);
     if (!st) st = sd_json_get_i64(j, "n_rows", &n_rows, what, err);
     if (!st) st = sd_json_get_i64(j, "n_heldout", &n_heldout, what, err);
     if (!st) st = sd_json_get_i64(j, "epoch", &epoch, what, err);
-    if (!st) st = sd_json_get_i64(j, "events_bytes", &r->events.n_bytes, what, err);
+    const json_t *bytes = st ? NULL : json_object_get(j, "events_bytes");
+    if (!st && (!json_is_array(bytes) || json_array_size(bytes) != (size_t)r->n)) st = sd_fail(err, SD_E_FORMAT, "%s: not of a run of %d dictionaries", p, r->n);
+    for (int i = 0; i < r->n && !st; i++) {
+        r->events[i].n_bytes = json_integer_value(json_array_get(bytes, (size_t)i));
+        if (r->events[i].n_bytes < 0) st = sd_fail(err, SD_E_FORMAT, "%s: events_bytes[%d] is negative", p, i);
+        r->stats[i].step = r->stats[0].step, r->stats[i].n_tokens = r->stats[0].n_tokens;
+    }
     if (!st && (strlen(folder) >= 64 || strncmp(folder, "checkpoint-", 11) != 0 || strchr(folder, '/')))
         st = sd_fail(err, SD_E_FORMAT, "%s: \"%s\" is no checkpoint of this folder", p, folder);
     if (!st && (n_rows != r->loop.n_rows || n_heldout != r->n_heldout)) {
@@ -104,8 +127,12 @@ sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
     int64_t row = 0;
     sd_status st = read_state(r, name, &row, err);
     if (!st) st = path_in(dir, r->opt->dir, name, err);
-    if (!st) st = path_in(p, dir, "trainer.safetensors", err);
-    if (!st) st = sd_learn__load(&r->trainer, ex, r->opt->train.kind, p, err);
+    for (int i = 0; i < r->n && !st; i++) {
+        char file[32];
+        trainer_name(file, i);
+        st = path_in(p, dir, file, err);
+        if (!st) st = sd_learn__load(&r->trainer[i], ex, i ? r->opt->more[i - 1].train.kind : r->opt->train.kind, p, err);
+    }
     if (!st) st = path_in(p, dir, "shuffle.safetensors", err);
     if (!st) st = sd_shuffle_load(&r->shuffle, p, err);
     if (!st) st = r->loop.src.seek(r->loop.src.self, row, err);

@@ -23,12 +23,13 @@ struct loop { sd_act_source src; int64_t n_rows; int epoch; double seconds; };
 struct run {
     const sd_learn_opt *opt;
     struct loop loop;
-    sd_learn_trainer trainer;
+    int n;                   /* dictionaries: 1 + opt->n_more */
+    sd_learn_trainer trainer[1 + SD_LEARN_MORE];
     sd_shuffle *shuffle;
     sd_mat heldout, batch;   /* owned */
     int64_t n_heldout;
-    sd_dict_stats stats;     /* of the last step */
-    sd_events events;
+    sd_dict_stats stats[1 + SD_LEARN_MORE]; /* of the last step */
+    sd_events events[1 + SD_LEARN_MORE];
     sd_buf line;
 };
 

@@ -62,6 +62,24 @@ expect_error trans_has_none 2 'has no aux-k to leave out' "${train[@]}" --kind t
 expect_error control_of_cross 2 'of one model' "${train[@]}" --kind crosscoder --to mlp_out.0 --control random-model -o x
 expect_error absorption_words 4 'first letters need more' dict eval plain tiny.gguf corpus --tokens 512 --absorption
 
+# Several from one pass: each has the bits of a run of its own, also when the pass was stopped.
+expect_json also sonde.dict.train/1 '[a["width"] for a in d["also"]] == [64, 256] and all(a["fvu"] > 0 and a["l0"] > 1 for a in d["also"]) and d["also"][1]["dir"] == "many/w256-k8"' \
+    "${train[@]}" --also 64:4,256:8 -o many --json
+"$sonde" "${train[@]}" --width 64 -o alone64 -q >/dev/null; "$sonde" "${train[@]}" --width 256 --k 8 -o alone256 -q >/dev/null
+for p in many:plain many/w64-k4:alone64 many/w256-k8:alone256; do
+    cmp -s "${p%:*}/sae_weights.safetensors" "${p#*:}/sae_weights.safetensors" && cmp -s "${p%:*}/sonde.safetensors" "${p#*:}/sonde.safetensors" && ok "also_equals_${p#*:}" || not_ok "also_equals_${p#*:}" "the weights differ"
+done
+expect_error also_what 2 'is not WIDTH:K' "${train[@]}" --also 64 -o x
+expect_error also_twice 2 'given twice' "${train[@]}" --also 64:4,64:4 -o x
+expect_exit many_straight 0 "${train[@]}" --tokens 200000 --also 64:4 -o many_straight
+"$sonde" "${train[@]}" --tokens 200000 --also 64:4 -o many_resumed >/dev/null 2>&1 & p=$!
+for _ in $(seq 200); do sleep 0.05; [ "$(wc -l < many_resumed/w64-k4/events.jsonl 2>/dev/null || echo 0)" -gt 20 ] && break; done
+kill -INT $p; wait $p
+[ -e many_resumed/checkpoint.json ] && ok many_checkpoint || not_ok many_checkpoint "$(ls many_resumed)"
+expect_exit many_resume 0 dict train --resume many_resumed
+cmp -s many_resumed/w64-k4/sae_weights.safetensors many_straight/w64-k4/sae_weights.safetensors && cmp -s many_resumed/sae_weights.safetensors many_straight/sae_weights.safetensors &&
+    [ "$(grep -c '"step"' many_resumed/w64-k4/events.jsonl)" = "$(grep -c '"step"' many_straight/w64-k4/events.jsonl)" ] && ok many_resume_equals || not_ok many_resume_equals "they differ"
+
 # A stopped run goes on with all of it.
 long=("${train[@]}" --tokens 400000 --control random-model --without special-filter,shuffle --k-start 8 --k-anneal 3000)
 "$sonde" "${long[@]}" -o resumed >/dev/null 2>&1 & p=$!
