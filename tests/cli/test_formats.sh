@@ -36,7 +36,7 @@ json.dump(c, open("elsewhere/cfg.json", "w"))
 X
 expect_json does_not_fit sonde.dict.import/1 'd["fit"]["verdict"] == "doubtful" and len(d["fit"]["reasons"]) > 0' dict import elsewhere tiny.gguf corpus -o nofit --json
 expect_exit eval_elsewhere 0 dict eval elsewhere tiny.gguf corpus --tokens 2048
-grep -q 'does this dictionary belong' err && ok eval_shouts || not_ok eval_shouts "$(cat err)"
+grep -q 'does elsewhere belong' err && ok eval_shouts || not_ok eval_shouts "$(cat err)"
 run dict import elsewhere tiny.gguf corpus -o nofit -f
 grep -q 'does not seem to belong' err && ok shouts || not_ok shouts "$(cat err)"
 expect_json built_in_text sonde.dict.import/1 'd["fit"]["n_tokens"] > 100' dict import d tiny.gguf -o fit2 --json
