@@ -1,8 +1,8 @@
 """Teacher-forced comparison with llama.cpp: on its own greedy continuations our top token is the same wherever its two likeliest tokens
 are more than 0.05 of probability apart. Rows that differ below that are printed with their distance in nats: both engines round
 activations to 8 bits, and a rounding that falls the other way moves a logit by some hundredths (mean KL 3e-3, as far as either is from
-f32). A row above it counts against us unless the same weights in f32 (faithful mode, equal to transformers to 2e-4) have our token too:
-then it is llama.cpp's rounding that left the model.
+f32). A row above it counts against us unless the same weights in f32 (faithful mode, equal to transformers to 2e-4) have our token too,
+or have the two tokens no more than the margin apart: then it is llama.cpp's rounding that left the model, or opened the margin.
 
 usage: llama_logits.py SONDE MODEL.gguf LLAMA_BIN_DIR [MODE]
 
@@ -34,6 +34,12 @@ def traced(ids, mode, tmp):
     st = os.path.join(tmp, 'ours.safetensors')
     run(sonde, 'trace', model, '--ids', ','.join(map(str, ids)), '--mode', mode, '-o', st, '-f')
     return load_file(st)['logits']
+
+
+def share(logits, token):
+    """The probability of a token."""
+    e = np.exp(logits - logits.max())
+    return e[token] / e.sum()
 
 
 def main():
@@ -69,12 +75,15 @@ def main():
                 elif e.argmax() == o.argmax():
                     print(f'    in f32 the model says {e.argmax()} as we do, by {np.ptp(np.partition(e, -2)[-2:]):.3f} nats')
                     theirs += 1
+                elif share(e, b.argmax()) - share(e, o.argmax()) <= MARGIN:
+                    print(f'    in f32 the two are {share(e, b.argmax()):.3f} and {share(e, o.argmax()):.3f}')
+                    theirs += 1
                 else:
                     bad += 1
             lp = ours - np.log(np.exp(ours - ours.max(1, keepdims=True)).sum(1, keepdims=True)) - ours.max(1, keepdims=True)
             kl = float((np.exp(lp) * (lp - base)).sum(1).mean())
             print(f'{prompt!r}: {n_new} tokens, {same} of {len(base) - close} rows with a margin agree, {close} closer than {MARGIN}, mean KL {kl:.2e}')
-    print('rows that differ:', bad, ' rows where llama.cpp differs from its own weights in f32:', theirs)
+    print('rows that differ:', bad, ' rows where llama.cpp, or its margin, differs from its own weights in f32:', theirs)
     sys.exit(bad > 0)
 
 
