@@ -83,7 +83,7 @@ class _SessionOpt(C.Structure):
 
 
 class _RunnerOpt(C.Structure):
-    _fields_ = [("max_rows", C.c_int64), ("max_logit_rows", C.c_int64), ("n_ctx", C.c_int64)]
+    _fields_ = [("max_rows", C.c_int64), ("max_logit_rows", C.c_int64), ("n_ctx", C.c_int64), ("stop", C.c_void_p), ("self", C.c_void_p)]
 
 
 def _find():
