@@ -104,7 +104,7 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
         if (!(a->path[i] = json_string_value(json_array_get(paths, (size_t)i)))) st = sd_fail(err, SD_E_FORMAT, "%s: paths[%d] is no text", p, i);
     c->seed = (uint64_t)seed;
     c->output = c->resume;
-    return read_also(a, c, err);
+    return st ? st : read_also(a, c, err);
 }
 
 /* A file, or a folder with a model's config.json; shards are a folder without one. */
