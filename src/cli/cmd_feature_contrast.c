@@ -76,13 +76,19 @@ static sd_status open_inputs(inputs *x, const args *a, cli *c, const sd_exec *ex
     return cli_model_open(c, ex, CLI_EXACT, a->model, mo, &x->model, err);
 }
 
-/* Taking features out only counts answers; still no refusal direction is pushed down here: that is `direction`'s and `audit`'s to measure. */
+/* Taking features out only counts answers; still no refusal direction is pushed down here, not as one of the others either: that is `direction`'s and
+ * `audit`'s to measure. */
 static sd_status guard(const inputs *x, const sd_contrast *k, int n, cli *c, sd_err *err)
 {
     const sd_steer_spec spec = {.feature = 0, .op = SD_STEER_ABLATE};
+    int64_t other[SD_CONTRAST_CUTS];
+    const int n_cut = n < k->n_above ? n : (int)k->n_above;
     sd_status st = SD_OK;
-    for (int64_t i = 0; i < n && i < k->n_above && !st; i++)
-        st = sd_direction_guard(&spec, sd_dict_dec_row(x->dict, k->v[i].feature), sd_dict_get_info(x->dict)->d_out, c->data_dir, c->prov.model_sha256, err);
+    sd_contrast_others(other, k, n_cut);
+    for (int i = 0; i < 2 * n_cut && !st; i++) {
+        const int64_t f = i < n_cut ? k->v[i].feature : other[i - n_cut];
+        if (f >= 0) st = sd_direction_guard(&spec, sd_dict_dec_row(x->dict, f), sd_dict_get_info(x->dict)->d_out, c->data_dir, c->prov.model_sha256, err);
+    }
     return st;
 }
 
