@@ -151,13 +151,25 @@ static sd_status keep_file(answers *k, const audit_args *a, sd_behave_opt *o, sd
     return st;
 }
 
+/* The errors of judges on borrowed labels; rates are corrected with those of the judge that decides, and of no other. */
+static void borrow_errors(sd_audit_record *out, const audit_setup *s, const audit_args *a)
+{
+    char name[96];
+    sd_audit_add_judge(out, s->phrases.name, &s->phrases_error, false);
+    if (a->judge_url) {
+        sd_judge_endpoint_name(name, sizeof name, &s->judge);
+        sd_audit_add_judge(out, name, &s->endpoint_error, false);
+    }
+    if (!a->quick) out->judge_error = a->judge_url ? s->endpoint_error : s->phrases_error;
+}
+
 /* A model behind an endpoint. */
 static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *url, sd_behave_opt *o, sd_err *err)
 {
     sd_endpoint e = {.url = url, .model = a->endpoint_model, .key = s->key, .timeout_s = a->timeout};
     answers kept = {NULL};
     sd_url_bare(out->model, sizeof out->model, url);
-    out->judge_error = s->phrases_error;
+    borrow_errors(out, s, a);
     if (a->quick || a->linear || a->ablate || a->text)
         return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --linear-judge, --ablate and --text need the model itself", out->model);
     double t0 = sd_now();
@@ -178,18 +190,10 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
     return st;
 }
 
-/* The errors of the judges on borrowed labels; the linear one is learned on them first. */
-static sd_status measure_judges(sd_audit_record *out, sd_linear_judge *linear, cli *c, const sd_model *m, const audit_setup *s, const sd_linear_opt *learn, sd_err *err)
+/* Learns the linear judge on the labels; it then decides. */
+static sd_status learn_judge(sd_audit_record *out, sd_linear_judge *linear, cli *c, const sd_model *m, const audit_setup *s, const sd_linear_opt *learn, sd_err *err)
 {
     char name[96];
-    out->judge_error = s->phrases_error;
-    sd_audit_add_judge(out, s->phrases.name, &s->phrases_error, false);
-    if (s->endpoint_error.n_refusal) {
-        sd_judge_endpoint_name(name, sizeof name, &s->judge);
-        sd_audit_add_judge(out, name, &s->endpoint_error, false);
-        out->judge_error = s->endpoint_error;
-    }
-    if (!learn) return SD_OK;
     sd_status st = sd_linear_judge_learn(linear, c->exec, m, &s->labels, learn, err);
     if (st) return st;
     sd_audit_add_judge(out, "linear on activations, held-out requests", &linear->error, false);
@@ -233,7 +237,8 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
         goto done;
     }
     sd_linear_opt learn = {.system = o.system, .phrases = &s->phrases, .seed = c->seed, .progress = &c->progress};
-    if ((st = measure_judges(out, &linear, c, m, s, a->linear ? &learn : NULL, err))) goto done;
+    borrow_errors(out, s, a);
+    if (a->linear && (st = learn_judge(out, &linear, c, m, s, &learn, err))) goto done;
     if (a->linear) o.linear = &linear;
     if ((st = keep_file(&kept, a, &o, err))) goto done;
     if ((st = sd_lab_behave(&out->b, ex, m, &o, err))) goto done;
