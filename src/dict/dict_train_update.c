@@ -115,7 +115,10 @@ double sd_train__apply(const sd_update *u, int64_t f, float *gD, float *gW, floa
         memcpy(t->tap->D + f * d, gD, (size_t)d * sizeof *gD);
         return norm;
     }
-    if (!(t->opt.without & SD_WITHOUT_PARALLEL_GRAD)) t->kern->axpy(gD, -t->kern->dot(gD, D, d), D, d);
+    if (!(t->opt.without & SD_WITHOUT_PARALLEL_GRAD)) {
+        const float size = t->opt.without & SD_WITHOUT_UNIT_DECODER ? t->kern->dot(D, D, d) : 1.0f;
+        if (size > 0.0f) t->kern->axpy(gD, -t->kern->dot(gD, D, d) / size, D, d);
+    }
     for (int i = 0; i < (t->opt.frozen_decoder ? 1 : 2); i++) {
         const sd_moments *of = i ? &t->moD : &t->moW;
         const sd_moment_row mo = sd_train__moments(t, of, f, t->grad[sd_par_worker()] + 2 * d);
