@@ -374,7 +374,6 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-
 /* Parts [3] and their mean over one resampling of prompts and trainings; rng NULL: as they are. */
 static void parts(double *out, const study *s, sd_rng *rng)
 {

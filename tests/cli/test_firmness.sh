@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# audit firmness on the embedded model: one direction takes the refusals, random subspaces of the same size do not; a model in which several ways of refusing were learnt holds longer; what a training does enters the number.
+# audit firmness on the embedded model: one direction takes the refusals, random subspaces of the same size do not; what a training does enters the number.
 . "$(dirname "$0")/lib.bash"
 export OMP_NUM_THREADS=2
 o=$root/organism
