@@ -11,7 +11,7 @@ typedef struct args { const char *with, *probe; int64_t tokens, ctx; opt_list be
 
 static const cli_opt opts[] = {
     {0, "with", OPT_STR, AT(args, with), .arg = "MODEL2", .help = "the other checkpoint of a crosscoder"},
-    {0, "beside", OPT_MULTI, AT(args, beside), .arg = "CONTROL", .help = "measure this dictionary too and print it beside; may be repeated"},
+    {0, "beside", OPT_MULTI, AT(args, beside), .arg = "CONTROL", .help = "measure this dictionary too and print it beside"},
     {0, "probe", OPT_STR, AT(args, probe), .arg = "FILE", .help = "sparse probing on labelled texts"},
     {0, "absorption", OPT_BOOL, AT(args, absorption), .help = "absorption of first letters, on the vocabulary's own words"},
     {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "16384", .lo = 256, .hi = 1e12, .help = "tokens to measure on, rounded up to whole contexts"},
