@@ -8,16 +8,16 @@
 #include <string.h>
 
 typedef struct args {
-    const char *method, *schedule, *targets, *save;
+    const char *method, *schedule, *targets, *save, *teacher;
     opt_list data, mix;
     int64_t lora, steps, batch, ctx, micro, horizon, foresee_layer;
-    double alpha, dropout, epochs, lr, warmup, min_lr, weight_decay, clip, beta, checkpoint, foresee;
+    double alpha, dropout, epochs, lr, warmup, min_lr, weight_decay, clip, beta, checkpoint, foresee, temperature, kd_ratio;
     bool rslora, adam8, from_config;
 } args;
 
 static const cli_opt opts[] = {
     {0, "data", OPT_LIST, AT(args, data), .arg = "FILE", .help = "rows to learn from: .jsonl, or plain text for lm"},
-    {0, "method", OPT_STR, AT(args, method), .arg = "METHOD", .def = "sft", .values = "lm|sft|dpo|constrained", .help = "what is learnt from them"},
+    {0, "method", OPT_STR, AT(args, method), .arg = "METHOD", .def = "sft", .values = "lm|sft|dpo|constrained|distill", .help = "what is learnt from them"},
     {0, "mix", OPT_MULTI, AT(args, mix), .arg = "FILE:N", .help = "N rows of another file, drawn by the seed"},
     {0, "lora", OPT_INT, AT(args, lora), .arg = "R", .lo = 1, .hi = 1024, .help = "train an adapter of this rank; without it all weights"},
     {0, "alpha", OPT_FLOAT, AT(args, alpha), .arg = "A", .lo = 0, .hi = 1e6, .help = "the adapter's scale times its rank; default twice the rank"},
@@ -36,6 +36,9 @@ static const cli_opt opts[] = {
     {0, "weight-decay", OPT_FLOAT, AT(args, weight_decay), .arg = "W", .lo = 0, .hi = 100, .help = "AdamW's decay, of matrices"},
     {0, "clip", OPT_FLOAT, AT(args, clip), .arg = "NORM", .def = "1", .lo = 0, .hi = 1e9, .help = "largest norm of a gradient; 0 leaves it"},
     {0, "beta", OPT_FLOAT, AT(args, beta), .arg = "B", .def = "0.1", .lo = 1e-6, .hi = 1e3, .help = "of dpo, and of constrained after the fifth token"},
+    {0, "teacher", OPT_STR, AT(args, teacher), .arg = "MODEL2", .help = "distill: the model whose logits are learnt; of the same vocabulary"},
+    {0, "temperature", OPT_FLOAT, AT(args, temperature), .arg = "T", .def = "2", .lo = 0.01, .hi = 1000, .help = "distill: of both softmaxes"},
+    {0, "kd-ratio", OPT_FLOAT, AT(args, kd_ratio), .arg = "SHARE", .def = "0.5", .lo = 1e-6, .hi = 1, .help = "distill: the teacher's share of the loss; cross-entropy has the rest"},
     {0, "foresee", OPT_FLOAT, AT(args, foresee), .arg = "W", .lo = 0, .hi = 100, .help = "lm: weight of foreseeing, from one block's states, which tokens come within --horizon"},
     {0, "horizon", OPT_INT, AT(args, horizon), .arg = "N", .def = "24", .lo = 1, .hi = 1 << 20, .unit = "tokens", .help = "how far --foresee looks"},
     {0, "foresee-layer", OPT_INT, AT(args, foresee_layer), .arg = "L", .lo = 0, .hi = 1 << 16, .help = "the block whose states foresee; default the one at half depth"},
@@ -122,7 +125,7 @@ static int index_of(const char *word, const char *const *names)
 
 static sd_status options(cli *c, const args *a, sd_tune_opt *o, sd_err *err)
 {
-    static const char *const methods[] = {"lm", "sft", "dpo", "constrained"}, *const schedules[] = {"cosine", "linear", "constant"}, *const types[] = {"f32", "bf16", "f16"};
+    static const char *const methods[] = {"lm", "sft", "dpo", "constrained", "distill"}, *const schedules[] = {"cosine", "linear", "constant"}, *const types[] = {"f32", "bf16", "f16"};
     static const sd_dtype dtypes[] = {SD_F32, SD_BF16, SD_F16};
     sd_tune_data *data = NULL;
     sd_status st = data_of(c, a, &data, err);
@@ -146,6 +149,9 @@ static sd_status options(cli *c, const args *a, sd_tune_opt *o, sd_err *err)
                        .clip = a->clip > 0 ? a->clip : -1,
                        .beta = a->beta,
                        .adam8 = a->adam8,
+                       .teacher = a->teacher,
+                       .temperature = a->temperature,
+                       .kd_ratio = a->kd_ratio,
                        .foresee = {.weight = a->foresee, .horizon = a->horizon, .layer = opt_given(c, "foresee-layer") ? (int)a->foresee_layer : -1},
                        .random_init = a->from_config,
                        .seed = c->seed,
@@ -201,7 +207,8 @@ const cli_cmd cmd_tune_def = {
     .text = "A row is a JSON object with messages, with instruction, input and output, with prompt and completion, with prompt, chosen and\n"
             "rejected, or with text. sft learns the assistant's tokens and the end of its turn, as the model's chat template marks them; dpo\n"
             "prefers chosen to rejected, against the model as it was; constrained holds the first tokens of answers near the model as it\n"
-            "was (Qi 2024); lm learns every token of text. Rows longer than --ctx lose their end; rows without an answer are counted and left out.\n"
+            "was (Qi 2024); lm learns every token of text; distill learns the logits of --teacher, on sft's tokens of conversations and all of\n"
+            "texts. Rows longer than --ctx lose their end; rows without an answer are counted and left out.\n"
             "Documents share a forward pass and do not see each other.\n"
             "\n"
             "With --lora the result is a PEFT adapter, which MODEL+DIR joins to its model in every command; else a folder that transformers\n"
@@ -210,6 +217,7 @@ const cli_cmd cmd_tune_def = {
             "checkpoint stays.",
     .examples = "sonde tune model.gguf --data chats.jsonl --lora 16 -o adapter/\nsonde run model.gguf+adapter/ --chat -p Hello\n"
                 "sonde tune model/ --data pairs.jsonl --method dpo --lr 5e-6 -o aligned/\n"
+                "sonde tune small/ --data chats.jsonl --method distill --teacher large/ -o taught/\n"
                 "sonde tune config/ --from-config --method lm --data corpus.txt --epochs 2 -o pretrained/\nsonde tune --resume adapter/\n",
     .json = "sonde.tune/1"};
 
@@ -220,6 +228,7 @@ static int cmd_tune(cli *c, int argc, char **argv)
     sd_err err = {0};
     sd_tune_opt o;
     sd_tune_result r;
+    sd_mode teacher_mode = SD_MODE_DEFAULT;
     sd_status st = SD_OK;
     if (!cli_parse(c, &cmd_tune_def, &a, argc, argv, &rc)) return rc;
     const char *resume = c->resume;
@@ -236,12 +245,16 @@ static int cmd_tune(cli *c, int argc, char **argv)
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     if (c->mode == SD_MODE_FAST) return cli_usage(c, "learning runs in faithful or bf16 mode");
+    if (strcmp(a.method, "distill") == 0 && !a.teacher) return cli_usage(c, "distill learns from a model: give it with --teacher");
+    if (strcmp(a.method, "distill") != 0 && (a.teacher || opt_given(c, "temperature") || opt_given(c, "kd-ratio"))) return cli_usage(c, "--teacher, --temperature and --kd-ratio are for --method distill");
+    if (a.teacher) st = cli_mode(c, ex, CLI_CHAT, a.teacher, &teacher_mode, &err);
     if (!c->mode) c->mode = ex->cpu.flags & SD_CPU_AVX512_BF16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL;
-    if (!a.from_config) st = cli_model_hash(c, c->arg[0], &err);
+    if (!st && !a.from_config) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = sd_dir_make(c->output, &err);
     if (!st && !resume) st = save_line(c, argc, argv, &err);
     if (!st) st = options(c, &a, &o, &err);
     o.resume = resume != NULL;
+    o.teacher_mode = teacher_mode;
     if (!st) cli_resume_with(c, "sonde tune --resume", c->output, "");
     if (!st) st = sd_lab_tune(&r, ex, c->arg[0], &o, &c->progress, &err);
     return st ? cli_fail(c, &err) : print(c, &a, &r);

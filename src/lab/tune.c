@@ -15,7 +15,7 @@ enum { MAX_CTX = 1024, WARM_STEPS = 10, MAX_KEEP = 1 << 30 };
 
 const char *sd_tune_method_name(sd_tune_method m)
 {
-    static const char *const names[] = {"lm", "sft", "dpo", "constrained"};
+    static const char *const names[] = {"lm", "sft", "dpo", "constrained", "distill"};
     SD_ASSERT((unsigned)m < sizeof names / sizeof *names);
     return names[m];
 }
@@ -30,6 +30,10 @@ static sd_status check(const sd_tune_opt *o, sd_err *err)
     if (!o->dir && (o->resume || o->random_init || !o->lora.rank))
         return sd_fail(err, SD_E_ARG, "a run that writes nothing trains an adapter from its start");
     if (refers && !(o->beta >= 0)) return sd_fail(err, SD_E_ARG, "beta is %g; it must be above 0", o->beta);
+    if ((o->method == SD_TUNE_DISTILL) != (o->teacher != NULL))
+        return sd_fail(err, SD_E_ARG, o->teacher ? "a teacher is for distill" : "distill needs a teacher");
+    if (!(o->temperature >= 0) || !isfinite(o->temperature) || !(o->kd_ratio >= 0 && o->kd_ratio <= 1))
+        return sd_fail(err, SD_E_ARG, "temperature %g and the teacher's share %g; one is above 0, the other at most 1", o->temperature, o->kd_ratio);
     if (o->random_init && o->lora.rank)
         return sd_fail(err, SD_E_ARG, "an adapter beside random weights learns nothing: train them all");
     if (o->foresee.weight && o->method != SD_TUNE_LM)
@@ -59,6 +63,8 @@ static void fill_defaults(sd_tune_run *r)
     if (!o->beta1) o->beta1 = 0.9;
     if (!o->beta2) o->beta2 = o->random_init ? 0.95 : 0.999;
     if (!o->beta) o->beta = 0.1;
+    if (!o->temperature) o->temperature = 2;
+    if (!o->kd_ratio) o->kd_ratio = 0.5;
 }
 
 /* ---- order ---- */
@@ -263,7 +269,8 @@ static sd_status make_learner(sd_tune_run *r, sd_err *err)
         .max_docs = SD_TUNE_MAX_DOCS,
         .keep_bytes =
             r->o.keep_bytes ? r->o.keep_bytes : (size_t)(mem.available / 8 < MAX_KEEP ? mem.available / 8 : MAX_KEEP),
-        .seed = r->o.seed};
+        .seed = r->o.seed,
+        .teacher_cols = sd_tune__teacher_cols(r->teacher)};
     sd_status st = sd_learner_new(&r->learner, r->ex, r->m, &lo, err);
     if (!st && r->o.foresee.weight) st = sd_foresee_new(&r->foresee, r->ex, r->m, &r->o.foresee, r->o.micro_rows, err);
     if (!st && r->o.planted.n) st = sd_planted_new(&r->planted, r->m, &r->o.planted, SD_TUNE_MAX_DOCS, err);
@@ -305,6 +312,7 @@ static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *er
     char path[1100];
     sd_status st = check(r->opt, err);
     if (!st) st = open_model(r, err);
+    if (!st && r->o.teacher) st = sd_tune__teacher_open(r, err);
     if (!st) st = sd_tune_set_read(&r->set, r->m, &r->o, r->o.ctx, err);
     if (!st) st = make_learner(r, err);
     if (st) return st;
@@ -376,6 +384,7 @@ static void release(sd_tune_run *r)
     sd_learner_free(r->learner);
     sd_foresee_free(r->foresee);
     sd_planted_free(r->planted);
+    sd_tune__teacher_free(r->teacher);
     sd_lora_free(r->lora);
     sd_tune_set_release(&r->set);
     sd_model_close(r->m);

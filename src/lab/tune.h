@@ -15,7 +15,8 @@ typedef enum sd_tune_method {
     SD_TUNE_LM,          /* every token of plain text (or of a conversation's text) */
     SD_TUNE_SFT,         /* the assistant's tokens and the end of its turn */
     SD_TUNE_DPO,         /* Rafailov et al. 2023, eq. 7, against the model as it was */
-    SD_TUNE_CONSTRAINED  /* Qi et al. 2024, eq. 3: tokens weighted by how far they have moved from the model as it was */
+    SD_TUNE_CONSTRAINED, /* Qi et al. 2024, eq. 3: tokens weighted by how far they have moved from the model as it was */
+    SD_TUNE_DISTILL      /* Hinton et al. 2015: a teacher's logits, on sft's tokens of conversations and all of texts */
 } sd_tune_method;
 const char *sd_tune_method_name(sd_tune_method m); /* "lm" */
 
@@ -48,6 +49,10 @@ typedef struct sd_tune_opt {
     double beta1, beta2;       /* 0: 0.9, 0.999 (0.95 from scratch) */
     double beta;               /* of dpo and constrained; 0: 0.1 */
     bool adam8;                /* moments of 8 bits */
+    const char *teacher;       /* of distill: a model with the same vocabulary */
+    sd_mode teacher_mode;      /* that it runs forward in; DEFAULT: faithful */
+    double temperature;        /* of distill, of both softmaxes; 0: 2 */
+    double kd_ratio;           /* of distill: the teacher's share of the loss, cross-entropy has the rest; 0: 0.5 */
     sd_foresee_opt foresee;    /* lm only; its loss is not in the loss that is told */
     sd_planted_opt planted;    /* sft: directions that rows with "without" are learnt without; n 0: none */
     size_t keep_bytes;         /* activations kept; 0: an eighth of the free memory, at most 1 GB; 1: none */

@@ -327,6 +327,12 @@ static sd_status read_without(reader *r, const json_t *row)
     return SD_OK;
 }
 
+/* Of rows that hold a conversation and its text, distill takes the conversation. */
+static bool is_chat(const json_t *row)
+{
+    return json_object_get(row, "messages") || json_object_get(row, "instruction") || json_object_get(row, "prompt");
+}
+
 static sd_status read_row(reader *r, sd_slice line)
 {
     json_t *row = NULL;
@@ -336,7 +342,7 @@ static sd_status read_row(reader *r, sd_slice line)
     if (!st && (st = read_without(r, row))) json_decref(row);
     if (st) return st;
     const sd_slice text = str_of(row, "text").p ? str_of(row, "text") : str_of(row, "content");
-    if (r->opt->method == SD_TUNE_LM && text.p)
+    if (text.p && (r->opt->method == SD_TUNE_LM || (r->opt->method == SD_TUNE_DISTILL && !is_chat(row))))
         st = push_text(r, text);
     else {
         r->set->n_rows++;
@@ -417,7 +423,7 @@ static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_
 static sd_status read_texts(reader *r)
 {
     sd_corpus *c = NULL;
-    if (r->opt->method != SD_TUNE_LM)
+    if (r->opt->method != SD_TUNE_LM && r->opt->method != SD_TUNE_DISTILL)
         return sd_fail(r->err, SD_E_ARG, "%s: plain text has no answers; --method lm learns from it, %s needs .jsonl",
                        r->path, sd_tune_method_name(r->opt->method));
     sd_status st = sd_corpus_open(&c, &r->path, 1, r->err);

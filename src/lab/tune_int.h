@@ -1,10 +1,12 @@
-/* What tune.c, tune_loss.c, tune_ckpt.c and tune_save.c share. */
+/* What tune.c, tune_loss.c, tune_teach.c, tune_ckpt.c and tune_save.c share. */
 #ifndef SD_LAB_TUNE_INT_H
 #define SD_LAB_TUNE_INT_H
 
 #include "base/map.h"
 #include "lab/events.h"
 #include "lab/tune_data.h"
+
+typedef struct sd_teacher sd_teacher;
 
 typedef struct sd_tune_run {
     const sd_exec *ex;
@@ -27,6 +29,7 @@ typedef struct sd_tune_run {
     sd_adam8 q;       /* their 8-bit form */
     sd_foresee *foresee; /* NULL: none */
     sd_planted *planted; /* NULL: none */
+    sd_teacher *teacher; /* NULL: none */
     float *ref;       /* [set.n_tok] log-probabilities under the model as it was; NULL: not needed */
     double *loss;     /* [total] of each step */
     float *right;     /* [total] dpo: share of pairs in the right order */
@@ -52,6 +55,12 @@ typedef struct sd_tune_part {
 sd_status sd_tune__part(sd_tune_run *r, const sd_tune_part *p, double *loss, int64_t *n_right, sd_err *err);
 /* Fills r->ref for the units that the run will use. */
 sd_status sd_tune__reference(sd_tune_run *r, const sd_progress *progress, sd_err *err);
+/* tune_teach.c: r->opt's teacher, refused where its vocabulary is not the model's. */
+sd_status sd_tune__teacher_open(sd_tune_run *r, sd_err *err);
+void sd_tune__teacher_free(sd_teacher *t);
+int64_t sd_tune__teacher_cols(const sd_teacher *t); /* 0 of NULL */
+/* Runs r->doc [n_doc] through the teacher; *soft holds its last states of the targets that count, until the next call, with room for kl. */
+sd_status sd_tune__teach(sd_tune_run *r, int n_doc, sd_learner_soft *soft, sd_err *err);
 int64_t sd_tune__unit_tokens(const sd_tune_run *r, int64_t unit);
 /* Unit at a position of the run; shuffles when an epoch begins. */
 int64_t sd_tune__unit_at(sd_tune_run *r, int64_t position);

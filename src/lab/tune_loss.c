@@ -1,6 +1,7 @@
 /* Losses over log-probabilities of targets: each gives row_i = d loss / d lp_i, and the learner does the rest.
  *
  *   lm, sft       - sum lp / N
+ *   distill       a T^2 sum KL(teacher || model) / N - (1 - a) sum lp / N, both softmaxes at T, a = kd_ratio        Hinton et al. 2015
  *   dpo           - log sigma(b (lp_c - ref_c - lp_r + ref_r)) / pairs                         Rafailov et al. 2023,
  * eq. 7 constrained   - sum_t (2 / b_t) log sigma(b_t (lp_t - ref_t)) / N, b_1 = 0.5, b_2..5 = 2,  Qi et al. 2024, eq.
  * 3 b_t = beta after; its slope is CE's times 2 sigma(b_t (ref_t - lp_t)) N counts the targets of a whole step,
@@ -35,6 +36,7 @@ static double token_beta(const sd_tune_run *r, int64_t t)
 static double sample_rows(const sd_tune_run *r, int64_t sample, const float *lp, float *row, int64_t n_count)
 {
     const sd_tune_sample *s = &r->set.sample[sample];
+    const double share = r->teacher ? 1 - r->o.kd_ratio : 1;
     double loss = 0;
     int64_t k = 0;
     for (int64_t i = 0; i < s->n; i++) {
@@ -44,8 +46,8 @@ static double sample_rows(const sd_tune_run *r, int64_t sample, const float *lp,
             loss -= 2 / b * log_sigmoid(b * d) / (double)n_count;
             row[k] = (float)(-2 * sigmoid(-b * d) / (double)n_count);
         } else {
-            loss -= (double)lp[k] / (double)n_count;
-            row[k] = -1.0f / (float)n_count;
+            loss -= share * (double)lp[k] / (double)n_count;
+            row[k] = (float)-share / (float)n_count;
         }
         k++;
     }
@@ -79,6 +81,17 @@ static double pair_rows(const sd_tune_run *r, int64_t unit, const float *lp, flo
     return -log_sigmoid(margin) / (double)r->n_pick;
 }
 
+/* The rows of cross-entropy are in r->row. */
+static sd_status distill(sd_tune_run *r, int n_doc, int64_t n_lp, int64_t n_count, double *loss, sd_err *err)
+{
+    sd_learner_soft soft;
+    sd_status st = sd_tune__teach(r, n_doc, &soft, err);
+    soft.weight = r->o.kd_ratio / (double)n_count;
+    if (!st) st = sd_learner_backward_soft(r->learner, r->row, &soft, err);
+    for (int64_t i = 0; !st && i < n_lp; i++) *loss += soft.weight * (double)soft.kl[i];
+    return st;
+}
+
 sd_status sd_tune__part(sd_tune_run *r, const sd_tune_part *p, double *loss, int64_t *n_right, sd_err *err)
 {
     int n_doc = 0;
@@ -104,7 +117,8 @@ sd_status sd_tune__part(sd_tune_run *r, const sd_tune_part *p, double *loss, int
         }
     }
     SD_ASSERT(at == n_lp);
-    return sd_learner_backward(r->learner, r->row, err);
+    if (!r->teacher) return sd_learner_backward(r->learner, r->row, err);
+    return distill(r, n_doc, n_lp, p->n_count, loss, err);
 }
 
 /* Samples go through as they fit; nothing is remembered between forwards. */

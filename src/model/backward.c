@@ -184,8 +184,23 @@ static sd_status block_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
     return sd_learner__visit(t, SD_SITE_RESID_PRE, l, x, gx, err);
 }
 
-/* From the rows that count to gx of all rows. */
-static sd_status finish_bwd(sd_learner *t, const float *row, sd_mat gx, sd_err *err)
+/* Adds the teacher's share to gh, which has been multiplied by row, and to the head's gradient. */
+static void soften_bwd(sd_learner *t, const sd_learner_soft *soft)
+{
+    const sd_mat hn = sd_mat_of(t->hn, t->n_count, t->d);
+    SD_ASSERT(soft->teacher.h.rows == t->n_count && soft->teacher.h.cols <= t->opt.teacher_cols);
+    const sd_distill x = {.student = {hn, t->head.w, t->m->wire.logit_cap, t->bf16},
+                          .teacher = soft->teacher,
+                          .temperature = (float)soft->temperature,
+                          .weight = (float)soft->weight,
+                          .kl = soft->kl,
+                          .gh = sd_mat_of(t->gh, t->n_count, t->d),
+                          .gw = t->head.gw ? sd_mat_of(t->head.gw, t->head.w.rows, t->d) : (sd_mat){0}};
+    sd_distill_run(t->ex, &x, t->scratch);
+}
+
+/* From the rows that count to gx of all rows. soft NULL: no teacher. */
+static sd_status finish_bwd(sd_learner *t, const float *row, const sd_learner_soft *soft, sd_mat gx, sd_err *err)
 {
     sd_mat g = sd_learner__mat(t, t->gt, t->d), last = sd_learner__mat(t, sd_learner__x(t, t->m->cfg.n_layer), t->d);
     if (t->head.gw) {
@@ -199,11 +214,11 @@ static sd_status finish_bwd(sd_learner *t, const float *row, sd_mat gx, sd_err *
         sd_xent_bwd_w(t->ex, &x, sd_mat_of(t->head.gw, t->head.w.rows, t->d), row, t->scratch);
     }
     memset(g.data, 0, (size_t)(t->rows * t->d) * sizeof(float));
-    for (int64_t i = 0; i < t->n_count; i++) {
-        const float *from = t->gh + i * t->d;
-        float *to = sd_mat_row(g, t->count_row[i]);
-        for (int64_t c = 0; c < t->d; c++) to[c] = row[i] * from[c];
-    }
+    for (int64_t i = 0; i < t->n_count; i++)
+        for (int64_t c = 0; c < t->d; c++) t->gh[i * t->d + c] *= row[i];
+    if (soft) soften_bwd(t, soft);
+    for (int64_t i = 0; i < t->n_count; i++)
+        memcpy(sd_mat_row(g, t->count_row[i]), t->gh + i * t->d, (size_t)t->d * sizeof(float));
     sd_status st = sd_learner__visit(t, SD_SITE_FINAL_NORM, 0, (sd_mat){0}, g, err);
     if (!st) norm_bwd(t, gx, g, last, &t->final_norm, true);
     return st;
@@ -211,9 +226,14 @@ static sd_status finish_bwd(sd_learner *t, const float *row, sd_mat gx, sd_err *
 
 sd_status sd_learner_backward(sd_learner *t, const float *row, sd_err *err)
 {
+    return sd_learner_backward_soft(t, row, NULL, err);
+}
+
+sd_status sd_learner_backward_soft(sd_learner *t, const float *row, const sd_learner_soft *soft, sd_err *err)
+{
     sd_mat gx = sd_learner__mat(t, t->gx, t->d);
     SD_ASSERT(t->remembers);
-    sd_status st = finish_bwd(t, row, gx, err);
+    sd_status st = finish_bwd(t, row, soft, gx, err);
     for (int l = t->m->cfg.n_layer - 1; !st && l >= 0; l--) st = block_bwd(t, l, gx, err);
     if (!st && t->pos.gw) sd_embed_bwd(t->ex, sd_mat_of(t->pos.gw, t->pos.w.rows, t->d), t->pos_of, gx, 1.0f);
     if (!st) st = sd_learner__visit(t, SD_SITE_EMBED, 0, (sd_mat){0}, gx, err);

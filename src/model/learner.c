@@ -52,6 +52,7 @@ static size_t scratch_bytes(const sd_learner *t)
     size_t s = sd_prod_scratch(t->ex, R, larger(wide, t->kv));
     s = larger_size(s, sd_prod_scratch(t->ex, wide, R)); /* gradients of weights */
     s = larger_size(s, sd_xent_scratch(t->ex, R, t->d));
+    if (t->opt.teacher_cols) s = larger_size(s, sd_distill_scratch(t->ex, R, t->d, t->opt.teacher_cols));
     s = larger_size(s, sd_attn_scratch(t->ex, &fwd, longest));
     return larger_size(s, sd_attn_bwd_scratch(t->ex, &bwd, longest));
 }

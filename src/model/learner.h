@@ -11,6 +11,7 @@
 #define SD_MODEL_LEARNER_H
 
 #include "model/lora.h"
+#include "num/distill.h"
 
 typedef struct sd_learner_opt {
     sd_mode mode;      /* FAITHFUL or BF16 products; DEFAULT: bf16 where the CPU has it */
@@ -20,6 +21,7 @@ typedef struct sd_learner_opt {
     int max_docs;      /* 0: 64 */
     size_t keep_bytes; /* memory for the insides of blocks, which then need not be computed again */
     uint64_t seed;     /* dropout */
+    int64_t teacher_cols; /* of a teacher's last states, for sd_learner_backward_soft; 0: there is none */
 } sd_learner_opt;
 
 /* A document: its tokens, and what each position is to predict (-1: does not count). */
@@ -65,6 +67,14 @@ typedef struct sd_learner_batch {
 sd_status sd_learner_forward(sd_learner *t, const sd_learner_batch *b, const float **lp, int64_t *n_lp, sd_err *err);
 /* Adds the gradient of sum_i row_i lp_i (row [n_lp]) to the parameters' gradients. Once after a forward with grad. */
 sd_status sd_learner_backward(sd_learner *t, const float *row, sd_err *err);
+/* The same with a teacher's share: adds the gradient of sum_i row_i lp_i + weight sum_i kl_i, kl_i = T^2 KL(teacher || this) at the i-th
+ * target that counts (num/distill.h). */
+typedef struct sd_learner_soft {
+    sd_distill_side teacher; /* h [n_lp, teacher_cols], in the order of lp */
+    double temperature, weight;
+    float *kl; /* [n_lp] out */
+} sd_learner_soft;
+sd_status sd_learner_backward_soft(sd_learner *t, const float *row, const sd_learner_soft *soft, sd_err *err);
 
 /* All that learns, as one flat array. decay: 1 where weight decay applies (matrices), by range. */
 int64_t sd_learner_n(const sd_learner *t);

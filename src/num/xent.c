@@ -44,13 +44,13 @@ size_t sd_xent_scratch(const sd_exec *ex, int64_t n, int64_t d)
     return lay(&(job){0}, NULL, n) + (a > b ? a : b);
 }
 
-static sd_wmat tile_rows(const sd_xent *x, int64_t v0, int64_t n)
+sd_wmat sd_xent__tile(const sd_wmat *of, int64_t v0, int64_t n)
 {
-    sd_wmat w = x->w;
+    sd_wmat w = *of;
     if (w.perm)
         w.perm += v0;
     else
-        w.data = sd_wmat_row(&x->w, v0);
+        w.data = sd_wmat_row(of, v0);
     w.rows = n;
     return w;
 }
@@ -127,7 +127,7 @@ static void scores(const job *j)
     sd_prod_run(
         j->ex,
         &(sd_prod){
-            .kind = SD_PROD_NT, .bf16 = j->x->bf16, .c = tile_of(j), .a = j->x->h, .b = tile_rows(j->x, j->v0, j->nv)},
+            .kind = SD_PROD_NT, .bf16 = j->x->bf16, .c = tile_of(j), .a = j->x->h, .b = sd_xent__tile(&j->x->w, j->v0, j->nv)},
         j->product);
 }
 
@@ -155,7 +155,7 @@ void sd_xent_fwd(const sd_exec *ex, const sd_xent *x, void *scratch)
                                    .bf16 = x->bf16,
                                    .c = x->gh,
                                    .a = tile_of(&j),
-                                   .b = tile_rows(x, j.v0, j.nv)},
+                                   .b = sd_xent__tile(&x->w, j.v0, j.nv)},
                         j.product);
     }
     sd_parallel_for(ex->n_threads, n, CHUNK_ROWS, end_rows, &j);

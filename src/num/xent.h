@@ -30,4 +30,7 @@ void sd_xent_fwd(const sd_exec *ex, const sd_xent *x, void *scratch);
 /* gw [V, d] += sum_i row[i] d lp_i / d W. lse as sd_xent_fwd left it. */
 void sd_xent_bwd_w(const sd_exec *ex, const sd_xent *x, sd_mat gw, const float *row, void *scratch);
 
+/* Rows [v0, v0 + n) of a head. */
+sd_wmat sd_xent__tile(const sd_wmat *of, int64_t v0, int64_t n);
+
 #endif

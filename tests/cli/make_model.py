@@ -1,7 +1,8 @@
 """make_model.py OUT.gguf [--arch NAME] [--type F32|Q8_0|Q4_0] [--fault NAME] [--layers N] [--cut W]: a random llama of two (or N) layers, width 64, vocabulary 297, so that the
 commands can be tried without a download. Byte-level BPE with 38 merges, ChatML. Only the standard library; same bytes every time.
 Faults: offset, rank, product, type (a lie in the entry of blk.0.ffn_up.weight); missing, leftover, shape (the tensor itself); cut
-(the file ends in the middle of the data). --cut takes share W of one random direction out of every o_proj and down_proj; nothing in it has a meaning."""
+(the file ends in the middle of the data). --cut takes share W of one random direction out of every o_proj and down_proj; nothing in it has a meaning.
+--swap 1: tokens 0 and 1 change places."""
 import random, struct, sys
 
 ARGS = dict(zip(sys.argv[2::2], sys.argv[3::2]))
@@ -25,6 +26,8 @@ for word in ["the", "and", "ing", "cat", "Ġthe", "Ġand", "Ġcat", "Ġsat", "Ġ
             pieces.append(left + ch)
         left += ch
 pieces += ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+if ARGS.get("--swap"):
+    pieces[0], pieces[1] = pieces[1], pieces[0]
 V = len(pieces)
 types = [1] * (V - 3) + [3] * 3
 TEMPLATE = ("{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, "

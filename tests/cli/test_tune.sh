@@ -23,9 +23,24 @@ expect_exit "a model with its adapter runs" 0 run tiny.gguf+ad -p hello -n 3
 expect_exit "preferences" 0 tune tiny.gguf --data dpo.jsonl --method dpo --lora 2 --steps 4 --batch 2 -o pref
 expect_exit "held near the model as it was" 0 tune tiny.gguf --data sft.jsonl --method constrained --lora 2 --steps 2 --mix dpo.jsonl:3 -o held
 
-go=(tune tiny.gguf --data sft.jsonl --lora 4 --steps 400 --batch 2 --lr 1e-3 --dropout 0.1)
-"$sonde" "${go[@]}" -o whole -q >/dev/null
-python3 - "$sonde" "${go[@]}" -o cut -q <<'X'
+expect_exit "distillation to an adapter's logits" 0 tune tiny.gguf --data sft.jsonl --method distill --teacher tiny.gguf+ad --lora 2 --lr 5e-3 --steps 12 --batch 4 -o taught --kd-ratio 1
+if python3 -c 'import json; l = [json.loads(x)["loss"] for x in open("taught/events.jsonl") if "\"step\"," in x]; assert len(l) == 12 and l[-1] < 0.7 * l[0]'; then ok "the student comes near its teacher"; else not_ok "the student comes near its teacher" "$(cat taught/events.jsonl)"; fi
+expect_exit "an equal teacher" 0 tune tiny.gguf --data sft.jsonl --method distill --teacher tiny.gguf --lora 2 --steps 1 --mode faithful -o equal --kd-ratio 1
+# The teacher runs as inference does and sums in another order than learning: rounding alone, and KL is quadratic in it.
+if python3 -c 'import json; e = json.loads(open("equal/events.jsonl").readline()); assert abs(e["loss"]) < 1e-6 and e["grad_norm"] < 1e-4, e'; then ok "a student like its teacher has nothing to learn"; else not_ok "a student like its teacher has nothing to learn" "$(cat equal/events.jsonl)"; fi
+expect_error "distill without a teacher" 2 'teacher' tune tiny.gguf --data sft.jsonl --method distill --lora 2 -o x
+expect_error "a teacher for sft" 2 'distill' tune tiny.gguf --data sft.jsonl --teacher tiny.gguf --lora 2 -o x
+python3 "$here/make_model.py" other.gguf --swap 1
+expect_error "a teacher with other tokens" 4 'token 0 is' tune tiny.gguf --data sft.jsonl --method distill --teacher other.gguf --lora 2 -o x
+python3 "$here/make_model.py" short.gguf --ctx 200
+expect_error "a teacher that reads less" 4 'at most 200 tokens' tune tiny.gguf --data sft.jsonl --method distill --teacher short.gguf --lora 2 -o long
+expect_exit "a teacher that reads as much" 0 tune tiny.gguf --data sft.jsonl --method distill --teacher short.gguf --lora 2 --ctx 200 --steps 1 -o within
+
+stopped() { # NAME ARGUMENT..: the same bytes whether the run is stopped or not
+    local name=$1 go=(tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --lr 1e-3 "${@:2}")
+    rm -rf whole cut
+    "$sonde" "${go[@]}" -o whole -q >/dev/null
+    python3 - "$sonde" "${go[@]}" -o cut -q <<'X'
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 p = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open("err", "wb"))
@@ -36,12 +51,15 @@ for _ in range(3000):
 p.send_signal(signal.SIGINT)
 sys.exit(p.wait(60) & 255)
 X
-rc=$?
-if [ $rc -eq 130 ] && [ -e cut/checkpoint.json ] && "$sonde" tune --resume cut -q >/dev/null && cmp -s whole/adapter_model.safetensors cut/adapter_model.safetensors; then
-    ok "a stopped run goes on to the same bytes"
-else
-    not_ok "a stopped run goes on to the same bytes" "exit code $rc" "$(cat err)" "$(ls cut)"
-fi
+    rc=$?
+    if [ $rc -eq 130 ] && [ -e cut/checkpoint.json ] && "$sonde" tune --resume cut -q >/dev/null && cmp -s whole/adapter_model.safetensors cut/adapter_model.safetensors; then
+        ok "$name"
+    else
+        not_ok "$name" "exit code $rc" "$(cat err)" "$(ls cut)"
+    fi
+}
+stopped "a stopped run goes on to the same bytes" --steps 400 --dropout 0.1
+stopped "a stopped distillation goes on to the same bytes" --steps 200 --method distill --teacher tiny.gguf+ad
 if [ -d "$shared/fixtures/adapters" ]; then
     base=$shared/fixtures/models/llama
     expect_exit "merge" 0 merge "$base+$shared/fixtures/adapters/llama-lora" -o merged

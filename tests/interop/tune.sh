@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ten AdamW steps beside torch (1e-4), twenty LoRA steps beside PEFT (1e-3), our adapter's logits in PEFT (1e-5).
+# Ten AdamW steps and ten of a distillation beside torch (1e-4), twenty LoRA steps beside PEFT (1e-3), our adapter's logits in PEFT (1e-5).
 #   SONDE_PYTHON  a Python with torch, transformers, peft, safetensors
 set -u
 cd "$(dirname "$0")/../.." || exit 1

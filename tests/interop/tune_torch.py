@@ -1,4 +1,4 @@
-"""tune_torch.py SONDE MODEL: full fine-tuning beside torch's AdamW, an adapter beside PEFT's, and our adapter loaded by PEFT.
+"""tune_torch.py SONDE MODEL: full fine-tuning and distillation beside torch's AdamW, an adapter beside PEFT's, and our adapter loaded by PEFT.
 
 MODEL is a small Hugging Face folder in f32 without a chat template. Every step takes all rows, so that the order does not matter."""
 import json, os, subprocess, sys, tempfile
@@ -35,7 +35,7 @@ def documents(eos):
         yield torch.tensor([t["ids"]]), torch.tensor([labels])
 
 
-def train(model, params, steps, docs):
+def train(model, params, steps, docs, teacher=None, temperature=0.0, ratio=0.0):
     n = sum(int((l[:, 1:] != -100).sum()) for _, l in docs)
     opt = torch.optim.AdamW(params, lr=1e-3)
     curve = []
@@ -45,6 +45,13 @@ def train(model, params, steps, docs):
         for ids, labels in docs:
             logits = model(input_ids=ids).logits[:, :-1]
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum") / n
+            if teacher:
+                with torch.no_grad():
+                    theirs = teacher(input_ids=ids).logits[:, :-1]
+                counts = labels[:, 1:] != -100
+                soft = [torch.log_softmax(x[counts] / temperature, -1) for x in (logits, theirs)]
+                kl = torch.nn.functional.kl_div(soft[0], soft[1], reduction="sum", log_target=True) / n
+                loss = ratio * temperature**2 * kl + (1 - ratio) * loss
             loss.backward()
             total += float(loss)
         opt.step()
@@ -65,7 +72,7 @@ def base():
 
 def main():
     with tempfile.TemporaryDirectory() as tmp:
-        data, full, lora, init = (os.path.join(tmp, n) for n in ("rows.jsonl", "full", "lora", "init"))
+        data, full, taught, lora, init = (os.path.join(tmp, n) for n in ("rows.jsonl", "full", "taught", "lora", "init"))
         with open(data, "w", encoding="utf-8") as f:
             for prompt, answer in ROWS:
                 f.write(json.dumps({"prompt": prompt, "completion": answer}) + "\n")
@@ -75,6 +82,10 @@ def main():
         m = base()
         groups = [{"params": [p for p in m.parameters() if p.dim() > 1], "weight_decay": 0.1}, {"params": [p for p in m.parameters() if p.dim() < 2], "weight_decay": 0.0}]
         compare("AdamW", losses(full), train(m, groups, 10, docs), 1e-4)
+        # The teacher: the fixture after ten steps, as the run before has written it.
+        run("tune", MODEL, "--data", data, "--steps", "10", "--teacher", full, "--temperature", "3", "--kd-ratio", "0.7", "-o", taught, *[x if x != "sft" else "distill" for x in COMMON])
+        m, teacher = base(), AutoModelForCausalLM.from_pretrained(full, dtype=torch.float32, attn_implementation="eager").eval()
+        compare("distillation", losses(taught), train(m, [{"params": list(m.parameters()), "weight_decay": 0.0}], 10, docs, teacher, 3.0, 0.7), 1e-4)
         run("tune", MODEL, "--data", data, "--steps", "20", "--lora", "4", "-o", lora, *COMMON)
         run("tune", MODEL, "--data", data, "--steps", "1", "--lora", "4", "-o", init, *[x if x != "1e-3" else "1e-30" for x in COMMON])
         p = PeftModel.from_pretrained(base(), init, is_trainable=True)

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "num/distill.h"
 #include "num/ops_grad.h"
 #include "num/stats.h"
 #include "num/xent.h"
@@ -294,6 +295,81 @@ static void test_xent(void **state)
     drain();
 }
 
+/* T^2 KL of one row. g [V] out: its slope in the student's logits before the cap; may be NULL. */
+typedef struct distill_case {
+    double *h, *w, *ht, *wt, *b, *a, cap, cap_t, T;
+    int V, d, dt;
+} distill_case;
+static double lse_of(double *l, const double *h, const double *w, int V, int d, double cap, double T)
+{
+    double sum = 0;
+    for (int v = 0; v < V; v++) {
+        l[v] = 0;
+        for (int c = 0; c < d; c++) l[v] += h[c] * w[v * d + c];
+        if (cap > 0) l[v] = cap * tanh(l[v] / cap);
+        sum += exp(l[v] /= T);
+    }
+    return log(sum);
+}
+static double distill_double(const distill_case *c, double *g)
+{
+    const double p = lse_of(c->b, c->h, c->w, c->V, c->d, c->cap, c->T), q = lse_of(c->a, c->ht, c->wt, c->V, c->dt, c->cap_t, c->T);
+    double kl = 0;
+    for (int v = 0; v < c->V; v++) {
+        const double la = c->a[v] - q, lb = c->b[v] - p, y = c->cap > 0 ? c->b[v] * c->T / c->cap : 0;
+        kl += exp(la) * (la - lb);
+        if (g) g[v] = c->T * (exp(lb) - exp(la)) * (1 - y * y);
+    }
+    return c->T * c->T * kl;
+}
+static double distill_loss(void *self)
+{
+    return distill_double(self, NULL);
+}
+
+static void test_distill(void **state)
+{
+    sd_exec *ex = make(*state);
+    const int shapes[][4] = {{1, 5, 3, 3}, {7, 33, 8, 12}, {40, 2500, 24, 9}};
+    for (int s = 0; s < 6; s++) {
+        const int n = shapes[s / 2][0], V = shapes[s / 2][1], d = shapes[s / 2][2], dt = shapes[s / 2][3];
+        const double T = s % 2 ? 1 : 2.5, weight = 0.75;
+        double *h = draw(n * d, 41, 1), *w = draw(V * d, 42, 0.5), *ht = draw(n * dt, 43, 1), *wt = draw(V * dt, 44, 0.5), *gh = zeros(n * d),
+               *gw = zeros(V * d), *kl = zeros(n), *g = zeros(V);
+        for (int i = 0; i < n; i++) {
+            distill_case c = {h + i * d, w, ht + i * dt, wt, zeros(V), zeros(V), s % 2 ? 4 : 0, s % 2 ? 0 : 3, T, V, d, dt};
+            kl[i] = distill_double(&c, g);
+            double *one = zeros(d), *one_w = zeros(V * d);
+            for (int v = 0; v < V; v++)
+                for (int k = 0; k < d; k++) one[k] += g[v] * w[v * d + k], one_w[v * d + k] = g[v] * c.h[k];
+            if (n < 10) check_slope(one, c.h, d, distill_loss, &c), check_slope(one_w, w, V * d, distill_loss, &c);
+            for (int k = 0; k < d; k++) gh[i * d + k] = 1 + weight * one[k];
+            for (int k = 0; k < V * d; k++) gw[k] += weight * one_w[k];
+        }
+        float *fh = narrow(h, n * d), *fw = narrow(w, V * d), *fgh = keep(sd_malloc((size_t)(n * d) * 4)), *fgw = narrow(zeros(V * d), V * d), fkl[40];
+        for (int k = 0; k < n * d; k++) fgh[k] = 1; /* gradients are added */
+        sd_distill x = {.student = {sd_mat_of(fh, n, d), {.data = fw, .dtype = SD_F32, .rows = V, .cols = d}, s % 2 ? 4.0f : 0.0f, false},
+                        .teacher = {sd_mat_of(narrow(ht, n * dt), n, dt), {.data = narrow(wt, V * dt), .dtype = SD_F32, .rows = V, .cols = dt}, s % 2 ? 0.0f : 3.0f, false},
+                        .temperature = (float)T,
+                        .weight = (float)weight,
+                        .kl = fkl,
+                        .gh = sd_mat_of(fgh, n, d),
+                        .gw = sd_mat_of(fgw, V, d)};
+        void *scratch = keep(sd_malloc(sd_distill_scratch(ex, n, d, dt)));
+        sd_distill_run(ex, &x, scratch);
+        check_fast(fkl, kl, n, 5e-6); /* exp(l - lse) carries the rounding of both, about 1e-6 */
+        check_fast(fgh, gh, n * d, 5e-6);
+        check_fast(fgw, gw, V * d, 5e-6);
+        x.teacher = x.student; /* nothing to learn from oneself */
+        memset(fgh, 0, (size_t)(n * d) * 4), memset(fgw, 0, (size_t)(V * d) * 4);
+        sd_distill_run(ex, &x, scratch);
+        for (int i = 0; i < n; i++) assert_true(fkl[i] == 0.0f);
+        for (int k = 0; k < n * d; k++) assert_true(fgh[k] == 0.0f);
+        for (int k = 0; k < V * d; k++) assert_true(fgw[k] == 0.0f);
+    }
+    drain();
+}
+
 static void test_columns(void **state)
 {
     sd_exec *ex = make(*state);
@@ -326,6 +402,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
             cmocka_unit_test_prestate(test_norm, level.v), cmocka_unit_test_prestate(test_gate, level.v),
             cmocka_unit_test_prestate(test_attn, level.v), cmocka_unit_test_prestate(test_xent, level.v),
+            cmocka_unit_test_prestate(test_distill, level.v),
             cmocka_unit_test_prestate(test_columns, level.v)};
         failed += cmocka_run_group_tests_name(levels[i], tests, NULL, NULL);
     }

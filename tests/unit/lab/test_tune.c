@@ -249,6 +249,69 @@ static void test_resume_foreseeing(void **state)
     t_rmtree(config);
 }
 
+/* A taught model comes near its teacher; one that equals it has a loss of 0; stopped, it goes on to the same bits; the
+ * teacher's share of 1 leaves no cross-entropy, a tiny one nothing else. */
+static void test_distill(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r, s;
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *teacher = t_tmpdir(), *out = t_tmpdir();
+    pretrain(config, pre);
+    job t = {.config = config, .model = pre, .file = "sft.jsonl", .o = {.dir = teacher, .method = SD_TUNE_SFT, .steps = 30, .batch = 3, .lr = 0.01}};
+    t_ok(run(&t, &r, &err), err);
+    job j = {.config = config,
+             .model = pre,
+             .file = "sft.jsonl",
+             .o = {.dir = out, .method = SD_TUNE_DISTILL, .teacher = teacher, .teacher_mode = SD_MODE_FAITHFUL, .kd_ratio = 1, .steps = 30, .batch = 3, .lr = 0.01}};
+    t_ok(run(&j, &r, &err), err);
+    assert_true(r.loss_first > 0.1 && r.loss_last < 0.1 * r.loss_first);
+    j.o.steps = 1;
+    j.model = teacher;
+    t_ok(run(&j, &r, &err), err);
+    /* learning sums in another order than inference: logits differ by 1e-6, and KL goes with their square */
+    assert_true(fabs(r.loss_first) < 1e-6);
+    j.model = pre;
+    j.o.kd_ratio = 1e-9;
+    t_ok(run(&j, &r, &err), err);
+    t.o = j.o;
+    t.o.method = SD_TUNE_SFT;
+    t.o.teacher = NULL;
+    t_ok(run(&t, &s, &err), err);
+    assert_true(fabs(r.loss_first - s.loss_first) < 1e-6);
+    /* texts and conversations: every token of one, the answer of the other */
+    put(config, "both.jsonl", "{\"text\":\"one two three\"}\n{\"prompt\":\"bye\",\"completion\":\"see you\"}\n");
+    j.file = "both.jsonl";
+    j.o.kd_ratio = 0.5;
+    t_ok(run(&j, &r, &err), err);
+    assert_int_equal(r.n_rows, 2);
+    assert_int_equal(r.n_skipped, 0);
+    resume((sd_tune_opt){.method = SD_TUNE_DISTILL, .teacher = teacher, .teacher_mode = SD_MODE_FAITHFUL, .steps = 9, .batch = 2, .lr = 0.01}, config, pre, "both.jsonl", "model.safetensors");
+    resume((sd_tune_opt){.method = SD_TUNE_DISTILL, .teacher = teacher, .steps = 9, .batch = 2, .ctx = 48, .micro_rows = 60, .lora = {.rank = 2}, .lr = 0.01}, config, pre, "sft.jsonl", "adapter_model.safetensors");
+    j.o.teacher = NULL;
+    assert_int_equal(run(&j, &r, &err), SD_E_ARG);
+    j.o.teacher = t_shared("fixtures/models/gpt2"); /* the same tokens, and nothing else alike */
+    if (j.o.teacher) t_ok(run(&j, &r, &err), err);
+    t_rmtree(config), t_rmtree(pre), t_rmtree(teacher), t_rmtree(out);
+}
+
+static void test_other_vocabulary(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    (void)state;
+    const char *config = config_dir(), *wide = config_dir(), *pre = t_tmpdir(), *other = t_tmpdir(), *out = t_tmpdir();
+    pretrain(config, pre);
+    put(wide, "config.json",
+        "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":1,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":8,"
+        "\"vocab_size\":328,\"max_position_embeddings\":128,\"rms_norm_eps\":1e-5,\"hidden_act\":\"silu\",\"tie_word_embeddings\":true,\"rope_theta\":10000.0}");
+    pretrain(wide, other);
+    job j = {.config = config, .model = pre, .file = "sft.jsonl", .o = {.dir = out, .method = SD_TUNE_DISTILL, .teacher = other, .steps = 1}};
+    assert_int_equal(run(&j, &r, &err), SD_E_FORMAT);
+    assert_non_null(strstr(err.msg, "a head of 328"));
+    t_rmtree(config), t_rmtree(wide), t_rmtree(pre), t_rmtree(other), t_rmtree(out);
+}
+
 static void test_diverges(void **state)
 {
     sd_err err = {0};
@@ -305,7 +368,7 @@ int main(void)
 {
     sd_err err = {0};
     const struct CMUnitTest tests[] = {T(test_pretrain_and_sft), T(test_dpo),      T(test_constrained),
-                                       T(test_resume), T(test_resume_foreseeing), T(test_diverges), T(test_refused)};
+                                       T(test_resume), T(test_resume_foreseeing), T(test_distill), T(test_other_vocabulary), T(test_diverges), T(test_refused)};
     if (sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err)) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sd_exec_free(ex);
