@@ -89,4 +89,8 @@ kill -INT $p; wait $p
 expect_exit resume 0 dict train --resume resumed
 expect_exit straight 0 "${long[@]}" -o straight
 cmp -s resumed/sae_weights.safetensors straight/sae_weights.safetensors && ok resume_equals_uninterrupted || not_ok resume_equals_uninterrupted "the weights differ"
+mkdir torn
+python3 -c 'import json; d = json.load(open("straight/run.json")); d["paths"] = [1, "corpus"]; json.dump(d, open("torn/run.json", "w"))'
+echo '{}' >torn/checkpoint.json
+expect_error torn_paths 4 'paths\[0\] is no text' dict train --resume torn
 finish

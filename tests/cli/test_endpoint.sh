@@ -110,6 +110,9 @@ if grep -q s3cr3t "$dir/bare.json"; then not_ok record_holds_no_password "$(grep
 expect_exit endpoint_key 0 audit run "$at/key/v1" "${suites[@]}" --api-key-file "$dir/key"
 expect_json judge_at_an_endpoint sonde.audit_run/1 'd["judge"].startswith("endpoint big, prompt ") and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --json
 expect_json judge_is_measured sonde.audit_run/1 '[(j["fpr"], j["fnr"], j["n_refusal"], j["source"]) for j in d["judges"] if j["judge"].startswith("endpoint")] == [(0, 0.5, 2, "assumed")] and d["judge_error"]["fnr"] == 0.5' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --judge-labels "$dir/judged.jsonl" --json
+# Behind an endpoint too a rate is corrected with the errors of the judge that decides; --quick's verdicts with none, as none were measured.
+expect_json judge_is_measured_there_too sonde.audit_run/1 'len(d["judges"]) == 2 and d["judge_error"]["fnr"] == 0.5 and d["judge_error"]["n_refusal"] == 2' audit run "$at/ok/v1" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --judge-labels "$dir/judged.jsonl" --json
+expect_json quick_is_not_corrected sonde.audit_run/1 'len(d["judges"]) == 1 and "judge_error" not in d' audit run "$dir/model.gguf" "${suites[@]}" --quick --judge-labels "$dir/judged.jsonl" --json
 expect_json judge_is_vague sonde.audit_run/1 'd["unscored"] == 24 and d["refusal"]["n"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/vague/v1" --json
 expect_json judge_is_silent sonde.audit_run/1 'd["unscored"] == 24 == d["silent"]' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/broken/v1" --json
 kill $pid
