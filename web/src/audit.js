@@ -91,20 +91,20 @@ export async function show({ config, parts }) {
   const { audits } = await api.audits();
   let docs = [];
   const body = h('div.audit-body'), tools = h('div.view-tools');
-  const command = () => docs[0]?.provenance?.args ? docs[0].provenance.args.replace(/^\S+/, 'sonde') : 'sonde audit compare BEFORE AFTER --suite FILE --json';
+  const again = () => docs[0]?.provenance?.args ? docs[0].provenance.args.replace(/^\S+/, 'sonde') : 'sonde audit compare BEFORE AFTER --suite FILE --json';
   const drop = h('label.drop', h('input', { type: 'file', accept: '.json,application/json', multiple: true, onchange: (e) => take([...e.target.files]) }), h('span', 'Open audit JSON'), h('span.soft', ' or drop one or two files here'));
   const start = () => fill(body, h('section.card', drop, audits.length ? h('ul.plain-list', audits.map((x) => h('li', h('a', { href: route.link(['audit', x]) }, x)))) : h('p.soft', 'None is registered (serve --audit FILE). A file that you open stays in this browser.')),
     h('section.card', h('h2', 'How to make one'), h('ol.steps', h('li', h('p', 'Measure two models on the same requests'), h('pre.command', { tabindex: '0' }, `sonde audit compare before.gguf after.gguf --suite requests.csv --text text.txt --json > audit.json`)), h('li', h('p', 'Or keep one model’s record, to compare later'), h('pre.command', { tabindex: '0' }, `sonde audit run ${command.model(config)} --suite requests.csv -o record.json`)))));
   function draw() {
     const [a, b] = docs;
-    fill(tools, h('button.small', { type: 'button', onclick: () => { docs = []; if (name) route.go(['audit']); else { start(); drawTools(); } } }, 'Another'), copies(command, () => (b ? docs : a)));
+    fill(tools, h('button.small', { type: 'button', onclick: () => { docs = []; if (name) route.go(['audit']); else { start(); drawTools(); } } }, 'Another'), copies(again, () => (b ? docs : a)));
     if (a.schema === 'sonde.audit_compare/1') fill(body, comparison(a));
     else if (a.schema === 'sonde.audit_run/1') fill(body, record(a, b?.schema === a.schema ? b : null));
     else fill(body, problem({ message: `This is ${a.schema ? `a document of schema ${a.schema}` : 'no document of sonde'}.`, hint: 'The page opens what `sonde audit run --json` and `sonde audit compare --json` print.' }));
     const p = a.provenance;
     if (p) body.append(h('footer.provenance', h('p', h('span', p.tool), h('span', day(p.created)), h('span', `${p.cpu}, ${p.isa}, ${p.mode} mode`), h('span', `seed ${p.seed}`), p.model_sha256 ? h('code', { title: p.model_sha256 }, short(p.model_sha256)) : null)));
   }
-  function drawTools() { fill(tools, copies(command, () => docs)); }
+  function drawTools() { fill(tools, copies(again, () => docs)); }
   async function take(files) {
     try {
       docs = (await Promise.all(files.slice(0, 2).map(async (f) => {
