@@ -1,29 +1,21 @@
 /* AMX: products of tiles of 16 rows x 64 bytes. A panel [k/2, SD_PANEL, 2] holds two of them side by side, rows of x are the other
  * operand as they lie, so nothing is copied but the end of a k that is no multiple of 32.
- * Sums of 32 rows x 32 outputs stay in four tiles; each step loads two tiles of x and two of w for four products.
- * Tiles are configured at entry and released at exit: oneDNN uses them in the same threads, with shapes of its own. */
+ * Sums of 32 rows x 32 outputs stay in four tiles; each step loads two tiles of x and two of w for four products. */
 #include "num/kern.h"
+#include "num/kern_amx.h"
 #include <immintrin.h>
 #include <string.h>
 
 enum { ROWS = 16, STEP = 32 /* of k */, LINE = 2 * SD_PANEL /* a pair of inputs of a panel */ };
 
-/* What LDTILECFG reads (Intel SDM vol. 1, 18.2). */
-typedef struct tile_shapes {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_shapes;
-_Static_assert(sizeof(tile_shapes) == 64, "LDTILECFG reads 64 bytes");
-
 /* Sums in tiles 0, 1 (the first 16 rows) and 2, 3, rows of x in 4 and 5, w in 6 and 7; m: 1..32 rows. */
 static void shape_tiles(int64_t m)
 {
-    tile_shapes s = {.palette = 1};
+    sd_amx_shapes s = {.palette = 1};
     const uint8_t r[2] = {(uint8_t)(m < ROWS ? m : ROWS), (uint8_t)(m < ROWS ? 0 : m - ROWS)};
     const uint8_t rows[8] = {r[0], r[0], r[1], r[1], r[0], r[1], ROWS, ROWS};
     for (int i = 0; i < 8; i++) s.rows[i] = rows[i], s.row_bytes[i] = rows[i] ? 64 : 0;
-    __asm__ volatile("ldtilecfg %0" : : "m"(s));
+    sd_amx_load_shapes(&s);
 }
 
 /* Sums += one step of k. w_step: bytes between lines of w. */

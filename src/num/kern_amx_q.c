@@ -3,6 +3,7 @@
  * blocks are scaled, four rows at a time, the next four are multiplied. Sums of integers are exact and scaled in the order of
  * the blocks: the bits of every ISA. 96 rows x 32 outputs x 18 blocks, us, VNNI and this: Q8_0 8.2 and 6.7, Q4_1 7.8 and 7.4. */
 #include "num/kern.h"
+#include "num/kern_amx.h"
 #include <immintrin.h>
 
 #define UNROLLED static inline __attribute__((always_inline)) /* sizes are constants at every call */
@@ -26,18 +27,14 @@ typedef struct work {
 /* Rows of x in tile 4, bytes of 16 outputs in 6 and 7, sums in 0 and 1. */
 static void shape_tiles(int64_t m, bool halves)
 {
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } s = {.palette = 1};
+    sd_amx_shapes s = {.palette = 1};
     const uint8_t lines = halves ? 4 : 8;
     s.rows[0] = s.rows[1] = s.rows[4] = (uint8_t)m;
     s.row_bytes[0] = s.row_bytes[1] = 64;
     s.row_bytes[4] = (uint16_t)(4 * lines);
     s.rows[6] = s.rows[7] = lines;
     s.row_bytes[6] = s.row_bytes[7] = 64;
-    __asm__ volatile("ldtilecfg %0" : : "m"(s));
+    sd_amx_load_shapes(&s);
 }
 
 /* The integer sums of part i of the chunk. */

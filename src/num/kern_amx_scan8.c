@@ -1,19 +1,18 @@
 /* AMX of the int8 scan. 32 rows x 32 features are summed in four tiles: a step of 64 places is four loads and four products, which keeps
  * the tile unit busy from L1. Sums go through 4 KB of L1 and are compared there while the next tiles are multiplied. Sums are whole
  * numbers below 2^31, so the order of their addition is of no account. */
+#include "num/kern_amx.h"
 #include "num/kern_avx512_scan8.h"
 #include <string.h>
 
 enum { P = SD_SCAN8_PANEL, ROWS = 32, STEP = 64 };
 
-typedef struct tile_config { uint8_t palette, start_row, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } tile_config;
-
-/* Eight tiles of 16 rows of 64 bytes. Other code of this thread may use the tiles its own way between calls. */
+/* Eight tiles of 16 rows of 64 bytes. */
 static void begin(void)
 {
-    tile_config c = {.palette = 1};
-    for (int i = 0; i < 8; i++) c.bytes[i] = 64, c.rows[i] = 16;
-    __asm__ volatile("ldtilecfg %0" : : "m"(c)); /* gcc 12's intrinsic names eight bytes as its input: stores of the rest may be dropped */
+    sd_amx_shapes s = {.palette = 1};
+    for (int i = 0; i < 8; i++) s.row_bytes[i] = 64, s.rows[i] = 16;
+    sd_amx_load_shapes(&s);
 }
 
 /* A step: x rows 0-15 and 16-31 by features 0-15 and 16-31. A panel holds both halves of 16 features side by side, as tiles want them. */
