@@ -2,14 +2,13 @@
  * gives rows as (document, position); the same tokenizer run over the same text says which label stands there. */
 #include "lab/recover_int.h"
 
-#include "base/json.h"
-#include "base/map.h"
 #include "lab/harvest.h"
+#include "lab/label_rows.h"
 
 #include <inttypes.h>
 #include <math.h>
 
-enum { FEWEST = 8, MAX_LABELS_FILE = 1 << 30 };
+enum { FEWEST = 8 };
 
 /* Labels of every token of every document. */
 typedef struct labelled {
@@ -17,7 +16,7 @@ typedef struct labelled {
     int64_t n, cap;
     int64_t *from; /* [n_docs + 1] */
     int64_t n_docs;
-    char name[SD_RECOVER_CONCEPTS][48];
+    char name[SD_RECOVER_CONCEPTS][SD_LABEL_NAME];
     int n_concept;
 } labelled;
 
@@ -25,15 +24,6 @@ static void labelled_release(labelled *l)
 {
     sd_free(l->mask);
     sd_free(l->from);
-}
-
-static int concept_of(labelled *l, const char *name)
-{
-    for (int c = 0; c < l->n_concept; c++)
-        if (strcmp(l->name[c], name) == 0) return c;
-    if (l->n_concept == SD_RECOVER_CONCEPTS || strlen(name) >= sizeof l->name[0]) return -1;
-    memcpy(l->name[l->n_concept], name, strlen(name) + 1);
-    return l->n_concept++;
 }
 
 typedef struct spans { sd_world_span *v; int64_t n; } spans;
@@ -52,7 +42,7 @@ static sd_status read_spans(labelled *l, const json_t *row, sd_slice full, sd_sl
         const char *name = json_string_value(json_array_get(e, 0));
         if (!name || json_array_size(e) != 3 || b < 0 || z < b || (size_t)z > full.n)
             return sd_fail(err, SD_E_FORMAT, "%s: label %zu is not [name, begin, end] within the text", what, i);
-        int c = concept_of(l, name);
+        int c = sd_label_place(l->name, &l->n_concept, SD_RECOVER_CONCEPTS, name);
         if (c < 0) return sd_fail(err, SD_E_FORMAT, "%s: more than 64 concepts, or a name longer than 47 bytes", what);
         size_t begin = (size_t)b > trimmed ? (size_t)b - trimmed : 0, end = (size_t)z > trimmed ? (size_t)z - trimmed : 0;
         if (end > cut.n) end = cut.n;
@@ -77,42 +67,29 @@ static sd_status label_document(labelled *l, const sd_tok *tok, sd_slice text, c
     return st;
 }
 
+typedef struct reading { labelled *l; const sd_corpus *corpus; const sd_tok *tok; int64_t doc; } reading;
+
 /* Row i of the file is document i of the corpus. */
+static sd_status read_row(void *self, const json_t *row, sd_slice full, sd_slice text, const char *what, sd_err *err)
+{
+    reading *r = self;
+    spans sp = {0};
+    if (r->doc == r->l->n_docs || !sd_slice_eq(text, sd_corpus_text(r->corpus, r->doc)))
+        return sd_fail(err, SD_E_FORMAT, "%s: not the document that was read before", what);
+    sd_status st = read_spans(r->l, row, full, text, &sp, what, err);
+    if (!st) st = label_document(r->l, r->tok, text, sp.v, sp.n, err);
+    r->l->from[++r->doc] = r->l->n;
+    sd_free(sp.v);
+    return st;
+}
+
 static sd_status read_labels(labelled *l, const char *path, const sd_corpus *corpus, const sd_tok *tok, sd_err *err)
 {
-    sd_buf b;
-    sd_slice rest, line;
+    reading r = {l, corpus, tok, 0};
     l->n_docs = sd_corpus_count(corpus);
-    sd_buf_init(&b, MAX_LABELS_FILE);
-    sd_status st = sd_file_read(&b, path, err);
-    if (!st) st = sd_alloc_zero(&l->from, (size_t)(l->n_docs + 1) * sizeof *l->from, "documents", err);
-    rest = (sd_slice){b.p, b.n};
-    int64_t no = 0, doc = 0;
-    while (!st && sd_slice_cut(&rest, '\n', &line)) {
-        json_t *row = NULL;
-        spans sp = {0};
-        const char *text;
-        char what[1100];
-        no++;
-        line = sd_slice_trim(line);
-        if (line.n == 0) continue;
-        snprintf(what, sizeof what, "%s: line %" PRId64, path, no);
-        if ((st = sd_json_parse(&row, line.p, line.n, what, err))) break;
-        if (!(st = sd_json_get_str(row, "text", &text, what, err))) {
-            sd_slice full = sd_slice_of(text), cut = sd_slice_trim(full);
-            if (cut.n > 0 && (doc == l->n_docs || !sd_slice_eq(cut, sd_corpus_text(corpus, doc))))
-                st = sd_fail(err, SD_E_FORMAT, "%s: not the document that was read before", what);
-            else if (cut.n > 0) {
-                st = read_spans(l, row, full, cut, &sp, what, err);
-                if (!st) st = label_document(l, tok, cut, sp.v, sp.n, err);
-                l->from[++doc] = l->n;
-            }
-        }
-        sd_free(sp.v);
-        json_decref(row);
-    }
-    if (!st && doc < l->n_docs) st = sd_fail(err, SD_E_FORMAT, "%s: %" PRId64 " rows for %" PRId64 " documents", path, doc, l->n_docs);
-    sd_buf_release(&b);
+    sd_status st = sd_alloc_zero(&l->from, (size_t)(l->n_docs + 1) * sizeof *l->from, "documents", err);
+    if (!st) st = sd_label_rows(path, read_row, &r, err);
+    if (!st && r.doc < l->n_docs) st = sd_fail(err, SD_E_FORMAT, "%s: %" PRId64 " rows for %" PRId64 " documents", path, r.doc, l->n_docs);
     return st;
 }
 

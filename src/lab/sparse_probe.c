@@ -1,11 +1,10 @@
 /* Owns: texts to mean rows, and the probes on them. A text's contexts follow one another in a harvest, so one scratch row is enough. */
 #include "lab/sparse_probe.h"
 
-#include "base/json.h"
-#include "base/map.h"
 #include "base/par.h"
 #include "base/rng.h"
 #include "lab/harvest.h"
+#include "lab/label_rows.h"
 #include "lab/logistic.h"
 #include "num/infer.h"
 #include "num/stats.h"
@@ -14,7 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { FEWEST = 8, MOST_TRAIN = 2000, MOST_TEST = 500, FOLD = 5, MAX_FILE = 1 << 30 };
+enum { FEWEST = 8, MOST_TRAIN = 2000, MOST_TEST = 500, FOLD = 5 };
 const int sd_probe_k[SD_PROBE_KS] = {1, 2, 5};
 
 /* Texts as mean rows: the active features of text i are idx, val[from[i] .. to[i]). */
@@ -29,7 +28,7 @@ typedef struct texts {
     float *scratch;        /* [m] zero between texts */
     int32_t *touched;      /* [m] */
     int64_t n_touched;
-    char name[SD_PROBE_CLASSES][48];
+    char name[SD_PROBE_CLASSES][SD_LABEL_NAME];
     int n_class;
 } texts;
 
@@ -39,17 +38,8 @@ static void texts_release(texts *t)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) sd_free(all[i]);
 }
 
-static int class_of(texts *t, const char *name)
-{
-    for (int c = 0; c < t->n_class; c++)
-        if (strcmp(t->name[c], name) == 0) return c;
-    if (t->n_class == SD_PROBE_CLASSES || strlen(name) >= sizeof t->name[0]) return -1;
-    memcpy(t->name[t->n_class], name, strlen(name) + 1);
-    return t->n_class++;
-}
-
 /* The classes that a row names. */
-static sd_status read_row(texts *t, uint64_t *mask, const json_t *row, const char *what, sd_err *err)
+static sd_status read_classes(texts *t, uint64_t *mask, const json_t *row, const char *what, sd_err *err)
 {
     const json_t *one = json_object_get(row, "label"), *many = json_object_get(row, "labels");
     const size_t n = one ? 1 : json_array_size(many);
@@ -61,7 +51,7 @@ static sd_status read_row(texts *t, uint64_t *mask, const json_t *row, const cha
     for (size_t i = 0; i < n; i++) {
         const json_t *e = one ? one : json_array_get(many, i);
         const char *name = json_string_value(json_is_array(e) ? json_array_get(e, 0) : e);
-        const int c = name ? class_of(t, name) : -1;
+        const int c = name ? sd_label_place(t->name, &t->n_class, SD_PROBE_CLASSES, name) : -1;
         if (!name) return sd_fail(err, SD_E_FORMAT, "%s: label %zu is neither a name nor [name, begin, end]", what, i);
         if (c < 0) return sd_fail(err, SD_E_FORMAT, "%s: more than %d classes, or a name longer than 47 bytes", what, SD_PROBE_CLASSES);
         *mask |= UINT64_C(1) << c;
@@ -69,33 +59,23 @@ static sd_status read_row(texts *t, uint64_t *mask, const json_t *row, const cha
     return SD_OK;
 }
 
-/* Row i of the file is document i of the corpus, which leaves out rows of empty text. */
+typedef struct reading { texts *t; int64_t doc; } reading;
+
+/* Row i of the file is document i of the corpus. */
+static sd_status read_row(void *self, const json_t *row, sd_slice full, sd_slice text, const char *what, sd_err *err)
+{
+    reading *r = self;
+    (void)full;
+    (void)text;
+    if (r->doc == r->t->n) return sd_fail(err, SD_E_FORMAT, "%s: more rows than the texts that were read before", what);
+    return read_classes(r->t, &r->t->mask[r->doc++], row, what, err);
+}
+
 static sd_status read_labels(texts *t, const char *path, sd_err *err)
 {
-    sd_buf b;
-    sd_slice rest, line;
-    int64_t no = 0, doc = 0;
-    sd_buf_init(&b, MAX_FILE);
-    sd_status st = sd_file_read(&b, path, err);
-    rest = (sd_slice){b.p, b.n};
-    while (!st && sd_slice_cut(&rest, '\n', &line)) {
-        json_t *row = NULL;
-        const char *text;
-        char what[1100];
-        no++;
-        line = sd_slice_trim(line);
-        if (line.n == 0) continue;
-        snprintf(what, sizeof what, "%s: line %" PRId64, path, no);
-        if ((st = sd_json_parse(&row, line.p, line.n, what, err))) break;
-        st = sd_json_get_str(row, "text", &text, what, err);
-        if (!st && sd_slice_trim(sd_slice_of(text)).n > 0) {
-            if (doc == t->n) st = sd_fail(err, SD_E_FORMAT, "%s: more rows than the texts that were read before", what);
-            else st = read_row(t, &t->mask[doc++], row, what, err);
-        }
-        json_decref(row);
-    }
-    if (!st && doc < t->n) st = sd_fail(err, SD_E_FORMAT, "%s: %" PRId64 " rows for %" PRId64 " texts", path, doc, t->n);
-    sd_buf_release(&b);
+    reading r = {t, 0};
+    sd_status st = sd_label_rows(path, read_row, &r, err);
+    if (!st && r.doc < t->n) st = sd_fail(err, SD_E_FORMAT, "%s: %" PRId64 " rows for %" PRId64 " texts", path, r.doc, t->n);
     return st;
 }
 
