@@ -72,4 +72,16 @@ static inline int tiny_ask(tiny_server *t, const char *method, const char *path,
     return http ? http : 200;
 }
 
+/* GET without a body, else POST; *out, the answer, is the caller's. */
+static inline int tiny_ask_json(tiny_server *t, const char *path, const char *body, json_t **out)
+{
+    sd_buf b;
+    sd_err err = {0};
+    sd_buf_init(&b, 1 << 26);
+    int http = tiny_ask(t, body ? "POST" : "GET", path, sd_slice_of(body), &b);
+    t_ok(sd_json_parse(out, b.p, b.n, "answer", &err), err);
+    sd_buf_release(&b);
+    return http;
+}
+
 #endif

@@ -21,16 +21,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static int ask(const char *path, const char *body, json_t **out)
-{
-    sd_buf b;
-    sd_err err = {0};
-    sd_buf_init(&b, 1 << 26);
-    int http = tiny_ask(&t, body ? "POST" : "GET", path, sd_slice_of(body), &b);
-    t_ok(sd_json_parse(out, b.p, b.n, "answer", &err), err);
-    sd_buf_release(&b);
-    return http;
-}
+static int ask(const char *path, const char *body, json_t **out) { return tiny_ask_json(&t, path, body, out); }
 
 static char *text_of(const char *body, int choice)
 {
