@@ -233,7 +233,7 @@ await test('the map of 16,384 features pans smoothly', async () => {
     const t = await page.evaluate(() => { cancelAnimationFrame(window.ticking); return window.intervals.slice(2).sort((a, b) => a - b); });
     return { n: t.length, median: t[t.length >> 1], p90: t[Math.floor(t.length * 0.9)] };
   };
-  const still = await frames(() => page.waitForTimeout(400));
+  const still = await frames(() => page.waitForFunction(() => window.intervals.length > 20)); // not a time: a busy machine may draw two frames in it
   const pan = await frames(async () => { for (let i = 0; i < 60; i++) await page.mouse.move(box.x + 200 + i * 2, box.y + 200 + Math.sin(i / 5) * 40); });
   await page.mouse.up();
   console.log(`map: 16384 dots, ${how}, ${pan.n} frames, median ${pan.median.toFixed(1)} ms, 90 % under ${pan.p90.toFixed(1)} ms; a page at rest: ${still.median.toFixed(1)} ms`);
