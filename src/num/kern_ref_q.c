@@ -1,11 +1,12 @@
 /* The meaning of the quantised and bf16 slots, in plain C. */
 #include "num/kern.h"
+#include "num/kern_ref.h"
 #include "num/dtype.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-static void tile_bf16_ref(const sd_tile *t)
+SD_REF_CLONES static void tile_bf16_ref(const sd_tile *t)
 {
     for (int64_t i = 0; i < t->m; i++) {
         const uint16_t *x = (const uint16_t *)t->x + i * t->ldx, *w = t->w;
@@ -83,7 +84,7 @@ static void unpack_q_ref(const sd_qunpack *u)
         }
 }
 
-static void block_ref(float *y, const uint8_t *v, const float *s, const int8_t *q, const sd_qact *a, sd_qform f)
+SD_REF_CLONES static void block_ref(float *y, const uint8_t *v, const float *s, const int8_t *q, const sd_qact *a, sd_qform f)
 {
     const int n = f.halves ? 2 : 1, inputs = SD_QBLOCK / n;
     for (int j = 0; j < SD_PANEL; j++)
