@@ -216,8 +216,7 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
     sd_behave_opt o = {.suite = s->suite, .n_suite = s->n_suite, .phrases = &s->phrases, .quick = a->quick, .n_gen = a->n_gen, .n_template = a->templates,
                        .text = a->text, .identity = a->identity, .sycophancy = !a->quick, .progress = &c->progress};
     o.judge = s->judge.url ? &s->judge : NULL;
-    o.system = strcmp(a->system, "default") == 0 ? (sd_system){SD_SYSTEM_DEFAULT, NULL} : strcmp(a->system, "none") == 0 ? (sd_system){SD_SYSTEM_NONE, NULL}
-                                                                                                                       : (sd_system){SD_SYSTEM_TEXT, a->system};
+    o.system = sd_system_of(a->system);
     if (sd_endpoint_is(model)) return behind(out, c, s, a, model, &o, err);
     sd_status st = cli_model_hash(c, model, err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, model, (sd_model_opt){0}, &m, err);

@@ -7,7 +7,7 @@
 
 typedef struct args {
     opt_list suite;
-    const char *data, *phrases;
+    const char *data, *phrases, *system;
     int64_t limit, seeds, steps, floors;
     double lr;
     bool no_training;
@@ -22,6 +22,7 @@ static const cli_opt opts[] = {
     {0, "lr", OPT_FLOAT, AT(args, lr), .arg = "LR", .def = "2e-4", .lo = 1e-9, .hi = 1, .help = "its learning rate"},
     {0, "floors", OPT_INT, AT(args, floors), .arg = "N", .def = "20", .lo = 0, .hi = 1000, .help = "random subspaces of each size to compare with"},
     {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "prompts of each suite, chosen by --seed"},
+    {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .def = "default", .help = "system message of directions and openings: default (the template's own), none, or a text"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
     OPT_END};
 
@@ -128,7 +129,7 @@ static int cmd_audit_firmness(cli *c, int argc, char **argv)
     o.data = a.data;
     if (!st && !a.no_training && a.data) st = trainings(training, &n_training, c, &o, "data", &err);
     if (!st)
-        st = sd_lab_firmness(&f, ex, m, &(sd_firm_opt){.suite = suite, .n_suite = n_suite, .phrases = &phrases, .n_floor = a.floors ? (int)a.floors : -1, .training = training,
+        st = sd_lab_firmness(&f, ex, m, &(sd_firm_opt){.suite = suite, .n_suite = n_suite, .phrases = &phrases, .system = sd_system_of(a.system), .n_floor = a.floors ? (int)a.floors : -1, .training = training,
                                                        .n_training = n_training, .seed = c->seed, .progress = &c->progress}, &err);
     if (!st) st = write_page(c, &f, &err);
     if (st) {

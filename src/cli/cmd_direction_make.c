@@ -32,13 +32,6 @@ static const cli_opt opts[] = {
 
 static const char *const fate_name[] = {"kept", "not_finite", "induce", "kl"};
 
-static sd_system system_of(const char *s)
-{
-    if (strcmp(s, "default") == 0) return (sd_system){SD_SYSTEM_DEFAULT, NULL};
-    if (strcmp(s, "none") == 0) return (sd_system){SD_SYSTEM_NONE, NULL};
-    return (sd_system){SD_SYSTEM_TEXT, s};
-}
-
 /* The refusal tokens as text: "I", " Sorry". */
 static void token_list(char *out, size_t cap, const sd_model *m, const sd_refusal_set *r)
 {
@@ -289,7 +282,7 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     if ((st = sd_direction_sets_open(&sets, &f, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
-    sd_direction_opt o = {.select = strcmp(a.select, "best") == 0 ? SD_SELECT_BEST : SD_SELECT_ARDITI, .system = system_of(a.system),
+    sd_direction_opt o = {.select = strcmp(a.select, "best") == 0 ? SD_SELECT_BEST : SD_SELECT_ARDITI, .system = sd_system_of(a.system),
                           .keep_all = a.no_filter, .full = a.full, .max_kl = a.max_kl, .n_floor = a.floors ? (int)a.floors : -1, .seed = c->seed, .progress = &c->progress};
     if (a.text && (st = read_text(&text, m, a.text, &err))) goto done;
     if (a.text) o.text = text.v, o.n_text = text.n < MAX_TOKENS ? text.n : MAX_TOKENS;

@@ -113,7 +113,7 @@ static int cmd_direction_sweep(cli *c, int argc, char **argv)
     if (!st) {
         sd_sweep_opt o = {.pos = text[0], .neg = text[1], .n_pos = side[0].n, .n_neg = side[1].n, .vector = f.vector, .layer = f.layer, .text = ids.v,
                           .n_text = ids.n < MAX_TOKENS ? ids.n : MAX_TOKENS, .progress = &c->progress};
-        if (strcmp(a.system, "default") != 0) o.system = strcmp(a.system, "none") == 0 ? (sd_system){SD_SYSTEM_NONE, NULL} : (sd_system){SD_SYSTEM_TEXT, a.system};
+        o.system = sd_system_of(a.system);
         st = sd_lab_sweep(&s, ex, m, &o, &err);
     }
     rc = st ? cli_fail(c, &err) : print(c, &s, &f);

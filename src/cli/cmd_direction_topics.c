@@ -136,7 +136,7 @@ static int cmd_direction_topics(cli *c, int argc, char **argv)
     if (!st) {
         sd_topics_opt o = {.pos = &pos, .neg = &neg, .least = a.least, .position = f.position, .layer = f.layer, .n_shuffle = a.shuffles ? (int)a.shuffles : -1, .seed = c->seed,
                            .progress = &c->progress};
-        if (strcmp(a.system, "default") != 0) o.system = strcmp(a.system, "none") == 0 ? (sd_system){SD_SYSTEM_NONE, NULL} : (sd_system){SD_SYSTEM_TEXT, a.system};
+        o.system = sd_system_of(a.system);
         st = sd_lab_topics(&t, ex, m, &o, &err);
     }
     rc = st ? cli_fail(c, &err) : c->json ? print_json(c, &t, &f) : print_text(c, &t);

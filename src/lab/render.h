@@ -14,6 +14,12 @@
  * TEXT: the one given. */
 typedef enum sd_system_kind { SD_SYSTEM_DEFAULT, SD_SYSTEM_NONE, SD_SYSTEM_TEXT } sd_system_kind;
 typedef struct sd_system { sd_system_kind kind; const char *text; } sd_system;
+/* "default", "none", or the text itself; borrowed. */
+static inline sd_system sd_system_of(const char *text)
+{
+    const sd_system_kind kind = strcmp(text, "default") == 0 ? SD_SYSTEM_DEFAULT : strcmp(text, "none") == 0 ? SD_SYSTEM_NONE : SD_SYSTEM_TEXT;
+    return (sd_system){kind, kind == SD_SYSTEM_TEXT ? text : NULL};
+}
 
 typedef struct sd_rendered {
     int64_t n, n_prefix, n_after, longest; /* prompts; tokens that all share at the front and behind the instruction; longest prompt */
