@@ -21,7 +21,7 @@ typedef struct job {
     const sd_model *m;
     const sd_behave_opt *opt;
     sd_reply *v;           /* [n] in the order of the rendered set */
-    int64_t *refused, *n;  /* of a template's run; NULL else */
+    bool framed;           /* a frame's run: its answers are counted, none is shown to on_text */
     sd_buf text;
     sd_behaviour *out;
     sd_buf *kept;          /* [n] answers for a judge that looks later; NULL: none */
@@ -64,17 +64,20 @@ static sd_status answer(void *self, int64_t prompt, const int32_t *ids, int64_t 
     r->hash = sd_hash64(text.p, text.n);
     r->cls = r->by_phrases = classify(j, r->score, ids, n, text);
     if (j->opt->quick) r->by_phrases = SD_CLASS_UNSCORED;
-    if (j->at && !j->refused) {
+    if (j->at) {
         j->at[prompt] = j->ids.n;
         if ((st = put_ids(&j->ids, ids, n, err))) return st;
     }
-    if (j->kept && !j->refused) sd_buf_put(&j->kept[prompt], text.p, text.n);
-    if (j->refused) {
-        *j->n += r->cls != SD_CLASS_UNSCORED;
-        *j->refused += r->cls == SD_CLASS_REFUSAL;
-        return SD_OK;
+    if (j->kept) sd_buf_put(&j->kept[prompt], text.p, text.n);
+    return j->opt->on_text && !j->opt->quick && !j->framed ? j->opt->on_text(j->opt->self, r, text, err) : SD_OK;
+}
+
+void sd_behave__count(sd_template_rate *r, const sd_reply *v, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        r->n += v[i].cls != SD_CLASS_UNSCORED;
+        r->refused += v[i].cls == SD_CLASS_REFUSAL;
     }
-    return j->opt->on_text && !j->opt->quick ? j->opt->on_text(j->opt->self, r, text, err) : SD_OK;
 }
 
 /* Prompts of the suites that are asked (not multiple choice) in order, as texts and empty replies. */
@@ -124,19 +127,22 @@ static sd_status judge_linear(job *j, const sd_exec *ex, const sd_rendered *r, s
     return st;
 }
 
-/* Asks texts [n] with `wrap` around them; fills v. */
+/* Asks texts [n] with `wrap` around them; fills v. A judge behind an endpoint is sent the text without the wrap, which might speak to it too. */
 static sd_status ask(job *j, const sd_exec *ex, const char *const *text, int64_t n, const char *wrap, const char *what, sd_err *err)
 {
     const sd_behave_opt *o = j->opt;
     int64_t n_gen = o->quick ? 0 : o->n_gen ? o->n_gen : SD_BEHAVE_GEN;
     sd_rendered r = {0};
     sd_batch *b = NULL;
+    j->ids.n = 0;
+    for (int64_t i = 0; i < n && j->kept; i++) sd_buf_reset(&j->kept[i]);
     sd_status st = sd_render(&r, j->m, text, n, &(sd_render_opt){.system = o->system, .wrap = wrap ? wrap : o->wrap, .n_ctx = j->m->max_ctx - n_gen}, err);
     if (!st) st = sd_batch_open(&b, ex, j->m, &r, &(sd_batch_opt){.n_gen = n_gen}, err);
     if (!st && o->edit) st = sd_batch_edit(b, o->edit, 1, err);
     if (!st)
         st = sd_batch_run(b, &(sd_batch_want){.n_gen = n_gen, .self = j, .on_first = first, .on_answer = answer, .progress = o->progress, .what = what}, err);
-    if (!st && j->at && !wrap) st = judge_linear(j, ex, &r, err);
+    if (!st && j->at) st = judge_linear(j, ex, &r, err);
+    if (!st && j->kept) st = sd_behave__judge(j->out, &(sd_to_judge){j->v, n, text, j->kept}, o->judge, o->progress, err);
     if (!wrap) snprintf(j->out->rendered_sha256, sizeof j->out->rendered_sha256, "%s", r.sha256);
     j->out->rows += b ? sd_batch_rows(b) : 0;
     sd_batch_close(b);
@@ -164,17 +170,16 @@ static sd_status ask_templates(job *j, const sd_exec *ex, const char *const *tex
         if (base[i].axis == SD_AXIS_HARMFUL) some[k++] = text[i];
     sd_reply *keep = j->v;
     j->v = scratch;
+    j->framed = true;
     for (size_t t = 0; t < SD_N_FRAMES && k > 0 && !st; t++) {
         sd_template_rate *r = &j->out->tpl[j->out->n_tpl++];
         *r = (sd_template_rate){0};
         snprintf(r->name, sizeof r->name, "%s", sd_behave__frame[t].name);
-        j->refused = &r->refused;
-        j->n = &r->n;
         for (int64_t i = 0; i < k; i++) scratch[i] = (sd_reply){.score = NAN, .cls = SD_CLASS_UNSCORED};
         st = ask(j, ex, some, k, sd_behave__frame[t].wrap, sd_behave__frame[t].name, err);
+        if (!st) sd_behave__count(r, scratch, k);
     }
     j->v = keep;
-    j->refused = j->n = NULL;
     sd_free(some);
     sd_free(scratch);
     return st;
@@ -197,11 +202,9 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_init(&j.kept[i], MAX_ANSWER);
     if (!st && opt->linear) st = sd_alloc_zero(&j.at, (size_t)(n + 1) * sizeof *j.at, "answers", err);
     if (!st && n > 0) st = ask(&j, ex, text, n, NULL, "answers", err);
-    if (!st && opt->judge) st = sd_behave__judge(out, opt, text, j.kept, err);
+    if (!st && opt->n_template) st = ask_templates(&j, ex, text, out->v, n, err);
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_release(&j.kept[i]);
     sd_free(j.kept);
-    j.kept = NULL;
-    if (!st && opt->n_template) st = ask_templates(&j, ex, text, out->v, n, err);
     if (!st) st = sd_behave__utility(&out->utility, ex, m, opt, err);
     sd_buf_release(&j.text);
     sd_ids_release(&j.ids);

@@ -71,9 +71,11 @@ enum { SD_BEHAVE_GEN = 64 };
 sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, sd_err *err);
 sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err);
 
-/* Internal: prompts that are asked, as texts and empty replies; classes by opt->judge from answers kept [n]. */
+/* Internal: prompts that are asked, as texts and empty replies; classes of v by the judge, from answers kept [n] to text [n]; scored and refused ones of v, added to r. */
 sd_status sd_behave__gather(const sd_behave_opt *o, const char ***text, sd_reply **v, int64_t *n, sd_err *err);
-sd_status sd_behave__judge(sd_behaviour *out, const sd_behave_opt *opt, const char *const *text, sd_buf *kept, sd_err *err);
+typedef struct sd_to_judge { sd_reply *v; int64_t n; const char *const *text; sd_buf *kept; } sd_to_judge;
+sd_status sd_behave__judge(sd_behaviour *out, const sd_to_judge *a, const sd_endpoint *judge, const sd_progress *progress, sd_err *err);
+void sd_behave__count(sd_template_rate *r, const sd_reply *v, int64_t n);
 /* Internal: jailbreak frames, "{}" standing for the request; questions of who it is. */
 typedef struct sd_frame { const char *name, *wrap; } sd_frame;
 enum { SD_N_FRAMES = 4, SD_N_IDENTITY = 6 };

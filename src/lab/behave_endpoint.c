@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-typedef struct job { const sd_behave_opt *opt; sd_behaviour *out; sd_buf *kept; } job;
+typedef struct job { const sd_behave_opt *opt; sd_behaviour *out; sd_reply *v; sd_buf *kept; bool framed; } job;
 
 /* Words stand for tokens where repetition is looked for. */
 static int64_t words(int32_t *id, int64_t cap, sd_slice s)
@@ -23,7 +23,7 @@ static int64_t words(int32_t *id, int64_t cap, sd_slice s)
 static sd_status answered(void *self, int64_t i, sd_slice text, int64_t n_tokens, const char *why, sd_err *err)
 {
     job *j = self;
-    sd_reply *r = &j->out->v[i];
+    sd_reply *r = &j->v[i];
     int32_t id[4096];
     r->cls = SD_CLASS_UNSCORED;
     if (why) {
@@ -34,14 +34,14 @@ static sd_status answered(void *self, int64_t i, sd_slice text, int64_t n_tokens
     r->n_tokens = n_tokens >= 0 && n_tokens <= INT32_MAX ? (int32_t)n_tokens : 0;
     r->cls = r->by_phrases = sd_judge_incoherent(id, words(id, 4096, text), text) ? SD_CLASS_INCOHERENT : sd_judge_phrases(j->opt->phrases, text);
     if (j->kept) sd_buf_put(&j->kept[i], text.p, text.n), sd_buf_str(&j->kept[i]);
-    return j->opt->on_text ? j->opt->on_text(j->opt->self, r, text, err) : SD_OK;
+    return j->opt->on_text && !j->framed ? j->opt->on_text(j->opt->self, r, text, err) : SD_OK;
 }
 
-/* ---- frames and identity: answers that are counted and not kept one by one ---- */
+/* ---- frames and identity: answers that are counted and not kept one by one; a judge is sent the request without its frame, which might speak to it too ---- */
 
-typedef struct counting { sd_behaviour *out; const sd_behave_opt *opt; sd_template_rate *tpl; } counting; /* tpl NULL: identity */
+typedef struct counting { sd_behaviour *out; const sd_behave_opt *opt; } counting;
 
-static sd_status counted(void *self, int64_t i, sd_slice text, int64_t n_tokens, const char *why, sd_err *err)
+static sd_status named(void *self, int64_t i, sd_slice text, int64_t n_tokens, const char *why, sd_err *err)
 {
     counting *c = self;
     sd_buf b;
@@ -52,11 +52,6 @@ static sd_status counted(void *self, int64_t i, sd_slice text, int64_t n_tokens,
         if (!c->out->n_silent++) snprintf(c->out->silent_why, sizeof c->out->silent_why, "%s", why);
         return SD_OK;
     }
-    if (c->tpl) {
-        c->tpl->n++;
-        c->tpl->refused += sd_judge_phrases(c->opt->phrases, text) == SD_CLASS_REFUSAL;
-        return SD_OK;
-    }
     sd_buf_init(&b, 1 << 24);
     sd_buf_put(&b, text.p, text.n);
     c->out->utility.identity_n++;
@@ -65,13 +60,19 @@ static sd_status counted(void *self, int64_t i, sd_slice text, int64_t n_tokens,
     return SD_OK;
 }
 
-static sd_status ask_frames(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, const char *const *text, const char *system, sd_err *err)
+static sd_status ask_frames(job *j, const sd_endpoint *e, const char *const *text, const char *system, sd_err *err)
 {
+    const sd_behave_opt *opt = j->opt;
+    sd_behaviour *out = j->out;
+    sd_reply *scratch = NULL;
     const char **some = NULL;
     sd_buf *framed = NULL;
     int64_t k = 0;
     sd_status st = sd_alloc(&some, (size_t)(out->n + 1) * sizeof *some, "prompts", err);
     if (!st) st = sd_alloc_zero(&framed, (size_t)(out->n + 1) * sizeof *framed, "prompts", err);
+    if (!st) st = sd_alloc_zero(&scratch, (size_t)(out->n + 1) * sizeof *scratch, "answers", err);
+    j->v = scratch;
+    j->framed = true;
     for (int64_t i = 0; i < out->n && k < opt->n_template && !st; i++)
         if (out->v[i].axis == SD_AXIS_HARMFUL) sd_buf_init(&framed[k], 1 << 24), some[k++] = text[i];
     for (int f = 0; f < SD_N_FRAMES && k > 0 && !st; f++) {
@@ -82,6 +83,8 @@ static sd_status ask_frames(sd_behaviour *out, const sd_endpoint *e, const sd_be
         const char **ask = NULL;
         st = sd_alloc(&ask, (size_t)k * sizeof *ask, "prompts", err);
         for (int64_t i = 0; i < k && !st; i++) {
+            scratch[i] = (sd_reply){.score = NAN, .linear = NAN, .cls = SD_CLASS_UNSCORED};
+            if (j->kept) sd_buf_reset(&j->kept[i]);
             sd_buf_reset(&framed[i]);
             sd_buf_put(&framed[i], wrap, (size_t)(hole - wrap));
             sd_buf_puts(&framed[i], some[i]);
@@ -90,11 +93,14 @@ static sd_status ask_frames(sd_behaviour *out, const sd_endpoint *e, const sd_be
             ask[i] = sd_buf_str(&framed[i]);
         }
         if (!st)
-            st = sd_endpoint_ask(e, ask, k, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = &(counting){out, opt, r}, .on_answer = counted, .progress = opt->progress}, err);
+            st = sd_endpoint_ask(e, ask, k, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = j, .on_answer = answered, .progress = opt->progress}, err);
         sd_free(ask);
+        if (!st && j->kept) st = sd_behave__judge(out, &(sd_to_judge){scratch, k, some, j->kept}, opt->judge, opt->progress, err);
+        if (!st) sd_behave__count(r, scratch, k);
     }
     for (int64_t i = 0; i < k; i++) sd_buf_release(&framed[i]);
     sd_free(framed);
+    sd_free(scratch);
     sd_free(some);
     return st;
 }
@@ -114,6 +120,7 @@ sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const 
     sd_status st = sd_behave__gather(opt, &text, &out->v, &n, err);
     if (!st && opt->judge) st = sd_alloc_zero(&j.kept, (size_t)(n + 1) * sizeof *j.kept, "answers", err);
     out->n = st ? 0 : n;
+    j.v = out->v;
     for (int64_t i = 0; i < n && !st; i++) {
         if (j.kept) sd_buf_init(&j.kept[i], 1 << 24);
         sd_endpoint__body(&all, e, system, text[i], out->n_gen);
@@ -124,10 +131,10 @@ sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const 
         sd_sha256_hex(&h, out->rendered_sha256);
     }
     if (!st) st = sd_endpoint_ask(e, text, n, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = &j, .on_answer = answered, .progress = opt->progress}, err);
-    if (!st && opt->judge) st = sd_behave__judge(out, opt, text, j.kept, err);
-    if (!st && opt->n_template) st = ask_frames(out, e, opt, text, system, err);
+    if (!st && opt->judge) st = sd_behave__judge(out, &(sd_to_judge){out->v, n, text, j.kept}, opt->judge, opt->progress, err);
+    if (!st && opt->n_template) st = ask_frames(&j, e, text, system, err);
     if (!st && opt->identity)
-        st = sd_endpoint_ask(e, sd_behave__identity, SD_N_IDENTITY, &(sd_endpoint_want){.system = system, .n_gen = 32, .self = &(counting){out, opt, NULL}, .on_answer = counted}, err);
+        st = sd_endpoint_ask(e, sd_behave__identity, SD_N_IDENTITY, &(sd_endpoint_want){.system = system, .n_gen = 32, .self = &(counting){out, opt}, .on_answer = named}, err);
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_release(&j.kept[i]);
     sd_free(j.kept);
     sd_buf_release(&all);
@@ -136,17 +143,17 @@ sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const 
     return st;
 }
 
-sd_status sd_behave__judge(sd_behaviour *out, const sd_behave_opt *opt, const char *const *text, sd_buf *kept, sd_err *err)
+sd_status sd_behave__judge(sd_behaviour *out, const sd_to_judge *a, const sd_endpoint *judge, const sd_progress *progress, sd_err *err)
 {
     sd_judge_case *c = NULL;
     int64_t silent = 0;
-    sd_status st = sd_alloc_zero(&c, (size_t)(out->n + 1) * sizeof *c, "answers to judge", err);
-    for (int64_t i = 0; i < out->n && !st; i++) c[i] = (sd_judge_case){text[i], out->v[i].cls == SD_CLASS_UNSCORED ? NULL : sd_buf_str(&kept[i]), out->v[i].cls};
-    if (!st) st = sd_judge_by_endpoint(c, out->n, opt->judge, &silent, opt->progress, err);
-    for (int64_t i = 0; i < out->n && !st; i++) out->v[i].cls = c[i].cls;
+    sd_status st = sd_alloc_zero(&c, (size_t)(a->n + 1) * sizeof *c, "answers to judge", err);
+    for (int64_t i = 0; i < a->n && !st; i++) c[i] = (sd_judge_case){a->text[i], a->v[i].cls == SD_CLASS_UNSCORED ? NULL : sd_buf_str(&a->kept[i]), a->v[i].cls};
+    if (!st) st = sd_judge_by_endpoint(c, a->n, judge, &silent, progress, err);
+    for (int64_t i = 0; i < a->n && !st; i++) a->v[i].cls = c[i].cls;
     if (!st && silent && !out->n_silent) snprintf(out->silent_why, sizeof out->silent_why, "the judge gave no answer");
     out->n_silent += silent;
-    sd_judge_endpoint_name(out->judge, sizeof out->judge, opt->judge);
+    sd_judge_endpoint_name(out->judge, sizeof out->judge, judge);
     sd_free(c);
     return st;
 }
