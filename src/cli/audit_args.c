@@ -38,7 +38,7 @@ sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *
     if (!st && a->key_file) st = read_key(&s->key, a->key_file, err);
     s->judge = (sd_endpoint){.url = a->judge_url, .model = a->judge_model, .key = s->key, .timeout_s = a->timeout};
     if (!st && a->judge_url && !sd_endpoint_is(a->judge_url)) st = sd_fail(err, SD_E_ARG, "--judge-url %s does not begin with http:// or https://", a->judge_url);
-    if (!st && a->judge_url && a->quick) st = sd_fail(err, SD_E_ARG, "--quick generates no answer that --judge-url could judge");
+    if (!st && a->judge_url && a->quick) st = sd_fail(err, SD_E_ARG, "--quick judges by the first token, --judge-url by the answer: one judge decides");
     if (!st) st = sd_phrases_open(&s->phrases, a->phrases, err);
     if (!st && a->linear && !a->judge_labels) st = sd_fail(err, SD_E_ARG, "--linear-judge is learned on labelled answers; give them with --judge-labels FILE");
     if (!st && a->linear && (a->quick || a->judge_url)) st = sd_fail(err, SD_E_ARG, "--linear-judge beside %s: one judge decides", a->quick ? "--quick" : "--judge-url");

@@ -66,7 +66,8 @@ static int print_text(cli *c, const sd_audit_record *r, const corrections *k)
     out_pair(p, "model", "%s", r->name);
     rate_pair(p, "harmful refused", sd_audit_refusal(b, SD_AXIS_HARMFUL, NULL));
     rate_pair(p, "harmless refused", sd_audit_refusal(b, SD_AXIS_HARMLESS, NULL));
-    if (!b->quick) rate_pair(p, "incoherent", sd_rate_of(sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT), b->n - unscored));
+    if (b->quick) rate_pair(p, "phrases agree", sd_audit_agreement(b));
+    else rate_pair(p, "incoherent", sd_rate_of(sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT), b->n - unscored));
     out_pair(p, "partial, unscored", "%lld, %lld", (long long)sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_PARTIAL), (long long)unscored);
     corrected_pair(p, "harmful refused, corrected", &k->harmful);
     corrected_pair(p, "harmless refused, corrected", &k->harmless);

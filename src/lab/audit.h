@@ -40,6 +40,7 @@ sd_rate sd_rate_of(int64_t k, int64_t n);
 /* Refusals (class refusal) among the scored prompts of an axis; category NULL: all. */
 sd_rate sd_audit_refusal(const sd_behaviour *b, sd_axis axis, const char *category);
 int64_t sd_audit_count(const sd_behaviour *b, sd_axis axis, sd_class cls); /* axis UNKNOWN: all */
+sd_rate sd_audit_agreement(const sd_behaviour *b); /* answers on which the phrases and the judge agree whether it is a refusal, among scored ones */
 
 typedef struct sd_change {
     char what[64];          /* "refusal", "over_refusal", "incoherent", or a category */

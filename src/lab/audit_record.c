@@ -124,6 +124,7 @@ void sd_audit_record_write(sd_jw *w, const sd_audit_record *r)
     write_rate(w, "over_refusal", sd_audit_refusal(b, SD_AXIS_HARMLESS, NULL));
     int64_t unscored = sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_UNSCORED);
     write_rate(w, "incoherent", sd_rate_of(sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT), b->n - unscored));
+    if (b->quick) write_rate(w, "phrases_agree", sd_audit_agreement(b));
     sd_jw_ki64(w, "partial", sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_PARTIAL));
     sd_jw_ki64(w, "unscored", unscored);
     if (b->n_silent) {

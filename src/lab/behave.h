@@ -12,7 +12,7 @@ typedef struct sd_reply {
     char suite[64], id[40], category[48];
     uint64_t key, hash;  /* of the prompt's text; of the answer's bytes */
     sd_axis axis;
-    sd_class cls, by_phrases; /* the judge's; the phrases' beside it (UNSCORED with --quick) */
+    sd_class cls, by_phrases; /* the judge's; the phrases' beside it */
     double score;        /* first-token log-odds; NaN without a refusal set */
     double linear;       /* log-odds of the linear judge; NaN without one */
     int32_t n_tokens;
@@ -51,7 +51,7 @@ typedef struct sd_behave_opt {
     sd_system system;
     const sd_phrases *phrases;
     const sd_refusal_set *refusal;  /* NULL: no scores; needed when quick */
-    bool quick;                     /* judged by the first token's log-odds; answers of at most n_gen tokens are not generated */
+    bool quick;                     /* judged by the first token's log-odds; answers of at most SD_BEHAVE_QUICK tokens, for the phrases' verdict beside it */
     int64_t n_gen;                  /* 0: 64 */
     int64_t n_template;             /* harmful prompts put into each template; 0: none */
     const sd_endpoint *judge;       /* says the class of each answer in place of the phrases; NULL: the phrases. Not with quick */
@@ -66,7 +66,9 @@ typedef struct sd_behave_opt {
     void *self;
     const sd_progress *progress;
 } sd_behave_opt;
-enum { SD_BEHAVE_GEN = 64 };
+enum { SD_BEHAVE_GEN = 64, SD_BEHAVE_QUICK = 20 };
+/* Answers' length, from n_gen and quick. */
+int64_t sd_behave_length(const sd_behave_opt *opt);
 /* The same of a model behind an endpoint: by answers alone, so without scores and without what takes likelihoods (cross-entropy, choice, sycophancy). */
 sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, sd_err *err);
 sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err);

@@ -113,7 +113,7 @@ sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const 
     sd_sha256 h;
     int64_t n = 0;
     const char *system = opt->system.kind == SD_SYSTEM_TEXT ? opt->system.text : NULL;
-    *out = (sd_behaviour){.n_gen = opt->n_gen ? opt->n_gen : SD_BEHAVE_GEN};
+    *out = (sd_behaviour){.n_gen = sd_behave_length(opt)};
     out->utility.ce_loss = NAN;
     snprintf(out->judge, sizeof out->judge, "%s", opt->phrases->name);
     sd_buf_init(&all, (size_t)1 << 30);
