@@ -4,13 +4,14 @@
 #include "lab/text_search.h"
 #include "lab/token_text.h"
 
-typedef struct args { int64_t limit; const char *sort, *text, *model, *dict; double min_density, max_density; } args;
+typedef struct args { int64_t limit; bool passages; const char *sort, *text, *model, *dict; double min_density, max_density; } args;
 
 static const cli_opt opts[] = {
     {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 100000, .help = "features to list"},
     {0, "sort", OPT_STR, AT(args, sort), .arg = "BY", .def = "interest", .values = "interest|density|max|index", .help = "order of the list when there is no QUERY"},
     {0, "min-density", OPT_FLOAT, AT(args, min_density), .arg = "P", .lo = 0, .hi = 1, .help = "only features at least this dense (no QUERY)"},
     {0, "max-density", OPT_FLOAT, AT(args, max_density), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "only features at most this dense (no QUERY)"},
+    {0, "passages", OPT_BOOL, AT(args, passages), .help = "features that are on through the passages with QUERY, by F1"},
     {0, "text", OPT_STR, AT(args, text), .arg = "TEXT", .help = "features that a running text makes active, rare ones first (with --model and --dict, instead of QUERY)"},
     {0, "model", OPT_STR, AT(args, model), .arg = "MODEL", .help = "the model of the store, for --text"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "the dictionary of the store, for --text"},
@@ -25,7 +26,7 @@ static sd_status by_words(sd_feature_list *l, sd_store *s, cli *c, const args *a
         sd_buf_puts(&q, c->arg[i]);
     }
     sd_status st = sd_buf_check(&q, "the query", err);
-    if (!st) st = sd_store_search(l, s, sd_buf_str(&q), a->limit, err);
+    if (!st) st = (a->passages ? sd_store_passages : sd_store_search)(l, s, sd_buf_str(&q), a->limit, err);
     sd_buf_release(&q);
     return st;
 }
@@ -125,11 +126,13 @@ const cli_cmd cmd_feature_search_def = {
     .opts = opts,
     .run = cmd_feature_search,
     .text = "Looks in labels, in the words at the peaks of the top examples, in the promoted tokens and in the text around the peaks.\n"
-            "Features with all the words come first, then those with any; \"quoted words\" must stand together. The score is BM25; a\n"
-            "label that matches adds 1000. Without QUERY: all features by --sort. --text runs a text through the model and lists what it makes\n"
+            "Features with all the words come first, then those with any; \"quoted words\" must stand together. The score is by the share\n"
+            "of the examples that have the words; a label that matches adds 1000. --passages asks another question: which features are\n"
+            "on where the words stood among the last 32 tokens, and not elsewhere (F1 over all tokens of the study), so that a feature\n"
+            "of a subject is found whose examples do not name it. Without QUERY: all features by --sort. --text runs a text through the model and lists what it makes\n"
             "active, with the token where each is highest: its share of the feature's highest activation times ln(1 / density).",
     .examples = "sonde feature search features.db golden gate bridge\nsonde feature search features.db '\"prime number\"' --json\n"
-                "sonde feature search features.db -n 10\n",
+                "sonde feature search features.db bridge --passages\nsonde feature search features.db -n 10\n",
     .json = "sonde.feature.list/1"};
 
 static int cmd_feature_search(cli *c, int argc, char **argv)
@@ -143,6 +146,7 @@ static int cmd_feature_search(cli *c, int argc, char **argv)
     static const char *const of_list[] = {"sort", "min-density", "max-density"};
     for (size_t i = 0; i < 3 && c->n_arg > 1; i++)
         if (opt_given(c, of_list[i])) return cli_usage(c, "--%s is about the list without QUERY; with words the best match comes first", of_list[i]);
+    if (a.passages && c->n_arg < 2) return cli_usage(c, "--passages is about QUERY: give the words of the passages");
     if (a.text && c->n_arg > 1) return cli_usage(c, "give QUERY or --text, not both");
     if (!a.text != !a.model || !a.text != !a.dict) return cli_usage(c, "--text, --model and --dict go together");
     if (a.text) return by_text(c, &a);

@@ -181,12 +181,14 @@ int sd_handle__features(sd_server *s, const sd_request *rq, sd_reply *rp, sd_pro
     sd_feature_list l;
     sd_jw w;
     sd_err err = {0};
-    const char *words = rq->query(rq->self, "q");
+    const char *words = rq->query(rq->self, "q"), *by = rq->query(rq->self, "by");
+    bool passages = by && strcmp(by, "passages") == 0;
+    if (by && !passages && strcmp(by, "words") != 0) return sd_problem_set(p, 400, "by", "by is words or passages");
     int http = find_store(&r, s, rq->arg[0], p);
     if (!http) http = read_query(&q, rq, p);
     if (http) return http;
     pthread_mutex_lock(&r->lock);
-    sd_status st = words && *words ? sd_store_search(&l, r->store, words, q.limit, &err) : sd_store_list(&l, r->store, &q, &err);
+    sd_status st = words && *words ? (passages ? sd_store_passages : sd_store_search)(&l, r->store, words, q.limit, &err) : sd_store_list(&l, r->store, &q, &err);
     if (!st) {
         sd_jw_init(&w, &rp->body);
         sd_jw_obj(&w);

@@ -136,7 +136,7 @@ static sd_status open_db(sd_store *s, const char *path, int flags, sd_err *err)
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
-    return SD_OK;
+    return sd_store__add_rank(s, err);
 }
 
 /* After the tables are made: nothing may change the schema by the back door. */

@@ -82,7 +82,8 @@ typedef struct sd_feature_query {
 } sd_feature_query;
 sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_query *q, sd_err *err);
 /* Features whose labels, peak words, promoted tokens or contexts hold the words of query ("quoted phrases" stay together): those with
- * all words in a label first, then at their peaks, then anywhere, then those with any. Any text is a valid query. score: BM25 plus a bonus, higher is better. limit 0: 20. */
+ * all words in a label first, then anywhere, then those with any. Any text is a valid query. score: by shares of the examples (store_rank.c), a label's BM25 plus a bonus, higher is
+ * better. limit 0: 20. */
 sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, int64_t limit, sd_err *err);
 /* Stored neighbours of a feature, score = cosine. limit 0: all. */
 sd_status sd_store_near(sd_feature_list *out, sd_store *s, int64_t index, int64_t limit, sd_err *err);
@@ -93,6 +94,11 @@ sd_status sd_store_postings(sd_posting **out, int64_t *n, sd_store *s, int64_t i
 /* Features that fire on the same tokens, score = Pearson's correlation of "fires here" over all tokens of the study, exact, highest first; n_both: tokens
  * on which both do. Reads the postings of every feature once (64 MB a million tokens at 32 features a token). limit 0: 20. */
 sd_status sd_store_coactive(sd_feature_list *out, sd_store *s, int64_t index, int64_t limit, sd_err *err);
+/* Features that are on through passages: a token is in a passage when each of the words stood among the SD_PASSAGE tokens up to it (itself too; a word of the
+ * text may go on after the word of the query; ASCII case folded, "quoted words" side by side, at most 8 words). score = F1 of "fires here" against "in a passage", n_both
+ * tokens where it does both; highest first. Reads the text and the postings of every feature once. limit 0: 20. */
+enum { SD_PASSAGE = 32 };
+sd_status sd_store_passages(sd_feature_list *out, sd_store *s, const char *words, int64_t limit, sd_err *err);
 /* The row of one feature; of many, in the order given, with their scores. */
 sd_status sd_store_one(sd_feature_list *out, sd_store *s, int64_t index, sd_err *err);
 sd_status sd_store_some(sd_feature_list *out, sd_store *s, const int64_t *index, const double *score, int64_t n, sd_err *err);

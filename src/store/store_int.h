@@ -55,6 +55,8 @@ sd_status sd_store__damaged(const sd_store *s, sd_err *err, const char *fmt, ...
 sd_status sd_store__exec(sqlite3 *db, const char *path, const char *sql, const char *what, sd_err *err);
 /* A statement ready to be bound; reset by sd_store__done. */
 sd_status sd_store__stmt(sd_store *s, enum store_sql which, sqlite3_stmt **out, sd_err *err);
+/* Makes feature_rank(feature_text) known to the connection. */
+sd_status sd_store__add_rank(sd_store *s, sd_err *err);
 /* Steps a statement that gives no row, and resets it. */
 sd_status sd_store__run(sd_store *s, sqlite3_stmt *q, const char *what, sd_err *err);
 void sd_store__done(sqlite3_stmt *q);

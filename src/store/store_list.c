@@ -1,17 +1,14 @@
 /* Owns: lists of features: sorted, searched by words, near another.
  *
- * Search: the query's words are quoted, so no text is FTS5 syntax. Four passes fill the list: features with a label that has
- * all words, those that peak on all of them (the more of their peaks the earlier), those whose text has all words, those with any word. bm25() of SQLite is negative and better when lower; its
+ * Search: the query's words are quoted, so no text is FTS5 syntax. Three passes fill the list: features with a label that has
+ * all words, those whose text has all words, those with any word (order: store_rank.c; labels by bm25). Both are better when lower; the
  * sign is turned. The passes have no LIMIT: rows of features that are in the list already (many labels of one feature, the second pass
  * over the first) must not use it up. */
 #include "store/store_int.h"
 
 enum { DEFAULT_LIMIT = 20, MAX_LIMIT = 100000, BRIEF_LOGITS = 5, MAX_WORDS = 32 };
-/* Above any BM25 of a query of a few words (each word gives at most weight x idf, idf < ln(m) ~ 14 at a million features). */
+/* Above any score of a query of a few words (each word gives at most weight x idf, 12 x ln(m) ~ 170 at a million features). */
 #define LABEL_BONUS 1000.0
-#define PEAK_BONUS 500.0
-/* A word at the peak says what the feature is of; a promoted token says what it does; the rest is its surroundings. */
-#define BM25 "bm25(feature_text, 8.0, 3.0, 1.0)"
 
 typedef struct list_mem {
     store_pool pool;
@@ -205,8 +202,7 @@ sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, 
         "SELECT coalesce((SELECT feature FROM label WHERE id = label_text.rowid), -1), bm25(label_text) FROM label_text"
         " WHERE label_text MATCH ?1 ORDER BY 2, 1";
     static const char by_text[] =
-        "SELECT rowid, " BM25 " FROM feature_text WHERE feature_text MATCH ?1 ORDER BY 2, 1";
-    static const char by_peak[] = "SELECT rowid, bm25(feature_text, 1.0, 0.0, 0.0) FROM feature_text WHERE feature_text MATCH '{peak} : (' || ?1 || ')' ORDER BY 2, 1";
+        "SELECT rowid, feature_rank(feature_text) FROM feature_text WHERE feature_text MATCH ?1 ORDER BY 2, 1";
     sd_buf words;
     sd_buf_init(&words, 1 << 20);
     limit = clamp_limit(limit);
@@ -216,7 +212,6 @@ sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, 
     int n = quote_query(&words, query, " ");
     if ((st = sd_buf_check(&words, "the query", err)) || n == 0) goto done;
     if ((st = match(out, s, by_label, &words, limit, LABEL_BONUS, err))) goto done;
-    if ((st = match(out, s, by_peak, &words, limit, PEAK_BONUS, err))) goto done;
     if ((st = match(out, s, by_text, &words, limit, 0, err))) goto done;
     if (n > 1) {
         quote_query(&words, query, " OR ");

@@ -68,6 +68,10 @@ cp s.db copy.db
 expect_json near_in_another sonde.feature.near/1 "d['features'][0]['index'] == $first and d['features'][0]['score'] > 0.999 and [f['index'] for f in d['features'][1:]] == [f['index'] for f in json.load(__import__('os').popen('$sonde feature near s.db $first -n 5 --json'))['features']]" \
     feature near s.db "$first" --in copy.db -n 6 --json
 expect_error near_both_ways 2 'two texts' feature near s.db "$first" --in copy.db --by coactivation
+# What the text's own words say of a place: shares of it, none where no text has them, and a word to look for.
+word=$(python3 -c 'import re; print(re.findall("[a-z]{4,}", open(__import__("glob").glob("corpus/*")[0]).read())[0])')
+expect_json passages sonde.feature.list/1 'd["features"] and all(0 < b["score"] <= a["score"] <= 1 for a, b in zip(d["features"], d["features"][1:]))' feature search s.db "$word" --passages --json
+expect_error passages_of_nothing 2 'about QUERY' feature search s.db --passages
 run feature search s.db nothingofthekind
 [ $rc -eq 0 ] && [ "$(wc -l <out)" -eq 1 ] && grep -q 'no feature matches' err && ok no_match_is_said || not_ok no_match_is_said "$(what_happened)"
 expect_json by_density sonde.feature.list/1 'all(a["density"] >= b["density"] == b["score"] for a, b in zip(d["features"], d["features"][1:]))' feature search s.db --sort density --json

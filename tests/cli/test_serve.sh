@@ -201,10 +201,11 @@ post "Neuronpedia: steer by nothing" 200 'd["DEFAULT"] == d["STEERED"] and d["DE
 post "Neuronpedia: steer a chat" 200 'd["DEFAULT"]["raw"] != d["STEERED"]["raw"] and d["applied"][0]["n_positions"] > 0' /api/steer-chat \
     "{\"defaultChatMessages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"steeredChatMessages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"features\":[{\"layer\":\"d\",\"index\":$best,\"strength\":50}],\"n_tokens\":9}"
 post "a feature that is not there" 404 'd["error"]["param"] == "sonde.steer[0]"' /v1/completions '{"prompt":"a","sonde":{"steer":[{"feature":{"dict":"d","index":128},"value":1}]}}'
-for path in "/sonde/v1/features/s" "/sonde/v1/features/d?q=cat&limit=3" "/sonde/v1/features/s/$best" "/sonde/v1/features/s/$best/near?limit=2" "/api/feature/m/d/$best"; do status "GET ${path//$best/N}" 200 "$url$path"; done
+for path in "/sonde/v1/features/s" "/sonde/v1/features/d?q=cat&limit=3" "/sonde/v1/features/d?q=cat&by=passages" "/sonde/v1/features/s/$best" "/sonde/v1/features/s/$best/near?limit=2" "/api/feature/m/d/$best"; do status "GET ${path//$best/N}" 200 "$url$path"; done
 status "a feature beyond the store" 404 "$url/sonde/v1/features/s/128"
 status "an index that is no number" 400 "$url/sonde/v1/features/s/x"
 status "a sort that is none" 400 "$url/sonde/v1/features/s?sort=beauty"
+status "a search by what is none" 400 "$url/sonde/v1/features/s?q=cat&by=beauty"
 stop "the end of it"
 "$sonde" serve --store "$dir/s.db" --port 0 >"$dir/listen" 2>"$dir/serve.err" </dev/null &
 pid=$!

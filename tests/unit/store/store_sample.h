@@ -90,9 +90,11 @@ static inline sd_status sample_fill(sd_store *s, sd_err *err)
         st = sd_store_put_doc(s, d, d ? "a/b.txt" : NULL, tok, SAMPLE_DOC_LEN, err);
     }
     for (int i = 0; i < SAMPLE_M && !st; i++) {
-        char peak[64], context[1024];
+        char peak[256], context[1024];
         snprintf(peak, sizeof peak, "word%d common", i);
         snprintf(context, sizeof context, "the golden gate of number%d is open; caf\xc3\xa9s %s", i, i == 7 ? "bridge" : "");
+        for (size_t n = strlen(peak); i == 24 && n < 200; n += 5) snprintf(peak + n, sizeof peak - n, n < 195 ? " else" : " word33"); /* one peak of many */
+        for (size_t n = strlen(context); i == 25 && n < 900; n += 28) snprintf(context + n, sizeof context - n, " word33 with all that goes on"); /* a passage's */
         for (size_t n = strlen(context); i == 22 && n < 900; n += 7) snprintf(context + n, sizeof context - n, " word30"); /* all around it, never at its peak */
         st = sd_store_put_feature(s, sample_feature(i), &(sd_feature_text){.peak = sd_slice_of(peak), .logits = SD_LIT("up"),
                                                                           .context = sd_slice_of(context)}, err);

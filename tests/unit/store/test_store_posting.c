@@ -110,6 +110,67 @@ static void coactivation_is_correlation(void **state)
     t_rmtree(dir);
 }
 
+/* Of token t<id>: does its number begin with the digits of w? */
+static bool begins_with(int32_t id, const char *digits)
+{
+    char b[16];
+    if (id < 1) return false; /* the first is special, a gap has no text */
+    snprintf(b, sizeof b, "%d", id);
+    return strncmp(b, digits, strlen(digits)) == 0;
+}
+
+/* F1 of feature i against "each of the words stood among the last SD_PASSAGE tokens of the document", the long way. */
+static double f1_of(int i, const char *a, const char *b, int64_t *both)
+{
+    int64_t fire = 0, in = 0;
+    *both = 0;
+    for (int d = 0; d < SAMPLE_DOCS; d++)
+        for (int64_t p = 0; p < SAMPLE_DOC_LEN; p++) {
+            bool has_a = false, has_b = false, on = (d * SAMPLE_DOC_LEN + p) % (i + 2) == 0;
+            for (int64_t q = p; q >= 0 && q > p - SD_PASSAGE; q--) {
+                has_a |= begins_with(sample_token(d, q), a);
+                has_b |= begins_with(sample_token(d, q), b);
+            }
+            fire += on;
+            in += has_a && has_b;
+            *both += on && has_a && has_b;
+        }
+    return 2.0 * (double)*both / (double)(fire + in);
+}
+
+static void passages_are_f1(void **state)
+{
+    (void)state;
+    static const char *const query[][3] = {{"t17", "17", "17"}, {"T17 t4", "17", "4"}, {"\"t17\"", "17", "17"}, {"\"t10 t17\"", "-", "-"}};
+    sd_err err = {0};
+    const char *dir = t_tmpdir();
+    sd_store *s = open_sample(sample_path(dir));
+    sd_feature_list l;
+    for (int k = 0; k < 3; k++) {
+        t_ok(sd_store_passages(&l, s, query[k][0], 1000, &err), err);
+        assert_int_equal(l.n, SAMPLE_M - 1);
+        for (int64_t i = 0; i < l.n; i++) {
+            int64_t both;
+            double want = f1_of((int)l.v[i].stats.index, query[k][1], query[k][2], &both);
+            assert_true(fabs(l.v[i].score - want) < 1e-12);
+            assert_int_equal(l.v[i].n_both, both);
+            assert_true(i == 0 || l.v[i].score <= l.v[i - 1].score);
+        }
+        sd_feature_list_release(&l);
+    }
+    t_ok(sd_store_passages(&l, s, query[3][0], 3, &err), err); /* t10 is followed by t17 */
+    assert_int_equal(l.n, 3);
+    sd_feature_list_release(&l);
+    static const char *const nothing[] = {"", "  \"", "zebra", "17", "\"t17 t10\""}; /* a word begins where a word begins */
+    for (size_t k = 0; k < sizeof nothing / sizeof *nothing; k++) {
+        t_ok(sd_store_passages(&l, s, nothing[k], 3, &err), err);
+        if (l.n) fail_msg("'%s' is in the text", nothing[k]);
+        sd_feature_list_release(&l);
+    }
+    sd_store_close(s);
+    t_rmtree(dir);
+}
+
 static void raw_sql(const char *path, const char *sql)
 {
     sqlite3 *db = NULL;
@@ -176,6 +237,6 @@ static void older_stores(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(what_is_put_comes_back), T(parts_join), T(coactivation_is_correlation), T(damage_is_refused), T(older_stores)};
+    const struct CMUnitTest tests[] = {T(what_is_put_comes_back), T(parts_join), T(coactivation_is_correlation), T(passages_are_f1), T(damage_is_refused), T(older_stores)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

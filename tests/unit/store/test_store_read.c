@@ -154,12 +154,24 @@ static void search_finds(const char *query, int64_t limit, int64_t n, int64_t fi
     sd_feature_list_release(&l);
 }
 
+/* The order of the first n. */
+static void search_orders(const char *query, const int64_t *want, int n)
+{
+    sd_err err = {0};
+    sd_feature_list l;
+    t_ok(sd_store_search(&l, store, query, n, &err), err);
+    assert_int_equal(l.n, n);
+    for (int i = 0; i < n; i++) assert_int_equal(l.v[i].stats.index, want[i]);
+    sd_feature_list_release(&l);
+}
+
 static void search_ranks(void **state)
 {
     (void)state;
     search_finds("word12", 5, 1, 12);
     search_finds("WORD12", 5, 1, 12);
     search_finds("word30", 5, 2, 30); /* its peak, before one that has the word around it all the time */
+    search_orders("word33", (int64_t[]){33, 25, 24}, 3); /* its peak, every window of a passage, one stray peak of many */
     search_finds("golden gate", 5, 5, -1);
     search_finds("\"golden gate\" bridge", 5, 5, 7); /* all words first, then any */
     search_finds("\"gate golden\"", 5, 0, -1);       /* a phrase keeps its order */
