@@ -3,10 +3,12 @@
 
 #include "base/json.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
 #include <inttypes.h>
+#include <strings.h>
 
-enum { PARALLEL = 4, MAX_PARALLEL = 32, RETRIES = 2, SAME = 16 }; /* SAME: bytes of a prompt that tell it */
+enum { PARALLEL = 4, MAX_PARALLEL = 32, RETRIES = 2, SAME = 16, WORD = 4 }; /* SAME: bytes of a prompt that tell it; WORD: of a word that is not shown */
 #define TIMEOUT 120.0
 #define PAUSE 0.5 /* before the first try again, doubled each time: what OpenAI's client does */
 #define MAX_PAUSE 60.0
@@ -132,8 +134,42 @@ bool sd_endpoint__repeats(const char *said, const char *prompt)
     return false;
 }
 
+static bool in_word(char c) { return (unsigned char)c >= 0x80 || isalnum((unsigned char)c); }
+
+/* Is the word w [n] one of text's, whatever its case? */
+static bool has_word(const char *text, const char *w, size_t n)
+{
+    for (const char *c = text; *c; c++)
+        if (strncasecmp(c, w, n) == 0 && !in_word(c[n]) && (c == text || !in_word(c[-1]))) return true;
+    return false;
+}
+
+/* Scripts without spaces: two letters of theirs in a row. */
+static bool has_part(const char *text, const char *w, size_t n)
+{
+    for (size_t i = 0; i + 6 <= n; i++) {
+        char part[7] = {0};
+        memcpy(part, w + i, 6);
+        if ((unsigned char)part[0] >= 0xC0 && strstr(text, part)) return true;
+    }
+    return false;
+}
+
+void sd_endpoint__mask(char *said, const char *prompt)
+{
+    char *to = said;
+    for (const char *c = said; *c;) {
+        size_t n = 0;
+        while (c[n] && in_word(c[n])) n++;
+        if (n >= WORD && (has_word(prompt, c, n) || has_part(prompt, c, n))) *to++ = '.', *to++ = '.';
+        else memmove(to, c, n ? n : 1), to += n ? n : 1;
+        c += n ? n : 1;
+    }
+    *to = 0;
+}
+
 /* The sentence an OpenAI-compatible server puts into error.message, or the first bytes of what it said; not when it repeats the prompt, which may be of a
- * set of harmful ones. */
+ * set of harmful ones, and without the prompt's words. */
 static void server_says(char *out, size_t cap, sd_slice body, const char *prompt)
 {
     json_t *root = NULL;
@@ -142,6 +178,7 @@ static void server_says(char *out, size_t cap, sd_slice body, const char *prompt
     snprintf(out, cap, "%.*s", s ? 200 : (int)(body.n < 80 ? body.n : 80), s ? s : body.n ? body.p : "nothing");
     json_decref(root);
     if (sd_endpoint__repeats(out, prompt)) snprintf(out, cap, "a sentence that repeats the prompt and is not shown");
+    else sd_endpoint__mask(out, prompt);
 }
 
 /* Seconds until a transfer is tried again: what the server asks for (Retry-After), at most a minute. */

@@ -35,6 +35,7 @@ void sd_url_bare(char *out, size_t cap, const char *text);
 
 /* Internal: whether what a server said has 16 bytes in a row of a prompt. The body of a request; the answer of a response (SD_E_FORMAT: it is no chat completion). Visible for tests. */
 bool sd_endpoint__repeats(const char *said, const char *prompt);
+void sd_endpoint__mask(char *said, const char *prompt); /* Internal: words of four bytes and more that are the prompt's become "..", in place */
 void sd_endpoint__body(sd_buf *out, const sd_endpoint *e, const char *system, const char *text, int64_t n_gen);
 sd_status sd_endpoint__answer(sd_buf *out, int64_t *n_tokens, sd_slice body, sd_err *err);
 

@@ -140,6 +140,17 @@ static void what_an_endpoint_may_leave_in_records(void **state)
     assert_false(sd_endpoint__repeats("the model 'crane' does not exist", prompt));
     assert_true(sd_endpoint__repeats("may not say 'crane'", "crane"));
     assert_false(sd_endpoint__repeats("anything", ""));
+    /* Less than that: the prompt's words go, the sentence stays. */
+    static const char *const said[][2] = {{"the model 'Crane' does not exist", "the model '..' does not exist"}, {"carve? a stone: cranes", "..? a ..: cranes"}, {"no how", "no how"}, {"", ""}};
+    for (size_t i = 0; i < 4; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", said[i][0]);
+        sd_endpoint__mask(text, prompt);
+        assert_string_equal(text, said[i][1]);
+    }
+    char hidden[64] = "不能说: 怎么雕刻石鹤。 no";
+    sd_endpoint__mask(hidden, "请问怎么雕刻一只鹤");
+    assert_string_equal(hidden, "不能说: .. no");
 }
 
 int main(void)
