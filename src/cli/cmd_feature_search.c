@@ -4,7 +4,7 @@
 #include "lab/text_search.h"
 #include "lab/token_text.h"
 
-typedef struct args { int64_t limit; bool passages; const char *sort, *text, *model, *dict; double min_density, max_density; } args;
+typedef struct args { int64_t limit; bool passages; const char *sort, *text, *model, *dict; double min_density, max_density, min_score; } args;
 
 static const cli_opt opts[] = {
     {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 100000, .help = "features to list"},
@@ -12,6 +12,7 @@ static const cli_opt opts[] = {
     {0, "min-density", OPT_FLOAT, AT(args, min_density), .arg = "P", .lo = 0, .hi = 1, .help = "only features at least this dense (no QUERY)"},
     {0, "max-density", OPT_FLOAT, AT(args, max_density), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "only features at most this dense (no QUERY)"},
     {0, "passages", OPT_BOOL, AT(args, passages), .help = "features that are on through the passages with QUERY, by F1"},
+    {0, "min-score", OPT_FLOAT, AT(args, min_score), .arg = "S", .lo = 0, .hi = 1, .help = "only features with a label: by a person, or by a machine with at least this score (no QUERY)"},
     {0, "text", OPT_STR, AT(args, text), .arg = "TEXT", .help = "features that a running text makes active, rare ones first (with --model and --dict, instead of QUERY)"},
     {0, "model", OPT_STR, AT(args, model), .arg = "MODEL", .help = "the model of the store, for --text"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "the dictionary of the store, for --text"},
@@ -31,10 +32,10 @@ static sd_status by_words(sd_feature_list *l, sd_store *s, cli *c, const args *a
     return st;
 }
 
-static sd_status by_order(sd_feature_list *l, sd_store *s, const args *a, sd_err *err)
+static sd_status by_order(sd_feature_list *l, sd_store *s, const args *a, bool labelled, sd_err *err)
 {
     static const char *const name[] = {"index", "interest", "density", "max"};
-    sd_feature_query q = {.sort = SD_SORT_INTEREST, .min_density = a->min_density, .max_density = a->max_density, .has_max = true, .limit = a->limit};
+    sd_feature_query q = {.sort = SD_SORT_INTEREST, .min_density = a->min_density, .max_density = a->max_density, .has_max = true, .limit = a->limit, .has_label = labelled, .min_label_score = a->min_score};
     for (int i = 0; i < SD_SORT_COUNT; i++)
         if (strcmp(a->sort, name[i]) == 0) q.sort = (sd_feature_sort)i;
     q.silent = q.sort == SD_SORT_INDEX;
@@ -143,8 +144,8 @@ static int cmd_feature_search(cli *c, int argc, char **argv)
     sd_store *s = NULL;
     sd_feature_list l = {0};
     if (!cli_parse(c, &cmd_feature_search_def, &a, argc, argv, &rc)) return rc;
-    static const char *const of_list[] = {"sort", "min-density", "max-density"};
-    for (size_t i = 0; i < 3 && c->n_arg > 1; i++)
+    static const char *const of_list[] = {"sort", "min-density", "max-density", "min-score"};
+    for (size_t i = 0; i < 4 && c->n_arg > 1; i++)
         if (opt_given(c, of_list[i])) return cli_usage(c, "--%s is about the list without QUERY; with words the best match comes first", of_list[i]);
     if (a.passages && c->n_arg < 2) return cli_usage(c, "--passages is about QUERY: give the words of the passages");
     if (a.text && c->n_arg > 1) return cli_usage(c, "give QUERY or --text, not both");
@@ -152,7 +153,7 @@ static int cmd_feature_search(cli *c, int argc, char **argv)
     if (a.text) return by_text(c, &a);
     if (a.min_density > a.max_density) return cli_usage(c, "--min-density %g is above --max-density %g", a.min_density, a.max_density);
     sd_status st = sd_store_open(&s, c->arg[0], &err);
-    if (!st) st = c->n_arg > 1 ? by_words(&l, s, c, &a, &err) : by_order(&l, s, &a, &err);
+    if (!st) st = c->n_arg > 1 ? by_words(&l, s, c, &a, &err) : by_order(&l, s, &a, opt_given(c, "min-score"), &err);
     rc = st ? cli_fail(c, &err) : feature_list_print(c, s, &l, c->n_arg > 1 ? "score" : strcmp(a.sort, "index") == 0 ? "interest" : a.sort, "sonde.feature.list/1");
     if (!st && l.n == 0) cli_note(c, "no feature matches");
     sd_feature_list_release(&l);

@@ -6,7 +6,7 @@
 #include <time.h>
 
 typedef struct args {
-    opt_list dict, store, recipe, run, audit;
+    opt_list dict, store, recipe, monitor, run, audit;
     const char *host, *key_file, *cors, *alias, *reference;
     int64_t port, ctx, parallel, queue, max_body;
     double grace, ping;
@@ -16,6 +16,7 @@ static const cli_opt opts[] = {
     {0, "dict", OPT_MULTI, AT(args, dict), .arg = "DIR", .help = "a dictionary, DIR or NAME=DIR"},
     {0, "store", OPT_MULTI, AT(args, store), .arg = "FILE", .help = "a feature store, FILE or NAME=FILE"},
     {0, "recipe", OPT_MULTI, AT(args, recipe), .arg = "FILE", .help = "a recipe, which becomes the model MODEL@NAME"},
+    {0, "monitor", OPT_MULTI, AT(args, monitor), .arg = "FILE", .help = "a condition under a name, which a steer's \"when\" can name"},
     {0, "run", OPT_MULTI, AT(args, run), .arg = "DIR", .help = "a training's folder, or one of such folders, for the page"},
     {0, "audit", OPT_MULTI, AT(args, audit), .arg = "FILE", .help = "what `sonde audit compare --json` printed, for the page"},
     {0, "host", OPT_STR, AT(args, host), .arg = "ADDR", .def = "127.0.0.1", .help = "address to listen at; one that other machines reach needs --api-key-file"},
@@ -42,6 +43,7 @@ const cli_cmd cmd_serve_def = {
     .run = cmd_serve,
     .text = "Listens on this machine alone unless --host says otherwise. Dictionaries, stores and recipes are registered here and named in requests. "
             "A recipe is a JSON file {\"name\":NAME,\"steer\":[..]}: every client can use it as the model MODEL@NAME. "
+            "A monitor is one {\"name\":NAME,\"when\":{..}}: a steer with \"when\":{\"monitor\":NAME} is made only where it holds. "
             "Ctrl-C (or SIGTERM) lets what runs end, then stops.\n"
             "\n"
             "Routes are listed at /openapi.json; docs/SERVER.md describes them. Refusal directions are never pushed down.",
@@ -96,11 +98,12 @@ static int cmd_serve(cli *c, int argc, char **argv)
     sd_buf_init(&reference, 1 << 26);
     if (!cli_parse(c, &cmd_serve_def, &a, argc, argv, &rc)) return rc;
     if (!c->n_arg && !a.store.n) return cli_usage(c, "give a model, a --store, or both");
-    if (!c->n_arg && (a.dict.n || a.recipe.n)) return cli_usage(c, "--dict and --recipe need a model");
+    if (!c->n_arg && (a.dict.n || a.recipe.n || a.monitor.n)) return cli_usage(c, "--dict, --recipe and --monitor need a model");
     if (a.alias && (!a.alias[0] || strchr(a.alias, '@'))) return cli_usage(c, "--alias: a name without '@'");
     if (c->n_arg) name_model(name, file, c->arg[0]);
     sd_serve_opt o = {.model_name = a.alias ? a.alias : name, .model_file = file, .data_dir = c->data_dir,
                       .dict = a.dict.v, .n_dict = a.dict.n, .store = a.store.v, .n_store = a.store.n, .recipe = a.recipe.v, .n_recipe = a.recipe.n,
+                      .monitor = a.monitor.v, .n_monitor = a.monitor.n,
                       .run = a.run.v, .n_run = a.run.n, .audit = a.audit.v, .n_audit = a.audit.n,
                       .host = a.host, .port = (int)a.port, .key_file = a.key_file, .cors = a.cors, .n_slots = (int)a.parallel,
                       .n_queue = (int)a.queue, .n_ctx = a.ctx, .max_body = a.max_body, .ping_s = a.ping};

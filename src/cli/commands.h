@@ -55,6 +55,7 @@
     XX(cmd_bench_dict)   \
     XX(cmd_bench_tune)   \
     XX(cmd_bench_store)  \
+    XX(cmd_bench_steer)  \
     XX(cmd_doctor)       \
     XX(cmd_completion)   \
     XX(cmd_help)         \

@@ -3,6 +3,7 @@
 
 #include "lab/token_text.h"
 #include <inttypes.h>
+#include <math.h>
 
 void sd_feature_token_text(sd_buf *b, sd_store *s, int32_t id)
 {
@@ -56,6 +57,7 @@ void sd_feature_brief_write(sd_jw *w, sd_store *s, const sd_feature_brief *b)
 {
     sd_jw_ki64(w, "index", b->stats.index);
     label(w, b->label, "label", b->words);
+    if (b->label && !isnan(b->label_score)) sd_jw_kf64(w, "label_score", b->label_score);
     sd_jw_kf64(w, "score", b->score);
     if (b->n_both) sd_jw_ki64(w, "n_both", b->n_both);
     stats(w, &b->stats);

@@ -41,6 +41,7 @@ typedef struct sd_steer_when {
     sd_steer_spec what;     /* dict and feature, direction or vector; site; unit: raw (default), max_act, std, rms */
     double gt, lt;          /* an absent bound is infinite */
     bool hold;
+    char monitor[65];       /* the name under which a server keeps it, told again; empty: it has none */
 } sd_steer_when;
 
 /* text: one JSON object. Unknown keys, a missing value, NaN, unknown ops and units are SD_E_ARG with the key in the sentence. */

@@ -143,6 +143,9 @@ static sd_status read_when(sd_steer_spec *s, const json_t *v, sd_err *err)
         else if (strcmp(key, "hold") == 0) {
             w->hold = json_is_true(x);
             if (!json_is_boolean(x)) st = sd_fail(err, SD_E_ARG, "steer: when.hold is true or false");
+        } else if (strcmp(key, "monitor") == 0) {
+            st = sd_fail(err, SD_E_ARG, "steer: when: a monitor has its name where a server keeps it");
+            sd_hint(err, "`sonde serve --monitor FILE`; elsewhere say what is looked at: {\"direction\": NAME, \"gt\": 2, \"unit\": \"std\"}");
         } else {
             st = sd_fail(err, SD_E_ARG, "steer: when: unknown key \"%s\"", key);
             sd_hint(err, "known keys: feature, direction, vector, site, unit, gt, lt, hold");
@@ -273,6 +276,7 @@ void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s)
     if (s->when) {
         sd_jw_key(w, "when");
         sd_jw_obj(w);
+        if (*s->when->monitor) sd_jw_kstr(w, "monitor", s->when->monitor);
         write_what(w, &s->when->what);
         sd_jw_kstr(w, "unit", unit_name[s->when->what.unit]);
         if (!isinf(s->when->gt)) sd_jw_kf64(w, "gt", s->when->gt);

@@ -2,6 +2,7 @@
 #include "serve/acts.h"
 
 #include "lab/contrast.h"
+#include "lab/direction_file.h"
 #include "lab/feature_json.h"
 
 enum { MAX_TEXTS = 500, MAX_ROWS = 200, ROWS = 40, CUT = 5 };
@@ -118,10 +119,31 @@ static sd_status put_row(sd_jw *w, const sd_contrast_row *r, sd_reg_store *of, s
     return st;
 }
 
-static sd_status put_contrast(sd_jw *w, const sd_contrast *c, const sd_server *s, const char *dict, int64_t limit, sd_err *err)
+/* Takes out of v what would push a refusal direction down if it were taken out of the model (it becomes -1), and puts it at the end of held. */
+static sd_status hold_back(int64_t *v, int n, int64_t held[2 * CUT], int *n_held, const sd_server *s, const sd_dict *dict, sd_err *err)
 {
+    const sd_steer_spec spec = {.feature = 0, .op = SD_STEER_ABLATE};
+    for (int i = 0; i < n; i++) {
+        if (v[i] < 0) continue;
+        sd_err why = {0};
+        sd_status st = sd_direction_guard(&spec, sd_dict_dec_row(dict, v[i]), sd_dict_get_info(dict)->d_out, s->opt.data_dir, s->opt.model_sha256, &why);
+        if (st && st != SD_E_ARG) {
+            *err = why;
+            return st;
+        }
+        if (!st) continue;
+        held[(*n_held)++] = v[i];
+        v[i] = -1;
+    }
+    return SD_OK;
+}
+
+static sd_status put_contrast(sd_jw *w, const sd_contrast *c, const sd_server *s, const sd_reg_dict *by, int64_t limit, sd_err *err)
+{
+    const char *dict = by->name;
     sd_reg_store *of = sd_registry__store(s, dict);
-    int64_t cut[CUT], other[CUT];
+    int64_t cut[CUT], other[CUT], held[2 * CUT];
+    int n_held = 0;
     int n_cut = c->n_above < CUT ? (int)c->n_above : CUT;
     sd_status st = SD_OK;
     sd_jw_obj(w);
@@ -137,8 +159,11 @@ static sd_status put_contrast(sd_jw *w, const sd_contrast *c, const sd_server *s
     /* For a check of causes: the first above the floor, and others as frequent that tell nothing apart. */
     for (int k = 0; k < n_cut; k++) cut[k] = c->v[k].feature;
     sd_contrast_others(other, c, n_cut);
+    st = hold_back(cut, n_cut, held, &n_held, s, by->dict, err);
+    if (!st) st = hold_back(other, n_cut, held, &n_held, s, by->dict, err);
     put_indexes(w, "cut", cut, n_cut);
     put_indexes(w, "others", other, n_cut);
+    put_indexes(w, "held_back", held, n_held);
     sd_jw_key(w, "features");
     sd_jw_arr(w);
     for (int64_t i = 0; i < c->n && i < limit && !st; i++) st = put_row(w, &c->v[i], of, err);
@@ -159,7 +184,7 @@ int sd_handle__contrast(sd_server *s, const sd_request *rq, sd_reply *rp, sd_pro
     if (!http) http = read_sets(&c, s, body, rq, p);
     if (!http && sd_lab_contrast(&c.out, &c.z, c.n_a, c.m, &(sd_contrast_opt){.seed = (uint64_t)sd_field_int(body, "seed", 0)}, &err)) http = sd_problem_of(p, &err, NULL);
     sd_jw_init(&w, &rp->body);
-    if (!http && put_contrast(&w, &c.out, s, c.dict->name, sd_field_int(body, "limit", ROWS), &err)) http = sd_problem_of(p, &err, NULL);
+    if (!http && put_contrast(&w, &c.out, s, c.dict, sd_field_int(body, "limit", ROWS), &err)) http = sd_problem_of(p, &err, NULL);
     sd_contrast_release(&c.out);
     sd_text_codes_release(&c.z);
     sd_free(c.top);

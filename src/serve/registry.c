@@ -123,6 +123,8 @@ sd_status sd_registry__open(sd_server *s, sd_err *err)
     if (!st) st = sd_alloc_zero(&s->recipe, (size_t)(o->n_recipe + 1) * sizeof *s->recipe, "recipes", err);
     for (int i = 0; i < o->n_dict && !st; i++) st = open_dict(s, o->dict[i], err);
     for (int i = 0; i < o->n_store && !st; i++) st = open_store(s, o->store[i], err);
+    if (!st) st = sd_alloc_zero(&s->monitor, (size_t)(o->n_monitor + 1) * sizeof *s->monitor, "monitors", err);
+    for (int i = 0; i < o->n_monitor && !st; i++) st = sd_monitor__open(s, o->monitor[i], err);
     for (int i = 0; i < o->n_recipe && !st; i++) st = open_recipe(s, o->recipe[i], err);
     return st;
 }
@@ -135,10 +137,12 @@ void sd_registry__close(sd_server *s)
         pthread_mutex_destroy(&s->store[i].lock);
     }
     for (int i = 0; i < s->n_recipe; i++) json_decref(s->recipe[i].steer);
+    for (int i = 0; i < s->n_monitor; i++) json_decref(s->monitor[i].when);
     sd_reference_free(s->reference);
     sd_free(s->dict);
     sd_free(s->store);
     sd_free(s->recipe);
+    sd_free(s->monitor);
 }
 
 sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name)
@@ -192,16 +196,22 @@ static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const ch
     sd_steer_spec *sp = &e->spec[e->n];
     sd_steer_from from = {.rows = sd_reference_rows, .self = s->reference};
     const sd_steer_env env = {.ex = s->opt.ex, .m = s->opt.m, .data_dir = s->opt.data_dir, .model_sha256 = s->opt.model_sha256};
+    json_t *whole;
+    char monitor[65];
     if (!json_is_object(spec)) return sd_problem_set(p, 400, param, "%s: a steer is an object", param);
+    int http = sd_monitor__name(&whole, monitor, s, spec, param, p);
+    if (http) return http;
     sd_buf_init(&text, 1 << 24);
     sd_jw_init(&w, &text);
-    sd_jw_tree(&w, spec);
+    sd_jw_tree(&w, whole ? whole : spec);
+    json_decref(whole);
     sd_status st = sd_buf_check(&text, "a steer", &err);
     if (!st) st = sd_steer_spec_parse(sp, (sd_slice){text.p, text.n}, &err);
     sd_buf_release(&text);
     if (st) return sd_problem_of(p, &err, param);
     e->n++;
-    int http = dict_of(&from.dict, s, sp, param, p);
+    if (sp->when) snprintf(sp->when->monitor, sizeof sp->when->monitor, "%s", monitor);
+    http = dict_of(&from.dict, s, sp, param, p);
     if (!http && sp->when) http = dict_of(&from.when_dict, s, &sp->when->what, param, p);
     if (http) return http;
     if (sp->when && sp->when->hold) e->afresh = true;

@@ -20,7 +20,7 @@ static const sd_route table[] = {
     {"GET", "/sonde/v1/config", sd_handle__config, 0, NULL, "the model, dictionaries, stores, directions and recipes that there are"},
     {"POST", "/sonde/v1/activations", sd_handle__activations, SD_ROUTE_MODEL, sd_body_activations, "a dictionary's features on every token of a text"},
     {"POST", "/sonde/v1/contrast", sd_handle__contrast, SD_ROUTE_MODEL, sd_body_contrast, "the features that tell two sets of texts apart, beside chance"},
-    {"GET", "/sonde/v1/features/{store}", sd_handle__features, 0, NULL, "features of a store: ?q= search, by (words, passages), sort, limit, offset, min_density, max_density, silent"},
+    {"GET", "/sonde/v1/features/{store}", sd_handle__features, 0, NULL, "features of a store: ?q= search, by (words, passages), sort, limit, offset, min_density, max_density, min_label_score, silent"},
     {"GET", "/sonde/v1/features/{store}/{index}", sd_handle__feature, 0, NULL, "all that is known of a feature"},
     {"GET", "/sonde/v1/features/{store}/{index}/near", sd_handle__near, 0, NULL, "its neighbours: ?limit=, by=cosine or coactivation, in=STORE of another dictionary"},
     {"POST", "/sonde/v1/features/{store}/{index}/label", sd_handle__label, 0, sd_body_label, "gives a feature a name by hand"},

@@ -21,9 +21,10 @@ typedef struct sd_serve_opt {
     const char *const *dict;     /* [n_dict] DIR or NAME=DIR */
     const char *const *store;    /* [n_store] FILE or NAME=FILE */
     const char *const *recipe;   /* [n_recipe] JSON files: {"name", "steer": [..]} */
+    const char *const *monitor;  /* [n_monitor] JSON files: {"name", "when": {..}} */
     const char *const *run;      /* [n_run] folders with events.jsonl, or with such folders in them */
     const char *const *audit;    /* [n_audit] what `sonde audit .. --json` printed */
-    int n_dict, n_store, n_recipe, n_run, n_audit;
+    int n_dict, n_store, n_recipe, n_monitor, n_run, n_audit;
     const char *host;            /* a numeric address or "localhost"; NULL: 127.0.0.1 */
     int port;                    /* 0: any that is free */
     const char *key_file;        /* one key a line; needed for addresses that others can reach; NULL: none */

@@ -12,6 +12,7 @@ struct MHD_Daemon;
 typedef struct sd_reg_dict { char name[65]; sd_dict *dict; sd_site site; bool has_site; } sd_reg_dict;
 typedef struct sd_reg_store { char name[65]; const char *path; sd_store *store; pthread_mutex_t lock; } sd_reg_store; /* a handle serves one thread at a time */
 typedef struct sd_reg_recipe { char name[65]; char description[256]; json_t *steer; } sd_reg_recipe;
+typedef struct sd_reg_monitor { char name[65]; char description[256]; json_t *when; } sd_reg_monitor;
 
 struct sd_server {
     sd_serve_opt opt;
@@ -21,7 +22,8 @@ struct sd_server {
     sd_reg_dict *dict;
     sd_reg_store *store;
     sd_reg_recipe *recipe;
-    int n_dict, n_store, n_recipe;
+    sd_reg_monitor *monitor;
+    int n_dict, n_store, n_recipe, n_monitor;
     sd_buf keys;            /* the key file */
     bool loopback;
     int port;
@@ -40,6 +42,11 @@ sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name);       /* N
 /* By its own name, or that of the dictionary it is of. */
 sd_reg_store *sd_registry__store(const sd_server *s, const char *name);
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name);
+/* monitor.c */
+sd_reg_monitor *sd_registry__monitor(const sd_server *s, const char *name);
+sd_status sd_monitor__open(sd_server *s, const char *path, sd_err *err);
+/* A steer whose `when` names a monitor: *out is the caller's copy with what the monitor looks at in its place. NULL, and name empty: it names none. */
+int sd_monitor__name(json_t **out, char name[65], const sd_server *s, const json_t *spec, const char *param, sd_problem *p);
 
 /* Steers of one sequence: specs from arrays of JSON objects, dictionaries by their registered names. */
 typedef struct sd_edits { sd_steer_spec *spec; sd_steer **steer; int n; uint64_t key; bool afresh; } sd_edits; /* afresh: see sd_seq */

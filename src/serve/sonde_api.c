@@ -53,6 +53,21 @@ static void put_stores(sd_jw *w, const sd_server *s)
     sd_jw_end(w);
 }
 
+static void put_monitors(sd_jw *w, const sd_server *s)
+{
+    sd_jw_key(w, "monitors");
+    sd_jw_arr(w);
+    for (int i = 0; i < s->n_monitor; i++) {
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "name", s->monitor[i].name);
+        sd_jw_kstr(w, "description", s->monitor[i].description);
+        sd_jw_key(w, "when");
+        sd_jw_tree(w, s->monitor[i].when);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
 /* Names and kinds; vectors stay where they are. */
 static sd_status put_directions(sd_jw *w, const sd_server *s, sd_err *err)
 {
@@ -127,6 +142,7 @@ int sd_handle__config(sd_server *s, const sd_request *rq, sd_reply *rp, sd_probl
     put_dicts(&w, s);
     put_stores(&w, s);
     put_recipes(&w, s);
+    put_monitors(&w, s);
     sd_status st = put_directions(&w, s, &err);
     if (!st) st = put_model(&w, s, &err);
     sd_jw_end(&w);
@@ -171,6 +187,7 @@ static int read_query(sd_feature_query *q, const sd_request *rq, sd_problem *p)
     if (!http) http = query_int(rq, "offset", 0, INT32_MAX, &q->offset, p);
     if (!http) http = query_num(rq, "min_density", &q->min_density, &has_min, p);
     if (!http) http = query_num(rq, "max_density", &q->max_density, &q->has_max, p);
+    if (!http) http = query_num(rq, "min_label_score", &q->min_label_score, &q->has_label, p);
     return http;
 }
 

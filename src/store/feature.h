@@ -81,6 +81,7 @@ typedef struct sd_feature_brief {
     double score;              /* what the list is ordered by */
     int64_t n_both;            /* co-activation: tokens on which both fire; else 0 */
     const char *label, *words; /* label: the first one, or NULL; words: as in sd_feature */
+    double label_score;        /* of a label that a machine made, 0 when it was not scored; NaN: a person's, or none */
     int n_top;
     const sd_token_logit *top; /* the first few */
 } sd_feature_brief;

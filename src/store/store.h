@@ -78,6 +78,8 @@ typedef struct sd_feature_query {
     double min_density, max_density;
     bool has_max;             /* false: max_density is not looked at */
     bool silent;              /* also features that never fired */
+    bool has_label;           /* only those with a label that is shown: a person's, or a machine's that scored at least min_label_score */
+    double min_label_score;
     int64_t limit, offset;    /* limit 0: 20 */
 } sd_feature_query;
 sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_query *q, sd_err *err);

@@ -89,10 +89,12 @@ bool sd_store__get_intervals(store_pool *p, sd_slice s, const sd_interval **v, i
 bool sd_store__get_hist(store_pool *p, sd_slice s, sd_histogram *h);
 bool sd_store__get_values(sd_slice s, float *v, int n, float scale);
 
+/* The label of a feature that is shown: a person's before a machine's, the later before the earlier. */
+#define SHOWN_LABEL " FROM label WHERE feature = f.id AND shown ORDER BY source <> 'human', id DESC LIMIT 1"
 /* One row of a list from a statement whose columns are BRIEF_COLUMNS, from column 0. */
 #define BRIEF_COLUMNS \
     "f.id, f.n_fire, f.density, f.max_act, f.mean_act, f.interest, f.threshold, f.words, f.top, " \
-    "(SELECT text FROM label WHERE feature = f.id AND shown ORDER BY source <> 'human', id DESC LIMIT 1)"
+    "(SELECT text" SHOWN_LABEL "), (SELECT CASE WHEN source <> 'human' THEN coalesce(score, 0) END" SHOWN_LABEL ")"
 sd_status sd_store__brief(sd_store *s, store_pool *p, sqlite3_stmt *q, sd_feature_brief *out, sd_err *err);
 void sd_store__stats(sqlite3_stmt *q, sd_feature_stats *out); /* columns 0..6 */
 /* An empty list with room for cap rows; the row of feature `index` into it. */

@@ -6,6 +6,8 @@
  * over the first) must not use it up. */
 #include "store/store_int.h"
 
+#include <math.h>
+
 enum { DEFAULT_LIMIT = 20, MAX_LIMIT = 100000, BRIEF_LOGITS = 5, MAX_WORDS = 32 };
 /* Above any score of a query of a few words (each word gives at most weight x idf, 12 x ln(m) ~ 170 at a million features). */
 #define LABEL_BONUS 1000.0
@@ -38,6 +40,7 @@ sd_status sd_store__brief(sd_store *s, store_pool *p, sqlite3_stmt *q, sd_featur
         sd_slice label = sd_store__text(q, 9);
         out->label = sd_store__push_str(p, label.p, label.n);
     }
+    out->label_score = sqlite3_column_type(q, 10) == SQLITE_NULL ? (double)NAN : sqlite3_column_double(q, 10);
     if (!out->words || (!out->label && sqlite3_column_type(q, 9) != SQLITE_NULL))
         return sd_fail(err, SD_E_NOMEM, "out of memory: a list of features");
     if (!sd_store__get_logits(p, sd_store__blob(q, 8), &lim, &out->top, &out->n_top))
@@ -74,7 +77,9 @@ static double score_of(const sd_feature_stats *a, sd_feature_sort sort)
 }
 
 /* "+": the index that has the order is walked, and holds what the condition asks; else SQLite takes the one of densities and sorts. */
-#define WHERE " FROM feature f WHERE (?1 OR f.n_fire > 0) AND +f.density >= ?2 AND +f.density <= ?3"
+#define WHERE " FROM feature f WHERE (?1 OR f.n_fire > 0) AND +f.density >= ?2 AND +f.density <= ?3" LABELLED
+/* The first is asked of the few features with a label only. A person's label counts as right. */
+#define LABELLED " AND (?6 IS NULL OR (f.id IN (SELECT feature FROM label WHERE shown) AND (SELECT source = 'human' OR coalesce(score, 0) >= ?6" SHOWN_LABEL ")))"
 static const char *const list_sql[SD_SORT_COUNT] = {
     [SD_SORT_INDEX] = "SELECT " BRIEF_COLUMNS WHERE " ORDER BY f.id LIMIT ?4 OFFSET ?5",
     [SD_SORT_INTEREST] = "SELECT " BRIEF_COLUMNS WHERE " ORDER BY f.interest DESC, f.id LIMIT ?4 OFFSET ?5",
@@ -82,13 +87,14 @@ static const char *const list_sql[SD_SORT_COUNT] = {
     [SD_SORT_MAX_ACT] = "SELECT " BRIEF_COLUMNS WHERE " ORDER BY f.max_act DESC, f.id LIMIT ?4 OFFSET ?5",
 };
 /* Whoever fires has a density above 0; the index holds both. */
-static const char count_sql[] = "SELECT count(*) FROM feature f WHERE (?1 OR f.n_fire > 0) AND f.density >= ?2 AND f.density <= ?3";
+static const char count_sql[] = "SELECT count(*) FROM feature f WHERE (?1 OR f.n_fire > 0) AND f.density >= ?2 AND f.density <= ?3" LABELLED;
 
 static void bind_query(sqlite3_stmt *q, const sd_feature_query *ask)
 {
     sqlite3_bind_int(q, 1, ask->silent);
     sqlite3_bind_double(q, 2, ask->min_density);
     sqlite3_bind_double(q, 3, ask->has_max ? ask->max_density : 1.0);
+    if (ask->has_label) sqlite3_bind_double(q, 6, ask->min_label_score);
 }
 
 sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_query *ask, sd_err *err)
@@ -100,7 +106,7 @@ sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_quer
     sd_status st = sd_store__list_init(out, limit, err);
     if (st) goto done;
     out->n_total = ask->silent ? s->info.n_features : s->info.n_alive;
-    if (ask->min_density > 0 || ask->has_max) {
+    if (ask->min_density > 0 || ask->has_max || ask->has_label) {
         if (sqlite3_prepare_v2(s->db, count_sql, -1, &q, NULL) != SQLITE_OK) goto failed;
         bind_query(q, ask);
         if (sqlite3_step(q) != SQLITE_ROW) goto failed;

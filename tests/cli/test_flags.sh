@@ -71,7 +71,7 @@ done
 # Lists of features.
 expect_json no_density_passes sonde.feature.list/1 'd["n"] == 0 and d["n_total"] == 0' feature search s.db --max-density 0 --json
 expect_json dense_only sonde.feature.list/1 'd["n"] > 0 and all(f["density"] >= 0.01 for f in d["features"])' feature search s.db --min-density 0.01 --json
-for f in '--sort density' '--min-density 0.1' '--max-density 0.1'; do expect_error "search_with_${f%% *}" 2 'about the list without QUERY' feature search s.db cat $f; done
+for f in '--sort density' '--min-density 0.1' '--max-density 0.1' '--min-score 0.5'; do expect_error "search_with_${f%% *}" 2 'about the list without QUERY' feature search s.db cat $f; done
 expect_json search_counts_all sonde.feature.list/1 'd["n"] == 2 and d["n_total"] > 2 and d["score_is"] == "score"' feature search s.db cat -n 2 --json
 "$sonde" feature search s.db cat -n 1000 --json | python3 -c 'import json, sys; a = json.load(sys.stdin); b = json.load(open("out")); assert a["n"] == a["n_total"] == b["n_total"]' 2>why && ok search_total_is_true || not_ok search_total_is_true "$(cat why)"
 run feature search s.db --sort density -n 3

@@ -28,12 +28,14 @@ python3 -c '
 import json
 d = json.load(open("out"))
 a = [l["index"] for l in d["labels"] if l["shown"]]; b = [l["index"] for l in d["labels"] if not l["shown"] and l["label"]]
-print(a[0], b[0] if b else -1, ",".join(str(l["index"]) for l in d["labels"] if l["n_case"]))' >chosen
-read -r yes no judged <chosen
+score = sorted(l["score"] for l in d["labels"] if l["shown"])
+print(a[0], b[0] if b else -1, ",".join(str(l["index"]) for l in d["labels"] if l["n_case"]), score[len(score) // 2], sum(s >= score[len(score) // 2] for s in score))' >chosen
+read -r yes no judged middle above <chosen
 expect_json shown sonde.feature.label/1 'd["labels"][0]["source"] == "tokens" and d["labels"][0]["shown"] and d["labels"][0]["n_cases"] > 0 and "seed" in d["labels"][0]["args"]' feature label s.db "$yes" --json
 if [ "$no" -ge 0 ]; then
     expect_json not_shown sonde.feature.list/1 "all(f['label_source'] == 'words' for f in d['features'] if f['index'] == $no)" feature search s.db -n 128 --json
 else skip not_shown "every label beat its floor"; fi
+expect_json by_score sonde.feature.list/1 "d['n'] == d['n_total'] == $above < 30 and all(f['label_source'] == 'label' and f['label_score'] >= $middle for f in d['features'])" feature search s.db -n 128 --min-score "$middle" --json
 expect_exit by_hand 0 feature label s.db "$yes" a name by hand
 "$sonde" feature label s.db --by tokens --features "$yes" -q >out 2>err
 expect_json the_hand_stays_first sonde.feature.label/1 'd["labels"][0]["text"] == "a name by hand" and len(d["labels"]) == 3' feature label s.db "$yes" --json

@@ -68,10 +68,19 @@ with open(os.open(f"{d}/data/sonde/directions/{sha}/no.json", os.O_WRONLY | os.O
 steer = lambda k, op: {"name": "axis", "steer": [{"vector": axis(k), "site": "resid_post.0", "op": op}]}
 json.dump(steer(63, "ablate"), open(d + "/bad.json", "w"))
 json.dump(steer(5, "ablate"), open(d + "/good.json", "w"))
+monitor = lambda name, **when: json.dump({"name": name, "description": "the fifth axis", "when": when}, open(f"{d}/{name}.json", "w"))
+monitor("fifth", vector=axis(5), site="embed", gt=-1e9)
+monitor("never", vector=axis(5), site="embed", gt=1e9)
+monitor("wide", vector=[1.0], site="embed", gt=0)
+monitor("late", vector=axis(5), site="embed")
 PY
 expect_error "a recipe that ablates refusal" 4 "refusal direction 'no'" serve "$dir/tiny.gguf" --recipe "$dir/bad.json" --port 0
 
-serve --parallel 4 --max-body 100000 --recipe "$dir/good.json"
+expect_error "a monitor of another width" 4 'wide.json: steer: embed has 64 columns, the vector 1' serve "$dir/tiny.gguf" --monitor "$dir/wide.json" --port 0
+expect_error "a monitor without a bound" 4 'late.json: .*needs gt, lt' serve "$dir/tiny.gguf" --monitor "$dir/late.json" --port 0
+expect_error "two monitors of a name" 4 "two monitors are called 'fifth'" serve "$dir/tiny.gguf" --monitor "$dir/fifth.json" --monitor "$dir/fifth.json" --port 0
+
+serve --parallel 4 --max-body 100000 --recipe "$dir/good.json" --monitor "$dir/fifth.json" --monitor "$dir/never.json"
 "$sonde" serve "$dir/tiny.gguf" --port "${url##*:}" >"$dir/out" 2>"$dir/err"; rc=$?
 if [ $rc -eq 1 ] && grep -q 'is in use' "$dir/err"; then ok "a port in use"; else not_ok "a port in use" "$(what_happened)"; fi
 
@@ -105,6 +114,13 @@ post "a dictionary by path" 404 'd["error"]["param"] == "sonde.steer[0]"' /v1/ch
 post "refusal by name" 400 '"refusal direction" in d["error"]["message"]' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"direction\":\"no\",\"op\":\"ablate\"}]}}"
 post "refusal by its vector" 400 '"refusal direction" in d["error"]["message"]' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"vector\":[$(printf '0,%.0s' $(seq 63))3],\"site\":\"resid_post.1\",\"value\":-1,\"unit\":\"raw\"}]}}"
 post "a recipe as a model" 200 'd["model"] == "tiny@axis" and d["choices"][0]["sonde"]["applied"][0]["n_positions"] > 0' /v1/chat/completions "$chat,\"model\":\"tiny@axis\"}"
+when() { echo "$chat,\"sonde\":{\"steer\":[{\"vector\":[$(printf '1,%.0s' $(seq 63))3],\"site\":\"resid_post.1\",\"value\":9,\"unit\":\"raw\",\"when\":{\"monitor\":$1}}]}}"; }
+post "a monitor holds" 200 'd["choices"][0]["sonde"]["applied"][0]["n_positions"] > 0 and d["choices"][0]["sonde"]["applied"][0]["steer"]["when"]["monitor"] == "fifth"' /v1/chat/completions "$(when '"fifth"')"
+post "a monitor does not hold" 200 'd["choices"][0]["sonde"]["applied"][0]["n_positions"] == 0 and d["choices"][0]["message"] == json.load(open(sys.argv[1][:-6] + "first"))["choices"][0]["message"]' /v1/chat/completions "$(when '"never"')"
+post "another bound of a monitor" 200 'd["choices"][0]["sonde"]["applied"][0]["n_positions"] > 0' /v1/chat/completions "$(when '"never","gt":-1e9')"
+post "a monitor that is not there" 404 "d['error']['param'] == 'sonde.steer[0]' and \"'none'\" in d['error']['message']" /v1/chat/completions "$(when '"none"')"
+post "a monitor and a vector" 400 '"when.vector" in d["error"]["message"]' /v1/chat/completions "$(when '"fifth","vector":[1]')"
+curl -s "$url/sonde/v1/config" | python3 -c 'import json, sys; m = json.load(sys.stdin)["monitors"]; assert [x["name"] for x in m] == ["fifth", "never"] and m[0]["when"]["site"] == "embed"' 2>"$dir/err" && ok "monitors are told" || not_ok "monitors are told" "$(cat "$dir/err")"
 post "the recipe left nothing behind" 200 'd["choices"][0]["message"] == json.load(open(sys.argv[1][:-6] + "first"))["choices"][0]["message"]' /v1/chat/completions "$chat}"
 status "config" 200 "$url/sonde/v1/config"
 status "a store that is not there" 404 "$url/sonde/v1/features/none"
@@ -194,6 +210,24 @@ post "Neuronpedia: search by text" 200 "d['result'][0]['index'] == '$best' and l
 post "Neuronpedia: search by token" 200 'all(len(r["topFeatures"]) == 2 for r in d["results"])' /api/search-topk-by-token '{"source":"d","text":"the cat sat","numResults":2}'
 post "contrast" 200 'd["n_a"] == d["n_b"] == 12 and d["n_above"] > 0 and d["features"][0]["p"] < 0.05 and abs(d["features"][0]["difference"]) > d["floor"] and len(d["cut"]) == min(5, d["n_above"]) and not set(d["cut"]) & set(d["others"])' \
     /sonde/v1/contrast "$(python3 -c 'import json; print(json.dumps({"a": [f"the cat sat on the red mat {i}" for i in range(12)], "b": [f"{i} of {i}" for i in range(12)]}))')"
+# The same, when the first of them lies along a refusal direction: it is not offered to be taken out, and nothing else takes it out.
+along=$(python3 - "$dir" <<'PY'
+import glob, json, os, sqlite3, struct, sys
+d = sys.argv[1]
+cut = json.load(open(d + "/answer"))["cut"][0]
+half = sqlite3.connect(d + "/s.db").execute("SELECT half FROM direction WHERE id = ?", (cut,)).fetchone()[0]
+[no] = glob.glob(d + "/data/sonde/directions/*/no.json")
+f = dict(json.load(open(no)), name="along", vector=list(struct.unpack(f"<{len(half) // 2}e", half)))
+with open(os.open(no.replace("no.json", "along.json"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as out: json.dump(f, out)
+print(cut)
+PY
+)
+post "contrast holds back what lies along refusal" 200 "$along in d['held_back'] and $along not in d['cut'] + d['others'] and d['features'][0]['index'] == $along" \
+    /sonde/v1/contrast "$(python3 -c 'import json; print(json.dumps({"a": [f"the cat sat on the red mat {i}" for i in range(12)], "b": [f"{i} of {i}" for i in range(12)]}))')"
+for op in '"op":"clamp","value":0' '"op":"ablate"' '"op":"cap","max":1' '"op":"add","value":-1' '"op":"scale","value":0.5'; do
+    post "a feature along refusal: ${op%%,*}" 400 '"refusal direction" in d["error"]["message"]' /v1/completions "{\"prompt\":\"a\",\"sonde\":{\"steer\":[{\"feature\":{\"dict\":\"d\",\"index\":$along},$op}]}}"
+done
+rm "$dir"/data/sonde/directions/*/along.json
 post "contrast of too few" 400 'd["error"]["param"] == "b"' /sonde/v1/contrast '{"a":["x","y"],"b":["z"]}'
 post "contrast of what is no text" 400 'd["error"]["param"] == "a[1]"' /sonde/v1/contrast '{"a":["x",7],"b":["z","w"]}'
 post "Neuronpedia: search by words" 200 'd["results"]' /api/explanation/search '{"layers":["d"],"query":"cat"}'

@@ -227,6 +227,20 @@ static void labels(void **state)
     t_ok(sd_store_search(&l, reader, "okapi", 5, &err), err);
     assert_int_equal(l.n, 2);
     sd_feature_list_release(&l);
+    /* Hidden ones do not count, a person's always do. */
+    t_ok(sd_store_add_label(s, 10, &(sd_label){.text = "worse than chance", .source = "auto:test", .score = 0.9, .hidden = true}, &err), err);
+    for (int k = 0; k < 2; k++) {
+        sd_feature_query ask = {.sort = SD_SORT_INDEX, .silent = true, .has_label = true, .min_label_score = k ? 0.5 : 0.51};
+        t_ok(sd_store_list(&l, reader, &ask, &err), err);
+        const int64_t want[] = {5, 6, 8, 9};
+        assert_int_equal(l.n, k ? 4 : 2);
+        assert_int_equal(l.n_total, l.n);
+        for (int64_t i = 0; i < l.n; i++) {
+            assert_int_equal(l.v[i].stats.index, want[i]);
+            assert_true(i < 2 ? isnan(l.v[i].label_score) : l.v[i].label_score == 0.5);
+        }
+        sd_feature_list_release(&l);
+    }
     sd_store_close(reader);
     sd_store_close(s);
     snprintf(wal, sizeof wal, "%s-wal", path);
