@@ -184,6 +184,45 @@ await test('steer: nothing added is identical, much is not, and all three panes 
   await close(page);
 });
 
+await test('steer: a chat goes on in each pane with its own answers, and an address says it again', async () => {
+  const steer = encodeURIComponent(JSON.stringify([{ feature: { dict: 'l0', index: 3 }, op: 'add', value: 2, unit: 'rms' }]));
+  const page = await open(`#/steer?n=8&p=the+cat&base=Meow.&temp=0&s=${steer}`);
+  await page.waitForSelector('.quality .facts');
+  const sent = [];
+  page.on('request', (r) => { if (/chat\/completions/.test(r.url())) sent.push(JSON.parse(r.postData())); });
+  await page.fill('.further textarea', 'and the bridge?');
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.querySelectorAll('.pane-steered .answer').length === 2 && document.querySelector('.quality .facts'));
+  const said = (pane, k) => page.textContent(`.pane-${pane} .answer >> nth=${k}`);
+  must(sent.length === 4 && sent[0].sonde.compare && sent[1].messages.length === 3 && sent[3].messages[0].role === 'system', `the requests: ${JSON.stringify(sent)}`);
+  must(!sent[1].sonde && sent[2].sonde.steer.length === 1, 'who is steered');
+  for (const [pane, k] of [['plain', 1], ['steered', 2]]) must(sent[k].messages[1].content === (await said(pane, 0)), `${pane} does not go on from its own answer`);
+  const all = await page.$$eval('.answer', (v) => v.map((x) => x.textContent)), at = page.url();
+  must(decodeURIComponent(at).replaceAll('+', ' ').includes('and the bridge?'), 'the conversation is not in the address');
+  await close(page);
+  const again = await open(at.slice(at.indexOf('#')));
+  await again.waitForSelector('.quality .facts');
+  must(JSON.stringify(await again.$$eval('.answer', (v) => v.map((x) => x.textContent))) === JSON.stringify(all), 'the address says something else');
+  await check(again, 'a conversation');
+  await again.click('[data-copy=command]');
+  must((await again.evaluate(() => navigator.clipboard.readText())).startsWith('curl -s http://'), 'the command of a conversation');
+  await again.click('text=Start over');
+  await again.waitForFunction(() => document.querySelectorAll('.answer').length === 3 && document.querySelector('.further textarea'));
+  await close(again);
+});
+
+await test('features: only those whose label scored well', async () => {
+  const page = await open('#/features/tiny?named=0');
+  await page.waitForFunction(() => / of /.test(document.querySelector('.count').textContent));
+  const n = async () => Number((await page.textContent('.count')).replace(/\D.*/, ''));
+  const labelled = await n(), least = await page.$$eval('.vrow small', (v) => v.map((x) => parseFloat(x.textContent)));
+  must(labelled > 0 && labelled < 256, `${labelled} with a label`);
+  await page.selectOption('.filters select >> nth=3', '0.9');
+  await page.waitForFunction((t) => parseInt(document.querySelector('.count').textContent, 10) !== t, labelled);
+  must((await page.$$eval('.vrow small', (v) => v.map((x) => parseFloat(x.textContent)))).every((x) => x >= 0.9 - 5e-4) && least.some((x) => x < 0.9), 'labels below 0.9 are left');
+  await close(page);
+});
+
 await test('audit: a file that is opened; ids of harmful requests are blurred', async () => {
   const page = await open('#/audit');
   await page.setInputFiles('input[type=file]', join(dir, 'record.json'));

@@ -37,6 +37,9 @@ mkdir "$dir/runs"
 made dict train "$dir/tiny.gguf" "$dir/corpus.txt" --site resid_post.0 --width 256 --k 4 --tokens 12000 -o "$dir/l0"
 made feature build "$dir/l0" "$dir/tiny.gguf" "$dir/corpus.txt" --tokens 12000 -o "$dir/tiny.db"
 made feature map "$dir/tiny.db"
+made feature label "$dir/tiny.db" --by tokens
+# Scores on both sides of what the page can ask for.
+python3 -c 'import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute("UPDATE label SET shown = 1, score = CASE id % 2 WHEN 0 THEN 0.95 ELSE 0.65 END"); d.commit()' "$dir/tiny.db"
 made tune "$dir/tiny.gguf" --data "$dir/rows.jsonl" --lora 1 --steps 6 --lr 1e-2 -o "$dir/runs/adapter"
 made audit compare "$dir/tiny.gguf" "$dir/tiny.gguf+$dir/runs/adapter" --suite "$dir/suite.csv" -n 4 --text "$dir/text.txt" --json
 cp "$dir/out" "$dir/change.json"

@@ -84,6 +84,7 @@ const q = (o) => {
 const e = encodeURIComponent;
 
 export const isStatic = files.there;
+export const { isNamed } = files;
 export const features = (store, query, signal) => (files.there ? files.features(store, query) : get(`sonde/v1/features/${e(store)}${q(query)}`, signal));
 
 // Features once read stay: going back is instant, going on is fetched ahead.

@@ -35,12 +35,13 @@ export async function show({ config, query }) {
   }
 
   function drawCauses(progress) {
-    if (!found || !found.n_above) return fill(causes, h('h2', 'Causes'), h('p.soft', found ? 'No feature is above the floor: there is nothing to take out.' : 'Features above the floor can be taken out while the texts are answered.'));
+    const held = found?.held_back?.length ? ` Not taken out, because ${found.held_back.length > 1 ? 'they lie' : 'it lies'} along a refusal direction: ${found.held_back.join(', ')}.` : '';
+    if (!found || !found.n_above || !found.cut.length) return fill(causes, h('h2', 'Causes'), h('p.soft', found ? `${found.n_above ? 'No feature may be taken out.' : 'No feature is above the floor: there is nothing to take out.'}${held}` : 'Features above the floor can be taken out while the texts are answered.'));
     const names = ['as it is', `features ${found.cut.join(', ')} out`, `others out (${found.others.join(', ')})`];
     fill(causes, h('header', h('h2', 'Causes'), h('span.soft', 'answers that hold a word, counted')), h('form.text-tools', { onsubmit: (e) => { e.preventDefault(); count(); } },
       field('Words, with commas', words), h('button.primary', { type: 'submit', disabled: Boolean(progress) }, progress || 'Take them out and count')),
     counted ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Answers that hold a word' }, h('table.plain', h('thead', h('tr', ['', 'A', 'B'].map((x) => h(x ? 'th.n' : 'th', { scope: 'col' }, x)))), h('tbody', counted.hits.map((v, i) => h('tr', h('th', { scope: 'row' }, names[i]), v.map((k, side) => h('td.n', `${k} of ${counted.n[side]}`))))))) : null,
-    h('p.note', `Greedy answers of ${TOKENS} tokens at most. The others are active in as many texts and tell nothing apart: what taking them out changes is not the features’ doing.`));
+    h('p.note', `Greedy answers of ${TOKENS} tokens at most. The others are active in as many texts and tell nothing apart: what taking them out changes is not the features’ doing.${held}`));
   }
   const words = h('input', { value: state.words, placeholder: 'sorry, cannot', spellcheck: 'false' });
   words.addEventListener('input', () => { state.words = words.value; counted = null; });

@@ -10,6 +10,7 @@ import { VirtualList } from './virtual.js';
 
 const SORTS = [['interest', 'What to look at first'], ['density', 'Density'], ['max_act', 'Highest activation'], ['index', 'Number']];
 const DECADES = [[-6, 'any'], [-5, '0.001 %'], [-4, '0.01 %'], [-3, '0.1 %'], [-2, '1 %'], [-1, '10 %'], [0, 'any']];
+const NAMED = [['', 'any or none'], ['0', 'with a label'], ['0.6', 'score of 0.6 or more'], ['0.7', '0.7 or more'], ['0.8', '0.8 or more'], ['0.9', '0.9 or more']];
 const SEARCHED = 200;
 
 function chips(f) {
@@ -24,7 +25,7 @@ export async function show({ config, parts, query }) {
   }
   const dict = config.dicts.find((d) => d.store === store.name);
   const canRun = Boolean(config.name && dict);
-  const state = { q: '', mode: 'words', sort: 'interest', lo: '-6', hi: '0', silent: '', colour: 'cluster', view: 'list', sel: '', ...query };
+  const state = { q: '', mode: 'words', sort: 'interest', lo: '-6', hi: '0', named: '', silent: '', colour: 'cluster', view: 'list', sel: '', ...query };
   if (!canRun) state.mode = 'words';
   let shown = { features: [], n_total: 0 }, map = null, region = null, abort = null;
 
@@ -36,7 +37,7 @@ export async function show({ config, parts, query }) {
     columns: [['Feature', 'c-no'], ['Responds to · makes likelier', 'c-label'], ['Density', 'c-density'], ['Max', 'c-max']],
     row: (f) => [
       h('span.c-no', { role: 'gridcell' }, h('a.no', { href: featureLink(store.name, f.index), tabindex: '-1' }, String(f.index))),
-      h('span.c-label', { role: 'gridcell' }, h('span', { class: f.label_source === 'words' ? 'label words' : 'label' }, f.label || 'never seen'), chips(f)),
+      h('span.c-label', { role: 'gridcell' }, h('span', { class: f.label_source === 'words' ? 'label words' : 'label' }, f.label || 'never seen'), f.label_score === undefined ? null : h('small.soft', { title: 'score of the label on held-out examples' }, ` ${num(f.label_score)}`), chips(f)),
       h('span.c-density', { role: 'gridcell' }, f.on_text ? num(f.on_text) : percent(f.density), h('i', { class: f.on_text ? 'meter act' : 'meter', vars: { '--w': f.on_text ? f.on_text / (shown.most || 1) : Math.max(0, 1 + Math.log10(Math.max(f.density, 1e-6)) / 6) } })),
       h('span.c-max', { role: 'gridcell' }, num(f.max_act))],
     blank: () => h('span.c-label', { role: 'gridcell' }, h('i.bar-blank')),
@@ -52,8 +53,9 @@ export async function show({ config, parts, query }) {
   const listBox = h('div.list-box', list.el);
   const message = h('div');
 
-  const range = () => ({ min_density: Number(state.lo) > -6 ? 10 ** Number(state.lo) : undefined, max_density: Number(state.hi) < 0 ? 10 ** Number(state.hi) : undefined });
-  const inRange = (f) => { const r = range(); return (r.min_density === undefined || f.density >= r.min_density) && (r.max_density === undefined || f.density <= r.max_density); };
+  const range = () => ({ min_density: Number(state.lo) > -6 ? 10 ** Number(state.lo) : undefined, max_density: Number(state.hi) < 0 ? 10 ** Number(state.hi) : undefined, min_label_score: state.named === '' ? undefined : Number(state.named) });
+  // A person's label counts as right, whatever is asked of a machine's.
+  const inRange = (f) => { const r = range(); return (r.min_density === undefined || f.density >= r.min_density) && (r.max_density === undefined || f.density <= r.max_density) && api.isNamed(f, r.min_label_score); };
   const fixed = (v) => async (offset, limit) => ({ features: v.slice(offset, offset + limit), n_total: v.length });
 
   async function question(signal) {
@@ -89,7 +91,7 @@ export async function show({ config, parts, query }) {
       map?.light(a.found ? a.found.map((f) => f.index) : null);
       if (!first.n_total) {
         fill(message, state.q && state.mode === 'words' ? empty('No feature has these words.', 'Labels, the words at a feature’s strongest examples, the tokens it makes likelier and the text around them are searched.')
-          : empty('No feature is left.', 'Widen the density range.'));
+          : empty('No feature is left.', state.named === '' ? 'Widen the density range.' : 'Widen the range of densities, or take features without a label in. sonde feature label makes labels and scores them.'));
       }
       if (state.sel && a.found === null) map?.choose(Number(state.sel));
     } catch (e) {
@@ -101,7 +103,7 @@ export async function show({ config, parts, query }) {
     }
   }
   const soon = debounce(ask, 220);
-  const change = (more) => { Object.assign(state, more); region = null; route.keep({ q: state.q, mode: state.mode === 'words' ? '' : state.mode, sort: state.sort === 'interest' ? '' : state.sort, lo: state.lo === '-6' ? '' : state.lo, hi: state.hi === '0' ? '' : state.hi, silent: state.silent, sel: '' }); soon(); };
+  const change = (more) => { Object.assign(state, more); region = null; route.keep({ q: state.q, mode: state.mode === 'words' ? '' : state.mode, sort: state.sort === 'interest' ? '' : state.sort, lo: state.lo === '-6' ? '' : state.lo, hi: state.hi === '0' ? '' : state.hi, named: state.named, silent: state.silent, sel: '' }); soon(); };
 
   /* filters */
   const search = h('input', { type: 'search', placeholder: canRun && state.mode === 'text' ? 'a sentence' : 'bridge, "in the north", python', value: state.q, 'data-search': true, autocomplete: 'off', spellcheck: 'false', enterkeyhint: 'search' });
@@ -115,6 +117,7 @@ export async function show({ config, parts, query }) {
     field('Order', select(SORTS, state.sort, (v) => change({ sort: v }))),
     h('fieldset', h('legend', 'Density'), h('div.pair',
       field('at least', select(DECADES.slice(0, 6), state.lo, (v) => change({ lo: v }))), field('at most', select(DECADES.slice(1), state.hi, (v) => change({ hi: v }))))),
+    field('Labels', select(NAMED, state.named, (v) => change({ named: v }))),
     h('label.check', silent, 'with features that never fired'));
 
   /* map */

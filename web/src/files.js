@@ -47,14 +47,17 @@ function matches(f, wanted) {
   return wanted.filter((w) => have.some((x) => x.startsWith(w))).length;
 }
 
+// Whether a feature has a label, and one that scored so well where a machine made it.
+export const isNamed = (f, least) => least === undefined || (f.label_source !== 'words' && (f.label_score === undefined || f.label_score >= least));
+
 export async function features(store, query) {
   let v = (await list(store)).features;
-  const { q, sort = 'interest', min_density: lo, max_density: hi, silent, offset = 0, limit = 20 } = query;
+  const { q, sort = 'interest', min_density: lo, max_density: hi, min_label_score: least, silent, offset = 0, limit = 20 } = query;
   if (q) {
     const wanted = words(q);
     v = v.map((f) => ({ ...f, score: matches(f, wanted) })).filter((f) => f.score > 0).sort((a, b) => b.score - a.score || b.interest - a.interest);
   } else {
-    v = v.filter((f) => (silent === 'true' || f.n_fire > 0) && (lo === undefined || f.density >= lo) && (hi === undefined || f.density <= hi));
+    v = v.filter((f) => (silent === 'true' || f.n_fire > 0) && (lo === undefined || f.density >= lo) && (hi === undefined || f.density <= hi) && isNamed(f, least));
     v = [...v].sort((a, b) => (sort === 'index' ? a.index - b.index : b[sort] - a[sort] || a.index - b.index));
   }
   return { n: Math.min(limit, v.length - offset), n_total: v.length, features: v.slice(offset, offset + limit) };

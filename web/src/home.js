@@ -74,6 +74,7 @@ export async function show({ config }) {
       h('div', config.stores.map(storeCard), config.stores.length ? null : h('section.card', h('h2', 'Features'), empty('No store of features is registered.', 'A store holds what each feature of a dictionary responds to.')))),
     h('div.home-grid',
       named('Recipes', config.recipes, (r) => h('li', h('a', { href: link(['steer'], { recipe: r.name }) }, r.name), ' ', h('span.soft', r.description || `${r.steer.length} steers`)), 'None. A recipe is a set of steers under a name; Steer can save one.'),
+      config.monitors?.length ? named('Monitors', config.monitors, (m) => h('li', h('code', m.name), ' ', h('span.soft', m.description || JSON.stringify(m.when).slice(0, 80))), '') : null,
       named('Directions', config.directions, (d) => h('li', h('code', d.name), ' ', h('span.soft', `${d.kind}, layer ${d.layer}`)), 'None. sonde direction make finds one from two sets of prompts.')),
     first(config));
   return { title: '', el };

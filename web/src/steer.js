@@ -1,4 +1,5 @@
-// Steer: the same prompt, the same chance, answered plain, steered, and by a prompt alone; what the steer cost, in figures.
+// Steer: the same prompt, the same chance, answered plain, steered, and by a prompt alone; what the steer cost, in figures. A chat goes on in each pane
+// with that pane's own answers; a change of a steer says all of it again, so that an address shows the same conversation.
 import { h, fill, debounce } from './dom.js';
 import * as api from './api.js';
 import * as command from './command.js';
@@ -26,6 +27,7 @@ export function spec(s) {
   if (s.op !== 'scale' && s.op !== 'ablate') o.unit = s.unit;
   if (s.positions && s.positions !== 'all') o.positions = s.positions;
   if (s.special) o.special = true;
+  if (s.when) o.when = s.when;
   return o;
 }
 
@@ -38,17 +40,26 @@ function parseSteers(text) {
   }
 }
 
+function parseTexts(text) {
+  try {
+    const v = JSON.parse(text || '[]');
+    return Array.isArray(v) ? v.filter((x) => typeof x === 'string' && x.trim()) : [];
+  } catch {
+    return [];
+  }
+}
+
 export async function show({ config, query }) {
   if (!config.name) {
     return { title: 'Steer', el: h('div.view', h('header.view-head', h('div.view-title', h('h1', 'Steer'))), empty('No model is loaded.', 'Steering runs the model. Start the server with one:', h('pre.command', 'sonde serve MODEL --dict DIR --store FILE.db'))) };
   }
   const state = { p: 'Tell me about yourself.', base: '', n: '96', temp: '0.7', seed: '7', mode: 'chat', ...query };
-  let steers = parseSteers(query.s);
+  let steers = parseSteers(query.s), more = parseTexts(query.more); // more: what is said after the first answers
   const recipe = config.recipes.find((r) => r.name === query.recipe);
   if (recipe && !steers.length) steers = parseSteers(JSON.stringify(recipe.steer));
   const names = new Map();
   let abort = null, lanes = {}, last = null;
-  const save = () => route.keep({ p: state.p, s: steers.length ? JSON.stringify(steers.map((s) => ({ ...spec(s), ...(s.on ? {} : { on: false }) }))) : '', base: state.base, n: state.n === '96' ? '' : state.n, temp: state.temp === '0.7' ? '' : state.temp, seed: state.seed === '7' ? '' : state.seed, mode: state.mode === 'chat' ? '' : state.mode, recipe: '' });
+  const save = () => route.keep({ p: state.p, s: steers.length ? JSON.stringify(steers.map((s) => ({ ...spec(s), ...(s.on ? {} : { on: false }) }))) : '', base: state.base, n: state.n === '96' ? '' : state.n, temp: state.temp === '0.7' ? '' : state.temp, seed: state.seed === '7' ? '' : state.seed, mode: state.mode === 'chat' ? '' : state.mode, more: more.length ? JSON.stringify(more) : '', recipe: '' });
   const live = () => steers.filter((s) => s.on).map(spec);
 
   /* ---- controls ---- */
@@ -73,6 +84,9 @@ export async function show({ config, query }) {
     return a === 0 ? 'nothing is changed' : a <= 0.6 ? 'usual' : a <= 1 ? 'strong' : 'text is likely to break';
   }
 
+  // Monitors that the server keeps; a condition that came with a recipe stays as it is.
+  const conditions = (s) => [['', 'always'], ...(config.monitors || []).map((m) => [m.name, `when ${m.name}`]), ...(s.when && !s.when.monitor ? [['*', `when ${JSON.stringify(s.when).slice(0, 60)}`]] : [])];
+
   function steerCard(s, i) {
     const key = s.feature && `${s.feature.dict}/${s.feature.index}`, f = key && names.get(key), d = dictOf(s);
     const title = s.feature ? [d?.store ? h('a.no', { href: featureLink(d.store, s.feature.index) }, String(s.feature.index)) : h('span.no', String(s.feature.index)), ' ', h('span.label', f?.label || s.feature.dict)]
@@ -93,6 +107,7 @@ export async function show({ config, query }) {
       h('div.steer-line', select(OPS, s.op, (v) => again({ op: v, value: v === 'scale' ? 0 : v === 'clamp' ? 1 : s.value, unit: v === 'clamp' ? 'max_act' : s.unit }), { 'aria-label': 'What is done' }),
         s.op === 'ablate' ? null : number, s.op === 'scale' || s.op === 'ablate' ? null : select(s.feature ? UNITS : UNITS.filter(([u]) => u !== 'max_act'), s.unit, (v) => again({ unit: v, value: v === 'rms' ? 0.5 : 1 }), { 'aria-label': 'Unit' })),
       s.op === 'ablate' ? null : [slider, h('div.band-line', h('span.band-scale', { class: s.op === 'add' && s.unit === 'rms' ? 'band-scale shown' : 'band-scale' }), bandNote)], note,
+      conditions(s).length > 1 ? select(conditions(s), s.when ? s.when.monitor || '*' : '', (v) => again({ when: v === '*' ? s.when : v ? { monitor: v } : undefined }), { 'aria-label': 'Under which condition' }) : null,
       h('div.steer-line', select(POSITIONS, s.positions || 'all', (v) => again({ positions: v }), { 'aria-label': 'Where in the text' }), s.feature || s.direction ? h('button.small', { type: 'button', disabled: s.op !== 'add', title: s.op === 'add' ? 'Seven strengths, measured' : 'A sweep is of added strengths', onclick: () => sweep(s) }, 'Sweep') : null));
   }
 
@@ -141,9 +156,17 @@ export async function show({ config, query }) {
   /* ---- panes ---- */
   const panes = h('div.panes'), quality = h('div.quality'), status = h('p.count', { 'aria-live': 'polite' }, '\u00a0');
   function pane(name) {
-    const text = h('div.answer', { 'aria-label': `${LANES[name]} answer` }), foot = h('p.note.pane-foot', '\u00a0');
-    const el = h(`section.pane.pane-${name}`, h('h2', LANES[name]), text, foot);
-    return { el, text, foot, said: '', tokens: [], done: false };
+    const log = h('div.turns'), foot = h('p.note.pane-foot', '\u00a0');
+    const el = h(`section.pane.pane-${name}`, h('h2', LANES[name]), log, foot);
+    return { name, el, log, foot, text: null, said: '', tokens: [], history: [], asked: [] };
+  }
+  // The next answer of a pane, to what the user says now.
+  function begin(lane, user) {
+    lane.text = h('div.answer', { 'aria-label': `${LANES[lane.name]} answer` });
+    lane.said = '';
+    lane.tokens = [];
+    lane.asked = [...lane.history, { role: 'user', content: user }];
+    lane.log.append(...(more.length ? [h('p.asked', user)] : []), lane.text);
   }
   function piece(lane, delta, logprobs) {
     lane.said += delta;
@@ -164,13 +187,19 @@ export async function show({ config, query }) {
     if (list.length) body.sonde = { steer: list, compare: true, ...(state.base && chat ? { prompt_baseline: state.base } : {}) };
     return { body, path: chat ? 'v1/chat/completions' : 'v1/completions', list };
   }
+  // After the first answers the histories differ: each pane is a request of its own. The server decodes them together all the same.
+  function laneRequest(lane) {
+    const { body } = request(), list = lane.name === 'steered' ? live() : [];
+    const system = lane.name === 'prompt' ? [{ role: 'system', content: state.base }] : [];
+    return { ...body, messages: [...system, ...lane.asked], sonde: list.length ? { steer: list } : undefined };
+  }
 
   async function run() {
     save();
     stop();
     if (!state.p.trim()) return fill(status, 'Type a prompt first.');
     abort = new AbortController();
-    const mine = abort, { body, path, list } = request();
+    const mine = abort, { body, path, list } = request(), users = [state.p, ...(state.mode === 'chat' ? more : [])];
     const wanted = list.length ? ['plain', 'steered', ...(body.sonde.prompt_baseline ? ['prompt'] : [])] : ['plain'];
     lanes = Object.fromEntries(wanted.map((n) => [n, pane(n)]));
     const order = wanted.map((n) => lanes[n]);
@@ -178,31 +207,38 @@ export async function show({ config, query }) {
     fill(panes, wanted.map((n) => lanes[n].el));
     panes.dataset.n = String(wanted.length);
     fill(quality);
+    fill(further);
     fill(status, 'Reading the prompt …');
     go.textContent = 'Stop';
     const t0 = performance.now();
     let n = 0;
     try {
-      await api.stream(path, body, (d) => {
+      const take = (to) => (d) => {
         for (const c of d.choices) {
-          const lane = order[c.index];
+          const lane = to[c.index];
           if (!lane || mine !== abort) continue;
           const delta = c.delta?.content ?? c.text ?? '';
           if (delta) { piece(lane, delta, c.logprobs); n++; }
           if (c.finish_reason) {
-            lane.done = true;
             fill(lane.foot, c.finish_reason === 'length' ? `cut at ${state.n} tokens` : 'ended by itself', c.sonde?.applied?.length ? ` · ${applied(c.sonde.applied)}` : '');
           }
           if (n % 8 === 1) fill(status, 'Saying it …');
         }
-      }, mine.signal);
+      };
+      for (const [i, user] of users.entries()) {
+        for (const lane of Object.values(lanes)) begin(lane, user);
+        if (i === 0) await api.stream(path, body, take(order), mine.signal);
+        else await Promise.all(wanted.map((w) => api.stream(path, laneRequest(lanes[w]), take([lanes[w]]), mine.signal)));
+        for (const lane of Object.values(lanes)) lane.history.push({ role: 'user', content: user }, { role: 'assistant', content: lane.said });
+      }
       fill(status, `${num((performance.now() - t0) / 1000)} s for ${whole(n)} tokens, seed ${state.seed}`);
-      last = { request: body, answers: Object.fromEntries(wanted.map((w) => [w, lanes[w].said])) };
+      last = { request: body, answers: Object.fromEntries(wanted.map((w) => [w, lanes[w].said])), ...(more.length ? { histories: Object.fromEntries(wanted.map((w) => [w, lanes[w].history])) } : {}) };
+      if (state.mode === 'chat') drawFurther();
       if (lanes.steered) await judge(mine, list);
     } catch (e) {
       if (e.name === 'AbortError') { fill(status, 'Stopped.'); return; }
       fill(status, '\u00a0');
-      if (/no chat template/.test(e.message)) { state.mode = 'text'; modes.set('text'); toast('This model has no chat template: it goes on with the text'); return run(); }
+      if (/no chat template/.test(e.message)) { state.mode = 'text'; more = []; modes.set('text'); toast('This model has no chat template: it goes on with the text'); return run(); }
       fill(quality, problem(e, run));
     } finally {
       if (mine === abort) { abort = null; go.textContent = 'Run'; }
@@ -210,17 +246,31 @@ export async function show({ config, query }) {
   }
   function stop() { abort?.abort(); abort = null; go.textContent = 'Run'; }
 
-  const prompt = (extra) => (state.mode === 'chat' ? { messages: [{ role: 'user', content: state.p }] } : { text: state.p, ...extra });
+  const prompt = () => (state.mode === 'chat' ? { messages: [{ role: 'user', content: state.p }] } : { text: state.p });
+
+  /* ---- going on ---- */
+  const further = h('div.further');
+  function goOn(list) {
+    more = list;
+    save();
+    return run();
+  }
+  function drawFurther() {
+    const say = h('textarea', { rows: 2, placeholder: 'And then?', 'aria-label': 'What is said next', onkeydown: (e) => { if (e.key === 'Enter' && !e.shiftKey && !e.isComposing) { e.preventDefault(); form.requestSubmit(); } } });
+    const form = h('form.further-form', { onsubmit: (e) => { e.preventDefault(); if (say.value.trim()) goOn([...more, say.value.trim()]); else say.focus(); } }, say, h('button', { type: 'submit' }, 'Go on'),
+      more.length ? [h('button.small', { type: 'button', onclick: () => goOn(more.slice(0, -1)) }, 'Take back'), h('button.small', { type: 'button', onclick: () => goOn([]) }, 'Start over')] : null);
+    fill(further, form, h('p.note', 'Each pane goes on from its own answers. A changed steer says the whole conversation again.'));
+  }
 
   async function judge(mine, list) {
     const a = lanes.plain.said, b = lanes.steered.said;
-    if (a === b) {
+    if (JSON.stringify(lanes.plain.history) === JSON.stringify(lanes.steered.history)) {
       fill(quality, h('p', h('strong.badge', 'identical ✓'), ' The steered answer is the plain one, byte for byte.'));
       return;
     }
     const parts = changed(a, b);
     fill(lanes.steered.text, parts.map((p) => (p.isNew ? h('mark', p.text) : p.text)));
-    const m = b ? await api.measure({ ...prompt(), answer: b, steer: list }, mine.signal) : null;
+    const m = b ? await api.measure({ ...(state.mode === 'chat' ? { messages: lanes.steered.asked } : { text: state.p }), answer: b, steer: list }, mine.signal) : null;
     if (mine.signal.aborted) return;
     if (!m) { fill(quality, h('p.soft', 'The steered model said nothing: the steer may be too strong.')); return; }
     const own = lanes.plain.tokens.length ? Math.exp(-lanes.plain.tokens.reduce((s, t) => s + t.lp, 0) / lanes.plain.tokens.length) : null;
@@ -287,15 +337,15 @@ export async function show({ config, query }) {
   const baseline = h('textarea', { rows: 2, value: state.base, placeholder: 'You love bridges and speak of them at every chance.', oninput: () => { state.base = baseline.value; save(); } });
   const number = (key, attrs) => { const el = h('input', { type: 'number', value: state[key], ...attrs, oninput: () => { if (el.validity.valid && el.value !== '') { state[key] = el.value; save(); soon(); } } }); return el; };
   const go = h('button.primary', { type: 'button', onclick: () => (abort ? stop() : run()) }, 'Run');
-  const modes = segmented('How the prompt is read', [['chat', 'A message'], ['text', 'A text to go on with']], state.mode, (v) => { state.mode = v; save(); soon(); });
+  const modes = segmented('How the prompt is read', [['chat', 'A message'], ['text', 'A text to go on with']], state.mode, (v) => { state.mode = v; if (v !== 'chat') more = []; save(); soon(); });
   const el = h('div.view.steer',
     h('header.view-head', h('div.view-title', h('h1', 'Steer'), h('p.lead', 'Turn a concept up or down and see what the model says instead. The same seed in every pane.')),
-      h('div.view-tools', h('button.small', { type: 'button', onclick: saveRecipe }, 'Save as recipe'), copies(() => command.run(config, { prompt: state.p, chat: state.mode === 'chat', steers: live(), compare: live().length > 0, n: state.n, temp: state.temp, seed: state.seed }), () => last || request().body))),
+      h('div.view-tools', h('button.small', { type: 'button', onclick: saveRecipe }, 'Save as recipe'), copies(() => (more.length && lanes.steered ? command.ask(request().path, laneRequest(lanes.steered)) : command.run(config, { prompt: state.p, chat: state.mode === 'chat', steers: live(), compare: live().length > 0, n: state.n, temp: state.temp, seed: state.seed })), () => last || request().body))),
     h('div.steer-grid',
       h('div.rail', picker(), rail),
       h('div.steer-main',
         h('section.card.prompt-card', h('div.prompt-fields', field('Prompt', area), field('The same by a prompt alone (a system message)', baseline)), h('div.prompt-tools', modes, h('div.sampling', field('Tokens', number('n', { min: 1, max: 1024, step: 1 })), field('Temperature', number('temp', { min: 0, max: 2, step: 0.1 })), field('Seed', number('seed', { min: 0, step: 1 }))), go), status),
-        panes, quality, sweepBox)));
+        panes, further, quality, sweepBox)));
   drawRail();
   fill(panes, empty('No answer yet.', 'Run it: plain and steered are said side by side.'));
   return { title: 'Steer', el, shown() { if (steers.length) run(); }, keys: { run }, leave() { soon.cancel(); stop(); } };
