@@ -4,8 +4,8 @@ usage: direction.py SONDE MODEL_FOLDER [--positive F --negative F --positive-val
 
 Without files: 12 + 12 prompts for fitting and 4 + 4 for choosing, made here (requests for a poem against questions of fact). Checked:
 the refusal tokens; every candidate vector, cosine above 0.99; induce, KL and bypass of the chosen candidate and of some others (--all: of
-every one) to 0.01 absolute or 1 % (f32 sums in other orders, through 30 blocks); that the choice is what the rules give on the peer's own scores."""
-import argparse, itertools, json, math, os, subprocess, sys, tempfile
+every one, as far as the rules need them) to 0.01 absolute or 1 % (f32 sums in other orders, through 30 blocks); that the choice is what the rules give on the peer's own scores."""
+import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -20,8 +20,10 @@ p.add_argument('--n-val', type=int, default=4)
 p.add_argument('--all', action='store_true')
 p.add_argument('--filter', action='store_true')
 p.add_argument('--max-kl', type=float, default=.1)
-p.add_argument('--time', type=int, default=0, metavar='PAIRS', help='time whole selections, ours and the peer\'s in turn; nothing is checked')
-p.add_argument('--bf16', action='store_true', help='with --time: both in bf16')
+p.add_argument('--time', choices=['sonde', 'peer', 'report'], help='nothing is checked: one whole selection is timed and a line added to --record; or what the lines there say')
+p.add_argument('--sample', type=int, default=8, help='candidates that --time peer scores; the time of all follows, since each costs as much')
+p.add_argument('--record', default='direction-times.jsonl')
+p.add_argument('--bf16', action='store_true', help='with --time: in bf16')
 a = p.parse_args()
 torch.set_num_threads(2)
 tmp = tempfile.TemporaryDirectory()
@@ -45,10 +47,30 @@ else:
              made('nv.jsonl', 'What is the capital of {}?', ['Brazil', 'Canada', 'Mexico', 'Russia'])]
 env = dict(os.environ, XDG_DATA_HOME=tmp.name)
 cmd = [a.sonde, 'direction', 'make', a.model, '--positive', files[0], '--negative', files[1], '--positive-val', files[2], '--negative-val', files[3], '--n-train', str(a.n_train),
-       '--n-val', str(a.n_val), '--floors', '0', '--mode', 'faithful', '--max-kl', str(a.max_kl), '-o', 'interop', '--json', '-q'] + ([] if a.filter else ['--no-filter']) + (['--full'] if a.all else [])
-run = subprocess.run(cmd, env=env, capture_output=True, text=True)
-assert run.returncode == 0, run.stderr
-got = json.loads(run.stdout)
+       '--n-val', str(a.n_val), '--floors', '0', '--mode', 'faithful', '--max-kl', str(a.max_kl), '-o', 'interop', '--json', '-q'] + ([] if a.filter else ['--no-filter'])
+mode = 'bf16' if a.bf16 else 'faithful'
+
+
+def note(who, seconds, **more):
+    with open(a.record, 'a') as f:
+        f.write(json.dumps(dict(who=who, mode=mode, seconds=seconds, **more)) + '\n')
+    print(f'{who} {mode}: {seconds:.1f} s', more)
+    sys.exit(0)
+
+
+if a.time == 'report':
+    rows = [json.loads(l) for l in open(a.record)]
+    for m in sorted({r['mode'] for r in rows}):
+        o, t = (statistics.median(r['seconds'] for r in rows if (r['mode'], r['who']) == (m, w)) for w in ('sonde', 'peer'))
+        print(f'{m}: sonde {o:.1f} s, transformers {t:.1f} s, {t / o:.2f} times as fast ({sum(r["mode"] == m for r in rows)} runs)')
+    sys.exit(0)
+if a.time == 'sonde':  # every candidate to the end, with the program's start and loading
+    cmd[cmd.index('faithful')] = mode
+    t = time.perf_counter()
+    run = subprocess.run(cmd + ['-f'] + ([] if '--full' in cmd else ['--full']), env=env, capture_output=True, text=True)
+    t = time.perf_counter() - t
+    assert run.returncode == 0, run.stderr
+    note('sonde', t, candidates=len(json.loads(run.stdout)['candidates']))
 
 
 def prompts(path, n):
@@ -58,6 +80,10 @@ def prompts(path, n):
     return rows
 
 
+if not a.time:
+    run = subprocess.run(cmd, env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    got = json.loads(run.stdout)
 tok = AutoTokenizer.from_pretrained(a.model)
 tok.padding_side, tok.pad_token_id = 'left', 2
 model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32).eval()
@@ -85,30 +111,23 @@ def score(logits, R):
 
 
 def timed():
-    """Every candidate scored to the end by both, one after the other. Ours with its start and loading; the peer's without."""
-    import statistics, time
+    """The peer without its start and loading: what comes before the candidates, and a.sample of them, spread over blocks and positions; all cost as much."""
     global diff, plain, R
-    mode = 'bf16' if a.bf16 else 'faithful'
-    at = cmd.index('faithful')
-    full = cmd[:at] + [mode] + cmd[at + 1:] + ['-f'] + ([] if '--full' in cmd else ['--full'])
     if a.bf16:
         model.to(torch.bfloat16)
-    ours, theirs = [], []
-    for _ in range(a.time):
-        t = time.perf_counter()
-        got = json.loads(subprocess.run(full, env=env, capture_output=True, text=True, check=True).stdout)
-        ours.append(time.perf_counter() - t)
-        t = time.perf_counter()
-        first = [forward(s) for s in sets]
-        R = learned(first[0].softmax(-1).mean(0), first[1].softmax(-1).mean(0))
-        diff = forward(sets[0], True)[1] - forward(sets[1], True)[1]
-        plain = forward(sets[3])
-        for c in got['candidates']:
-            scores(c['layer'], c['position'])
-        theirs.append(time.perf_counter() - t)
-    o, t = statistics.median(ours), statistics.median(theirs)
-    print(f'{len(got["candidates"])} candidates, {sum(map(len, sets[2:]))} validation prompts, {mode}: sonde {o:.1f} s, transformers {t:.1f} s, {t / o:.2f} times as fast')
-    sys.exit(0)
+    forward(sets[2][:4])
+    t = time.perf_counter()
+    first = [forward(s) for s in sets]
+    R = learned(first[0].softmax(-1).mean(0), first[1].softmax(-1).mean(0))
+    diff = forward(sets[0], True)[1] - forward(sets[1], True)[1]
+    plain = forward(sets[3])
+    before = time.perf_counter() - t
+    places = [(l, i - len(eoi)) for i in range(len(eoi)) for l in range(int(.8 * L))]
+    t = time.perf_counter()
+    for k in range(a.sample):
+        scores(*places[k * len(places) // a.sample])
+    each = (time.perf_counter() - t) / a.sample
+    note('peer', before + each * len(places), candidates=len(places), scored=a.sample, before=before, each=each)
 
 
 def learned(ph, pn):
@@ -124,6 +143,36 @@ def learned(ph, pn):
     return R
 
 
+def hooks(r):
+    u = (r / (r.norm() + 1e-8)).float()
+    u = u.to(model.dtype)
+    f = lambda x: x - (x @ u)[..., None] * u
+    hk = []
+    for l in layers:
+        hk.append(l.register_forward_pre_hook(lambda m, x: (f(x[0]),) + x[1:]))
+        hk.append(l.self_attn.register_forward_hook(lambda m, i, o: (f(o[0]),) + tuple(o[1:])))
+        hk.append(l.mlp.register_forward_hook(lambda m, i, o: f(o)))
+    return hk
+
+
+def scores(l, pos, to_end=True):
+    r = diff[l, pos + len(eoi)]
+    h = [layers[l].register_forward_pre_hook(lambda m, x: (x[0] + r.to(x[0].dtype),) + x[1:])]
+    induce = score(forward(sets[3]), R).mean().item()
+    h[0].remove()
+    if not to_end and induce < 0:  # the rules discard it
+        return dict(induce=induce)
+    h = hooks(r)
+    q, p_ = forward(sets[3]).softmax(-1), plain.softmax(-1)
+    kl = (p_ * ((p_ + 1e-6).log() - (q + 1e-6).log())).sum(-1).mean().item()
+    bypass = score(forward(sets[2]), R).mean().item()
+    for k in h:
+        k.remove()
+    return dict(induce=induce, kl=kl, bypass=bypass)
+
+
+if a.time:
+    timed()
 bad = []
 first = [forward(s) for s in sets]
 R = learned(first[0].softmax(-1).mean(0), first[1].softmax(-1).mean(0))
@@ -155,39 +204,11 @@ if worst > 1e-3 or {c['position'] for c in got['candidates']} != set(range(-len(
     bad.append('candidates')
 
 
-def hooks(r):
-    u = (r / (r.norm() + 1e-8)).float()
-    u = u.to(model.dtype)
-    f = lambda x: x - (x @ u)[..., None] * u
-    hk = []
-    for l in layers:
-        hk.append(l.register_forward_pre_hook(lambda m, x: (f(x[0]),) + x[1:]))
-        hk.append(l.self_attn.register_forward_hook(lambda m, i, o: (f(o[0]),) + tuple(o[1:])))
-        hk.append(l.mlp.register_forward_hook(lambda m, i, o: f(o)))
-    return hk
-
-
-def scores(l, pos):
-    r = diff[l, pos + len(eoi)]
-    h = [layers[l].register_forward_pre_hook(lambda m, x: (x[0] + r.to(x[0].dtype),) + x[1:])]
-    induce = score(forward(sets[3]), R).mean().item()
-    h[0].remove()
-    h = hooks(r)
-    q, p_ = forward(sets[3]).softmax(-1), plain.softmax(-1)
-    kl = (p_ * ((p_ + 1e-6).log() - (q + 1e-6).log())).sum(-1).mean().item()
-    bypass = score(forward(sets[2]), R).mean().item()
-    for k in h:
-        k.remove()
-    return dict(induce=induce, kl=kl, bypass=bypass)
-
-
-if a.time:
-    timed()
 close = lambda x, y: abs(x - y) <= max(.01, .01 * abs(x))
 cand, mine = got['candidates'], {}
 pick = cand if a.all else [c for i, c in enumerate(cand) if i % max(1, len(cand) // 5) == 3 or (got['found'] and (c['layer'], c['position']) == (got['layer'], got['position']))]
 for c in pick:
-    s = mine[c['layer'], c['position']] = scores(c['layer'], c['position'])
+    s = mine[c['layer'], c['position']] = scores(c['layer'], c['position'], not a.all)
     for k, v in s.items():
         if c[k] is not None and not close(v, c[k]):
             bad.append(f'block {c["layer"]}, position {c["position"]}: {k} {v}, sonde {c[k]}')
@@ -199,7 +220,7 @@ want = min(kept, key=lambda c: c['bypass']) if kept else None
 if (want is None) != (not got['found']) or (want and (want['layer'], want['position']) != (got['layer'], got['position'])):
     bad.append('the choice is not what the rules give')
 if a.all:
-    ok = [(s['bypass'], k) for k, s in mine.items() if s['kl'] <= a.max_kl and s['induce'] >= 0]
+    ok = [(s['bypass'], k) for k, s in mine.items() if s['induce'] >= 0 and s['kl'] <= a.max_kl]
     print('the peer chooses', min(ok)[1] if ok else None)
     if (min(ok)[1] if ok else None) != ((got['layer'], got['position']) if got['found'] else None):
         bad.append('the peer chooses another direction')
