@@ -331,6 +331,13 @@ static void unpack_q_avx512(const sd_qunpack *u)
     unpack_table[u->kind](u);
 }
 
+/* Of 16 signed bytes: sums of eight of them with 128 added, in one instruction. */
+static inline int sum_of(__m128i q)
+{
+    const __m128i s = _mm_sad_epu8(_mm_xor_si128(q, _mm_set1_epi8(-128)), _mm_setzero_si128());
+    return _mm_cvtsi128_si32(s) + _mm_extract_epi32(s, 2) - 16 * 128;
+}
+
 static void quantise_avx512(int8_t *q, sd_qact *act, const float *x, int64_t n_block)
 {
     const __m512i mag = _mm512_set1_epi32(0x7fffffff);
@@ -352,13 +359,14 @@ static void quantise_avx512(int8_t *q, sd_qact *act, const float *x, int64_t n_b
             i0 = _mm512_cvtps_epi32(_mm512_mul_ps(x0, inv));
             i1 = _mm512_cvtps_epi32(_mm512_mul_ps(x1, inv));
         }
-        const int sum = _mm512_reduce_add_epi32(_mm512_add_epi32(i0, i1));
-        _mm_storeu_si128((__m128i *)(void *)q, _mm512_cvtepi32_epi8(i0));
-        _mm_storeu_si128((__m128i *)(void *)(q + 16), _mm512_cvtepi32_epi8(i1));
+        const __m128i q0 = _mm512_cvtepi32_epi8(i0), q1 = _mm512_cvtepi32_epi8(i1);
+        const int low = sum_of(q0), sum = low + sum_of(q1);
+        _mm_storeu_si128((__m128i *)(void *)q, q0);
+        _mm_storeu_si128((__m128i *)(void *)(q + 16), q1);
         act[b].d = live ? d : finite ? 0.0f : NAN;
         act[b].ds = act[b].d * (float)sum;
         act[b].nsum = -sum;
-        act[b].nlow = -_mm512_reduce_add_epi32(i0);
+        act[b].nlow = -low;
     }
 }
 

@@ -88,6 +88,16 @@ static inline int64_t sd_qscale_floats(sd_qform f) /* unpacked scales and minima
     return SD_PANEL * (f.halves ? 2 : 1) * (f.min ? 2 : 1);
 }
 
+/* A block of 16 rows of activations, for tiles: bytes, then of each row d, ds, and d sum(q) of the first and the second half of the block. */
+enum { SD_QGROUP_ROWS = 16 };
+typedef struct sd_qgroup {
+    int8_t q[SD_QGROUP_ROWS][SD_QBLOCK];
+    float d[SD_QGROUP_ROWS], ds[SD_QGROUP_ROWS], low[SD_QGROUP_ROWS], high[SD_QGROUP_ROWS];
+} sd_qgroup;
+_Static_assert(sizeof(sd_qgroup) % 64 == 0, "groups follow each other on cache lines");
+/* n_block groups of m <= 16 rows of what sd_kern.quantise made, zeros below. */
+void sd_kern__group_q(sd_qgroup *to, const int8_t *q, int64_t ldq, const sd_qact *act, int64_t ld_act, int64_t m, int64_t n_block);
+
 /* One tile. For every block, and with halves for its first half and then its second, over the inputs t in it:
  *   i = sum_t (u_t - zero) q_t,   y = fma(i, s d, y),   with a minimum then y = fma(m, d sum_t q_t, y). */
 typedef struct sd_qtile {
@@ -97,6 +107,8 @@ typedef struct sd_qtile {
     int64_t ldq;
     const sd_qact *act; /* [m, n_block], rows ld_act apart */
     int64_t ld_act;
+    const sd_qgroup *group; /* tile_q8: NULL, or the same rows for ISAs that take them in groups: [m / 16 rounded up], ld_group apart */
+    int64_t ld_group;
     const uint8_t *values; /* tile_q8: bytes of the first block, value_step to the next; tile_qpack: the first super */
     int64_t value_step;
     const float *scales; /* tile_q8: [n_block][s, then m; each [halves][SD_PANEL]] */

@@ -152,6 +152,20 @@ static void quantise_ref(int8_t *q, sd_qact *act, const float *x, int64_t n_bloc
     }
 }
 
+void sd_kern__group_q(sd_qgroup *to, const int8_t *q, int64_t ldq, const sd_qact *act, int64_t ld_act, int64_t m, int64_t n_block)
+{
+    if (m < SD_QGROUP_ROWS) memset(to, 0, (size_t)n_block * sizeof *to);
+    for (int64_t b = 0; b < n_block; b++, to++, q += SD_QBLOCK, act++)
+        for (int64_t k = 0; k < m; k++) {
+            const sd_qact *a = act + k * ld_act;
+            memcpy(to->q[k], q + k * ldq, SD_QBLOCK);
+            to->d[k] = a->d;
+            to->ds[k] = a->ds;
+            to->low[k] = a->d * (float)-a->nlow;
+            to->high[k] = a->d * (float)-(a->nsum - a->nlow);
+        }
+}
+
 void sd_kern_fill_ref_q(sd_kern *k)
 {
     k->tile_bf16 = tile_bf16_ref;

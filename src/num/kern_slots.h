@@ -17,6 +17,7 @@ enum { SD_QPACK_ROWS = 4 };
 
 typedef struct sd_kern {
     uint32_t cpu_flags;
+    bool takes_groups; /* tile_q8 is faster with sd_qtile.group */
 
     /* sum_i a_i b_i, fixed lanes of this ISA (not index order). n >= 0, any alignment. */
     float (*dot)(const float *a, const float *b, int64_t n);

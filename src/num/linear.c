@@ -150,6 +150,7 @@ sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat
     l->cols = w->cols;
     l->turn = sd_kern_train_select(ex->kern->cpu_flags);
     choose_form(l, ex->kern->cpu_flags, w, mode);
+    l->grouped = ex->kern->takes_groups;
     st = plan(l, ex->n_threads, &total, &decode, err);
     if (st) goto done;
     l->n_threads = ex->n_threads;

@@ -54,6 +54,7 @@ struct sd_linear {
     float *bias;     /* [n_panel * SD_PANEL], owned; NULL: none */
     const sd_kern_train *turn; /* its transpose packs */
     sd_qkind qkind;  /* of the quantised form */
+    bool grouped;    /* the CPU takes quantised rows in groups */
 };
 
 static inline const uint8_t *sd_linear__panel(const sd_linear *l, int64_t p)

@@ -27,33 +27,52 @@ static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, 
     sd_linear__pack_q(dst, w, p, l->qkind);
 }
 
-/* Scratch: int8 [n, cols], then sd_qact [n, blocks]; cols is a multiple of 32. */
+/* Scratch: int8 [n, cols], then sd_qact [n, blocks]; cols is a multiple of 32. Then, for CPUs that take rows in groups, those. */
+typedef struct parts {
+    int8_t *q;
+    sd_qact *act;
+    sd_qgroup *group; /* [n / 16 rounded up, blocks] */
+} parts;
+
+static size_t plain_bytes(int64_t n_rows, int64_t cols)
+{
+    return sd_arena_need((size_t)(n_rows * cols) + (size_t)(n_rows * (cols / SD_QBLOCK)) * sizeof(sd_qact));
+}
+
+static parts parts_of(void *scratch, int64_t n_rows, int64_t cols)
+{
+    int8_t *q = scratch;
+    return (parts){q, (sd_qact *)(void *)(q + n_rows * cols), (sd_qgroup *)(void *)(q + plain_bytes(n_rows, cols))};
+}
+
 static size_t scratch(const sd_linear *l, int64_t n_rows)
 {
-    return (size_t)(n_rows * l->cols) + (size_t)(n_rows * n_blocks(l)) * sizeof(sd_qact);
+    const int64_t groups = l->grouped ? (n_rows + SD_QGROUP_ROWS - 1) / SD_QGROUP_ROWS : 0;
+    return plain_bytes(n_rows, l->cols) + (size_t)(groups * n_blocks(l)) * sizeof(sd_qgroup);
 }
 
 typedef struct quantise_arg {
     const sd_exec *ex;
     sd_mat x;
-    int8_t *q;
-    sd_qact *act;
+    parts to;
 } quantise_arg;
 
 static void quantise_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const quantise_arg *a = arg;
+    const sd_kern *kern = a->ex->kern;
     const int64_t nb = a->x.cols / SD_QBLOCK;
-    (void)chunk;
-    for (int64_t i = begin; i < end; i++)
-        a->ex->kern->quantise(a->q + i * a->x.cols, a->act + i * nb, sd_mat_row(a->x, i), nb);
+    int8_t *q = a->to.q + begin * a->x.cols;
+    sd_qact *act = a->to.act + begin * nb;
+    for (int64_t i = begin; i < end; i++) kern->quantise(q + (i - begin) * a->x.cols, act + (i - begin) * nb, sd_mat_row(a->x, i), nb);
+    if (kern->takes_groups && a->x.rows > SD_QPACK_ROWS) sd_kern__group_q(a->to.group + chunk * nb, q, a->x.cols, act, nb, end - begin, nb);
 }
 
 static void prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *s)
 {
     (void)l;
-    quantise_arg a = {ex, x, s, (sd_qact *)(void *)((int8_t *)s + x.rows * x.cols)};
-    sd_parallel_for(ex->n_threads, x.rows, 8, quantise_rows, &a);
+    quantise_arg a = {ex, x, parts_of(s, x.rows, x.cols)};
+    sd_parallel_for(ex->n_threads, x.rows, SD_QGROUP_ROWS, quantise_rows, &a);
 }
 
 static void tile(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m, float *y, int64_t ld)
@@ -61,14 +80,17 @@ static void tile(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m
     const sd_linear *l = j->l;
     const sd_qform f = sd_qform_of(l->qkind);
     const int64_t nb = n_blocks(l), super = sd_qsuper_bytes(f);
-    const int8_t *q = (const int8_t *)j->scratch + r0 * l->cols;
-    const sd_qact *act = (const sd_qact *)(const void *)((const int8_t *)j->scratch + j->x.rows * l->cols) + r0 * nb;
+    const parts p = parts_of((void *)j->scratch, j->x.rows, l->cols);
+    const int8_t *q = p.q + r0 * l->cols;
+    const sd_qact *act = p.act + r0 * nb;
+    const sd_qgroup *group = p.group + r0 / SD_QGROUP_ROWS * nb;
     sd_qtile t = {.y = y,
                   .ldy = ld,
                   .q = q,
                   .ldq = l->cols,
                   .act = act,
                   .ld_act = nb,
+                  .ld_group = nb,
                   .values = w,
                   .m = m,
                   .n_block = nb,
@@ -89,6 +111,7 @@ static void tile(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m
         t.values = as_it_is ? from + sd_qhead_bytes(f) : bytes;
         t.q = q + b * SD_QBLOCK;
         t.act = act + b;
+        t.group = j->ex->kern->takes_groups ? group + b : NULL;
         t.carry = b > 0;
         j->ex->kern->tile_q8(&t);
     }
