@@ -1,61 +1,7 @@
-// page.mjs BROWSER URL STATIC-URL DIR [SHOTS]: clicks through every view; one line a test, as tools/run-tests counts them.
-import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { createRequire } from 'node:module';
-
-const web = join(dirname(fileURLToPath(import.meta.url)), '../../web/node_modules');
-const { chromium } = createRequire(import.meta.url)(join(web, 'playwright-core'));
-const axe = readFileSync(join(web, 'axe-core/axe.min.js'), 'utf8');
-const [, , executablePath, base, files, dir, shots] = process.argv;
-const WIDTHS = [[1440, 900], [820, 1100], [360, 740]];
-
-const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'] });
-let failed = 0;
-const said = [];
-const only = process.env.ONLY && new RegExp(process.env.ONLY);
-async function test(name, fn) {
-  if (only && !only.test(name)) return;
-  said.length = 0;
-  try {
-    await fn();
-    if (said.length) throw new Error(said.join('\n'));
-    console.log(`[       OK ] ${name}`);
-  } catch (e) {
-    if (e.skip) {
-      console.log(`skip: ${name}: ${e.message}\n[  SKIPPED ] ${name}`);
-      return;
-    }
-    failed++;
-    console.log(String(e.stack || e).split('\n').slice(0, 8).join('\n'));
-    console.log(`[  FAILED  ] ${name}`);
-  }
-}
-const must = (ok, what) => { if (!ok) throw new Error(what); };
-
-async function open(hash, { width = 1440, height = 900, colorScheme = 'light', from = base, context } = {}) {
-  const c = context || (await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'] }));
-  const page = await c.newPage();
-  page.setDefaultTimeout(60000);
-  const origin = new URL(from).origin;
-  page.on('request', (r) => { const u = new URL(r.url()); if (u.origin !== origin && !/^(data|blob):$/.test(u.protocol)) said.push(`a request left the origin: ${r.url()}`); });
-  page.on('console', (m) => { if ((m.type() === 'error' || m.type() === 'warning') && !/GL Driver Message/.test(m.text())) said.push(`console: ${m.text()}`); });
-  page.on('pageerror', (e) => said.push(`error: ${e.message}`));
-  page.on('dialog', (d) => { said.push(`a dialog: ${d.message()}`); d.dismiss(); });
-  await page.goto(from + hash);
-  await page.waitForSelector('main h1');
-  return page;
-}
-const close = (page) => page.context().close();
-
-// Serious findings of axe, and words wider than the page.
-async function check(page, name) {
-  await page.evaluate(axe + ';0').catch(() => page.addScriptTag({ content: axe }));
-  const found = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ['violations'] })).violations.filter((v) => v.impact === 'serious' || v.impact === 'critical').map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(' ')).join(', ')}`));
-  must(found.length === 0, `axe on ${name}: ${found.join('; ')}`);
-  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  must(over <= 0, `${name} is ${over} px wider than the window`);
-}
+// page.mjs BROWSER URL STATIC-URL DIR [SHOTS]: clicks through every view of a small model that is made for it.
+import { join } from 'node:path';
+import { WIDTHS, browser, check, close, end, frames, must, open, said, test } from './browse.mjs';
+const [, , , base, files, dir, shots] = process.argv;
 
 const VIEWS = [
   ['home', '#/', async (p) => { await p.waitForSelector('.feature-row'); }],
@@ -265,15 +211,8 @@ await test('the map of 16,384 features pans smoothly', async () => {
   const box = await page.locator('.map-stage').boundingBox();
   await page.mouse.move(box.x + 200, box.y + 200);
   await page.mouse.down();
-  // Intervals of animation frames while fn runs.
-  const frames = async (fn) => {
-    await page.evaluate(() => { window.intervals = []; let last = performance.now(); const tick = (t) => { window.intervals.push(t - last); last = t; window.ticking = requestAnimationFrame(tick); }; window.ticking = requestAnimationFrame(tick); });
-    await fn();
-    const t = await page.evaluate(() => { cancelAnimationFrame(window.ticking); return window.intervals.slice(2).sort((a, b) => a - b); });
-    return { n: t.length, median: t[t.length >> 1], p90: t[Math.floor(t.length * 0.9)] };
-  };
-  const still = await frames(() => page.waitForFunction(() => window.intervals.length > 20)); // not a time: a busy machine may draw two frames in it
-  const pan = await frames(async () => { for (let i = 0; i < 60; i++) await page.mouse.move(box.x + 200 + i * 2, box.y + 200 + Math.sin(i / 5) * 40); });
+  const still = await frames(page, () => page.waitForFunction(() => window.intervals.length > 20)); // not a time: a busy machine may draw two frames in it
+  const pan = await frames(page, async () => { for (let i = 0; i < 60; i++) await page.mouse.move(box.x + 200 + i * 2, box.y + 200 + Math.sin(i / 5) * 40); });
   await page.mouse.up();
   console.log(`map: 16384 dots, ${how}, ${pan.n} frames, median ${pan.median.toFixed(1)} ms, 90 % under ${pan.p90.toFixed(1)} ms; a page at rest: ${still.median.toFixed(1)} ms`);
   // Frames are told: whatever else runs on the machine is in them. What painting the dots takes of the page's own thread is judged, by the
@@ -309,5 +248,4 @@ await test('a folder of view bundle shows the same features without a server of 
   await close(page);
 });
 
-await browser.close();
-process.exit(failed ? 1 : 0);
+await end();
