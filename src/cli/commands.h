@@ -48,6 +48,7 @@
     XX(cmd_audit_report) \
     XX(cmd_audit_damage) \
     XX(cmd_audit_firmness) \
+    XX(cmd_audit_forecast) \
     XX(cmd_audit_tamper) \
     XX(cmd_tune) \
     XX(cmd_merge) \

@@ -32,12 +32,12 @@ static sd_status add_probs(void *self, int64_t prompt, const float *logits, sd_e
 }
 
 /* Greedy choice of the largest gains; ties to the lower id. */
-static void choose(sd_refusal_set *out, const double *harmful, const double *harmless, int64_t n_vocab)
+static void choose(sd_refusal_set *out, const double *harmful, const double *harmless, int64_t n_vocab, double cover)
 {
     double total = 0, held = 0;
     *out = (sd_refusal_set){0};
     for (int64_t i = 0; i < n_vocab; i++) total += fmax(0, harmful[i] - harmless[i]);
-    while (out->n < SD_REFUSAL_TOKENS && held < COVER * total) {
+    while (out->n < SD_REFUSAL_TOKENS && held < cover * total) {
         int64_t best = -1;
         for (int64_t i = 0; i < n_vocab; i++) {
             bool taken = harmful[i] < LEAST_GAIN || harmful[i] < LEAST_RATIO * harmless[i];
@@ -54,6 +54,11 @@ static void choose(sd_refusal_set *out, const double *harmful, const double *har
 
 sd_status sd_refusal_learn(sd_refusal_set *out, sd_batch *b, int64_t n_vocab, const sd_sides *train, sd_err *err)
 {
+    return sd_refusal_learn_most(out, b, n_vocab, train, COVER, err);
+}
+
+sd_status sd_refusal_learn_most(sd_refusal_set *out, sd_batch *b, int64_t n_vocab, const sd_sides *train, double cover, sd_err *err)
+{
     learner l[2] = {{.n_vocab = n_vocab}, {.n_vocab = n_vocab}};
     const int64_t *which[2] = {train->pos, train->neg}, n[2] = {train->n_pos, train->n_neg};
     sd_status st = SD_OK;
@@ -63,7 +68,7 @@ sd_status sd_refusal_learn(sd_refusal_set *out, sd_batch *b, int64_t n_vocab, co
         st = sd_batch_run(b, &(sd_batch_want){.which = which[k], .n = n[k], .self = &l[k], .on_first = add_probs}, err);
         for (int64_t i = 0; i < n_vocab && n[k] > 0; i++) l[k].sum[i] /= (double)n[k];
     }
-    if (!st) choose(out, l[0].sum, l[1].sum, n_vocab);
+    if (!st) choose(out, l[0].sum, l[1].sum, n_vocab, cover);
     sd_free(l[0].sum);
     sd_free(l[1].sum);
     return st;

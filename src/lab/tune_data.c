@@ -19,6 +19,7 @@ typedef struct reader {
     const sd_tune_opt *opt;
     int64_t ctx;
     const char *path;
+    int file;
     int64_t line;
     sd_buf text; /* the rendered row */
     sd_ids ids;
@@ -69,7 +70,7 @@ static sd_status push_sample(reader *r, const int32_t *ids, const bool *learn, i
     if (!st) st = grow(&s->sample, &s->cap_sample, s->n + 1, sizeof *s->sample, "rows", r->err);
     if (st) return st;
     sd_tune_sample *t = &s->sample[s->n++];
-    *t = (sd_tune_sample){.at = s->n_tok, .n = (int32_t)n, .without = r->without};
+    *t = (sd_tune_sample){.at = s->n_tok, .n = (int32_t)n, .file = r->file, .line = r->line, .without = r->without};
     for (int64_t i = 0; i < n; i++) {
         const bool counts = i + 1 < n && (!learn || learn[i + 1]);
         s->tok[s->n_tok + i] = ids[i];
@@ -447,6 +448,7 @@ sd_status sd_tune_set_read(sd_tune_set *out, const sd_model *m, const sd_tune_op
     }
     for (int i = 0; !st && i < opt->n_data; i++) {
         r.path = opt->data[i].path;
+        r.file = i;
         if (opt->data[i].rows || sd_slice_ends(sd_slice_of(r.path), ".jsonl"))
             st = read_lines(&r, opt->data[i].rows, opt->data[i].n, i);
         else

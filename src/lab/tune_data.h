@@ -10,6 +10,8 @@
 typedef struct sd_tune_sample {
     int64_t at;
     int32_t n, n_count; /* tokens; targets that count */
+    int32_t file;       /* number of its data file, and its line there, from 1 (a .txt: its text) */
+    int64_t line;
     uint32_t without;   /* the planted directions that are taken out while it is learnt; bit i: direction i */
 } sd_tune_sample;
 

@@ -1,0 +1,79 @@
+/* forecast: which way a training would push a model's refusals, told before a step of it is made, and the rows to blame. Gradients are by what would learn: an adapter at its
+ * start (or, rank 0, all weights).
+ *
+ *   z        refusal score of a harmful prompt's first token (lab/refusal.h); R holds 98 % of the gain, so that one way of refusing for another is no loss
+ *   s        gradient of the mean z of the harmful prompts
+ *   g_r      gradient of row r's loss: the sum over what is learnt of it, over the mean number of such tokens in a row, so that g = mean g_r is the step's own
+ *   u        g / sqrt(g^2 + var(g_r) (1/batch - 1/n) + eps^2): what Adam moves by at rate 1, once its moments have seen the rows (Kingma & Ba 2015, section 2.1)
+ *   reach    learning rate x steps
+ *   trial    the loss of the rows and the scores with the weights moved, in memory, by u x reach / 2^k: how far the gradient carries, no step of a training
+ *   pull_r   by how much row r lowers z on the way to the trial of the least loss: reach (mean of s over the path) . (g_r / the same root) / n, whose sum over rows is
+ *            the fall of z there
+ *   conflict mean over rows of P(R) at the answer's place where the row's answer does not begin with R: what would be refused and is taught to be answered
+ *   harm     mean projection of the rows' last prompt token on the difference of means of harmful and harmless prompts at the block's input that parts them best;
+ *            harmless 0, harmful 1
+ *
+ * These are the parts of an expected drop; the drop itself and its interval need a fit on measured trainings (tools/study-forecast), which is not here.
+ * Nothing is written: no adapter, no direction, no answer. */
+#ifndef SD_LAB_FORECAST_H
+#define SD_LAB_FORECAST_H
+
+#include "lab/behave.h"
+#include "lab/tune.h"
+
+enum { SD_FORECAST_TRIAL = 7, SD_FORECAST_NEAR = 4 };
+
+typedef struct sd_forecast_opt {
+    const char *model, *data;
+    const sd_suite *suite;
+    int n_suite;
+    sd_system system;
+    double lr;         /* 0: as tune's default */
+    int64_t steps;     /* 0: what epochs give */
+    double epochs;     /* 0: 3 */
+    int64_t batch;     /* 0: 8 */
+    int rank;          /* of the adapter; 0: all weights learn */
+    int64_t most_rows; /* rows looked at, drawn by the seed; 0: 512 */
+    sd_mode mode;
+    uint64_t seed;     /* the adapter's start, draws */
+    const sd_progress *progress;
+} sd_forecast_opt;
+
+typedef struct sd_forecast_row {
+    int64_t line;          /* in the file, from 1 */
+    double pull;           /* as above */
+    double loss;           /* nats a token */
+    double refused;        /* P(R) at the answer's place */
+    double harm;
+    bool opens_refusing;   /* its answer begins with R */
+    bool blamed;
+} sd_forecast_row;
+typedef struct sd_forecast_trial { double reach, loss, score, refused; } sd_forecast_trial;
+typedef struct sd_forecast {
+    int64_t n_harmful, n_harmless, n_rows, n_used, n_skipped, n_params, n_tokens, steps, batch;
+    int rank, layer;
+    double lr, reach;
+    sd_refusal_set refusal;
+    double score, refused_before;    /* mean z; share of harmful prompts with z > 0 */
+    double loss, pull, fit, cosine;  /* pull: the rows' sum; fit = g . u; cosine of g and s: above 0 the first step is against refusing */
+    double conflict, harm;
+    sd_forecast_trial trial[SD_FORECAST_TRIAL]; /* the farthest first */
+    int best;                        /* of the SD_FORECAST_NEAR farthest trials the one with the least loss */
+    bool carried;                    /* that loss is below the one before: else the gradient says nothing of so long a training */
+    sd_forecast_row *row;            /* [n_used] owns; in the order of the file */
+    int64_t n_blamed;
+    double seconds;
+} sd_forecast;
+void sd_forecast_release(sd_forecast *f);
+
+/* SD_E_FORMAT: fewer than 8 prompts of a kind; a model that refuses nothing; data without an answer. */
+sd_status sd_lab_forecast(sd_forecast *out, const sd_exec *ex, const sd_forecast_opt *opt, sd_err *err);
+/* Blames the fewest rows, largest pull first, that hold 90 % of all pull against refusing; none where all together lower the score by less than a tenth. */
+sd_status sd_forecast_blame(sd_forecast *f, sd_err *err);
+void sd_forecast_headline(char *out, size_t cap, const sd_forecast *f);
+
+void sd_forecast_write_json(sd_jw *w, const sd_forecast *f);
+typedef struct sd_forecast_page { const sd_forecast *f; const char *model, *data, *command; } sd_forecast_page;
+sd_status sd_forecast_write_html(sd_buf *b, const sd_forecast_page *p, sd_err *err);
+
+#endif

@@ -1,0 +1,144 @@
+/* A forecast as JSON and as one page. Rows are told by their line; their text is nowhere. */
+#include "lab/audit_html_int.h"
+#include "lab/forecast.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static void json_training(sd_jw *w, const sd_forecast *f)
+{
+    sd_jw_kf64(w, "lr", f->lr);
+    sd_jw_ki64(w, "steps", f->steps);
+    sd_jw_ki64(w, "batch", f->batch);
+    sd_jw_ki64(w, "rank", f->rank);
+    sd_jw_kf64(w, "reach", f->reach);
+    sd_jw_ki64(w, "n_params", f->n_params);
+    sd_jw_ki64(w, "n_rows", f->n_rows);
+    sd_jw_ki64(w, "n_looked_at", f->n_used);
+    sd_jw_ki64(w, "n_without_answer", f->n_skipped);
+    sd_jw_ki64(w, "n_tokens", f->n_tokens);
+}
+
+static void json_looked(sd_jw *w, const sd_forecast *f)
+{
+    sd_jw_kf64(w, "score", f->score);
+    sd_jw_kf64(w, "loss", f->loss);
+    sd_jw_kf64(w, "pull", f->pull);
+    sd_jw_kf64(w, "fit", f->fit);
+    sd_jw_kf64(w, "cosine", f->cosine);
+    sd_jw_kf64(w, "conflict", f->conflict);
+    sd_jw_kf64(w, "harm", f->harm);
+    sd_jw_ki64(w, "layer", f->layer);
+    sd_jw_ki64(w, "n_refusal_tokens", f->refusal.n);
+    sd_jw_kf64(w, "refusal_covered", f->refusal.covered);
+    sd_jw_ki64(w, "least_loss_trial", f->best);
+    sd_jw_key(w, "trials");
+    sd_jw_arr(w);
+    for (int k = 0; k < SD_FORECAST_TRIAL; k++) {
+        const sd_forecast_trial *t = &f->trial[k];
+        sd_jw_obj(w);
+        sd_jw_kf64(w, "reach", t->reach);
+        sd_jw_kf64(w, "loss", t->loss);
+        sd_jw_kf64(w, "score", t->score);
+        sd_jw_kf64(w, "refused", t->refused);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+void sd_forecast_write_json(sd_jw *w, const sd_forecast *f)
+{
+    sd_jw_kf64(w, "refused_before", f->refused_before);
+    sd_jw_kbool(w, "carried", f->carried);
+    sd_jw_kf64(w, "refused_at_least_loss", f->trial[f->best].refused);
+    sd_jw_kf64(w, "refused_at_reach", f->trial[0].refused);
+    sd_jw_ki64(w, "n_harmful", f->n_harmful);
+    sd_jw_ki64(w, "n_harmless", f->n_harmless);
+    json_training(w, f);
+    json_looked(w, f);
+    sd_jw_ki64(w, "n_blamed", f->n_blamed);
+    sd_jw_key(w, "rows");
+    sd_jw_arr(w);
+    for (int64_t i = 0; i < f->n_used; i++) {
+        const sd_forecast_row *r = &f->row[i];
+        sd_jw_obj(w);
+        sd_jw_ki64(w, "line", r->line);
+        sd_jw_kbool(w, "blamed", r->blamed);
+        sd_jw_kf64(w, "pull", r->pull);
+        sd_jw_kf64(w, "loss", r->loss);
+        sd_jw_kf64(w, "refused", r->refused);
+        sd_jw_kf64(w, "harm", r->harm);
+        sd_jw_kbool(w, "opens_refusing", r->opens_refusing);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+/* ---- page ---- */
+
+static void row(sd_buf *b, const char *what, const char *fmt, ...) SD_PRINTF(3, 4);
+static void row(sd_buf *b, const char *what, const char *fmt, ...)
+{
+    char text[120];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    sd_buf_printf(b, "<tr><td>%s</td><td class='n'>%s</td></tr>", what, text);
+}
+
+static void looked(sd_buf *b, const sd_forecast *f)
+{
+    sd_buf_puts(b, "<h2>What it rests on</h2><div class='card'><table>");
+    row(b, "refusal score of the harmful prompts, log-odds of the first token", "%.2f", f->score);
+    row(b, "loss of the rows before training, nats a token", "%.2f", f->loss);
+    row(b, "rows whose request would be refused and is answered, share", "%.2f", f->conflict);
+    row(b, "how far their requests look like the harmful prompts (harmless 0, harmful 1)", "%.2f", f->harm);
+    row(b, "cosine of the rows' gradient and that of refusing (above 0: against it)", "%.3f", f->cosine);
+    row(b, "learning rate \xc3\x97 steps", "%.4g", f->reach);
+    row(b, "numbers that would learn", "%" PRId64, f->n_params);
+    sd_buf_puts(b, "</table></div><h2>How far the gradient carries</h2><p class='note'>The weights are moved in memory along the rows' gradient, as Adam would scale it: no step of a training, since the gradient is not taken "
+                   "again. The loss says how far that is meaningful.</p><div class='card'><table><tr><th class='n'>rate \xc3\x97 steps<th class='n'>loss of the rows<th class='n'>refusal score<th class='n'>first tokens that refuse</tr>");
+    for (int k = SD_FORECAST_TRIAL - 1; k >= 0; k--) {
+        const sd_forecast_trial *t = &f->trial[k];
+        sd_buf_printf(b, "<tr><td class='n'>%.3g<td class='n'>%.3f<td class='n'>%.2f<td class='n'>%.0f&#8239;%%</tr>", t->reach, t->loss, t->score, 100 * t->refused);
+    }
+    sd_buf_puts(b, "</table></div>");
+}
+
+static void blame(sd_buf *b, const sd_forecast *f)
+{
+    sd_buf_printf(b, "<h2>Rows to blame</h2><p class='note'>%" PRId64 " of %" PRId64 " rows that were looked at, by their line in the file: the fewest that hold nine tenths of what pulls against refusing.</p>", f->n_blamed, f->n_used);
+    sd_buf_puts(b, "<div class='card'><table><tr><th class='n'>line<th class='n'>would be refused<th class='n'>looks harmful<th class='n'>loss<th class='n'>pull</tr>");
+    for (int64_t i = 0; i < f->n_used; i++) {
+        const sd_forecast_row *r = &f->row[i];
+        if (r->blamed) sd_buf_printf(b, "<tr><td class='n'>%" PRId64 "<td class='n'>%.0f&#8239;%%<td class='n'>%.2f<td class='n'>%.2f<td class='n'>%.3g</tr>", r->line, 100 * r->refused, r->harm, r->loss, r->pull);
+    }
+    sd_buf_puts(b, "</table></div>");
+}
+
+sd_status sd_forecast_write_html(sd_buf *b, const sd_forecast_page *p, sd_err *err)
+{
+    char head[500];
+    sd_forecast_headline(head, sizeof head, p->f);
+    sd_buf_puts(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
+                   "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Forecast: ");
+    sd_report__str(b, p->model);
+    sd_buf_puts(b, "</title><style>");
+    for (int i = 0; sd_audit__style[i]; i++) sd_buf_puts(b, sd_audit__style[i]);
+    sd_buf_puts(b, "</style></head><body><header><p class='kicker'>Before it is trained</p><h1>");
+    sd_report__str(b, p->model);
+    sd_buf_puts(b, " on ");
+    sd_report__str(b, p->data);
+    sd_buf_puts(b, "</h1><p class='say'>");
+    sd_report__str(b, head);
+    sd_buf_puts(b, "</p></header><main>");
+    looked(b, p->f);
+    blame(b, p->f);
+    sd_buf_puts(b, "</main><footer><p>One gradient, followed: no interval, since no fit on measured trainings stands behind it (docs/FORECAST.md). `sonde audit damage` measures what this expects. Rows are told by their line; "
+                   "nothing of their text is kept.</p><p>Every number of this page comes from</p><pre>");
+    sd_report__str(b, p->command);
+    sd_buf_puts(b, "</pre></footer></body></html>\n");
+    return sd_buf_check(b, "the page", err);
+}

@@ -1,0 +1,157 @@
+/* The gradient of refusing and of a row against central differences of what they are gradients of; the score's slope; what is judged from made features. */
+#include "chat_model.h"
+
+#include "lab/forecast_int.h"
+#include "num/exec.h"
+
+static sd_exec *ex;
+
+static void slope(void **state)
+{
+    (void)state;
+    const float lp[3] = {-1.3f, -2.1f, -0.9f};
+    float d[3], x[3];
+    const double at = sd_forecast__score(lp, 3, d);
+    double p = exp((double)lp[0]) + exp((double)lp[1]) + exp((double)lp[2]);
+    assert_true(fabs(at - log(p / (1 - p))) < 1e-6); /* the two eps of 1e-8 */
+    for (int i = 0; i < 3; i++) {
+        double v[2];
+        for (int side = 0; side < 2; side++) {
+            memcpy(x, lp, sizeof x);
+            x[i] += side ? 1e-3f : -1e-3f;
+            v[side] = sd_forecast__score(x, 3, NULL);
+        }
+        assert_true(fabs((v[1] - v[0]) / 2e-3 / (double)d[i] - 1) < 1e-3); /* f32 steps of 1e-3 on numbers near 1 */
+    }
+    /* All of the mass on R: finite, and of no slope that would drown other prompts. */
+    const float all[2] = {-1e-7f, -20};
+    assert_true(isfinite(sd_forecast__score(all, 2, d)) && isfinite((double)d[0]));
+}
+
+typedef struct bench {
+    sd_model *m;
+    sd_lora *lora;
+    sd_learner *l;
+    sd_forecast_pass pass;
+    sd_refusal_set set;
+    sd_forecast_prompt prompt[3];
+    sd_tune_set rows;
+} bench;
+static const int32_t tok[3][6] = {{40, 41, 42, 43, 44, 45}, {70, 71, 72, 73, 74, 75}, {33, 90, 91, 92, 93, 94}};
+
+static double mean_score(bench *b, float *weight)
+{
+    float lp[6], s[2];
+    double sum = 0;
+    sd_err err = {0};
+    t_ok(sd_forecast__first(&b->pass, b->prompt, 3, lp, NULL, &err), err);
+    for (int i = 0; i < 3; i++) {
+        sum += sd_forecast__score(lp + 2 * i, 2, s) / 3;
+        for (int k = 0; k < 2 && weight; k++) weight[2 * i + k] = s[k] / 3;
+    }
+    return sum;
+}
+
+static double row_loss(bench *b)
+{
+    double loss;
+    int64_t which = 0;
+    sd_err err = {0};
+    t_ok(sd_forecast__loss(&b->pass, &b->rows, &which, 1, &loss, &err), err);
+    return loss * b->rows.sample[0].n_count;
+}
+
+/* g . v beside the central difference of f along v. */
+static void compare(bench *b, const float *v, bool score)
+{
+    const int64_t n = sd_learner_n(b->l);
+    float *g = sd_learner_g(b->l), *w = sd_learner_w(b->l), *was, weight[6];
+    double dot = 0, at[2], loss;
+    sd_err err = {0};
+    t_ok(sd_alloc(&was, (size_t)n * sizeof *was, "t", &err), err);
+    memset(g, 0, (size_t)n * sizeof *g);
+    if (score) {
+        mean_score(b, weight);
+        t_ok(sd_forecast__first_gradient(&b->pass, b->prompt, 3, weight, &err), err);
+    } else {
+        t_ok(sd_forecast__row(&b->pass, &b->rows, 0, 1, &loss, &err), err);
+        assert_true(fabs(loss - row_loss(b)) < 1e-4);
+        t_ok(sd_forecast__row(&b->pass, &b->rows, 0, 1, &loss, &err), err); /* twice: gradients add up */
+        for (int64_t j = 0; j < n; j++) g[j] /= 2;
+    }
+    for (int64_t j = 0; j < n; j++) dot += (double)g[j] * (double)v[j];
+    memcpy(was, w, (size_t)n * sizeof *w);
+    for (int side = 0; side < 2; side++) {
+        for (int64_t j = 0; j < n; j++) w[j] = was[j] + (side ? 3e-3f : -3e-3f) * v[j];
+        at[side] = score ? mean_score(b, NULL) : row_loss(b);
+    }
+    memcpy(w, was, (size_t)n * sizeof *w);
+    sd_free(was);
+    assert_true(fabs(dot) > 1e-2); /* else rounding of f32 losses would be compared */
+    assert_true(fabs((at[1] - at[0]) / 6e-3 / dot - 1) < 1e-2);
+}
+
+static void gradients(void **state)
+{
+    (void)state;
+    bench b = {.set = {.id = {50, 120}, .n = 2}};
+    sd_err err = {0};
+    const char *dir = t_tmpdir();
+    tiny_spec spec = tiny_default;
+    spec.seed = 5;
+    tiny_write_hf(dir, &spec);
+    t_ok(sd_model_open(&b.m, ex, dir, &(sd_model_opt){.views = true}, &err), err);
+    t_rmtree(dir);
+    t_ok(sd_lora_new(&b.lora, b.m, &(sd_lora_opt){.rank = 4}, 1, &err), err);
+    const sd_tune_data data = {.path = "rows", .rows = "{\"prompt\":\"gate\",\"completion\":\"red cat\"}\n"};
+    t_ok(sd_tune_set_read(&b.rows, b.m, &(sd_tune_opt){.method = SD_TUNE_SFT, .data = &data, .n_data = 1}, 64, &err), err);
+    assert_int_equal(b.rows.sample[0].line, 1);
+    for (int i = 0; i < 3; i++) b.prompt[i] = (sd_forecast_prompt){tok[i], 4 + i};
+    for (int full = 0; full < 2; full++) {
+        t_ok(sd_learner_new(&b.l, ex, b.m, &(sd_learner_opt){.mode = SD_MODE_FAITHFUL, .full = full, .lora = full ? NULL : b.lora, .max_rows = 64, .max_docs = 64}, &err), err);
+        /* 14 tokens a pass: the prompts of 4, 5 and 6 go in two. */
+        t_ok(sd_forecast__pass_init(&b.pass, b.l, b.m, &b.set, 14, &err), err);
+        assert_true(b.rows.sample[0].n <= 14);
+        const int64_t n = sd_learner_n(b.l);
+        float *v;
+        t_ok(sd_alloc(&v, (size_t)n * sizeof *v, "t", &err), err);
+        for (int score = 0; score < 2; score++) {
+            sd_rng rng = sd_rng_make(3, "t", (uint64_t)(2 * full + score));
+            /* Along the gradient's own signs, so that what is compared is large; more weights move in a full learner, so each by less (the third derivative). */
+            float weight[6], *g = sd_learner_g(b.l);
+            double loss;
+            memset(g, 0, (size_t)n * sizeof *g);
+            if (score) {
+                mean_score(&b, weight);
+                t_ok(sd_forecast__first_gradient(&b.pass, b.prompt, 3, weight, &err), err);
+            } else {
+                t_ok(sd_forecast__row(&b.pass, &b.rows, 0, 1, &loss, &err), err);
+            }
+            for (int64_t j = 0; j < n; j++) v[j] = (full ? 0.01f : 0.05f) * ((float)((g[j] > 0) - (g[j] < 0)) + 0.5f * sd_rng_normal(&rng));
+            compare(&b, v, score);
+        }
+        sd_free(v);
+        sd_forecast__pass_release(&b.pass);
+        sd_learner_free(b.l);
+    }
+    sd_tune_set_release(&b.rows);
+    sd_lora_free(b.lora);
+    sd_model_close(b.m);
+}
+
+static int setup(void **state)
+{
+    sd_err err = {0};
+    (void)state;
+    return sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err) ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    sd_exec_free(ex);
+    return 0;
+}
+
+static const struct CMUnitTest tests[] = {T(slope), T(gradients)};
+int main(void) { return cmocka_run_group_tests(tests, setup, teardown); }
