@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The map of a store against umap-learn on the same directions: trustworthiness by scikit-learn's own function, ours at least that of UMAP less
-# two hundredths (two seeds of UMAP differ by about one); our own figure is scikit-learn's.
+# The map of a store against umap-learn on the same directions: the share of 15 neighbours kept (counted here) and trustworthiness (scikit-learn's
+# own function), ours at least UMAP's less two hundredths (two seeds of UMAP differ by about one); what we say of ourselves is what is counted.
 #   SONDE_PYTHON  a Python with umap and sklearn
 set -u
 cd "$(dirname "$0")/../.." || exit 1
