@@ -118,6 +118,11 @@ asan tsan:
 	@$(MAKE) --no-print-directory all tests MODE=$@
 	@MODE=$@ tools/run-tests --all
 
+# The server under ThreadSanitizer with its 64 clients at once: a report is a line on stderr, which the script fails on. libgomp is not instrumented: one thread of it.
+tsan-serve:
+	@$(MAKE) --no-print-directory out/tsan/sonde MODE=tsan
+	@OMP_THREAD_LIMIT=1 SONDE_BIN=$(CURDIR)/out/tsan/sonde bash tests/cli/test_serve.sh
+
 # base and the plain kernels compile for aarch64, and what they ask for is no x86 kernel. Headers of libraries are the host's.
 CROSS ?= aarch64-linux-gnu-gcc
 CROSS_SRC := $(filter-out src/num/kern_avx% src/num/kern_amx%,$(call src,base) $(call src,num))
@@ -171,7 +176,7 @@ install: all
 	$(O)/sonde completion zsh > $(SHARE)/zsh/site-functions/_sonde
 	$(O)/sonde completion fish > $(SHARE)/fish/vendor_completions.d/sonde.fish
 
-.PHONY: all tests test asan tsan fuzz fuzz-bins cross-check lint demo study organism web bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
+.PHONY: all tests test asan tsan tsan-serve fuzz fuzz-bins cross-check lint demo study organism web bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(shell find out/$(MODE) -name '*.d' 2>/dev/null)

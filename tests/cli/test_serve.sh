@@ -19,9 +19,9 @@ serve() { # ARGS..: the server in $pid at $url
     not_ok "the server starts" "$(cat "$dir/serve.err")"
     finish
 }
-stop() { # NAME: SIGTERM ends it with 0 in a few seconds
+stop() { # NAME: SIGTERM ends it with 0, after 10 seconds of grace at most and what a busy machine adds
     kill -TERM $pid
-    if timeout 20 tail --pid=$pid -f /dev/null && wait $pid; then ok "$1"; else not_ok "$1" "$(cat "$dir/serve.err")"; fi
+    if timeout 60 tail --pid=$pid -f /dev/null && wait $pid; then ok "$1"; else not_ok "$1" "$(cat "$dir/serve.err")"; fi
 }
 # post NAME WANTED-STATUS PYTHON-EXPRESSION PATH BODY [CURL-ARGS..]: the expression is over d, the answer
 post() {
