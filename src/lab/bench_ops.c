@@ -59,8 +59,7 @@ static sd_attn_opt attn_of(const sd_model *m, int layer)
                          .d_head = c->d_head,
                          .scale = c->attn_scale,
                          .window = m->block[layer].window,
-                         .cap = m->wire.attn_cap,
-                         .bf16 = m->mode == SD_MODE_BF16};
+                         .cap = m->wire.attn_cap};
 }
 
 static sd_kv kv_of(const bench_rows *b, int layer)

@@ -113,8 +113,7 @@ static sd_status attend(const fwd *f, int l)
                              .d_head = c->d_head,
                              .scale = c->attn_scale,
                              .window = f->m->block[l].window,
-                             .cap = f->m->wire.attn_cap,
-                             .bf16 = f->m->mode == SD_MODE_BF16};
+                             .cap = f->m->wire.attn_cap};
     const uint32_t bit = sd_site__bit(SD_SITE_ATTN_PATTERN);
     int64_t q_cols = (int64_t)c->n_head * c->d_head, kv_cols = (int64_t)c->n_head_kv * c->d_head;
     size_t used = 0;

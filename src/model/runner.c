@@ -43,7 +43,7 @@ static void lay_out(sd_runner *r, layout *l)
 {
     const sd_config *c = &r->m->cfg;
     int64_t n = r->max_rows, d = c->d_model, q = (int64_t)c->n_head * c->d_head, kv = (int64_t)c->n_head_kv * c->d_head;
-    sd_attn_opt ao = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head, .bf16 = r->m->mode == SD_MODE_BF16};
+    sd_attn_opt ao = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
     r->resid = place_floats(l, n, d), r->norm = place_floats(l, n, d), r->out = place_floats(l, n, d);
     size_t mark = l->used;
     r->q = place_floats(l, n, q), r->k = place_floats(l, n, kv), r->v = place_floats(l, n, kv),

@@ -189,44 +189,6 @@ static void mix(const sd_mix_args *a)
     }
 }
 
-/* Numbers of two rows side by side, rounded. */
-static inline __m512i pairs(__m512 first, __m512 second)
-{
-    static const uint16_t order[32] __attribute__((aligned(64))) = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                                    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return _mm512_permutexvar_epi16(_mm512_load_si512(order), (__m512i)_mm512_cvtne2ps_pbh(second, first));
-}
-
-static void keys_bf16(uint16_t *to, const void *panel, int64_t d, bool f16)
-{
-    for (int64_t c = 0; c < d; c += 2, to += 64)
-        _mm512_storeu_si512(to, pairs(load(panel, f16, c * W, 0xffff), load(panel, f16, (c + 1) * W, c + 1 < d ? 0xffff : 0)));
-}
-
-/* x, and zero where it is NaN or infinite. */
-static inline __m512 only_finite(__m512 x, __mmask16 *bad)
-{
-    const __mmask16 k = _mm512_fpclass_ps_mask(x, 0x99); /* quiet, signalling, both infinities */
-    *bad |= k;
-    return _mm512_maskz_mov_ps(_knot_mask16(k), x);
-}
-
-static int64_t values_bf16(uint16_t *to, int64_t step, const void *v, int64_t n, int64_t d, bool f16)
-{
-    int64_t first = n;
-    for (int64_t i = 0; i < n; i += 2, to += 64) {
-        __mmask16 bad[2] = {0, 0};
-        for (int64_t c = 0; c < d; c += W) {
-            const __mmask16 k = tail_mask(d - c);
-            const __m512 a = only_finite(load(v, f16, i * d + c, k), &bad[0]);
-            const __m512 b = only_finite(load(v, f16, (i + 1) * d + c, i + 1 < n ? k : 0), &bad[1]);
-            _mm512_mask_storeu_epi32(to + step * (c / 32) + 2 * (c % 32), k, pairs(a, b));
-        }
-        if ((bad[0] | bad[1]) && first == n) first = bad[0] ? i : i + 1;
-    }
-    return first;
-}
-
 const sd_kern_ops sd_kern_ops_avx512 = {
     .rmsnorm = plain_rmsnorm,
     .silu_mul = silu_mul,
@@ -239,8 +201,6 @@ const sd_kern_ops sd_kern_ops_avx512 = {
     .to_q8 = plain_to_q8,
     .keys_q8 = plain_keys_q8,
     .values_q8 = plain_values_q8,
-    .keys_bf16 = keys_bf16,
-    .values_bf16 = values_bf16,
     .rope = plain_rope,
     .scores = scores,
     .mix = mix,

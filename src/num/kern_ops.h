@@ -78,13 +78,6 @@ typedef struct sd_kern_ops {
     void (*scores)(const sd_score_args *a);
     /* o[r, c] = chain over i of fma(p[r, i], v[i, c], .), starting from o[r, c]. The same bits on every ISA. */
     void (*mix)(const sd_mix_args *a);
-    /* The other operand of a bf16 tile (kern_slots.h) out of a cache; called where the CPU multiplies bf16 (NULL in the table of
-     * AVX2), the same bits but for NaN and subnormals. Pairs with nothing beside them have a zero there.
-     *   keys    a panel [d][16]: number c of key j goes to to[64 (c / 2) + 2 j + c % 2]
-     *   values  rows [n, d]: number c of row i goes to to[step (c / 32) + 64 (i / 2) + 2 (c % 32) + i % 2]; where it is NaN or infinite zero
-     *           stands there, and the first such row is the answer, n when there is none */
-    void (*keys_bf16)(uint16_t *to, const void *panel, int64_t d, bool f16);
-    int64_t (*values_bf16)(uint16_t *to, int64_t step, const void *v, int64_t n, int64_t d, bool f16);
 } sd_kern_ops;
 
 extern const sd_kern_ops sd_kern_ops_ref, sd_kern_ops_avx2, sd_kern_ops_avx512;

@@ -57,33 +57,6 @@ static void mix(const sd_mix_args *a)
         }
 }
 
-static float number(const void *p, bool f16, int64_t i)
-{
-    return f16 ? sd_f16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
-}
-
-static void keys_bf16(uint16_t *to, const void *panel, int64_t d, bool f16)
-{
-    for (int64_t c = 0; c < d + (d & 1); c++)
-        for (int64_t j = 0; j < 16; j++)
-            to[64 * (c / 2) + 2 * j + c % 2] = c < d ? sd_f32_to_bf16(number(panel, f16, 16 * c + j)) : 0;
-}
-
-static int64_t values_bf16(uint16_t *to, int64_t step, const void *v, int64_t n, int64_t d, bool f16)
-{
-    int64_t bad = n;
-    for (int64_t i = 0; i < n + (n & 1); i++)
-        for (int64_t c = 0; c < d; c++) {
-            const float x = i < n ? number(v, f16, i * d + c) : 0;
-            uint32_t bits;
-            memcpy(&bits, &x, sizeof bits);
-            const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
-            if (!finite && bad == n) bad = i;
-            to[step * (c / 32) + 64 * (i / 2) + 2 * (c % 32) + i % 2] = finite ? sd_f32_to_bf16(x) : 0;
-        }
-    return bad;
-}
-
 const sd_kern_ops sd_kern_ops_ref = {
     .rmsnorm = plain_rmsnorm,
     .silu_mul = silu_mul,
@@ -95,8 +68,6 @@ const sd_kern_ops sd_kern_ops_ref = {
     .to_f16 = to_f16,
     .to_q8 = plain_to_q8,
     .keys_q8 = plain_keys_q8,
-    .keys_bf16 = keys_bf16,
-    .values_bf16 = values_bf16,
     .values_q8 = plain_values_q8,
     .rope = plain_rope,
     .scores = scores,

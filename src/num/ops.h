@@ -61,14 +61,11 @@ void sd_kv_write(const sd_exec *ex, sd_kv kv, int64_t pos0, sd_mat k, sd_mat v);
  * output one chain over the keys in order, and the normaliser is summed in lanes counted from the row's first key: a
  * row's bits depend neither on the split of a prompt nor on the batch nor on threads. window 0: none; else only keys j
  * with i - j < window. */
-enum { SD_ATTN_BF16 = 16 }; /* below, packing keys and values costs more than it saves */
 typedef struct sd_attn_opt {
     int n_head, n_head_kv, d_head;
     float scale;
     int64_t window;
     float cap; /* scores are cap tanh(score / cap) before the softmax; 0: as they are */
-    bool bf16; /* where the CPU multiplies bf16: sequences of SD_ATTN_BF16 rows or more have scale q, k, p and v rounded to bf16 and multiplied
-                * as sd_kern.tile_bf16 does. Their bits depend neither on the batch nor on threads, nor on a split in such pieces */
 } sd_attn_opt;
 typedef struct sd_attn_seq {
     sd_mat out, q; /* [n, n_head * d_head] */

@@ -4,21 +4,21 @@
  * in the second cache, keys and values are read once for all its rows. Scores are kept whole (no running maximum):
  * every row's arithmetic is then the plain definition, and the same however rows are grouped into blocks, which is what
  * makes the bits independent of the split of a prompt. */
-#include "num/ops_attn_int.h"
+#include "num/ops.h"
 
 #include "base/par.h"
-#include "num/kern_dict.h"
+#include "num/kern_ops.h"
 
 #include <string.h>
 
 /* Rows of a task: a multiple of SD_MIX_ROWS, enough to pay for reading the keys from the second cache. */
-enum { TASK_ROWS = 48, TASK_ROWS_BF16 = 96 };
+enum { TASK_ROWS = 48 };
 /* Scores of a task in bytes, where one position's rows leave the choice: half of a second cache of 1 MB, less keys and
  * values. */
 enum { TASK_SCORE_BYTES = 384 * 1024 };
 /* Multiply-adds below which waking a second thread costs more than it saves (about 4 us of work). */
 enum { SERIAL_WORK = 128 * 1024 };
-/* Numbers of a cache that are decoded at a time: 16 KB, half of a first cache. */
+/* Numbers of a q8 cache that are decoded at a time: 16 KB, half of a first cache. */
 enum { WIDE = 4096 };
 
 /* ---- cache ---- */
@@ -46,6 +46,12 @@ bool sd_kv_bytes(size_t *out, int64_t cap, int n_head, int d_head, sd_kv_type ty
     return cap >= 0 && sd_mul_size((size_t)cap, (size_t)n_head, out) && sd_mul_size(*out, sd_kv_row_bytes(type, d_head), out);
 }
 
+/* The row of position pos, or, where pos begins a panel, the panel. */
+static uint8_t *kv_at(const sd_kv *kv, void *base, int head, int64_t pos)
+{
+    return (uint8_t *)base + (size_t)(head * kv->cap + pos) * sd_kv_row_bytes(kv->type, kv->d_head);
+}
+
 typedef struct kv_job {
     const sd_kern_ops *kern;
     sd_kv kv;
@@ -58,7 +64,7 @@ static void write_key_q8(const kv_job *j, int head, int64_t pos)
 {
     enum { COLS = 1024 };
     const int64_t d = j->kv.d_head, lane = pos % SD_KV_PANEL;
-    uint8_t *to = sd_attn__kv_at(&j->kv, j->kv.k, head, pos - lane) + lane, *scale = to + d * SD_KV_PANEL + lane;
+    uint8_t *to = kv_at(&j->kv, j->kv.k, head, pos - lane) + lane, *scale = to + d * SD_KV_PANEL + lane;
     const float *from = sd_mat_row(j->k, pos - j->pos0) + head * d;
     for (int64_t c0 = 0; c0 < d; c0 += COLS) { /* a multiple of SD_KV_BLOCK */
         const int64_t n = d - c0 < COLS ? d - c0 : COLS;
@@ -76,7 +82,7 @@ static void write_keys(const kv_job *j, int head, int64_t pos, int64_t n)
     enum { COLS = 64 };
     const bool half = j->kv.type == SD_KV_F16;
     int64_t d = j->kv.d_head, lane = pos % SD_KV_PANEL, width = half ? 2 : 4;
-    uint8_t *panel = sd_attn__kv_at(&j->kv, j->kv.k, head, pos - lane);
+    uint8_t *panel = kv_at(&j->kv, j->kv.k, head, pos - lane);
     if (j->kv.type == SD_KV_Q8) {
         for (int64_t i = 0; i < n; i++) write_key_q8(j, head, pos + i);
         return;
@@ -115,7 +121,7 @@ static void write_values(const kv_job *j, int head, int64_t pos, int64_t n)
     int64_t d = j->kv.d_head;
     for (int64_t i = 0; i < n; i++) {
         const float *from = sd_mat_row(j->v, pos - j->pos0 + i) + head * d;
-        void *to = sd_attn__kv_at(&j->kv, j->kv.v, head, pos + i);
+        void *to = kv_at(&j->kv, j->kv.v, head, pos + i);
         if (j->kv.type == SD_KV_Q8)
             write_value_q8(j, to, from);
         else if (j->kv.type == SD_KV_F16)
@@ -152,31 +158,23 @@ void sd_kv_write(const sd_exec *ex, sd_kv kv, int64_t pos0, sd_mat k, sd_mat v)
 
 /* ---- attention ---- */
 
-/* The table whose tiles multiply a sequence; NULL: f32. */
-static const sd_kern *bf16_of(const attn_job *j, const sd_attn_seq *s)
+static int64_t block_positions(const sd_attn_opt *o, int64_t n_kv)
 {
-    return j->o->bf16 && j->base->cpu_flags & SD_CPU_AVX512_BF16 && s->q.rows >= SD_ATTN_BF16 ? j->base : NULL;
-}
-
-static int64_t block_positions(const attn_job *j, const sd_attn_seq *s)
-{
-    const sd_attn_opt *o = j->o;
-    const int64_t n_kv = s->pos0 + s->q.rows;
-    int64_t group = o->n_head / o->n_head_kv, b = (bf16_of(j, s) ? TASK_ROWS_BF16 : TASK_ROWS) / group, fit = TASK_SCORE_BYTES / (group * n_kv * 4);
+    int64_t group = o->n_head / o->n_head_kv, b = TASK_ROWS / group, fit = TASK_SCORE_BYTES / (group * n_kv * 4);
     if (b > fit) b = fit;
     return b < 1 ? 1 : b;
 }
 
 static int64_t most_rows(const sd_attn_opt *o)
 {
-    const int64_t group = o->n_head / o->n_head_kv, rows = o->bf16 ? TASK_ROWS_BF16 : TASK_ROWS;
-    return group > rows ? group : rows;
+    int64_t group = o->n_head / o->n_head_kv;
+    return group > TASK_ROWS ? group : TASK_ROWS;
 }
 
-/* Floats from one row of scores to the next: one panel over, so that rows do not fall on the same cache sets; whole panels of the tile. */
+/* Floats from one row of scores to the next: one panel over, so that rows do not fall on the same cache sets. */
 static int64_t score_ld(int64_t n_kv)
 {
-    return (n_kv + SD_PANEL - 1) / SD_PANEL * SD_PANEL + SD_KV_PANEL;
+    return sd_kv_cap(n_kv) + SD_KV_PANEL;
 }
 
 /* At least one panel of keys. */
@@ -185,19 +183,12 @@ static size_t wide_floats(int64_t d)
     return d * SD_KV_PANEL > WIDE ? (size_t)(d * SD_KV_PANEL) : WIDE;
 }
 
-/* Of the most rows of a task in f32. */
-static size_t row_bytes(const sd_attn_opt *o)
-{
-    return (size_t)(most_rows(o) * (o->bf16 ? sd_attn__even(o->d_head) : o->d_head)) * 4;
-}
-
 static size_t worker_scratch(const sd_attn_opt *o, int64_t n_kv)
 {
     size_t rows = (size_t)most_rows(o), group = (size_t)(o->n_head / o->n_head_kv);
     size_t whole = group * (size_t)n_kv * 4; /* one position's rows, where even they pass the limit */
-    size_t scores = (whole > TASK_SCORE_BYTES ? whole : TASK_SCORE_BYTES) + rows * (SD_PANEL + SD_KV_PANEL) * 4;
-    size_t bf16 = o->bf16 ? sd_arena_need(sd_attn__pack_bytes(o->d_head)) + sd_arena_need(row_bytes(o) / 2) : 0;
-    return sd_arena_need(scores) + 2 * sd_arena_need(row_bytes(o)) + sd_arena_need(wide_floats(o->d_head) * 4) + bf16;
+    size_t scores = (whole > TASK_SCORE_BYTES ? whole : TASK_SCORE_BYTES) + rows * 2 * SD_KV_PANEL * 4;
+    return sd_arena_need(scores) + 2 * sd_arena_need(rows * (size_t)o->d_head * 4) + sd_arena_need(wide_floats(o->d_head) * 4);
 }
 
 size_t sd_attn_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv)
@@ -205,20 +196,65 @@ size_t sd_attn_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv)
     return (size_t)ex->n_threads * worker_scratch(o, n_kv);
 }
 
-/* Scores of all keys from the base on. */
+typedef struct attn_job {
+    const sd_kern_ops *kern;
+    const sd_attn_opt *o;
+    const sd_attn_seq *seq;
+    int n_seq;
+    bool mix_only; /* probabilities come from the pattern */
+    uint8_t *scratch;
+    size_t worker_bytes;
+} attn_job;
+
+/* One task: rows [i0, i1) of a sequence, one kv head; row r of it is position i0 + r / group, head r % group of the
+ * group. */
+typedef struct attn_task {
+    const attn_job *j;
+    const sd_attn_seq *s;
+    int head, group;
+    int64_t i0, i1, d, ld, base; /* base: the key of column 0 of scores */
+    float *scores, *q, *out;     /* [rows, ld], [rows, d], [rows, d] */
+    float *wide;                 /* [wide_floats] decoded keys or values of a q8 cache */
+} attn_task;
+
+static int64_t key_end(const attn_task *t, int64_t r)
+{
+    return t->s->pos0 + t->i0 + r / t->group + 1;
+}
+
+static int64_t key_begin(const attn_task *t, int64_t r)
+{
+    int64_t end = key_end(t, r), w = t->j->o->window;
+    return w > 0 && end > w ? end - w : 0;
+}
+
+/* Row r of the task in a [n, n_head * d_head] matrix. */
+static float *row_of(const attn_task *t, sd_mat m, int64_t r)
+{
+    return sd_mat_row(m, t->i0 + r / t->group) + (t->head * t->group + r % t->group) * t->d;
+}
+
+static float *pattern_row(const attn_task *t, int64_t r)
+{
+    int64_t n = t->s->q.rows, h = t->head * t->group + r % t->group;
+    return t->s->pattern + (h * n + t->i0 + r / t->group) * (t->s->pos0 + n);
+}
+
+/* Scores of all keys from the base on; those of a q8 cache are decoded some panels at a time. */
 static void score_keys(const attn_task *t, int64_t rows, int64_t n_panel)
 {
     const sd_kv *kv = &t->s->kv;
     const size_t panel_bytes = SD_KV_PANEL * sd_kv_row_bytes(kv->type, kv->d_head);
-    const uint8_t *k = sd_attn__kv_at(kv, kv->k, t->head, t->base);
-    const int64_t step = t->decodes ? (int64_t)wide_floats(t->d) / (t->d * SD_KV_PANEL) : n_panel;
+    const uint8_t *k = kv_at(kv, kv->k, t->head, t->base);
+    const int64_t step = kv->type == SD_KV_Q8 ? (int64_t)wide_floats(t->d) / (t->d * SD_KV_PANEL) : n_panel;
     for (int64_t p0 = 0; p0 < n_panel; p0 += step) {
         const int64_t n = n_panel - p0 < step ? n_panel - p0 : step;
         const void *keys = k + (size_t)p0 * panel_bytes;
-        for (int64_t p = 0; kv->type == SD_KV_Q8 && p < n; p++)
-            t->j->kern->keys_q8(t->wide + p * t->d * SD_KV_PANEL, k + (size_t)(p0 + p) * panel_bytes, t->d);
-        if (t->decodes && kv->type == SD_KV_F16) t->j->widen(t->wide, keys, n * SD_KV_PANEL * t->d);
-        if (t->decodes) keys = t->wide;
+        if (kv->type == SD_KV_Q8) {
+            for (int64_t p = 0; p < n; p++)
+                t->j->kern->keys_q8(t->wide + p * t->d * SD_KV_PANEL, k + (size_t)(p0 + p) * panel_bytes, t->d);
+            keys = t->wide;
+        }
         t->j->kern->scores(&(sd_score_args){.s = t->scores + p0 * SD_KV_PANEL,
                                             .q = t->q,
                                             .k = keys,
@@ -227,7 +263,7 @@ static void score_keys(const attn_task *t, int64_t rows, int64_t n_panel)
                                             .n_panel = n,
                                             .d = t->d,
                                             .scale = t->j->o->scale,
-                                            .f16 = kv->type == SD_KV_F16 && !t->decodes});
+                                            .f16 = kv->type == SD_KV_F16});
     }
 }
 
@@ -235,12 +271,8 @@ static void weigh(const attn_task *t, int64_t rows)
 {
     int64_t n_kv = t->s->pos0 + t->s->q.rows,
             n_panel = (key_end(t, rows - 1) - t->base + SD_KV_PANEL - 1) / SD_KV_PANEL;
-    if (t->bf16) {
-        sd_attn__scores_bf16(t, rows);
-    } else {
-        for (int64_t r = 0; r < rows; r++) memcpy(t->q + r * t->d, row_of(t, t->s->q, r), (size_t)t->d * 4);
-        score_keys(t, rows, n_panel);
-    }
+    for (int64_t r = 0; r < rows; r++) memcpy(t->q + r * t->d, row_of(t, t->s->q, r), (size_t)t->d * 4);
+    score_keys(t, rows, n_panel);
     for (int64_t r = 0; r < rows; r++) {
         int64_t lo = key_begin(t, r), hi = key_end(t, r);
         float *p = t->scores + r * t->ld + lo - t->base;
@@ -254,7 +286,7 @@ static void weigh(const attn_task *t, int64_t rows)
     }
 }
 
-/* Values of positions [from, to), decoded or as they lie. */
+/* Values of positions [from, to): of a q8 cache decoded, the others as they lie. */
 typedef struct span {
     const void *v;
     int64_t from, to;
@@ -263,10 +295,9 @@ typedef struct span {
 static span open_span(const attn_task *t, int64_t from, int64_t to)
 {
     const sd_kv *kv = &t->s->kv;
-    span s = {sd_attn__kv_at(kv, kv->v, t->head, from), from, to};
-    if (!t->decodes) return s;
-    if (kv->type == SD_KV_F16) t->j->widen(t->wide, s.v, (to - from) * t->d);
-    for (int64_t i = from; kv->type == SD_KV_Q8 && i < to; i++) t->j->kern->values_q8(t->wide + (i - from) * t->d, sd_attn__kv_at(kv, kv->v, t->head, i), t->d);
+    span s = {kv_at(kv, kv->v, t->head, from), from, to};
+    if (kv->type != SD_KV_Q8) return s;
+    for (int64_t i = from; i < to; i++) t->j->kern->values_q8(t->wide + (i - from) * t->d, kv_at(kv, kv->v, t->head, i), t->d);
     s.v = t->wide;
     return s;
 }
@@ -274,7 +305,7 @@ static span open_span(const attn_task *t, int64_t from, int64_t to)
 /* Rows [r0, r0 + n) over those of keys [from, to) that lie in the span. */
 static void mix_keys(const attn_task *t, const span *s, int64_t r0, int64_t n, int64_t from, int64_t to)
 {
-    const bool half = t->s->kv.type == SD_KV_F16 && !t->decodes;
+    const bool half = t->s->kv.type == SD_KV_F16;
     if (from < s->from) from = s->from;
     if (to > s->to) to = s->to;
     if (to <= from) return;
@@ -306,7 +337,7 @@ static void mix_span(const attn_task *t, const span *s, int64_t rows)
 static void mix_rows(const attn_task *t, int64_t rows)
 {
     const int64_t end = key_end(t, rows - 1);
-    const int64_t step = t->decodes ? (int64_t)wide_floats(t->d) / t->d : end - t->base;
+    const int64_t step = t->s->kv.type == SD_KV_Q8 ? (int64_t)wide_floats(t->d) / t->d : end - t->base;
     memset(t->out, 0, (size_t)(rows * t->d) * 4);
     for (int64_t from = t->base; from < end; from += step) {
         const span s = open_span(t, from, end - from < step ? end : from + step);
@@ -317,7 +348,7 @@ static void mix_rows(const attn_task *t, int64_t rows)
 
 static int64_t blocks_of(const attn_job *j, const sd_attn_seq *s)
 {
-    int64_t b = block_positions(j, s);
+    int64_t b = block_positions(j->o, s->pos0 + s->q.rows);
     return (s->q.rows + b - 1) / b;
 }
 
@@ -329,27 +360,20 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     int n_kv_head = j->o->n_head_kv;
     while (chunk >= blocks_of(j, s) * n_kv_head) chunk -= blocks_of(j, s++) * n_kv_head;
     /* The last block has the most keys: it goes first, so that the threads end together. */
-    int64_t block = blocks_of(j, s) - 1 - chunk / n_kv_head, b = block_positions(j, s);
+    int64_t block = blocks_of(j, s) - 1 - chunk / n_kv_head, b = block_positions(j->o, s->pos0 + s->q.rows);
     attn_task t = {
-        .j = j, .s = s, .bf16 = bf16_of(j, s), .head = (int)(chunk % n_kv_head), .group = j->o->n_head / n_kv_head, .d = j->o->d_head};
+        .j = j, .s = s, .head = (int)(chunk % n_kv_head), .group = j->o->n_head / n_kv_head, .d = j->o->d_head};
     t.i0 = block * b;
     t.i1 = t.i0 + b < s->q.rows ? t.i0 + b : s->q.rows;
     t.ld = score_ld(s->pos0 + s->q.rows);
-    t.base = key_begin(&t, 0) / SD_PANEL * SD_PANEL; /* of both kinds of panels */
+    t.base = key_begin(&t, 0) / SD_KV_PANEL * SD_KV_PANEL;
     int64_t rows = (t.i1 - t.i0) * t.group;
-    t.decodes = s->kv.type == SD_KV_Q8 || (s->kv.type == SD_KV_F16 && rows > 2 * SD_MIX_ROWS);
     uint8_t *mem = j->scratch + (size_t)sd_par_worker() * j->worker_bytes;
-    const size_t of_rows = sd_arena_need(row_bytes(j->o));
+    size_t row_bytes = sd_arena_need((size_t)(most_rows(j->o) * t.d) * 4);
     t.q = (float *)(void *)mem;
-    t.out = (float *)(void *)(mem + of_rows);
-    t.wide = (float *)(void *)(mem + 2 * of_rows);
-    mem += 2 * of_rows + sd_arena_need(wide_floats(t.d) * 4);
-    if (t.bf16) {
-        t.q16 = (uint16_t *)(void *)mem;
-        t.pack = (uint16_t *)(void *)(mem + sd_arena_need(row_bytes(j->o) / 2));
-        mem += sd_arena_need(row_bytes(j->o) / 2) + sd_arena_need(sd_attn__pack_bytes(t.d));
-    }
-    t.scores = (float *)(void *)mem;
+    t.out = (float *)(void *)(mem + row_bytes);
+    t.wide = (float *)(void *)(mem + 2 * row_bytes);
+    t.scores = t.wide + wide_floats(t.d);
     if (j->mix_only)
         for (int64_t r = 0; r < rows; r++) {
             int64_t lo = key_begin(&t, r);
@@ -357,18 +381,13 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
         }
     else
         weigh(&t, rows);
-    if (t.bf16)
-        sd_attn__mix_bf16(&t, rows);
-    else
-        mix_rows(&t, rows);
+    mix_rows(&t, rows);
 }
 
 static void run_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, int n_seq, bool mix_only,
                      void *scratch)
 {
     attn_job j = {.kern = sd_kern_ops_select(ex->cpu.flags),
-                  .base = sd_kern_select(ex->cpu.flags),
-                  .widen = sd_kern_dict_select(ex->cpu.flags)->f16_to_f32,
                   .o = o,
                   .seq = seq,
                   .n_seq = n_seq,

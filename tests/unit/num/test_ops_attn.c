@@ -80,14 +80,8 @@ static double stored(const seq *s, const float *x, int64_t c)
     return (double)q[c] * (double)sd_bf16_to_f32(scale[c / SD_KV_BLOCK]);
 }
 
-static double rounded(double x)
-{
-    return (double)sd_bf16_to_f32(sd_f32_to_bf16((float)x));
-}
-
-/* The definition, row i of head h, in double; also checks the pattern. bf16: of the rounded numbers, so that what is left is f32 sums, and
- * probabilities that fall to the other side of a rounding (2^-8 of each at most). */
-static void check_row(const seq *s, int64_t i, int h, bool bf16)
+/* The definition, row i of head h, in double; also checks the pattern. */
+static void check_row(const seq *s, int64_t i, int h)
 {
     int64_t d = s->o.d_head, g = h / (s->o.n_head / s->o.n_head_kv), lo = 0;
     if (s->o.window > 0 && i + 1 > s->o.window) lo = i + 1 - s->o.window;
@@ -96,9 +90,8 @@ static void check_row(const seq *s, int64_t i, int h, bool bf16)
     for (int64_t j = lo; j <= i; j++) {
         p[j] = 0;
         for (int64_t c = 0; c < d; c++)
-            p[j] += bf16 ? rounded(sd_mat_row(s->q, i)[h * d + c] * s->o.scale) * rounded(stored(s, sd_mat_row(s->k, j) + g * d, c))
-                         : (double)sd_mat_row(s->q, i)[h * d + c] * stored(s, sd_mat_row(s->k, j) + g * d, c);
-        if (!bf16) p[j] *= (double)s->o.scale;
+            p[j] += (double)sd_mat_row(s->q, i)[h * d + c] * stored(s, sd_mat_row(s->k, j) + g * d, c);
+        p[j] *= (double)s->o.scale;
         max = fmax(max, p[j]);
     }
     for (int64_t j = lo; j <= i; j++) sum += p[j] = exp(p[j] - max);
@@ -108,8 +101,7 @@ static void check_row(const seq *s, int64_t i, int h, bool bf16)
         if (!(fabs(got - want) <= 1e-5 * want))
             fail_msg("pattern head %d row %d key %d: %g, expected %g", h, (int)i, (int)j, got, want);
         if (j >= lo && j <= i)
-            for (int64_t c = 0; c < d; c++)
-                z[c] += bf16 ? rounded(got) * rounded(stored(s, sd_mat_row(s->v, j) + g * d, c)) : want * stored(s, sd_mat_row(s->v, j) + g * d, c);
+            for (int64_t c = 0; c < d; c++) z[c] += want * stored(s, sd_mat_row(s->v, j) + g * d, c);
     }
     for (int64_t c = 0; c < d; c++) {
         double got = (double)sd_mat_row(s->out, i)[h * d + c];
@@ -119,67 +111,27 @@ static void check_row(const seq *s, int64_t i, int h, bool bf16)
 }
 
 static const sd_attn_opt shapes[] = {
-    {9, 3, 64, 0.125f, 0, 0, false}, {4, 2, 16, 0.25f, 0, 0, false}, {2, 2, 24, 0.2f, 0, 0, false},   {4, 1, 33, 0.17f, 0, 0, false},
-    {64, 1, 8, 0.35f, 0, 0, false},  {4, 2, 16, 0.25f, 7, 0, false}, {3, 3, 16, 0.25f, 33, 0, false}, {8, 4, 80, 0.11f, 1, 0, false},
+    {9, 3, 64, 0.125f, 0, 0}, {4, 2, 16, 0.25f, 0, 0}, {2, 2, 24, 0.2f, 0, 0},   {4, 1, 33, 0.17f, 0, 0},
+    {64, 1, 8, 0.35f, 0, 0},  {4, 2, 16, 0.25f, 7, 0}, {3, 3, 16, 0.25f, 33, 0}, {8, 4, 80, 0.11f, 1, 0},
 };
 
-static sd_attn_opt in_bf16(sd_attn_opt o)
-{
-    o.bf16 = true;
-    return o;
-}
-
-static void check_shapes(const char *level, bool bf16)
+static void check_shapes(const char *level)
 {
     sd_exec ex;
     make_exec(&ex, 2, level);
-    if (bf16 && !(ex.cpu.flags & SD_CPU_AVX512_BF16)) t_skip("this CPU multiplies no bf16 at %s", level);
     for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++)
         for (int k = 0; k < N_TYPES; k++) {
-            seq s = make_seq(bf16 ? in_bf16(shapes[t]) : shapes[t], 75, types[k], 100 * t);
+            seq s = make_seq(shapes[t], 75, types[k], 100 * t);
             run(&ex, &s, 0, 75, s.pattern);
             for (int64_t i = 0; i < s.n; i++)
-                for (int h = 0; h < s.o.n_head; h++) check_row(&s, i, h, bf16);
+                for (int h = 0; h < s.o.n_head; h++) check_row(&s, i, h);
             free_seq(&s);
         }
 }
 
 static void test_definition(void **state)
 {
-    check_shapes(*state, false);
-}
-
-static void test_definition_bf16(void **state)
-{
-    check_shapes(*state, true);
-}
-
-/* bf16: pieces of 16 rows and more, threads, the pattern mixed again: the same bits. Fewer rows are f32. */
-static void test_bits_bf16(void **state)
-{
-    (void)state;
-    enum { N = 205 };
-    sd_exec one, four;
-    make_exec(&one, 1, "auto"), make_exec(&four, 4, "auto");
-    if (!(one.cpu.flags & SD_CPU_AVX512_BF16)) t_skip("this CPU multiplies no bf16");
-    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++)
-        for (int k = 0; k < N_TYPES; k++) {
-            seq a = make_seq(in_bf16(shapes[t]), N, types[k], 7), b = make_seq(in_bf16(shapes[t]), N, types[k], 7), c = make_seq(shapes[t], N, types[k], 7);
-            const size_t bytes = (size_t)(N * a.q.cols) * 4;
-            run(&one, &a, 0, N, NULL);
-            run(&four, &b, 0, N, b.pattern);
-            assert_memory_equal(a.out.data, b.out.data, bytes);
-            memset(b.out.data, 0, bytes);
-            sd_attn_mix(&four, &b.o, &(sd_attn_seq){.out = b.out, .q = b.q, .kv = b.kv, .pattern = b.pattern}, b.scratch);
-            assert_memory_equal(a.out.data, b.out.data, bytes);
-            memset(b.out.data, 0, bytes);
-            run(&four, &b, 0, 100, NULL), run(&one, &b, 100, 116, NULL), run(&four, &b, 116, N, NULL);
-            assert_memory_equal(a.out.data, b.out.data, bytes);
-            run(&one, &c, 0, N, NULL);
-            for (int64_t i = 0; i < 30; i++) run(&one, &b, i, i + 1, NULL);
-            assert_memory_equal(b.out.data, c.out.data, (size_t)(30 * a.q.cols) * 4);
-            free_seq(&a), free_seq(&b), free_seq(&c);
-        }
+    check_shapes(*state);
 }
 
 /* One prompt whole, in pieces, token by token, on other thread counts: the same bits. */
@@ -212,9 +164,8 @@ static void test_no_leak_from_the_future(void **state)
     (void)state;
     sd_exec ex;
     make_exec(&ex, 2, "auto");
-    for (size_t t = 0; t < 2 * sizeof shapes / sizeof *shapes; t++) {
-        const sd_attn_opt o = t % 2 ? in_bf16(shapes[t / 2]) : shapes[t / 2];
-        seq a = make_seq(o, 40, types[t / 2 % N_TYPES], 11), b = make_seq(o, 40, types[t / 2 % N_TYPES], 11);
+    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++) {
+        seq a = make_seq(shapes[t], 40, types[t % N_TYPES], 11), b = make_seq(shapes[t], 40, types[t % N_TYPES], 11);
         for (int64_t i = 20; i < 40; i++)
             for (int64_t c = 0; c < b.k.cols; c++) sd_mat_row(b.k, i)[c] = sd_mat_row(b.v, i)[c] = NAN;
         run(&ex, &a, 0, 40, NULL), run(&ex, &b, 0, 40, NULL);
@@ -314,7 +265,7 @@ static void test_long_context(void **state)
     sd_exec one, two;
     make_exec(&one, 1, "auto"), make_exec(&two, 2, "auto");
     enum { N = 15000, LAST = 5 };
-    sd_attn_opt o = {8, 1, 8, 0.35f, 0, 0, false};
+    sd_attn_opt o = {8, 1, 8, 0.35f, 0, 0};
     seq s = {.o = o, .n = N, .kv = {.cap = sd_kv_cap(N), .n_head = 1, .d_head = 8, .type = SD_KV_F32}};
     size_t bytes;
     assert_true(sd_kv_bytes(&bytes, s.kv.cap, 1, 8, SD_KV_F32));
@@ -338,9 +289,6 @@ static const struct CMUnitTest tests[] = {
     {"test_definition/avx2", test_definition, NULL, NULL, (void *)(uintptr_t) "avx2"},
     {"test_definition/avx512", test_definition, NULL, NULL, (void *)(uintptr_t) "avx512"},
     {"test_definition/amx", test_definition, NULL, NULL, (void *)(uintptr_t) "amx"},
-    {"test_definition_bf16/avx512", test_definition_bf16, NULL, NULL, (void *)(uintptr_t) "avx512"},
-    {"test_definition_bf16/amx", test_definition_bf16, NULL, NULL, (void *)(uintptr_t) "amx"},
-    T(test_bits_bf16),
     T(test_split_and_threads),
     T(test_no_leak_from_the_future),
     T(test_q8_is_f32_of_its_numbers),
