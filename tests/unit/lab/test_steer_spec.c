@@ -105,7 +105,8 @@ static void refuses_with_the_key_in_the_sentence(void **state)
         {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"lt\":1}}", "above 1 and below 1"},
         {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"unit\":\"max_act\"}}", "a feature's"},
         {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"hold\":1}}", "when.hold"},
-        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"monitor\":\"x\"}}", "when: unknown key"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"monitor\":\"x\"}}", "where a server keeps it"},
+        {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"direction\":\"a\",\"gt\":1,\"watch\":1}}", "when: unknown key"},
         {"{\"vector\":[1],\"site\":\"resid_post.1\",\"value\":1,\"when\":{\"vector\":[1,\"a\"],\"site\":\"embed\",\"gt\":1}}", "vector[1]"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
