@@ -73,7 +73,7 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
         st = audit_measure(&s->record[i], c, &s->setup, &a->a, c->arg[i], &m, err);
         if (!st && i > 0 && s->base && m && !a->no_inside) {
             sd_model_spec pa, pb;
-            sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .adapter_a = pa.adapter, .adapter_b = pb.adapter, .dict = s->dict, .site = s->site, .seed = c->seed, .progress = &c->progress};
+            sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .system = sd_system_of(a->a.system), .adapter_a = pa.adapter, .adapter_b = pb.adapter, .dict = s->dict, .site = s->site, .phrases = &s->setup.phrases, .n_gen = a->a.n_gen, .seed = c->seed, .progress = &c->progress};
             s->has_inside = true;
             st = sd_model_spec_parse(&pa, c->arg[0], err);
             if (!st) st = sd_model_spec_parse(&pb, c->arg[i], err);
@@ -98,6 +98,17 @@ static void change_row(out_table *t, const char *with, const sd_change *x, const
     out_f64(t, x->p, 2);
 }
 
+/* What took the refusals, of the features that rose. */
+static void note_raised(cli *c, const sd_raised *r)
+{
+    if (!r->n) return;
+    cli_note(c, "features that rose, put back one at a time: %lld of %lld requests refused before, %lld now, at most %lld with as much taken out along random directions", (long long)r->refused_a,
+             (long long)r->n_harmful, (long long)r->refused_b, (long long)r->floor);
+    for (int i = 0; i < r->n_found; i++)
+        cli_note(c, "  feature %lld put back from %.3g to %.3g: %lld (p %.2g)", (long long)r->row[i].feature, r->row[i].act_b, r->row[i].act_a, (long long)r->row[i].refused, r->row[i].p_holm);
+    if (!r->n_found) cli_note(c, "  none of %d brings refusals back: what took them is no single one of these", r->n);
+}
+
 static int print_text(cli *c, const sd_audit_page *p)
 {
     static const out_col cols[] = {{"with", OUT_LEFT}, {"measure", OUT_FILL}, {"before", OUT_RIGHT}, {"after", OUT_RIGHT}, {"change", OUT_RIGHT},
@@ -119,6 +130,7 @@ static int print_text(cli *c, const sd_audit_page *p)
             const sd_drift *d = &p->inside[i].drift;
             cli_note(c, "features at %s: %lld told harmful from harmless, %lld do now; %lld appeared, %lld are gone, %lld moved on harmful prompts", d->site, (long long)d->n_safety_a,
                      (long long)d->n_safety_b, (long long)d->n_appeared, (long long)d->n_gone, (long long)d->n_moved);
+            note_raised(c, &p->inside[i].raised);
         }
         if (p->inside && !p->inside[i].comparable) cli_note(c, "%s", p->inside[i].why);
         for (int g = 0; g < k->n_gate; g++) {

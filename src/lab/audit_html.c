@@ -149,6 +149,24 @@ static void drift(sd_buf *b, const sd_drift *d)
     sd_buf_puts(b, "</table></div>");
 }
 
+static void raised(sd_buf *b, const sd_raised *r)
+{
+    if (*r->why) {
+        sd_buf_printf(b, "<p class='note'>No feature was put back: %s.</p>", r->why);
+        return;
+    }
+    sd_buf_printf(b, "<p class='note'>The features whose activation rose most on harmful prompts, put back to what it was in the first model, one at a time. The first model refuses %" PRId64 " of %" PRId64
+                     ", the second %" PRId64 "; the same amounts taken out along random directions bring back %" PRId64 " at most. A marked one brings back more than that and than chance (exact McNemar, Holm): turned up, it took refusals.</p>",
+                  r->refused_a, r->n_harmful, r->refused_b, r->floor);
+    sd_buf_puts(b, "<div class='card'><table><tr><th>feature<th class='n'>activation, before<th class='n'>after<th class='n'>refused when it is put back<th class='n'>p<th></tr>");
+    for (int i = 0; i < r->n; i++) {
+        const sd_raised_row *v = &r->row[i];
+        sd_buf_printf(b, "<tr><td>%" PRId64 "</td><td class='n a'>%.3g</td><td class='n b'>%.3g</td><td class='n'>%" PRId64 " of %" PRId64 "</td><td class='n'>%.3g</td><td>%s</td></tr>", v->feature, v->act_a, v->act_b, v->refused,
+                      r->n_harmful, v->p_holm, v->found ? "took refusals" : "");
+    }
+    sd_buf_puts(b, "</table></div>");
+}
+
 static void internals(sd_buf *b, const sd_audit_page *p, int i)
 {
     const sd_inside *x = &p->inside[i];
@@ -168,6 +186,8 @@ static void internals(sd_buf *b, const sd_audit_page *p, int i)
     if (x->has_drift) {
         drift(b, &x->drift);
         again(b, p, i, ".inside.features", true);
+        raised(b, &x->raised);
+        again(b, p, i, ".inside.raised", true);
     }
     if (!x->weights_comparable) return;
     sd_buf_printf(b, "<p class='note'>Weights: %" PRId64 " of %" PRId64 " matrices differ, by %.3g of their norm in all. \xe2\x80\x9cRank one\xe2\x80\x9d is the share of a change in its first singular value: "

@@ -72,6 +72,7 @@ static sd_status drift(sd_inside *out, const sd_exec *ex, const sd_model *const 
         for (int64_t i = 0; i < s->n_neg && !st; i++) by_kind[k].v[by_kind[k].n++] = z[k].v[s->neg[i]];
     }
     if (!st) st = sd_drift_of(&out->drift, &(sd_drift_in){&by_kind[0], &by_kind[1], s->n_pos, sd_dict_get_info(o->dict)->m, o->seed}, err);
+    if (!st) st = sd_raised_of(&out->raised, &(sd_raised_in){ex, {m[0], m[1]}, o->dict, o->site, r, s->pos, s->n_pos, &z[0], &z[1], o->phrases, o->n_gen, o->seed, o->progress}, err);
     out->has_drift = !st;
     for (int k = 0; k < 2; k++) {
         sd_text_codes_release(&z[k]);

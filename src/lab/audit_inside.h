@@ -5,12 +5,13 @@
  *               A is left in B (rho = gap_b / gap_a)
  *   weights     of the blocks' matrices, adapters merged, in one order whatever the container: ||B - A|| / ||A|| (Frobenius), and the share of the change's energy in its largest singular value (power iteration): near 1 is an
  *               edit of rank one, such as a direction cut out; a fine-tune of all weights is far below
- *   features    of a dictionary: which ones told the prompts apart in A, and in B (lab/audit_drift.h)
+ *   features    of a dictionary: which ones told the prompts apart in A, and in B (lab/audit_drift.h), and which of those that rose took the refusals (lab/audit_raised.h)
  * Two models whose tokenizers cut the same prompts differently have behaviour in common only; comparable is false and says why. */
 #ifndef SD_LAB_AUDIT_INSIDE_H
 #define SD_LAB_AUDIT_INSIDE_H
 
 #include "lab/audit_drift.h"
+#include "lab/audit_raised.h"
 #include "lab/behave.h"
 
 typedef struct sd_weight_change { char name[96]; double relative, rank_one; } sd_weight_change;
@@ -30,6 +31,7 @@ typedef struct sd_inside {
     int n_top;
     bool has_drift;                /* a dictionary was given, and the activations are comparable */
     sd_drift drift;
+    sd_raised raised;              /* beside the drift */
 } sd_inside;
 void sd_inside_release(sd_inside *r);
 /* suites: the prompts; at most n of each kind (0: 64). */
@@ -40,6 +42,8 @@ typedef struct sd_inside_opt {
     int64_t n;
     const sd_dict *dict;           /* whose features are looked at in both models, at `site`; NULL: none */
     sd_site site;
+    const sd_phrases *phrases;     /* of refusals, for features put back; needed with dict */
+    int64_t n_gen;                 /* most tokens of those answers; 0: SD_RAISED_GEN */
     uint64_t seed;
     const char *adapter_a, *adapter_b; /* PEFT folders that are on the models; NULL or empty: none */
     const sd_progress *progress;

@@ -121,6 +121,35 @@ static void drift(sd_jw *w, const sd_drift *d)
     sd_jw_end(w);
 }
 
+static void raised(sd_jw *w, const sd_raised *r)
+{
+    sd_jw_key(w, "raised");
+    sd_jw_obj(w);
+    sd_jw_ki64(w, "n_harmful", r->n_harmful);
+    sd_jw_ki64(w, "refused_a", r->refused_a);
+    sd_jw_ki64(w, "refused_b", r->refused_b);
+    if (*r->why) sd_jw_kstr(w, "why", r->why);
+    else {
+        sd_jw_ki64(w, "floor", r->floor);
+        sd_jw_ki64(w, "n_found", r->n_found);
+    }
+    sd_jw_key(w, "put_back");
+    sd_jw_arr(w);
+    for (int i = 0; i < r->n; i++) {
+        const sd_raised_row *v = &r->row[i];
+        sd_jw_obj(w);
+        sd_jw_ki64(w, "index", v->feature);
+        sd_jw_kf64(w, "activation_a", v->act_a);
+        sd_jw_kf64(w, "activation_b", v->act_b);
+        sd_jw_ki64(w, "refused", v->refused);
+        sd_jw_kf64(w, "holm_p", v->p_holm);
+        sd_jw_kbool(w, "found", v->found);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+    sd_jw_end(w);
+}
+
 static void inside(sd_jw *w, const sd_audit_page *p, int i)
 {
     const sd_inside *x = &p->inside[i];
@@ -136,7 +165,7 @@ static void inside(sd_jw *w, const sd_audit_page *p, int i)
         floats(w, "gap_a", x->gap_a, x->n_layer);
         floats(w, "gap_b", x->gap_b, x->n_layer);
     }
-    if (x->has_drift) drift(w, &x->drift);
+    if (x->has_drift) drift(w, &x->drift), raised(w, &x->raised);
     if (x->weights_comparable) {
         sd_jw_key(w, "weights");
         sd_jw_obj(w);
