@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct args {
     const char *method, *schedule, *targets, *save, *teacher;
@@ -68,6 +69,15 @@ static sd_status save_line(const cli *c, int argc, char **argv, sd_err *err)
     if (!st) st = sd_file_write_atomic(p, b.p, b.n, err);
     sd_buf_release(&b);
     return st;
+}
+
+/* Nothing was begun: the folder goes again, unless something is in it. */
+static void forget_line(const cli *c)
+{
+    char p[1200];
+    if (sd_path_join(p, sizeof p, c->output, "events.jsonl") && sd_file_exists(p)) return;
+    if (sd_path_join(p, sizeof p, c->output, run_file)) (void)unlink(p);
+    (void)rmdir(c->output);
 }
 
 /* The words of the run in c->resume as *argv [*argc], kept until exit. */
@@ -250,6 +260,7 @@ static int cmd_tune(cli *c, int argc, char **argv)
     if (a.teacher) st = cli_mode(c, ex, CLI_CHAT, a.teacher, &teacher_mode, &err);
     if (!c->mode) c->mode = ex->cpu.flags & SD_CPU_AVX512_BF16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL;
     if (!st && !a.from_config) st = cli_model_hash(c, c->arg[0], &err);
+    const bool new_folder = !sd_file_exists(c->output);
     if (!st) st = sd_dir_make(c->output, &err);
     if (!st && !resume) st = save_line(c, argc, argv, &err);
     if (!st) st = options(c, &a, &o, &err);
@@ -257,5 +268,6 @@ static int cmd_tune(cli *c, int argc, char **argv)
     o.teacher_mode = teacher_mode;
     if (!st) cli_resume_with(c, "sonde tune --resume", c->output, "");
     if (!st) st = sd_lab_tune(&r, ex, c->arg[0], &o, &c->progress, &err);
+    if (st && !resume && new_folder) forget_line(c);
     return st ? cli_fail(c, &err) : print(c, &a, &r);
 }

@@ -34,6 +34,7 @@ python3 "$here/make_model.py" other.gguf --swap 1
 expect_error "a teacher with other tokens" 4 'token 0 is' tune tiny.gguf --data sft.jsonl --method distill --teacher other.gguf --lora 2 -o x
 python3 "$here/make_model.py" short.gguf --ctx 200
 expect_error "a teacher that reads less" 4 'at most 200 tokens' tune tiny.gguf --data sft.jsonl --method distill --teacher short.gguf --lora 2 -o long
+if [ ! -e x ] && [ ! -e long ]; then ok "a refused run leaves no folder"; else not_ok "a refused run leaves no folder" "$(ls -d x long)"; fi
 expect_exit "a teacher that reads as much" 0 tune tiny.gguf --data sft.jsonl --method distill --teacher short.gguf --lora 2 --ctx 200 --steps 1 -o within
 
 stopped() { # NAME ARGUMENT..: the same bytes whether the run is stopped or not
