@@ -26,10 +26,10 @@ static void norm_bwd(const sd_learner *t, sd_mat gx, sd_mat gy, sd_mat x, const 
         sd_rmsnorm_bwd(t->ex, &a);
 }
 
-static void run(const sd_learner *t, sd_prod_kind kind, sd_mat c, sd_mat a, sd_wmat b, bool accumulate)
+static void run(const sd_learner *t, sd_prod p)
 {
-    sd_prod_run(t->ex, &(sd_prod){.kind = kind, .accumulate = accumulate, .bf16 = t->bf16, .c = c, .a = a, .b = b},
-                t->scratch);
+    p.bf16 = t->bf16;
+    sd_prod_run(t->ex, &p, t->scratch);
 }
 
 static sd_wmat weights_of(sd_mat x)
@@ -39,33 +39,42 @@ static sd_wmat weights_of(sd_mat x)
 
 /* y = x W^T + b + s (x A^T) B^T:  gx (+)= gy W + (s gy B) A,  gW += gy^T x,  gb += sum gy,  gB += gy^T (s x A^T),  gA
  * += (s gy B)^T x */
-static void product_bwd(const sd_learner *t, int l, sd_mat_role role, sd_mat gx, bool accumulate, sd_mat gy, sd_mat x)
+static void product_bwd(const sd_learner *t, int l, sd_mat_role role, sd_mat gx, bool accumulate, sd_mat gy, sd_linput *input)
 {
     const sd_lmat *w = &t->block[l].mat[role];
     const sd_lora_mat *a = &w->lora;
-    if (w->gw) run(t, SD_PROD_TN, sd_mat_of(w->gw, w->w.rows, w->w.cols), gy, weights_of(x), true);
-    if (w->gb) sd_bias_bwd(t->ex, w->gb, gy);
-    run(t, SD_PROD_NN, gx, gy, w->w, accumulate);
-    if (!a->rank) return;
     const int64_t in = w->w.cols, out = w->w.rows;
+    const sd_mat x = input->x;
+    sd_linput gy_once = {.x = gy};
+    const sd_half gy_half = sd_learner__half(t, &gy_once, t->half_g);
+    if (w->gw)
+        run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->gw, out, in), .a = gy, .b = weights_of(x), .a_half = gy_half,
+                         .b_half = sd_learner__half(t, input, t->half_x)});
+    if (w->gb) sd_bias_bwd(t->ex, w->gb, gy);
+    run(t, (sd_prod){SD_PROD_NN, .accumulate = accumulate, .c = gx, .a = gy, .b = w->w, .a_half = gy_half});
+    if (!a->rank) return;
+    const sd_wmat A = sd_wmat_of(a->a, a->rank, in), B = sd_wmat_of(a->b, out, a->rank);
     sd_mat low = sd_learner__mat(t, t->low, a->rank), glow = sd_learner__mat(t, t->glow, a->rank), xd = x;
+    sd_half xd_half = {0};
     if (w->ga) {
         xd = sd_learner__dropped(t, l, role, x);
-        run(t, SD_PROD_NT, low, xd, sd_wmat_of(a->a, a->rank, in), false);
+        if (xd.data == x.data) xd_half = sd_learner__half(t, input, t->half_x);
+        run(t, (sd_prod){SD_PROD_NT, .c = low, .a = xd, .b = A, .a_half = xd_half});
         sd_scale(t->ex, low, a->scale);
-        run(t, SD_PROD_TN, sd_mat_of(w->glb, out, a->rank), gy, weights_of(low), true);
+        run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->glb, out, a->rank), .a = gy, .b = weights_of(low), .a_half = gy_half});
     }
-    run(t, SD_PROD_NN, glow, gy, sd_wmat_of(a->b, out, a->rank), false);
+    run(t, (sd_prod){SD_PROD_NN, .c = glow, .a = gy, .b = B, .a_half = gy_half});
     sd_scale(t->ex, glow, a->scale);
-    if (w->ga) run(t, SD_PROD_TN, sd_mat_of(w->ga, a->rank, in), glow, weights_of(xd), true);
+    if (w->ga)
+        run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->ga, a->rank, in), .a = glow, .b = weights_of(xd), .b_half = xd_half});
     if (xd.data == x.data) {
-        run(t, SD_PROD_NN, gx, glow, sd_wmat_of(a->a, a->rank, in), true);
+        run(t, (sd_prod){SD_PROD_NN, .accumulate = true, .c = gx, .a = glow, .b = A});
         return;
     }
     /* The mask again: what is zero in the dropped-out input takes no gradient. */
     sd_mat gd = sd_mat_of(t->drop + t->opt.max_rows * (t->ffn > t->d ? t->ffn : t->d), t->rows, in);
     const float up = (float)(1.0 / (1.0 - t->opt.lora->opt.dropout));
-    run(t, SD_PROD_NN, gd, glow, sd_wmat_of(a->a, a->rank, in), false);
+    run(t, (sd_prod){SD_PROD_NN, .c = gd, .a = glow, .b = A});
     for (int64_t i = 0; i < t->rows * in; i++) gx.data[i] += xd.data[i] != 0.0f ? gd.data[i] * up : 0.0f;
 }
 
@@ -80,17 +89,18 @@ static sd_status mlp_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
     sd_mat gu = gated ? sd_learner__mat(t, t->gup, t->ffn) : (sd_mat){0}, none = {0};
     sd_mat mid = t->m->wire.parallel ? sd_learner__mat(t, sd_learner__x(t, l), t->d) : sd_learner__mat(t, a->mid, t->d);
     sd_mat in = normed ? sd_learner__mat(t, a->norm2, t->d) : mid;
+    sd_linput in_once = {.x = in}, h_once = {.x = h};
     sd_status st;
     memcpy(g.data, gx.data, (size_t)(t->rows * t->d) * sizeof(float));
     if ((st = sd_learner__visit(t, SD_SITE_MLP_OUT, l, none, g, err))) return st;
     if (b->mlp_post.g) norm_bwd(t, g, g, sd_learner__mat(t, a->m_raw, t->d), &b->mlp_post, true);
-    product_bwd(t, l, SD_MAT_DOWN, gg, false, g, h);
+    product_bwd(t, l, SD_MAT_DOWN, gg, false, g, &h_once);
     if ((st = sd_learner__visit(t, SD_SITE_MLP_POST, l, h, gg, err))) return st;
     sd_gate_bwd(t->ex, gg, gu, gg, gate, up, t->m->wire.act);
     if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, gg, err))) return st;
     if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, gu, err))) return st;
-    product_bwd(t, l, SD_MAT_GATE, g, false, gg, in);
-    if (gated) product_bwd(t, l, SD_MAT_UP, g, true, gu, in);
+    product_bwd(t, l, SD_MAT_GATE, g, false, gg, &in_once);
+    if (gated) product_bwd(t, l, SD_MAT_UP, g, true, gu, &in_once);
     if ((st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in, g, err))) return st;
     if (normed) norm_bwd(t, gx, g, mid, &b->mlp_norm, false);
     else sd_add(t->ex, gx, g);
@@ -138,10 +148,11 @@ static sd_status attention_bwd(sd_learner *t, int l, sd_mat g, sd_mat gx, sd_err
            none = {0};
     sd_mat gq = sd_learner__mat(t, t->gq, t->q), gk = sd_learner__mat(t, t->gk, t->kv),
            gv = sd_learner__mat(t, t->gv, t->kv), gz = sd_learner__mat(t, t->gz, t->q);
+    sd_linput in_once = {.x = in}, z_once = {.x = sd_learner__mat(t, a->z, t->q)};
     sd_status st = sd_learner__visit(t, SD_SITE_ATTN_OUT, l, none, g, err);
     if (st) return st;
     if (b->attn_post.g) norm_bwd(t, g, g, sd_learner__mat(t, a->a_raw, t->d), &b->attn_post, true);
-    product_bwd(t, l, SD_MAT_O, gz, false, g, sd_learner__mat(t, a->z, t->q));
+    product_bwd(t, l, SD_MAT_O, gz, false, g, &z_once);
     if ((st = sd_learner__visit(t, SD_SITE_ATTN_Z, l, sd_learner__mat(t, a->z, t->q), gz, err))) return st;
     attend_bwd(t, l);
     if ((st = sd_learner__visit(t, SD_SITE_ROT_Q, l, sd_learner__mat(t, a->q, t->q), gq, err))) return st;
@@ -157,9 +168,9 @@ static sd_status attention_bwd(sd_learner *t, int l, sd_mat g, sd_mat gx, sd_err
     heads_bwd(t, t->gq, a->q_raw, t->q, c->n_head, &b->q_norm);
     heads_bwd(t, t->gk, a->k_raw, t->kv, c->n_head_kv, &b->k_norm);
     sd_mat gin = normed ? sd_learner__mat(t, t->gt, t->d) : gx;
-    product_bwd(t, l, SD_MAT_Q, gin, !normed, gq, in);
-    product_bwd(t, l, SD_MAT_K, gin, true, gk, in);
-    product_bwd(t, l, SD_MAT_V, gin, true, gv, in);
+    product_bwd(t, l, SD_MAT_Q, gin, !normed, gq, &in_once);
+    product_bwd(t, l, SD_MAT_K, gin, true, gk, &in_once);
+    product_bwd(t, l, SD_MAT_V, gin, true, gv, &in_once);
     if (normed) norm_bwd(t, gx, gin, x, &b->attn_norm, false);
     return SD_OK;
 }

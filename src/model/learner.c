@@ -81,6 +81,8 @@ static void lay_out(sd_learner *t, layout *l)
     t->out = floats(l, R, d), t->gx = floats(l, R, d), t->gt = floats(l, R, d);
     t->gq = floats(l, R, t->q), t->gk = floats(l, R, t->kv), t->gv = floats(l, R, t->kv), t->gz = floats(l, R, t->q);
     t->ggate = floats(l, R, t->ffn), t->gup = t->m->wire.gated ? floats(l, R, t->ffn) : NULL;
+    const int64_t half = t->bf16 ? sd_prod_half_ld(larger(larger(larger(t->ffn, d), t->q), t->kv)) : 0;
+    t->half_x = place(l, R, half, sizeof(uint16_t)), t->half_g = place(l, R, half, sizeof(uint16_t));
     t->low = floats(l, R, rank), t->glow = floats(l, R, rank);
     const bool drops = t->opt.lora && t->opt.lora->opt.dropout > 0;
     t->drop = drops ? floats(l, 2 * R, larger(larger(t->ffn, d), t->q)) : NULL;

@@ -22,6 +22,12 @@ void sd_learner__norm(const sd_learner *t, sd_mat y, sd_mat x, const sd_lnorm *n
         sd_rmsnorm(t->ex, y, x, n->g, t->m->cfg.norm_eps);
 }
 
+sd_half sd_learner__half(const sd_learner *t, sd_linput *in, uint16_t *to)
+{
+    if (t->bf16 && !in->half.data) in->half = sd_prod_round(t->ex, in->x, to);
+    return in->half;
+}
+
 /* Each element stays with probability 1 - p and is divided by it; four elements a block of the generator. */
 sd_mat sd_learner__dropped(const sd_learner *t, int l, int mat, sd_mat x)
 {
@@ -44,28 +50,23 @@ sd_mat sd_learner__dropped(const sd_learner *t, int l, int mat, sd_mat x)
 }
 
 /* y = x W^T + b + scale (x A^T) B^T */
-static void product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_mat x)
+static void product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_linput *input)
 {
+    const sd_mat x = input->x;
     const sd_lmat *w = &t->block[l].mat[role];
-    sd_mat y = sd_learner__mat(t, to, w->w.rows);
-    sd_prod_run(t->ex, &(sd_prod){.kind = SD_PROD_NT, .bf16 = t->bf16, .c = y, .a = x, .b = w->w}, t->scratch);
-    if (w->b) sd_add_bias(t->ex, y, w->b);
     const sd_lora_mat *a = &w->lora;
+    sd_mat y = sd_learner__mat(t, to, w->w.rows);
+    sd_prod p = {.kind = SD_PROD_NT, .bf16 = t->bf16, .c = y, .a = x, .b = w->w, .a_half = sd_learner__half(t, input, t->half_x)};
+    sd_prod_run(t->ex, &p, t->scratch);
+    if (w->b) sd_add_bias(t->ex, y, w->b);
     if (!a->rank) return;
-    sd_mat low = sd_learner__mat(t, t->low, a->rank), in = sd_learner__dropped(t, l, role, x);
-    sd_prod_run(
-        t->ex,
-        &(sd_prod){.kind = SD_PROD_NT, .bf16 = t->bf16, .c = low, .a = in, .b = sd_wmat_of(a->a, a->rank, x.cols)},
-        t->scratch);
-    sd_scale(t->ex, low, a->scale);
-    sd_prod_run(t->ex,
-                &(sd_prod){.kind = SD_PROD_NT,
-                           .accumulate = true,
-                           .bf16 = t->bf16,
-                           .c = y,
-                           .a = low,
-                           .b = sd_wmat_of(a->b, y.cols, a->rank)},
-                t->scratch);
+    const sd_mat in = sd_learner__dropped(t, l, role, x);
+    if (in.data != x.data) p.a_half = (sd_half){0};
+    p.c = sd_learner__mat(t, t->low, a->rank), p.a = in, p.b = sd_wmat_of(a->a, a->rank, x.cols);
+    sd_prod_run(t->ex, &p, t->scratch);
+    sd_scale(t->ex, p.c, a->scale);
+    p = (sd_prod){.kind = SD_PROD_NT, .accumulate = true, .bf16 = t->bf16, .c = y, .a = p.c, .b = sd_wmat_of(a->b, y.cols, a->rank)};
+    sd_prod_run(t->ex, &p, t->scratch);
 }
 
 /* Norms of q and k: of each head, or of the whole row. raw -> y. */
@@ -110,10 +111,11 @@ static sd_status attention(sd_learner *t, int l, bool again, sd_mat in, sd_err *
     sd_lact *a = &t->act;
     sd_mat q = sd_learner__mat(t, a->q, t->q), k = sd_learner__mat(t, a->k, t->kv), v = sd_learner__mat(t, a->v, t->kv),
            none = {0};
+    sd_linput in_once = {.x = in}, z_once = {.x = sd_learner__mat(t, a->z, t->q)};
     sd_status st;
-    product(t, l, SD_MAT_Q, b->q_norm.g ? a->q_raw : a->q, in);
-    product(t, l, SD_MAT_K, b->k_norm.g ? a->k_raw : a->k, in);
-    product(t, l, SD_MAT_V, a->v, in);
+    product(t, l, SD_MAT_Q, b->q_norm.g ? a->q_raw : a->q, &in_once);
+    product(t, l, SD_MAT_K, b->k_norm.g ? a->k_raw : a->k, &in_once);
+    product(t, l, SD_MAT_V, a->v, &in_once);
     norm_heads(t, a->q, a->q_raw, t->q, c->n_head, &b->q_norm);
     norm_heads(t, a->k, a->k_raw, t->kv, c->n_head_kv, &b->k_norm);
     if (!again) {
@@ -133,7 +135,7 @@ static sd_status attention(sd_learner *t, int l, bool again, sd_mat in, sd_err *
     attend(t, l);
     sd_mat z = sd_learner__mat(t, a->z, t->q), out = sd_learner__mat(t, t->out, t->d);
     if (!again && (st = sd_learner__visit(t, SD_SITE_ATTN_Z, l, z, none, err))) return st;
-    product(t, l, SD_MAT_O, b->attn_post.g ? a->a_raw : t->out, z);
+    product(t, l, SD_MAT_O, b->attn_post.g ? a->a_raw : t->out, &z_once);
     if (b->attn_post.g) sd_learner__norm(t, out, sd_learner__mat(t, a->a_raw, t->d), &b->attn_post);
     return again ? SD_OK : sd_learner__visit(t, SD_SITE_ATTN_OUT, l, out, none, err);
 }
@@ -146,17 +148,18 @@ static sd_status mlp(sd_learner *t, int l, bool again, sd_mat in, sd_err *err)
     sd_mat gate = sd_learner__mat(t, a->gate, t->ffn), up = gated ? sd_learner__mat(t, a->up, t->ffn) : (sd_mat){0},
            none = {0};
     sd_mat h = sd_learner__mat(t, a->h, t->ffn), out = sd_learner__mat(t, t->out, t->d);
+    sd_linput in_once = {.x = in}, h_once = {.x = h};
     sd_status st;
     if (!again && (st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in, none, err))) return st;
-    product(t, l, SD_MAT_GATE, a->gate, in);
-    if (gated) product(t, l, SD_MAT_UP, a->up, in);
+    product(t, l, SD_MAT_GATE, a->gate, &in_once);
+    if (gated) product(t, l, SD_MAT_UP, a->up, &in_once);
     if (!again) {
         if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, none, err))) return st;
         if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, none, err))) return st;
     }
     sd_nonlin_mul(t->ex, t->m->wire.act, h, gate, up);
     if (!again && (st = sd_learner__visit(t, SD_SITE_MLP_POST, l, h, none, err))) return st;
-    product(t, l, SD_MAT_DOWN, b->mlp_post.g ? a->m_raw : t->out, h);
+    product(t, l, SD_MAT_DOWN, b->mlp_post.g ? a->m_raw : t->out, &h_once);
     if (b->mlp_post.g) sd_learner__norm(t, out, sd_learner__mat(t, a->m_raw, t->d), &b->mlp_post);
     return again ? SD_OK : sd_learner__visit(t, SD_SITE_MLP_OUT, l, out, none, err);
 }

@@ -59,6 +59,7 @@ struct sd_learner {
     float *x; /* [n_layer + 1][max_rows, d] inputs of blocks, and what the last one gives */
     sd_lact act;
     float *out, *gx, *gt, *gq, *gk, *gv, *gz, *ggate, *gup; /* gradients; out, gt [max_rows, d] */
+    uint16_t *half_x, *half_g;       /* the input of matrices and its gradient, rounded once for all products that read them */
     float *low, *glow, *drop;        /* adapters: [max_rows, rank] twice; their dropped-out input */
     float *hn, *gh, *lp, *lse, *row; /* rows that count: [max_rows, d] twice, [max_rows] */
     float *stat;                     /* of norms */
@@ -99,6 +100,13 @@ void sd_learner__norm(const sd_learner *t, sd_mat y, sd_mat x, const sd_lnorm *n
 void sd_learner__restore(sd_learner *t, int l);
 size_t sd_learner__kept_bytes(const sd_learner *t);
 sd_status sd_learner__visit(sd_learner *t, sd_site_kind kind, int layer, sd_mat x, sd_mat dx, sd_err *err);
+/* What several products read: in bf16 mode rounded when the first one asks. */
+typedef struct sd_linput {
+    sd_mat x;
+    sd_half half;
+} sd_linput;
+/* in->half, made in `to` if it is not; none in faithful mode. */
+sd_half sd_learner__half(const sd_learner *t, sd_linput *in, uint16_t *to);
 /* The adapter's input after dropout: x itself, or a copy in t->drop. */
 sd_mat sd_learner__dropped(const sd_learner *t, int l, int mat, sd_mat x);
 

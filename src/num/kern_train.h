@@ -21,7 +21,8 @@ typedef struct sd_adamw_k {
 typedef struct sd_kern_train {
     /* dst[i * ldd + j] = src[j][i], j < 32, i < n: 32 rows of 32-bit elements turned into columns. */
     void (*transpose)(uint32_t *dst, int64_t ldd, const void *const *src, int64_t n);
-    /* dst_i = bf16(even_i) | bf16(odd_i) << 16, rounded to nearest even; a NaN stays one. */
+    /* dst_i = bf16(even_i) | bf16(odd_i) << 16, rounded to nearest even; a NaN stays one. Denormals become zeros where the CPU multiplies
+     * bf16: its products read them so. */
     void (*pair_f32)(uint32_t *dst, const float *even, const float *odd, int64_t n);
     void (*pair_bf16)(uint32_t *dst, const uint16_t *even, const uint16_t *odd, int64_t n);
     void (*widen)(float *dst, const uint16_t *bf16, int64_t n);
@@ -42,7 +43,7 @@ typedef struct sd_kern_train {
     void (*unpack8)(float *m, float *v, const int8_t *qm, const uint8_t *qv, const float scale[2], int64_t n);
 } sd_kern_train;
 
-extern const sd_kern_train sd_kern_train_ref, sd_kern_train_avx2, sd_kern_train_avx512;
+extern const sd_kern_train sd_kern_train_ref, sd_kern_train_avx2, sd_kern_train_avx512, sd_kern_train_avx512_bf16;
 void sd_kern_train_transpose_avx2(uint32_t *dst, int64_t ldd, const void *const *src, int64_t n);
 /* The best table for these flags (sd_cpu.flags). */
 const sd_kern_train *sd_kern_train_select(uint32_t cpu_flags);

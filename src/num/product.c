@@ -10,7 +10,8 @@
 
 enum {
     PIECE = 1024,      /* of k: a panel piece is 128 KB, a row piece of 96 rows 384 KB */
-    GROUP_PIECE = 256, /* of k where eight panels are built together */
+    GROUP = 8,         /* most panels built together: a line of b is then read in pieces of a kilobyte */
+    LINES = 2048,      /* of all panels that are built together */
     ROW_TILE = 96,     /* a multiple of all the tile kernels' 12, 6 and 4 rows */
     MIN_ROWS = 192,    /* of a task: fewer do not pay for building the panel again */
     TURN = 32,         /* rows that the transposition takes */
@@ -21,9 +22,10 @@ typedef struct job {
     const sd_kern_train *kern;
     const sd_prod *p;
     bool bf16;
-    int64_t m, n, k, k_even;
+    int64_t m, n, k;
     int64_t group; /* panels built together: a quantised block may be 256 columns wide */
-    int64_t piece, row_block, n_row_block;
+    int64_t piece, lines; /* of k, and of a panel: pairs of k in bf16 */
+    int64_t row_block, n_row_block;
     const void *a; /* [m, lda] f32 or bf16 */
     int64_t lda;
     uint8_t *worker; /* [n_threads][worker_bytes] */
@@ -31,15 +33,14 @@ typedef struct job {
 
 /* The memory of one worker. */
 typedef struct desk {
-    uint32_t *panel; /* [group][piece or piece/2][32] */
+    uint32_t *panel; /* [group][lines][32] */
     float *rows;     /* NT: [32][PIECE] decoded; NN, TN: two rows of a group's columns */
     uint16_t *half;  /* [32][PIECE] of bf16 */
     float *zero;     /* [PIECE] */
     float *tile;     /* [ROW_TILE][32] */
 } desk;
 
-enum { PANEL_BYTES = 8 * GROUP_PIECE * SD_PANEL * 4, ROWS_BYTES = TURN * PIECE * 4, HALF_BYTES = TURN * PIECE * 2 };
-_Static_assert(PANEL_BYTES >= PIECE * SD_PANEL * 4, "a single panel's piece fits as well");
+enum { PANEL_BYTES = LINES * SD_PANEL * 4, ROWS_BYTES = TURN * PIECE * 4, HALF_BYTES = TURN * PIECE * 2 };
 enum { ZERO_BYTES = PIECE * 4, TILE_BYTES = ROW_TILE * SD_PANEL * 4 };
 enum { DESK_BYTES = PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES + TILE_BYTES };
 
@@ -53,9 +54,16 @@ static desk desk_of(const job *j)
                   .tile = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES)};
 }
 
+/* a turned, in f32, or rounded: its rows of a short k are longer than those of f32. */
+static size_t a_bytes(int64_t m, int64_t k)
+{
+    const size_t wide = (size_t)k * sizeof(float), half = (size_t)sd_prod_half_ld(k) * sizeof(uint16_t);
+    return sd_arena_need((size_t)m * (wide > half ? wide : half));
+}
+
 size_t sd_prod_scratch(const sd_exec *ex, int64_t m, int64_t k)
 {
-    return sd_arena_need((size_t)m * (size_t)(k + 1) * sizeof(float)) + (size_t)ex->n_threads * DESK_BYTES;
+    return a_bytes(m, k) + (size_t)ex->n_threads * DESK_BYTES;
 }
 
 /* ---- the panel of b ---- */
@@ -110,14 +118,17 @@ static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, i
     const int64_t c0 = p * SD_PANEL, cols = b->cols - c0 < j->group * SD_PANEL ? b->cols - c0 : j->group * SD_PANEL;
     const int64_t full = cols / SD_PANEL, rest = cols % SD_PANEL, step = j->bf16 ? 2 : 1,
                   lines = (kp + step - 1) / step;
-    if (rest) memset(d->panel + full * j->piece * SD_PANEL, 0, (size_t)(lines * SD_PANEL) * sizeof *d->panel);
+    if (rest) memset(d->panel + full * j->lines * SD_PANEL, 0, (size_t)(lines * SD_PANEL) * sizeof *d->panel);
     for (int64_t i = 0; i < lines; i++) {
         const int64_t r = k0 + i * step;
         const bool odd = j->bf16 && i * step + 1 < kp;
         const float *x = NULL, *y = d->zero;
         const uint16_t *hx = NULL, *hy = (const uint16_t *)d->zero;
-        const bool half = j->bf16 && b->dtype == SD_BF16;
-        if (half) {
+        const bool made = j->p->b_half.data != NULL, half = j->bf16 && (made || b->dtype == SD_BF16);
+        if (half && made) {
+            hx = j->p->b_half.data + r * j->p->b_half.ld + c0;
+            hy = odd ? hx + j->p->b_half.ld : hy;
+        } else if (half) {
             hx = (const uint16_t *)sd_wmat_row(b, r) + c0;
             if (odd) hy = (const uint16_t *)sd_wmat_row(b, r + 1) + c0;
         } else {
@@ -126,7 +137,7 @@ static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, i
         }
         for (int64_t g = 0; g * SD_PANEL < cols; g++) {
             const int64_t n = g < full ? SD_PANEL : rest, c = g * SD_PANEL;
-            uint32_t *to = d->panel + (g * j->piece + i) * SD_PANEL;
+            uint32_t *to = d->panel + (g * j->lines + i) * SD_PANEL;
             if (half)
                 j->kern->pair_bf16(to, hx + c, odd ? hy + c : hy, n);
             else if (j->bf16)
@@ -149,7 +160,7 @@ static void run_rows(const job *j, const desk *d, slab s, int64_t r0, int64_t r1
     const int64_t p = s.p, k0 = s.k0;
     const int64_t left = j->n - p * SD_PANEL, n = left < SD_PANEL ? left : SD_PANEL;
     const bool carry = k0 > 0 || j->p->accumulate;
-    sd_tile t = {.w = d->panel + s.g * j->piece * SD_PANEL, .ldx = j->lda, .carry = carry};
+    sd_tile t = {.w = d->panel + s.g * j->lines * SD_PANEL, .ldx = j->lda, .carry = carry};
     t.k = j->bf16 ? s.kp + (s.kp & 1) : s.kp;
     for (int64_t r = r0; r < r1; r += ROW_TILE) {
         float *c = sd_mat_row(j->p->c, r) + p * SD_PANEL;
@@ -198,15 +209,33 @@ typedef struct turn_job {
     int64_t ldd; /* in elements of dst */
 } turn_job;
 
-static void to_half_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+typedef struct round_job {
+    const sd_exec *ex;
+    sd_mat src;
+    uint16_t *dst;
+} round_job;
+
+static void round_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
-    const turn_job *t = arg;
+    const round_job *t = arg;
     (void)chunk;
     for (int64_t i = begin; i < end; i++) {
-        uint16_t *d = (uint16_t *)t->dst + i * t->ldd;
-        t->j->ex->kern->to_bf16(d, sd_mat_row(t->src, i), t->src.cols);
+        uint16_t *d = t->dst + i * sd_prod_half_ld(t->src.cols);
+        t->ex->kern->to_bf16(d, sd_mat_row(t->src, i), t->src.cols);
         if (t->src.cols & 1) d[t->src.cols] = 0;
     }
+}
+
+static bool has_bf16(const sd_exec *ex)
+{
+    return ex->kern->cpu_flags & SD_CPU_AVX512_BF16;
+}
+
+sd_half sd_prod_round(const sd_exec *ex, sd_mat x, uint16_t *to)
+{
+    if (!has_bf16(ex)) return (sd_half){0};
+    sd_parallel_for(ex->n_threads, x.rows, 16, round_rows, &(round_job){ex, x, to});
+    return (sd_half){to, sd_prod_half_ld(x.cols)};
 }
 
 /* 32 rows of src become 32 columns of dst (bf16: 64 rows become 32 columns of pairs); PIECE columns of src at a time.
@@ -216,6 +245,7 @@ static void turn_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     const turn_job *t = arg;
     const job *j = t->j;
     const desk d = desk_of(j);
+    const sd_half half = j->p->a_half;
     const int64_t step = j->bf16 ? 2 : 1, rows = t->src.rows;
     (void)chunk;
     memset(d.zero, 0, ZERO_BYTES);
@@ -231,7 +261,12 @@ static void turn_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
                 src[r] = sd_mat_row(t->src, row) + c0;
                 if (!j->bf16) continue;
                 uint32_t *pair = (uint32_t *)(void *)(d.rows + r * PIECE);
-                j->kern->pair_f32(pair, src[r], row + 1 < rows ? sd_mat_row(t->src, row + 1) + c0 : d.zero, n);
+                if (half.data) {
+                    const uint16_t *h = half.data + row * half.ld + c0;
+                    j->kern->pair_bf16(pair, h, row + 1 < rows ? h + half.ld : (const uint16_t *)d.zero, n);
+                } else {
+                    j->kern->pair_f32(pair, src[r], row + 1 < rows ? sd_mat_row(t->src, row + 1) + c0 : d.zero, n);
+                }
                 src[r] = pair;
             }
             uint32_t *to = (uint32_t *)t->dst + c0 * (t->ldd / step) + i * TURN;
@@ -247,36 +282,41 @@ static void turn_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 static void prepare_a(job *j, void *scratch)
 {
     const sd_mat a = j->p->a;
-    turn_job t = {.j = j, .src = a, .dst = scratch};
     j->a = scratch;
-    if (j->p->kind != SD_PROD_TN) {
-        if (!j->bf16) {
-            j->a = a.data;
-            j->lda = a.ld;
-            return;
-        }
-        t.ldd = j->lda = j->k_even;
-        sd_parallel_for(j->ex->n_threads, a.rows, 16, to_half_rows, &t);
-        return;
+    if (j->p->kind == SD_PROD_TN) {
+        const int64_t step = j->bf16 ? 2 * TURN : TURN;
+        j->lda = j->bf16 ? sd_prod_half_ld(j->k) : j->k;
+        sd_parallel_for(j->ex->n_threads, (a.rows + step - 1) / step, 1, turn_rows, &(turn_job){.j = j, .src = a, .dst = scratch, .ldd = j->lda});
+    } else if (j->bf16) {
+        const sd_half h = j->p->a_half.data ? j->p->a_half : sd_prod_round(j->ex, a, scratch);
+        j->a = h.data, j->lda = h.ld;
+    } else {
+        j->a = a.data, j->lda = a.ld;
     }
-    t.ldd = j->lda = j->bf16 ? j->k_even : j->k;
-    const int64_t step = j->bf16 ? 2 * TURN : TURN;
-    sd_parallel_for(j->ex->n_threads, (a.rows + step - 1) / step, 1, turn_rows, &t);
+}
+
+/* How many panels are built together, and the pieces of k that leave room for them. */
+static void plan_panels(job *j)
+{
+    const int64_t panels = (j->n + SD_PANEL - 1) / SD_PANEL, tasks = 4 * j->ex->n_threads;
+    const bool by_cols = j->p->kind != SD_PROD_NT, wide = by_cols && sd_dtype_get(j->p->b.dtype)->block > SD_PANEL;
+    j->group = 1;
+    while (by_cols && j->group < GROUP && (wide || panels >= 2 * j->group * tasks)) j->group *= 2;
+    const int64_t fits = LINES / j->group * (j->bf16 ? 2 : 1);
+    j->piece = fits < PIECE ? fits : PIECE;
+    j->lines = j->bf16 ? j->piece / 2 : j->piece;
 }
 
 void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
 {
     job j = {.ex = ex, .kern = sd_kern_train_select(ex->cpu.flags), .p = p, .m = p->c.rows, .n = p->c.cols};
-    j.bf16 = p->bf16 && (ex->kern->cpu_flags & SD_CPU_AVX512_BF16);
+    j.bf16 = p->bf16 && has_bf16(ex);
     j.k = p->kind == SD_PROD_TN ? p->a.rows : p->a.cols;
-    j.k_even = j.k + (j.k & 1);
     SD_ASSERT((p->kind == SD_PROD_TN ? p->a.cols : p->a.rows) == j.m);
     SD_ASSERT(p->kind == SD_PROD_NT ? p->b.rows == j.n && p->b.cols == j.k : p->b.cols == j.n && p->b.rows == j.k);
     if (j.m == 0 || j.n == 0) return;
-    const bool wide = p->kind != SD_PROD_NT && sd_dtype_get(p->b.dtype)->block > SD_PANEL;
-    j.group = wide ? 8 : 1;
-    j.piece = wide ? GROUP_PIECE : PIECE;
-    j.worker = (uint8_t *)scratch + sd_arena_need((size_t)j.m * (size_t)(j.k + 1) * sizeof(float));
+    plan_panels(&j);
+    j.worker = (uint8_t *)scratch + a_bytes(j.m, j.k);
     prepare_a(&j, scratch);
     const int64_t n_group = (j.n + j.group * SD_PANEL - 1) / (j.group * SD_PANEL), want = 8 * ex->n_threads;
     const int64_t cuts = n_group >= want ? 1 : (want + n_group - 1) / n_group, most = (j.m + MIN_ROWS - 1) / MIN_ROWS;

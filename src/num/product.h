@@ -12,6 +12,11 @@
 #include "num/dtype.h"
 #include "num/exec.h"
 
+/* A matrix rounded to bf16 once for several products that read it; data NULL: none. */
+typedef struct sd_half {
+    const uint16_t *data; /* borrowed */
+    int64_t ld;           /* elements from one row to the next */
+} sd_half;
 typedef enum sd_prod_kind { SD_PROD_NT, SD_PROD_NN, SD_PROD_TN } sd_prod_kind;
 typedef struct sd_prod {
     sd_prod_kind kind;
@@ -19,10 +24,17 @@ typedef struct sd_prod {
     bool bf16;       /* bf16 products where the CPU has them, else f32 */
     sd_mat c, a;     /* neither aliases the other or b */
     sd_wmat b;
+    sd_half a_half, b_half; /* a, and the f32 b of NN and TN, as sd_prod_round left them; else each product rounds for itself. The bits are the same. */
 } sd_prod;
 
 /* Bytes of scratch for products with c of at most m rows and a chain of at most k. */
 size_t sd_prod_scratch(const sd_exec *ex, int64_t m, int64_t k);
+/* x rounded into to [x.rows, sd_prod_half_ld(x.cols)]; none where the CPU does not multiply bf16. */
+static inline int64_t sd_prod_half_ld(int64_t cols)
+{
+    return ((cols + 31) / 32 | 1) * 32; /* an odd number of cache lines: linear_bf16.c */
+}
+sd_half sd_prod_round(const sd_exec *ex, sd_mat x, uint16_t *to);
 void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch);
 /* A dense f32 matrix as the b of a product. */
 static inline sd_wmat sd_wmat_of(const float *data, int64_t rows, int64_t cols)

@@ -9,6 +9,7 @@
 #include "num/stats.h"
 
 #include <math.h>
+#include <string.h>
 
 /* By hand: sd_exec_new settles the CPU level of oneDNN once a process, and nothing here calls it. */
 static sd_exec *make(const char *cpu, int threads)
@@ -146,11 +147,39 @@ static void test_threads(void **state)
     sd_free(one), sd_free(two);
 }
 
+/* Matrices that were rounded before give the bits of products that round for themselves; f32 products don't look at them. */
+static void test_rounded(void **state)
+{
+    sd_exec *ex = make(*state, 2);
+    const int64_t sizes[][3] = {{1, 1, 1}, {97, 33, 31}, {64, 300, 65}, {200, 1100, 96}, {33, 40, 1100}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int kind = SD_PROD_NT; kind <= SD_PROD_TN; kind++)
+            for (int f = 0; f < 4; f++) {
+                const int64_t m = sizes[i][0], n = sizes[i][1], k = sizes[i][2];
+                sd_prod p = {.kind = (sd_prod_kind)kind, .accumulate = f & 1, .bf16 = f & 2};
+                float *a = fill(m * k, 11), *b = fill(n * k, 12), *c1 = fill(m * n, 13), *c2 = fill(m * n, 13);
+                p.a = kind == SD_PROD_TN ? sd_mat_of(a, k, m) : sd_mat_of(a, m, k);
+                p.b = kind == SD_PROD_NT ? sd_wmat_of(b, n, k) : sd_wmat_of(b, k, n);
+                uint16_t *ah = sd_malloc((size_t)(p.a.rows * sd_prod_half_ld(p.a.cols)) * 2), *bh = sd_malloc((size_t)(k * sd_prod_half_ld(n)) * 2);
+                void *s = sd_malloc(sd_prod_scratch(ex, m, k));
+                p.c = sd_mat_of(c1, m, n);
+                sd_prod_run(ex, &p, s);
+                p.c = sd_mat_of(c2, m, n);
+                p.a_half = sd_prod_round(ex, p.a, ah);
+                if (kind != SD_PROD_NT) p.b_half = sd_prod_round(ex, sd_mat_of(b, k, n), bh);
+                if (p.a_half.data) memset(p.bf16 ? (void *)a : (void *)ah, 0xff, p.bf16 ? (size_t)(m * k) * sizeof *a : (size_t)p.a.rows * 2); /* is not read */
+                sd_prod_run(ex, &p, s);
+                assert_memory_equal(c1, c2, (size_t)(m * n) * sizeof *c1);
+                sd_free(a), sd_free(b), sd_free(c1), sd_free(c2), sd_free(ah), sd_free(bh), sd_free(s);
+            }
+    sd_free(ex);
+}
+
 int main(void)
 {
-    static const char *const levels[] = {"ref", "avx2", "auto"};
+    static const char *const levels[] = {"ref", "avx2", "avx512", "auto"};
     int failed = 0;
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
         sd_cpu cpu;
         union {
             const char *c;
@@ -159,7 +188,8 @@ int main(void)
         if (!sd_cpu_detect(&cpu, levels[i])) continue;
         const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(test_shapes, level.v),
                                            cmocka_unit_test_prestate(test_types, level.v),
-                                           cmocka_unit_test_prestate(test_threads, level.v)};
+                                           cmocka_unit_test_prestate(test_threads, level.v),
+                                           cmocka_unit_test_prestate(test_rounded, level.v)};
         failed += cmocka_run_group_tests_name(levels[i], tests, NULL, NULL);
     }
     return failed ? 1 : 0;
