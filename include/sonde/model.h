@@ -65,7 +65,8 @@ typedef struct sd_model_opt {
     int max_layer; /* 0: all; else pack only the first max_layer blocks (early exit needs no more); the head is then
                       left out */
     bool no_head;  /* leave the head out (capture of a middle layer) */
-    bool keep_head; /* keep the head also with max_layer (a direction's effect on the logits); wins over no_head */
+    bool keep_head; /* keep the head also with max_layer, in the file, packed in every product (a direction's effect on the logits, for many
+                       directions at once); wins over no_head */
     int64_t n_ctx; /* longest session; 0: the model's own limit */
     bool views;    /* nothing is packed: for learning, which multiplies the matrices as they lie in the file. No session
                       can step such a model. */

@@ -73,7 +73,7 @@ static void set_options(build *b, const sd_features_opt *opt)
     o->before = or_default(o->before, 48);
     o->after = or_default(o->after, 16);
     if (!(o->sink > 0)) o->sink = SD_SINK_FACTOR;
-    if (!o->budget_bytes) o->budget_bytes = (size_t)64 << 20;
+    if (!o->budget_bytes) o->budget_bytes = (size_t)24 << 20;
     b->study_opt = (sd_study_opt){.n_top = o->n_top, .n_intervals = o->n_intervals, .per_interval = o->per_interval,
                                   .hist_bins = o->hist_bins, .n_fires = o->n_fires, .before = o->before, .after = o->after,
                                   .seed = o->seed};

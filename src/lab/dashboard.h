@@ -40,7 +40,7 @@ typedef struct sd_features_opt {
     int before, after;         /* tokens of a window; 0: 48, 16 */
     double sink;               /* 0: 10 */
     int64_t max_rows;          /* stop after so many; 0: all */
-    size_t budget_bytes;       /* codes in memory at a time; 0: 64 MiB */
+    size_t budget_bytes;       /* codes in memory at a time; 0: 24 MiB */
     uint64_t seed;             /* of the draw of interval examples */
 } sd_features_opt;
 

@@ -120,7 +120,7 @@ typedef struct sd_binder {
     sd_model *m;
     const sd_arch *arch;
     const bool *windowed;
-    bool keep_head;
+    bool keep_head, stream_head;
     bool views; /* no packing */
     size_t strip; /* bytes of hf_prefix that this folder leaves out */
     sd_err *err;

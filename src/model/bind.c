@@ -342,7 +342,8 @@ static sd_status bind_head(const sd_binder *b)
         w = (sd_wmat){.data = t->data, .dtype = t->dtype, .rows = t->dim[0], .cols = t->dim[1]};
     }
     m->head_w = w;
-    if (b->keep_head && !b->views && (st = sd_linear_new_within(&m->head, m->ex, &w, NULL, &m->pool, m->mode, b->err)))
+    sd_linear_pool none = {0}; /* no room: it is packed in every product */
+    if (b->keep_head && !b->views && (st = sd_linear_new_within(&m->head, m->ex, &w, NULL, b->stream_head ? &none : &m->pool, m->mode, b->err)))
         return sd_err_wrap(b->err, "the output head");
     return SD_OK;
 }

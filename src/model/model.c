@@ -39,6 +39,7 @@ static sd_status read_and_bind(sd_model *m, const char *adapter, const sd_lora *
                                          .windowed = bp->windowed,
                                          .views = opt->views || *adapter || lora,
                                          .keep_head = opt->keep_head || (!opt->no_head && all),
+                                         .stream_head = opt->keep_head,
                                          .err = err});
     }
     const bool head = opt->keep_head || (!opt->no_head && m->n_layer_loaded == m->cfg.n_layer);
