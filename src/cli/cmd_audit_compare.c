@@ -104,8 +104,9 @@ static void note_raised(cli *c, const sd_raised *r)
     if (!r->n) return;
     cli_note(c, "features that rose, put back one at a time: %lld of %lld requests refused before, %lld now, at most %lld with as much taken out along random directions", (long long)r->refused_a,
              (long long)r->n_harmful, (long long)r->refused_b, (long long)r->floor);
-    for (int i = 0; i < r->n_found; i++)
-        cli_note(c, "  feature %lld put back from %.3g to %.3g: %lld (p %.2g)", (long long)r->row[i].feature, r->row[i].act_b, r->row[i].act_a, (long long)r->row[i].refused, r->row[i].p_holm);
+    for (int i = 0; i < r->n; i++)
+        if (r->row[i].found)
+            cli_note(c, "  feature %lld put back from %.3g to %.3g: %lld (p %.2g)", (long long)r->row[i].feature, r->row[i].act_b, r->row[i].act_a, (long long)r->row[i].refused, r->row[i].p_holm);
     if (!r->n_found) cli_note(c, "  none of %d brings refusals back: what took them is no single one of these", r->n);
 }
 

@@ -260,7 +260,7 @@ static int cmd_tune(cli *c, int argc, char **argv)
     if (a.teacher) st = cli_mode(c, ex, CLI_CHAT, a.teacher, &teacher_mode, &err);
     if (!c->mode) c->mode = ex->cpu.flags & SD_CPU_AVX512_BF16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL;
     if (!st && !a.from_config) st = cli_model_hash(c, c->arg[0], &err);
-    const bool new_folder = !sd_file_exists(c->output);
+    const bool new_folder = !sd_dir_exists(c->output);
     if (!st) st = sd_dir_make(c->output, &err);
     if (!st && !resume) st = save_line(c, argc, argv, &err);
     if (!st) st = options(c, &a, &o, &err);

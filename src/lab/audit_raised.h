@@ -2,7 +2,7 @@
  * counted again. A direction of refusal can be whole while another feature, turned up, speaks over it.
  *
  *   raised     the SD_RAISED features whose highest activation in a harmful prompt rose most from A to B, in the mean; one that was active before counts too
- *   put back   h <- h - max(0, z_f - a_f) w_f at the site, at every position of a prompt, in B; z_f the code of h, a_f the mean of the highest activations in A
+ *   put back   h <- h - max(0, z_f - a_f) w_f at the site, at every position of prompt and answer, in B, special tokens and sinks too; z_f the code of h, a_f the mean of the highest activations in A
  *   refused    harmful prompts whose answer, of SD_RAISED_GEN tokens at most, the phrases call a refusal (lab/judge.h); answers are judged and forgotten
  *   floor      the most that is refused in any of SD_RAISED_FLOORS runs in which one of these features' amount is taken out along a random direction instead,
  *              as long as its row: the same size of an edit

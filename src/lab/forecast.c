@@ -102,7 +102,9 @@ static sd_status learn_refusals(study *s, sd_err *err)
     if (!st) st = sd_refusal_learn_most(&s->out->refusal, b, m->cfg.n_vocab, &(sd_sides){id, id + s->n_harmful, s->n_harmful, s->n - s->n_harmful}, COVER, err);
     sd_batch_close(b);
     sd_model_close(m);
-    return st || s->out->refusal.n ? st : nothing_to_lose(s, err);
+    if (st || s->out->refusal.n) return st;
+    sd_fail(err, SD_E_FORMAT, "%s opens its answers to %" PRId64 " harmful and %" PRId64 " harmless prompts alike: no token tells a refusal", s->o.model, s->n_harmful, s->n - s->n_harmful);
+    return sd_hint(err, "`sonde audit run` says what it refuses");
 }
 
 /* ---- what learns ---- */
@@ -261,7 +263,7 @@ static sd_status trials(study *s, const float *was, sd_err *err)
         st = sd_forecast__loss(&s->pass, &s->set, some, n, &t->loss, err);
         if (!st) st = sd_forecast__first(&s->pass, s->prompt, s->n_harmful, s->lp, NULL, err);
         if (!st) t->score = scores(s, &t->refused, NULL);
-        if (k < SD_FORECAST_NEAR && t->loss < f->trial[f->best].loss) f->best = k;
+        if (k < SD_FORECAST_NEAR && (t->loss < f->trial[f->best].loss || isnan(f->trial[f->best].loss))) f->best = k;
     }
     return st;
 }

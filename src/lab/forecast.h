@@ -4,7 +4,7 @@
  *   z        refusal score of a harmful prompt's first token (lab/refusal.h); R holds 98 % of the gain, so that one way of refusing for another is no loss
  *   s        gradient of the mean z of the harmful prompts
  *   g_r      gradient of row r's loss: the sum over what is learnt of it, over the mean number of such tokens in a row, so that g = mean g_r is the step's own
- *   u        g / sqrt(g^2 + var(g_r) (1/batch - 1/n) + eps^2): what Adam moves by at rate 1, once its moments have seen the rows (Kingma & Ba 2015, section 2.1)
+ *   u        g / (sqrt(g^2 + var(g_r) (1/batch - 1/n)) + eps): what Adam moves by at rate 1, once its moments have seen the rows (Kingma & Ba 2015, section 2.1)
  *   reach    learning rate x steps
  *   trial    the loss of the rows and the scores with the weights moved, in memory, by u x reach / 2^k: how far the gradient carries, no step of a training
  *   pull_r   by how much row r lowers z on the way to the trial of the least loss: reach (mean of s over the path) . (g_r / the same root) / n, whose sum over rows is

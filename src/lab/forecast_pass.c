@@ -129,7 +129,7 @@ double sd_forecast__score(const float *lp, int k, float *slope)
 {
     double p = 0;
     for (int i = 0; i < k; i++) p += exp((double)lp[i]);
-    p = fmin(p, 1); /* f32 log-probabilities of all there is */
+    if (p > 1) p = 1; /* NaN stays; f32 log-probabilities of all there is */
     for (int i = 0; i < k && slope; i++) slope[i] = (float)(exp((double)lp[i]) * (1 / (p + EPS) + 1 / (1 - p + EPS)));
     return log(p + EPS) - log(1 - p + EPS);
 }

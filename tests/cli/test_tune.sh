@@ -35,6 +35,9 @@ expect_error "a teacher with other tokens" 4 'token 0 is' tune tiny.gguf --data 
 python3 "$here/make_model.py" short.gguf --ctx 200
 expect_error "a teacher that reads less" 4 'at most 200 tokens' tune tiny.gguf --data sft.jsonl --method distill --teacher short.gguf --lora 2 -o long
 if [ ! -e x ] && [ ! -e long ]; then ok "a refused run leaves no folder"; else not_ok "a refused run leaves no folder" "$(ls -d x long)"; fi
+mkdir mine && echo '[]' >mine/run.json
+expect_error "a model that is not there" 4 'nosuch' tune nosuch.gguf --data sft.jsonl --lora 2 -o mine -f
+if [ -e mine/run.json ]; then ok "a refused run leaves a folder that was there"; else not_ok "a refused run leaves a folder that was there" "mine is gone"; fi
 expect_exit "a teacher that reads as much" 0 tune tiny.gguf --data sft.jsonl --method distill --teacher short.gguf --lora 2 --ctx 200 --steps 1 -o within
 
 stopped() { # NAME ARGUMENT..: the same bytes whether the run is stopped or not
