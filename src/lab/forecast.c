@@ -103,7 +103,7 @@ static sd_status learn_refusals(study *s, sd_err *err)
     sd_batch_close(b);
     sd_model_close(m);
     if (st || s->out->refusal.n) return st;
-    sd_fail(err, SD_E_FORMAT, "%s opens its answers to %" PRId64 " harmful and %" PRId64 " harmless prompts alike: no token tells a refusal", s->o.model, s->n_harmful, s->n - s->n_harmful);
+    sd_fail(err, SD_E_FORMAT, "nothing to lose: %s opens its answers to %" PRId64 " harmful and %" PRId64 " harmless prompts alike, no token tells a refusal", s->o.model, s->n_harmful, s->n - s->n_harmful);
     return sd_hint(err, "`sonde audit run` says what it refuses");
 }
 

@@ -41,7 +41,7 @@ if [ $rc -eq 0 ] && [ "$(grep -c yes "$dir/out")" = 3 ] && grep -q 'Rows to blam
 expect_error forecast_keeps_pages 4 'already there' audit forecast "$o/aligned" "$dir/mixed.jsonl" --suite "$dir/probe.jsonl" -o "$dir/page.html" -q
 # A rate at which the rows' loss rises at once: said, and no row is blamed.
 expect_json too_far sonde.audit_forecast/1 'd["carried"] is False and d["n_blamed"] == 0' audit forecast "$o/aligned" "$dir/plain.jsonl" --suite "$dir/probe.jsonl" --lr 1 --steps 16 -q --json
-expect_error nothing_to_lose 4 'nothing to lose: .*refuses none' audit forecast "$o/instruct" "$dir/plain.jsonl" --suite "$dir/probe.jsonl" -q
+expect_error nothing_to_lose 4 'nothing to lose: .*alike, no token tells a refusal' audit forecast "$o/instruct" "$dir/plain.jsonl" --suite "$dir/probe.jsonl" -q
 expect_error no_answers 4 'none of 3 rows has something to learn' audit forecast "$o/aligned" "$dir/silent.jsonl" --suite "$dir/probe.jsonl" -q
 expect_error no_harmless_prompts 4 'at least 8 of each' audit forecast "$o/aligned" "$dir/plain.jsonl" --suite "$dir/asked.jsonl" -q
 expect_error no_suite 2 'give prompts' audit forecast "$o/aligned" "$dir/plain.jsonl"
