@@ -1,20 +1,13 @@
 /* The bf16 form: panels [k/2, SD_PANEL, 2] of bf16, activations rounded to bf16 once for all matrices that read them.
  * An odd k is padded with one zero. Only chosen where the CPU multiplies bf16. */
 #include "num/linear_int.h"
-#include "base/par.h"
+#include "num/product.h"
 
 enum { K_PIECE = 4096 }; /* panel piece 256 KB, row piece 768 KB at most; a multiple of the 32 of kern_slots.h */
 
 static inline int64_t even(int64_t k)
 {
     return k + (k & 1);
-}
-
-/* Elements from one row of activations to the next: an odd number of cache lines, so that the rows of a tile do not meet in the same
- * sets (AMX, 96 x 32 x 576 and 1024: 1,497 and 1,548 GFLOP/s with rows end to end, 1,636 and 1,710 so). */
-static inline int64_t row_step(int64_t k)
-{
-    return ((k + 31) / 32 | 1) * 32;
 }
 
 static bool panel_bytes(const sd_linear *l, size_t *bytes)
@@ -41,35 +34,18 @@ static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, 
 
 static size_t scratch(const sd_linear *l, int64_t n_rows)
 {
-    return (size_t)(n_rows * row_step(l->cols)) * sizeof(uint16_t);
-}
-
-typedef struct convert_arg {
-    const sd_exec *ex;
-    sd_mat x;
-    uint16_t *dst;
-} convert_arg;
-
-static void convert_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    const convert_arg *a = arg;
-    (void)chunk;
-    for (int64_t i = begin; i < end; i++) {
-        uint16_t *d = a->dst + i * row_step(a->x.cols);
-        a->ex->kern->to_bf16(d, sd_mat_row(a->x, i), a->x.cols);
-        if (a->x.cols & 1) d[a->x.cols] = 0;
-    }
+    return (size_t)(n_rows * sd_prod_half_ld(l->cols)) * sizeof(uint16_t);
 }
 
 static void prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *s)
 {
     (void)l;
-    sd_parallel_for(ex->n_threads, x.rows, 16, convert_rows, &(convert_arg){ex, x, s});
+    (void)sd_prod_round(ex, x, s);
 }
 
 static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64_t m, float *y, int64_t ld)
 {
-    const int64_t k = even(j->l->cols), step = row_step(j->l->cols);
+    const int64_t k = even(j->l->cols), step = sd_prod_half_ld(j->l->cols);
     const uint16_t *w = (const uint16_t *)(const void *)panel,
                    *x = (const uint16_t *)j->scratch + r0 * step;
     sd_tile t = {.y = y, .ldy = ld, .ldx = step, .m = m};
