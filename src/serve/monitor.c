@@ -40,12 +40,7 @@ sd_status sd_monitor__open(sd_server *s, const char *path, sd_err *err)
     if (!json_is_object(j)) st = sd_fail(err, SD_E_FORMAT, "%s: expected an object with \"name\" and \"when\"", path);
     else if (sd_fields_check(j, fields, "", NULL, &p)) st = sd_fail(err, SD_E_FORMAT, "%s: %s", path, p.e.msg);
     if (st) goto done;
-    if ((st = sd_direction_name_check(sd_field_str(j, "name", ""), err))) {
-        st = sd_err_wrap(err, "%s", path);
-        goto done;
-    }
-    snprintf(r->name, sizeof r->name, "%s", sd_field_str(j, "name", ""));
-    snprintf(r->description, sizeof r->description, "%s", sd_field_str(j, "description", ""));
+    if ((st = sd_registry__name(r->name, r->description, j, path, err))) goto done;
     if (sd_registry__monitor(s, r->name)) {
         st = sd_fail(err, SD_E_ARG, "two monitors are called '%s'", r->name);
         goto done;

@@ -83,6 +83,15 @@ static const sd_field recipe_fields[] = {
     {.name = "steer", .type = SD_FIELD_ARR, .required = true},
     {0}};
 
+sd_status sd_registry__name(char name[65], char description[256], const json_t *j, const char *path, sd_err *err)
+{
+    const char *s = sd_field_str(j, "name", "");
+    if (sd_direction_name_check(s, err)) return sd_err_wrap(err, "%s", path);
+    snprintf(name, 65, "%s", s);
+    snprintf(description, 256, "%s", sd_field_str(j, "description", ""));
+    return SD_OK;
+}
+
 static sd_status open_recipe(sd_server *s, const char *path, sd_err *err)
 {
     sd_reg_recipe *r = &s->recipe[s->n_recipe];
@@ -94,12 +103,7 @@ static sd_status open_recipe(sd_server *s, const char *path, sd_err *err)
     if (!json_is_object(j)) st = sd_fail(err, SD_E_FORMAT, "%s: expected an object with \"name\" and \"steer\"", path);
     else if (sd_fields_check(j, recipe_fields, "", NULL, &p)) st = sd_fail(err, SD_E_FORMAT, "%s: %s", path, p.e.msg);
     if (st) goto done;
-    if ((st = sd_direction_name_check(sd_field_str(j, "name", ""), err))) {
-        st = sd_err_wrap(err, "%s", path);
-        goto done;
-    }
-    snprintf(r->name, sizeof r->name, "%s", sd_field_str(j, "name", ""));
-    snprintf(r->description, sizeof r->description, "%s", sd_field_str(j, "description", ""));
+    if ((st = sd_registry__name(r->name, r->description, j, path, err))) goto done;
     if (sd_registry__recipe(s, r->name)) {
         st = taken("recipes", r->name, err);
         goto done;

@@ -42,6 +42,8 @@ sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name);       /* N
 /* By its own name, or that of the dictionary it is of. */
 sd_reg_store *sd_registry__store(const sd_server *s, const char *name);
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name);
+/* The checked name and the description of the recipe or monitor j, read from path. */
+sd_status sd_registry__name(char name[65], char description[256], const json_t *j, const char *path, sd_err *err);
 /* monitor.c */
 sd_reg_monitor *sd_registry__monitor(const sd_server *s, const char *name);
 sd_status sd_monitor__open(sd_server *s, const char *path, sd_err *err);
