@@ -101,6 +101,7 @@ static void change_row(out_table *t, const char *with, const sd_change *x, const
 /* What took the refusals, of the features that rose. */
 static void note_raised(cli *c, const sd_raised *r)
 {
+    if (*r->why) cli_note(c, "no feature was put back: %s", r->why);
     if (!r->n) return;
     cli_note(c, "features that rose, put back one at a time: %lld of %lld requests refused before, %lld now, at most %lld with as much taken out along random directions", (long long)r->refused_a,
              (long long)r->n_harmful, (long long)r->refused_b, (long long)r->floor);

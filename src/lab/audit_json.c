@@ -126,8 +126,10 @@ static void raised(sd_jw *w, const sd_raised *r)
     sd_jw_key(w, "raised");
     sd_jw_obj(w);
     sd_jw_ki64(w, "n_harmful", r->n_harmful);
-    sd_jw_ki64(w, "refused_a", r->refused_a);
-    sd_jw_ki64(w, "refused_b", r->refused_b);
+    if (r->asked) {
+        sd_jw_ki64(w, "refused_a", r->refused_a);
+        sd_jw_ki64(w, "refused_b", r->refused_b);
+    }
     if (*r->why) sd_jw_kstr(w, "why", r->why);
     else {
         sd_jw_ki64(w, "floor", r->floor);

@@ -141,29 +141,37 @@ static sd_status causes(sd_raised *out, const sd_raised_in *in, sd_batch *b, con
     return st;
 }
 
-sd_status sd_raised_of(sd_raised *out, const sd_raised_in *in, sd_err *err)
+/* What both models refuse, and the features put back when the second refuses fewer. */
+static sd_status ask_both(sd_raised *out, const sd_raised_in *in, sd_err *err)
 {
     sd_batch *b[2] = {NULL, NULL};
     bool *plain = NULL, *now = NULL;
     float *random = NULL;
-    *out = (sd_raised){.n_harmful = in->n_harmful};
-    sd_status st = rises(out, in, err);
-    if (!st) st = sd_alloc_zero(&plain, (size_t)(in->r->n + 1) * sizeof *plain, "verdicts", err);
+    sd_status st = sd_alloc_zero(&plain, (size_t)(in->r->n + 1) * sizeof *plain, "verdicts", err);
     if (!st) st = sd_alloc_zero(&now, (size_t)(in->r->n + 1) * sizeof *now, "verdicts", err);
     if (!st) st = sd_alloc(&random, (size_t)sd_dict_get_info(in->dict)->d * sizeof *random, "a random direction", err);
     for (int k = 0; k < 2 && !st; k++) st = sd_batch_open(&b[k], in->ex, in->m[k], in->r, &(sd_batch_opt){.n_gen = length_of(in)}, err);
     if (!st) st = ask(&out->refused_a, now, b[0], in->m[0], in, err);
     if (!st) st = ask(&out->refused_b, plain, b[1], in->m[1], in, err);
-    const char *why = sd_dict_kind_maps(sd_dict_get_info(in->dict)->kind) ? "a transcoder's features write at another site"
-                      : out->refused_b >= out->refused_a ? "the second model refuses as many of these prompts as the first"
-                      : !out->n ? "no feature rose" : "";
-    snprintf(out->why, sizeof out->why, "%s", why);
-    if (*why) out->n = 0;
+    out->asked = !st;
+    if (!st && out->refused_b >= out->refused_a) snprintf(out->why, sizeof out->why, "the second model refuses as many of these prompts as the first");
     else if (!st) st = causes(out, in, b[1], plain, now, random, err);
     sd_batch_close(b[0]);
     sd_batch_close(b[1]);
     sd_free(plain);
     sd_free(now);
     sd_free(random);
+    return st;
+}
+
+sd_status sd_raised_of(sd_raised *out, const sd_raised_in *in, sd_err *err)
+{
+    *out = (sd_raised){.n_harmful = in->n_harmful};
+    bool maps = sd_dict_kind_maps(sd_dict_get_info(in->dict)->kind);
+    sd_status st = maps ? SD_OK : rises(out, in, err);
+    if (st) return st;
+    if (!out->n) snprintf(out->why, sizeof out->why, "%s", maps ? "a transcoder's features write at another site" : "no feature rose");
+    else st = ask_both(out, in, err);
+    if (*out->why) out->n = 0;
     return st;
 }

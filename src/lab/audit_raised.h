@@ -7,7 +7,8 @@
  *   floor      the most that is refused in any of SD_RAISED_FLOORS runs in which one of these features' amount is taken out along a random direction instead,
  *              as long as its row: the same size of an edit
  *   found      above the floor, and more than B refuses (exact McNemar, Holm over the features that are put back, p < 0.05)
- * Nothing is put back where B refuses as much as A. Cost: SD_RAISED + SD_RAISED_FLOORS + 2 times the answers to the harmful prompts. */
+ * Nothing is asked where no feature rose, or where the dictionary's features write elsewhere than they are read (transcoders); nothing is put back where B refuses
+ * as much as A. Cost otherwise: SD_RAISED + SD_RAISED_FLOORS + 2 times the answers to the harmful prompts. */
 #ifndef SD_LAB_AUDIT_RAISED_H
 #define SD_LAB_AUDIT_RAISED_H
 
@@ -20,6 +21,7 @@ typedef struct sd_raised_row { int64_t feature, refused; double act_a, act_b, p_
 typedef struct sd_raised {
     sd_raised_row row[SD_RAISED];   /* the most refused first, then the largest rise */
     int n, n_found;
+    bool asked;                     /* refused_a and refused_b are counts */
     int64_t n_harmful, refused_a, refused_b, floor;
     char why[96];                   /* that nothing was put back; empty: it was */
 } sd_raised;

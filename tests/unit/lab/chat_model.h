@@ -12,15 +12,13 @@ static const char chat_template[] =
     "{{ '<|endoftext|>' + message['role'] + '\n' + message['content'] + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|endoftext|>assistant\n' }}{% endif %}";
 
-static inline sd_model *chat_model(const sd_exec *ex, uint64_t seed)
+static inline sd_model *chat_model_of(const sd_exec *ex, const tiny_spec *spec)
 {
     const char *dir = t_tmpdir();
-    tiny_spec spec = tiny_default;
     sd_model *m = NULL;
     sd_err err = {0};
     sd_buf b;
-    spec.seed = seed;
-    tiny_write_hf(dir, &spec);
+    tiny_write_hf(dir, spec);
     sd_buf_init(&b, 1 << 16);
     sd_buf_puts(&b, chat_template);
     tiny_save(dir, "chat_template.jinja", &b);
@@ -29,6 +27,13 @@ static inline sd_model *chat_model(const sd_exec *ex, uint64_t seed)
     t_rmtree(dir); /* the weights stay mapped */
     assert_non_null(m->chat);
     return m;
+}
+
+static inline sd_model *chat_model(const sd_exec *ex, uint64_t seed)
+{
+    tiny_spec spec = tiny_default;
+    spec.seed = seed;
+    return chat_model_of(ex, &spec);
 }
 
 #endif
