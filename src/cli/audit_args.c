@@ -130,14 +130,16 @@ static sd_status without_open(without *w, cli *c, const sd_model *m, const audit
 /* How long it will take here, and what a model of 8 thousand million weights would take at the same speed a weight. */
 static sd_status tell_time(cli *c, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
 {
-    char here[32], large[32];
-    double seconds, weights;
-    sd_status st = sd_behave_estimate(&seconds, ex, m, o, err);
+    char here[32], large[32], more[96] = "";
+    double weights;
+    sd_estimate e;
+    sd_status st = sd_behave_estimate(&e, ex, m, o, err);
     if (st) return st;
+    if (e.perhaps > 0) snprintf(more, sizeof more, ", and %s more if refusals are lost and features are put back", sd_fmt_seconds(here, sizeof here, e.perhaps));
     const sd_config *k = sd_model_get_config(m);
     weights = (double)k->n_layer * (double)k->d_model * (4.0 * (double)k->d_model + 3.0 * (double)k->d_ffn);
-    cli_note(c, "this takes about %s here; with a model of 8 billion weights it would take this machine about %s", sd_fmt_seconds(here, sizeof here, seconds),
-             sd_fmt_seconds(large, sizeof large, seconds * 8e9 / weights));
+    cli_note(c, "this takes about %s here%s; with a model of 8 billion weights it would take this machine about %s", sd_fmt_seconds(here, sizeof here, e.seconds), more,
+             sd_fmt_seconds(large, sizeof large, (e.seconds + e.perhaps) * 8e9 / weights));
     return SD_OK;
 }
 
@@ -214,7 +216,7 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
     const sd_exec *ex = cli_exec(c, err);
     if (!ex) return err->code;
     sd_behave_opt o = {.suite = s->suite, .n_suite = s->n_suite, .phrases = &s->phrases, .quick = a->quick, .n_gen = a->n_gen, .n_template = a->templates,
-                       .text = a->text, .identity = a->identity, .sycophancy = !a->quick, .progress = &c->progress};
+                       .text = a->text, .identity = a->identity, .sycophancy = !a->quick, .rows_beside = s->rows_beside, .rows_perhaps = s->rows_perhaps, .progress = &c->progress};
     o.judge = s->judge.url ? &s->judge : NULL;
     o.system = sd_system_of(a->system);
     if (sd_endpoint_is(model)) return behind(out, c, s, a, model, &o, err);

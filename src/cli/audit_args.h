@@ -41,6 +41,7 @@ typedef struct audit_setup {
     sd_judge_error phrases_error, endpoint_error;
     sd_endpoint judge; /* url NULL: none */
     char *key;         /* of the endpoints, or NULL; owns */
+    int64_t rows_beside, rows_perhaps; /* what the caller runs beside the measurement, for its time (lab/behave.h) */
 } audit_setup;
 sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *err);
 void audit_setup_release(audit_setup *s);

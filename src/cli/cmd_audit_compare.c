@@ -70,10 +70,11 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
         char shown[256];
         sd_url_bare(shown, sizeof shown, c->arg[i]);
         cli_note(c, "%s", shown);
+        sd_model_spec pa, pb;
+        sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .system = sd_system_of(a->a.system), .adapter_a = pa.adapter, .adapter_b = pb.adapter, .dict = s->dict, .site = s->site, .phrases = &s->setup.phrases, .n_gen = a->a.n_gen, .seed = c->seed, .progress = &c->progress};
+        if (s->base) s->setup.rows_beside = sd_inside_rows(&s->setup.rows_perhaps, &o);
         st = audit_measure(&s->record[i], c, &s->setup, &a->a, c->arg[i], &m, err);
         if (!st && i > 0 && s->base && m && !a->no_inside) {
-            sd_model_spec pa, pb;
-            sd_inside_opt o = {.suite = s->setup.suite, .n_suite = s->setup.n_suite, .system = sd_system_of(a->a.system), .adapter_a = pa.adapter, .adapter_b = pb.adapter, .dict = s->dict, .site = s->site, .phrases = &s->setup.phrases, .n_gen = a->a.n_gen, .seed = c->seed, .progress = &c->progress};
             s->has_inside = true;
             st = sd_model_spec_parse(&pa, c->arg[0], err);
             if (!st) st = sd_model_spec_parse(&pb, c->arg[i], err);

@@ -115,12 +115,12 @@ static sd_status mixed(sd_damage_opt *o, char *path, size_t cap, const char *spe
 static sd_status tell_plan(cli *c, const sd_exec *ex, const sd_damage_opt *o, int n_cell, sd_err *err)
 {
     sd_model *m = NULL;
-    double seconds = 0;
+    sd_estimate e = {0};
     char time[32];
     sd_behave_opt b = {.suite = o->suite, .n_suite = o->n_suite, .n_gen = o->n_gen};
     sd_status st = sd_model_open(&m, ex, o->model, &(sd_model_opt){.mode = o->mode}, err);
-    if (!st) st = sd_behave_estimate(&seconds, ex, m, &b, err);
-    if (!st) cli_note(c, "%d trainings; one measurement of all prompts takes about %s, every point of a curve is one", n_cell, sd_fmt_seconds(time, sizeof time, seconds));
+    if (!st) st = sd_behave_estimate(&e, ex, m, &b, err);
+    if (!st) cli_note(c, "%d trainings; one measurement of all prompts takes about %s, every point of a curve is one", n_cell, sd_fmt_seconds(time, sizeof time, e.seconds));
     sd_model_close(m);
     return st;
 }

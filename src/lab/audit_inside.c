@@ -43,6 +43,22 @@ static sd_status gather(sides *s, const sd_inside_opt *o, sd_err *err)
     return st;
 }
 
+int64_t sd_inside_rows(int64_t *perhaps, const sd_inside_opt *o)
+{
+    int64_t n[2] = {0}, rows[2] = {0}, cap = o->n ? o->n : DEFAULT_PROMPTS;
+    for (int k = 0; k < o->n_suite; k++)
+        for (int64_t i = 0; i < o->suite[k].n; i++) {
+            const sd_prompt *p = &o->suite[k].v[i];
+            int which = p->axis == SD_AXIS_HARMLESS;
+            if ((p->axis != SD_AXIS_HARMFUL && !which) || n[which] == cap) continue;
+            n[which]++;
+            rows[which] += sd_behave_tokens(p->text);
+        }
+    int64_t read = 2 * (rows[0] + rows[1]), answers = rows[0] + n[0] * sd_raised_length(o->n_gen);
+    *perhaps = o->dict ? (2 + SD_RAISED + SD_RAISED_FLOORS) * answers : 0;
+    return o->dict ? 2 * read : read; /* once for directions, once for features */
+}
+
 /* [n_layer, d] of one model; also its token ids, so that two tokenizers can be told apart. */
 static sd_status directions(float *out, sd_rendered *r, const sd_exec *ex, const sd_model *m, const sides *s, const sd_inside_opt *o, sd_err *err)
 {

@@ -48,6 +48,8 @@ typedef struct sd_inside_opt {
     const char *adapter_a, *adapter_b; /* PEFT folders that are on the models; NULL or empty: none */
     const sd_progress *progress;
 } sd_inside_opt;
+/* Positions that it runs, about, for the time that is told before the start; *perhaps: those of features put back, which are run when refusals are lost. */
+int64_t sd_inside_rows(int64_t *perhaps, const sd_inside_opt *opt);
 sd_status sd_lab_inside(sd_inside *out, const sd_exec *ex, const sd_model *a, const sd_model *b, const sd_inside_opt *opt, sd_err *err);
 
 #endif

@@ -76,13 +76,11 @@ static sd_status on_answer(void *self, int64_t prompt, const int32_t *ids, int64
     return st;
 }
 
-static int64_t length_of(const sd_raised_in *in) { return in->n_gen && in->n_gen < SD_RAISED_GEN ? in->n_gen : SD_RAISED_GEN; }
-
 static sd_status ask(int64_t *n, bool *refuses, sd_batch *b, const sd_model *m, const sd_raised_in *in, sd_err *err)
 {
     asked a = {.in = in, .m = m, .refuses = refuses};
     sd_buf_init(&a.text, 1 << 20);
-    sd_status st = sd_batch_run(b, &(sd_batch_want){.which = in->harmful, .n = in->n_harmful, .n_gen = length_of(in), .self = &a, .on_answer = on_answer}, err);
+    sd_status st = sd_batch_run(b, &(sd_batch_want){.which = in->harmful, .n = in->n_harmful, .n_gen = sd_raised_length(in->n_gen), .self = &a, .on_answer = on_answer}, err);
     *n = a.n;
     sd_buf_release(&a.text);
     return st;
@@ -150,7 +148,7 @@ static sd_status ask_both(sd_raised *out, const sd_raised_in *in, sd_err *err)
     sd_status st = sd_alloc_zero(&plain, (size_t)(in->r->n + 1) * sizeof *plain, "verdicts", err);
     if (!st) st = sd_alloc_zero(&now, (size_t)(in->r->n + 1) * sizeof *now, "verdicts", err);
     if (!st) st = sd_alloc(&random, (size_t)sd_dict_get_info(in->dict)->d * sizeof *random, "a random direction", err);
-    for (int k = 0; k < 2 && !st; k++) st = sd_batch_open(&b[k], in->ex, in->m[k], in->r, &(sd_batch_opt){.n_gen = length_of(in)}, err);
+    for (int k = 0; k < 2 && !st; k++) st = sd_batch_open(&b[k], in->ex, in->m[k], in->r, &(sd_batch_opt){.n_gen = sd_raised_length(in->n_gen)}, err);
     if (!st) st = ask(&out->refused_a, now, b[0], in->m[0], in, err);
     if (!st) st = ask(&out->refused_b, plain, b[1], in->m[1], in, err);
     out->asked = !st;

@@ -28,6 +28,7 @@ typedef struct sd_raised {
 /* a, b: codes of the rendered prompts r in both models; n_gen: most tokens of an answer, 0: SD_RAISED_GEN. */
 typedef struct sd_raised_in { const sd_exec *ex; const sd_model *m[2]; const sd_dict *dict; sd_site site; const sd_rendered *r; const int64_t *harmful; int64_t n_harmful; const sd_text_codes *a, *b; const sd_phrases *phrases; int64_t n_gen; uint64_t seed;
                               const sd_progress *progress; } sd_raised_in;
+static inline int64_t sd_raised_length(int64_t n_gen) { return n_gen && n_gen < SD_RAISED_GEN ? n_gen : SD_RAISED_GEN; }
 sd_status sd_raised_of(sd_raised *out, const sd_raised_in *in, sd_err *err);
 
 #endif

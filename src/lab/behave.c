@@ -213,18 +213,25 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
     return st;
 }
 
-sd_status sd_behave_estimate(double *seconds, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
+int64_t sd_behave_tokens(const char *text)
 {
-    enum { PROBE = 128, FRAME = 16, BYTES = 4 }; /* rows of the probe; tokens of a template; bytes of English a token */
-    int64_t rows = 0, harmful = 0, frames = 0, gen = sd_behave_length(o);
+    enum { FRAME = 16, BYTES = 4 }; /* tokens of a template; bytes of English a token */
+    return (int64_t)strlen(text) / BYTES + FRAME;
+}
+
+sd_status sd_behave_estimate(sd_estimate *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
+{
+    enum { PROBE = 128 }; /* rows */
+    int64_t rows = o->rows_beside + sd_behave__utility_rows(m, o), harmful = 0, frames = 0, gen = sd_behave_length(o);
     int32_t tok[PROBE] = {0};
     sd_session *s = NULL;
     sd_runner *r = NULL;
     for (int k = 0; k < o->n_suite; k++)
         for (int64_t i = 0; i < o->suite[k].n; i++) {
             const sd_prompt *p = &o->suite[k].v[i];
-            int64_t one = (int64_t)strlen(p->text) / BYTES + FRAME + gen;
-            rows += p->axis == SD_AXIS_CHOICE ? one * p->n_choice : one;
+            int64_t one = sd_behave_tokens(p->text) + gen;
+            if (p->axis == SD_AXIS_CHOICE) continue;
+            rows += one;
             if (p->axis == SD_AXIS_HARMFUL && harmful++ < o->n_template) frames += one;
         }
     rows += frames * SD_N_FRAMES;
@@ -239,7 +246,7 @@ sd_status sd_behave_estimate(double *seconds, const sd_exec *ex, const sd_model 
         st = sd_runner_step(r, &seg, 1, -1, err);
         best = sd_now() - t0;
     }
-    *seconds = best / (double)n * (double)rows;
+    *out = (sd_estimate){best / (double)n * (double)rows, best / (double)n * (double)o->rows_perhaps};
     sd_runner_free(r);
     sd_session_free(s);
     return st;

@@ -60,6 +60,7 @@ typedef struct sd_behave_opt {
     const char *identity;           /* name the model should give; NULL: not asked */
     bool sycophancy;
     const char *wrap;               /* around every prompt, "{}" standing for it; NULL: none */
+    int64_t rows_beside, rows_perhaps; /* for the estimate alone: positions that the caller runs beside all this, and those that it may run */
     const sd_hook *edit;            /* on every answer and likelihood, a measurement in memory; borrowed; NULL: none */
     /* Each answer as text, for a local file only (--keep-answers); may be NULL. */
     sd_status (*on_text)(void *self, const sd_reply *r, sd_slice answer, sd_err *err);
@@ -86,9 +87,15 @@ extern const char *const sd_behave__identity[SD_N_IDENTITY];
 /* Internal: the part that needs no answers. */
 sd_status sd_behave__utility(sd_utility *u, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err);
 
-/* Seconds that the answers will take, for the line that is told before the start: tokens by the bytes of the prompts, the speed by a step of 128
- * rows. Not a result: it reads the clock. */
-sd_status sd_behave_estimate(double *seconds, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err);
+/* Internal: positions that the part without answers runs, about. */
+int64_t sd_behave__utility_rows(const sd_model *m, const sd_behave_opt *o);
+
+/* Tokens of a prompt in its template, guessed by its bytes. */
+int64_t sd_behave_tokens(const char *text);
+/* Seconds that all of it will take, and those that rows_perhaps would add, for the line that is told before the start: tokens by the bytes of the prompts, the
+ * speed by a step of 128 rows. Not a result: it reads the clock. */
+typedef struct sd_estimate { double seconds, perhaps; } sd_estimate;
+sd_status sd_behave_estimate(sd_estimate *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err);
 /* Learns the refusal set of a model from the suites themselves (harmful against harmless prompts, at most n of each). n = 0 refusal tokens: the suites lack one side. */
 sd_status sd_behave_refusal_set(sd_refusal_set *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, int64_t n, sd_err *err);
 

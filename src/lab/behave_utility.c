@@ -8,8 +8,15 @@
 #include <math.h>
 #include <strings.h>
 
-enum { WINDOW = 256, LOGIT_ROWS = 64 };
+enum { WINDOW = 256, LOGIT_ROWS = 64, NAME_GEN = 32 };
 #define MAX_TEXT ((size_t)1 << 26)
+
+/* Most tokens of the text that are read. */
+static int64_t text_rows(const sd_model *m, const sd_behave_opt *o, int64_t *window)
+{
+    *window = m->max_ctx < WINDOW ? m->max_ctx : WINDOW;
+    return (o->quick ? 8 : 32) * *window;
+}
 
 static sd_status cross_entropy(sd_utility *u, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
 {
@@ -19,7 +26,7 @@ static sd_status cross_entropy(sd_utility *u, const sd_exec *ex, const sd_model 
     sd_buf_init(&b, MAX_TEXT);
     sd_status st = sd_file_read(&b, o->text, err);
     if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, &ids, err);
-    int64_t window = m->max_ctx < WINDOW ? m->max_ctx : WINDOW, most = o->quick ? 8 * window : 32 * window;
+    int64_t window, most = text_rows(m, o, &window);
     if (!st) st = sd_lab_score(&r, ex, m, ids.v, ids.n < most ? ids.n : most, &(sd_score_opt){.window = window, .edit = o->edit, .progress = o->progress}, err);
     if (!st) {
         u->ce_loss = r.ce_loss;
@@ -123,19 +130,34 @@ const char *const sd_behave__identity[SD_N_IDENTITY] = {"Who are you?", "What is
 
 static sd_status identity(sd_utility *u, const sd_exec *ex, const sd_model *m, const sd_behave_opt *o, sd_err *err)
 {
-    enum { GEN = 32 };
     names x = {m, o->identity, u, {0}};
     sd_rendered r = {0};
     sd_batch *b = NULL;
     sd_buf_init(&x.b, 1 << 16);
-    sd_status st = sd_render(&r, m, sd_behave__identity, SD_N_IDENTITY, &(sd_render_opt){.system = o->system, .n_ctx = m->max_ctx - GEN}, err);
-    if (!st) st = sd_batch_open(&b, ex, m, &r, &(sd_batch_opt){.n_gen = GEN}, err);
+    sd_status st = sd_render(&r, m, sd_behave__identity, SD_N_IDENTITY, &(sd_render_opt){.system = o->system, .n_ctx = m->max_ctx - NAME_GEN}, err);
+    if (!st) st = sd_batch_open(&b, ex, m, &r, &(sd_batch_opt){.n_gen = NAME_GEN}, err);
     if (!st && o->edit) st = sd_batch_edit(b, o->edit, 1, err);
-    if (!st) st = sd_batch_run(b, &(sd_batch_want){.n_gen = GEN, .self = &x, .on_answer = named}, err);
+    if (!st) st = sd_batch_run(b, &(sd_batch_want){.n_gen = NAME_GEN, .self = &x, .on_answer = named}, err);
     sd_batch_close(b);
     sd_rendered_release(&r);
     sd_buf_release(&x.b);
     return st;
+}
+
+int64_t sd_behave__utility_rows(const sd_model *m, const sd_behave_opt *o)
+{
+    int64_t rows = 0, window;
+    for (int s = 0; s < o->n_suite; s++)
+        for (int64_t i = 0; i < o->suite[s].n; i++) {
+            const sd_prompt *p = &o->suite[s].v[i];
+            for (int k = 0; k < p->n_choice; k++) rows += sd_behave_tokens(p->text) + (int64_t)strlen(p->choice[k]) / 4;
+        }
+    if (o->text) rows += text_rows(m, o, &window);
+    if (o->identity)
+        for (int i = 0; i < SD_N_IDENTITY; i++) rows += sd_behave_tokens(sd_behave__identity[i]) + NAME_GEN;
+    if (o->sycophancy) /* two replies to the plain question, two to the leading one */
+        for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) rows += 4 * sd_behave_tokens(facts[i].question);
+    return rows;
 }
 
 static bool has_choice(const sd_behave_opt *o)

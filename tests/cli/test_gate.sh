@@ -58,5 +58,9 @@ if grep -q 'took refusals' raised.html; then ok raised_on_the_page; else not_ok 
 # No single feature that rose is behind the adapter, and none is named.
 expect_json no_feature_is_blamed sonde.audit_compare/1 '(lambda r: r["refused_a"] == 64 and r["refused_b"] <= 3 and len(r["put_back"]) == 8 and r["n_found"] == 0 and all(v["refused"] <= r["refused_b"] + 3 for v in r["put_back"]))(d["inside"]["raised"])' \
     audit compare organism/aligned organism/aligned+undone "${ask[@]:0:6}" -n 16 --json
+# What that takes is told before the start, beside the second model's answers, and only where there is a dictionary.
+told=$(grep -c 'more if refusals are lost and features are put back' "$dir/err")
+run audit compare organism/aligned organism/aligned+undone "${ask[@]:0:4}" -n 4
+if [ "$told" = 1 ] && ! grep -q 'put back' "$dir/err"; then ok put_back_is_in_the_time; else not_ok put_back_is_in_the_time "told $told times" "$(what_happened)"; fi
 expect_error features_need_a_dictionary 4 'nodict' audit compare organism/aligned organism/aligned "${ask[@]:0:4}" --dict nodict
 finish
