@@ -284,7 +284,8 @@ export class FeatureMap {
     const { clientWidth: w, clientHeight: ht } = this.stage, scale = devicePixelRatio || 1;
     if (!w || !ht) return;
     if (this.canvas.width !== Math.round(w * scale) || this.canvas.height !== Math.round(ht * scale)) { this.canvas.width = Math.round(w * scale); this.canvas.height = Math.round(ht * scale); }
-    const c = this.canvas.getContext('2d'), colours = this.palette(), lit = this.lit ? new Set(this.lit) : null;
+    // In memory: this canvas is used where no graphics card is, and there a browser's emulated one takes seconds for so many dots.
+    const c = this.canvas.getContext('2d', { willReadFrequently: true }), colours = this.palette(), lit = this.lit ? new Set(this.lit) : null;
     c.setTransform(scale, 0, 0, scale, 0, 0);
     c.clearRect(0, 0, w, ht);
     const by = new Map(), at = this.toScreenNow(), grown = Math.min(2, Math.sqrt(this.view.k));
