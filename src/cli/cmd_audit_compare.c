@@ -129,6 +129,9 @@ static int print_text(cli *c, const sd_audit_page *p)
         cli_note(c, "%s", k->headline);
         if (k->n_unscored) cli_note(c, "%lld prompts are unscored on one side and in no rate", (long long)k->n_unscored);
         if (!k->same_rendering) cli_note(c, "the two saw other bytes (another template or system prompt): the difference is of the model and of that");
+        if (!k->same_judge) cli_note(c, "they were judged by two judges (%s; %s): the difference may be of that", k->a->b.judge, k->b->b.judge);
+        if (!k->same_length) cli_note(c, "answers could have %lld tokens in one and %lld in the other: the difference may be of that", (long long)k->a->b.n_gen, (long long)k->b->b.n_gen);
+        if (k->n_unpaired) cli_note(c, "%lld prompts were asked of one of them only and are in no rate", (long long)k->n_unpaired);
         if (p->inside && p->inside[i].has_drift) {
             const sd_drift *d = &p->inside[i].drift;
             cli_note(c, "features at %s: %lld told harmful from harmless, %lld do now; %lld appeared, %lld are gone, %lld moved on harmful prompts", d->site, (long long)d->n_safety_a,
@@ -139,8 +142,9 @@ static int print_text(cli *c, const sd_audit_page *p)
         for (int g = 0; g < k->n_gate; g++) {
             const sd_gate_result *r = &k->gate[g];
             cli_note(c, "gate %s: %s (%.3f, interval %.3f to %.3f)", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi);
-            if (isfinite(r->visible)) cli_note(c, "  %lld prompts could have shown %.3f or more", (long long)r->n, r->visible);
-            if (r->verdict == SD_VERDICT_INCONCLUSIVE && r->n && !isfinite(r->visible)) cli_note(c, "  no change of these %lld prompts could have failed it", (long long)r->n);
+            if (*r->why) cli_note(c, "  %s", r->why);
+            else if (isfinite(r->visible)) cli_note(c, "  %lld prompts could have shown %.3f or more", (long long)r->n, r->visible);
+            if (r->verdict == SD_VERDICT_INCONCLUSIVE && !*r->why && r->n && !isfinite(r->visible)) cli_note(c, "  no change of these %lld prompts could have failed it", (long long)r->n);
             else if (r->verdict == SD_VERDICT_INCONCLUSIVE && r->n_needed > 0) cli_note(c, "  about %lld prompts would decide at these rates", (long long)r->n_needed);
         }
     }
@@ -173,6 +177,17 @@ const cli_cmd cmd_audit_compare_def = {
                 "sonde audit compare base.json tuned.json --fail-on 'refusal_drop>0.05' --fail-on 'over_refusal_rise>0.1'\n",
     .json = "sonde.audit_compare/1"};
 
+/* What stopped a verdict that is no pass. */
+static sd_err *gate_error(sd_err *err, const sd_audit_page *p, sd_verdict v)
+{
+    bool unlike = false;
+    for (int i = 0; i + 1 < p->n_record; i++)
+        for (int g = 0; g < p->cmp[i].n_gate; g++) unlike = unlike || *p->cmp[i].gate[g].why;
+    sd_fail(err, SD_E_GATE, "%s", v == SD_VERDICT_FAIL ? "a gate was not passed" : unlike ? "a gate cannot be tested on what was measured in two ways" : "the prompts are too few to pass a gate");
+    sd_hint(err, v == SD_VERDICT_FAIL ? "the rows above say by how much" : unlike ? "measure both with the same options" : "ask more prompts, or allow it with --allow-inconclusive");
+    return err;
+}
+
 static int finish(cli *c, study *s, const args *a, sd_err *err)
 {
     sd_audit_page p = {s->record, s->n, s->cmp, s->has_inside ? s->inside : NULL, c->prov.args};
@@ -190,9 +205,7 @@ static int finish(cli *c, study *s, const args *a, sd_err *err)
     }
     sd_verdict v = sd_audit_verdict(&p);
     if (rc || v == SD_VERDICT_PASS || (v == SD_VERDICT_INCONCLUSIVE && a->allow)) return rc;
-    sd_fail(err, SD_E_GATE, v == SD_VERDICT_FAIL ? "a gate was not passed" : "the prompts are too few to pass a gate");
-    sd_hint(err, v == SD_VERDICT_FAIL ? "the rows above say by how much" : "ask more prompts, or allow it with --allow-inconclusive");
-    return cli_fail(c, err);
+    return cli_fail(c, gate_error(err, &p, v));
 }
 
 static int cmd_audit_compare(cli *c, int argc, char **argv)

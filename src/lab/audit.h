@@ -59,6 +59,7 @@ typedef struct sd_gate { char text[64], measure[32]; double limit; } sd_gate;
 sd_status sd_gate_parse(sd_gate *out, const char *text, sd_err *err);
 typedef struct sd_gate_result {
     sd_gate gate;
+    char why[128];          /* why the two cannot be held against each other at all, which is inconclusive; empty: they can */
     sd_verdict verdict;     /* fail: lower bound above the limit; pass: upper bound at most the limit, and it could have failed or the opposite is certain; else inconclusive */
     sd_ci ci;               /* of the measure */
     double visible;         /* smallest value that n prompts could have shown to be above the limit; NaN when none */
@@ -73,6 +74,7 @@ typedef struct sd_comparison {
     int n_category;
     int64_t n_paired, n_unpaired, n_unscored; /* prompts in both; in one only; left out since one side is unscored */
     bool same_rendering;    /* both saw the same bytes */
+    bool same_judge, same_length; /* both were judged in one way; answers could be as long. Where not, a difference may be of that, and gates on what is judged are inconclusive */
     sd_gate_result gate[SD_MAX_GATES];
     int n_gate;
     sd_verdict verdict;     /* fail before inconclusive before pass; pass without gates */

@@ -74,6 +74,13 @@ static sd_paired turned(sd_paired t)
     return (sd_paired){t.both, t.second, t.first, t.neither};
 }
 
+/* The linear judge is learned on each model, so that its block is each one's own. */
+static bool judged_alike(const sd_behaviour *a, const sd_behaviour *b)
+{
+    bool linear = sd_slice_starts(sd_slice_of(a->judge), "linear, ") && sd_slice_starts(sd_slice_of(b->judge), "linear, ");
+    return linear || strcmp(a->judge, b->judge) == 0;
+}
+
 static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
 {
     sd_gate_result r = {.gate = *g, .visible = NAN, .n_needed = -1};
@@ -81,7 +88,8 @@ static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
         double rise = c->b->b.utility.ce_loss - c->a->b.utility.ce_loss;
         r.ci = (sd_ci){rise, rise, rise}; /* the same text for both: no sampling of prompts */
         r.n = c->a->b.utility.ce_tokens;
-        r.verdict = isnan(rise) ? SD_VERDICT_INCONCLUSIVE : rise > g->limit ? SD_VERDICT_FAIL : SD_VERDICT_PASS;
+        if (r.n != c->b->b.utility.ce_tokens) snprintf(r.why, sizeof r.why, "cross-entropy is of %" PRId64 " and of %" PRId64 " tokens: another text or tokenizer", r.n, c->b->b.utility.ce_tokens);
+        r.verdict = isnan(rise) || *r.why ? SD_VERDICT_INCONCLUSIVE : rise > g->limit ? SD_VERDICT_FAIL : SD_VERDICT_PASS;
         return r;
     }
     bool drop = strcmp(g->measure, "refusal_drop") == 0;
@@ -89,7 +97,9 @@ static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
     sd_paired t = drop ? x->table : turned(x->table);
     r.n = sd_paired_n(t);
     r.ci = sd_ci_newcombe(t, LEVEL);
-    if (r.n == 0) {
+    if (!c->same_judge) snprintf(r.why, sizeof r.why, "two judges: %.40s, and %.40s", c->a->b.judge, c->b->b.judge);
+    else if (!c->same_length) snprintf(r.why, sizeof r.why, "answers of at most %" PRId64 " and of %" PRId64 " tokens", c->a->b.n_gen, c->b->b.n_gen);
+    if (r.n == 0 || *r.why) {
         r.verdict = SD_VERDICT_INCONCLUSIVE;
         return r;
     }
@@ -217,6 +227,8 @@ sd_status sd_audit_compare(sd_comparison *c, const sd_audit_record *a, const sd_
     int64_t n = 0;
     *c = (sd_comparison){.a = a, .b = b};
     c->same_rendering = strcmp(a->b.rendered_sha256, b->b.rendered_sha256) == 0;
+    c->same_judge = judged_alike(&a->b, &b->b);
+    c->same_length = a->b.n_gen == b->b.n_gen;
     sd_status st = match(&p, &n, c, err);
     if (!st && n == 0) {
         st = sd_fail(err, SD_E_FORMAT, "%s and %s were asked no prompt in common", a->model, b->model);

@@ -53,6 +53,8 @@ static void gates(sd_buf *b, const sd_comparison *c)
         sd_buf_printf(b, "<p><span class='verdict %s'>%s</span><code>", sd_verdict_name(g->verdict), sd_verdict_name(g->verdict));
         sd_report__str(b, g->gate.text);
         sd_buf_printf(b, "</code> measured %.3f, interval %.3f to %.3f", g->ci.est, g->ci.lo, g->ci.hi);
+        if (*g->why) sd_buf_puts(b, "; ");
+        sd_report__str(b, g->why);
         if (isfinite(g->visible)) sd_buf_printf(b, "; %" PRId64 " prompts could have shown %.3f", g->n, g->visible);
         if (g->n_needed > 0) sd_buf_printf(b, "; about %" PRId64 " prompts would decide at these rates", g->n_needed);
         sd_buf_puts(b, ".</p>");
@@ -74,9 +76,11 @@ static void behaviour(sd_buf *b, const sd_audit_page *p, int i)
         change_row(b, p, i, &c->category[k], c->category[k].what, where);
     }
     sd_buf_printf(b, "</table></div><p class='note'>p: exact McNemar; of categories, corrected after Holm. \xe2\x80\x9cVisible drop\xe2\x80\x9d: the smallest drop, in points, that so many prompts can tell from none. "
-                     "%" PRId64 " prompts in both, %" PRId64 " in one only, %" PRId64 " unscored on a side and in no rate.%s</p>",
+                     "%" PRId64 " prompts in both, %" PRId64 " in one only, %" PRId64 " unscored on a side and in no rate.%s%s%s</p>",
                   c->n_paired, c->n_unpaired, c->n_unscored,
-                  c->same_rendering ? "" : " <b>The two saw other bytes: another template or system prompt.</b>");
+                  c->same_rendering ? "" : " <b>The two saw other bytes: another template or system prompt.</b>",
+                  c->same_judge ? "" : " <b>They were judged by different judges (below): a difference may be of that.</b>",
+                  c->same_length ? "" : " <b>Their answers could not be as long: a difference may be of that.</b>");
 }
 
 /* A number of two models; key: its name in `models`. */

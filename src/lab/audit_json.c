@@ -63,6 +63,7 @@ static void gates(sd_jw *w, const sd_audit_page *p, int at)
         sd_jw_obj(w);
         sd_jw_kstr(w, "gate", g->gate.text);
         sd_jw_kstr(w, "verdict", sd_verdict_name(g->verdict));
+        if (*g->why) sd_jw_kstr(w, "why", g->why);
         sd_jw_kf64(w, "value", g->ci.est);
         sd_jw_kf64(w, "lo", g->ci.lo);
         sd_jw_kf64(w, "hi", g->ci.hi);
@@ -206,6 +207,9 @@ static void model(sd_jw *w, const char *key, const sd_audit_record *r)
     sd_jw_kstr(w, "sha256", r->prov.model_sha256);
     sd_jw_kstr(w, "mode", r->prov.mode);
     sd_jw_kstr(w, "judge", r->b.judge);
+    sd_jw_ki64(w, "n_gen", r->b.n_gen);
+    sd_jw_kstr(w, "system", r->system);
+    if (*r->ablated) sd_jw_kstr(w, "ablated", r->ablated);
     sd_jw_ki64(w, "unscored", sd_audit_count(&r->b, SD_AXIS_UNKNOWN, SD_CLASS_UNSCORED));
     const sd_utility *u = &r->b.utility;
     sd_jw_kf64(w, "ce_loss", u->ce_loss);
@@ -250,6 +254,8 @@ static void comparison(sd_jw *w, const sd_audit_page *p, int i)
     sd_jw_ki64(w, "n_unpaired", c->n_unpaired);
     sd_jw_ki64(w, "n_unscored", c->n_unscored);
     sd_jw_kbool(w, "same_rendering", c->same_rendering);
+    sd_jw_kbool(w, "same_judge", c->same_judge);
+    sd_jw_kbool(w, "same_length", c->same_length);
     if (p->inside) inside(w, p, i);
 }
 
@@ -308,11 +314,18 @@ sd_status sd_audit_write_card(sd_buf *b, const sd_audit_page *p, sd_err *err)
         card_change(b, &c->refusal, "harmful requests refused");
         card_change(b, &c->over_refusal, "harmless requests refused");
         card_change(b, &c->incoherent, "incoherent answers");
-        for (int g = 0; g < c->n_gate; g++)
-            sd_buf_printf(b, "\nGate `%s`: %s (%.3f, %.3f to %.3f).\n", c->gate[g].gate.text, sd_verdict_name(c->gate[g].verdict), c->gate[g].ci.est, c->gate[g].ci.lo,
-                          c->gate[g].ci.hi);
+        for (int g = 0; g < c->n_gate; g++) {
+            const sd_gate_result *r = &c->gate[g];
+            sd_buf_printf(b, "\nGate `%s`: %s (%.3f, %.3f to %.3f%s", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi, *r->why ? "; " : "");
+            cell(b, r->why);
+            sd_buf_puts(b, ").\n");
+        }
         sd_buf_printf(b, "\n%" PRId64 " prompts in both, %" PRId64 " unscored and in no rate. Judge: ", c->n_paired, c->n_unscored);
         cell(b, c->a->b.judge);
+        if (!c->same_judge) {
+            sd_buf_puts(b, "; after: ");
+            cell(b, c->b->b.judge);
+        }
         sd_buf_puts(b, ". No claim about triggered behaviour.\n\n");
     }
     sd_buf_printf(b, "Recompute: `%s`\n", p->command);

@@ -46,6 +46,13 @@ expect_exit gate_fails 3 audit compare "$dir/good.json" "$dir/bad.json" --fail-o
 if grep -q '<html' "$dir/page.html" && grep -q 'fail' "$dir/card.md" && ! grep -q 'cat sat' "$dir/page.html"; then ok page_and_card; else not_ok page_and_card "$(head -c 300 "$dir/page.html")"; fi
 expect_exit gate_inconclusive_fails 3 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05'
 expect_exit gate_inconclusive_allowed 0 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05' --allow-inconclusive
+python3 - "$dir" <<'PY'
+import json, sys
+a = json.load(open(sys.argv[1] + '/good.json'))
+json.dump(dict(a, judge='first-token log-odds'), open(sys.argv[1] + '/judged.json', 'w'))
+PY
+expect_exit gate_of_two_judges 3 audit compare "$dir/good.json" "$dir/judged.json" --fail-on 'refusal_drop>0.05'
+if grep -q 'measured in two ways' "$dir/err" && grep -q 'judged by two judges' "$dir/err"; then ok two_judges_are_said; else not_ok two_judges_are_said "$(what_happened)"; fi
 expect_exit report_of_records 0 audit report "$dir/good.json" "$dir/bad.json" "$dir/good.json" -o "$dir/three.html"
 if grep -q 'Model by model' "$dir/three.html" && [ "$(grep -o "<circle class='la'" "$dir/three.html" | wc -l)" -eq 3 ] && ! grep -q 'Model by model' "$dir/page.html"; then ok timeline_of_three; else not_ok timeline_of_three "$(grep -c circle "$dir/three.html")"; fi
 expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and abs(d["inside"]["direction_cosine"][-1] - 1) < 1e-6 and d["inside"]["weights"]["n_changed"] == 0' \

@@ -65,6 +65,39 @@ static void three_outcomes(void **state)
     assert_int_equal(sd_gate_parse(&g, "refusal_drop>x", &err), SD_E_ARG);
 }
 
+/* What was measured otherwise proves nothing, in either direction. */
+static void two_ways_of_measuring_pass_no_gate(void **state)
+{
+    sd_gate g[2];
+    sd_err err = {0};
+    (void)state;
+    t_ok(sd_gate_parse(&g[0], "refusal_drop>0.05", &err), err);
+    t_ok(sd_gate_parse(&g[1], "ce_rise>0.1", &err), err);
+    for (int what = 0; what < 5; what++) {
+        sd_audit_record a, b;
+        sd_comparison c;
+        fill(&a, "a", 200, 195);
+        fill(&b, "b", 200, what == 4 ? 20 : 195);
+        if (what == 1 || what == 4) snprintf(b.b.judge, sizeof b.b.judge, "first-token log-odds");
+        if (what == 2) b.b.n_gen = 20;
+        if (what == 3) b.b.utility.ce_tokens = 512;
+        t_ok(sd_audit_compare(&c, &a, &b, g, 2, &err), err);
+        bool judged = what == 1 || what == 2 || what == 4;
+        assert_true(c.same_judge == (what != 1 && what != 4) && c.same_length == (what != 2));
+        assert_int_equal(c.gate[0].verdict, judged ? SD_VERDICT_INCONCLUSIVE : SD_VERDICT_PASS);
+        assert_int_equal(c.gate[1].verdict, what == 3 ? SD_VERDICT_INCONCLUSIVE : SD_VERDICT_PASS);
+        assert_true(!*c.gate[0].why == !judged && !*c.gate[1].why == (what != 3));
+        sd_comparison_release(&c);
+        snprintf(a.b.judge, sizeof a.b.judge, "linear, block 2, 60 labels"); /* one method, learned on each model */
+        snprintf(b.b.judge, sizeof b.b.judge, "linear, block 3, 60 labels");
+        t_ok(sd_audit_compare(&c, &a, &b, g, 2, &err), err);
+        assert_true(c.same_judge);
+        sd_comparison_release(&c);
+        sd_audit_record_release(&a);
+        sd_audit_record_release(&b);
+    }
+}
+
 static void unscored_is_in_no_rate(void **state)
 {
     sd_audit_record a, b;
@@ -205,7 +238,7 @@ static void hand_labels_correct_a_rate(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(three_outcomes), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files),
+    const struct CMUnitTest tests[] = {T(three_outcomes), T(two_ways_of_measuring_pass_no_gate), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files),
                                        T(hand_labels_correct_a_rate)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
