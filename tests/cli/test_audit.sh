@@ -25,6 +25,10 @@ expect_error audit_knows_its_gates 2 'is no gate' audit compare a.json b.json --
 expect_json audit_run_json sonde.audit_run/1 'd["refusal"]["n"] == 12 and d["over_refusal"]["n"] == 12 and len(d["replies"]) == 24 and d["utility"]["ce_tokens"] > 0 and len(d["model_sha256"]) == 64' \
     audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --text "$dir/text.txt" -o "$dir/a.json" --keep-answers "$dir/answers.jsonl" --json
 if [ "$(stat -c %a "$dir/answers.jsonl")" = 600 ] && [ "$(wc -l <"$dir/answers.jsonl")" -eq 24 ]; then ok answers_are_private; else not_ok answers_are_private "$(ls -l "$dir/answers.jsonl")"; fi
+cp "$dir/answers.jsonl" "$dir/labelled"
+expect_error answers_are_not_overwritten 4 'already there' audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --keep-answers "$dir/answers.jsonl"
+cmp -s "$dir/answers.jsonl" "$dir/labelled" || not_ok answers_are_as_they_were "$(what_happened)"
+expect_exit answers_are_written_anew 0 audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --keep-answers "$dir/answers.jsonl" -f -q
 if grep -q 'cat sat' "$dir/a.json"; then not_ok record_holds_no_prompt "a prompt is in the record"; else ok record_holds_no_prompt; fi
 python3 - "$dir" <<'PY'
 import json, sys
