@@ -419,6 +419,16 @@ sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char
     return st;
 }
 
+sd_status cli_corpus_open(cli *c, sd_corpus **out, const char *const *paths, int n_paths, sd_err *err)
+{
+    const char *first;
+    const sd_status st = sd_corpus_open(out, paths, n_paths, err);
+    if (st) return st;
+    const int64_t n = sd_corpus_left_out(*out, &first);
+    if (n) cli_note(c, "warning: %lld of %lld files were left out, they are not UTF-8; the first: %s", (long long)n, (long long)(n + sd_corpus_files(*out)), first);
+    return SD_OK;
+}
+
 void cli_corpus_hash(cli *c, const sd_corpus *corpus)
 {
     sd_sha256 sha;

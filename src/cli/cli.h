@@ -110,6 +110,8 @@ sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char
 /* SHA-256 of the model (the file; of a folder: its weights file, or of the list "name sha256" of its shards) into c->prov.model_sha256, cached in
  * c->cache_dir. A model that cannot be read is an error. */
 sd_status cli_model_hash(cli *c, const char *model_path, sd_err *err);
+/* sd_corpus_open, with a warning of what was left out. */
+sd_status cli_corpus_open(cli *c, sd_corpus **out, const char *const *paths, int n_paths, sd_err *err);
 /* SHA-256 of the texts into c->prov.data_sha256. */
 void cli_corpus_hash(cli *c, const sd_corpus *corpus);
 /* Warns when the dictionary says that it is of another site. */

@@ -66,7 +66,7 @@ static int cmd_capture(cli *c, int argc, char **argv)
     if (!st) st = cli_site(c, &site, &err);
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
-    if ((st = sd_corpus_open(&corpus, c->arg + 1, c->n_arg - 1, &err))) goto done;
+    if ((st = cli_corpus_open(c, &corpus, c->arg + 1, c->n_arg - 1, &err))) goto done;
     sd_model_opt mo = {.no_head = true, .max_layer = sd_site_is_layered(site.kind) ? site.layer + 1 : 1};
     if ((st = cli_model_open(c, ex, CLI_BULK, c->arg[0], mo, &m, &err))) goto done;
     sd_harvest_opt ho = {.site = site, .max_rows = a.tokens, .n_ctx = a.ctx, .batch = a.batch, .seed = c->seed};

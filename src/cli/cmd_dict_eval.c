@@ -111,7 +111,7 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
         col[i].dir = a.beside.v[i - 1];
         st = open_beside(c, &col[i], col, &err);
     }
-    if (st || (st = sd_corpus_open(&corpus, c->arg + 2, c->n_arg - 2, &err))) goto done;
+    if (st || (st = cli_corpus_open(c, &corpus, c->arg + 2, c->n_arg - 2, &err))) goto done;
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[1], (sd_model_opt){0}, &m, &err))) goto done;
     if (cross) {
         rc = dict_eval_cross_run(c, ex, &(dict_eval_cross){col->dict, m, corpus, a.with, {.max_rows = a.tokens, .n_ctx = a.ctx, .seed = c->seed}}, &err);

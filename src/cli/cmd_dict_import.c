@@ -71,7 +71,7 @@ static sd_status check(cli *c, const sd_exec *ex, sd_dict *d, sd_fit *f, sd_err 
     sd_corpus *corpus = NULL;
     sd_site site;
     sd_status st = cli_dict_site(c, d, &site, err);
-    if (!st && c->n_arg > 2) st = sd_corpus_open(&corpus, c->arg + 2, c->n_arg - 2, err);
+    if (!st && c->n_arg > 2) st = cli_corpus_open(c, &corpus, c->arg + 2, c->n_arg - 2, err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, c->arg[1], (sd_model_opt){0}, &m, err);
     if (!st) st = sd_lab_fit(f, ex, m, d, &(sd_fit_opt){site, corpus, &c->progress}, err);
     if (!st) st = cli_model_hash(c, c->arg[1], err);

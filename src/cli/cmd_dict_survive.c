@@ -149,7 +149,7 @@ static int cmd_dict_survive(cli *c, int argc, char **argv)
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     if ((st = sd_dict_open(&d, c->arg[0], &err)) || (st = cli_dict_site(c, d, &w.site, &err))) goto done;
-    if ((st = sd_corpus_open(&corpus, c->arg + 2, c->n_arg - 2, &err))) goto done;
+    if ((st = cli_corpus_open(c, &corpus, c->arg + 2, c->n_arg - 2, &err))) goto done;
     w.dict = d, w.corpus = corpus;
     if ((st = open_reading(&r, c, ex, &w, c->arg[1], &err))) goto done;
     snprintf(model, sizeof model, "%s", r.m->cfg.name);

@@ -89,7 +89,7 @@ static sd_status open_inputs(inputs *x, const args *a, cli *c, const sd_exec *ex
     sd_status st = sd_dict_open(&x->dict, c->arg[0], err);
     if (st) return st;
     if (c->n_arg > 2) {
-        if ((st = sd_corpus_open(&x->corpus, c->arg + 2, c->n_arg - 2, err))) return st;
+        if ((st = cli_corpus_open(c, &x->corpus, c->arg + 2, c->n_arg - 2, err))) return st;
         cli_corpus_hash(c, x->corpus);
     }
     if ((st = cli_model_hash(c, c->arg[1], err))) return st;

@@ -323,7 +323,7 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
         in.sites.site[in.sites.n] = in.sites.site[i];
         in.sites.second[in.sites.n++] = true;
     }
-    if (!st) st = sd_corpus_open(&s->corpus, a->path + 1, a->n_path - 1, err);
+    if (!st) st = cli_corpus_open(c, &s->corpus, a->path + 1, a->n_path - 1, err);
     if (!st && a->mode) mode = mode_of(a->mode);
     else if (!st) st = cli_mode(c, ex, CLI_BULK, a->path[0], &mode, err);
     if (st) return st;

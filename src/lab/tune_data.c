@@ -34,16 +34,21 @@ static sd_status bad(const reader *r, const char *what)
     return sd_fail(r->err, SD_E_FORMAT, "%s:%" PRId64 ": %s", r->path, r->line, what);
 }
 
-static void skip(reader *r)
+static void name_skipped(sd_tune_set *s, const char *what)
 {
-    sd_tune_set *s = r->set;
-    s->n_skipped++;
     if (s->n_skip_named >= NAMED) return;
     const size_t n = strlen(s->skipped);
-    const char *slash = strrchr(r->path, '/');
-    snprintf(s->skipped + n, sizeof s->skipped - n, "%s%s:%" PRId64, n ? ", " : "", slash ? slash + 1 : r->path,
-             r->line);
+    snprintf(s->skipped + n, sizeof s->skipped - n, "%s%s", n ? ", " : "", what);
     s->n_skip_named++;
+}
+
+static void skip(reader *r)
+{
+    char at[300];
+    const char *slash = strrchr(r->path, '/');
+    r->set->n_skipped++;
+    snprintf(at, sizeof at, "%.250s:%" PRId64, slash ? slash + 1 : r->path, r->line);
+    name_skipped(r->set, at);
 }
 
 static sd_status grow(void *p, int64_t *cap, int64_t need, size_t each, const char *what, sd_err *err)
@@ -427,7 +432,12 @@ static sd_status read_texts(reader *r)
     if (r->opt->method != SD_TUNE_LM && r->opt->method != SD_TUNE_DISTILL)
         return sd_fail(r->err, SD_E_ARG, "%s: plain text has no answers; --method lm learns from it, %s needs .jsonl",
                        r->path, sd_tune_method_name(r->opt->method));
+    const char *why;
     sd_status st = sd_corpus_open(&c, &r->path, 1, r->err);
+    const int64_t n = st ? 0 : sd_corpus_left_out(c, &why);
+    if (n) name_skipped(r->set, why);
+    r->set->n_skipped += n;
+    r->set->n_rows += n;
     for (int64_t i = 0; !st && i < sd_corpus_count(c); i++) {
         r->line = i + 1;
         st = push_text(r, sd_corpus_text(c, i));

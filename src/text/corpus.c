@@ -24,7 +24,8 @@ struct sd_corpus {
     doc *v;
     int64_t n, cap;
     sd_paths files;
-    int64_t file_cap;
+    int64_t file_cap, n_left_out;
+    sd_err left_out; /* why the first of them was */
 };
 
 static sd_status push(sd_corpus *c, size_t at, size_t n, sd_err *err)
@@ -225,7 +226,7 @@ static sd_status add_name(sd_corpus *c, const char *path, sd_err *err)
     return SD_OK;
 }
 
-static sd_status add_file(sd_corpus *c, const char *path, sd_err *err)
+static sd_status add_file(sd_corpus *c, const char *path, bool in_folder, sd_err *err)
 {
     sd_buf text;
     sd_slice name = sd_slice_of(path);
@@ -236,7 +237,15 @@ static sd_status add_file(sd_corpus *c, const char *path, sd_err *err)
     st = sd_file_read(&text, path, err);
     sd_slice s = {text.p, text.n};
     size_t ok = st ? 0 : sd_utf8_valid_prefix(s);
-    if (!st && ok != s.n) st = not_utf8(path, s.p, ok, err);
+    if (!st && ok != s.n) {
+        st = not_utf8(path, s.p, ok, in_folder && !c->n_left_out ? &c->left_out : in_folder ? NULL : err);
+        if (in_folder) {
+            c->n_left_out++;
+            sd_free(c->files.v[--c->files.n]);
+            st = SD_OK;
+            goto done;
+        }
+    }
     if (st) goto done;
     if (s.n >= 3 && memcmp(s.p, "\xef\xbb\xbf", 3) == 0) s = (sd_slice){s.p + 3, s.n - 3};
     if (sd_slice_ends(name, ".jsonl")) {
@@ -262,15 +271,18 @@ sd_status sd_corpus_open(sd_corpus **out, const char *const *paths, int n_paths,
     sd_buf_init(&c->pool, MAX_TEXT);
     for (int i = 0; i < n_paths && !st; i++) {
         if (!sd_dir_exists(paths[i])) {
-            st = add_file(c, paths[i], err);
+            st = add_file(c, paths[i], false, err);
             continue;
         }
         sd_paths in = {0};
         st = sd_dir_list(&in, paths[i], err);
-        for (int64_t k = 0; k < in.n && !st; k++) st = add_file(c, in.v[k], err);
+        for (int64_t k = 0; k < in.n && !st; k++) st = add_file(c, in.v[k], true, err);
         sd_paths_free(&in);
     }
-    if (!st && c->n == 0) {
+    if (!st && c->n == 0 && c->n_left_out) {
+        if (err) *err = c->left_out;
+        st = c->left_out.code;
+    } else if (!st && c->n == 0) {
         sd_fail(err, SD_E_FORMAT, "%s: no text in it", n_paths ? paths[0] : "the corpus");
         st = sd_hint(err, "give files or folders with .txt, .md, source code, .jsonl or .csv");
     }
@@ -302,6 +314,17 @@ void sd_corpus_close(sd_corpus *c)
     sd_buf_release(&c->pool);
     sd_free(c->v);
     sd_free(c);
+}
+
+int64_t sd_corpus_left_out(const sd_corpus *c, const char **first)
+{
+    *first = c->n_left_out ? c->left_out.msg : NULL;
+    return c->n_left_out;
+}
+
+int64_t sd_corpus_files(const sd_corpus *c)
+{
+    return c->files.n;
 }
 
 int64_t sd_corpus_count(const sd_corpus *c)

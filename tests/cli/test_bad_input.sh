@@ -74,6 +74,14 @@ expect_error tokenize_utf8 4 'bad.txt.*(line 2|byte 9)' tokenize tiny.gguf --fil
 expect_error score_utf8 4 'bad.txt.*(line 2|byte 9)' score tiny.gguf bad.txt
 expect_error capture_utf8 4 'bad.txt.*(line 2|byte 9)' capture tiny.gguf bad.txt --site resid_post.0 -o acts
 expect_error dict_train_utf8 4 'bad.txt.*(line 2|byte 9)' dict train tiny.gguf bad.txt --site resid_post.0 --width 64 --k 4 -o d
+mkdir mixed && cp corpus/* bad.txt mixed/
+for what in "capture tiny.gguf mixed --site resid_post.0 -o acts" "dict train tiny.gguf mixed --site resid_post.0 --width 64 --k 4 --tokens 2000 -o d"; do
+    run $what
+    if [ $rc -eq 0 ] && grep -q 'warning: 1 of 2 files were left out.*bad.txt: line 2, byte 9' err; then ok "folder_with_bad_utf8_${what%% *}"; else not_ok "folder_with_bad_utf8_${what%% *}" "$(what_happened)"; fi
+    rm -rf acts d
+done
+run tune tiny.gguf --data mixed --method lm --lora 2 --steps 2 -o tuned
+if [ $rc -eq 0 ] && grep -q '1 of 2 rows have nothing to learn and were left out: mixed/bad.txt: line 2, byte 9' err; then ok folder_with_bad_utf8_tune; else not_ok folder_with_bad_utf8_tune "$(what_happened)"; fi
 expect_error dict_train_k 4 'k 70 of 64 features' dict train tiny.gguf corpus --site resid_post.0 --width 64 --k 70 -o d
 expect_error dict_train_little_text 4 'too few' dict train tiny.gguf corpus --site resid_post.0 --width 64 --k 4 --heldout 9000 -o d
 nothing_left bad_values_leave_nothing acts d t.safetensors

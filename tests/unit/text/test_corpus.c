@@ -160,6 +160,19 @@ static void test_refused(void **state)
     assert_int_equal(sd_corpus_open(&c, NULL, 0, &err), SD_E_FORMAT);
 }
 
+/* A folder of nothing but what is left out is refused as a file is. */
+static void test_folder_of_no_text(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    char sub[512];
+    assert_true(sd_path_join(sub, sizeof sub, dir, "bad"));
+    t_ok(sd_dir_make(sub, &err), err);
+    FILE_OF("bad/a.bin", "\xff");
+    FILE_OF("bad/b.bin", "b\xff");
+    refused(sub, SD_E_FORMAT, "bad/a.bin: line 1, byte 0", "iconv");
+}
+
 /* Files of a folder in the order of their names; the hash knows texts, order and cuts, not names. */
 static void test_folder_and_hash(void **state)
 {
@@ -172,8 +185,14 @@ static void test_folder_and_hash(void **state)
     FILE_OF("sub/b.txt", "second");
     FILE_OF("sub/a.md", "first");
     FILE_OF("sub/.hidden", "\xff");
+    FILE_OF("sub/aa.txt", "fine\nna\xefve\n");
+    FILE_OF("sub/aaa.gz", "\x1f\x8b");
+    const char *why;
     sd_corpus *c = open_one(sub);
     assert_int_equal(sd_corpus_count(c), 2);
+    assert_int_equal(sd_corpus_files(c), 2);
+    assert_int_equal(sd_corpus_left_out(c, &why), 2);
+    assert_non_null(strstr(why, "sub/aa.txt: line 2, byte 7"));
     doc_is(c, 0, "first");
     doc_is(c, 1, "second");
     sd_corpus_sha256(c, &a);
@@ -196,6 +215,6 @@ int main(void)
 {
 #define C(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {C(test_prose), C(test_long_prose), C(test_jsonl),
-                                       C(test_csv),   C(test_refused),    C(test_folder_and_hash)};
+                                       C(test_csv),   C(test_refused),    C(test_folder_and_hash), C(test_folder_of_no_text)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
