@@ -34,7 +34,6 @@ typedef struct study {
     sd_dict *dict;
     sd_site site;
     int n, n_gate;
-    bool has_inside;
 } study;
 
 static void release(study *s)
@@ -55,6 +54,14 @@ static bool is_record(const char *path)
     return sd_slice_ends(sd_slice_of(path), ".json");
 }
 
+/* Why nothing is seen inside the first model and model i. */
+static void behaviour_only(sd_inside *x, const char *first, const char *other)
+{
+    const char *it = is_record(first) || sd_endpoint_is(first) ? first : other;
+    *x = (sd_inside){0};
+    snprintf(x->why, sizeof x->why, "%s: behaviour only", is_record(it) ? "a record holds no activations and no weights" : "an endpoint shows neither activations nor weights");
+}
+
 /* The first model stays open, to be looked into beside each of the others. */
 static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
 {
@@ -62,6 +69,7 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
     for (int i = 0; i < c->n_arg && !st; i++) {
         sd_model *m = NULL;
         s->n = i + 1;
+        if (i > 0) behaviour_only(&s->inside[i - 1], c->arg[0], c->arg[i]);
         if (is_record(c->arg[i])) {
             st = sd_audit_record_read(&s->record[i], c->arg[i], err);
             continue;
@@ -75,7 +83,6 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
         if (s->base) s->setup.rows_beside = sd_inside_rows(&s->setup.rows_perhaps, &o);
         st = audit_measure(&s->record[i], c, &s->setup, &a->a, c->arg[i], &m, err);
         if (!st && i > 0 && s->base && m && !a->no_inside) {
-            s->has_inside = true;
             st = sd_model_spec_parse(&pa, c->arg[0], err);
             if (!st) st = sd_model_spec_parse(&pb, c->arg[i], err);
             if (!st) st = sd_lab_inside(&s->inside[i - 1], c->exec, s->base, m, &o, err);
@@ -190,7 +197,7 @@ static sd_err *gate_error(sd_err *err, const sd_audit_page *p, sd_verdict v)
 
 static int finish(cli *c, study *s, const args *a, sd_err *err)
 {
-    sd_audit_page p = {s->record, s->n, s->cmp, s->has_inside ? s->inside : NULL, c->prov.args};
+    sd_audit_page p = {s->record, s->n, s->cmp, a->no_inside ? NULL : s->inside, c->prov.args};
     sd_status st = c->output ? write_file(c, c->output, &p, sd_audit_write_html, err) : SD_OK;
     if (!st && a->card) st = write_file(c, a->card, &p, sd_audit_write_card, err);
     if (st) return cli_fail(c, err);

@@ -271,8 +271,8 @@ sd_status sd_lab_inside(sd_inside *out, const sd_exec *ex, const sd_model *a, co
     *out = (sd_inside){.comparable = true};
     if (a->cfg.n_layer != b->cfg.n_layer || a->cfg.d_model != b->cfg.d_model || a->cfg.n_vocab != b->cfg.n_vocab) {
         out->comparable = false;
-        snprintf(out->why, sizeof out->why, "the models have other sizes (%d and %d blocks, width %" PRId64 " and %" PRId64 "): behaviour only", a->cfg.n_layer, b->cfg.n_layer,
-                 a->cfg.d_model, b->cfg.d_model);
+        snprintf(out->why, sizeof out->why, "the models have other sizes (%d and %d blocks, width %" PRId64 " and %" PRId64 ", %" PRId64 " and %" PRId64 " tokens): behaviour only", a->cfg.n_layer,
+                 b->cfg.n_layer, a->cfg.d_model, b->cfg.d_model, a->cfg.n_vocab, b->cfg.n_vocab);
         return SD_OK;
     }
     sd_status st = gather(&s, opt, err);

@@ -59,8 +59,13 @@ expect_exit gate_of_two_judges 3 audit compare "$dir/good.json" "$dir/judged.jso
 if grep -q 'measured in two ways' "$dir/err" && grep -q 'judged by two judges' "$dir/err"; then ok two_judges_are_said; else not_ok two_judges_are_said "$(what_happened)"; fi
 expect_exit report_of_records 0 audit report "$dir/good.json" "$dir/bad.json" "$dir/good.json" -o "$dir/three.html"
 if grep -q 'Model by model' "$dir/three.html" && [ "$(grep -o "<circle class='la'" "$dir/three.html" | wc -l)" -eq 3 ] && ! grep -q 'Model by model' "$dir/page.html"; then ok timeline_of_three; else not_ok timeline_of_three "$(grep -c circle "$dir/three.html")"; fi
+run audit run "$root/organism/aligned" --suite "$dir/suite.csv" -n 4 -o "$dir/own.json"
 expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and abs(d["inside"]["direction_cosine"][-1] - 1) < 1e-6 and d["inside"]["weights"]["n_changed"] == 0' \
     audit compare "$dir/m.gguf" "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --json
+# A record and a model of another size have behaviour alone in common with it, and that is said of each.
+expect_json compare_behaviour_only sonde.audit_compare/1 '(lambda v: "record" in v[0]["why"] and v[1]["comparable"] and "4 and 2 blocks" in v[2]["why"] and "tokens" in v[2]["why"] and not v[0]["comparable"] and not v[2]["comparable"])([c["inside"] for c in d["comparisons"]])' \
+    audit compare "$root/organism/aligned" "$dir/own.json" "$root/organism/aligned" "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --json -o "$dir/mixed.html"
+if grep -q "<p class='note'>a record holds no activations" "$dir/mixed.html" && ! grep -q "<p class='note'>\.</p>" "$dir/mixed.html"; then ok why_on_the_page; else not_ok why_on_the_page "$(grep -o '<h2>Inside.\{80\}' "$dir/mixed.html")"; fi
 # What quantisation alone did: the file in Q4_0 differs from its source by rounding and nothing else; its tune in Q4_0 by more.
 run merge "$dir/m.gguf" -o "$dir/q.gguf" --type q4_0
 expect_json quantisation_alone sonde.audit_compare/1 'd["inside"]["weights"]["quantisation"]["n_matrix"] == 14 and abs(d["inside"]["weights"]["quantisation"]["relative_change"] / d["inside"]["weights"]["quantisation"]["by_rounding_alone"] - 1) < 1e-6 and 0.01 < d["inside"]["weights"]["quantisation"]["by_rounding_alone"] < 0.2' \
