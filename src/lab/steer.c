@@ -190,6 +190,11 @@ sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd
     return sd_steer_attach_id(s, session, n_prompt, id, err);
 }
 
+const char *sd_steer_monitor(const sd_steer *s)
+{
+    return s->when ? sd_steer__when_monitor(s->when) : "";
+}
+
 sd_steer_applied sd_steer_get_applied(const sd_steer *s)
 {
     sd_steer_applied a = {.site = s->site, .value_raw = s->value, .n_positions = s->n_edited,

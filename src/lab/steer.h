@@ -72,5 +72,7 @@ sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt,
 /* What was done: site, op, value in raw units, positions edited; of a condition, positions looked at and positions where it held. */
 typedef struct sd_steer_applied { sd_site site; double value_raw; int64_t n_positions; double mean_abs_change; int64_t n_looked, n_held; } sd_steer_applied;
 sd_steer_applied sd_steer_get_applied(const sd_steer *s);
+/* The name of the monitor that its condition is; "" when it has none. */
+const char *sd_steer_monitor(const sd_steer *s);
 
 #endif

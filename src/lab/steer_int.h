@@ -32,6 +32,7 @@ bool sd_steer__unit_row(float *out, const float *v, int64_t d);
 sd_status sd_steer__when_new(steer_when **out, const sd_steer_when *spec, sd_site edited, const sd_model *m, const sd_steer_from *from, sd_err *err);
 void sd_steer__when_free(steer_when *w);
 sd_status sd_steer__when_attach(steer_when *w, sd_session *session, int *id, sd_err *err);
+const char *sd_steer__when_monitor(const steer_when *w);
 bool sd_steer__when_holds(const steer_when *w, int64_t pos);
 void sd_steer__when_counts(const steer_when *w, sd_steer_applied *a);
 

@@ -11,6 +11,7 @@ struct steer_when {
     sd_site site;
     double gt, lt;           /* in the units of the site */
     bool hold;
+    char monitor[65];
     float *u;                /* [d] unit vector; NULL for a feature */
     uint8_t *met;            /* [n_ctx] it held there */
     int64_t first;           /* lowest position where it held; INT64_MAX: none */
@@ -53,6 +54,7 @@ sd_status sd_steer__when_new(steer_when **out, const sd_steer_when *spec, sd_sit
     w->dict = own.dict;
     w->feature = what->feature;
     w->hold = spec->hold;
+    snprintf(w->monitor, sizeof w->monitor, "%s", spec->monitor);
     w->n_ctx = m->max_ctx;
     if ((st = sd_steer__site(&w->site, &w->d, what, m, w->dict, true, err))) goto done;
     if ((st = check_place(w, edited, err)) || (st = check_feature(w, err))) goto done;
@@ -117,6 +119,8 @@ sd_status sd_steer__when_attach(steer_when *w, sd_session *session, int *id, sd_
     w->n_looked = w->n_held = w->counted = 0;
     return sd_session_attach(session, &(sd_hook){.name = "steer when", .at = &w->site, .n_at = 1, .mode = SD_HOOK_READ, .fn = look, .self = w}, id, err);
 }
+
+const char *sd_steer__when_monitor(const steer_when *w) { return w->monitor; }
 
 bool sd_steer__when_holds(const steer_when *w, int64_t pos) { return w->hold ? pos >= w->first : w->met[pos] != 0; }
 

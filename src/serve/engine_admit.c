@@ -38,11 +38,21 @@ static void end_seq(sd_engine *e, sd_job *j, sd_seq *s, sd_seq_end how, const sd
     if (last && after) run_after(e, j);
 }
 
+static void count_monitors(const sd_engine *e, const sd_seq *s)
+{
+    for (int i = 0; i < s->n_steer; i++) {
+        const char *name = sd_steer_monitor(s->steer[i]);
+        const sd_steer_applied a = sd_steer_get_applied(s->steer[i]);
+        if (*name) sd_metrics_monitor(e->opt.metrics, name, a.n_looked, a.n_held);
+    }
+}
+
 void sd_engine__end(sd_engine *e, sd_slot *sl, sd_seq_end how, const sd_err *err)
 {
     sd_job *j = sl->job;
     sd_seq *s = sl->seq;
     for (int i = 0; i < sl->n_hook; i++) sd_session_detach(sl->s, sl->hook[i]);
+    count_monitors(e, s);
     sd_free(sl->hook);
     sl->hook = NULL;
     sl->n_hook = 0;

@@ -12,12 +12,16 @@ static const double bound[N_BUCKET] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 
 typedef struct hist { uint64_t bucket[N_BUCKET + 1]; double sum; } hist;
 typedef struct answers { const char *route, *method; int code; uint64_t n; } answers;
 
+typedef struct monitor { const char *name; uint64_t n[3]; } monitor;
+
 struct sd_metrics {
     pthread_mutex_t lock;
     uint64_t count[SD_COUNTER_COUNT];
     hist h[SD_HIST_COUNT];
     answers route[MAX_ROUTES];
     int n_route;
+    monitor *monitor; /* [n_monitor] */
+    int n_monitor;
 };
 
 sd_status sd_metrics_new(sd_metrics **out, sd_err *err)
@@ -31,6 +35,7 @@ void sd_metrics_free(sd_metrics *m)
 {
     if (!m) return;
     pthread_mutex_destroy(&m->lock);
+    sd_free(m->monitor);
     sd_free(m);
 }
 
@@ -61,6 +66,32 @@ void sd_metrics_answer(sd_metrics *m, const char *route, const char *method, int
     while (i < m->n_route && !(m->route[i].code == code && strcmp(m->route[i].route, route) == 0 && strcmp(m->route[i].method, method) == 0)) i++;
     if (i == m->n_route && i < MAX_ROUTES) m->route[m->n_route++] = (answers){.route = route, .method = method, .code = code};
     if (i < m->n_route) m->route[i].n++;
+    pthread_mutex_unlock(&m->lock);
+}
+
+sd_status sd_metrics_monitor_add(sd_metrics *m, const char *name, sd_err *err)
+{
+    pthread_mutex_lock(&m->lock);
+    monitor *v = sd_realloc(m->monitor, (size_t)(m->n_monitor + 1) * sizeof *v);
+    if (v) {
+        m->monitor = v;
+        v[m->n_monitor++] = (monitor){.name = name};
+    }
+    pthread_mutex_unlock(&m->lock);
+    return v ? SD_OK : sd_fail(err, SD_E_NOMEM, "out of memory: the metrics of a monitor");
+}
+
+void sd_metrics_monitor(sd_metrics *m, const char *name, int64_t n_looked, int64_t n_held)
+{
+    if (!m) return;
+    pthread_mutex_lock(&m->lock);
+    for (int i = 0; i < m->n_monitor; i++) {
+        uint64_t *n = m->monitor[i].n;
+        if (strcmp(m->monitor[i].name, name) != 0) continue;
+        n[0] += (uint64_t)n_looked;
+        n[1] += (uint64_t)n_held;
+        n[2] += n_held > 0;
+    }
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -113,6 +144,16 @@ static void put_process(sd_buf *b, double start)
     gauge(b, "process_start_time_seconds", "Start of this process, seconds since 1970", start);
 }
 
+static void put_monitors(sd_buf *b, const sd_metrics *m)
+{
+    static const char *const name[] = {"sonde_monitor_evaluations_total", "sonde_monitor_trips_total", "sonde_monitor_tripped_sequences_total"};
+    static const char *const help[] = {"Tokens at which a monitor looked", "Tokens at which it held, within the bounds of their request", "Sequences in which it held at some token"};
+    for (int k = 0; k < 3 && m->n_monitor; k++) {
+        head(b, name[k], "counter", help[k]);
+        for (int i = 0; i < m->n_monitor; i++) sd_buf_printf(b, "%s{monitor=\"%s\"} %" PRIu64 "\n", name[k], m->monitor[i].name, m->monitor[i].n[k]);
+    }
+}
+
 void sd_metrics_write(sd_metrics *m, const sd_gauges *g, sd_buf *b)
 {
     static const char *const name[] = {
@@ -135,6 +176,7 @@ void sd_metrics_write(sd_metrics *m, const sd_gauges *g, sd_buf *b)
         head(b, name[i], "counter", help[i]);
         sd_buf_printf(b, "%s %" PRIu64 "\n", name[i], m->count[i]);
     }
+    put_monitors(b, m);
     for (int i = 0; i < SD_HIST_COUNT; i++) put_hist(b, hist_name[i], hist_help[i], &m->h[i]);
     pthread_mutex_unlock(&m->lock);
     gauge(b, "sonde_sequences_running", "Sequences that have a slot", g->running);

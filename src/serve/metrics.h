@@ -40,6 +40,11 @@ void sd_metrics_observe(sd_metrics *m, sd_hist h, double seconds);
 /* One answer. route: its pattern, a string that lives as long as the program, so that labels are bounded. */
 void sd_metrics_answer(sd_metrics *m, const char *route, const char *method, int code);
 
+/* A monitor that is told of from now on, at zero. name: as long as m, of letters, digits and "._-". */
+sd_status sd_metrics_monitor_add(sd_metrics *m, const char *name, sd_err *err);
+/* A sequence ended of which the monitor looked at so many tokens and held at so many of them. An unknown name is not counted. */
+void sd_metrics_monitor(sd_metrics *m, const char *name, int64_t n_looked, int64_t n_held);
+
 typedef struct sd_gauges {
     int running, waiting, slots;
     double start_seconds;    /* since 1970 */

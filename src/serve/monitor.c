@@ -55,6 +55,7 @@ sd_status sd_monitor__open(sd_server *s, const char *path, sd_err *err)
         st = sd_err_wrap(err, "%s", path);
         goto done;
     }
+    if ((st = sd_metrics_monitor_add(s->metrics, r->name, err))) goto done;
     r->when = json_incref(sd_field_get(j, "when"));
     s->n_monitor++;
 done:

@@ -121,6 +121,14 @@ post "another bound of a monitor" 200 'd["choices"][0]["sonde"]["applied"][0]["n
 post "a monitor that is not there" 404 "d['error']['param'] == 'sonde.steer[0]' and \"'none'\" in d['error']['message']" /v1/chat/completions "$(when '"none"')"
 post "a monitor and a vector" 400 '"when.vector" in d["error"]["message"]' /v1/chat/completions "$(when '"fifth","vector":[1]')"
 curl -s "$url/sonde/v1/config" | python3 -c 'import json, sys; m = json.load(sys.stdin)["monitors"]; assert [x["name"] for x in m] == ["fifth", "never"] and m[0]["when"]["site"] == "embed"' 2>"$dir/err" && ok "monitors are told" || not_ok "monitors are told" "$(cat "$dir/err")"
+curl -s "$url/metrics" >"$dir/metrics"
+if python3 - "$dir/metrics" <<'PY' 2>"$dir/why"
+import re, sys
+v = {(k, m): int(n) for k, m, n in re.findall(r'^sonde_monitor_(\w+)_total\{monitor="(\w+)"\} (\d+)$', open(sys.argv[1]).read(), re.M)}
+assert v["evaluations", "fifth"] == v["trips", "fifth"] > 0 and v["tripped_sequences", "fifth"] == 1, v
+assert v["evaluations", "never"] > v["trips", "never"] > 0 and v["tripped_sequences", "never"] == 1, v  # once as registered, once with another bound
+PY
+then ok "monitors are counted"; else not_ok "monitors are counted" "$(tail -n 1 "$dir/why")"; fi
 post "the recipe left nothing behind" 200 'd["choices"][0]["message"] == json.load(open(sys.argv[1][:-6] + "first"))["choices"][0]["message"]' /v1/chat/completions "$chat}"
 status "config" 200 "$url/sonde/v1/config"
 status "a store that is not there" 404 "$url/sonde/v1/features/none"
@@ -241,6 +249,7 @@ status "an index that is no number" 400 "$url/sonde/v1/features/s/x"
 status "a sort that is none" 400 "$url/sonde/v1/features/s?sort=beauty"
 status "a search by what is none" 400 "$url/sonde/v1/features/s?q=cat&by=beauty"
 stop "the end of it"
+: >"$dir/listen" # the last server's address must not be read
 "$sonde" serve --store "$dir/s.db" --port 0 >"$dir/listen" 2>"$dir/serve.err" </dev/null &
 pid=$!
 for _ in $(seq 50); do url=$(sed -n 's/^listening on //p' "$dir/listen"); [ -n "$url" ] && break; sleep 0.1; done

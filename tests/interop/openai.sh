@@ -12,7 +12,8 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/sonde-openai-XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 export XDG_CACHE_HOME=$dir XDG_DATA_HOME=$dir
 python3 tests/cli/make_model.py "$dir/tiny.gguf"
-"$sonde" serve "$dir/tiny.gguf" --port 0 --mode faithful >"$dir/out" 2>"$dir/err" </dev/null &
+printf '{"name":"axis","when":{"vector":[%s1],"site":"embed","gt":0}}\n' "$(printf '0,%.0s' $(seq 63))" >"$dir/axis.json"
+"$sonde" serve "$dir/tiny.gguf" --port 0 --mode faithful --monitor "$dir/axis.json" >"$dir/out" 2>"$dir/err" </dev/null &
 pid=$!
 for _ in $(seq 100); do
     url=$(sed -n 's/^listening on //p' "$dir/out")

@@ -39,6 +39,8 @@ assert [x.index for x in many.choices] == [0, 1, 2, 3]
 
 both = c.chat.completions.create(model=model, messages=chat, max_tokens=8, seed=1, extra_body={"sonde": {"compare": True, "steer": [
     {"vector": [0.0] * 63 + [1.0], "site": "resid_post.0", "value": 0, "unit": "raw"}]}})
+c.completions.create(model=model, prompt="the cat", max_tokens=2, extra_body={"sonde": {"steer": [
+    {"vector": [0.0] * 63 + [1.0], "site": "resid_post.0", "value": 1, "unit": "raw", "when": {"monitor": "axis"}}]}})
 assert both.choices[0].message.content == both.choices[1].message.content
 assert both.choices[1].sonde["lane"] == "steered" and len(both.choices[1].sonde["applied"]) == 1
 
@@ -73,5 +75,8 @@ else:
     buckets = [s.value for s in h.samples if s.name.endswith("_bucket")]
     count = next(s.value for s in h.samples if s.name.endswith("_count"))
     assert buckets == sorted(buckets) and buckets[-1] == count > 0
+    looked, held = (families[f"sonde_monitor_{k}"] for k in ("evaluations", "trips"))
+    assert looked.type == held.type == "counter" and looked.samples[0].labels == {"monitor": "axis"}
+    assert looked.samples[0].value >= held.samples[0].value and looked.samples[0].value > 0
     assert families["sonde_http_requests"].type == "counter" and all(":" not in f for f in families)
     print("[       OK ] interop_prometheus")
