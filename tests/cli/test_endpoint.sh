@@ -34,7 +34,7 @@ expect_json endpoint_is_the_model sonde.audit_run/1 'd["mode"] == "endpoint" and
     audit run "$url/v1" --endpoint-model model "${suites[@]}" -o "$dir/there.json" --json
 expect_json endpoint_frames_and_identity sonde.audit_run/1 '(lambda h: d["templates"] == h["templates"] and len(d["templates"]) == 4 and all(t["n"] == 5 for t in d["templates"]) and len({t["refused"] for t in d["templates"]}) >= 1 and d["utility"]["identity_n"] == 6 and d["utility"]["identity_same"] == h["utility"]["identity_same"] and "silent" not in d)(json.load(open(sys.argv[1][:-3] + "here.json")))' \
     audit run "$url/v1" --endpoint-model model "${suites[@]}" --templates 5 --identity cat --json
-expect_json endpoint_compared sonde.audit_compare/1 'd["refusal"]["diff"] == 0 and d["refusal"]["n"] == 12 and "inside" not in d' audit compare "$dir/model.gguf" "$url/v1" --endpoint-model model "${suites[@]}" --json
+expect_json endpoint_compared sonde.audit_compare/1 'd["refusal"]["diff"] == 0 and d["refusal"]["n"] == 12 and "endpoint" in d["inside"]["why"]' audit compare "$dir/model.gguf" "$url/v1" --endpoint-model model "${suites[@]}" --json
 expect_error endpoint_has_no_logits 4 'gives answers alone' audit run "$url/v1" "${suites[@]}" --quick
 kill -TERM $pid
 wait $pid
