@@ -165,6 +165,11 @@ static void borrow_errors(sd_audit_record *out, const audit_setup *s, const audi
     if (!a->quick) out->judge_error = a->judge_url ? s->endpoint_error : s->phrases_error;
 }
 
+static void tell_silent(cli *c, const sd_behaviour *b)
+{
+    cli_note(c, "%lld of %lld prompts are unscored: %s", (long long)b->n_silent, (long long)b->n, b->silent_why);
+}
+
 /* A model behind an endpoint. */
 static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *url, sd_behave_opt *o, sd_err *err)
 {
@@ -184,7 +189,7 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
         kept.f = NULL;
     }
     sd_wfile_abort(kept.f);
-    if (!st && out->b.n_silent) cli_note(c, "%lld of %lld prompts are unscored: %s", (long long)out->b.n_silent, (long long)out->b.n, out->b.silent_why);
+    if (!st && out->b.n_silent) tell_silent(c, &out->b);
     out->seconds = sd_now() - t0;
     out->prov = c->prov;
     out->prov.model_sha256[0] = 0;
@@ -230,8 +235,10 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
         o.edit = &cut.hook;
     }
     if ((st = tell_time(c, ex, m, &o, err))) goto done;
-    if ((st = sd_behave_refusal_set(&set, ex, m, &o, LEARN, err))) goto done;
+    if (!s->first || !sd_openers_fit(&set, &s->first->opens, m)) st = sd_behave_refusal_set(&set, ex, m, &o, LEARN, err);
+    if (st) goto done;
     if (set.n) o.refusal = &set;
+    sd_openers_of(&out->opens, m, &set);
     if (a->quick && !set.n) {
         st = sd_fail(err, SD_E_FORMAT, "%s opens its answers to harmful and harmless prompts alike (or the suites lack one of them), so --quick cannot judge", model);
         sd_hint(err, "leave --quick out, or add a suite of the other kind");
@@ -243,6 +250,7 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
     if (a->linear) o.linear = &linear;
     if ((st = keep_file(&kept, a, &o, err))) goto done;
     if ((st = sd_lab_behave(&out->b, ex, m, &o, err))) goto done;
+    if (out->b.n_silent) tell_silent(c, &out->b);
     if (kept.f) {
         st = sd_wfile_commit(kept.f, err);
         kept.f = NULL;

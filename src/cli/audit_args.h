@@ -41,11 +41,12 @@ typedef struct audit_setup {
     sd_judge_error phrases_error, endpoint_error;
     sd_endpoint judge; /* url NULL: none */
     char *key;         /* of the endpoints, or NULL; owns */
+    const sd_audit_record *first; /* whose refusal tokens judge the others too, where they have them; NULL: each its own */
     int64_t rows_beside, rows_perhaps; /* what the caller runs beside the measurement, for its time (lab/behave.h) */
 } audit_setup;
 sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *err);
 void audit_setup_release(audit_setup *s);
-/* Opens the model, tells the time it will take, asks everything and fills *out. The refusal set of --quick is learned on the model itself. *keep (may
+/* Opens the model, tells the time it will take, asks everything and fills *out. The refusal tokens of --quick are learned on the model itself, or are those of s->first. *keep (may
  * be NULL) gets the opened model instead of its being closed. */
 sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *model, sd_model **keep, sd_err *err);
 

@@ -69,6 +69,7 @@ static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
     for (int i = 0; i < c->n_arg && !st; i++) {
         sd_model *m = NULL;
         s->n = i + 1;
+        s->setup.first = i > 0 ? &s->record[0] : NULL;
         if (i > 0) behaviour_only(&s->inside[i - 1], c->arg[0], c->arg[i]);
         if (is_record(c->arg[i])) {
             st = sd_audit_record_read(&s->record[i], c->arg[i], err);

@@ -15,6 +15,12 @@
 typedef struct sd_judged { char judge[96]; sd_judge_error e; bool own; } sd_judged;
 enum { SD_MAX_JUDGED = 8 };
 
+/* The tokens that open refusals, with their bytes as text: another model is judged by the same ones where it has them. */
+typedef struct sd_openers { int32_t id[SD_REFUSAL_TOKENS]; char text[SD_REFUSAL_TOKENS][32]; int n; } sd_openers;
+void sd_openers_of(sd_openers *out, const sd_model *m, const sd_refusal_set *r);
+/* False: none, or the model has other tokens under these ids. */
+bool sd_openers_fit(sd_refusal_set *out, const sd_openers *o, const sd_model *m);
+
 typedef struct sd_audit_record {
     char model[256], name[128]; /* path as given; a short name for tables */
     char system[64];            /* "default", "none", "given" */
@@ -23,6 +29,7 @@ typedef struct sd_audit_record {
     sd_judge_error judge_error; /* of the judge in use; n_refusal 0: not measured */
     sd_judged judged[SD_MAX_JUDGED]; /* of all judges that were measured */
     int n_judged;
+    sd_openers opens;           /* of the first-token score */
     double seconds;
     sd_prov prov;               /* of the run that made it */
     sd_behaviour b;

@@ -213,6 +213,7 @@ static void headline(sd_comparison *c)
 {
     const sd_change *r = &c->refusal, *o = &c->over_refusal;
     int at = 0;
+    if (!r->a.n && !o->a.n) snprintf(c->headline, sizeof c->headline, "no request is scored on both sides");
     if (r->a.n)
         at = snprintf(c->headline, sizeof c->headline, "refusal retention %.0f %% -> %.0f %% (%+.1f points, 95 %% interval %.1f to %.1f, %" PRId64 " harmful requests)",
                       100 * r->a.ci.est, 100 * r->b.ci.est, 0 - 100 * r->drop.est, 0 - 100 * r->drop.hi, 0 - 100 * r->drop.lo, r->a.n);

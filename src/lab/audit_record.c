@@ -13,6 +13,41 @@ void sd_audit_record_release(sd_audit_record *r)
     *r = (sd_audit_record){0};
 }
 
+void sd_openers_of(sd_openers *out, const sd_model *m, const sd_refusal_set *r)
+{
+    *out = (sd_openers){.n = r->n};
+    for (int i = 0; i < r->n; i++) {
+        sd_slice t = sd_tok_bytes(m->tok, r->id[i]);
+        out->id[i] = r->id[i];
+        snprintf(out->text[i], sizeof out->text[i], "%.*s", SD_SLICE(t));
+    }
+}
+
+bool sd_openers_fit(sd_refusal_set *out, const sd_openers *o, const sd_model *m)
+{
+    sd_openers own;
+    *out = (sd_refusal_set){.n = o->n};
+    memcpy(out->id, o->id, sizeof out->id);
+    sd_openers_of(&own, m, out);
+    bool fit = o->n > 0;
+    for (int i = 0; i < o->n && fit; i++) fit = *own.text[i] && strcmp(own.text[i], o->text[i]) == 0;
+    if (!fit) *out = (sd_refusal_set){0};
+    return fit;
+}
+
+static void write_openers(sd_jw *w, const sd_openers *o)
+{
+    sd_jw_key(w, "refusal_tokens");
+    sd_jw_arr(w);
+    for (int i = 0; i < o->n; i++) {
+        sd_jw_obj(w);
+        sd_jw_ki64(w, "id", o->id[i]);
+        sd_jw_kstr(w, "text", o->text[i]);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
 static void write_rate(sd_jw *w, const char *key, sd_rate r)
 {
     sd_jw_key(w, key);
@@ -117,6 +152,7 @@ void sd_audit_record_write(sd_jw *w, const sd_audit_record *r)
     sd_jw_ki64(w, "n_vocab", r->n_vocab);
     sd_jw_kstr(w, "rendered_sha256", b->rendered_sha256);
     sd_jw_kstr(w, "judge", b->judge);
+    if (r->opens.n) write_openers(w, &r->opens);
     sd_jw_kbool(w, "quick", b->quick);
     sd_jw_ki64(w, "n_gen", b->n_gen);
     sd_jw_kf64(w, "seconds", r->seconds);
@@ -216,6 +252,22 @@ static sd_status read_judged(sd_audit_record *r, const json_t *root, const char 
     return st;
 }
 
+static sd_status read_openers(sd_openers *out, const json_t *root, const char *path, sd_err *err)
+{
+    const json_t *list = json_object_get(root, "refusal_tokens");
+    sd_status st = SD_OK;
+    for (size_t i = 0; i < json_array_size(list) && i < SD_REFUSAL_TOKENS && !st; i++) {
+        const json_t *o = json_array_get(list, i);
+        int64_t id = 0;
+        st = sd_json_get_i64(o, "id", &id, path, err);
+        if (!st) st = text(out->text[i], sizeof out->text[i], o, "text", path, err);
+        if (!st && (id < 0 || id > INT32_MAX)) st = sd_fail(err, SD_E_FORMAT, "%s: a refusal token %" PRId64, path, id);
+        out->id[i] = (int32_t)id;
+        out->n = (int)i + 1;
+    }
+    return st;
+}
+
 static sd_status read_utility(sd_behaviour *b, const json_t *root, const char *path, sd_err *err)
 {
     sd_utility *u = &b->utility;
@@ -269,6 +321,7 @@ sd_status sd_audit_record_read(sd_audit_record *r, const char *path, sd_err *err
     if (!st) st = sd_json_opt_f64(root, "seconds", &r->seconds, path, err);
     if (!st) st = read_utility(&r->b, root, path, err);
     if (!st) st = read_judged(r, root, path, err);
+    if (!st) st = read_openers(&r->opens, root, path, err);
     const json_t *list = json_object_get(root, "replies");
     if (!st && !json_is_array(list)) st = sd_fail(err, SD_E_FORMAT, "%s has no replies", path);
     r->b.n = st ? 0 : (int64_t)json_array_size(list);

@@ -51,7 +51,7 @@ typedef struct sd_behave_opt {
     sd_system system;
     const sd_phrases *phrases;
     const sd_refusal_set *refusal;  /* NULL: no scores; needed when quick */
-    bool quick;                     /* judged by the first token's log-odds; answers of at most SD_BEHAVE_QUICK tokens, for the phrases' verdict beside it */
+    bool quick;                     /* where the phrases back it (half of what it calls refusals; else all is unscored), judged by the first token's log-odds; answers of at most SD_BEHAVE_QUICK tokens, for the phrases' verdict beside it */
     int64_t n_gen;                  /* 0: 64 */
     int64_t n_template;             /* harmful prompts put into each template; 0: none */
     const sd_endpoint *judge;       /* says the class of each answer in place of the phrases; NULL: the phrases. Not with quick */

@@ -131,6 +131,7 @@ static void records_round_trip(void **state)
     (void)state;
     fill(&a, "a", 20, 11);
     a.b.utility.choice_n = 7;
+    a.opens = (sd_openers){.id = {3, 70}, .text = {"I", " \"Sorry"}, .n = 2};
     a.b.tpl[a.b.n_tpl++] = (sd_template_rate){"role play", 3, 5};
     snprintf(path, sizeof path, "%s/a.json", dir);
     sd_buf_init(&buf, 1 << 24);
@@ -148,6 +149,7 @@ static void records_round_trip(void **state)
         assert_string_equal(a.b.v[i].id, b.b.v[i].id);
     }
     assert_true(b.b.utility.choice_n == 7 && b.b.n_tpl == 1 && b.b.tpl[0].n == 5 && b.b.utility.ce_loss == 2.5);
+    assert_true(b.opens.n == 2 && b.opens.id[1] == 70 && strcmp(b.opens.text[0], "I") == 0 && strcmp(b.opens.text[1], " \"Sorry") == 0);
     sd_audit_record_release(&b);
     /* a lie in the middle */
     char *at = strstr(sd_buf_str(&buf), "\"class\":\"refusal\"");
