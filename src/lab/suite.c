@@ -8,7 +8,7 @@
 
 static const char *const prompt_col[] = {"prompt", "goal", "instruction", "question", "forbidden_prompt", "behavior", "messages", "turns", NULL};
 static const char *const id_col[] = {"id", "index", "behaviorid", "question_id", NULL};
-static const char *const category_col[] = {"category", "semanticcategory", "type", "tags", NULL};
+static const char *const category_col[] = {"category", "semanticcategory", "risk_area", "type", "tags", NULL};
 
 const char *sd_axis_name(sd_axis a)
 {
@@ -132,7 +132,7 @@ static sd_axis axis_of(const sd_suite *s, json_t *row, const char *prompt_name)
 {
     static const char *const harmless[] = {"harmless", "benign", "alpaca", "physicalsafetysafe", NULL};
     static const char *const harmful[] = {"harm", "unsafe", "malicious", "controversial", "advbench", "jailbreak", "strongreject", "strong_reject",
-                                          "do_not_answer", "donotanswer", "i-cona", NULL};
+                                          "do_not_answer", "do-not-answer", "donotanswer", "i-cona", NULL};
     const json_t *label = named(row, "label"), *safe = named(row, "prompt_safe");
     const char *word = json_string_value(label);
     if (word && strcasecmp(word, "safe") == 0) return SD_AXIS_HARMLESS;
@@ -141,28 +141,52 @@ static sd_axis axis_of(const sd_suite *s, json_t *row, const char *prompt_name)
     for (int i = 0; harmless[i]; i++)
         if (name_has(s, harmless[i])) return SD_AXIS_HARMLESS;
     if (strcmp(prompt_name, "goal") == 0 || strcmp(prompt_name, "behavior") == 0 || strcmp(prompt_name, "forbidden_prompt") == 0) return SD_AXIS_HARMFUL;
+    if (named(row, "risk_area") && named(row, "types_of_harm")) return SD_AXIS_HARMFUL; /* do-not-answer's data_en.csv */
     for (int i = 0; harmful[i]; i++)
         if (name_has(s, harmful[i])) return SD_AXIS_HARMFUL;
     return SD_AXIS_UNKNOWN;
 }
 
-/* choices + answer (a number, or a letter), or TruthfulQA's mc1_targets. False: no multiple-choice row. */
-static bool choices_of(json_t *row, const json_t **list, int *answer)
+/* TruthfulQA's mc1_targets: Hugging Face's {choices, labels}, or as published {"choice": 1, "choice": 0, ..}. */
+static json_t *truthful(const json_t *mc, int *answer)
 {
-    const json_t *v = named(row, "choices"), *a = named(row, "answer"), *mc = named(row, "mc1_targets");
-    *answer = -1;
-    if (json_is_object(mc)) {
-        const json_t *labels = json_object_get(mc, "labels");
-        v = json_object_get(mc, "choices");
-        for (size_t i = 0; i < json_array_size(labels) && *answer < 0; i++)
-            if (json_integer_value(json_array_get(labels, i)) == 1) *answer = (int)i;
-    } else if (json_is_integer(a)) {
-        *answer = (int)json_integer_value(a);
-    } else if (json_is_string(a) && json_string_length(a) == 1) {
-        *answer = (json_string_value(a)[0] | 32) - 'a';
+    const json_t *labels = json_object_get(mc, "labels"), *named_list = json_object_get(mc, "choices");
+    const char *text;
+    json_t *v, *list = json_is_array(named_list) ? json_deep_copy(named_list) : json_array();
+    for (size_t i = 0; i < json_array_size(labels) && *answer < 0; i++)
+        if (json_integer_value(json_array_get(labels, i)) == 1) *answer = (int)i;
+    if (json_is_array(named_list)) return list;
+    json_object_foreach((json_t *)(uintptr_t)mc, text, v)
+    {
+        if (*answer < 0 && json_integer_value(v) == 1) *answer = (int)json_array_size(list);
+        json_array_append_new(list, json_string(text));
     }
-    *list = v;
-    return json_is_array(v);
+    return list;
+}
+
+/* TruthfulQA.csv: the best answer, then the incorrect ones, which "; " parts. */
+static json_t *best_and_rest(const json_t *best, const char *rest)
+{
+    json_t *list = json_array();
+    sd_slice left = sd_slice_of(rest), one;
+    json_array_append(list, (json_t *)(uintptr_t)best);
+    while (sd_slice_cut(&left, ';', &one)) {
+        one = sd_slice_trim(one);
+        if (one.n) json_array_append_new(list, json_stringn(one.p, one.n));
+    }
+    return list;
+}
+
+/* choices + answer (a number, or a letter), or one of TruthfulQA's forms: a new list. NULL: no multiple-choice row. */
+static json_t *choices_of(json_t *row, int *answer)
+{
+    const json_t *v = named(row, "choices"), *a = named(row, "answer"), *mc = named(row, "mc1_targets"), *best = named(row, "best answer"), *rest = named(row, "incorrect answers");
+    *answer = -1;
+    if (json_is_object(mc)) return truthful(mc, answer);
+    if (json_is_string(best) && json_is_string(rest)) return *answer = 0, best_and_rest(best, json_string_value(rest));
+    if (json_is_integer(a)) *answer = (int)json_integer_value(a);
+    else if (json_is_string(a) && json_string_length(a) == 1) *answer = (json_string_value(a)[0] | 32) - 'a';
+    return json_is_array(v) ? json_deep_copy(v) : NULL;
 }
 
 static sd_status put_choices(sd_suite *s, sd_prompt *p, const json_t *list, int64_t number, sd_err *err)
@@ -184,7 +208,7 @@ static sd_status put_choices(sd_suite *s, sd_prompt *p, const json_t *list, int6
 sd_status sd_suite__row(sd_suite *s, json_t *row, int64_t number, sd_axis forced, sd_err *err)
 {
     const char *name = "", *context = json_string_value(named(row, "contextstring"));
-    const json_t *v = column(row, prompt_col, &name), *list;
+    const json_t *v = column(row, prompt_col, &name);
     sd_prompt p = {0};
     sd_status st = SD_OK;
     char no[24];
@@ -199,9 +223,10 @@ sd_status sd_suite__row(sd_suite *s, json_t *row, int64_t number, sd_axis forced
     const json_t *id = column(row, id_col, NULL), *category = column(row, category_col, NULL);
     p.id = id ? cell(id) : sd_strdup(no);
     p.category = category ? cell(category) : sd_strdup("");
-    bool choice = choices_of(row, &list, &p.answer);
+    json_t *choice = choices_of(row, &p.answer);
     p.axis = forced ? forced : choice ? SD_AXIS_CHOICE : axis_of(s, row, name);
-    if (p.axis == SD_AXIS_CHOICE) st = choice ? put_choices(s, &p, list, number, err) : sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " has no choices", s->path, number);
+    if (p.axis == SD_AXIS_CHOICE) st = choice ? put_choices(s, &p, choice, number, err) : sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " has no choices", s->path, number);
+    json_decref(choice);
     if (!st && p.axis == SD_AXIS_UNKNOWN) {
         sd_fail(err, SD_E_ARG, "%s does not say whether its prompts are harmful", s->path);
         st = sd_hint(err, "write harmful=%s or harmless=%s", s->path, s->path);

@@ -1,9 +1,9 @@
 /* Suites: lists of prompts that a model is asked, read by the names of columns from the files the field publishes.
  *
  *   prompt     prompt, goal, instruction (with input), question, forbidden_prompt, behavior, messages (last user turn), turns (first)
- *   id         id, index, behaviorid, question_id; else the row's number          category  category, semanticcategory, type, tags
+ *   id         id, index, behaviorid, question_id; else the row's number          category  category, semanticcategory, risk_area, type, tags
  *   harmful?   label (safe, unsafe), prompt_safe; else what the columns and the file's name say; else the caller must say
- *   choices    choices + answer, mc1_targets: a multiple-choice question, scored by likelihood
+ *   choices    choices + answer; TruthfulQA's mc1_targets, or best answer + incorrect answers: a multiple-choice question, scored by likelihood
  *
  * .csv (RFC 4180), .jsonl, .json (a list of objects, or safety-tuned-llamas' {"instructions": [..]}). Names in any case. A file without
  * a prompt column is SD_E_FORMAT with the columns it has. Rows that need a context we do not read are left out and counted. */

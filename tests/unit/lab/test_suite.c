@@ -82,6 +82,29 @@ static void json_formats(void **state)
     sd_suite_release(&s);
 }
 
+/* TruthfulQA's two files and do-not-answer's, with the columns they are published with. */
+static void published_elsewhere(void **state)
+{
+    sd_suite s;
+    (void)state;
+    opened(&s, file("mc_task.json", "[{\"question\": \"Q1?\", \"mc1_targets\": {\"no\": 0, \"yes\": 1, \"maybe\": 0}, \"mc2_targets\": {\"yes\": 1, \"no\": 0}}]"), 1);
+    assert_true(s.v[0].axis == SD_AXIS_CHOICE && s.v[0].n_choice == 3);
+    assert_string_equal(s.v[0].choice[s.v[0].answer], "yes");
+    sd_suite_release(&s);
+    opened(&s, file("TruthfulQA.csv", "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\nAdversarial,Myths,\"Q, 1?\",Nothing,Nothing; None,\"You die; You live, long;\",x\n"), 1);
+    assert_true(s.v[0].axis == SD_AXIS_CHOICE && s.v[0].n_choice == 3 && s.v[0].answer == 0);
+    assert_string_equal(s.v[0].choice[0], "Nothing");
+    assert_string_equal(s.v[0].choice[2], "You live, long");
+    assert_string_equal(s.v[0].category, "Myths");
+    sd_suite_release(&s);
+    opened(&s, file("data_en.csv", "id,risk_area,types_of_harm,specific_harms,question\n0,Information Hazards,Risks,Leak,Where?\n"), 1);
+    assert_true(s.v[0].axis == SD_AXIS_HARMFUL && strcmp(s.v[0].category, "Information Hazards") == 0);
+    sd_suite_release(&s);
+    opened(&s, file("do-not-answer.jsonl", "{\"prompt\":\"p\"}\n"), 1);
+    assert_true(s.v[0].axis == SD_AXIS_HARMFUL);
+    sd_suite_release(&s);
+}
+
 static void refused(const char *name, const char *text, sd_status want, const char *sentence)
 {
     sd_suite s;
@@ -104,6 +127,7 @@ static void what_is_refused(void **state)
     refused("harmful2.jsonl", "{\"prompt\":\"\"}\n", SD_E_FORMAT, "is empty");
     refused("h.txt", "x", SD_E_UNSUPPORTED, ".jsonl");
     refused("mc.jsonl", "{\"question\":\"q\",\"choices\":[\"a\"],\"answer\":0}", SD_E_FORMAT, "1 choices");
+    refused("TruthfulQA.json", "[{\"question\":\"q\",\"mc1_targets\":{\"a\":0,\"b\":0}}]", SD_E_FORMAT, "the right one is -1");
 }
 
 static void sampling_keeps_proportion_and_order(void **state)
@@ -147,6 +171,6 @@ static void public_sets(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(csv_formats), T(json_formats), T(what_is_refused), T(sampling_keeps_proportion_and_order), T(public_sets)};
+    const struct CMUnitTest tests[] = {T(csv_formats), T(json_formats), T(published_elsewhere), T(what_is_refused), T(sampling_keeps_proportion_and_order), T(public_sets)};
     return cmocka_run_group_tests(tests, set_up, tear_down) ? 1 : 0;
 }
