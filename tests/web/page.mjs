@@ -157,10 +157,23 @@ await test('steer: a chat goes on in each pane with its own answers, and an addr
   await close(again);
 });
 
+await test('features: an address with a search lights what it found on the map, which comes later', async () => {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  let found;
+  await context.route('**/sonde/v1/map/**', async (r) => { await found; r.continue(); });
+  found = context.waitForEvent('response', (r) => /features\/tiny\?.*q=bridge/.test(r.url())).then(() => new Promise((done) => setTimeout(done, 500)));
+  const page = await open('#/features/tiny?q=bridge', { context });
+  await page.waitForSelector('.map[data-drawn]');
+  await page.waitForFunction(() => window.sondeMap?.lit?.length > 0);
+  await close(page);
+});
+
 await test('features: only those whose label scored well', async () => {
   const page = await open('#/features/tiny?named=0');
   await page.waitForFunction(() => / of /.test(document.querySelector('.count').textContent));
   const n = async () => Number((await page.textContent('.count')).replace(/\D.*/, ''));
+  const spill = await page.$$eval('.vrow', (v) => v.filter((x) => [...x.querySelectorAll('.c-label > *')].some((y) => y.getBoundingClientRect().bottom > x.getBoundingClientRect().bottom || y.getBoundingClientRect().top < x.getBoundingClientRect().top)).length);
+  must(spill === 0, `${spill} rows spill over`);
   const labelled = await n(), least = await page.$$eval('.vrow small', (v) => v.map((x) => parseFloat(x.textContent)));
   must(labelled > 0 && labelled < 256, `${labelled} with a label`);
   await page.selectOption('.filters select >> nth=3', '0.9');
@@ -245,8 +258,11 @@ await test('the map is drawn by WebGL under the policy, which allows no eval', a
 await test('a folder of view bundle shows the same features without a server of ours', async () => {
   const page = await open('#/features/tiny', { from: files });
   await page.waitForSelector('.vrow .label');
+  const all = await page.textContent('.count');
   await page.fill('#feature-search', 'bridge');
-  await page.waitForFunction(() => document.querySelectorAll('.vrow').length > 0 && !/256 of 256/.test(document.querySelector('.count').textContent));
+  await page.waitForFunction((t) => document.querySelector('.count').textContent !== t, all);
+  const first = await page.$$eval('.vrow', (v) => v.filter((x) => x.querySelector('.label')).sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map((x) => /bridge/i.test(x.querySelector('.label').textContent)));
+  must(first[0] && first.lastIndexOf(true) + 1 === first.filter(Boolean).length, `features that peak on the word do not come first: ${first}`);
   await page.click('.vrow a.no >> nth=0');
   await page.waitForSelector('.examples .example');
   await check(page, 'a feature of a folder');

@@ -27,7 +27,7 @@ export async function show({ config, parts, query }) {
   const canRun = Boolean(config.name && dict);
   const state = { q: '', mode: 'words', sort: 'interest', lo: '-6', hi: '0', named: '', silent: '', colour: 'cluster', view: 'list', sel: '', ...query };
   if (!canRun) state.mode = 'words';
-  let shown = { features: [], n_total: 0 }, map = null, region = null, abort = null;
+  let shown = { features: [], n_total: 0 }, map = null, lit = null, region = null, abort = null;
 
   /* list */
   const count = h('p.count', { 'aria-live': 'polite' }, '\u00a0');
@@ -37,7 +37,7 @@ export async function show({ config, parts, query }) {
     columns: [['Feature', 'c-no'], ['Responds to · makes likelier', 'c-label'], ['Density', 'c-density'], ['Max', 'c-max']],
     row: (f) => [
       h('span.c-no', { role: 'gridcell' }, h('a.no', { href: featureLink(store.name, f.index), tabindex: '-1' }, String(f.index))),
-      h('span.c-label', { role: 'gridcell' }, h('span', { class: f.label_source === 'words' ? 'label words' : 'label' }, f.label || 'never seen'), f.label_score === undefined ? null : h('small.soft', { title: 'score of the label on held-out examples' }, ` ${num(f.label_score)}`), chips(f)),
+      h('span.c-label', { role: 'gridcell' }, h('span.named', h('span', { class: f.label_source === 'words' ? 'label words' : 'label' }, f.label || 'never seen'), f.label_score === undefined ? null : h('small.soft', { title: 'score of the label on held-out examples' }, num(f.label_score))), chips(f)),
       h('span.c-density', { role: 'gridcell' }, f.on_text ? num(f.on_text) : percent(f.density), h('i', { class: f.on_text ? 'meter act' : 'meter', vars: { '--w': f.on_text ? f.on_text / (shown.most || 1) : Math.max(0, 1 + Math.log10(Math.max(f.density, 1e-6)) / 6) } })),
       h('span.c-max', { role: 'gridcell' }, num(f.max_act))],
     blank: () => h('span.c-label', { role: 'gridcell' }, h('i.bar-blank')),
@@ -88,7 +88,8 @@ export async function show({ config, parts, query }) {
       const total = whole(store.n_features);
       fill(count, region ? `${whole(region.length)} in the region` : a.tokens ? `${whole(first.n_total)} strongest on ${a.tokens} tokens` : `${whole(first.n_total)} of ${total}${a.more ? `, the best of ${whole(a.more)}` : ''}`);
       list.head.children[2].textContent = a.tokens ? 'On the text' : 'Density';
-      map?.light(a.found ? a.found.map((f) => f.index) : null);
+      lit = a.found ? a.found.map((f) => f.index) : null;
+      map?.light(lit);
       if (!first.n_total) {
         fill(message, state.q && state.mode === 'words' ? empty('No feature has these words.', 'Labels, the words at a feature’s strongest examples, the tokens it makes likelier and the text around them are searched.')
           : empty('No feature is left.', state.named === '' ? 'Widen the density range.' : 'Widen the range of densities, or take features without a label in. sonde feature label makes labels and scores them.'));
@@ -140,6 +141,7 @@ export async function show({ config, parts, query }) {
     const clusters = h('details.clusters', h('summary', `${whole(data.clusters.length)} clusters`), h('ol', data.clusters.slice(0, 40).map((c, i) => h('li', h('button.link', { type: 'button', onclick: () => takeRegion(data.points.filter((p) => p[3] === i).map((p) => p[0])) }, c.words || 'no words'), h('span.value', whole(c.n))))));
     fill(mapBox, h('header', h('h2', 'Map'), colours, h('button.small', { type: 'button', onclick: () => map.reset() }, 'Whole'), wide), map.el, h('p.note', 'Drag to move, wheel to zoom, Shift and drag around dots to list them.'), clusters);
     map.start();
+    if (lit) map.light(lit);
     if (state.sel) map.choose(Number(state.sel));
     window.sondeMap = map;
   }

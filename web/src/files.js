@@ -42,9 +42,10 @@ export async function near(store, index, limit = 10) {
 
 const words = (text) => text.toLowerCase().normalize('NFD').replace(/[\u0300-\u036f]/g, '').split(/[^\p{L}\p{N}]+/u).filter(Boolean);
 
+// [words found, those of them in the label or at the peaks]: the rest are in what the feature makes likelier.
 function matches(f, wanted) {
-  const have = words(`${f.label} ${f.top_logits.map((t) => t.token).join(' ')}`);
-  return wanted.filter((w) => have.some((x) => x.startsWith(w))).length;
+  const first = words(f.label), all = [...first, ...words(f.top_logits.map((t) => t.token).join(' '))];
+  return [all, first].map((have) => wanted.filter((w) => have.some((x) => x.startsWith(w))).length);
 }
 
 // Whether a feature has a label, and one that scored so well where a machine made it.
@@ -55,7 +56,7 @@ export async function features(store, query) {
   const { q, sort = 'interest', min_density: lo, max_density: hi, min_label_score: least, silent, offset = 0, limit = 20 } = query;
   if (q) {
     const wanted = words(q);
-    v = v.map((f) => ({ ...f, score: matches(f, wanted) })).filter((f) => f.score > 0).sort((a, b) => b.score - a.score || b.interest - a.interest);
+    v = v.map((f) => ({ ...f, score: matches(f, wanted) })).filter((f) => f.score[0] > 0).sort((a, b) => b.score[0] - a.score[0] || b.score[1] - a.score[1] || b.interest - a.interest);
   } else {
     v = v.filter((f) => (silent === 'true' || f.n_fire > 0) && (lo === undefined || f.density >= lo) && (hi === undefined || f.density <= hi) && isNamed(f, least));
     v = [...v].sort((a, b) => (sort === 'index' ? a.index - b.index : b[sort] - a[sort] || a.index - b.index));

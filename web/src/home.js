@@ -34,8 +34,7 @@ function dictRow(d) {
 
 function dicts(config) {
   if (!config.dicts.length) {
-    return empty('No dictionary is registered.', api.isStatic ? '' : 'Learn one from any text, then start the server with --dict:',
-      api.isStatic ? null : h('pre.command', command.learn(config)));
+    return empty('No dictionary is registered.', 'Learn one from any text, then start the server with --dict:', h('pre.command', command.learn(config)));
   }
   return h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Dictionaries' }, h('table.plain', h('thead', h('tr', ['Dictionary', 'Kind', 'Site', 'Features', 'L0', 'FVU', 'Learned on'].map((x) => h('th', { scope: 'col' }, x)))),
     h('tbody', config.dicts.map(dictRow))), h('p.note', 'L0: features active on a token. FVU: share of the variance that the dictionary leaves unexplained.'));
@@ -67,12 +66,12 @@ function named(title, list, row, none) {
 export async function show({ config }) {
   const el = h('div.view.home',
     h('header.view-head', h('div.view-title', h('h1', config.name ? ['What is in ', h('em', config.name)] : 'What was found'),
-      h('p.lead', 'Open it, see what it has learned, change how it behaves, and measure what that does.')),
+      h('p.lead', api.isStatic ? 'Features of a model: what switches each one on, and what it makes likelier.' : 'Open it, see what it has learned, change how it behaves, and measure what that does.')),
     h('div.view-tools', copies(() => command.serve(config), () => config))),
     h('div.home-grid',
-      h('div', modelCard(config), h('section.card', h('h2', 'Dictionaries'), dicts(config))),
+      h('div', modelCard(config), api.isStatic ? null : h('section.card', h('h2', 'Dictionaries'), dicts(config))),
       h('div', config.stores.map(storeCard), config.stores.length ? null : h('section.card', h('h2', 'Features'), empty('No store of features is registered.', 'A store holds what each feature of a dictionary responds to.')))),
-    h('div.home-grid',
+    api.isStatic ? null : h('div.home-grid',
       named('Recipes', config.recipes, (r) => h('li', h('a', { href: link(['steer'], { recipe: r.name }) }, r.name), ' ', h('span.soft', r.description || `${r.steer.length} steers`)), 'None. A recipe is a set of steers under a name; Steer can save one.'),
       config.monitors?.length ? named('Monitors', config.monitors, (m) => h('li', h('code', m.name), ' ', h('span.soft', m.description || JSON.stringify(m.when).slice(0, 80))), '') : null,
       named('Directions', config.directions, (d) => h('li', h('code', d.name), ' ', h('span.soft', `${d.kind}, layer ${d.layer}`)), 'None. sonde direction make finds one from two sets of prompts.')),
