@@ -177,10 +177,10 @@ sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt,
     s->n_edited = s->counted = 0;
     s->sum_abs = 0;
     id[0] = id[1] = -1;
-    if (s->nothing) return SD_OK;
+    if (s->nothing && !s->spec.look) return SD_OK;
     /* The condition first: at a site that both share it has to see the row before the edit. */
     if (s->when) st = sd_steer__when_attach(s->when, session, &id[1], err);
-    if (st) return st;
+    if (st || s->spec.look) return st;
     return sd_session_attach(session, &(sd_hook){.name = "steer", .at = &s->site, .n_at = 1, .mode = SD_HOOK_EDIT, .fn = edit, .self = s}, &id[0], err);
 }
 

@@ -32,6 +32,7 @@ typedef struct sd_steer_spec {
     int64_t n_list;
     bool special;           /* edit special tokens too */
     struct sd_steer_when *when; /* owned; NULL: always */
+    bool look;              /* no edit: its condition is looked at and that is all; no key of the JSON */
 } sd_steer_spec;
 
 /* Only at tokens where something holds: the activation of a feature (0 below its threshold), or the projection on a direction's or vector's
@@ -70,7 +71,15 @@ sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd
 /* The same, giving the ids for sd_session_detach (-1 where there is nothing to detach): the edit, the condition. */
 sd_status sd_steer_attach_id(sd_steer *s, sd_session *session, int64_t n_prompt, int id[2], sd_err *err);
 /* What was done: site, op, value in raw units, positions edited; of a condition, positions looked at and positions where it held. */
-typedef struct sd_steer_applied { sd_site site; double value_raw; int64_t n_positions; double mean_abs_change; int64_t n_looked, n_held; } sd_steer_applied;
+typedef struct sd_steer_applied {
+    sd_site site;
+    double value_raw;
+    int64_t n_positions;
+    double mean_abs_change;
+    int64_t n_looked, n_held;
+    double max;             /* the highest reading, in the unit of the condition, at position max_at */
+    int64_t max_at, first;  /* first: where it held first; -1: nowhere */
+} sd_steer_applied;
 sd_steer_applied sd_steer_get_applied(const sd_steer *s);
 /* The name of the monitor that its condition is; "" when it has none. */
 const char *sd_steer_monitor(const sd_steer *s);

@@ -74,6 +74,7 @@ void sd_steer_set_write(sd_jw *w, const sd_steer_set *s)
     sd_jw_arr(w);
     for (int i = 0; i < s->n; i++) {
         sd_steer_applied ap = sd_steer_get_applied(s->steer[i]);
+        if (s->spec[i].look) continue;
         sd_jw_obj(w);
         sd_jw_key(w, "steer");
         sd_steer_spec_write(w, &s->spec[i]);

@@ -15,6 +15,8 @@ struct steer_when {
     float *u;                /* [d] unit vector; NULL for a feature */
     uint8_t *met;            /* [n_ctx] it held there */
     int64_t first;           /* lowest position where it held; INT64_MAX: none */
+    double unit, max;        /* one unit of the condition; the highest reading, at max_at */
+    int64_t max_at;
     int64_t n_looked, n_held, counted; /* positions below counted are in the two */
 };
 
@@ -59,6 +61,7 @@ sd_status sd_steer__when_new(steer_when **out, const sd_steer_when *spec, sd_sit
     if ((st = sd_steer__site(&w->site, &w->d, what, m, w->dict, true, err))) goto done;
     if ((st = check_place(w, edited, err)) || (st = check_feature(w, err))) goto done;
     if ((st = sd_steer__unit(&unit, what, w->site, w->dict, &own, err))) goto done;
+    w->unit = unit;
     w->gt = spec->gt * unit;
     w->lt = spec->lt * unit;
     if (!w->dict) {
@@ -109,6 +112,7 @@ static sd_status look(void *self, sd_act *act, sd_err *err)
         w->counted = pos + 1;
         w->n_looked++;
         w->n_held += met;
+        if (w->n_looked == 1 || v > w->max) w->max = v, w->max_at = pos;
     }
     return SD_OK;
 }
@@ -128,4 +132,7 @@ void sd_steer__when_counts(const steer_when *w, sd_steer_applied *a)
 {
     a->n_looked = w->n_looked;
     a->n_held = w->n_held;
+    a->max = w->n_looked ? w->max / w->unit : 0;
+    a->max_at = w->max_at;
+    a->first = w->first == INT64_MAX || !w->n_looked ? -1 : w->first;
 }

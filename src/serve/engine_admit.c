@@ -150,7 +150,7 @@ static void start(sd_engine *e, sd_slot *sl, sd_slot *from, int64_t shared, sd_j
         return;
     }
     sd_metrics_add(e->opt.metrics, SD_COUNT_PROMPT_CACHED, (uint64_t)shared);
-    if (s->n_steer) sd_metrics_add(e->opt.metrics, SD_COUNT_STEERED, 1);
+    if (s->edits) sd_metrics_add(e->opt.metrics, SD_COUNT_STEERED, 1);
 }
 
 void sd_engine__admit(sd_engine *e)

@@ -103,8 +103,8 @@ static void say(sd_engine *e, const choice *c)
     sd_err err = {0};
     double now = sd_now();
     if (c->id < 0) {
-        sd_fail(&err, SD_E_FAIL, "the logits at position %" PRId64 " are not finite%s", sl->n - 1, s->n_steer ? " under the steer" : "");
-        sd_hint(&err, "%s", s->n_steer ? "take a smaller value for the steer" : "the weights may hold NaN, or numbers too large for this --mode");
+        sd_fail(&err, SD_E_FAIL, "the logits at position %" PRId64 " are not finite%s", sl->n - 1, s->edits ? " under the steer" : "");
+        sd_hint(&err, "%s", s->edits ? "take a smaller value for the steer" : "the weights may hold NaN, or numbers too large for this --mode");
         sd_engine__end(e, sl, SD_SEQ_FAILED, &err);
         return;
     }

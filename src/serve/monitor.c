@@ -11,23 +11,75 @@ sd_reg_monitor *sd_registry__monitor(const sd_server *s, const char *name)
     return NULL;
 }
 
+static int none(sd_problem *p, const char *param, const json_t *name)
+{
+    return sd_problem_set(p, 404, param, "there is no monitor '%.64s' here: monitors are registered when the server starts (--monitor)", json_string_value(name));
+}
+
 static const sd_field fields[] = {
     {.name = "name", .type = SD_FIELD_STR, .required = true},
     {.name = "description", .type = SD_FIELD_STR},
     {.name = "when", .type = SD_FIELD_OBJ, .required = true},
     {0}};
 
-/* A steer that does nothing at the last site of the stream, under the condition: whatever is wrong with that is told. */
-static int try_it(const sd_server *s, const json_t *when, sd_problem *p)
+/* A steer that does nothing at the last site of the stream, under the condition. */
+static int add_nothing(sd_edits *e, const sd_server *s, const json_t *when, const char *where, sd_problem *p)
 {
-    sd_edits e = {0};
     json_t *zeros = json_array(), *list = NULL;
     for (int64_t i = 0; zeros && i < s->opt.m->cfg.d_model; i++) json_array_append_new(zeros, json_integer(0));
     if (zeros) list = json_pack("[{s:o, s:s, s:i, s:s, s:O}]", "vector", zeros, "site", "final_norm", "value", 0, "unit", "raw", "when", when);
-    int http = list ? sd_edits__add(&e, s, list, "when", p) : sd_problem_set(p, 503, "when", "out of memory");
-    sd_edits__release(&e);
+    int http = list ? sd_edits__add(e, s, list, where, p) : sd_problem_set(p, 503, where, "out of memory");
     json_decref(list);
     return http;
+}
+
+/* Whatever is wrong with the condition is told. */
+static int try_it(const sd_server *s, const json_t *when, sd_problem *p)
+{
+    sd_edits e = {0};
+    int http = add_nothing(&e, s, when, "when", p);
+    sd_edits__release(&e);
+    return http;
+}
+
+int sd_edits__watch(sd_edits *e, const sd_server *s, const json_t *names, const char *where, sd_problem *p)
+{
+    char param[96];
+    int http = 0;
+    e->looking = true;
+    for (size_t i = 0; i < json_array_size(names) && !http; i++) {
+        const json_t *name = json_array_get(names, i);
+        snprintf(param, sizeof param, "%s[%zu]", where, i);
+        if (!json_is_string(name)) return sd_problem_set(p, 400, param, "%s is the name of a monitor", param);
+        if (!sd_registry__monitor(s, json_string_value(name))) return none(p, param, name);
+        json_t *when = json_pack("{s:O}", "monitor", name);
+        http = when ? add_nothing(e, s, when, param, p) : sd_problem_set(p, 503, param, "out of memory");
+        json_decref(when);
+    }
+    e->looking = false;
+    return http;
+}
+
+void sd_monitor__write(sd_jw *w, const sd_edits *e)
+{
+    int n = 0;
+    for (int i = 0; i < e->n; i++) {
+        const sd_steer_applied a = sd_steer_get_applied(e->steer[i]);
+        if (!e->spec[i].look) continue;
+        if (n++ == 0) {
+            sd_jw_key(w, "monitors");
+            sd_jw_arr(w);
+        }
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "monitor", sd_steer_monitor(e->steer[i]));
+        sd_jw_ki64(w, "n_looked", a.n_looked);
+        sd_jw_ki64(w, "n_held", a.n_held);
+        sd_jw_ki64(w, "first", a.first);
+        sd_jw_kf64(w, "max", a.max);
+        sd_jw_ki64(w, "max_at", a.max_at);
+        sd_jw_end(w);
+    }
+    if (n) sd_jw_end(w);
 }
 
 sd_status sd_monitor__open(sd_server *s, const char *path, sd_err *err)
@@ -74,7 +126,7 @@ int sd_monitor__name(json_t **out, char name[65], const sd_server *s, const json
     if (!by) return 0;
     if (!json_is_string(by)) return sd_problem_set(p, 400, param, "%s: when.monitor is the name of a monitor", param);
     const sd_reg_monitor *r = sd_registry__monitor(s, json_string_value(by));
-    if (!r) return sd_problem_set(p, 404, param, "there is no monitor '%.64s' here: monitors are registered when the server starts (--monitor)", json_string_value(by));
+    if (!r) return none(p, param, by);
     json_object_foreach((json_t *)(uintptr_t)when, key, v)
     {
         size_t k = 0;

@@ -217,11 +217,12 @@ static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const ch
     sd_buf_release(&text);
     if (st) return sd_problem_of(p, &err, param);
     e->n++;
+    sp->look = e->looking;
     if (sp->when) snprintf(sp->when->monitor, sizeof sp->when->monitor, "%s", monitor);
     http = dict_of(&from.dict, s, sp, param, p);
     if (!http && sp->when) http = dict_of(&from.when_dict, s, &sp->when->what, param, p);
     if (http) return http;
-    if (sp->when && sp->when->hold) e->afresh = true;
+    if (e->looking || (sp->when && sp->when->hold)) e->afresh = true; /* a monitor sees the whole prompt */
     st = sd_steer_resolve(&e->steer[e->n - 1], sp, &env, &from, &err);
     return st ? sd_problem_of(p, &err, param) : 0;
 }
@@ -254,7 +255,10 @@ void sd_edits__set_key(sd_edits *e, int64_t n_prompt)
     sd_buf_init(&b, 1 << 26);
     sd_jw_init(&w, &b);
     sd_jw_arr(&w);
+    int n_edit = 0;
     for (int i = 0; i < e->n; i++) {
+        if (e->spec[i].look) continue;
+        n_edit++;
         sd_steer_pos at = e->spec[i].positions;
         sd_steer_spec_write(&w, &e->spec[i]);
         const sd_steer_spec *of[2] = {&e->spec[i], e->spec[i].when ? &e->spec[i].when->what : NULL};
@@ -263,7 +267,7 @@ void sd_edits__set_key(sd_edits *e, int64_t n_prompt)
         if (at == SD_POS_PROMPT || at == SD_POS_GENERATED || at == SD_POS_LAST) sd_jw_i64(&w, n_prompt);
     }
     sd_jw_end(&w);
-    e->key = e->n ? sd_hash64(b.p, b.n) | 1 : 0; /* 0 is plain */
+    e->key = n_edit ? sd_hash64(b.p, b.n) | 1 : 0; /* 0 is plain */
     sd_buf_release(&b);
 }
 
@@ -282,4 +286,5 @@ void sd_edits__write(sd_jw *w, const sd_edits *e)
 {
     sd_steer_set s = {.spec = e->spec, .steer = e->steer, .n = e->n};
     sd_steer_set_write(w, &s);
+    sd_monitor__write(w, e);
 }

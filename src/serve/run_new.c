@@ -9,6 +9,7 @@ enum { MAX_CHOICES = 16, MAX_PROMPTS = 32, COMPLETION_TOKENS = 16 }; /* 16: Open
 
 static const sd_field sonde_fields[] = {
     {.name = "steer", .type = SD_FIELD_ARR, .help = "steer objects (docs/SERVER.md)"},
+    {.name = "monitors", .type = SD_FIELD_ARR, .help = "names of monitors that look at every choice and change nothing"},
     {.name = "compare", .type = SD_FIELD_BOOL, .help = "choices 0 plain, 1 steered, with the same random stream"},
     {.name = "prompt_baseline", .type = SD_FIELD_STR, .help = "with compare: choice 2 is the plain model under this system message"},
     {.name = "top_k", .type = SD_FIELD_INT, .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
@@ -176,12 +177,13 @@ static int text_prompts(sd_run *r, int n, sd_problem *p)
     return http;
 }
 
-static int add_edits(sd_run *r, int i, const json_t *recipe, const json_t *own, sd_problem *p)
+static int add_edits(sd_run *r, int i, const json_t *recipe, const json_t *own, const json_t *watched, sd_problem *p)
 {
     sd_edits *e = &r->edits[i];
     sd_seq *s = &r->job->seq[i];
     int http = sd_edits__add(e, r->s, recipe, "model", p);
     if (!http) http = sd_edits__add(e, r->s, own, "sonde.steer", p);
+    if (!http) http = sd_edits__watch(e, r->s, watched, "sonde.monitors", p);
     if (http) return http;
     sd_edits__set_key(e, s->ids.n);
     s->steer = e->steer;
@@ -207,10 +209,10 @@ static int read_lanes(sd_run *r, const json_t *recipe, sd_problem *p)
     if (r->compare) n = baseline ? 3 : 2;
     http = r->chat ? chat_prompts(r, n, baseline, p) : text_prompts(r, n, p);
     for (int i = 0; i < r->n && !http; i++) {
-        bool steered = !r->compare || i == 1;
+        const bool steered = !r->compare || i == 1;
         if (r->compare) r->lane[i].name = name[i];
         r->lane[i].n_prompt = r->job->seq[i].ids.n;
-        if (steered) http = add_edits(r, i, recipe, own, p);
+        http = add_edits(r, i, steered ? recipe : NULL, steered ? own : NULL, sd_field_get(sonde, "monitors"), p);
     }
     return http;
 }

@@ -51,13 +51,17 @@ sd_status sd_monitor__open(sd_server *s, const char *path, sd_err *err);
 int sd_monitor__name(json_t **out, char name[65], const sd_server *s, const json_t *spec, const char *param, sd_problem *p);
 
 /* Steers of one sequence: specs from arrays of JSON objects, dictionaries by their registered names. */
-typedef struct sd_edits { sd_steer_spec *spec; sd_steer **steer; int n; uint64_t key; bool afresh; } sd_edits; /* afresh: see sd_seq */
+/* afresh: see sd_seq; looking: what is added now only looks. */
+typedef struct sd_edits { sd_steer_spec *spec; sd_steer **steer; int n; uint64_t key; bool afresh, looking; } sd_edits;
 /* where: of the array, for the problem's param. n_prompt 0: only looked at. */
 int sd_edits__add(sd_edits *e, const sd_server *s, const json_t *array, const char *where, sd_problem *p);
+/* Monitors that look at the sequence and edit nothing; names: an array of their names, or NULL. */
+int sd_edits__watch(sd_edits *e, const sd_server *s, const json_t *names, const char *where, sd_problem *p);
 /* The key for the prefix cache: what is done, and at which positions of a prompt of n_prompt tokens. */
 void sd_edits__set_key(sd_edits *e, int64_t n_prompt);
 void sd_edits__release(sd_edits *e);
-void sd_edits__write(sd_jw *w, const sd_edits *e); /* "applied": [..] */
+void sd_edits__write(sd_jw *w, const sd_edits *e); /* "applied": [..], and of what only looked "monitors": [..] */
+void sd_monitor__write(sd_jw *w, const sd_edits *e);
 
 /* routes.c */
 typedef int sd_handler(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p); /* 0, or the HTTP status of the problem */

@@ -121,11 +121,18 @@ post "another bound of a monitor" 200 'd["choices"][0]["sonde"]["applied"][0]["n
 post "a monitor that is not there" 404 "d['error']['param'] == 'sonde.steer[0]' and \"'none'\" in d['error']['message']" /v1/chat/completions "$(when '"none"')"
 post "a monitor and a vector" 400 '"when.vector" in d["error"]["message"]' /v1/chat/completions "$(when '"fifth","vector":[1]')"
 curl -s "$url/sonde/v1/config" | python3 -c 'import json, sys; m = json.load(sys.stdin)["monitors"]; assert [x["name"] for x in m] == ["fifth", "never"] and m[0]["when"]["site"] == "embed"' 2>"$dir/err" && ok "monitors are told" || not_ok "monitors are told" "$(cat "$dir/err")"
+seen='[(m["monitor"], m["n_held"], m["first"]) for m in d["choices"][0]["sonde"]["monitors"]] == [("fifth", m0["n_looked"], 0), ("never", 0, -1)]'
+post "a request that is watched" 200 "(lambda m0, c: $seen and m0['n_looked'] > d['usage']['prompt_tokens'] and 0 <= m0['max_at'] < m0['n_looked'] and c['sonde']['applied'] == [] and c['message'] == json.load(open(sys.argv[1][:-6] + 'first'))['choices'][0]['message'])(d['choices'][0]['sonde']['monitors'][0], d['choices'][0])" \
+    /v1/chat/completions "$chat,\"sonde\":{\"monitors\":[\"fifth\",\"never\"]}}"
+post "both choices of a comparison are watched" 200 '[(c["sonde"]["lane"], len(c["sonde"]["applied"]), c["sonde"]["monitors"][0]["n_looked"] > 5) for c in d["choices"]] == [("plain", 0, True), ("steered", 1, True)]' \
+    /v1/chat/completions "$chat,\"model\":\"tiny@axis\",\"sonde\":{\"compare\":true,\"monitors\":[\"fifth\"]}}"
+post "a watching monitor that is not there" 404 "d['error']['param'] == 'sonde.monitors[1]'" /v1/chat/completions "$chat,\"sonde\":{\"monitors\":[\"fifth\",\"none\"]}}"
+post "a watching monitor that is no name" 400 "d['error']['param'] == 'sonde.monitors[0]'" /v1/chat/completions "$chat,\"sonde\":{\"monitors\":[7]}}"
 curl -s "$url/metrics" >"$dir/metrics"
 if python3 - "$dir/metrics" <<'PY' 2>"$dir/why"
 import re, sys
 v = {(k, m): int(n) for k, m, n in re.findall(r'^sonde_monitor_(\w+)_total\{monitor="(\w+)"\} (\d+)$', open(sys.argv[1]).read(), re.M)}
-assert v["evaluations", "fifth"] == v["trips", "fifth"] > 0 and v["tripped_sequences", "fifth"] == 1, v
+assert v["evaluations", "fifth"] == v["trips", "fifth"] > 0 and v["tripped_sequences", "fifth"] == 4, v  # a steer, watched alone, and in two choices
 assert v["evaluations", "never"] > v["trips", "never"] > 0 and v["tripped_sequences", "never"] == 1, v  # once as registered, once with another bound
 PY
 then ok "monitors are counted"; else not_ok "monitors are counted" "$(tail -n 1 "$dir/why")"; fi
