@@ -90,7 +90,7 @@ static int cmd_serve(cli *c, int argc, char **argv)
 {
     args a;
     int rc;
-    char name[160] = "", file[160] = "";
+    char name[160] = "", file[160] = "", doubt[400];
     sd_err err = {0};
     sd_model *m = NULL;
     sd_server *s = NULL;
@@ -116,6 +116,7 @@ static int cmd_serve(cli *c, int argc, char **argv)
     if (!st && c->n_arg) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = sd_serve_load(s, &(sd_serve_model){ex, m, c->prov.model_sha256, {reference.p, reference.n}}, &err);
     if (st) goto done;
+    for (int i = 0; sd_serve_doubt(s, i, doubt); i++) cli_note(c, "warning: %s", doubt);
     rc = tell(c, &a, s, o.model_name);
     const struct timespec look = {.tv_nsec = 50000000};
     while (!rc && !*c->cancel) nanosleep(&look, NULL);

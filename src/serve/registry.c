@@ -177,6 +177,24 @@ sd_reg_store *sd_registry__store(const sd_server *s, const char *name)
     return NULL;
 }
 
+bool sd_registry__same_model(const sd_server *s, const char *sha256)
+{
+    return !s->opt.m || !sha256[0] || strcmp(sha256, s->opt.model_sha256) == 0;
+}
+
+bool sd_serve_doubt(const sd_server *s, int i, char out[400])
+{
+    for (int k = 0; k < s->n_dict + s->n_store; k++) {
+        const bool dict = k < s->n_dict;
+        const char *name = dict ? s->dict[k].name : s->store[k - s->n_dict].name;
+        const char *of = dict ? sd_dict_get_info(s->dict[k].dict)->model_sha256 : sd_store_get_info(s->store[k - s->n_dict].store)->model.sha256;
+        if (sd_registry__same_model(s, of) || i-- > 0) continue;
+        snprintf(out, 400, "the %s %s was made from another file of a model (%.12s.., this is %.12s..)", dict ? "dictionary" : "store", name, of, s->opt.model_sha256);
+        return true;
+    }
+    return false;
+}
+
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name)
 {
     for (int i = 0; i < s->n_recipe; i++)

@@ -46,6 +46,8 @@ sd_status sd_serve_listen(sd_server **out, const sd_serve_opt *opt, sd_err *err)
 /* Opens what was registered and starts to serve; what m names is borrowed until free. Once; after an error only sd_serve_stop. */
 sd_status sd_serve_load(sd_server *s, const sd_serve_model *m, sd_err *err);
 int sd_serve_port(const sd_server *s);
+/* What was registered and says that it was made from another file of a model, as a sentence; false when there is no i-th. Legal: a quantised or a tuned model. */
+bool sd_serve_doubt(const sd_server *s, int i, char out[400]);
 /* Takes no more connections and requests, lets what runs go on for grace seconds, then cancels it; frees. NULL is fine. */
 void sd_serve_stop(sd_server *s, double grace);
 

@@ -41,6 +41,7 @@ void sd_registry__close(sd_server *s);
 sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name);       /* NULL when unknown */
 /* By its own name, or that of the dictionary it is of. */
 sd_reg_store *sd_registry__store(const sd_server *s, const char *name);
+bool sd_registry__same_model(const sd_server *s, const char *sha256); /* empty: it does not say, and may be */
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name);
 /* The checked name and the description of the recipe or monitor j, read from path. */
 sd_status sd_registry__name(char name[65], char description[256], const json_t *j, const char *path, sd_err *err);

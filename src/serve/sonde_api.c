@@ -27,7 +27,7 @@ static void put_dicts(sd_jw *w, const sd_server *s)
         sd_jw_kf64(w, "site_rms", in->site_rms);
         sd_jw_kf64(w, "fvu", in->fvu);
         sd_jw_kf64(w, "l0", in->l0);
-        sd_jw_kbool(w, "same_model", !in->model_sha256[0] || strcmp(in->model_sha256, s->opt.model_sha256) == 0);
+        sd_jw_kbool(w, "same_model", sd_registry__same_model(s, in->model_sha256));
         if (of) sd_jw_kstr(w, "store", of->name);
         sd_jw_end(w);
     }
@@ -44,6 +44,7 @@ static void put_stores(sd_jw *w, const sd_server *s)
         const sd_store_info *in = sd_store_get_info(r->store);
         sd_jw_obj(w);
         sd_jw_kstr(w, "name", r->name);
+        sd_jw_kbool(w, "same_model", sd_registry__same_model(s, in->model.sha256));
         sd_jw_ki64(w, "n_features", in->n_features);
         sd_jw_ki64(w, "n_alive", in->n_alive);
         sd_store_info_write(w, in);

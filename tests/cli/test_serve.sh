@@ -256,6 +256,15 @@ status "an index that is no number" 400 "$url/sonde/v1/features/s/x"
 status "a sort that is none" 400 "$url/sonde/v1/features/s?sort=beauty"
 status "a search by what is none" 400 "$url/sonde/v1/features/s?q=cat&by=beauty"
 stop "the end of it"
+# Another model of the same shape: legal, since a tuned or quantised one is, and told.
+python3 "$here/make_model.py" "$dir/other.gguf" --ctx 128
+: >"$dir/listen"
+"$sonde" serve "$dir/other.gguf" --port 0 --mode faithful --dict "$dir/d" --store "$dir/s.db" >"$dir/listen" 2>"$dir/serve.err" </dev/null &
+pid=$!
+for _ in $(seq 100); do url=$(sed -n 's/^listening on //p' "$dir/listen"); [ -n "$url" ] && break; sleep 0.1; done
+curl -s "$url/sonde/v1/config" | python3 -c 'import json, sys; c = json.load(sys.stdin); assert [x[0]["same_model"] for x in (c["dicts"], c["stores"])] == [False, False], c' 2>"$dir/err" &&
+    [ "$(grep -c '^warning: the \(dictionary d\|store s\) was made from another file' "$dir/serve.err")" = 2 ] && ok "another model's dictionary and store are told" || not_ok "another model's dictionary and store are told" "$(cat "$dir/err" "$dir/serve.err")"
+stop "the end of the other"
 : >"$dir/listen" # the last server's address must not be read
 "$sonde" serve --store "$dir/s.db" --port 0 >"$dir/listen" 2>"$dir/serve.err" </dev/null &
 pid=$!

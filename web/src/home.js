@@ -46,7 +46,7 @@ function storeCard(s) {
     const { features } = await api.features(s.name, { sort: 'interest', limit: 7 });
     return features.map((f) => featureRow(s.name, f, density(f.density)));
   }, 7);
-  return h('section.card', h('header', h('h2', h('a', { href: link(['features', s.name]) }, s.name)), h('span.soft', `${whole(s.n_alive)} of ${whole(s.n_features)} features fire`)),
+  return h('section.card', h('header', h('h2', h('a', { href: link(['features', s.name]) }, s.name)), s.same_model === false ? h('strong.warn', 'of another model') : null, h('span.soft', `${whole(s.n_alive)} of ${whole(s.n_features)} features fire`)),
     list, h('p.more', h('a', { href: link(['features', s.name]) }, 'All features'), ' · ', h('a', { href: link(['features', s.name], { view: 'map' }) }, 'Map')), provenance(s.store));
 }
 
