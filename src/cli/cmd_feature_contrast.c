@@ -215,7 +215,7 @@ static int cmd_feature_contrast(cli *c, int argc, char **argv)
     if (!st) st = read_lines(&l, 1, c->arg[2], &err);
     if (!st) st = open_inputs(&x, &a, c, ex, &err);
     if (!st) st = sd_lab_text_prompts(&r, x.model, l.v, l.n, a.chat, &err);
-    if (!st) st = sd_lab_text_codes(&z, &(sd_text_reader){ex, x.model, x.dict, x.site}, &r, &c->progress, &err);
+    if (!st) st = sd_lab_text_codes(&z, &(sd_text_reader){.ex = ex, .m = x.model, .dict = x.dict, .site = x.site}, &r, &c->progress, &err);
     if (!st) st = sd_lab_contrast(&k, &z, l.n_a, sd_dict_get_info(x.dict)->m, &(sd_contrast_opt){.n_shuffle = (int)a.shuffles, .seed = c->seed, .progress = &c->progress}, &err);
     if (!st && a.phrase.n) {
         const sd_contrast_cause_opt o = {.phrase = a.phrase.v, .n_phrase = a.phrase.n, .n_cut = (int)a.cut, .n_gen = a.gen, .progress = &c->progress};

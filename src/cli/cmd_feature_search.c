@@ -4,7 +4,7 @@
 #include "lab/text_search.h"
 #include "lab/token_text.h"
 
-typedef struct args { int64_t limit; bool passages; const char *sort, *text, *model, *dict; double min_density, max_density, min_score; } args;
+typedef struct args { int64_t limit; bool passages; const char *sort, *text, *on, *model, *dict; double min_density, max_density, min_score; } args;
 
 static const cli_opt opts[] = {
     {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 100000, .help = "features to list"},
@@ -14,6 +14,7 @@ static const cli_opt opts[] = {
     {0, "passages", OPT_BOOL, AT(args, passages), .help = "features that are on through the passages with QUERY, by F1"},
     {0, "min-score", OPT_FLOAT, AT(args, min_score), .arg = "S", .lo = 0, .hi = 1, .help = "only features with a label: by a person, or by a machine with at least this score (no QUERY)"},
     {0, "text", OPT_STR, AT(args, text), .arg = "TEXT", .help = "features that a running text makes active, rare ones first (with --model and --dict, instead of QUERY)"},
+    {0, "on", OPT_STR, AT(args, on), .arg = "WORDS", .help = "with --text: only the tokens of these words count, wherever they stand in it"},
     {0, "model", OPT_STR, AT(args, model), .arg = "MODEL", .help = "the model of the store, for --text"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "the dictionary of the store, for --text"},
     OPT_END};
@@ -100,6 +101,7 @@ static int by_text(cli *c, const args *a)
     sd_site site;
     int64_t n = 0;
     int rc = cli_check_text(c, "text", a->text);
+    if (!rc) rc = cli_check_text(c, "on", a->on);
     const sd_exec *ex = rc ? NULL : cli_exec(c, &err);
     if (!ex) return rc ? rc : cli_fail(c, &err);
     sd_status st = sd_store_open(&s, c->arg[0], &err);
@@ -110,7 +112,7 @@ static int by_text(cli *c, const args *a)
     if (!st) st = cli_dict_site(c, d, &site, &err);
     /* A batch cannot be told to stop after block 0: then all blocks are needed. */
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, a->model, (sd_model_opt){.max_layer = sd_site_is_layered(site.kind) && site.layer > 0 ? site.layer + 1 : 0}, &m, &err);
-    if (!st) st = sd_lab_text_search(&h, &n, &(sd_text_reader){ex, m, d, site}, s, a->text, &err);
+    if (!st) st = sd_lab_text_search(&h, &n, &(sd_text_reader){.ex = ex, .m = m, .dict = d, .site = site}, s, a->text, a->on, &err);
     rc = st ? cli_fail(c, &err) : print_hits(c, s, h, n, a->limit);
     sd_free(h);
     sd_model_close(m);
@@ -130,10 +132,12 @@ const cli_cmd cmd_feature_search_def = {
             "Features with all the words come first, then those with any; \"quoted words\" must stand together. The score is by the share\n"
             "of the examples that have the words; a label that matches adds 1000. --passages asks another question: which features are\n"
             "on where the words stood among the last 32 tokens, and not elsewhere (F1 over all tokens of the study), so that a feature\n"
-            "of a subject is found whose examples do not name it. Without QUERY: all features by --sort. --text runs a text through the model and lists what it makes\n"
-            "active, with the token where each is highest: its share of the feature's highest activation times ln(1 / density).",
+            "of a subject is found whose examples do not name it. Without QUERY: all features by --sort. --text runs a text through the\n"
+            "model and lists what it makes active, with the token where each is highest: its share of the feature's highest activation\n"
+            "times ln(1 / density); --on chooses words of it. To find features by labels of a concept, see `sonde organism recover -h`.",
     .examples = "sonde feature search features.db golden gate bridge\nsonde feature search features.db '\"prime number\"' --json\n"
-                "sonde feature search features.db bridge --passages\nsonde feature search features.db -n 10\n",
+                "sonde feature search features.db bridge --passages\nsonde feature search features.db -n 10\n"
+                "sonde feature search features.db --text 'Over the Golden Gate to Marin' --on 'Golden Gate' --model model.gguf --dict dict/\n",
     .json = "sonde.feature.list/1"};
 
 static int cmd_feature_search(cli *c, int argc, char **argv)
@@ -150,6 +154,7 @@ static int cmd_feature_search(cli *c, int argc, char **argv)
     if (a.passages && c->n_arg < 2) return cli_usage(c, "--passages is about QUERY: give the words of the passages");
     if (a.text && c->n_arg > 1) return cli_usage(c, "give QUERY or --text, not both");
     if (!a.text != !a.model || !a.text != !a.dict) return cli_usage(c, "--text, --model and --dict go together");
+    if (a.on && !a.text) return cli_usage(c, "--on chooses tokens of --text");
     if (a.text) return by_text(c, &a);
     if (a.min_density > a.max_density) return cli_usage(c, "--min-density %g is above --max-density %g", a.min_density, a.max_density);
     sd_status st = sd_store_open(&s, c->arg[0], &err);

@@ -82,7 +82,7 @@ static sd_status drift(sd_inside *out, const sd_exec *ex, const sd_model *const 
     sd_text_codes z[2] = {{0}, {0}}, by_kind[2] = {{0}, {0}};
     sd_status st = SD_OK;
     for (int k = 0; k < 2 && !st; k++) {
-        st = sd_lab_text_codes(&z[k], &(sd_text_reader){ex, m[k], o->dict, o->site}, r, o->progress, err);
+        st = sd_lab_text_codes(&z[k], &(sd_text_reader){.ex = ex, .m = m[k], .dict = o->dict, .site = o->site}, r, o->progress, err);
         if (!st) st = sd_alloc(&by_kind[k].v, (size_t)(r->n + 1) * sizeof *by_kind[k].v, "codes", err);
         for (int64_t i = 0; i < s->n_pos && !st; i++) by_kind[k].v[by_kind[k].n++] = z[k].v[s->pos[i]];
         for (int64_t i = 0; i < s->n_neg && !st; i++) by_kind[k].v[by_kind[k].n++] = z[k].v[s->neg[i]];

@@ -12,6 +12,8 @@ typedef struct work {
     const sd_exec *ex;
     const sd_model *m;
     const sd_dict *dict;
+    const uint8_t *only;
+    const int64_t *start;
     sd_codes codes;
     float *top;        /* [m] zero between texts */
     int32_t *at;       /* [m] */
@@ -66,6 +68,7 @@ static sd_status on_rows(void *self, int64_t prompt, const sd_act *act, int64_t 
     for (int64_t i = 0; i < act->x.rows; i++) {
         const float *x = sd_mat_row(act->x, i);
         double rms = sd_dict_get_info(w->dict)->site_rms, norm = sqrt((double)w->ex->kern->dot(x, x, act->x.cols));
+        if (w->only && !w->only[w->start[prompt] + act->pos0 + i]) continue;
         if (sd_tok_is_special(w->m->tok, act->tok[i]) || (rms > 0 && norm > SD_SINK_FACTOR * rms)) continue;
         for (int64_t e = w->codes.row_ptr[i]; e < w->codes.row_ptr[i + 1]; e++) {
             int32_t f = w->codes.idx[e];
@@ -83,7 +86,7 @@ sd_status sd_lab_text_codes(sd_text_codes *out, const sd_text_reader *by, const 
 {
     const sd_dict_info *in = sd_dict_get_info(by->dict);
     const sd_site site = by->site;
-    work w = {.out = out, .ex = by->ex, .m = by->m, .dict = by->dict};
+    work w = {.out = out, .ex = by->ex, .m = by->m, .dict = by->dict, .only = by->only, .start = r->start};
     sd_batch *b = NULL;
     int64_t cols = 0;
     *out = (sd_text_codes){0};

@@ -8,8 +8,8 @@
 /* Features ascending; at: the position of the highest activation. */
 typedef struct sd_text_code { int32_t *feature, *at; float *act; int64_t n; } sd_text_code;
 typedef struct sd_text_codes { sd_text_code *v; int64_t n; } sd_text_codes;
-/* What reads the texts; borrowed. */
-typedef struct sd_text_reader { const sd_exec *ex; const sd_model *m; const sd_dict *dict; sd_site site; } sd_text_reader;
+/* What reads the texts; borrowed. only: a byte a token of all prompts, 0 where it does not count; NULL: all do. */
+typedef struct sd_text_reader { const sd_exec *ex; const sd_model *m; const sd_dict *dict; sd_site site; const uint8_t *only; } sd_text_reader;
 void sd_text_codes_release(sd_text_codes *c);
 /* Runs all prompts of r up to the site and encodes their rows (exact membership of the dictionary's kind). Special tokens are left out, and sinks where the
  * dictionary states its site's mean token norm (SD_SINK_FACTOR times it), as in the study of features. */

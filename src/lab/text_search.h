@@ -9,7 +9,8 @@
 
 /* pos, token: where it is highest, position in the text as the model reads it. */
 typedef struct sd_text_hit { int64_t feature; double score; float act; int32_t pos, token; } sd_text_hit;
-/* *hit [*n] highest score first, by sd_free. Features that were silent in the store's study are left out: nothing is known to compare with. */
-sd_status sd_lab_text_search(sd_text_hit **hit, int64_t *n, const sd_text_reader *by, sd_store *s, const char *text, sd_err *err);
+/* on: only the tokens of these words count, wherever they stand in the text; NULL: all. SD_E_ARG when they do not stand in it.
+ * *hit [*n] highest score first, by sd_free. Features that were silent in the store's study are left out: nothing is known to compare with. */
+sd_status sd_lab_text_search(sd_text_hit **hit, int64_t *n, const sd_text_reader *by, sd_store *s, const char *text, const char *on, sd_err *err);
 
 #endif

@@ -131,6 +131,9 @@ expect_error contrast_of_one_text 4 'a set needs two' feature contrast s.db <(ec
 
 # By a running text: the features that it makes active, each with the token where it is highest.
 expect_json by_text sonde.feature.list/1 '0 < len(d["features"]) <= 5 < d["n_total"] and all(f["act"] > 0 and f["token"] for f in d["features"]) and [f["score"] for f in d["features"]] == sorted((f["score"] for f in d["features"]), reverse=True)' feature search s.db --text 'the red gate bridge' --model tiny.gguf --dict d -n 5 --json
+expect_json by_chosen_tokens sonde.feature.list/1 'd["n_total"] > 0 and {f["token"].strip() for f in d["features"]} <= {"gate", "g", "ate", "at", "te"} and len({f["pos"] for f in d["features"]}) < 4' feature search s.db --text 'the red gate bridge' --on ' gate' --model tiny.gguf --dict d -n 100 --json
+expect_error chosen_tokens_are_in_it 4 'does not have "door" in it' feature search s.db --text 'the red gate' --on door --model tiny.gguf --dict d
+expect_error chosen_tokens_of_a_text 2 'chooses tokens of --text' feature search s.db gate --on gate
 expect_exit by_text_table 0 feature search s.db --text 'the red gate' --model tiny.gguf --dict d
 expect_error text_needs_a_model 2 'go together' feature search s.db --text 'the red gate'
 expect_error text_and_words 2 'not both' feature search s.db gate --text 'the red gate' --model tiny.gguf --dict d

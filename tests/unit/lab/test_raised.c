@@ -60,7 +60,7 @@ static int set_up(void **state)
     dict = a_dict(SD_DICT_STANDARD);
     phrases = (sd_phrases){.v = said, .n = 1};
     t_ok(sd_render(&r, m[0], text, N, &(sd_render_opt){0}, &err), err);
-    for (int k = 0; k < 2; k++) t_ok(sd_lab_text_codes(&code[k], &(sd_text_reader){ex, m[k], dict, site}, &r, NULL, &err), err);
+    for (int k = 0; k < 2; k++) t_ok(sd_lab_text_codes(&code[k], &(sd_text_reader){.ex = ex, .m = m[k], .dict = dict, .site = site}, &r, NULL, &err), err);
     for (int i = 0; i < N; i++) all[i] = i;
     return 0;
 }
