@@ -120,6 +120,43 @@ static void note_raised(cli *c, const sd_raised *r)
     if (!r->n_found) cli_note(c, "  none of %d brings refusals back: what took them is no single one of these", r->n);
 }
 
+/* What is not paired has no interval of the change; the sides' own are on the page. */
+static void beside_rows(out_table *t, const sd_comparison *k)
+{
+    sd_audit_beside v[SD_MAX_BESIDE];
+    int n = sd_audit_besides(v, k->a, k->b);
+    for (int i = 0; i < n; i++) {
+        double by = v[i].value[1] - v[i].value[0];
+        out_str(t, k->b->name);
+        out_str(t, v[i].label);
+        for (int j = 0; j < 2; j++) out_cell(t, isnan(v[i].value[j]) ? "" : v[i].is_rate ? "%.1f %%" : "%.4f", v[i].is_rate ? 100 * v[i].value[j] : v[i].value[j]);
+        out_cell(t, isnan(by) ? "" : v[i].is_rate ? "%+.1f" : "%+.4f", v[i].is_rate ? 100 * by : by);
+        out_str(t, "");
+        if (v[i].is_rate && !isnan(by)) out_i64(t, v[i].rate[1].n);
+        else out_str(t, "");
+        out_str(t, "");
+    }
+}
+
+/* What lies inside, in a line each: the direction, the weights, what rounding alone did. */
+static void note_inside(cli *c, const sd_inside *x)
+{
+    int least = -1;
+    for (int l = 0; l < x->n_layer && x->comparable; l++)
+        if (isfinite(x->cosine[l]) && (least < 0 || x->cosine[l] < x->cosine[least])) least = l;
+    if (least >= 0)
+        cli_note(c, "what parts harmful from harmless requests: least alike at block %d of %d (cosine %.2f), where %.0f %% of its length is left", least, x->n_layer, x->cosine[least],
+                 100 * x->gap_b[least] / x->gap_a[least]);
+    if (!x->comparable) cli_note(c, "%s", x->why);
+    if (!x->weights_comparable) return;
+    if (x->n_top)
+        cli_note(c, "weights: %lld of %lld matrices differ, by %.3g of their norm in all; most in %s (%.3g, %.0f %% of it of rank one)", (long long)x->n_changed, (long long)x->n_matrix, x->weight_total,
+                 x->top[0].name, x->top[0].relative, 100 * x->top[0].rank_one);
+    else cli_note(c, "weights: none of %lld matrices differs", (long long)x->n_matrix);
+    if (x->n_requantised)
+        cli_note(c, "%lld of them are kept in a coarser type: they differ by %.3g, and rounding the first model to it, with nothing learnt, changes them by %.3g", (long long)x->n_requantised, x->requantised, x->rounding);
+}
+
 static int print_text(cli *c, const sd_audit_page *p)
 {
     static const out_col cols[] = {{"with", OUT_LEFT}, {"measure", OUT_FILL}, {"before", OUT_RIGHT}, {"after", OUT_RIGHT}, {"change", OUT_RIGHT},
@@ -130,23 +167,24 @@ static int print_text(cli *c, const sd_audit_page *p)
         change_row(t, k->b->name, &k->refusal, "harmful refused");
         change_row(t, k->b->name, &k->over_refusal, "harmless refused");
         change_row(t, k->b->name, &k->incoherent, "incoherent");
+        beside_rows(t, k);
     }
     int rc = out_table_end(t);
     for (int i = 0; i + 1 < p->n_record; i++) {
         const sd_comparison *k = &p->cmp[i];
         cli_note(c, "%s", k->headline);
         if (k->n_unscored) cli_note(c, "%lld prompts are unscored on one side and in no rate", (long long)k->n_unscored);
-        if (!k->same_rendering) cli_note(c, "the two saw other bytes (another template or system prompt): the difference is of the model and of that");
+        if (!k->same_rendering && !k->n_unpaired) cli_note(c, "the two saw other bytes (another template or system prompt): the difference is of the model and of that");
         if (!k->same_judge) cli_note(c, "they were judged by two judges (%s; %s): the difference may be of that", k->a->b.judge, k->b->b.judge);
         if (!k->same_length) cli_note(c, "answers could have %lld tokens in one and %lld in the other: the difference may be of that", (long long)k->a->b.n_gen, (long long)k->b->b.n_gen);
-        if (k->n_unpaired) cli_note(c, "%lld prompts were asked of one of them only and are in no rate", (long long)k->n_unpaired);
+        if (k->n_unpaired) cli_note(c, "%lld prompts were asked of one of them only and are in no rate; whether both saw the same template and system prompt is not known", (long long)k->n_unpaired);
+        if (p->inside) note_inside(c, &p->inside[i]);
         if (p->inside && p->inside[i].has_drift) {
             const sd_drift *d = &p->inside[i].drift;
             cli_note(c, "features at %s: %lld told harmful from harmless, %lld do now; %lld appeared, %lld are gone, %lld moved on harmful prompts", d->site, (long long)d->n_safety_a,
                      (long long)d->n_safety_b, (long long)d->n_appeared, (long long)d->n_gone, (long long)d->n_moved);
             note_raised(c, &p->inside[i].raised);
         }
-        if (p->inside && !p->inside[i].comparable) cli_note(c, "%s", p->inside[i].why);
         for (int g = 0; g < k->n_gate; g++) {
             const sd_gate_result *r = &k->gate[g];
             cli_note(c, "gate %s: %s (%.3f, interval %.3f to %.3f)", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi);

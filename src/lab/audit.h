@@ -80,7 +80,7 @@ typedef struct sd_comparison {
     sd_change *category;    /* [n_category] owns; of harmful prompts with at least 5 pairs, by name */
     int n_category;
     int64_t n_paired, n_unpaired, n_unscored; /* prompts in both; in one only; left out since one side is unscored */
-    bool same_rendering;    /* both saw the same bytes */
+    bool same_rendering;    /* both saw the same bytes, in all prompts of either */
     bool same_judge, same_length; /* both were judged in one way; answers could be as long. Where not, a difference may be of that, and gates on what is judged are inconclusive */
     sd_gate_result gate[SD_MAX_GATES];
     int n_gate;

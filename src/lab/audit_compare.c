@@ -1,5 +1,5 @@
 /* Owns: pairing, intervals, the gate and the sentence on top. */
-#include "lab/audit.h"
+#include "lab/audit_report.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -205,6 +205,36 @@ static sd_status categories(sd_comparison *c, const pair *p, int64_t n, sd_err *
     sd_free(name);
     sd_free(pv);
     return st;
+}
+
+/* ---- beside the paired rates ---- */
+
+static void beside_rate(sd_audit_beside *out, int *n, const char *label, const char *key, const int64_t k[4])
+{
+    if (!k[1] && !k[3]) return;
+    sd_audit_beside *x = &out[(*n)++];
+    *x = (sd_audit_beside){.is_rate = true, .rate = {sd_rate_of(k[0], k[1]), sd_rate_of(k[2], k[3])}};
+    for (int i = 0; i < 2; i++) x->value[i] = x->rate[i].n ? x->rate[i].ci.est : NAN;
+    snprintf(x->label, sizeof x->label, "%s", label);
+    snprintf(x->key, sizeof x->key, "%s", key);
+}
+
+int sd_audit_besides(sd_audit_beside out[SD_MAX_BESIDE], const sd_audit_record *a, const sd_audit_record *b)
+{
+    const sd_utility *u = &a->b.utility, *v = &b->b.utility;
+    char label[80], key[24];
+    int n = 0;
+    if (!isnan(u->ce_loss) || !isnan(v->ce_loss))
+        out[n++] = (sd_audit_beside){.label = "cross-entropy of held-out text, nats a token", .key = "ce_loss", .value = {u->ce_loss, v->ce_loss}};
+    beside_rate(out, &n, "multiple choice right, by likelihood", "choice", (int64_t[]){u->choice_right, u->choice_n, v->choice_right, v->choice_n});
+    beside_rate(out, &n, "gives its name", "identity", (int64_t[]){u->identity_same, u->identity_n, v->identity_same, v->identity_n});
+    beside_rate(out, &n, "facts given up when the user states a wrong one", "sycophancy", (int64_t[]){u->sycophancy_flips, u->sycophancy_n, v->sycophancy_flips, v->sycophancy_n});
+    for (int i = 0; i < a->b.n_tpl && i < b->b.n_tpl; i++) {
+        snprintf(label, sizeof label, "harmful requests refused, frame: %s", a->b.tpl[i].name);
+        snprintf(key, sizeof key, "templates[%d]", i);
+        beside_rate(out, &n, label, key, (int64_t[]){a->b.tpl[i].refused, a->b.tpl[i].n, b->b.tpl[i].refused, b->b.tpl[i].n});
+    }
+    return n;
 }
 
 /* ---- the sentence ---- */

@@ -78,62 +78,34 @@ static void behaviour(sd_buf *b, const sd_audit_page *p, int i)
     sd_buf_printf(b, "</table></div><p class='note'>p: exact McNemar; of categories, corrected after Holm. \xe2\x80\x9cVisible drop\xe2\x80\x9d: the smallest drop, in points, that so many prompts can tell from none. "
                      "%" PRId64 " prompts in both, %" PRId64 " in one only, %" PRId64 " unscored on a side and in no rate.%s%s%s</p>",
                   c->n_paired, c->n_unpaired, c->n_unscored,
-                  c->same_rendering ? "" : " <b>The two saw other bytes: another template or system prompt.</b>",
+                  c->same_rendering ? "" : c->n_unpaired ? " Whether both saw the same template and system prompt is not known." : " <b>The two saw other bytes: another template or system prompt.</b>",
                   c->same_judge ? "" : " <b>They were judged by different judges (below): a difference may be of that.</b>",
                   c->same_length ? "" : " <b>Their answers could not be as long: a difference may be of that.</b>");
 }
 
-/* A number of two models; key: its name in `models`. */
-typedef struct pair { const sd_audit_page *p; int i; const sd_utility *u[2]; } pair;
-static void one_number(sd_buf *b, const pair *k, const char *label, double (*f)(const sd_utility *), const char *unit, const char *key)
-{
-    char where[64];
-    double v[2] = {f(k->u[0]), f(k->u[1])};
-    if (isnan(v[0]) && isnan(v[1])) return;
-    sd_buf_printf(b, "<tr><td>%s</td>", label);
-    for (int i = 0; i < 2; i++) {
-        sd_buf_printf(b, "<td class='n %s'>", i ? "b" : "a");
-        if (isnan(v[i])) sd_buf_puts(b, "\xe2\x80\x93");
-        else sd_buf_printf(b, "%.*f%s", *unit ? 1 : 4, v[i], unit);
-        sd_buf_puts(b, "</td>");
-    }
-    snprintf(where, sizeof where, "[.models[0,%d].%s]", k->i + 1, key);
-    sd_buf_puts(b, "<td>");
-    again(b, k->p, -1, where, false);
-    sd_buf_puts(b, "</td></tr>");
-}
-
-static double f_ce(const sd_utility *u) { return u->ce_loss; }
-static double f_choice(const sd_utility *u) { return u->choice_n ? 100.0 * (double)u->choice_right / (double)u->choice_n : NAN; }
-static double f_identity(const sd_utility *u) { return u->identity_n ? 100.0 * (double)u->identity_same / (double)u->identity_n : NAN; }
-static double f_flips(const sd_utility *u) { return u->sycophancy_n ? 100.0 * (double)u->sycophancy_flips / (double)u->sycophancy_n : NAN; }
-
 static void utility(sd_buf *b, const sd_audit_page *p, int at)
 {
     const sd_comparison *c = &p->cmp[at];
-    const sd_utility *u[2] = {&c->a->b.utility, &c->b->b.utility};
-    const pair k = {p, at, {u[0], u[1]}};
-    bool any = c->a->b.n_tpl && c->b->b.n_tpl;
-    for (int i = 0; i < 2; i++) any = any || u[i]->ce_tokens || u[i]->choice_n || u[i]->identity_n || u[i]->sycophancy_n;
-    if (!any) return;
+    sd_audit_beside v[SD_MAX_BESIDE];
+    int n = sd_audit_besides(v, c->a, c->b);
+    if (!n) return;
     sd_buf_puts(b, "<h2>Utility and character</h2><div class='card'><table><tr><th>measure<th class='n'>before<th class='n'>after<th>recompute</tr>");
-    one_number(b, &k, "cross-entropy of held-out text, nats a token", f_ce, "", "ce_loss");
-    one_number(b, &k, "multiple choice right, by likelihood", f_choice, "&#8239;%", "choice");
-    one_number(b, &k, "gives its name", f_identity, "&#8239;%", "identity");
-    one_number(b, &k, "facts given up when the user states a wrong one", f_flips, "&#8239;%", "sycophancy");
-    for (int i = 0; i < c->a->b.n_tpl && i < c->b->b.n_tpl; i++) {
-        sd_buf_puts(b, "<tr><td>harmful requests refused, frame: ");
-        sd_report__str(b, c->a->b.tpl[i].name);
-        sd_buf_puts(b, "</td>");
-        pct(b, sd_rate_of(c->a->b.tpl[i].refused, c->a->b.tpl[i].n), "a");
-        pct(b, sd_rate_of(c->b->b.tpl[i].refused, c->b->b.tpl[i].n), "b");
+    for (int i = 0; i < n; i++) {
         char where[64];
-        snprintf(where, sizeof where, "[.models[0,%d].templates[%d]]", at + 1, i);
+        sd_buf_puts(b, "<tr><td>");
+        sd_report__str(b, v[i].label);
+        sd_buf_puts(b, "</td>");
+        for (int k = 0; k < 2; k++) {
+            if (v[i].is_rate) pct(b, v[i].rate[k], k ? "b" : "a");
+            else if (isnan(v[i].value[k])) sd_buf_puts(b, "<td class='n'>\xe2\x80\x93</td>");
+            else sd_buf_printf(b, "<td class='n %s'>%.4f</td>", k ? "b" : "a", v[i].value[k]);
+        }
+        snprintf(where, sizeof where, "[.models[0,%d].%s]", at + 1, v[i].key);
         sd_buf_puts(b, "<td>");
         again(b, p, -1, where, false);
         sd_buf_puts(b, "</td></tr>");
     }
-    sd_buf_puts(b, "</table></div>");
+    sd_buf_puts(b, "</table></div><p class='note'>Intervals are Wilson\xe2\x80\x99s of each side.</p>");
 }
 
 static void drift(sd_buf *b, const sd_drift *d)

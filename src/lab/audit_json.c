@@ -198,6 +198,20 @@ static void inside(sd_jw *w, const sd_audit_page *p, int i)
     sd_jw_end(w);
 }
 
+/* "choice", "choice_lo", "choice_hi", "choice_n". */
+static void beside_rate(sd_jw *w, const char *key, int64_t k, int64_t n)
+{
+    char name[32];
+    sd_rate r = sd_rate_of(k, n);
+    sd_jw_kf64(w, key, n ? r.ci.est : NAN);
+    snprintf(name, sizeof name, "%s_lo", key);
+    sd_jw_kf64(w, name, n ? r.ci.lo : NAN);
+    snprintf(name, sizeof name, "%s_hi", key);
+    sd_jw_kf64(w, name, n ? r.ci.hi : NAN);
+    snprintf(name, sizeof name, "%s_n", key);
+    sd_jw_ki64(w, name, n);
+}
+
 static void model(sd_jw *w, const char *key, const sd_audit_record *r)
 {
     if (key) sd_jw_key(w, key);
@@ -213,9 +227,9 @@ static void model(sd_jw *w, const char *key, const sd_audit_record *r)
     sd_jw_ki64(w, "unscored", sd_audit_count(&r->b, SD_AXIS_UNKNOWN, SD_CLASS_UNSCORED));
     const sd_utility *u = &r->b.utility;
     sd_jw_kf64(w, "ce_loss", u->ce_loss);
-    sd_jw_kf64(w, "choice", u->choice_n ? (double)u->choice_right / (double)u->choice_n : NAN);
-    sd_jw_kf64(w, "identity", u->identity_n ? (double)u->identity_same / (double)u->identity_n : NAN);
-    sd_jw_kf64(w, "sycophancy", u->sycophancy_n ? (double)u->sycophancy_flips / (double)u->sycophancy_n : NAN);
+    beside_rate(w, "choice", u->choice_right, u->choice_n);
+    beside_rate(w, "identity", u->identity_same, u->identity_n);
+    beside_rate(w, "sycophancy", u->sycophancy_flips, u->sycophancy_n);
     sd_jw_key(w, "templates");
     sd_jw_arr(w);
     for (int i = 0; i < r->b.n_tpl; i++) {
@@ -301,6 +315,23 @@ static void card_change(sd_buf *b, const sd_change *x, const char *label)
                   0 - 100 * x->drop.lo, x->a.n);
 }
 
+/* Each side with its own interval: these are not paired. */
+static void card_beside(sd_buf *b, const sd_audit_beside *x)
+{
+    sd_buf_puts(b, "| ");
+    cell(b, x->label);
+    for (int i = 0; i < 2; i++) {
+        const sd_rate *r = &x->rate[i];
+        if (isnan(x->value[i])) sd_buf_puts(b, " | -");
+        else if (x->is_rate) sd_buf_printf(b, " | %.1f %% (%.1f to %.1f)", 100 * r->ci.est, 100 * r->ci.lo, 100 * r->ci.hi);
+        else sd_buf_printf(b, " | %.4f", x->value[i]);
+    }
+    double by = (x->value[1] - x->value[0]) * (x->is_rate ? 100 : 1);
+    if (isnan(by)) sd_buf_puts(b, " | | |\n");
+    else if (!x->is_rate) sd_buf_printf(b, " | %+.4f nats | |\n", by);
+    else sd_buf_printf(b, " | %+.1f | %" PRId64 " |\n", by, x->rate[1].n);
+}
+
 sd_status sd_audit_write_card(sd_buf *b, const sd_audit_page *p, sd_err *err)
 {
     for (int i = 0; i + 1 < p->n_record; i++) {
@@ -314,6 +345,9 @@ sd_status sd_audit_write_card(sd_buf *b, const sd_audit_page *p, sd_err *err)
         card_change(b, &c->refusal, "harmful requests refused");
         card_change(b, &c->over_refusal, "harmless requests refused");
         card_change(b, &c->incoherent, "incoherent answers");
+        sd_audit_beside v[SD_MAX_BESIDE];
+        int n = sd_audit_besides(v, c->a, c->b);
+        for (int k = 0; k < n; k++) card_beside(b, &v[k]);
         for (int g = 0; g < c->n_gate; g++) {
             const sd_gate_result *r = &c->gate[g];
             sd_buf_printf(b, "\nGate `%s`: %s (%.3f, %.3f to %.3f%s", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi, *r->why ? "; " : "");

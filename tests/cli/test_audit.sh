@@ -82,6 +82,11 @@ for i in range(8): print(json.dumps({"prompt": f"the cat {i}", "completion": " s
 run tune "$dir/m.gguf" --data "$dir/rows.jsonl" --lora 1 --steps 3 --lr 1e-2 -o "$dir/ad"
 expect_json compare_with_an_adapter sonde.audit_compare/1 'd["inside"]["weights"]["n_changed"] == 14 and all(w["rank_one_energy"] > 0.999 for w in d["inside"]["weights"]["largest"]) and 0.9 < d["inside"]["direction_cosine"][-1] < 1' \
     audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --json
+# In words, too: what lies inside, and what is measured beside the pairs, each side with its own interval on the card.
+run audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" "$dir/a.json" --suite "$dir/suite.csv" -n 8 --text "$dir/text.txt" --identity cat --card "$dir/card2.md"
+if [ "$(grep -c 'weights: 14 of 14 matrices differ' "$dir/err")" = 1 ] && grep -q 'what parts harmful from harmless requests: .*cosine' "$dir/err" && grep -q '^a record holds no' "$dir/err" &&
+    [ "$(grep -c 'cross-entropy of held-out text' "$dir/out")" = 2 ] && grep -q '^| gives its name | [0-9.]* % ([0-9.]* to [0-9.]*) | .* | 6 |$' "$dir/card2.md" && grep -q '^| gives its name | .* | - | | |$' "$dir/card2.md"; then ok inside_in_words
+else not_ok inside_in_words "$(what_happened)" "$(cat "$dir/card2.md")"; fi
 # Every number's own command gives that number again.
 run audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --templates 4 --fail-on 'refusal_drop>2' -o "$dir/again.html" --json
 if why=$(SONDE=$sonde python3 - "$dir/out" "$dir/again.html" <<'PY' 2>&1
