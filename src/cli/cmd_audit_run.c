@@ -107,7 +107,15 @@ const cli_cmd cmd_audit_run_def = {
                 "sonde audit run model.gguf --suite harmful=own.jsonl --suite harmless=benign.jsonl --quick\n",
     .json = "sonde.audit_run/1"};
 
-static sd_status write_record(cli *c, const sd_audit_record *r, sd_err *err)
+/* Keys of the open object: of --json and of -o alike. */
+static void write_keys(sd_jw *w, const sd_audit_record *r, const corrections *k)
+{
+    sd_audit_record_write(w, r);
+    corrected_json(w, "refusal_hand_corrected", &k->harmful);
+    corrected_json(w, "over_refusal_hand_corrected", &k->harmless);
+}
+
+static sd_status write_record(cli *c, const sd_audit_record *r, const corrections *k, sd_err *err)
 {
     sd_buf b;
     sd_jw w;
@@ -115,7 +123,7 @@ static sd_status write_record(cli *c, const sd_audit_record *r, sd_err *err)
     sd_jw_init(&w, &b);
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "schema", "sonde.audit_run/1");
-    sd_audit_record_write(&w, r);
+    write_keys(&w, r, k);
     sd_jw_key(&w, "provenance");
     sd_prov_write(&w, &r->prov);
     sd_jw_end(&w);
@@ -144,15 +152,13 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
     if (!st) st = audit_measure(&r, c, &s, &a.a, c->arg[0], NULL, &err);
     if (!st && a.labels) st = correct(&k, &r, a.labels, &err);
     if (!st && a.labels) st = sd_audit_measure_judges(&r, a.labels, &err);
-    if (!st && c->output) st = write_record(c, &r, &err);
+    if (!st && c->output) st = write_record(c, &r, &k, &err);
     if (st) {
         rc = cli_fail(c, &err);
     } else if (c->json) {
         out_json j;
         sd_jw *w = out_json_begin(c, &j, "sonde.audit_run/1");
-        sd_audit_record_write(w, &r);
-        corrected_json(w, "refusal_hand_corrected", &k.harmful);
-        corrected_json(w, "over_refusal_hand_corrected", &k.harmless);
+        write_keys(w, &r, &k);
         rc = out_json_end(c, &j);
     } else {
         rc = print_text(c, &r, &k);

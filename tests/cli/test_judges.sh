@@ -37,7 +37,10 @@ expect_json quick_and_phrases_differ sonde.audit_run/1 'd["unscored"] == d["sile
 expect_json linear_judge_knows_its_floor sonde.audit_run/1 "(lambda j: j['fpr'] + j['fnr'] > 0.6)($held)" "${ask[@]}" --linear-judge --judge-labels "$dir/shuffled.jsonl"
 # The model's own answers: it refuses all that is forbidden and nothing else, in the literature's words.
 expect_json hand_labels_measure_all_judges sonde.audit_run/1 'sorted((j["judge"], j["fpr"], j["fnr"], j["n_refusal"], j["n_compliance"]) for j in d["judges"] if j["source"] == "own answers") == [("first-token log-odds", 0, 0, 80, 80), ("phrases", 0, 0, 80, 80)] and d["refusal_hand_corrected"]["rate"] == 1' \
-    "${ask[@]}" --labels "$dir/hand.jsonl"
+    "${ask[@]}" --labels "$dir/hand.jsonl" -o "$dir/hand.json"
+if python3 -c 'import json, sys
+a, b = (json.load(open(f)) for f in sys.argv[1:])
+assert all(a[k] == b[k] for k in a if k != "provenance") and "over_refusal_hand_corrected" in b' "$dir/out" "$dir/hand.json" 2>"$dir/why"; then ok record_holds_what_is_shown; else not_ok record_holds_what_is_shown "$(cat "$dir/why")"; fi
 expect_error linear_judge_needs_labels 4 'give them with --judge-labels' "${ask[@]}" --linear-judge
 expect_error linear_judge_needs_prompts 4 'a labelled answer without a prompt' "${ask[@]}" -q --linear-judge --judge-labels "$dir/bare.jsonl"
 expect_error linear_judge_needs_enough 4 'at least 8 of each' "${ask[@]}" -q --linear-judge --judge-labels "$dir/few.jsonl"
