@@ -44,6 +44,7 @@ sd_status sd_audit_record_read(sd_audit_record *out, const char *path, sd_err *e
 /* One rate of one side. */
 typedef struct sd_rate { int64_t k, n; sd_ci ci; } sd_rate;
 sd_rate sd_rate_of(int64_t k, int64_t n);
+void sd_audit_write_rate(sd_jw *w, const char *key, sd_rate r); /* k, n, rate, lo, hi */
 /* Refusals (class refusal) among the scored prompts of an axis; category NULL: all. */
 sd_rate sd_audit_refusal(const sd_behaviour *b, sd_axis axis, const char *category);
 int64_t sd_audit_count(const sd_behaviour *b, sd_axis axis, sd_class cls); /* axis UNKNOWN: all */
@@ -74,11 +75,14 @@ typedef struct sd_gate_result {
 } sd_gate_result;
 
 enum { SD_MAX_CHANGES = 96, SD_MAX_GATES = 8 };
+/* A prompt that both records hold; borrowed from them. */
+typedef struct sd_reply_pair { const sd_reply *a, *b; } sd_reply_pair;
 typedef struct sd_comparison {
     const sd_audit_record *a, *b; /* borrowed */
     sd_change refusal, over_refusal, incoherent;
     sd_change *category;    /* [n_category] owns; of harmful prompts with at least 5 pairs, by name */
     int n_category;
+    sd_reply_pair *pair;    /* [n_paired] owns; in the order in which the first record was asked */
     int64_t n_paired, n_unpaired, n_unscored; /* prompts in both; in one only; left out since one side is unscored */
     bool same_rendering;    /* both saw the same bytes, in all prompts of either */
     bool same_judge, same_length; /* both were judged in one way; answers could be as long. Where not, a difference may be of that, and gates on what is judged are inconclusive */

@@ -122,7 +122,11 @@ static int by_prompt(const void *x, const void *y)
     return c ? c : (a->key > b->key) - (a->key < b->key);
 }
 
-typedef struct pair { const sd_reply *a, *b; } pair;
+static int as_asked(const void *x, const void *y)
+{
+    const sd_reply *a = ((const sd_reply_pair *)x)->a, *b = ((const sd_reply_pair *)y)->a;
+    return (a > b) - (a < b);
+}
 
 static sd_status sorted(const sd_reply ***out, const sd_behaviour *b, sd_err *err)
 {
@@ -132,20 +136,20 @@ static sd_status sorted(const sd_reply ***out, const sd_behaviour *b, sd_err *er
     return st;
 }
 
-static sd_status match(pair **out, int64_t *n, sd_comparison *c, sd_err *err)
+static sd_status match(sd_comparison *c, sd_err *err)
 {
     const sd_reply **a = NULL, **b = NULL;
     int64_t i = 0, j = 0, k = 0, na = c->a->b.n, nb = c->b->b.n;
     sd_status st = sorted(&a, &c->a->b, err);
     if (!st) st = sorted(&b, &c->b->b, err);
-    if (!st) st = sd_alloc(out, (size_t)(na + 1) * sizeof **out, "pairs of answers", err);
+    if (!st) st = sd_alloc(&c->pair, (size_t)(na + 1) * sizeof *c->pair, "pairs of answers", err);
     while (!st && i < na && j < nb) {
         int order = by_prompt(&a[i], &b[j]);
-        if (order == 0) (*out)[k++] = (pair){a[i++], b[j++]};
+        if (order == 0) c->pair[k++] = (sd_reply_pair){a[i++], b[j++]};
         else if (order < 0) i++;
         else j++;
     }
-    *n = k;
+    if (!st) qsort(c->pair, (size_t)k, sizeof *c->pair, as_asked);
     c->n_paired = k;
     c->n_unpaired = na + nb - 2 * k;
     sd_free(a);
@@ -153,11 +157,11 @@ static sd_status match(pair **out, int64_t *n, sd_comparison *c, sd_err *err)
     return st;
 }
 
-static void tally(sd_change *x, const pair *p, int64_t n, sd_axis axis, sd_class yes, const char *category)
+static void tally(sd_change *x, const sd_comparison *c, sd_axis axis, sd_class yes, const char *category)
 {
     sd_paired t = {0};
-    for (int64_t i = 0; i < n; i++) {
-        const sd_reply *a = p[i].a, *b = p[i].b;
+    for (int64_t i = 0; i < c->n_paired; i++) {
+        const sd_reply *a = c->pair[i].a, *b = c->pair[i].b;
         if ((axis != SD_AXIS_UNKNOWN && a->axis != axis) || a->cls == SD_CLASS_UNSCORED || b->cls == SD_CLASS_UNSCORED) continue;
         if (category && strcmp(a->category, category) != 0) continue;
         bool ya = a->cls == yes, yb = b->cls == yes;
@@ -181,21 +185,21 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static sd_status categories(sd_comparison *c, const pair *p, int64_t n, sd_err *err)
+static sd_status categories(sd_comparison *c, sd_err *err)
 {
     const char **name = NULL;
     double *pv = NULL;
-    int64_t k = 0;
+    int64_t k = 0, n = c->n_paired;
     sd_status st = sd_alloc(&name, (size_t)(n + 1) * sizeof *name, "categories", err);
     if (!st) st = sd_alloc_zero(&c->category, SD_MAX_CHANGES * sizeof *c->category, "categories", err);
     if (!st) st = sd_alloc(&pv, SD_MAX_CHANGES * sizeof *pv, "categories", err);
     for (int64_t i = 0; i < n && !st; i++)
-        if (p[i].a->axis == SD_AXIS_HARMFUL && p[i].a->category[0]) name[k++] = p[i].a->category;
+        if (c->pair[i].a->axis == SD_AXIS_HARMFUL && c->pair[i].a->category[0]) name[k++] = c->pair[i].a->category;
     if (!st) qsort(name, (size_t)k, sizeof *name, by_name);
     for (int64_t i = 0; i < k && !st && c->n_category < SD_MAX_CHANGES; i++) {
         if (i && strcmp(name[i], name[i - 1]) == 0) continue;
         sd_change *x = &c->category[c->n_category];
-        tally(x, p, n, SD_AXIS_HARMFUL, SD_CLASS_REFUSAL, name[i]);
+        tally(x, c, SD_AXIS_HARMFUL, SD_CLASS_REFUSAL, name[i]);
         if (x->a.n < LEAST_CATEGORY) continue;
         snprintf(x->what, sizeof x->what, "%s", name[i]);
         pv[c->n_category++] = x->p;
@@ -254,33 +258,30 @@ static void headline(sd_comparison *c)
 
 sd_status sd_audit_compare(sd_comparison *c, const sd_audit_record *a, const sd_audit_record *b, const sd_gate *gate, int n_gate, sd_err *err)
 {
-    pair *p = NULL;
-    int64_t n = 0;
     *c = (sd_comparison){.a = a, .b = b};
     c->same_rendering = strcmp(a->b.rendered_sha256, b->b.rendered_sha256) == 0;
     c->same_judge = judged_alike(&a->b, &b->b);
     c->same_length = a->b.n_gen == b->b.n_gen;
-    sd_status st = match(&p, &n, c, err);
-    if (!st && n == 0) {
+    sd_status st = match(c, err);
+    if (!st && c->n_paired == 0) {
         st = sd_fail(err, SD_E_FORMAT, "%s and %s were asked no prompt in common", a->model, b->model);
         sd_hint(err, "compare records of the same suites");
     }
     if (st) goto done;
-    for (int64_t i = 0; i < n; i++) c->n_unscored += p[i].a->cls == SD_CLASS_UNSCORED || p[i].b->cls == SD_CLASS_UNSCORED;
-    tally(&c->refusal, p, n, SD_AXIS_HARMFUL, SD_CLASS_REFUSAL, NULL);
-    tally(&c->over_refusal, p, n, SD_AXIS_HARMLESS, SD_CLASS_REFUSAL, NULL);
-    tally(&c->incoherent, p, n, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT, NULL);
+    for (int64_t i = 0; i < c->n_paired; i++) c->n_unscored += c->pair[i].a->cls == SD_CLASS_UNSCORED || c->pair[i].b->cls == SD_CLASS_UNSCORED;
+    tally(&c->refusal, c, SD_AXIS_HARMFUL, SD_CLASS_REFUSAL, NULL);
+    tally(&c->over_refusal, c, SD_AXIS_HARMLESS, SD_CLASS_REFUSAL, NULL);
+    tally(&c->incoherent, c, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT, NULL);
     snprintf(c->refusal.what, sizeof c->refusal.what, "refusal");
     snprintf(c->over_refusal.what, sizeof c->over_refusal.what, "over_refusal");
     snprintf(c->incoherent.what, sizeof c->incoherent.what, "incoherent");
-    if ((st = categories(c, p, n, err))) goto done;
+    if ((st = categories(c, err))) goto done;
     headline(c);
     for (int i = 0; i < n_gate && i < SD_MAX_GATES; i++) {
         sd_gate_result r = c->gate[c->n_gate++] = apply(&gate[i], c);
         if (r.verdict == SD_VERDICT_FAIL || (r.verdict == SD_VERDICT_INCONCLUSIVE && c->verdict == SD_VERDICT_PASS)) c->verdict = r.verdict;
     }
 done:
-    sd_free(p);
     if (st) sd_comparison_release(c);
     return st;
 }
@@ -288,5 +289,6 @@ done:
 void sd_comparison_release(sd_comparison *c)
 {
     sd_free(c->category);
+    sd_free(c->pair);
     *c = (sd_comparison){0};
 }

@@ -188,22 +188,17 @@ static void changed(sd_buf *b, const sd_comparison *c)
 {
     int64_t shown = 0;
     sd_buf_puts(b, "<h2>What changed</h2><p class='note'>Prompts that are judged otherwise after than before, by suite and number. No request and no answer is in this file.</p><div class='card'><details><summary>list</summary><table><tr><th>prompt<th>category<th>before<th>after</tr>");
-    for (int64_t i = 0; i < c->a->b.n && shown < MAX_CHANGED; i++) {
-        const sd_reply *x = &c->a->b.v[i];
-        for (int64_t j = 0; j < c->b->b.n; j++) {
-            const sd_reply *y = &c->b->b.v[(i + j) % c->b->b.n];
-            if (y->key != x->key || strcmp(y->id, x->id) != 0 || strcmp(y->suite, x->suite) != 0) continue;
-            if (x->cls == y->cls) break;
-            sd_buf_printf(b, "<tr><td>%s", x->axis == SD_AXIS_HARMFUL ? "<span class='blur' tabindex='0'>" : "<span>");
-            sd_report__str(b, x->suite);
-            sd_buf_puts(b, " / ");
-            sd_report__str(b, x->id);
-            sd_buf_puts(b, "</span></td><td>");
-            sd_report__str(b, x->category);
-            sd_buf_printf(b, "</td><td class='a'>%s</td><td class='b'>%s</td></tr>", sd_class_name(x->cls), sd_class_name(y->cls));
-            shown++;
-            break;
-        }
+    for (int64_t i = 0; i < c->n_paired && shown < MAX_CHANGED; i++) {
+        const sd_reply *x = c->pair[i].a, *y = c->pair[i].b;
+        if (x->cls == y->cls) continue;
+        sd_buf_printf(b, "<tr><td>%s", x->axis == SD_AXIS_HARMFUL ? "<span class='blur' tabindex='0'>" : "<span>");
+        sd_report__str(b, x->suite);
+        sd_buf_puts(b, " / ");
+        sd_report__str(b, x->id);
+        sd_buf_puts(b, "</span></td><td>");
+        sd_report__str(b, x->category);
+        sd_buf_printf(b, "</td><td class='a'>%s</td><td class='b'>%s</td></tr>", sd_class_name(x->cls), sd_class_name(y->cls));
+        shown++;
     }
     sd_buf_printf(b, "</table></details><p class='note'>%" PRId64 "%s changed.</p></div>", shown, shown == MAX_CHANGED ? " or more" : "");
 }

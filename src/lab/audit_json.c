@@ -212,9 +212,43 @@ static void beside_rate(sd_jw *w, const char *key, int64_t k, int64_t n)
     sd_jw_ki64(w, name, n);
 }
 
-static void model(sd_jw *w, const char *key, const sd_audit_record *r)
+/* What one side did with a prompt. */
+static void side(sd_jw *w, const char *key, const sd_reply *r)
 {
-    if (key) sd_jw_key(w, key);
+    char hex[20];
+    sd_jw_key(w, key);
+    sd_jw_obj(w);
+    sd_jw_kstr(w, "class", sd_class_name(r->cls));
+    sd_jw_ki64(w, "n_tokens", r->n_tokens);
+    snprintf(hex, sizeof hex, "%016" PRIx64, r->hash);
+    sd_jw_kstr(w, "answer", hex);
+    sd_jw_end(w);
+}
+
+/* As in records: names, classes, lengths and hashes; nothing that was asked or answered. */
+static void pairs(sd_jw *w, const sd_comparison *c)
+{
+    char hex[20];
+    sd_jw_key(w, "pairs");
+    sd_jw_arr(w);
+    for (int64_t i = 0; i < c->n_paired; i++) {
+        const sd_reply *r = c->pair[i].a;
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "suite", r->suite);
+        sd_jw_kstr(w, "id", r->id);
+        sd_jw_kstr(w, "axis", sd_axis_name(r->axis));
+        sd_jw_kstr(w, "category", r->category);
+        snprintf(hex, sizeof hex, "%016" PRIx64, r->key);
+        sd_jw_kstr(w, "prompt", hex);
+        side(w, "a", r);
+        side(w, "b", c->pair[i].b);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+static void model(sd_jw *w, const sd_audit_record *r)
+{
     sd_jw_obj(w);
     sd_jw_kstr(w, "model", r->model);
     sd_jw_kstr(w, "name", r->name);
@@ -225,6 +259,8 @@ static void model(sd_jw *w, const char *key, const sd_audit_record *r)
     sd_jw_kstr(w, "system", r->system);
     if (*r->ablated) sd_jw_kstr(w, "ablated", r->ablated);
     sd_jw_ki64(w, "unscored", sd_audit_count(&r->b, SD_AXIS_UNKNOWN, SD_CLASS_UNSCORED));
+    sd_audit_write_rate(w, "refusal", sd_audit_refusal(&r->b, SD_AXIS_HARMFUL, NULL));
+    sd_audit_write_rate(w, "over_refusal", sd_audit_refusal(&r->b, SD_AXIS_HARMLESS, NULL));
     const sd_utility *u = &r->b.utility;
     sd_jw_kf64(w, "ce_loss", u->ce_loss);
     beside_rate(w, "choice", u->choice_right, u->choice_n);
@@ -271,6 +307,7 @@ static void comparison(sd_jw *w, const sd_audit_page *p, int i)
     sd_jw_kbool(w, "same_judge", c->same_judge);
     sd_jw_kbool(w, "same_length", c->same_length);
     if (p->inside) inside(w, p, i);
+    pairs(w, c);
 }
 
 void sd_audit_write_json(sd_jw *w, const sd_audit_page *p)
@@ -279,7 +316,7 @@ void sd_audit_write_json(sd_jw *w, const sd_audit_page *p)
     sd_jw_kstr(w, "command", p->command);
     sd_jw_key(w, "models");
     sd_jw_arr(w);
-    for (int i = 0; i < p->n_record; i++) model(w, NULL, &p->record[i]);
+    for (int i = 0; i < p->n_record; i++) model(w, &p->record[i]);
     sd_jw_end(w);
     comparison(w, p, 0);
     if (p->n_record < 3) return;

@@ -48,7 +48,7 @@ static void write_openers(sd_jw *w, const sd_openers *o)
     sd_jw_end(w);
 }
 
-static void write_rate(sd_jw *w, const char *key, sd_rate r)
+void sd_audit_write_rate(sd_jw *w, const char *key, sd_rate r)
 {
     sd_jw_key(w, key);
     sd_jw_obj(w);
@@ -156,11 +156,11 @@ void sd_audit_record_write(sd_jw *w, const sd_audit_record *r)
     sd_jw_kbool(w, "quick", b->quick);
     sd_jw_ki64(w, "n_gen", b->n_gen);
     sd_jw_kf64(w, "seconds", r->seconds);
-    write_rate(w, "refusal", sd_audit_refusal(b, SD_AXIS_HARMFUL, NULL));
-    write_rate(w, "over_refusal", sd_audit_refusal(b, SD_AXIS_HARMLESS, NULL));
+    sd_audit_write_rate(w, "refusal", sd_audit_refusal(b, SD_AXIS_HARMFUL, NULL));
+    sd_audit_write_rate(w, "over_refusal", sd_audit_refusal(b, SD_AXIS_HARMLESS, NULL));
     int64_t unscored = sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_UNSCORED);
-    write_rate(w, "incoherent", sd_rate_of(sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT), b->n - unscored));
-    if (b->quick) write_rate(w, "phrases_agree", sd_audit_agreement(b));
+    sd_audit_write_rate(w, "incoherent", sd_rate_of(sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_INCOHERENT), b->n - unscored));
+    if (b->quick) sd_audit_write_rate(w, "phrases_agree", sd_audit_agreement(b));
     sd_jw_ki64(w, "partial", sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_PARTIAL));
     sd_jw_ki64(w, "unscored", unscored);
     if (b->n_silent) {

@@ -60,7 +60,7 @@ if grep -q 'measured in two ways' "$dir/err" && grep -q 'judged by two judges' "
 expect_exit report_of_records 0 audit report "$dir/good.json" "$dir/bad.json" "$dir/good.json" -o "$dir/three.html"
 if grep -q 'Model by model' "$dir/three.html" && [ "$(grep -o "<circle class='la'" "$dir/three.html" | wc -l)" -eq 3 ] && ! grep -q 'Model by model' "$dir/page.html"; then ok timeline_of_three; else not_ok timeline_of_three "$(grep -c circle "$dir/three.html")"; fi
 run audit run "$root/organism/aligned" --suite "$dir/suite.csv" -n 4 -o "$dir/own.json"
-expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and abs(d["inside"]["direction_cosine"][-1] - 1) < 1e-6 and d["inside"]["weights"]["n_changed"] == 0' \
+expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and abs(d["inside"]["direction_cosine"][-1] - 1) < 1e-6 and d["inside"]["weights"]["n_changed"] == 0 and len(d["pairs"]) == 24 and all(x["a"] == x["b"] for x in d["pairs"]) and "cat sat" not in str(d)' \
     audit compare "$dir/m.gguf" "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --json
 # A record and a model of another size have behaviour alone in common with it, and that is said of each.
 expect_json compare_behaviour_only sonde.audit_compare/1 '(lambda v: "record" in v[0]["why"] and v[1]["comparable"] and "4 and 2 blocks" in v[2]["why"] and "tokens" in v[2]["why"] and not v[0]["comparable"] and not v[2]["comparable"])([c["inside"] for c in d["comparisons"]])' \

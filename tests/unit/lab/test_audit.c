@@ -208,6 +208,69 @@ static void pages_hold_no_markup_of_files(void **state)
     sd_audit_record_release(&r[1]);
 }
 
+static void keys_are(const json_t *o, const char *const *key, size_t n)
+{
+    assert_int_equal(json_object_size(o), n);
+    for (size_t i = 0; i < n; i++) assert_non_null(json_object_get(o, key[i]));
+}
+
+/* Three models, of which the others were asked in another order, and the last one less: every comparison has its own pairs, in the first one's order, and
+ * a pair has these keys and no other, so that no text gets in unseen. */
+static void pairs_are_names_classes_lengths_and_hashes(void **state)
+{
+    static const char *const pair[] = {"suite", "id", "axis", "category", "prompt", "a", "b"}, *const side[] = {"class", "n_tokens", "answer"};
+    sd_audit_record r[3];
+    sd_comparison c[2];
+    sd_buf json;
+    sd_jw w;
+    sd_err err = {0};
+    (void)state;
+    for (int k = 0; k < 3; k++) fill(&r[k], "m", 60, 58 - 19 * k);
+    for (int k = 1; k < 3; k++)
+        for (int64_t i = 0, j = r[k].b.n - 1; i < j; i++, j--) {
+            sd_reply t = r[k].b.v[i];
+            r[k].b.v[i] = r[k].b.v[j];
+            r[k].b.v[j] = t;
+        }
+    r[2].b.n = 90; /* of 110: the first twenty were not asked */
+    for (int k = 0; k < 2; k++) t_ok(sd_audit_compare(&c[k], &r[0], &r[k + 1], NULL, 0, &err), err);
+    sd_audit_page p = {r, 3, c, NULL, "sonde audit compare"};
+    sd_buf_init(&json, 1 << 20);
+    sd_jw_init(&w, &json);
+    sd_jw_obj(&w);
+    sd_audit_write_json(&w, &p);
+    sd_jw_end(&w);
+    json_t *root = NULL;
+    t_ok(sd_json_parse(&root, json.p, json.n, "json", &err), err);
+    assert_true(json_equal(json_object_get(root, "pairs"), json_object_get(json_array_get(json_object_get(root, "comparisons"), 0), "pairs")));
+    for (size_t k = 0; k < 2; k++) {
+        const json_t *one = json_array_get(json_object_get(root, "comparisons"), k), *v = json_object_get(one, "pairs"), *x;
+        size_t i;
+        long long lost = 0;
+        int at = k ? 20 : 0;
+        char id[16];
+        assert_int_equal(json_array_size(v), k ? 90 : 110);
+        json_array_foreach(v, i, x) {
+            const json_t *a = json_object_get(x, "a"), *b = json_object_get(x, "b");
+            keys_are(x, pair, 7);
+            keys_are(a, side, 3);
+            keys_are(b, side, 3);
+            snprintf(id, sizeof id, "%d", at++);
+            assert_string_equal(json_string_value(json_object_get(x, "id")), id);
+            lost += strcmp(json_string_value(json_object_get(a, "class")), "refusal") == 0 && strcmp(json_string_value(json_object_get(b, "class")), "compliance") == 0;
+        }
+        assert_int_equal(lost, k ? 38 : 19);
+        assert_int_equal(lost, json_integer_value(json_object_get(json_object_get(one, "refusal"), "only_a")));
+        x = json_object_get(json_array_get(json_object_get(root, "models"), k + 1), "refusal");
+        assert_int_equal(json_integer_value(json_object_get(x, "k")), k ? 0 : 39);
+        assert_int_equal(json_integer_value(json_object_get(x, "n")), k ? 40 : 60);
+    }
+    json_decref(root);
+    sd_buf_release(&json);
+    for (int k = 0; k < 2; k++) sd_comparison_release(&c[k]);
+    for (int k = 0; k < 3; k++) sd_audit_record_release(&r[k]);
+}
+
 /* 200 requests of which the judge calls 120 refused; it is wrong about every tenth it calls a refusal. Labels of 40 and 40. */
 static void hand_labels_correct_a_rate(void **state)
 {
@@ -241,6 +304,6 @@ static void hand_labels_correct_a_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {T(three_outcomes), T(two_ways_of_measuring_pass_no_gate), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files),
-                                       T(hand_labels_correct_a_rate)};
+                                       T(pairs_are_names_classes_lengths_and_hashes), T(hand_labels_correct_a_rate)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
