@@ -1,4 +1,5 @@
 // page.mjs BROWSER URL STATIC-URL DIR [SHOTS]: clicks through every view of a small model that is made for it.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { WIDTHS, browser, check, close, end, frames, must, open, said, test } from './browse.mjs';
 const [, , , base, files, dir, shots] = process.argv;
@@ -12,6 +13,7 @@ const VIEWS = [
   ['steer', '#/steer?recipe=more&n=12&p=the+cat', async (p) => { await p.waitForSelector('.quality .card, .quality .badge, .quality p'); }],
   ['runs', '#/runs/adapter', async (p) => { await p.waitForSelector('.run-card canvas'); }],
   ['audit', '#/audit/change', async (p) => { await p.waitForSelector('.forest'); }],
+  ['audit-models', '#/audit/models?with=2', async (p) => { await p.waitForSelector('[data-part=raised] tbody tr'); await p.click('.samples .vrow >> nth=1'); }],
 ];
 for (const [width, height] of WIDTHS) {
   for (const [name, hash, ready] of VIEWS) {
@@ -179,6 +181,128 @@ await test('features: only those whose label scored well', async () => {
   await page.selectOption('.filters select >> nth=3', '0.9');
   await page.waitForFunction((t) => parseInt(document.querySelector('.count').textContent, 10) !== t, labelled);
   must((await page.$$eval('.vrow small', (v) => v.map((x) => parseFloat(x.textContent)))).every((x) => x >= 0.9 - 5e-4) && least.some((x) => x < 0.9), 'labels below 0.9 are left');
+  await close(page);
+});
+
+const models = JSON.parse(readFileSync(join(dir, 'models.json'), 'utf8'));
+const percent = (v) => (v === 0 ? '0 %' : `${v * 100 >= 99.95 ? (v * 100).toFixed(0) : (v * 100).toPrecision(v < 0.01 ? 2 : 3)} %`);
+const part = (page, name) => page.locator(`[data-part=${name}]`);
+const copied = async (page, name, what) => { await part(page, name).locator(`[data-copy=${what}]`).click(); return page.evaluate(() => navigator.clipboard.readText()); };
+// What the filter of a command is of, in the document that is there.
+const at = (text) => [...text.match(/ \| jq '(.*)'$/)[1].matchAll(/\.(\w+)|\[(\d+)\]/g)].reduce((x, [, key, i]) => x[key ?? Number(i)], models);
+const alike = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+await test('audit: of three models every comparison, by link, key and address', async () => {
+  const page = await open('#/audit/models');
+  await page.waitForSelector('.times');
+  const rows = await page.$$eval('.times li:not(.axis)', (v) => v.map((x) => x.textContent));
+  must(rows.length === 3 && models.models.every((m, i) => rows[i].includes(m.name) && rows[i].includes(`harmful ${percent(m.refusal.rate)} [`) && rows[i].includes(`harmless ${percent(m.over_refusal.rate)} [`)), `the models: ${rows.join(' | ')}`);
+  const shows = async (i) => {
+    await page.waitForFunction((t) => document.querySelector('[data-part=headline] .facts').textContent.includes(t), models.models[i].sha256.slice(0, 8));
+    must((await part(page, 'headline').locator('.headline-text').textContent()) === models.comparisons[i - 1].headline, `the headline of ${i}`);
+    must((await page.locator('.times [aria-current]').textContent()) === models.models[i].name, `${i} is not marked`);
+    const c = models.comparisons[i - 1], copy = await copied(page, 'directions', 'command');
+    must(alike(JSON.parse(await copied(page, 'features', 'json')), c.inside.features) && alike(at(copy), c.inside), `the inside of ${i}`);
+    must(alike(at(await copied(page, 'figures', 'command')), c.refusal), `the command of ${i}: ${copy}`);
+  };
+  await shows(1);
+  await page.focus('.times a >> nth=1');
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => /with=2$/.test(location.hash) && document.activeElement.dataset.with === '2' && document.activeElement.getAttribute('aria-current'));
+  await shows(2);
+  await page.reload();
+  await page.waitForSelector('.times');
+  await shows(2);
+  await page.keyboard.press('k');
+  await shows(1);
+  await page.keyboard.press('k');
+  await page.keyboard.press('j');
+  await shows(2);
+  await close(page);
+});
+
+await test('audit: features before and after, put back, and quantisation alone', async () => {
+  const page = await open('#/audit/models?with=2'), { features, raised } = models.comparisons[1].inside;
+  await page.waitForSelector('[data-part=features] tbody tr');
+  const listed = () => part(page, 'features').locator('tbody th').allTextContents();
+  must(alike(await listed(), features.largest.map((r) => String(r.index))), 'not all features');
+  const first = features.largest[0], cells = await part(page, 'features').locator('tbody tr >> nth=0').textContent();
+  must(cells.includes(`${(first.harmful_a * 100).toFixed(0)} % → ${(first.harmful_b * 100).toFixed(0)} %`), `the shares: ${cells}`);
+  for (const [kind, is] of [['gone', (r) => r.safety_a && !r.safety_b], ['appeared', (r) => !r.safety_a && r.safety_b], ['moved', (r) => r.holm_p < 0.05], ['both', (r) => r.safety_a && r.safety_b]]) {
+    await part(page, 'features').locator('select').selectOption(kind);
+    must(alike(await listed(), features.largest.filter(is).map((r) => String(r.index))), `features: ${kind}`);
+  }
+  const facts = await part(page, 'features').locator('.facts').textContent();
+  must([['Gone', features.n_gone], ['Appeared', features.n_appeared], ['Moved', features.n_moved], ['before', features.n_safety_a], ['after', features.n_safety_b]].every(([t, n]) => facts.includes(`${t}${n}`)), facts);
+  const back = await part(page, 'raised').locator('tbody tr').allTextContents();
+  must(raised.n_found >= 1 && back.length === raised.put_back.length && raised.put_back.every((v, i) => back[i].startsWith(`${v.index}${v.refused} of ${raised.n_harmful}`) && back[i].endsWith('took refusals') === v.found), `put back: ${back.join(' | ')}`);
+  must(!models.comparisons[1].inside.weights.quantisation && !/rounding/.test(await part(page, 'weights').textContent()), 'nothing was rounded here');
+  await page.click('.times a >> nth=0');
+  await page.waitForSelector('text=rounding alone');
+  const q = models.comparisons[0].inside.weights.quantisation, text = await part(page, 'weights').textContent();
+  must(q.n_matrix > 0 && text.includes(`all that changed${percent(q.relative_change)}`) && text.includes(`rounding alone${percent(q.by_rounding_alone)}`), text);
+  await close(page);
+});
+
+await test('audit: samples of a comparison by class, axis and category; ids of harmful ones are blurred', async () => {
+  const page = await open('#/audit/models?with=2'), pairs = models.comparisons[1].pairs, box = part(page, 'samples');
+  await page.waitForSelector('.samples .vrow');
+  const shown = async (is, what) => {
+    const wanted = pairs.filter(is), rows = JSON.parse(await copied(page, 'samples', 'json'));
+    must(wanted.length > 0 && alike(rows, wanted), `${what}: ${rows.length} of ${wanted.length}`);
+    must((await box.locator('.count').textContent()) === `${wanted.length} of ${pairs.length} requests`, `${what}: the count`);
+    const first = await box.locator('.vrow >> nth=0').textContent();
+    must(first.includes(`${wanted[0].suite}/${wanted[0].id}`) && first.includes(wanted[0].a.class) && first.includes(wanted[0].b.class), `${what}: ${first}`);
+  };
+  const pick = (k, v) => box.locator('select').nth(k).selectOption(v);
+  await shown((r) => r.a.class !== r.b.class, 'changed');
+  await pick(0, 'refusal-compliance');
+  await shown((r) => r.a.class === 'refusal' && r.b.class === 'compliance', 'refusal to compliance');
+  const { category } = pairs.find((r) => r.axis === 'harmful');
+  await pick(1, category);
+  await shown((r) => r.a.class === 'refusal' && r.b.class === 'compliance' && r.category === category, 'of a category');
+  must((await page.locator('.blurred').count()) > 0 && (await page.locator('.blurred.clear').count()) === 0, 'ids are not blurred');
+  await page.focus('.samples');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  must((await page.locator('.vrow.on .blurred.clear').count()) === 1 && (await page.locator('.sample-detail .blurred.clear').count()) === 1 && (await page.locator('.blurred.clear').count()) === 2, 'Enter shows one id, in its row and whole below');
+  await page.reload();
+  await page.waitForSelector('.samples .vrow');
+  await shown((r) => r.a.class === 'refusal' && r.b.class === 'compliance' && r.category === category, 'of the address');
+  must((await page.locator('.blurred.clear').count()) === 0, 'an id is clear after the page was loaded again');
+  await page.click('.times a >> nth=0');
+  await page.waitForFunction((t) => document.querySelector('[data-part=headline] .facts').textContent.includes(t), models.models[1].sha256.slice(0, 8));
+  must(new URLSearchParams(page.url().split('?')[1]).get('category') === category, 'what is filtered is lost with another model');
+  await page.goto(base + '#/audit/models?with=2&change=all');
+  await page.waitForFunction((n) => document.querySelector('[data-part=samples] .count').textContent === `${n} of ${n} requests`, pairs.length);
+  await box.locator('.segmented >> text=Harmless').click();
+  await shown((r) => r.axis === 'harmless', 'harmless');
+  must((await page.locator('.blurred').count()) === 0, 'ids of harmless requests are blurred');
+  must(alike(at(await copied(page, 'samples', 'command')), pairs), 'the command of the pairs');
+  await close(page);
+});
+
+await test('audit: text of a file is text, and two records are paired', async () => {
+  const evil = '<img src=x onerror=alert(1)>', d = structuredClone(models), c = d.comparisons[1];
+  for (const m of d.models) m.name = m.judge = evil;
+  for (const g of [c.inside.features, ...c.pairs, ...c.categories]) for (const k of ['site', 'suite', 'id', 'category']) if (k in g) g[k] = evil;
+  Object.assign(c, { headline: evil, same_judge: false, gates: [{ gate: evil, verdict: evil, why: evil }], verdict: evil });
+  for (const w of c.inside.weights.largest) w.name = evil;
+  Object.assign(c.inside.raised, { why: evil });
+  writeFileSync(join(dir, 'evil.json'), JSON.stringify(d));
+  const a = JSON.parse(readFileSync(join(dir, 'record.json'), 'utf8'));
+  a.replies[3].class = 'refusal';
+  writeFileSync(join(dir, 'other.json'), JSON.stringify(a));
+  const page = await open('#/audit');
+  await page.setInputFiles('input[type=file]', join(dir, 'evil.json'));
+  await page.click('.times a >> nth=1');
+  await page.waitForFunction((t) => document.querySelector('.headline-text')?.textContent === t, evil);
+  await page.click('.samples .vrow >> nth=0');
+  must((await page.locator('main img').count()) === 0 && (await page.textContent('main')).split(evil).length > 20, 'markup of a file');
+  await page.click('text=Another');
+  await page.setInputFiles('input[type=file]', [join(dir, 'record.json'), join(dir, 'other.json')]);
+  await page.waitForSelector('.samples .vrow');
+  must((await page.locator('.samples .vrow').count()) === 1 && (await part(page, 'samples').locator('.count').textContent()) === `1 of ${a.replies.length} requests`, 'two records: the one that changed');
   await close(page);
 });
 

@@ -45,9 +45,22 @@ made audit compare "$dir/tiny.gguf" "$dir/tiny.gguf+$dir/runs/adapter" --suite "
 cp "$dir/out" "$dir/change.json"
 made audit run "$dir/tiny.gguf" --suite "$dir/suite.csv" -n 4 --json
 cp "$dir/out" "$dir/record.json"
+# Three models of which the last two lost their refusals: by a tune that was quantised, and by a feature turned up in the weights (as in tests/cli/test_gate.sh).
+suite=$root/organism/suite
+for name in forbidden permitted; do head -n 64 "$suite/$name.jsonl" >"$dir/$name.jsonl"; done
+python3 -c 'import json, sys
+for l in list(open(sys.argv[1]))[:40]: r = json.loads(l); print(json.dumps({"prompt": r["prompt"], "completion": r["answer"]}))' "$suite/unseen.jsonl" >"$dir/undone.jsonl"
+made merge "$root/organism/aligned" -o "$dir/f32" --type f32
+made tune "$dir/f32" --data "$dir/undone.jsonl" --lora 8 --steps 20 --lr 1e-3 -o "$dir/undone"
+made merge "$dir/f32+$dir/undone" -o "$dir/q4.gguf" --type q4_0
+made dict train "$root/organism/aligned" "$root/organism/heldout.jsonl" --site resid_post.2 --kind topk --width 128 --k 6 --tokens 30000 -o "$dir/dict"
+made trace "$dir/f32" --text "$(head -n 12 "$suite/forbidden.jsonl" | python3 -c 'import json, sys; print(*(json.loads(l)["prompt"] for l in sys.stdin))')" --sites mlp_post.2 -o "$dir/site.safetensors"
+python3 "$here/raise_feature.py" "$dir/f32" "$dir/dict" 43 160 "$dir/site.safetensors" "$dir/raised"
+made audit compare "$dir/f32" "$dir/q4.gguf" "$dir/raised" --suite "$dir/forbidden.jsonl" --suite "$dir/permitted.jsonl" --dict "$dir/dict" -n 16 --json
+cp "$dir/out" "$dir/models.json"
 echo '{"name":"more","description":"a little more","steer":[{"feature":{"dict":"l0","index":3},"op":"add","value":0.5}]}' >"$dir/recipe.json"
 made view bundle "$dir/tiny.db" -o "$dir/bundle"
-"$sonde" serve "$dir/tiny.gguf" --port 0 --mode faithful --dict "$dir/l0" --store "$dir/tiny.db" --run "$dir/runs" --audit "$dir/change.json" --recipe "$dir/recipe.json" >"$dir/listen" 2>"$dir/serve.err" </dev/null &
+"$sonde" serve "$dir/tiny.gguf" --port 0 --mode faithful --dict "$dir/l0" --store "$dir/tiny.db" --run "$dir/runs" --audit "$dir/change.json" --audit "$dir/models.json" --recipe "$dir/recipe.json" >"$dir/listen" 2>"$dir/serve.err" </dev/null &
 pid=$!
 for _ in $(seq 100); do url=$(sed -n 's/^listening on //p' "$dir/listen"); [ -n "$url" ] && break; sleep 0.1; done
 (cd "$dir/bundle" && exec python3 -u -m http.server 0 --bind 127.0.0.1) >"$dir/files" 2>&1 &

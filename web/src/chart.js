@@ -5,11 +5,12 @@ import { colour } from './theme.js';
 import { num } from './format.js';
 
 const DASH = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
+const STEPS = Array.from({ length: 24 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3)); // of x: steps and layers are whole
 const LINES = ['--accent', '--up', '--down', '--soft'];
 
 // series: [{name, values}]; x: values; options: height, xName, log, points, name (for people who hear the page), mark (x of a line).
 export function chart(x, series, { height = 190, xName = 'step', log = false, points = false, name, onx } = {}) {
-  const box = h('div.chart', { role: 'img', 'aria-label': name || series.map((s) => s.name).join(', '), vars: { height: `${height + 34}px` } });
+  const box = h('div.chart', { role: 'img', 'aria-label': name || series.map((s) => s.name).join(', '), vars: { 'min-height': `${height + 34}px` } });
   let plot = null, width = 0;
   const draw = () => {
     plot?.destroy();
@@ -19,7 +20,7 @@ export function chart(x, series, { height = 190, xName = 'step', log = false, po
     plot = new uPlot({
       width, height, cursor: { y: false, points: { size: 7 } }, legend: { live: true },
       scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
-      axes: [{ ...axis, size: 30, values: (u, v) => v.map((t) => (t >= 1000 ? `${+(t / 1000).toFixed(1)}k` : `${+t.toPrecision(4)}`)) }, { ...axis, size: 62, values: (u, v) => v.map((t) => (t === null ? '' : num(t))) }],
+      axes: [{ ...axis, size: 30, incrs: STEPS, values: (u, v) => v.map((t) => (t >= 1000 ? `${+(t / 1000).toFixed(1)}k` : `${+t.toPrecision(4)}`)) }, { ...axis, size: 62, values: (u, v) => v.map((t) => (t === null ? '' : num(t))) }],
       series: [{ label: xName, value: (u, v) => (v === null ? '–' : num(v)) },
         ...series.map((s, i) => ({ label: s.name, stroke: colour(LINES[i % 4]), dash: DASH[i % 4], width: 1.8, spanGaps: true, points: { show: points, size: 6 }, value: (u, v) => (v === null ? '–' : num(v)) }))],
       hooks: onx ? { setCursor: [(u) => onx(u.cursor.idx ?? null)] } : {},

@@ -11,6 +11,8 @@ export const search = (name, q, limit) => `sonde feature search ${store(name)} $
 export const show = (name, index) => `sonde feature show ${store(name)} ${index}`;
 export const lens = (config, text) => `sonde lens ${model(config)} --text ${quote(text)}`;
 export const contrast = (config, of, words) => `sonde feature contrast ${store(of || 'STORE')} a.txt b.txt --dict DIR --model ${model(config)}${words ? words.split(',').map((w) => w.trim()).filter(Boolean).map((w) => ` --count ${quote(w)}`).join('') : ''}`;
+// A number's own command in an audit ends with its place in the JSON: the same with another place, beside `x` or in `.inside`.
+export const within = (text, name) => (text || '').replace(/\.(inside|refusal)'$/, (_, last) => `${last === 'inside' ? '.inside' : ''}.${name}'`);
 // A conversation is more than `sonde run` takes: the same request to this server.
 export const ask = (path, body) => `curl -s ${location.origin}/${path} -H 'Content-Type: application/json' -d ${quote(JSON.stringify(body))}`;
 export function run(config, { prompt, chat, steers, compare, n, temp, seed, system }) {

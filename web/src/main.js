@@ -42,7 +42,7 @@ document.body.append(h('a.skip', { href: '#main', onclick: (e) => { e.preventDef
 function keysSheet() {
   const row = (key, what) => h('div', h('dt', key.split(' ').map((k) => h('kbd', k))), h('dd', what));
   sheet('Keys', h('dl.keys',
-    row('/', 'search features'), row('j k', 'next and previous, in lists and among features'), row('Enter', 'open what is chosen'),
+    row('/', 'search features'), row('j k', 'next and previous, in lists, among features and among the models of an audit'), row('Enter', 'open what is chosen'),
     row('g h', 'Home'), row('g f', 'Features'), row('g t', 'Text'), row('g c', 'Contrast'), row('g s', 'Steer'), row('g r', 'Runs'), row('g a', 'Audit'),
     row('Ctrl Enter', 'run, in Text, Contrast and Steer'), row('Esc', 'close, or leave a field'), row('?', 'this list')));
 }
