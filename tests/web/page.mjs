@@ -119,14 +119,18 @@ await test('text: choosing a token changes the features and the lens', async () 
 });
 
 await test('steer: nothing added is identical, much is not, and all three panes speak', async () => {
-  const steer = (value) => encodeURIComponent(JSON.stringify([{ feature: { dict: 'l0', index: 3 }, op: 'add', value, unit: 'rms' }]));
-  let page = await open(`#/steer?n=10&p=the+cat&s=${steer(0)}`);
+  const steer = (op, value) => encodeURIComponent(JSON.stringify([{ feature: { dict: 'l0', index: 3 }, op, value, unit: 'rms' }]));
+  let page = await open(`#/steer?n=10&p=the+cat&s=${steer('add', 0)}`);
   await page.waitForSelector('.badge');
   await close(page);
-  page = await open(`#/steer?n=10&p=the+cat&base=Meow.&temp=0&s=${steer(2)}`);
+  page = await open(`#/steer?n=10&p=the+cat&base=Meow.&temp=0&s=${steer('clamp', 2)}`);
   await page.waitForSelector('.quality .facts');
   must((await page.locator('.pane').count()) === 3, 'three panes');
-  must(/resid_post\.0/.test(await page.textContent('.pane-steered .pane-foot')), 'what was applied is not told');
+  must((await page.$$eval('.pane-foot', (v) => v.map((x) => x.textContent))).every((x) => /fifth at (\d+) of \1 tokens, highest/.test(x)), 'what the monitor saw is not told in every pane');
+  must(/clamp at resid_post\.0/.test(await page.textContent('.pane-steered .pane-foot')), 'what was applied is not told');
+  await close(page);
+  page = await open(`#/steer?n=10&p=the+cat&temp=0&s=${steer('add', 2)}`);
+  await page.waitForSelector('.quality .facts');
   await page.click('.steer-card button.small');
   await page.waitForFunction(() => document.querySelectorAll('.sweep tbody tr').length === 7);
   await close(page);
@@ -143,7 +147,7 @@ await test('steer: a chat goes on in each pane with its own answers, and an addr
   await page.waitForFunction(() => document.querySelectorAll('.pane-steered .answer').length === 2 && document.querySelector('.quality .facts'));
   const said = (pane, k) => page.textContent(`.pane-${pane} .answer >> nth=${k}`);
   must(sent.length === 4 && sent[0].sonde.compare && sent[1].messages.length === 3 && sent[3].messages[0].role === 'system', `the requests: ${JSON.stringify(sent)}`);
-  must(!sent[1].sonde && sent[2].sonde.steer.length === 1, 'who is steered');
+  must(!sent[1].sonde.steer && sent[2].sonde.steer.length === 1, 'who is steered');
   for (const [pane, k] of [['plain', 1], ['steered', 2]]) must(sent[k].messages[1].content === (await said(pane, 0)), `${pane} does not go on from its own answer`);
   const all = await page.$$eval('.answer', (v) => v.map((x) => x.textContent)), at = page.url();
   must(decodeURIComponent(at).replaceAll('+', ' ').includes('and the bridge?'), 'the conversation is not in the address');

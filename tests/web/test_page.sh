@@ -59,8 +59,9 @@ python3 "$here/raise_feature.py" "$dir/f32" "$dir/dict" 43 160 "$dir/site.safete
 made audit compare "$dir/f32" "$dir/q4.gguf" "$dir/raised" --suite "$dir/forbidden.jsonl" --suite "$dir/permitted.jsonl" --dict "$dir/dict" -n 16 --json
 cp "$dir/out" "$dir/models.json"
 echo '{"name":"more","description":"a little more","steer":[{"feature":{"dict":"l0","index":3},"op":"add","value":0.5}]}' >"$dir/recipe.json"
+python3 -c 'import json; print(json.dumps({"name": "fifth", "description": "the fifth axis", "when": {"vector": [float(i == 5) for i in range(64)], "site": "embed", "gt": -1e9}}))' >"$dir/monitor.json"
 made view bundle "$dir/tiny.db" -o "$dir/bundle"
-"$sonde" serve "$dir/tiny.gguf" --port 0 --mode faithful --dict "$dir/l0" --store "$dir/tiny.db" --run "$dir/runs" --audit "$dir/change.json" --audit "$dir/models.json" --recipe "$dir/recipe.json" >"$dir/listen" 2>"$dir/serve.err" </dev/null &
+"$sonde" serve "$dir/tiny.gguf" --port 0 --mode faithful --dict "$dir/l0" --store "$dir/tiny.db" --run "$dir/runs" --audit "$dir/change.json" --audit "$dir/models.json" --recipe "$dir/recipe.json" --monitor "$dir/monitor.json" >"$dir/listen" 2>"$dir/serve.err" </dev/null &
 pid=$!
 for _ in $(seq 100); do url=$(sed -n 's/^listening on //p' "$dir/listen"); [ -n "$url" ] && break; sleep 0.1; done
 (cd "$dir/bundle" && exec python3 -u -m http.server 0 --bind 127.0.0.1) >"$dir/files" 2>&1 &

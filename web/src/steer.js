@@ -176,7 +176,10 @@ export async function show({ config, query }) {
     const title = list.map((t) => `${tokenName(t.token)} ${percent(Math.exp(t.logprob))}${t.top_logprobs?.length ? ` · ${t.top_logprobs.slice(0, 4).map((x) => `${tokenName(x.token)} ${percent(Math.exp(x.logprob))}`).join(', ')}` : ''}`).join('\n');
     lane.text.append(h('span.said', { title: title || null, vars: { '--a': p === undefined ? 0 : Math.min(1, -p / 6).toFixed(3) } }, delta));
   }
-  const applied = (list) => list.map((a) => `${a.op || 'add'} at ${a.site}, ${whole(a.n_positions)} positions`).join('; ');
+  const applied = (list) => list.map((a) => `${a.steer.op} at ${a.site}, ${whole(a.n_positions)} positions`).join('; ');
+  // Every monitor of the server looks at every pane.
+  const watch = config.monitors?.length ? { monitors: config.monitors.map((m) => m.name) } : {};
+  const seen = (list) => list.map((m) => `${m.monitor} at ${whole(m.n_held)} of ${whole(m.n_looked)} tokens, highest ${num(m.max)}`).join('; ');
 
   function request() {
     const list = live();
@@ -184,14 +187,14 @@ export async function show({ config, query }) {
     const chat = state.mode === 'chat';
     if (chat) Object.assign(body, { messages: [{ role: 'user', content: state.p }], logprobs: true, top_logprobs: 5 });
     else Object.assign(body, { prompt: state.p });
-    if (list.length) body.sonde = { steer: list, compare: true, ...(state.base && chat ? { prompt_baseline: state.base } : {}) };
+    body.sonde = { ...watch, ...(list.length ? { steer: list, compare: true, ...(state.base && chat ? { prompt_baseline: state.base } : {}) } : {}) };
     return { body, path: chat ? 'v1/chat/completions' : 'v1/completions', list };
   }
   // After the first answers the histories differ: each pane is a request of its own. The server decodes them together all the same.
   function laneRequest(lane) {
     const { body } = request(), list = lane.name === 'steered' ? live() : [];
     const system = lane.name === 'prompt' ? [{ role: 'system', content: state.base }] : [];
-    return { ...body, messages: [...system, ...lane.asked], sonde: list.length ? { steer: list } : undefined };
+    return { ...body, messages: [...system, ...lane.asked], sonde: { ...watch, ...(list.length ? { steer: list } : {}) } };
   }
 
   async function run() {
@@ -220,7 +223,7 @@ export async function show({ config, query }) {
           const delta = c.delta?.content ?? c.text ?? '';
           if (delta) { piece(lane, delta, c.logprobs); n++; }
           if (c.finish_reason) {
-            fill(lane.foot, c.finish_reason === 'length' ? `cut at ${state.n} tokens` : 'ended by itself', c.sonde?.applied?.length ? ` · ${applied(c.sonde.applied)}` : '');
+            fill(lane.foot, c.finish_reason === 'length' ? `cut at ${state.n} tokens` : 'ended by itself', c.sonde?.applied?.length ? ` · ${applied(c.sonde.applied)}` : '', c.sonde?.monitors ? ` · ${seen(c.sonde.monitors)}` : '');
           }
           if (n % 8 === 1) fill(status, 'Saying it …');
         }
