@@ -60,8 +60,9 @@ int sd_handle__np_explanations(sd_server *s, const sd_request *rq, sd_reply *rp,
         http = sd_problem_set(p, 404, "layers", "there is no store for '%.80s' here", name ? name : "");
         goto done;
     }
-    pthread_mutex_lock(&r->lock);
-    sd_status st = sd_store_search(&l, r->store, sd_field_str(body, "query", ""), from + PAGE, &err);
+    sd_store *store;
+    sd_status st = sd_registry__search(&store, r, &err);
+    if (!st) st = sd_store_search(&l, store, sd_field_str(body, "query", ""), from + PAGE, &err);
     if (!st) {
         sd_jw_init(&w, &rp->body);
         sd_jw_obj(&w);
@@ -81,7 +82,7 @@ int sd_handle__np_explanations(sd_server *s, const sd_request *rq, sd_reply *rp,
         sd_jw_end(&w);
         sd_feature_list_release(&l);
     }
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->search_lock);
     if (st) http = sd_problem_of(p, &err, "query");
 done:
     json_decref(body);

@@ -96,14 +96,16 @@ static sd_status add_label(const sd_reg_store *r, int64_t index, sd_slice text, 
     return st;
 }
 
-/* The reader is opened anew: what it had read of the file is not what stands there now. */
+/* Readers are opened anew: what they had read of the file is not what stands there now. Under both locks. */
 static sd_status reopen(sd_reg_store *r, sd_err *err)
 {
     sd_store *s;
     sd_status st = sd_store_open(&s, r->path, err);
     if (st) return st;
     sd_store_close(r->store);
+    sd_store_close(r->search);
     r->store = s;
+    r->search = NULL;
     return SD_OK;
 }
 
@@ -123,11 +125,13 @@ int sd_handle__label(sd_server *s, const sd_request *rq, sd_reply *rp, sd_proble
     sd_slice text = sd_slice_trim(sd_slice_of(sd_field_str(body, "text", "")));
     if (!text.n || text.n > MAX_LABEL || strlen(author) > MAX_LABEL)
         http = sd_problem_set(p, 400, "text", "text: a label has 1 to %d bytes, its author at most as many", MAX_LABEL);
+    pthread_mutex_lock(&r->search_lock); /* a search that runs would keep the writer out */
     pthread_mutex_lock(&r->lock);
     sd_status st = http ? SD_OK : add_label(r, index, text, author, &err);
     if (!http && !st) st = reopen(r, &err);
     if (!http && !st) st = sd_store_feature(&f, r->store, index, -1, &err);
     pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->search_lock);
     json_decref(body);
     if (http) return http;
     if (st) return sd_problem_of(p, &err, "index");

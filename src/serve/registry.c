@@ -73,6 +73,7 @@ static sd_status open_store(sd_server *s, const char *text, sd_err *err)
     if ((st = sd_store_open(&r->store, path, err))) return st;
     sd_store_token(r->store, 0); /* reads the vocabulary now, not in the first request */
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->search_lock, NULL);
     s->n_store++;
     return SD_OK;
 }
@@ -141,7 +142,9 @@ void sd_registry__close(sd_server *s)
     for (int i = 0; i < s->n_dict; i++) sd_dict_free(s->dict[i].dict);
     for (int i = 0; i < s->n_store; i++) {
         sd_store_close(s->store[i].store);
+        sd_store_close(s->store[i].search);
         pthread_mutex_destroy(&s->store[i].lock);
+        pthread_mutex_destroy(&s->store[i].search_lock);
     }
     for (int i = 0; i < s->n_recipe; i++) json_decref(s->recipe[i].steer);
     for (int i = 0; i < s->n_monitor; i++) json_decref(s->monitor[i].when);
@@ -193,6 +196,14 @@ bool sd_serve_doubt(const sd_server *s, int i, char out[400])
         return true;
     }
     return false;
+}
+
+sd_status sd_registry__search(sd_store **out, sd_reg_store *r, sd_err *err)
+{
+    pthread_mutex_lock(&r->search_lock);
+    const sd_status st = r->search ? SD_OK : sd_store_open(&r->search, r->path, err);
+    *out = r->search;
+    return st;
 }
 
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name)

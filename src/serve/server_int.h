@@ -10,7 +10,9 @@
 struct MHD_Daemon;
 
 typedef struct sd_reg_dict { char name[65]; sd_dict *dict; sd_site site; bool has_site; } sd_reg_dict;
-typedef struct sd_reg_store { char name[65]; const char *path; sd_store *store; pthread_mutex_t lock; } sd_reg_store; /* a handle serves one thread at a time */
+/* A handle serves one thread at a time. What counts over the whole store (searches, co-activation) takes seconds where there are a million features,
+ * and has a handle of its own, opened when it is first wanted, so that a feature is answered meanwhile. Of both locks search_lock comes first. */
+typedef struct sd_reg_store { char name[65]; const char *path; sd_store *store, *search; pthread_mutex_t lock, search_lock; } sd_reg_store;
 typedef struct sd_reg_recipe { char name[65]; char description[256]; json_t *steer; } sd_reg_recipe;
 typedef struct sd_reg_monitor { char name[65]; char description[256]; json_t *when; } sd_reg_monitor;
 
@@ -42,6 +44,8 @@ sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name);       /* N
 /* By its own name, or that of the dictionary it is of. */
 sd_reg_store *sd_registry__store(const sd_server *s, const char *name);
 bool sd_registry__same_model(const sd_server *s, const char *sha256); /* empty: it does not say, and may be */
+/* Locks the handle for searches and gives it; unlock search_lock, also after an error. */
+sd_status sd_registry__search(sd_store **out, sd_reg_store *r, sd_err *err);
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name);
 /* The checked name and the description of the recipe or monitor j, read from path. */
 sd_status sd_registry__name(char name[65], char description[256], const json_t *j, const char *path, sd_err *err);

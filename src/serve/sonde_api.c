@@ -205,18 +205,22 @@ int sd_handle__features(sd_server *s, const sd_request *rq, sd_reply *rp, sd_pro
     int http = find_store(&r, s, rq->arg[0], p);
     if (!http) http = read_query(&q, rq, p);
     if (http) return http;
-    pthread_mutex_lock(&r->lock);
-    sd_status st = words && *words ? (passages ? sd_store_passages : sd_store_search)(&l, r->store, words, q.limit, &err) : sd_store_list(&l, r->store, &q, &err);
+    const bool search = words && *words;
+    sd_store *store = NULL;
+    sd_status st = SD_OK;
+    if (search) st = sd_registry__search(&store, r, &err);
+    else pthread_mutex_lock(&r->lock), store = r->store;
+    if (!st) st = search ? (passages ? sd_store_passages : sd_store_search)(&l, store, words, q.limit, &err) : sd_store_list(&l, store, &q, &err);
     if (!st) {
         sd_jw_init(&w, &rp->body);
         sd_jw_obj(&w);
         sd_jw_kstr(&w, "schema", "sonde.feature.search/1");
         sd_jw_kstr(&w, "store", r->name);
-        sd_feature_list_write(&w, r->store, &l);
+        sd_feature_list_write(&w, store, &l);
         sd_jw_end(&w);
         sd_feature_list_release(&l);
     }
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(search ? &r->search_lock : &r->lock);
     return st ? sd_problem_of(p, &err, NULL) : 0;
 }
 
@@ -282,20 +286,26 @@ int sd_handle__near(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem
     if (!http && by && !together && strcmp(by, "cosine") != 0) http = sd_problem_set(p, 400, "by", "by is cosine or coactivation");
     if (!http && name && together) http = sd_problem_set(p, 400, "in", "in goes with by=cosine: features of two stores fire on two texts");
     if (http) return http;
-    lock_both(r, in, true);
-    if (name) st = sd_lab_feature_near(&l, s->opt.ex, r->store, index, in->store, limit, &err);
-    else st = together ? sd_store_coactive(&l, r->store, index, limit, &err) : sd_store_near(&l, r->store, index, limit, &err);
+    sd_store *store = NULL; /* whose features are listed */
+    if (together) {
+        if (!(st = sd_registry__search(&store, r, &err))) st = sd_store_coactive(&l, store, index, limit, &err);
+    } else {
+        lock_both(r, in, true);
+        store = in->store;
+        st = name ? sd_lab_feature_near(&l, s->opt.ex, r->store, index, in->store, limit, &err) : sd_store_near(&l, r->store, index, limit, &err);
+    }
     if (!st) {
         sd_jw_init(&w, &rp->body);
         sd_jw_obj(&w);
         sd_jw_kstr(&w, "schema", "sonde.feature.near/1");
         sd_jw_kstr(&w, "store", in->name);
         sd_jw_kstr(&w, "score_is", together ? "correlation" : "cosine");
-        sd_feature_list_write(&w, in->store, &l);
+        sd_feature_list_write(&w, store, &l);
         sd_jw_end(&w);
         sd_feature_list_release(&l);
     }
-    lock_both(r, in, false);
+    if (together) pthread_mutex_unlock(&r->search_lock);
+    else lock_both(r, in, false);
     return st ? sd_problem_of(p, &err, "index") : 0;
 }
 

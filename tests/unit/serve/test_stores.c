@@ -1,0 +1,76 @@
+/* Stores of a server: a feature is answered while a search runs and a search while features are read, and both see a label that was given. */
+#include "../store/store_sample.h"
+#include "tiny_server.h"
+
+#include <unistd.h>
+
+static tiny_server t;
+static char path[512], dir[64];
+
+static int setup(void **state)
+{
+    sd_err err = {0};
+    (void)state;
+    alarm(120); /* a wrong lock is waited for until the end of days */
+    snprintf(dir, sizeof dir, "%s", t_tmpdir());
+    snprintf(path, sizeof path, "%s", sample_path(dir));
+    t_ok(sample_build(path, false, &err), err);
+    tiny_server_open(&t, 2, 4);
+    static const char *list[1];
+    list[0] = path;
+    sd_registry__close(&t.s);
+    t.s.opt.store = list;
+    t.s.opt.n_store = 1;
+    t_ok(sd_registry__open(&t.s, &err), err);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tiny_server_close(&t);
+    t_rmtree(dir);
+    return 0;
+}
+
+static int64_t ask(const char *what, const char *body)
+{
+    char url[256];
+    json_t *j;
+    snprintf(url, sizeof url, "/sonde/v1/features/%s%s", t.s.store[0].name, what);
+    assert_int_equal(tiny_ask_json(&t, url, body, &j), 200);
+    int64_t n = json_integer_value(json_object_get(j, "n_total"));
+    json_decref(j);
+    return n;
+}
+
+static void test_features_beside_a_search(void **state)
+{
+    sd_reg_store *r = &t.s.store[0];
+    (void)state;
+    pthread_mutex_lock(&r->search_lock); /* as a search does */
+    ask("/3", NULL);
+    assert_true(ask("", NULL) > 3);
+    assert_true(ask("/3/near", NULL) > 0);
+    pthread_mutex_unlock(&r->search_lock);
+    pthread_mutex_lock(&r->lock);
+    ask("?q=anything", NULL);
+    ask("?q=anything&by=passages", NULL);
+    ask("/3/near?by=coactivation", NULL);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void test_search_finds_a_label(void **state)
+{
+    (void)state;
+    assert_int_equal(ask("?q=zeppelin", NULL), 0); /* its reader is open now */
+    ask("/3/label", "{\"text\":\"a zeppelin\"}");
+    assert_int_equal(ask("?q=zeppelin", NULL), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_features_beside_a_search, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_search_finds_a_label, setup, teardown)};
+    return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}
