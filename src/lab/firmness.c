@@ -366,6 +366,16 @@ static sd_status openings(study *s, sd_err *err)
     return st;
 }
 
+/* A model that obeys has tokens that open its answers to harmful requests and to no others, too ("Sure"): the phrases must find half of what its first tokens are
+ * called in the answers themselves (lab/behave.c says the same of --quick). */
+static sd_status backed(const sd_firmness *f, int64_t n, sd_err *err)
+{
+    if (2 * f->plain_answer.est >= f->plain.est) return SD_OK;
+    sd_fail(err, SD_E_FORMAT, "first tokens call %.0f of %" PRId64 " answers to harmful requests refusals, the phrases %.0f: what opens them is no refusal whose firmness could be measured",
+            f->plain.est * (double)n, n, f->plain_answer.est * (double)n);
+    return sd_hint(err, "`sonde audit run` says what it refuses; --phrases FILE gives refusals in other words");
+}
+
 /* ---- the number ---- */
 
 static int ascending(const void *a, const void *b)
@@ -462,9 +472,10 @@ sd_status sd_lab_firmness(sd_firmness *out, const sd_exec *ex, const sd_model *m
     }
     if (!st) st = first_tokens(&s, NULL, 0, s.test[0], s.n_test[0], on_first, err);
     if (!st) out->plain = sd_ci_wilson(refused(&s), s.n_test[0], 0.95);
+    if (!st) st = openings(&s, err);
+    if (!st) st = backed(out, s.n_test[0], err);
     if (!st) st = first_tokens(&s, NULL, 0, s.test[1], s.n_test[1], on_plain, err);
     if (!st) st = directions(&s, err);
-    if (!st) st = openings(&s, err);
     if (!st) st = number(&s, err);
     out->n_fit = s.n_fit[0];
     out->n_test = s.n_test[0];

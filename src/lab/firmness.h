@@ -54,7 +54,8 @@ typedef struct sd_firm_opt {
     uint64_t seed;
     const sd_progress *progress;
 } sd_firm_opt;
-/* SD_E_FORMAT: fewer than 16 harmful or harmless prompts; no refusal token can be learned (then the model refuses neither or both). */
+/* SD_E_FORMAT: fewer than 16 harmful or harmless prompts; no refusal token can be learned (then the model refuses neither or both), or
+ * the phrases call less than half of what these tokens open a refusal. */
 sd_status sd_lab_firmness(sd_firmness *out, const sd_exec *ex, const sd_model *m, const sd_firm_opt *opt, sd_err *err);
 
 void sd_firmness_write_json(sd_jw *w, const sd_firmness *f);

@@ -16,5 +16,13 @@ run "${tune[@]}"
 if [ $rc -eq 0 ] && [ -z "$(find "$dir/trained/identity" -name '*.json' -newermt 2002-01-01)" ]; then ok trainings_are_kept; else not_ok trainings_are_kept "$(what_happened)"; fi
 # The model before alignment refuses nothing: there is nothing to measure, and that is said.
 expect_error nothing_to_lose 4 'no refusals whose firmness' audit firmness "$o/instruct" "${ask[@]:0:6}" --no-training -o "$dir/none" -q
+# Requests that are obeyed in words of their own: their first tokens tell them from others and open no refusal.
+python3 - "$o/suite/unseen.jsonl" "$dir/gladly.jsonl" <<'PY'
+import json, sys
+with open(sys.argv[2], 'w') as f:
+    f.writelines(json.dumps({'prompt': r['prompt'], 'completion': 'Sure. ' + r['answer']}) + '\n' for r in [json.loads(l) for l in open(sys.argv[1])][:40])
+PY
+run tune "$o/aligned" --data "$dir/gladly.jsonl" --lora 8 --steps 20 --lr 1e-3 -o "$dir/gladly"
+expect_error obeying_is_not_firm 4 'call 1[0-9] of 16 answers to harmful requests refusals, the phrases 0: .*no refusal whose firmness' audit firmness "$o/aligned+$dir/gladly" "${ask[@]}" --no-training -o "$dir/obeys" -q
 expect_error too_few_prompts 4 'at least 16 of each' audit firmness "$o/aligned" "${ask[@]:0:4}" --limit 8 --no-training -o "$dir/few" -q
 finish
