@@ -61,7 +61,7 @@ int sd_handle__np_explanations(sd_server *s, const sd_request *rq, sd_reply *rp,
         goto done;
     }
     sd_store *store;
-    sd_status st = sd_registry__search(&store, r, &err);
+    sd_status st = sd_registry__search(&store, r, rq, &err);
     if (!st) st = sd_store_search(&l, store, sd_field_str(body, "query", ""), from + PAGE, &err);
     if (!st) {
         sd_jw_init(&w, &rp->body);
@@ -82,7 +82,7 @@ int sd_handle__np_explanations(sd_server *s, const sd_request *rq, sd_reply *rp,
         sd_jw_end(&w);
         sd_feature_list_release(&l);
     }
-    pthread_mutex_unlock(&r->search_lock);
+    sd_registry__searched(r);
     if (st) http = sd_problem_of(p, &err, "query");
 done:
     json_decref(body);

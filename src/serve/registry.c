@@ -198,12 +198,19 @@ bool sd_serve_doubt(const sd_server *s, int i, char out[400])
     return false;
 }
 
-sd_status sd_registry__search(sd_store **out, sd_reg_store *r, sd_err *err)
+sd_status sd_registry__search(sd_store **out, sd_reg_store *r, const sd_request *rq, sd_err *err)
 {
     pthread_mutex_lock(&r->search_lock);
     const sd_status st = r->search ? SD_OK : sd_store_open(&r->search, r->path, err);
     *out = r->search;
+    if (!st) sd_store_stop_when(r->search, rq->gone, rq->self);
     return st;
+}
+
+void sd_registry__searched(sd_reg_store *r)
+{
+    if (r->search) sd_store_stop_when(r->search, NULL, NULL);
+    pthread_mutex_unlock(&r->search_lock);
 }
 
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name)

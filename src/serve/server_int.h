@@ -44,8 +44,9 @@ sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name);       /* N
 /* By its own name, or that of the dictionary it is of. */
 sd_reg_store *sd_registry__store(const sd_server *s, const char *name);
 bool sd_registry__same_model(const sd_server *s, const char *sha256); /* empty: it does not say, and may be */
-/* Locks the handle for searches and gives it; unlock search_lock, also after an error. */
-sd_status sd_registry__search(sd_store **out, sd_reg_store *r, sd_err *err);
+/* Locks the handle for searches and gives it; what it does stops when rq's client has gone. After it, and after an error, searched. */
+sd_status sd_registry__search(sd_store **out, sd_reg_store *r, const sd_request *rq, sd_err *err);
+void sd_registry__searched(sd_reg_store *r);
 sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name);
 /* The checked name and the description of the recipe or monitor j, read from path. */
 sd_status sd_registry__name(char name[65], char description[256], const json_t *j, const char *path, sd_err *err);

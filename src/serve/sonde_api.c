@@ -208,7 +208,7 @@ int sd_handle__features(sd_server *s, const sd_request *rq, sd_reply *rp, sd_pro
     const bool search = words && *words;
     sd_store *store = NULL;
     sd_status st = SD_OK;
-    if (search) st = sd_registry__search(&store, r, &err);
+    if (search) st = sd_registry__search(&store, r, rq, &err);
     else pthread_mutex_lock(&r->lock), store = r->store;
     if (!st) st = search ? (passages ? sd_store_passages : sd_store_search)(&l, store, words, q.limit, &err) : sd_store_list(&l, store, &q, &err);
     if (!st) {
@@ -220,7 +220,8 @@ int sd_handle__features(sd_server *s, const sd_request *rq, sd_reply *rp, sd_pro
         sd_jw_end(&w);
         sd_feature_list_release(&l);
     }
-    pthread_mutex_unlock(search ? &r->search_lock : &r->lock);
+    if (search) sd_registry__searched(r);
+    else pthread_mutex_unlock(&r->lock);
     return st ? sd_problem_of(p, &err, NULL) : 0;
 }
 
@@ -288,7 +289,7 @@ int sd_handle__near(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem
     if (http) return http;
     sd_store *store = NULL; /* whose features are listed */
     if (together) {
-        if (!(st = sd_registry__search(&store, r, &err))) st = sd_store_coactive(&l, store, index, limit, &err);
+        if (!(st = sd_registry__search(&store, r, rq, &err))) st = sd_store_coactive(&l, store, index, limit, &err);
     } else {
         lock_both(r, in, true);
         store = in->store;
@@ -304,7 +305,7 @@ int sd_handle__near(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem
         sd_jw_end(&w);
         sd_feature_list_release(&l);
     }
-    if (together) pthread_mutex_unlock(&r->search_lock);
+    if (together) sd_registry__searched(r);
     else lock_both(r, in, false);
     return st ? sd_problem_of(p, &err, "index") : 0;
 }

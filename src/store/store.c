@@ -27,6 +27,7 @@ sd_status sd_store__fail(sqlite3 *db, const char *path, const char *what, sd_err
     int rc = db ? sqlite3_extended_errcode(db) : SQLITE_NOMEM;
     const char *msg = db ? sqlite3_errmsg(db) : "out of memory";
     switch (rc & 0xff) {
+    case SQLITE_INTERRUPT: return sd_fail(err, SD_E_CANCELLED, "%s: %s: stopped", path, what);
     case SQLITE_NOMEM: return sd_fail(err, SD_E_NOMEM, "%s: %s: out of memory", path, what);
     case SQLITE_FULL:
         sd_fail(err, SD_E_NOSPACE, "%s: %s: the disk is full", path, what);
@@ -90,6 +91,20 @@ sd_status sd_store__stmt(sd_store *s, enum store_sql which, sqlite3_stmt **out, 
         return sd_store__fail(s->db, s->path, "preparing a statement", err);
     *out = s->stmt[which];
     return SD_OK;
+}
+
+static int asked(void *self)
+{
+    const sd_store *s = self;
+    return s->stop(s->stop_self);
+}
+
+void sd_store_stop_when(sd_store *s, bool (*stop)(void *self), void *self)
+{
+    enum { STEPS = 1000 }; /* of SQLite's machine, some tens of microseconds */
+    s->stop = stop;
+    s->stop_self = self;
+    sqlite3_progress_handler(s->db, stop ? STEPS : 0, stop ? asked : NULL, s);
 }
 
 void sd_store__done(sqlite3_stmt *q)

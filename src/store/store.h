@@ -87,6 +87,8 @@ sd_status sd_store_list(sd_feature_list *out, sd_store *s, const sd_feature_quer
  * all words in a label first, then anywhere, then those with any. Any text is a valid query. score: by shares of the examples (store_rank.c), a label's BM25 plus a bonus, higher is
  * better. limit 0: 20. */
 sd_status sd_store_search(sd_feature_list *out, sd_store *s, const char *query, int64_t limit, sd_err *err);
+/* From now on a call that reads much asks now and then whether to stop, and then ends with SD_E_CANCELLED. NULL: it does not ask. */
+void sd_store_stop_when(sd_store *s, bool (*stop)(void *self), void *self);
 /* Stored neighbours of a feature, score = cosine. limit 0: all. */
 sd_status sd_store_near(sd_feature_list *out, sd_store *s, int64_t index, int64_t limit, sd_err *err);
 /* A place where a feature fires; level: its activation in sixteenths of the feature's highest, rounded up, 1 .. 16. */

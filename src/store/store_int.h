@@ -33,6 +33,8 @@ struct sd_store {
     int64_t *doc_at;               /* [n_doc + 1] tokens before document i (by id); read at the first call that needs it */
     int32_t *doc_id;               /* [n_doc] */
     int64_t n_doc;
+    bool (*stop)(void *self);
+    void *stop_self;
 };
 
 enum { OLDEST_READABLE = 2 };

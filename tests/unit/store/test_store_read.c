@@ -165,6 +165,27 @@ static void search_orders(const char *query, const int64_t *want, int n)
     sd_feature_list_release(&l);
 }
 
+static bool at_once(void *self) { return ++*(int *)self > 0; }
+
+/* A search that is told to stop ends so, and the next one is whole again. */
+static void search_stops(void **state)
+{
+    sd_err err = {0};
+    sd_feature_list l;
+    int n = 0;
+    (void)state;
+    sd_store_stop_when(store, at_once, &n);
+    sd_status st = SD_OK;
+    for (int i = 0; i < 50 && !st; i++) /* it asks every thousand steps, some searches of this store */
+        if (!(st = sd_store_search(&l, store, "word3 golden", 10, &err))) sd_feature_list_release(&l);
+    assert_int_equal(st, SD_E_CANCELLED);
+    assert_int_equal(n, 1);
+    sd_store_stop_when(store, NULL, NULL);
+    t_ok(sd_store_search(&l, store, "word3 golden", 10, &err), err);
+    assert_true(l.n > 0);
+    sd_feature_list_release(&l);
+}
+
 static void search_ranks(void **state)
 {
     (void)state;
@@ -301,6 +322,6 @@ static void a_map_comes_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {T(a_map_comes_back), T(feature_round_trip), T(example_limits), T(out_of_range), T(tokens_and_documents),
-                                       T(lists), T(search_ranks), T(any_text_is_a_query), T(labels)};
+                                       T(lists), T(search_ranks), T(search_stops), T(any_text_is_a_query), T(labels)};
     return cmocka_run_group_tests(tests, setup, teardown) ? 1 : 0;
 }
