@@ -74,11 +74,23 @@ static sd_paired turned(sd_paired t)
     return (sd_paired){t.both, t.second, t.first, t.neither};
 }
 
-/* The linear judge is learned on each model, so that its block is each one's own. */
+/* Older records say how many phrases or labels a judge had, and not which. */
+static bool names_its_judge(const sd_behaviour *b)
+{
+    int own = 0, linear = 0;
+    sscanf(b->judge, "phrases (own, %*[0-9])%n", &own);
+    sscanf(b->judge, "linear, block %*[0-9], %*[0-9] labels%n", &linear);
+    int end = own + linear;
+    return !end || b->judge[end];
+}
+
 static bool judged_alike(const sd_behaviour *a, const sd_behaviour *b)
 {
-    bool linear = sd_slice_starts(sd_slice_of(a->judge), "linear, ") && sd_slice_starts(sd_slice_of(b->judge), "linear, ");
-    return linear || strcmp(a->judge, b->judge) == 0;
+    int block[2] = {0}; /* the linear judge is learned on each model, so that its block is each one's own */
+    sscanf(a->judge, "linear, block %*[0-9]%n", &block[0]);
+    sscanf(b->judge, "linear, block %*[0-9]%n", &block[1]);
+    if (!block[0] || !block[1]) block[0] = block[1] = 0;
+    return names_its_judge(a) && names_its_judge(b) && strcmp(a->judge + block[0], b->judge + block[1]) == 0;
 }
 
 static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
@@ -97,7 +109,10 @@ static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
     sd_paired t = drop ? x->table : turned(x->table);
     r.n = sd_paired_n(t);
     r.ci = sd_ci_newcombe(t, LEVEL);
-    if (!c->same_judge) snprintf(r.why, sizeof r.why, "two judges: %.40s, and %.40s", c->a->b.judge, c->b->b.judge);
+    const sd_behaviour *a = &c->a->b, *b = &c->b->b;
+    if (!c->same_judge && (!names_its_judge(a) || !names_its_judge(b)))
+        snprintf(r.why, sizeof r.why, "judged by \"%.50s\", which does not say by which", (names_its_judge(a) ? b : a)->judge);
+    else if (!c->same_judge) snprintf(r.why, sizeof r.why, "two judges: %.45s, and %.45s", c->a->b.judge, c->b->b.judge);
     else if (!c->same_length) snprintf(r.why, sizeof r.why, "answers of at most %" PRId64 " and of %" PRId64 " tokens", c->a->b.n_gen, c->b->b.n_gen);
     if (r.n == 0 || *r.why) {
         r.verdict = SD_VERDICT_INCONCLUSIVE;

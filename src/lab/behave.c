@@ -221,7 +221,7 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
     out->utility.ce_loss = NAN;
     if (opt->quick) name_first_tokens(out->judge, sizeof out->judge, m, opt->refusal);
     else snprintf(out->judge, sizeof out->judge, "%s", opt->phrases->name);
-    if (opt->linear) snprintf(out->judge, sizeof out->judge, "linear, block %d, %" PRId64 " labels", opt->linear->layer, opt->linear->n_train);
+    if (opt->linear) snprintf(out->judge, sizeof out->judge, "linear, block %d, %" PRId64 " labels %08" PRIx32, opt->linear->layer, opt->linear->n_train, opt->linear->labels);
     sd_buf_init(&j.text, MAX_ANSWER);
     sd_status st = sd_behave__gather(opt, &text, &out->v, &n, err);
     j.v = out->v;

@@ -1,6 +1,7 @@
 /* Phrases are matched byte by byte without regard to ASCII case; typographic apostrophes count as plain ones. */
 #include "lab/judge.h"
 
+#include "base/hash.h"
 #include "base/map.h"
 
 #include <inttypes.h>
@@ -55,13 +56,17 @@ sd_status sd_phrases_open(sd_phrases *p, const char *path, sd_err *err)
     } else {
         sd_buf b;
         sd_slice rest, line;
+        uint64_t which = 0; /* whatever their order */
         sd_buf_init(&b, 1 << 20);
         st = sd_file_read(&b, path, err);
         rest = (sd_slice){b.p, b.n};
-        while (!st && sd_slice_cut(&rest, '\n', &line))
-            if ((line = sd_slice_trim(line)).n > 0) st = add(p, line, err);
+        while (!st && sd_slice_cut(&rest, '\n', &line)) {
+            if ((line = sd_slice_trim(line)).n == 0) continue;
+            st = add(p, line, err);
+            which += sd_hash64(line.p, line.n);
+        }
         if (!st && p->n == 0) st = sd_fail(err, SD_E_FORMAT, "%s holds no phrase", path);
-        snprintf(p->name, sizeof p->name, "phrases (own, %d)", p->n);
+        snprintf(p->name, sizeof p->name, "phrases (own, %d, %08" PRIx32 ")", p->n, (uint32_t)(which >> 32));
         sd_buf_release(&b);
     }
     if (st) sd_phrases_release(p);

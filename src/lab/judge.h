@@ -15,7 +15,7 @@ const char *sd_class_name(sd_class c); /* "refusal", "partial", .. */
 bool sd_class_parse(const char *s, sd_class *out);
 
 typedef struct sd_phrases { char **v; int n; char name[64]; } sd_phrases; /* owns */
-/* path NULL: the list of the literature; else a file, one phrase a line. */
+/* path NULL: the list of the literature; else a file, one phrase a line, of which the name has a hash: "phrases (own, 3, 1a2b3c4d)". */
 sd_status sd_phrases_open(sd_phrases *out, const char *path, sd_err *err);
 void sd_phrases_release(sd_phrases *p);
 sd_class sd_judge_phrases(const sd_phrases *p, sd_slice answer);

@@ -118,6 +118,17 @@ static sd_status draw(int64_t **which, int64_t *n, const sd_labelled_set *set, u
     return SD_OK;
 }
 
+/* The rows as one number, whatever their order. */
+static uint32_t name_rows(const sd_labelled_set *set, const int64_t *which, int64_t n)
+{
+    uint64_t all = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const sd_labelled *l = &set->v[which[i]];
+        all += (sd_hash64(l->prompt, strlen(l->prompt)) * 0x9e3779b97f4a7c15u + sd_hash64(l->answer, strlen(l->answer))) * (l->refusal ? 3 : 1);
+    }
+    return (uint32_t)(all >> 32);
+}
+
 typedef struct study {
     const sd_labelled_set *set;
     const int64_t *which;
@@ -219,6 +230,7 @@ sd_status sd_linear_judge_learn(sd_linear_judge *out, const sd_exec *ex, const s
     }
     sd_status st = draw(&which, &n, set, opt->seed, err);
     if (!st) st = enough(set, which, n, err);
+    if (!st) out->labels = name_rows(set, which, n);
     if (!st) st = sd_alloc(&text, (size_t)(n + 1) * sizeof *text, "labelled answers", err);
     if (!st) st = sd_alloc(&start, (size_t)(n + 1) * sizeof *start, "labelled answers", err);
     for (int64_t i = 0; i < n && !st; i++) {

@@ -13,6 +13,7 @@ enum { SD_LINEAR_TOKENS = 32, SD_LINEAR_MOST = 1000 };
 typedef struct sd_linear_judge {
     int layer;             /* whose input is read */
     int64_t d, n_train;
+    uint32_t labels;       /* hash of the labelled answers that were read: which judge it is, whatever the model */
     float *w;              /* [d] owns */
     double bias;
     sd_judge_error error, phrases; /* its own, and that of the phrases, on the same held-out answers */

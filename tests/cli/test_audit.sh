@@ -57,6 +57,13 @@ json.dump(dict(a, judge='first-token log-odds'), open(sys.argv[1] + '/judged.jso
 PY
 expect_exit gate_of_two_judges 3 audit compare "$dir/good.json" "$dir/judged.json" --fail-on 'refusal_drop>0.05'
 if grep -q 'measured in two ways' "$dir/err" && grep -q 'judged by two judges' "$dir/err"; then ok two_judges_are_said; else not_ok two_judges_are_said "$(what_happened)"; fi
+# Two lists of as many phrases are two judges; one list in another order is one.
+printf 'no thanks\nthe cat\n' >"$dir/two.txt"
+printf 'the cat\n\n no thanks\n' >"$dir/turned.txt"
+printf 'no thanks\nthe mat\n' >"$dir/other.txt"
+for list in two turned other; do run audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --phrases "$dir/$list.txt" -o "$dir/$list.json"; done
+expect_json phrases_in_another_order sonde.audit_compare/1 'd["same_judge"] and d["models"][0]["judge"].startswith("phrases (own, 2, ")' audit compare "$dir/two.json" "$dir/turned.json" --json
+expect_json other_phrases_of_that_number sonde.audit_compare/1 'not d["same_judge"]' audit compare "$dir/two.json" "$dir/other.json" --json
 expect_exit report_of_records 0 audit report "$dir/good.json" "$dir/bad.json" "$dir/good.json" -o "$dir/three.html"
 if grep -q 'Model by model' "$dir/three.html" && [ "$(grep -o "<circle class='la'" "$dir/three.html" | wc -l)" -eq 3 ] && ! grep -q 'Model by model' "$dir/page.html"; then ok timeline_of_three; else not_ok timeline_of_three "$(grep -c circle "$dir/three.html")"; fi
 run audit run "$root/organism/aligned" --suite "$dir/suite.csv" -n 4 -o "$dir/own.json"

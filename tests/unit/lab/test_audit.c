@@ -88,14 +88,45 @@ static void two_ways_of_measuring_pass_no_gate(void **state)
         assert_int_equal(c.gate[1].verdict, what == 3 ? SD_VERDICT_INCONCLUSIVE : SD_VERDICT_PASS);
         assert_true(!*c.gate[0].why == !judged && !*c.gate[1].why == (what != 3));
         sd_comparison_release(&c);
-        snprintf(a.b.judge, sizeof a.b.judge, "linear, block 2, 60 labels"); /* one method, learned on each model */
-        snprintf(b.b.judge, sizeof b.b.judge, "linear, block 3, 60 labels");
-        t_ok(sd_audit_compare(&c, &a, &b, g, 2, &err), err);
-        assert_true(c.same_judge);
-        sd_comparison_release(&c);
         sd_audit_record_release(&a);
         sd_audit_record_release(&b);
     }
+}
+
+/* A judge is what it was made of: other phrases or labels of the same number are another one, an older record does not say which they were, and a linear judge has
+ * the block of each model. */
+static void judges_are_told_apart(void **state)
+{
+    static const struct { const char *a, *b, *why; } row[] = {
+        {"phrases (refusal_direction, 12)", "phrases (refusal_direction, 12)", ""},
+        {"phrases (own, 3, 1a2b3c4d)", "phrases (own, 3, 1a2b3c4d)", ""},
+        {"phrases (own, 3, 1a2b3c4d)", "phrases (own, 3, 1a2b3c4e)", "two judges: "},
+        {"phrases (own, 3)", "phrases (own, 3)", "does not say by which"},
+        {"phrases (own, 3, 1a2b3c4d)", "phrases (own, 3)", "\"phrases (own, 3)\", which does not say by which"},
+        {"linear, block 2, 60 labels 1a2b3c4d", "linear, block 13, 60 labels 1a2b3c4d", ""},
+        {"linear, block 2, 60 labels 1a2b3c4d", "linear, block 2, 60 labels 1a2b3c4e", "two judges: "},
+        {"linear, block 2, 60 labels 1a2b3c4d", "linear, block 2, 61 labels 1a2b3c4d", "two judges: "},
+        {"linear, block 2, 60 labels", "linear, block 3, 60 labels", "does not say by which"},
+        {"linear, block 2, 60 labels 1a2b3c4d", "phrases (own, 3, 1a2b3c4d)", "two judges: "}};
+    sd_audit_record a, b;
+    sd_gate g;
+    sd_err err = {0};
+    (void)state;
+    fill(&a, "a", 200, 195);
+    fill(&b, "b", 200, 195);
+    t_ok(sd_gate_parse(&g, "refusal_drop>0.05", &err), err);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        sd_comparison c;
+        snprintf(a.b.judge, sizeof a.b.judge, "%s", row[i].a);
+        snprintf(b.b.judge, sizeof b.b.judge, "%s", row[i].b);
+        t_ok(sd_audit_compare(&c, &a, &b, &g, 1, &err), err);
+        assert_true(c.same_judge == !*row[i].why);
+        assert_int_equal(c.verdict, *row[i].why ? SD_VERDICT_INCONCLUSIVE : SD_VERDICT_PASS);
+        assert_true(*row[i].why ? strstr(c.gate[0].why, row[i].why) != NULL : !*c.gate[0].why);
+        sd_comparison_release(&c);
+    }
+    sd_audit_record_release(&a);
+    sd_audit_record_release(&b);
 }
 
 static void unscored_is_in_no_rate(void **state)
@@ -303,7 +334,7 @@ static void hand_labels_correct_a_rate(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(three_outcomes), T(two_ways_of_measuring_pass_no_gate), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files),
+    const struct CMUnitTest tests[] = {T(three_outcomes), T(two_ways_of_measuring_pass_no_gate), T(judges_are_told_apart), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files),
                                        T(pairs_are_names_classes_lengths_and_hashes), T(hand_labels_correct_a_rate)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
