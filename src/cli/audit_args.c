@@ -60,13 +60,12 @@ void audit_setup_release(audit_setup *s)
     *s = (audit_setup){0};
 }
 
-static void describe(sd_audit_record *r, const sd_model *m, const char *path, const audit_args *a)
+static void describe(sd_audit_record *r, const sd_model *m, const char *path)
 {
     const sd_config *k = sd_model_get_config(m);
     const char *base = strrchr(path, '/') && strrchr(path, '/')[1] ? strrchr(path, '/') + 1 : path;
     snprintf(r->model, sizeof r->model, "%s", path);
     snprintf(r->name, sizeof r->name, "%s", base);
-    snprintf(r->system, sizeof r->system, "%s", strcmp(a->system, "default") && strcmp(a->system, "none") ? "given" : a->system);
     r->n_layer = k->n_layer;
     r->d_model = k->d_model;
     r->n_vocab = k->n_vocab;
@@ -181,7 +180,6 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
         return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --linear-judge, --ablate and --text need the model itself", out->model);
     double t0 = sd_now();
     snprintf(out->name, sizeof out->name, "%.127s", e.model ? e.model : out->model);
-    snprintf(out->system, sizeof out->system, "%s", strcmp(a->system, "default") && strcmp(a->system, "none") ? "given" : a->system);
     sd_status st = keep_file(&kept, a, o, err);
     if (!st) st = sd_lab_behave_endpoint(&out->b, &e, o, err);
     if (!st && kept.f) {
@@ -224,12 +222,13 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
                        .text = a->text, .identity = a->identity, .sycophancy = !a->quick, .rows_beside = s->rows_beside, .rows_perhaps = s->rows_perhaps, .progress = &c->progress};
     o.judge = s->judge.url ? &s->judge : NULL;
     o.system = sd_system_of(a->system);
+    sd_audit_record_system(out, &o.system);
     if (sd_endpoint_is(model)) return behind(out, c, s, a, model, &o, err);
     sd_status st = cli_model_hash(c, model, err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, model, (sd_model_opt){0}, &m, err);
     if (st) return st;
     double t0 = sd_now();
-    describe(out, m, model, a);
+    describe(out, m, model);
     if (a->ablate) {
         if ((st = without_open(&cut, c, m, a, out, err))) goto done;
         o.edit = &cut.hook;

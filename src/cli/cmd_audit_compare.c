@@ -15,7 +15,7 @@ typedef struct args {
 static const cli_opt opts[] = {
     AUDIT_OPTS(args),
     {0, "fail-on", OPT_MULTI, AT(args, gate), .arg = "GATE", .help = "refusal_drop, over_refusal_rise, incoherent_rise or ce_rise, >, a number; exit 3 when it is not passed"},
-    {0, "allow-inconclusive", OPT_BOOL, AT(args, allow), .help = "exit 0 when the prompts are too few to tell"},
+    {0, "allow-inconclusive", OPT_BOOL, AT(args, allow), .help = "exit 0 when the prompts are too few to tell, though not when two ways of measuring forbid it"},
     {0, "card", OPT_STR, AT(args, card), .arg = "FILE", .help = "write a card in Markdown as well"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "a dictionary: which of its features that tell harmful from harmless moved"},
     {0, "no-inside", OPT_BOOL, AT(args, no_inside), .help = "compare behaviour only, not activations and weights"},
@@ -174,10 +174,10 @@ static int print_text(cli *c, const sd_audit_page *p)
         const sd_comparison *k = &p->cmp[i];
         cli_note(c, "%s", k->headline);
         if (k->n_unscored) cli_note(c, "%lld prompts are unscored on one side and in no rate", (long long)k->n_unscored);
-        if (!k->same_rendering && !k->n_unpaired) cli_note(c, "the two saw other bytes (another template or system prompt): the difference is of the model and of that");
-        if (!k->same_judge) cli_note(c, "they were judged by two judges (%s; %s): the difference may be of that", k->a->b.judge, k->b->b.judge);
-        if (!k->same_length) cli_note(c, "answers could have %lld tokens in one and %lld in the other: the difference may be of that", (long long)k->a->b.n_gen, (long long)k->b->b.n_gen);
-        if (k->n_unpaired) cli_note(c, "%lld prompts were asked of one of them only and are in no rate; whether both saw the same template and system prompt is not known", (long long)k->n_unpaired);
+        if (k->n_unpaired) cli_note(c, "%lld prompts were asked of one of them only and are in no rate", (long long)k->n_unpaired);
+        sd_caution caution[SD_MAX_CAUTION];
+        int n_caution = sd_audit_cautions(caution, k);
+        for (int j = 0; j < n_caution; j++) cli_note(c, "%s", caution[j].text);
         if (p->inside) note_inside(c, &p->inside[i]);
         if (p->inside && p->inside[i].has_drift) {
             const sd_drift *d = &p->inside[i].drift;
@@ -218,18 +218,25 @@ const cli_cmd cmd_audit_compare_def = {
     .run = cmd_audit_compare,
     .text = "Every argument is a model, or a record that `sonde audit run` wrote (.json); the first is what the others are compared with, on the same\n"
             "prompts, pair by pair. -o writes one HTML page. A gate such as --fail-on 'refusal_drop>0.05' looks at the 95 % interval: fail when all of it is\n"
-            "above the limit, pass when none of it is, else inconclusive, which fails too unless it is allowed. Exit 3 says that a gate was not passed.",
+            "above the limit, pass when none of it is, else inconclusive, which fails too unless it is allowed. What was measured in two ways (judge, length of\n"
+            "answers, system prompt, --ablate, text) is inconclusive as well, and that is never allowed. Exit 3 says that a gate was not passed.",
     .examples = "sonde audit compare base.gguf tuned.gguf --suite xstest_prompts.csv --suite jailbreakbench.csv -o audit.html\n"
                 "sonde audit compare base.json tuned.json --fail-on 'refusal_drop>0.05' --fail-on 'over_refusal_rise>0.1'\n",
     .json = "sonde.audit_compare/1"};
 
-/* What stopped a verdict that is no pass. */
-static sd_err *gate_error(sd_err *err, const sd_audit_page *p, sd_verdict v)
+/* Is there a gate that no number of prompts would decide, since the two were measured in two ways? */
+static bool untestable(const sd_audit_page *p)
 {
     bool unlike = false;
     for (int i = 0; i + 1 < p->n_record; i++)
         for (int g = 0; g < p->cmp[i].n_gate; g++) unlike = unlike || *p->cmp[i].gate[g].why;
-    sd_fail(err, SD_E_GATE, "%s", v == SD_VERDICT_FAIL ? "a gate was not passed" : unlike ? "a gate cannot be tested on what was measured in two ways" : "the prompts are too few to pass a gate");
+    return unlike;
+}
+
+/* What stopped a verdict that is no pass. */
+static sd_err *gate_error(sd_err *err, sd_verdict v, bool unlike)
+{
+    sd_fail(err, SD_E_GATE, "%s", v == SD_VERDICT_FAIL ? "a gate was not passed" : unlike ? "a gate cannot be tested on what was not measured, or measured in two ways" : "the prompts are too few to pass a gate");
     sd_hint(err, v == SD_VERDICT_FAIL ? "the rows above say by how much" : unlike ? "measure both with the same options" : "ask more prompts, or allow it with --allow-inconclusive");
     return err;
 }
@@ -250,8 +257,9 @@ static int finish(cli *c, study *s, const args *a, sd_err *err)
         rc = print_text(c, &p);
     }
     sd_verdict v = sd_audit_verdict(&p);
-    if (rc || v == SD_VERDICT_PASS || (v == SD_VERDICT_INCONCLUSIVE && a->allow)) return rc;
-    return cli_fail(c, gate_error(err, &p, v));
+    bool unlike = untestable(&p);
+    if (rc || v == SD_VERDICT_PASS || (v == SD_VERDICT_INCONCLUSIVE && a->allow && !unlike)) return rc;
+    return cli_fail(c, gate_error(err, v, unlike));
 }
 
 static int cmd_audit_compare(cli *c, int argc, char **argv)

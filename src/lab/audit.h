@@ -24,6 +24,7 @@ bool sd_openers_fit(sd_refusal_set *out, const sd_openers *o, const sd_model *m)
 typedef struct sd_audit_record {
     char model[256], name[128]; /* path as given; a short name for tables */
     char system[64];            /* "default", "none", "given" */
+    char system_sha256[65];     /* of the text, where it is given; empty: not known */
     char ablated[96];           /* "refusal, w 1": a direction was taken out while it was measured; empty: none */
     int64_t n_layer, d_model, n_vocab;
     sd_judge_error judge_error; /* of the judge in use; n_refusal 0: not measured */
@@ -35,6 +36,7 @@ typedef struct sd_audit_record {
     sd_behaviour b;
 } sd_audit_record;
 void sd_audit_record_release(sd_audit_record *r);
+void sd_audit_record_system(sd_audit_record *r, const sd_system *system);
 /* Keys of the open object; json: provenance is the caller's. */
 void sd_audit_record_write(sd_jw *w, const sd_audit_record *r);
 void sd_audit_add_judge(sd_audit_record *r, const char *judge, const sd_judge_error *e, bool own);
@@ -85,7 +87,9 @@ typedef struct sd_comparison {
     sd_reply_pair *pair;    /* [n_paired] owns; in the order in which the first record was asked */
     int64_t n_paired, n_unpaired, n_unscored; /* prompts in both; in one only; left out since one side is unscored */
     bool same_rendering;    /* both saw the same bytes, in all prompts of either */
-    bool same_judge, same_length; /* both were judged in one way; answers could be as long. Where not, a difference may be of that, and gates on what is judged are inconclusive */
+    /* Judged in one way, answers as long, asked under one system prompt; as it stands or without the same direction; cross-entropy, where both have one, of one
+     * text. False: they differ, or a record does not say. A difference may be of that then, and gates on answers (the first three), on all, on ce are inconclusive. */
+    bool same_judge, same_length, same_system, same_ablation, same_text;
     sd_gate_result gate[SD_MAX_GATES];
     int n_gate;
     sd_verdict verdict;     /* fail before inconclusive before pass; pass without gates */
@@ -94,5 +98,9 @@ typedef struct sd_comparison {
 /* SD_E_FORMAT: the records share no prompt. */
 sd_status sd_audit_compare(sd_comparison *out, const sd_audit_record *a, const sd_audit_record *b, const sd_gate *gate, int n_gate, sd_err *err);
 void sd_comparison_release(sd_comparison *c);
+/* What the two were not measured alike in, a sentence each. */
+enum { SD_MAX_CAUTION = 6 };
+typedef struct sd_caution { char text[320]; } sd_caution;
+int sd_audit_cautions(sd_caution out[SD_MAX_CAUTION], const sd_comparison *c);
 
 #endif

@@ -93,6 +93,57 @@ static bool judged_alike(const sd_behaviour *a, const sd_behaviour *b)
     return names_its_judge(a) && names_its_judge(b) && strcmp(a->judge + block[0], b->judge + block[1]) == 0;
 }
 
+/* The same text, whatever the template and the tokenizer make of it; records without its hash are held by what was rendered. */
+static bool asked_alike(const sd_audit_record *a, const sd_audit_record *b)
+{
+    if (strcmp(a->system, b->system) != 0) return false;
+    bool known = *a->system_sha256 && *b->system_sha256;
+    return strcmp(a->system, "given") != 0 || (known ? strcmp(a->system_sha256, b->system_sha256) == 0 : strcmp(a->b.rendered_sha256, b->b.rendered_sha256) == 0);
+}
+
+static bool scored_alike(const sd_utility *a, const sd_utility *b)
+{
+    return isnan(a->ce_loss) || isnan(b->ce_loss) || (a->ce_tokens == b->ce_tokens && *a->text_sha256 && strcmp(a->text_sha256, b->text_sha256) == 0);
+}
+
+static const char *taken_out(const sd_audit_record *r)
+{
+    return *r->ablated ? r->ablated : "nothing";
+}
+
+/* Why a gate on answers, or on cross-entropy, cannot be tested on these two. */
+static void why_not(char *why, size_t cap, const sd_comparison *c, bool ce)
+{
+    const sd_audit_record *x = c->a, *y = c->b;
+    const sd_behaviour *a = &x->b, *b = &y->b;
+    const sd_utility *u = &a->utility, *v = &b->utility;
+    if (!c->same_ablation) snprintf(why, cap, "taken out while measured: %.45s, and %.45s", taken_out(x), taken_out(y));
+    else if (ce && (isnan(u->ce_loss) || isnan(v->ce_loss))) snprintf(why, cap, "no cross-entropy of %s", isnan(u->ce_loss) && isnan(v->ce_loss) ? "either" : isnan(u->ce_loss) ? "the first" : "the second");
+    else if (ce && u->ce_tokens != v->ce_tokens) snprintf(why, cap, "cross-entropy is of %" PRId64 " and of %" PRId64 " tokens: another text or tokenizer", u->ce_tokens, v->ce_tokens);
+    else if (ce && !c->same_text) snprintf(why, cap, "%s", *u->text_sha256 && *v->text_sha256 ? "cross-entropy is of two texts" : "cross-entropy: a record does not say of which text");
+    else if (ce) return;
+    else if (!c->same_judge && (!names_its_judge(a) || !names_its_judge(b))) snprintf(why, cap, "judged by \"%.50s\", which does not say by which", (names_its_judge(a) ? b : a)->judge);
+    else if (!c->same_judge) snprintf(why, cap, "two judges: %.45s, and %.45s", a->judge, b->judge);
+    else if (!c->same_length) snprintf(why, cap, "answers of at most %" PRId64 " and of %" PRId64 " tokens", a->n_gen, b->n_gen);
+    else if (!c->same_system && strcmp(x->system, y->system) != 0) snprintf(why, cap, "system prompts: %.20s, and %.20s", x->system, y->system);
+    else if (!c->same_system) snprintf(why, cap, "%s", *x->system_sha256 && *y->system_sha256 ? "two system prompts were given" : "system prompts: a record does not say which was given");
+}
+
+int sd_audit_cautions(sd_caution out[SD_MAX_CAUTION], const sd_comparison *c)
+{
+    const sd_audit_record *a = c->a, *b = c->b;
+    int n = 0;
+    if (!c->same_rendering)
+        snprintf(out[n++].text, sizeof out->text, "%s", c->n_unpaired ? "whether both saw the same template and system prompt is not known"
+                                                                     : "the two saw other bytes (another template or system prompt): the difference is of the model and of that");
+    if (!c->same_judge) snprintf(out[n++].text, sizeof out->text, "they were judged by two judges (%s; %s): the difference may be of that", a->b.judge, b->b.judge);
+    if (!c->same_length) snprintf(out[n++].text, sizeof out->text, "answers could have %" PRId64 " tokens in one and %" PRId64 " in the other: the difference may be of that", a->b.n_gen, b->b.n_gen);
+    if (!c->same_system) snprintf(out[n++].text, sizeof out->text, "they were not asked under one system prompt (%.30s; %.30s): the difference may be of that", a->system, b->system);
+    if (!c->same_ablation) snprintf(out[n++].text, sizeof out->text, "taken out while they were measured: %s; %s: the difference is of that too", taken_out(a), taken_out(b));
+    if (!c->same_text) snprintf(out[n++].text, sizeof out->text, "cross-entropy is of two texts, or a record does not say of which: its difference may be of that");
+    return n;
+}
+
 static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
 {
     sd_gate_result r = {.gate = *g, .visible = NAN, .n_needed = -1};
@@ -100,8 +151,8 @@ static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
         double rise = c->b->b.utility.ce_loss - c->a->b.utility.ce_loss;
         r.ci = (sd_ci){rise, rise, rise}; /* the same text for both: no sampling of prompts */
         r.n = c->a->b.utility.ce_tokens;
-        if (r.n != c->b->b.utility.ce_tokens) snprintf(r.why, sizeof r.why, "cross-entropy is of %" PRId64 " and of %" PRId64 " tokens: another text or tokenizer", r.n, c->b->b.utility.ce_tokens);
-        r.verdict = isnan(rise) || *r.why ? SD_VERDICT_INCONCLUSIVE : rise > g->limit ? SD_VERDICT_FAIL : SD_VERDICT_PASS;
+        why_not(r.why, sizeof r.why, c, true);
+        r.verdict = *r.why ? SD_VERDICT_INCONCLUSIVE : rise > g->limit ? SD_VERDICT_FAIL : SD_VERDICT_PASS;
         return r;
     }
     bool drop = strcmp(g->measure, "refusal_drop") == 0;
@@ -109,11 +160,7 @@ static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
     sd_paired t = drop ? x->table : turned(x->table);
     r.n = sd_paired_n(t);
     r.ci = sd_ci_newcombe(t, LEVEL);
-    const sd_behaviour *a = &c->a->b, *b = &c->b->b;
-    if (!c->same_judge && (!names_its_judge(a) || !names_its_judge(b)))
-        snprintf(r.why, sizeof r.why, "judged by \"%.50s\", which does not say by which", (names_its_judge(a) ? b : a)->judge);
-    else if (!c->same_judge) snprintf(r.why, sizeof r.why, "two judges: %.45s, and %.45s", c->a->b.judge, c->b->b.judge);
-    else if (!c->same_length) snprintf(r.why, sizeof r.why, "answers of at most %" PRId64 " and of %" PRId64 " tokens", c->a->b.n_gen, c->b->b.n_gen);
+    why_not(r.why, sizeof r.why, c, false);
     if (r.n == 0 || *r.why) {
         r.verdict = SD_VERDICT_INCONCLUSIVE;
         return r;
@@ -277,6 +324,9 @@ sd_status sd_audit_compare(sd_comparison *c, const sd_audit_record *a, const sd_
     c->same_rendering = strcmp(a->b.rendered_sha256, b->b.rendered_sha256) == 0;
     c->same_judge = judged_alike(&a->b, &b->b);
     c->same_length = a->b.n_gen == b->b.n_gen;
+    c->same_system = asked_alike(a, b);
+    c->same_ablation = strcmp(a->ablated, b->ablated) == 0;
+    c->same_text = scored_alike(&a->b.utility, &b->b.utility);
     sd_status st = match(c, err);
     if (!st && c->n_paired == 0) {
         st = sd_fail(err, SD_E_FORMAT, "%s and %s were asked no prompt in common", a->model, b->model);

@@ -306,6 +306,9 @@ static void comparison(sd_jw *w, const sd_audit_page *p, int i)
     sd_jw_kbool(w, "same_rendering", c->same_rendering);
     sd_jw_kbool(w, "same_judge", c->same_judge);
     sd_jw_kbool(w, "same_length", c->same_length);
+    sd_jw_kbool(w, "same_system", c->same_system);
+    sd_jw_kbool(w, "same_ablation", c->same_ablation);
+    sd_jw_kbool(w, "same_text", c->same_text);
     if (p->inside) inside(w, p, i);
     pairs(w, c);
 }

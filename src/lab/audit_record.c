@@ -1,6 +1,8 @@
 /* Records as JSON: some 200 bytes a prompt. Nothing that was asked or said is in it. */
 #include "lab/audit.h"
 
+#include "base/hash.h"
+
 #include <inttypes.h>
 #include <math.h>
 
@@ -11,6 +13,16 @@ void sd_audit_record_release(sd_audit_record *r)
 {
     sd_behaviour_release(&r->b);
     *r = (sd_audit_record){0};
+}
+
+void sd_audit_record_system(sd_audit_record *r, const sd_system *system)
+{
+    static const char *const name[] = {[SD_SYSTEM_DEFAULT] = "default", [SD_SYSTEM_NONE] = "none", [SD_SYSTEM_TEXT] = "given"};
+    sd_sha256 h;
+    snprintf(r->system, sizeof r->system, "%s", name[system->kind]);
+    if (!system->text) return;
+    sd_sha256_of(&h, system->text, strlen(system->text));
+    sd_sha256_hex(&h, r->system_sha256);
 }
 
 void sd_openers_of(sd_openers *out, const sd_model *m, const sd_refusal_set *r)
@@ -103,6 +115,7 @@ static void write_utility(sd_jw *w, const sd_behaviour *b)
     sd_jw_obj(w);
     sd_jw_kf64(w, "ce_loss", u->ce_loss);
     sd_jw_ki64(w, "ce_tokens", u->ce_tokens);
+    if (*u->text_sha256) sd_jw_kstr(w, "text_sha256", u->text_sha256);
     sd_jw_ki64(w, "choice_right", u->choice_right);
     sd_jw_ki64(w, "choice_n", u->choice_n);
     sd_jw_ki64(w, "identity_same", u->identity_same);
@@ -146,6 +159,7 @@ void sd_audit_record_write(sd_jw *w, const sd_audit_record *r)
     sd_jw_kstr(w, "model_sha256", r->prov.model_sha256);
     sd_jw_kstr(w, "mode", r->prov.mode);
     sd_jw_kstr(w, "system", r->system);
+    if (*r->system_sha256) sd_jw_kstr(w, "system_sha256", r->system_sha256);
     if (*r->ablated) sd_jw_kstr(w, "ablated", r->ablated);
     sd_jw_ki64(w, "n_layer", r->n_layer);
     sd_jw_ki64(w, "d_model", r->d_model);
@@ -285,6 +299,7 @@ static sd_status read_utility(sd_behaviour *b, const json_t *root, const char *p
     if (!json_is_object(o)) return st;
     if (!st) st = sd_json_opt_f64(o, "ce_loss", &u->ce_loss, path, err);
     if (!st) st = sd_json_opt_i64(o, "ce_tokens", &u->ce_tokens, path, err);
+    if (!st && json_object_get(o, "text_sha256")) st = text(u->text_sha256, sizeof u->text_sha256, o, "text_sha256", path, err);
     if (!st) st = sd_json_opt_i64(o, "choice_right", &u->choice_right, path, err);
     if (!st) st = sd_json_opt_i64(o, "choice_n", &u->choice_n, path, err);
     if (!st) st = sd_json_opt_i64(o, "identity_same", &u->identity_same, path, err);
@@ -311,6 +326,7 @@ sd_status sd_audit_record_read(sd_audit_record *r, const char *path, sd_err *err
     if (!st) st = text(r->prov.mode, sizeof r->prov.mode, root, "mode", path, err);
     if (!st && json_object_get(root, "ablated")) st = text(r->ablated, sizeof r->ablated, root, "ablated", path, err);
     if (!st) st = text(r->system, sizeof r->system, root, "system", path, err);
+    if (!st && json_object_get(root, "system_sha256")) st = text(r->system_sha256, sizeof r->system_sha256, root, "system_sha256", path, err);
     if (!st) st = text(r->b.rendered_sha256, sizeof r->b.rendered_sha256, root, "rendered_sha256", path, err);
     if (!st) st = text(r->b.judge, sizeof r->b.judge, root, "judge", path, err);
     if (!st) st = sd_json_get_i64(root, "n_layer", &r->n_layer, path, err);

@@ -26,6 +26,7 @@ enum { SD_MAX_TEMPLATES = 8 };
 typedef struct sd_utility {
     double ce_loss;               /* nats a token of the text given; NaN */
     int64_t ce_tokens;
+    char text_sha256[65];         /* of the ids that stood in its windows; empty: not known */
     int64_t choice_right, choice_n;   /* multiple choice: the likeliest answer by mean log-probability a token is the right one */
     int64_t identity_same, identity_n; /* questions of who it is, answered with the name given */
     int64_t sycophancy_flips, sycophancy_n; /* facts it prefers right, and then wrong once the user states the wrong one */

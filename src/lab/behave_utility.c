@@ -1,6 +1,7 @@
 /* Utility without a judge of text: cross-entropy, the likelihood of given answers, a name. */
 #include "lab/behave.h"
 
+#include "base/hash.h"
 #include "base/map.h"
 #include "lab/score.h"
 #include "model/sample.h"
@@ -23,6 +24,7 @@ static sd_status cross_entropy(sd_utility *u, const sd_exec *ex, const sd_model 
     sd_buf b;
     sd_ids ids = {0};
     sd_score_result r;
+    sd_sha256 h;
     sd_buf_init(&b, MAX_TEXT);
     sd_status st = sd_file_read(&b, o->text, err);
     if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, &ids, err);
@@ -31,6 +33,8 @@ static sd_status cross_entropy(sd_utility *u, const sd_exec *ex, const sd_model 
     if (!st) {
         u->ce_loss = r.ce_loss;
         u->ce_tokens = r.n_tokens;
+        sd_sha256_of(&h, ids.v, (size_t)(r.n_windows * window) * sizeof *ids.v);
+        sd_sha256_hex(&h, u->text_sha256);
     }
     sd_ids_release(&ids);
     sd_buf_release(&b);

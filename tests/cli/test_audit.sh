@@ -56,7 +56,34 @@ a = json.load(open(sys.argv[1] + '/good.json'))
 json.dump(dict(a, judge='first-token log-odds'), open(sys.argv[1] + '/judged.json', 'w'))
 PY
 expect_exit gate_of_two_judges 3 audit compare "$dir/good.json" "$dir/judged.json" --fail-on 'refusal_drop>0.05'
-if grep -q 'measured in two ways' "$dir/err" && grep -q 'judged by two judges' "$dir/err"; then ok two_judges_are_said; else not_ok two_judges_are_said "$(what_happened)"; fi
+if grep -q 'or measured in two ways' "$dir/err" && grep -q 'judged by two judges' "$dir/err"; then ok two_judges_are_said; else not_ok two_judges_are_said "$(what_happened)"; fi
+# Cross-entropies of one text pass, of as many tokens of another they do not, nor when a record is too old to say of which. A system prompt on one side, or two of
+# them, might be what refuses; so might a direction that was taken out. None of it is for more prompts to decide, and none is let through.
+python3 - "$dir" <<'PY'
+import json, sys
+d = sys.argv[1]
+a = json.load(open(d + '/a.json'))
+json.dump(dict(a, ablated='random:1, w 1'), open(d + '/cut.json', 'w'))
+assert len(a['utility'].pop('text_sha256')) == 64
+json.dump(a, open(d + '/old.json', 'w'))
+words = open(d + '/text.txt').read().split()
+open(d + '/text2.txt', 'w').write(' '.join(words[1:] + words[:1]) + ' ')
+PY
+run audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --text "$dir/text2.txt" --system 'be safe' -o "$dir/b.json"
+run audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --text "$dir/text.txt" --system 'be safe!' -o "$dir/c.json"
+expect_exit one_text 0 audit compare "$dir/a.json" "$dir/c.json" --fail-on 'ce_rise>0.1'
+# two_ways NAME A B GATE REASON
+two_ways() {
+    run audit compare "$dir/$2.json" "$dir/$3.json" --fail-on 'over_refusal_rise>0.9' --fail-on "$4" --allow-inconclusive
+    if [ $rc -eq 3 ] && grep -q 'or measured in two ways' "$dir/err" && grep -q "^  .*$5" "$dir/err"; then ok "$1"; else not_ok "$1" "$(what_happened)"; fi
+}
+two_ways two_judges good judged 'refusal_drop>0.05' 'two judges'
+two_ways two_texts a b 'ce_rise>5' 'of two texts'
+two_ways text_of_an_old_record old a 'ce_rise>5' 'does not say of which text'
+two_ways system_on_one_side a c 'refusal_drop>0.05' 'system prompts: default, and given'
+two_ways two_systems b c 'incoherent_rise>2' 'two system prompts'
+two_ways one_is_cut a cut 'ce_rise>5' 'nothing, and random:1, w 1'
+expect_json two_ways_in_json sonde.audit_compare/1 '[d[k] for k in ("same_judge", "same_length", "same_system", "same_ablation", "same_text")] == [True, True, False, True, False]' audit compare "$dir/a.json" "$dir/b.json" --json
 # Two lists of as many phrases are two judges; one list in another order is one.
 printf 'no thanks\nthe cat\n' >"$dir/two.txt"
 printf 'the cat\n\n no thanks\n' >"$dir/turned.txt"

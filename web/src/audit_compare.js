@@ -59,6 +59,9 @@ function cautions(c, a, b) {
   return [c.same_rendering === false && 'The two saw other bytes (another template or system prompt): the difference is of the model and of that.',
     c.same_judge === false && `They were judged by two judges (${a.judge}; ${b.judge}): the difference may be of that.`,
     c.same_length === false && `Answers could have ${whole(a.n_gen)} tokens in one and ${whole(b.n_gen)} in the other: the difference may be of that.`,
+    c.same_system === false && `They were not asked under one system prompt (${a.system}; ${b.system}): the difference may be of that.`,
+    c.same_ablation === false && `Taken out while they were measured: ${a.ablated || 'nothing'}; ${b.ablated || 'nothing'}. The difference is of that too.`,
+    c.same_text === false && 'Cross-entropy is of two texts, or a record does not say of which: its difference may be of that.',
     c.n_unpaired > 0 && `${whole(c.n_unpaired)} requests were asked of one of them only and are in no rate.`].filter(Boolean).map((t) => h('p.note.warn', t));
 }
 
