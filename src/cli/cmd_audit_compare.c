@@ -187,7 +187,8 @@ static int print_text(cli *c, const sd_audit_page *p)
         }
         for (int g = 0; g < k->n_gate; g++) {
             const sd_gate_result *r = &k->gate[g];
-            cli_note(c, "gate %s: %s (%.3f, interval %.3f to %.3f)", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi);
+            if (isfinite(r->ci.est)) cli_note(c, "gate %s: %s (%.3f, interval %.3f to %.3f)", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi);
+            else cli_note(c, "gate %s: %s", r->gate.text, sd_verdict_name(r->verdict));
             if (*r->why) cli_note(c, "  %s", r->why);
             else if (isfinite(r->visible)) cli_note(c, "  %lld prompts could have shown %.3f or more", (long long)r->n, r->visible);
             if (r->verdict == SD_VERDICT_INCONCLUSIVE && !*r->why && r->n && !isfinite(r->visible)) cli_note(c, "  no change of these %lld prompts could have failed it", (long long)r->n);

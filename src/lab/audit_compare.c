@@ -61,6 +61,11 @@ sd_status sd_gate_parse(sd_gate *out, const char *text, sd_err *err)
     sd_slice name = sd_slice_trim((sd_slice){text, sign ? (size_t)(sign - text) : 0});
     for (int i = 0; i < N_MEASURE && sign; i++)
         if (sd_slice_eq_str(name, measure[i]) && sd_parse_f64(sd_slice_trim(sd_slice_of(sign + 1)), &out->limit)) {
+            bool rate = strcmp(measure[i], "ce_rise") != 0;
+            if (!(out->limit >= 0 && (rate ? out->limit < 1 : isfinite(out->limit)))) {
+                sd_fail(err, SD_E_ARG, "%s cannot be held against %g", measure[i], out->limit);
+                return sd_hint(err, rate ? "its limit is a share, from 0 to below 1: 5 points are 0.05" : "its limit is in nats a token, 0 or more");
+            }
             snprintf(out->measure, sizeof out->measure, "%s", measure[i]);
             snprintf(out->text, sizeof out->text, "%s", text);
             return SD_OK;
@@ -161,7 +166,9 @@ static sd_gate_result apply(const sd_gate *g, const sd_comparison *c)
     r.n = sd_paired_n(t);
     r.ci = sd_ci_newcombe(t, LEVEL);
     why_not(r.why, sizeof r.why, c, false);
-    if (r.n == 0 || *r.why) {
+    if (r.n == 0 && !*r.why)
+        snprintf(r.why, sizeof r.why, "no %sprompt was asked of both and scored", x == &c->refusal ? "harmful " : x == &c->over_refusal ? "harmless " : "");
+    if (*r.why) {
         r.verdict = SD_VERDICT_INCONCLUSIVE;
         return r;
     }

@@ -52,8 +52,8 @@ static void gates(sd_buf *b, const sd_comparison *c)
         const sd_gate_result *g = &c->gate[i];
         sd_buf_printf(b, "<p><span class='verdict %s'>%s</span><code>", sd_verdict_name(g->verdict), sd_verdict_name(g->verdict));
         sd_report__str(b, g->gate.text);
-        sd_buf_printf(b, "</code> measured %.3f, interval %.3f to %.3f", g->ci.est, g->ci.lo, g->ci.hi);
-        if (*g->why) sd_buf_puts(b, "; ");
+        sd_buf_puts(b, "</code> ");
+        if (isfinite(g->ci.est)) sd_buf_printf(b, "measured %.3f, interval %.3f to %.3f%s", g->ci.est, g->ci.lo, g->ci.hi, *g->why ? "; " : "");
         sd_report__str(b, g->why);
         if (isfinite(g->visible)) sd_buf_printf(b, "; %" PRId64 " prompts could have shown %.3f", g->n, g->visible);
         if (g->n_needed > 0) sd_buf_printf(b, "; about %" PRId64 " prompts would decide at these rates", g->n_needed);

@@ -313,9 +313,20 @@ static void comparison(sd_jw *w, const sd_audit_page *p, int i)
     pairs(w, c);
 }
 
+/* Without a gate nothing was judged: null. */
+static void verdict(sd_jw *w, int n_gate, sd_verdict v)
+{
+    if (n_gate) {
+        sd_jw_kstr(w, "verdict", sd_verdict_name(v));
+        return;
+    }
+    sd_jw_key(w, "verdict");
+    sd_jw_null(w);
+}
+
 void sd_audit_write_json(sd_jw *w, const sd_audit_page *p)
 {
-    sd_jw_kstr(w, "verdict", sd_verdict_name(sd_audit_verdict(p)));
+    verdict(w, p->cmp[0].n_gate, sd_audit_verdict(p));
     sd_jw_kstr(w, "command", p->command);
     sd_jw_key(w, "models");
     sd_jw_arr(w);
@@ -328,7 +339,7 @@ void sd_audit_write_json(sd_jw *w, const sd_audit_page *p)
     for (int i = 0; i + 1 < p->n_record; i++) {
         sd_jw_obj(w);
         sd_jw_kstr(w, "with", p->record[i + 1].name);
-        sd_jw_kstr(w, "verdict", sd_verdict_name(p->cmp[i].verdict));
+        verdict(w, p->cmp[i].n_gate, p->cmp[i].verdict);
         comparison(w, p, i);
         sd_jw_end(w);
     }

@@ -46,6 +46,12 @@ a['replies'] = many[100:108]
 json.dump(a, open(d + '/few.json', 'w'))
 PY
 expect_json gate_passes sonde.audit_compare/1 'd["verdict"] == "pass" and d["refusal"]["diff"] == 0 and d["refusal"]["n"] == 200' audit compare "$dir/good.json" "$dir/good.json" --fail-on 'refusal_drop>0.05' --json
+expect_json no_gate_no_verdict sonde.audit_compare/1 'd["verdict"] is None and d["gates"] == []' audit compare "$dir/good.json" "$dir/good.json" --json
+for gate in 'refusal_drop>5' 'over_refusal_rise>-0.1' 'ce_rise>nan'; do
+    expect_exit "limit_of_${gate%%>*}" 2 audit compare "$dir/good.json" "$dir/good.json" --fail-on "$gate"
+done
+expect_exit gate_on_nothing 3 audit compare "$dir/good.json" "$dir/good.json" --fail-on 'over_refusal_rise>0.1' --allow-inconclusive
+if grep -q nan "$dir/err"; then not_ok nothing_measured_is_said "$(what_happened)"; else ok nothing_measured_is_said; fi
 expect_exit gate_fails 3 audit compare "$dir/good.json" "$dir/bad.json" --fail-on 'refusal_drop>0.05' -o "$dir/page.html" --card "$dir/card.md"
 if grep -q '<html' "$dir/page.html" && grep -q 'fail' "$dir/card.md" && ! grep -q 'cat sat' "$dir/page.html"; then ok page_and_card; else not_ok page_and_card "$(head -c 300 "$dir/page.html")"; fi
 expect_exit gate_inconclusive_fails 3 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05'
@@ -81,7 +87,7 @@ two_ways two_judges good judged 'refusal_drop>0.05' 'two judges'
 two_ways two_texts a b 'ce_rise>5' 'of two texts'
 two_ways text_of_an_old_record old a 'ce_rise>5' 'does not say of which text'
 two_ways system_on_one_side a c 'refusal_drop>0.05' 'system prompts: default, and given'
-two_ways two_systems b c 'incoherent_rise>2' 'two system prompts'
+two_ways two_systems b c 'incoherent_rise>0.9' 'two system prompts'
 two_ways one_is_cut a cut 'ce_rise>5' 'nothing, and random:1, w 1'
 expect_json two_ways_in_json sonde.audit_compare/1 '[d[k] for k in ("same_judge", "same_length", "same_system", "same_ablation", "same_text")] == [True, True, False, True, False]' audit compare "$dir/a.json" "$dir/b.json" --json
 # Two lists of as many phrases are two judges; one list in another order is one.
@@ -122,7 +128,7 @@ if [ "$(grep -c 'weights: 14 of 14 matrices differ' "$dir/err")" = 1 ] && grep -
     [ "$(grep -c 'cross-entropy of held-out text' "$dir/out")" = 2 ] && grep -q '^| gives its name | [0-9.]* % ([0-9.]* to [0-9.]*) | .* | 6 |$' "$dir/card2.md" && grep -q '^| gives its name | .* | - | | |$' "$dir/card2.md"; then ok inside_in_words
 else not_ok inside_in_words "$(what_happened)" "$(cat "$dir/card2.md")"; fi
 # Every number's own command gives that number again.
-run audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --templates 4 --fail-on 'refusal_drop>2' -o "$dir/again.html" --json
+run audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --templates 4 --fail-on 'refusal_drop>0.9' -o "$dir/again.html" --json
 if why=$(SONDE=$sonde python3 - "$dir/out" "$dir/again.html" <<'PY' 2>&1
 import html, json, os, re, subprocess, sys
 d = json.load(open(sys.argv[1]))
