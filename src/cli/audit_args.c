@@ -28,7 +28,8 @@ static sd_status read_key(char **out, const char *path, sd_err *err)
 sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *err)
 {
     *s = (audit_setup){0};
-    sd_status st = sd_alloc_zero(&s->suite, (size_t)(a->suite.n + 1) * sizeof *s->suite, "suites", err);
+    sd_status st = cli_check_input(a->text, err);
+    if (!st) st = sd_alloc_zero(&s->suite, (size_t)(a->suite.n + 1) * sizeof *s->suite, "suites", err);
     for (int i = 0; i < a->suite.n && !st; i++) {
         st = sd_suite_open(&s->suite[i], a->suite.v[i], err);
         if (st) break;

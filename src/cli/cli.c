@@ -365,6 +365,24 @@ sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
     return SD_OK;
 }
 
+sd_status cli_check_input(const char *path, sd_err *err)
+{
+    if (!path) return SD_OK;
+    if (sd_dir_exists(path)) return sd_fail(err, SD_E_IO, "%s is a folder, not a file", path);
+    return access(path, R_OK) == 0 ? SD_OK : sd_fail_errno(err, errno, "cannot open %s", path);
+}
+
+sd_status cli_check_model(const char *spec, sd_err *err)
+{
+    sd_model_spec s;
+    sd_status st = sd_model_spec_parse(&s, spec, err);
+    for (int i = 0; i < 2 && !st; i++) {
+        const char *path = i ? s.adapter : s.model;
+        if (*path && access(path, R_OK) != 0) st = sd_fail_errno(err, errno, "cannot open %s", path);
+    }
+    return st;
+}
+
 size_t cli_memory(const cli *c)
 {
     return c->memory_mb > 0 ? (size_t)(c->memory_mb * 1e6) : sd_model_default_memory();

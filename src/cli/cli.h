@@ -95,6 +95,10 @@ void *cli_keep(cli *c, void *p);
 sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
 /* SD_E_ARG with a hint naming -f when path exists (a folder with something in it, or a file) and -f was not given; SD_E_NOTFOUND when its parent is no folder. */
 sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
+/* Whether a file that is read only after long work can be read; NULL is fine. */
+sd_status cli_check_input(const char *path, sd_err *err);
+/* The same of MODEL or MODEL+ADAPTER. */
+sd_status cli_check_model(const char *spec, sd_err *err);
 
 /* Most bytes of packed weights: --memory, or the default. */
 size_t cli_memory(const cli *c);

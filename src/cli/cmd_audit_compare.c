@@ -62,20 +62,28 @@ static void behaviour_only(sd_inside *x, const char *first, const char *other)
     snprintf(x->why, sizeof x->why, "%s: behaviour only", is_record(it) ? "a record holds no activations and no weights" : "an endpoint shows neither activations nor weights");
 }
 
+/* Records are read, and models looked for, before the first answer: a name that is wrong costs no hours. */
+static sd_status find_all(cli *c, study *s, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int i = 0; i < c->n_arg && !st; i++) {
+        s->n = i + 1;
+        if (is_record(c->arg[i])) st = sd_audit_record_read(&s->record[i], c->arg[i], err);
+        else if (!s->setup.n_suite) st = sd_fail(err, SD_E_ARG, "%.200s is to be measured, and no --suite says with what", c->arg[i]);
+        else if (!sd_endpoint_is(c->arg[i])) st = cli_check_model(c->arg[i], err);
+    }
+    return st;
+}
+
 /* The first model stays open, to be looked into beside each of the others. */
 static sd_status measure(cli *c, study *s, const args *a, sd_err *err)
 {
     sd_status st = SD_OK;
     for (int i = 0; i < c->n_arg && !st; i++) {
         sd_model *m = NULL;
-        s->n = i + 1;
         s->setup.first = i > 0 ? &s->record[0] : NULL;
         if (i > 0) behaviour_only(&s->inside[i - 1], c->arg[0], c->arg[i]);
-        if (is_record(c->arg[i])) {
-            st = sd_audit_record_read(&s->record[i], c->arg[i], err);
-            continue;
-        }
-        if (!s->setup.n_suite) return sd_fail(err, SD_E_ARG, "%.200s is to be measured, and no --suite says with what", c->arg[i]);
+        if (is_record(c->arg[i])) continue;
         char shown[256];
         sd_url_bare(shown, sizeof shown, c->arg[i]);
         cli_note(c, "%s", shown);
@@ -281,6 +289,7 @@ static int cmd_audit_compare(cli *c, int argc, char **argv)
     if (!st) st = audit_setup_open(&s->setup, c, &a.a, &err);
     if (!st && a.dict) st = sd_dict_open(&s->dict, a.dict, &err);
     if (!st && a.dict) st = cli_dict_site(c, s->dict, &s->site, &err);
+    if (!st) st = find_all(c, s, &err);
     if (!st) st = measure(c, s, &a, &err);
     for (int i = 1; i < s->n && !st; i++) st = sd_audit_compare(&s->cmp[i - 1], &s->record[0], &s->record[i], s->gate, s->n_gate, &err);
     rc = st ? cli_fail(c, &err) : finish(c, s, &a, &err);

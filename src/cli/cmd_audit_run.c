@@ -148,6 +148,7 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
     if (!a.a.suite.n && !a.a.text && !a.a.identity) return cli_usage(c, "give prompts with --suite FILE");
     sd_status st = c->output ? cli_check_output(c, c->output, &err) : SD_OK;
     if (!st && a.a.keep_answers) st = cli_check_output(c, a.a.keep_answers, &err);
+    if (!st) st = cli_check_input(a.labels, &err);
     if (!st) st = audit_setup_open(&s, c, &a.a, &err);
     if (!st) st = audit_measure(&r, c, &s, &a.a, c->arg[0], NULL, &err);
     if (!st && a.labels) st = correct(&k, &r, a.labels, &err);

@@ -281,6 +281,7 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     sd_direction_files f = {a.positive, a.negative, a.positive_val, a.negative_val, a.n_train, a.n_val, c->seed};
     if ((st = sd_direction_sets_open(&sets, &f, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
+    if ((st = sd_direction_check_free(c->data_dir, c->prov.model_sha256, c->output, c->force, &err))) goto done;
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
     sd_direction_opt o = {.select = strcmp(a.select, "best") == 0 ? SD_SELECT_BEST : SD_SELECT_ARDITI, .system = sd_system_of(a.system),
                           .keep_all = a.no_filter, .full = a.full, .max_kl = a.max_kl, .n_floor = a.floors ? (int)a.floors : -1, .seed = c->seed, .progress = &c->progress};

@@ -38,20 +38,26 @@ static sd_status place(char *out, const char *data_dir, const char *model_sha256
     return n > 0 && n < 1024 ? SD_OK : sd_fail(err, SD_E_ARG, "the path of the data folder is too long");
 }
 
+sd_status sd_direction_check_free(const char *data_dir, const char *model_sha256, const char *name, bool force, sd_err *err)
+{
+    char path[1024];
+    sd_status st = sd_direction_name_check(name, err);
+    if (!st) st = place(path, data_dir, model_sha256, name, err);
+    if (st || force || !sd_file_exists(path)) return st;
+    sd_fail(err, SD_E_ARG, "this model has a direction '%s' already", name);
+    return sd_hint(err, "use -f to replace it, or another name");
+}
+
 sd_status sd_direction_save(const sd_direction_file *f, const char *data_dir, bool force, sd_err *err)
 {
     char path[1024], dir[1024];
     sd_buf b;
     sd_jw w;
-    sd_status st = sd_direction_name_check(f->name, err);
+    sd_status st = sd_direction_check_free(data_dir, f->model_sha256, f->name, force, err);
     if (!st) st = place(dir, data_dir, f->model_sha256, NULL, err);
     if (!st) st = place(path, data_dir, f->model_sha256, f->name, err);
     if (!st) st = sd_dir_make(dir, err);
     if (st) return st;
-    if (!force && sd_file_exists(path)) {
-        sd_fail(err, SD_E_ARG, "this model has a direction '%s' already", f->name);
-        return sd_hint(err, "use -f to replace it, or another name");
-    }
     sd_buf_init(&b, MAX_FILE);
     sd_jw_init(&w, &b);
     sd_jw_obj(&w);

@@ -23,6 +23,8 @@ void sd_direction_file_release(sd_direction_file *f);
 
 /* Letters, digits, '.', '_', '-'; at most 64, not first a '.'. */
 sd_status sd_direction_name_check(const char *name, sd_err *err);
+/* SD_E_ARG when the model has one of that name and force is off; also to be asked before hours of work. */
+sd_status sd_direction_check_free(const char *data_dir, const char *model_sha256, const char *name, bool force, sd_err *err);
 /* SD_E_ARG when it is there and force is off. data_dir: "$XDG_DATA_HOME/sonde". */
 sd_status sd_direction_save(const sd_direction_file *f, const char *data_dir, bool force, sd_err *err);
 /* SD_E_NOTFOUND names the directions that there are. SD_E_SHAPE: it is of another width than d (0: any). */

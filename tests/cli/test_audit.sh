@@ -22,6 +22,13 @@ PY
 expect_error audit_needs_a_prompt_column 4 'it has words, level' audit run "$dir/m.gguf" --suite "$dir/nocolumn.csv"
 expect_error audit_needs_a_suite 2 'give prompts' audit run "$dir/m.gguf"
 expect_error audit_knows_its_gates 2 'is no gate' audit compare a.json b.json --fail-on 'safety>1'
+# What is named but absent is said before the first answer: nothing else is on stderr.
+echo '{}' >"$dir/torn.json"; n_absent=0
+for absent in "compare $dir/m.gguf $dir/nosuch" "compare $dir/m.gguf $dir/m.gguf+$dir/nosuch" "compare $dir/m.gguf $dir/nosuch.json" "run $dir/m.gguf --text $dir/nosuch" \
+    "run $dir/m.gguf --labels $dir/nosuch" "compare $dir/m.gguf $dir/m.gguf --text $dir/nosuch"; do
+    expect_error "absent_at_the_start_$((++n_absent))" 4 'cannot open .*/nosuch' audit $absent --suite "$dir/suite.csv" -n 4
+done
+expect_error torn_record_at_the_start 4 'torn.json' audit compare "$dir/m.gguf" "$dir/torn.json" --suite "$dir/suite.csv" -n 4
 expect_json audit_run_json sonde.audit_run/1 'd["refusal"]["n"] == 12 and d["over_refusal"]["n"] == 12 and len(d["replies"]) == 24 and d["utility"]["ce_tokens"] > 0 and len(d["model_sha256"]) == 64' \
     audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --text "$dir/text.txt" -o "$dir/a.json" --keep-answers "$dir/answers.jsonl" --json
 if [ "$(stat -c %a "$dir/answers.jsonl")" = 600 ] && [ "$(wc -l <"$dir/answers.jsonl")" -eq 24 ]; then ok answers_are_private; else not_ok answers_are_private "$(ls -l "$dir/answers.jsonl")"; fi
@@ -225,6 +232,7 @@ expect_exit direction_best 0 direction make "$dir/m.gguf" --positive "harmful=$d
 file=$(find "$XDG_DATA_HOME" -name d1.json)
 if [ -n "$file" ] && [ "$(stat -c %a "$file")" = 600 ]; then ok direction_is_private; else not_ok direction_is_private "$file"; fi
 expect_error direction_is_not_pushed_down 4 "refusal direction 'd1'" run "$dir/m.gguf" -p the -n 2 --steer '{"direction":"d1","op":"ablate"}'
+expect_error direction_is_there_at_the_start 4 "has a direction 'd1' already" direction make "$dir/m.gguf" --positive "harmful=$dir/gate.jsonl" --negative "harmless=$dir/bridge.jsonl" --n-train 10 --n-val 4 --text "$dir/nosuch" -o d1
 expect_exit direction_is_pushed_up 0 run "$dir/m.gguf" -p the -n 2 --steer '{"direction":"d1","value":1,"unit":"raw"}'
 expect_error direction_of_this_model 4 "no direction 'd2'" run "$dir/m.gguf" -p the -n 2 --steer '{"direction":"d2","op":"ablate"}'
 finish
