@@ -25,6 +25,21 @@ static sd_status read_key(char **out, const char *path, sd_err *err)
     return st;
 }
 
+/* Each prompt counts once: the same file twice, or two files of one name that share an id, whose answers a record could not tell apart. */
+static sd_status check_twice(cli *c, const sd_suite *v, int n, sd_err *err)
+{
+    const sd_suite *x = &v[n - 1];
+    for (int i = 0; i + 1 < n; i++) {
+        if (strcmp(v[i].sha256, x->sha256) == 0) return cli_refuse(c, err, "--suite %s holds the prompts of %s once more: each would count twice", x->path, v[i].path);
+        if (strcmp(v[i].name, x->name) != 0) continue;
+        for (int64_t a = 0; a < v[i].n; a++)
+            for (int64_t b = 0; b < x->n; b++)
+                if (strcmp(v[i].v[a].id, x->v[b].id) == 0)
+                    return cli_refuse(c, err, "--suite %s and %s are both named %s and both have a prompt %.40s", v[i].path, x->path, x->name, x->v[b].id);
+    }
+    return SD_OK;
+}
+
 sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *err)
 {
     *s = (audit_setup){0};
@@ -34,8 +49,9 @@ sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *
         st = sd_suite_open(&s->suite[i], a->suite.v[i], err);
         if (st) break;
         s->n_suite++;
-        if (a->limit) sd_suite_sample(&s->suite[i], a->limit, c->seed);
+        if ((st = check_twice(c, s->suite, s->n_suite, err))) break;
     }
+    for (int i = 0; i < s->n_suite && a->limit && !st; i++) sd_suite_sample(&s->suite[i], a->limit, c->seed);
     if (!st && a->key_file) st = read_key(&s->key, a->key_file, err);
     s->judge = (sd_endpoint){.url = a->judge_url, .model = a->judge_model, .key = s->key, .timeout_s = a->timeout};
     if (!st && a->judge_url && !sd_endpoint_is(a->judge_url)) st = sd_fail(err, SD_E_ARG, "--judge-url %s does not begin with http:// or https://", a->judge_url);
