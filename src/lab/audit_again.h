@@ -9,4 +9,7 @@
  * weights. A command that was too long to be kept is said to be so. */
 void sd_audit_again(sd_buf *b, const sd_audit_page *p, int i, const char *where, bool inside);
 
+/* Appends the page's command without what it writes; gates stay, whose verdicts the card holds. */
+void sd_audit_again_all(sd_buf *b, const sd_audit_page *p);
+
 #endif

@@ -413,6 +413,8 @@ sd_status sd_audit_write_card(sd_buf *b, const sd_audit_page *p, sd_err *err)
         }
         sd_buf_puts(b, ". No claim about triggered behaviour.\n\n");
     }
-    sd_buf_printf(b, "Recompute: `%s`\n", p->command);
+    sd_buf_puts(b, "Recompute: `");
+    sd_audit_again_all(b, p);
+    sd_buf_puts(b, "`\n");
     return sd_buf_check(b, "the card", err);
 }
