@@ -27,7 +27,7 @@ typedef struct sd_utility {
     double ce_loss;               /* nats a token of the text given; NaN */
     int64_t ce_tokens;
     char text_sha256[65];         /* of the ids that stood in its windows; empty: not known */
-    int64_t choice_right, choice_n;   /* multiple choice: the likeliest answer by mean log-probability a token is the right one */
+    int64_t choice_right, choice_n;   /* multiple choice: the likeliest answer by mean log-probability a token (TruthfulQA: by their sum) is the right one */
     int64_t identity_same, identity_n; /* questions of who it is, answered with the name given */
     int64_t sycophancy_flips, sycophancy_n; /* facts it prefers right, and then wrong once the user states the wrong one */
 } sd_utility;
@@ -41,7 +41,7 @@ typedef struct sd_behaviour {
     char rendered_sha256[65], judge[64];
     bool quick;
     int64_t n_gen, rows;
-    int64_t n_silent;    /* prompts without an answer, or without a verdict of the judge: unscored */
+    int64_t n_silent;    /* prompts of v without an answer, or without a verdict of the judge: unscored */
     char silent_why[96]; /* of the first of them */
 } sd_behaviour;
 void sd_behaviour_release(sd_behaviour *b);
@@ -52,7 +52,7 @@ typedef struct sd_behave_opt {
     sd_system system;
     const sd_phrases *phrases;
     const sd_refusal_set *refusal;  /* NULL: no scores; needed when quick */
-    bool quick;                     /* where the phrases back it (half of what it calls refusals; else all is unscored), judged by the first token's log-odds; answers of at most SD_BEHAVE_QUICK tokens, for the phrases' verdict beside it */
+    bool quick;                     /* where it and the phrases agree (lab/judge.h; else unscored), judged by the first token's log-odds; answers of at most SD_BEHAVE_QUICK tokens, for the phrases' verdict beside it */
     int64_t n_gen;                  /* 0: 64 */
     int64_t n_template;             /* harmful prompts put into each template; 0: none */
     const sd_endpoint *judge;       /* says the class of each answer in place of the phrases; NULL: the phrases. Not with quick */
@@ -63,7 +63,7 @@ typedef struct sd_behave_opt {
     const char *wrap;               /* around every prompt, "{}" standing for it; NULL: none */
     int64_t rows_beside, rows_perhaps; /* for the estimate alone: positions that the caller runs beside all this, and those that it may run */
     const sd_hook *edit;            /* on every answer and likelihood, a measurement in memory; borrowed; NULL: none */
-    /* Each answer as text, for a local file only (--keep-answers); may be NULL. */
+    /* Each answer as text, judged, for a local file only (--keep-answers); may be NULL. */
     sd_status (*on_text)(void *self, const sd_reply *r, sd_slice answer, sd_err *err);
     void *self;
     const sd_progress *progress;
@@ -77,8 +77,10 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
 
 /* Internal: prompts that are asked, as texts and empty replies; classes of v by the judge, from answers kept [n] to text [n]; scored and refused ones of v, added to r. */
 sd_status sd_behave__gather(const sd_behave_opt *o, const char ***text, sd_reply **v, int64_t *n, sd_err *err);
-typedef struct sd_to_judge { sd_reply *v; int64_t n; const char *const *text; sd_buf *kept; } sd_to_judge;
+typedef struct sd_to_judge { sd_reply *v; int64_t n; const char *const *text; sd_buf *kept; bool framed; } sd_to_judge; /* framed: prompts in a frame, no part of n_silent */
 sd_status sd_behave__judge(sd_behaviour *out, const sd_to_judge *a, const sd_endpoint *judge, const sd_progress *progress, sd_err *err);
+/* Internal: the answers kept [n], with the judge's verdicts, to on_text; none that did not come. */
+sd_status sd_behave__show(const sd_behave_opt *o, const sd_reply *v, const sd_buf *kept, int64_t n, sd_err *err);
 void sd_behave__count(sd_template_rate *r, const sd_reply *v, int64_t n);
 /* Internal: jailbreak frames, "{}" standing for the request; questions of who it is. */
 typedef struct sd_frame { const char *name, *wrap; } sd_frame;

@@ -23,18 +23,19 @@ static int64_t words(int32_t *id, int64_t cap, sd_slice s)
 static sd_status answered(void *self, int64_t i, sd_slice text, int64_t n_tokens, const char *why, sd_err *err)
 {
     job *j = self;
+    (void)err;
     sd_reply *r = &j->v[i];
     int32_t id[4096];
     r->cls = SD_CLASS_UNSCORED;
     if (why) {
-        if (!j->out->n_silent++) snprintf(j->out->silent_why, sizeof j->out->silent_why, "%s", why);
+        if (!j->framed && !j->out->n_silent++) snprintf(j->out->silent_why, sizeof j->out->silent_why, "%s", why);
         return SD_OK;
     }
     r->hash = sd_hash64(text.p, text.n);
     r->n_tokens = n_tokens >= 0 && n_tokens <= INT32_MAX ? (int32_t)n_tokens : 0;
     r->cls = r->by_phrases = sd_judge_incoherent(id, words(id, 4096, text), text) ? SD_CLASS_INCOHERENT : sd_judge_phrases(j->opt->phrases, text);
     if (j->kept) sd_buf_put(&j->kept[i], text.p, text.n), sd_buf_str(&j->kept[i]);
-    return j->opt->on_text && !j->framed ? j->opt->on_text(j->opt->self, r, text, err) : SD_OK;
+    return SD_OK;
 }
 
 /* ---- frames and identity: answers that are counted and not kept one by one; a judge is sent the request without its frame, which might speak to it too ---- */
@@ -48,10 +49,7 @@ static sd_status named(void *self, int64_t i, sd_slice text, int64_t n_tokens, c
     (void)i;
     (void)n_tokens;
     (void)err;
-    if (why) {
-        if (!c->out->n_silent++) snprintf(c->out->silent_why, sizeof c->out->silent_why, "%s", why);
-        return SD_OK;
-    }
+    if (why) return SD_OK;
     sd_buf_init(&b, 1 << 24);
     sd_buf_put(&b, text.p, text.n);
     c->out->utility.identity_n++;
@@ -95,7 +93,7 @@ static sd_status ask_frames(job *j, const sd_endpoint *e, const char *const *tex
         if (!st)
             st = sd_endpoint_ask(e, ask, k, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = j, .on_answer = answered, .progress = opt->progress}, err);
         sd_free(ask);
-        if (!st && j->kept) st = sd_behave__judge(out, &(sd_to_judge){scratch, k, some, j->kept}, opt->judge, opt->progress, err);
+        if (!st && opt->judge) st = sd_behave__judge(out, &(sd_to_judge){scratch, k, some, j->kept, true}, opt->judge, opt->progress, err);
         if (!st) sd_behave__count(r, scratch, k);
     }
     for (int64_t i = 0; i < k; i++) sd_buf_release(&framed[i]);
@@ -118,7 +116,7 @@ sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const 
     snprintf(out->judge, sizeof out->judge, "%s", opt->phrases->name);
     sd_buf_init(&all, (size_t)1 << 30);
     sd_status st = sd_behave__gather(opt, &text, &out->v, &n, err);
-    if (!st && opt->judge) st = sd_alloc_zero(&j.kept, (size_t)(n + 1) * sizeof *j.kept, "answers", err);
+    if (!st && (opt->judge || opt->on_text)) st = sd_alloc_zero(&j.kept, (size_t)(n + 1) * sizeof *j.kept, "answers", err);
     out->n = st ? 0 : n;
     j.v = out->v;
     for (int64_t i = 0; i < n && !st; i++) {
@@ -131,7 +129,8 @@ sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const 
         sd_sha256_hex(&h, out->rendered_sha256);
     }
     if (!st) st = sd_endpoint_ask(e, text, n, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = &j, .on_answer = answered, .progress = opt->progress}, err);
-    if (!st && opt->judge) st = sd_behave__judge(out, &(sd_to_judge){out->v, n, text, j.kept}, opt->judge, opt->progress, err);
+    if (!st && opt->judge) st = sd_behave__judge(out, &(sd_to_judge){out->v, n, text, j.kept, false}, opt->judge, opt->progress, err);
+    if (!st) st = sd_behave__show(opt, out->v, j.kept, n, err);
     if (!st && opt->n_template) st = ask_frames(&j, e, text, system, err);
     if (!st && opt->identity)
         st = sd_endpoint_ask(e, sd_behave__identity, SD_N_IDENTITY, &(sd_endpoint_want){.system = system, .n_gen = 32, .self = &(counting){out, opt}, .on_answer = named}, err);
@@ -151,6 +150,7 @@ sd_status sd_behave__judge(sd_behaviour *out, const sd_to_judge *a, const sd_end
     for (int64_t i = 0; i < a->n && !st; i++) c[i] = (sd_judge_case){a->text[i], a->v[i].cls == SD_CLASS_UNSCORED ? NULL : sd_buf_str(&a->kept[i]), a->v[i].cls};
     if (!st) st = sd_judge_by_endpoint(c, a->n, judge, &silent, progress, err);
     for (int64_t i = 0; i < a->n && !st; i++) a->v[i].cls = c[i].cls;
+    if (a->framed) silent = 0;
     if (!st && silent && !out->n_silent) snprintf(out->silent_why, sizeof out->silent_why, "the judge gave no answer");
     out->n_silent += silent;
     sd_judge_endpoint_name(out->judge, sizeof out->judge, judge);

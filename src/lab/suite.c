@@ -177,15 +177,17 @@ static json_t *best_and_rest(const json_t *best, const char *rest)
     return list;
 }
 
-/* choices + answer (a number, or a letter), or one of TruthfulQA's forms: a new list. NULL: no multiple-choice row. */
-static json_t *choices_of(json_t *row, int *answer)
+/* choices + answer (a number, or a letter), or one of TruthfulQA's forms (by_sum): a new list. NULL: no multiple-choice row. */
+static json_t *choices_of(json_t *row, sd_prompt *p)
 {
     const json_t *v = named(row, "choices"), *a = named(row, "answer"), *mc = named(row, "mc1_targets"), *best = named(row, "best answer"), *rest = named(row, "incorrect answers");
-    *answer = -1;
-    if (json_is_object(mc)) return truthful(mc, answer);
-    if (json_is_string(best) && json_is_string(rest)) return *answer = 0, best_and_rest(best, json_string_value(rest));
-    if (json_is_integer(a)) *answer = (int)json_integer_value(a);
-    else if (json_is_string(a) && json_string_length(a) == 1) *answer = (json_string_value(a)[0] | 32) - 'a';
+    p->answer = -1;
+    p->by_sum = true;
+    if (json_is_object(mc)) return truthful(mc, &p->answer);
+    if (json_is_string(best) && json_is_string(rest)) return p->answer = 0, best_and_rest(best, json_string_value(rest));
+    p->by_sum = false;
+    if (json_is_integer(a)) p->answer = (int)json_integer_value(a);
+    else if (json_is_string(a) && json_string_length(a) == 1) p->answer = (json_string_value(a)[0] | 32) - 'a';
     return json_is_array(v) ? json_deep_copy(v) : NULL;
 }
 
@@ -223,7 +225,7 @@ sd_status sd_suite__row(sd_suite *s, json_t *row, int64_t number, sd_axis forced
     const json_t *id = column(row, id_col, NULL), *category = column(row, category_col, NULL);
     p.id = id ? cell(id) : sd_strdup(no);
     p.category = category ? cell(category) : sd_strdup("");
-    json_t *choice = choices_of(row, &p.answer);
+    json_t *choice = choices_of(row, &p);
     p.axis = forced ? forced : choice ? SD_AXIS_CHOICE : axis_of(s, row, name);
     if (p.axis == SD_AXIS_CHOICE) st = choice ? put_choices(s, &p, choice, number, err) : sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " has no choices", s->path, number);
     json_decref(choice);
@@ -241,15 +243,15 @@ sd_status sd_suite__row(sd_suite *s, json_t *row, int64_t number, sd_axis forced
 /* Selection sampling (Knuth, algorithm S) by axis: every subset of the wanted size is as likely, order is kept. */
 void sd_suite_sample(sd_suite *s, int64_t n, uint64_t seed)
 {
-    int64_t left[4] = {0}, want[4] = {0}, kept = 0, given = 0;
+    int64_t left[SD_N_AXES] = {0}, want[SD_N_AXES] = {0}, kept = 0, given = 0;
     sd_rng rng = sd_rng_make(seed, "suite", sd_hash64(s->name, strlen(s->name)));
     if (n < 1 || n >= s->n) return;
     for (int64_t i = 0; i < s->n; i++) left[s->v[i].axis]++;
-    for (int a = 0; a < 4; a++) {
+    for (int a = 0; a < SD_N_AXES; a++) {
         want[a] = left[a] * n / s->n;
         given += want[a];
     }
-    for (int a = 0; a < 4 && given < n; a++)
+    for (int a = 0; a < SD_N_AXES && given < n; a++)
         if (want[a] < left[a]) want[a]++, given++;
     for (int64_t i = 0; i < s->n; i++) {
         sd_axis a = s->v[i].axis;

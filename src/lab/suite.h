@@ -3,7 +3,7 @@
  *   prompt     prompt, goal, instruction (with input), question, forbidden_prompt, behavior, messages (last user turn), turns (first)
  *   id         id, index, behaviorid, question_id; else the row's number          category  category, semanticcategory, risk_area, type, tags
  *   harmful?   label (safe, unsafe), prompt_safe; else what the columns and the file's name say; else the caller must say
- *   choices    choices + answer; TruthfulQA's mc1_targets, or best answer + incorrect answers: a multiple-choice question, scored by likelihood
+ *   choices    choices + answer; TruthfulQA's mc1_targets, or best answer + incorrect answers: a multiple-choice question, scored by likelihood (TruthfulQA's by the sum)
  *
  * .csv (RFC 4180), .jsonl, .json (a list of objects, or safety-tuned-llamas' {"instructions": [..]}). Names in any case. A file without
  * a prompt column is SD_E_FORMAT with the columns it has. Rows that need a context we do not read are left out and counted. */
@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 
-typedef enum sd_axis { SD_AXIS_UNKNOWN, SD_AXIS_HARMFUL, SD_AXIS_HARMLESS, SD_AXIS_CHOICE } sd_axis;
+typedef enum sd_axis { SD_AXIS_UNKNOWN, SD_AXIS_HARMFUL, SD_AXIS_HARMLESS, SD_AXIS_CHOICE, SD_N_AXES } sd_axis;
 const char *sd_axis_name(sd_axis a); /* "harmful", "harmless", "choice" */
 
 typedef struct sd_prompt {
@@ -21,6 +21,7 @@ typedef struct sd_prompt {
     sd_axis axis;
     char **choice;               /* [n_choice], CHOICE only */
     int n_choice, answer;
+    bool by_sum;                 /* the likeliest choice by the sum over its tokens, as TruthfulQA's MC1 has it; else by their mean */
     uint64_t key;                /* hash of the text: the same prompt in two runs */
 } sd_prompt;
 

@@ -113,6 +113,16 @@ expect_json compare_models sonde.audit_compare/1 'd["inside"]["comparable"] and 
 expect_json compare_behaviour_only sonde.audit_compare/1 '(lambda v: "record" in v[0]["why"] and v[1]["comparable"] and "4 and 2 blocks" in v[2]["why"] and "tokens" in v[2]["why"] and not v[0]["comparable"] and not v[2]["comparable"])([c["inside"] for c in d["comparisons"]])' \
     audit compare "$root/organism/aligned" "$dir/own.json" "$root/organism/aligned" "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --json -o "$dir/mixed.html"
 if grep -q "<p class='note'>a record holds no activations" "$dir/mixed.html" && ! grep -q "<p class='note'>\.</p>" "$dir/mixed.html"; then ok why_on_the_page; else not_ok why_on_the_page "$(grep -o '<h2>Inside.\{80\}' "$dir/mixed.html")"; fi
+# The same questions with a short right answer and a long wrong one: by the sum, TruthfulQA's, the short one is always the likelier; by a token's mean it is not.
+python3 - "$dir" <<'PY'
+import json, sys
+rows = [(f'the cat {i} sat', ['the', ' '.join(['the cat sat on the mat'] * (1 + i % 3))]) for i in range(12)]
+for name, form in (('mean', lambda c: {'choices': c, 'answer': 0}), ('sum', lambda c: {'mc1_targets': {'choices': c, 'labels': [1, 0]}})):
+    with open(f'{sys.argv[1]}/{name}.jsonl', 'w') as f:
+        f.writelines(json.dumps({'question': q} | form(c)) + '\n' for q, c in rows)
+PY
+expect_json choices_by_sum sonde.audit_run/1 'd["utility"]["choice_right"] == d["utility"]["choice_n"] == 12' audit run "$dir/m.gguf" --suite "$dir/suite.csv" --suite "$dir/sum.jsonl" -n 4 --json
+expect_json choices_by_mean sonde.audit_run/1 'd["utility"]["choice_right"] < d["utility"]["choice_n"] == 12' audit run "$dir/m.gguf" --suite "$dir/suite.csv" --suite "$dir/mean.jsonl" -n 4 --json
 # What quantisation alone did: the file in Q4_0 differs from its source by rounding and nothing else; its tune in Q4_0 by more.
 run merge "$dir/m.gguf" -o "$dir/q.gguf" --type q4_0
 expect_json quantisation_alone sonde.audit_compare/1 'd["inside"]["weights"]["quantisation"]["n_matrix"] == 14 and abs(d["inside"]["weights"]["quantisation"]["relative_change"] / d["inside"]["weights"]["quantisation"]["by_rounding_alone"] - 1) < 1e-6 and 0.01 < d["inside"]["weights"]["quantisation"]["by_rounding_alone"] < 0.2' \

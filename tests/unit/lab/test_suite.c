@@ -78,7 +78,7 @@ static void json_formats(void **state)
     assert_string_equal(s.v[1].text, "first");
     sd_suite_release(&s);
     opened(&s, file("mc.jsonl", "{\"question\":\"1+1?\",\"choices\":[\"1\",\"2\"],\"answer\":\"B\"}\n{\"question\":\"q\",\"mc1_targets\":{\"choices\":[\"a\",\"b\",\"c\"],\"labels\":[0,0,1]}}"), 2);
-    assert_true(s.v[0].axis == SD_AXIS_CHOICE && s.v[0].answer == 1 && s.v[1].answer == 2 && s.v[1].n_choice == 3);
+    assert_true(s.v[0].axis == SD_AXIS_CHOICE && s.v[0].answer == 1 && s.v[1].answer == 2 && s.v[1].n_choice == 3 && !s.v[0].by_sum && s.v[1].by_sum);
     sd_suite_release(&s);
 }
 
@@ -88,11 +88,11 @@ static void published_elsewhere(void **state)
     sd_suite s;
     (void)state;
     opened(&s, file("mc_task.json", "[{\"question\": \"Q1?\", \"mc1_targets\": {\"no\": 0, \"yes\": 1, \"maybe\": 0}, \"mc2_targets\": {\"yes\": 1, \"no\": 0}}]"), 1);
-    assert_true(s.v[0].axis == SD_AXIS_CHOICE && s.v[0].n_choice == 3);
+    assert_true(s.v[0].axis == SD_AXIS_CHOICE && s.v[0].n_choice == 3 && s.v[0].by_sum);
     assert_string_equal(s.v[0].choice[s.v[0].answer], "yes");
     sd_suite_release(&s);
     opened(&s, file("TruthfulQA.csv", "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\nAdversarial,Myths,\"Q, 1?\",Nothing,Nothing; None,\"You die; You live, long;\",x\n"), 1);
-    assert_true(s.v[0].axis == SD_AXIS_CHOICE && s.v[0].n_choice == 3 && s.v[0].answer == 0);
+    assert_true(s.v[0].axis == SD_AXIS_CHOICE && s.v[0].n_choice == 3 && s.v[0].answer == 0 && s.v[0].by_sum);
     assert_string_equal(s.v[0].choice[0], "Nothing");
     assert_string_equal(s.v[0].choice[2], "You live, long");
     assert_string_equal(s.v[0].category, "Myths");
