@@ -38,12 +38,21 @@ static void end_seq(sd_engine *e, sd_job *j, sd_seq *s, sd_seq_end how, const sd
     if (last && after) run_after(e, j);
 }
 
+/* A monitor counts once a sequence, however many steers name it: by those that looked and held most. */
 static void count_monitors(const sd_engine *e, const sd_seq *s)
 {
     for (int i = 0; i < s->n_steer; i++) {
         const char *name = sd_steer_monitor(s->steer[i]);
-        const sd_steer_applied a = sd_steer_get_applied(s->steer[i]);
-        if (*name) sd_metrics_monitor(e->opt.metrics, name, a.n_looked, a.n_held);
+        int64_t looked = 0, held = 0;
+        bool counted = !*name;
+        for (int k = 0; k < i && !counted; k++) counted = strcmp(sd_steer_monitor(s->steer[k]), name) == 0;
+        for (int k = i; k < s->n_steer && !counted; k++) {
+            const sd_steer_applied a = sd_steer_get_applied(s->steer[k]);
+            if (strcmp(sd_steer_monitor(s->steer[k]), name) != 0) continue;
+            if (a.n_looked > looked) looked = a.n_looked;
+            if (a.n_held > held) held = a.n_held;
+        }
+        if (!counted) sd_metrics_monitor(e->opt.metrics, name, looked, held);
     }
 }
 

@@ -52,6 +52,8 @@ int sd_edits__watch(sd_edits *e, const sd_server *s, const json_t *names, const 
         snprintf(param, sizeof param, "%s[%zu]", where, i);
         if (!json_is_string(name)) return sd_problem_set(p, 400, param, "%s is the name of a monitor", param);
         if (!sd_registry__monitor(s, json_string_value(name))) return none(p, param, name);
+        for (size_t k = 0; k < i; k++)
+            if (json_equal(json_array_get(names, k), name)) return sd_problem_set(p, 400, param, "%s: the monitor '%.64s' is there twice", param, json_string_value(name));
         json_t *when = json_pack("{s:O}", "monitor", name);
         http = when ? add_nothing(e, s, when, param, p) : sd_problem_set(p, 503, param, "out of memory");
         json_decref(when);

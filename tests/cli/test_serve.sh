@@ -124,6 +124,8 @@ curl -s "$url/sonde/v1/config" | python3 -c 'import json, sys; m = json.load(sys
 seen='[(m["monitor"], m["n_held"], m["first"]) for m in d["choices"][0]["sonde"]["monitors"]] == [("fifth", m0["n_looked"], 0), ("never", 0, -1)]'
 post "a request that is watched" 200 "(lambda m0, c: $seen and m0['n_looked'] > d['usage']['prompt_tokens'] and 0 <= m0['max_at'] < m0['n_looked'] and c['sonde']['applied'] == [] and c['message'] == json.load(open(sys.argv[1][:-6] + 'first'))['choices'][0]['message'])(d['choices'][0]['sonde']['monitors'][0], d['choices'][0])" \
     /v1/chat/completions "$chat,\"sonde\":{\"monitors\":[\"fifth\",\"never\"]}}"
+post "a watching monitor twice" 400 "d['error']['param'] == 'sonde.monitors[2]' and 'twice' in d['error']['message']" /v1/chat/completions "$chat,\"sonde\":{\"monitors\":[\"fifth\",\"never\",\"fifth\"]}}"
+post "steers of one monitor that is watched" 200 'len(d["choices"][0]["sonde"]["applied"]) == 2 and len(d["choices"][0]["sonde"]["monitors"]) == 1' /v1/chat/completions "$(two=$(when '"fifth"'); echo "${two%]\}\}},${two#*'"steer":['}" | sed 's/}}$/,"monitors":["fifth"]}}/')"
 post "both choices of a comparison are watched" 200 '[(c["sonde"]["lane"], len(c["sonde"]["applied"]), c["sonde"]["monitors"][0]["n_looked"] > 5) for c in d["choices"]] == [("plain", 0, True), ("steered", 1, True)]' \
     /v1/chat/completions "$chat,\"model\":\"tiny@axis\",\"sonde\":{\"compare\":true,\"monitors\":[\"fifth\"]}}"
 post "a watching monitor that is not there" 404 "d['error']['param'] == 'sonde.monitors[1]'" /v1/chat/completions "$chat,\"sonde\":{\"monitors\":[\"fifth\",\"none\"]}}"
@@ -132,7 +134,7 @@ curl -s "$url/metrics" >"$dir/metrics"
 if python3 - "$dir/metrics" <<'PY' 2>"$dir/why"
 import re, sys
 v = {(k, m): int(n) for k, m, n in re.findall(r'^sonde_monitor_(\w+)_total\{monitor="(\w+)"\} (\d+)$', open(sys.argv[1]).read(), re.M)}
-assert v["evaluations", "fifth"] == v["trips", "fifth"] > 0 and v["tripped_sequences", "fifth"] == 4, v  # a steer, watched alone, and in two choices
+assert v["evaluations", "fifth"] == v["trips", "fifth"] > 0 and v["tripped_sequences", "fifth"] == 5, v  # a steer, watched alone, under two steers and a watch, and in two choices
 assert v["evaluations", "never"] > v["trips", "never"] > 0 and v["tripped_sequences", "never"] == 1, v  # once as registered, once with another bound
 PY
 then ok "monitors are counted"; else not_ok "monitors are counted" "$(tail -n 1 "$dir/why")"; fi

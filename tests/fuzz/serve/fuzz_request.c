@@ -4,6 +4,24 @@
 #include "tiny_server.h"
 
 #include "base/hash.h"
+#include "base/map.h"
+
+/* The monitor "x", which bodies can name. */
+static void add_monitor(sd_server *s)
+{
+    const char *dir = t_tmpdir();
+    char path[300];
+    sd_buf b;
+    sd_err err = {0};
+    sd_buf_init(&b, 1 << 12);
+    sd_buf_puts(&b, "{\"name\":\"x\",\"when\":{\"site\":\"embed\",\"gt\":0,\"vector\":[1");
+    for (int64_t i = 1; i < s->opt.m->cfg.d_model; i++) sd_buf_puts(&b, ",0");
+    sd_buf_puts(&b, "]}}");
+    snprintf(path, sizeof path, "%s/x.json", dir);
+    if (sd_file_write_atomic(path, b.p, b.n, &err) || sd_monitor__open(s, path, &err)) fprintf(stderr, "%s\n", err.msg), abort();
+    sd_buf_release(&b);
+    t_rmtree(dir);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -11,6 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     static sd_buf out;
     if (!t.m) {
         tiny_server_open(&t, 2, 4);
+        add_monitor(&t.s);
         sd_buf_init(&out, 1 << 26);
     }
     int n_post = 0;
