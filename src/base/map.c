@@ -72,6 +72,24 @@ static sd_status too_large(const sd_buf *b, const char *path, sd_err *err)
                    sd_fmt_bytes(max, sizeof max, (double)b->max));
 }
 
+sd_status sd_file_head(sd_buf *b, const char *path, sd_err *err)
+{
+    int fd;
+    struct stat s;
+    ssize_t n = 1;
+    sd_buf_reset(b);
+    sd_status st = open_for_reading(&fd, &s, path, err);
+    if (st) return st;
+    while (n > 0 && b->n < b->max) {
+        char piece[4096];
+        size_t want = b->max - b->n < sizeof piece ? b->max - b->n : sizeof piece;
+        while ((n = read(fd, piece, want)) < 0 && errno == EINTR) {}
+        if (n > 0) sd_buf_put(b, piece, (size_t)n);
+    }
+    close(fd);
+    return n < 0 ? sd_fail_errno(err, errno, "cannot read %s", path) : sd_buf_check(b, path, err);
+}
+
 sd_status sd_file_read(sd_buf *b, const char *path, sd_err *err)
 {
     sd_buf_reset(b);

@@ -13,6 +13,8 @@ void sd_map_close(sd_map *m);
 
 /* Whole file into b (at most b->max). */
 sd_status sd_file_read(sd_buf *b, const char *path, sd_err *err);
+/* Its first bytes, at most b->max. */
+sd_status sd_file_head(sd_buf *b, const char *path, sd_err *err);
 bool sd_file_exists(const char *path);
 bool sd_dir_exists(const char *path);
 sd_status sd_dir_make(const char *path, sd_err *err); /* with parents; existing is fine */

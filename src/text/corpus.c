@@ -11,6 +11,8 @@ enum {
     LONG_FILE = 64 << 10, /* bytes above which prose is cut */
     PART = 2 << 10,      /* a part ends at the first blank line after so many bytes: about two contexts of 256 tokens */
     MAX_LINE = 64 << 20, /* of a .jsonl */
+    HEAD = 64 << 10,     /* of a folder's file that is looked at before the rest is read */
+    CUT = 3,             /* bytes of a character that HEAD may end in */
 };
 #define MAX_TEXT ((size_t)1 << 36)
 
@@ -233,10 +235,18 @@ static sd_status add_file(sd_corpus *c, const char *path, bool in_folder, sd_err
     size_t at = c->pool.n;
     sd_status st = add_name(c, path, err);
     if (st) return st;
-    sd_buf_init(&text, MAX_TEXT);
-    st = sd_file_read(&text, path, err);
+    /* A folder may hold a model's weights, too: of what is no text from the beginning on, no more is read. */
+    sd_buf_init(&text, HEAD);
+    if (in_folder) st = sd_file_head(&text, path, err);
     sd_slice s = {text.p, text.n};
     size_t ok = st ? 0 : sd_utf8_valid_prefix(s);
+    if (!st && (!in_folder || ok + (s.n == HEAD ? CUT : 0) >= s.n)) {
+        sd_buf_release(&text);
+        sd_buf_init(&text, MAX_TEXT);
+        st = sd_file_read(&text, path, err);
+        s = (sd_slice){text.p, text.n};
+        ok = st ? 0 : sd_utf8_valid_prefix(s);
+    }
     if (!st && ok != s.n) {
         st = not_utf8(path, s.p, ok, in_folder && !c->n_left_out ? &c->left_out : in_folder ? NULL : err);
         if (in_folder) {

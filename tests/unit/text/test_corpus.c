@@ -173,6 +173,28 @@ static void test_folder_of_no_text(void **state)
     refused(sub, SD_E_FORMAT, "bad/a.bin: line 1, byte 0", "iconv");
 }
 
+/* A folder's file is looked at before it is read: a character may lie across the end of that beginning. */
+static void test_folder_beginning(void **state)
+{
+    (void)state;
+    static char text[(64 << 10) + 3];
+    sd_err err = {0};
+    char sub[512];
+    const char *why;
+    assert_true(sd_path_join(sub, sizeof sub, dir, "edge"));
+    t_ok(sd_dir_make(sub, &err), err);
+    memset(text, 'x', sizeof text);
+    memcpy(text + (64 << 10) - 2, "\xe2\x80\x99", 3);
+    (void)file("edge/across.txt", text, sizeof text);
+    memcpy(text + (64 << 10) - 2, "\xe2\x80x", 3);
+    (void)file("edge/broken.txt", text, sizeof text);
+    sd_corpus *c = open_one(sub);
+    assert_int_equal(sd_corpus_files(c), 1);
+    assert_int_equal(sd_corpus_left_out(c, &why), 1);
+    assert_non_null(strstr(why, "broken.txt: line 1, byte 65534"));
+    sd_corpus_close(c);
+}
+
 /* Files of a folder in the order of their names; the hash knows texts, order and cuts, not names. */
 static void test_folder_and_hash(void **state)
 {
@@ -187,11 +209,13 @@ static void test_folder_and_hash(void **state)
     FILE_OF("sub/.hidden", "\xff");
     FILE_OF("sub/aa.txt", "fine\nna\xefve\n");
     FILE_OF("sub/aaa.gz", "\x1f\x8b");
+    /* More than a text may have, were it read to its end. */
+    assert_int_equal(truncate(FILE_OF("sub/huge.bin", "\xff\xfe"), (off_t)1 << 37), 0);
     const char *why;
     sd_corpus *c = open_one(sub);
     assert_int_equal(sd_corpus_count(c), 2);
     assert_int_equal(sd_corpus_files(c), 2);
-    assert_int_equal(sd_corpus_left_out(c, &why), 2);
+    assert_int_equal(sd_corpus_left_out(c, &why), 3);
     assert_non_null(strstr(why, "sub/aa.txt: line 2, byte 7"));
     doc_is(c, 0, "first");
     doc_is(c, 1, "second");
@@ -215,6 +239,6 @@ int main(void)
 {
 #define C(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {C(test_prose), C(test_long_prose), C(test_jsonl),
-                                       C(test_csv),   C(test_refused),    C(test_folder_and_hash), C(test_folder_of_no_text)};
+                                       C(test_csv),   C(test_refused),    C(test_folder_beginning), C(test_folder_and_hash), C(test_folder_of_no_text)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
