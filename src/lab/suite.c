@@ -230,7 +230,9 @@ sd_status sd_suite__row(sd_suite *s, json_t *row, int64_t number, sd_axis forced
     if (p.axis == SD_AXIS_CHOICE) st = choice ? put_choices(s, &p, choice, number, err) : sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " has no choices", s->path, number);
     json_decref(choice);
     if (!st && p.axis == SD_AXIS_UNKNOWN) {
-        sd_fail(err, SD_E_ARG, "%s does not say whether its prompts are harmful", s->path);
+        const char *word = json_string_value(named(row, "label"));
+        if (word) sd_fail(err, SD_E_ARG, "%s: row %" PRId64 ": label \"%.40s\" is neither safe nor unsafe, so it does not say whether its prompts are harmful", s->path, number, word);
+        else sd_fail(err, SD_E_ARG, "%s does not say whether its prompts are harmful", s->path);
         st = sd_hint(err, "write harmful=%s or harmless=%s", s->path, s->path);
     }
     if (st) {
