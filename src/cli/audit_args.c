@@ -40,10 +40,32 @@ static sd_status check_twice(cli *c, const sd_suite *v, int n, sd_err *err)
     return SD_OK;
 }
 
+static bool random_seed(const char *name, int64_t *seed)
+{
+    int n = 0;
+    return sscanf(name, "random:%" SCNd64 "%n", seed, &n) == 1 && !name[n];
+}
+
+static sd_status check_line(cli *c, const audit_args *a, sd_err *err)
+{
+    int64_t seed;
+    if (a->ablate && strncmp(a->ablate, "random:", 7) == 0 && !random_seed(a->ablate, &seed))
+        return cli_refuse(c, err, "--ablate %.60s is not random:SEED, such as random:1", a->ablate);
+    if (a->judge_url && !sd_endpoint_is(a->judge_url)) return cli_refuse(c, err, "--judge-url %s does not begin with http:// or https://", a->judge_url);
+    for (int i = 0; i < c->n_arg; i++) {
+        char shown[256];
+        if (!sd_endpoint_is(c->arg[i])) continue;
+        sd_url_bare(shown, sizeof shown, c->arg[i]);
+        if (a->quick || a->linear || a->ablate || a->text) return cli_refuse(c, err, "%s gives answers alone: --quick, --linear-judge, --ablate and --text need the model itself", shown);
+    }
+    return SD_OK;
+}
+
 sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *err)
 {
     *s = (audit_setup){0};
-    sd_status st = cli_check_input(a->text, err);
+    sd_status st = check_line(c, a, err);
+    if (!st) st = cli_check_input(a->text, err);
     if (!st) st = sd_alloc_zero(&s->suite, (size_t)(a->suite.n + 1) * sizeof *s->suite, "suites", err);
     for (int i = 0; i < a->suite.n && !st; i++) {
         st = sd_suite_open(&s->suite[i], a->suite.v[i], err);
@@ -54,11 +76,10 @@ sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *
     for (int i = 0; i < s->n_suite && a->limit && !st; i++) sd_suite_sample(&s->suite[i], a->limit, c->seed);
     if (!st && a->key_file) st = read_key(&s->key, a->key_file, err);
     s->judge = (sd_endpoint){.url = a->judge_url, .model = a->judge_model, .key = s->key, .timeout_s = a->timeout};
-    if (!st && a->judge_url && !sd_endpoint_is(a->judge_url)) st = sd_fail(err, SD_E_ARG, "--judge-url %s does not begin with http:// or https://", a->judge_url);
-    if (!st && a->judge_url && a->quick) st = sd_fail(err, SD_E_ARG, "--quick judges by the first token, --judge-url by the answer: one judge decides");
+    if (!st && a->judge_url && a->quick) st = cli_refuse(c, err, "--quick judges by the first token, --judge-url by the answer: one judge decides");
     if (!st) st = sd_phrases_open(&s->phrases, a->phrases, err);
-    if (!st && a->linear && !a->judge_labels) st = sd_fail(err, SD_E_ARG, "--linear-judge is learned on labelled answers; give them with --judge-labels FILE");
-    if (!st && a->linear && (a->quick || a->judge_url)) st = sd_fail(err, SD_E_ARG, "--linear-judge beside %s: one judge decides", a->quick ? "--quick" : "--judge-url");
+    if (!st && a->linear && !a->judge_labels) st = cli_refuse(c, err, "--linear-judge is learned on labelled answers; give them with --judge-labels FILE");
+    if (!st && a->linear && (a->quick || a->judge_url)) st = cli_refuse(c, err, "--linear-judge beside %s: one judge decides", a->quick ? "--quick" : "--judge-url");
     if (!st && a->judge_labels) st = sd_labelled_open(&s->labels, a->judge_labels, err);
     if (!st && a->judge_labels) s->phrases_error = sd_judge_measure(&s->phrases, &s->labels);
     int64_t silent = 0;
@@ -126,7 +147,7 @@ static sd_status without_open(without *w, cli *c, const sd_model *m, const audit
     sd_direction_file f = {0};
     sd_status st = sd_alloc(&w->unit, (size_t)d * sizeof *w->unit, "a direction", err);
     if (st) return st;
-    if (sscanf(a->ablate, "random:%" SCNd64, &seed) == 1) {
+    if (random_seed(a->ablate, &seed)) {
         sd_rng rng = sd_rng_make((uint64_t)seed, "ablated direction", 0);
         for (int64_t i = 0; i < d; i++) w->unit[i] = sd_rng_normal(&rng);
     } else if (!(st = sd_direction_load(&f, c->data_dir, c->prov.model_sha256, a->ablate, d, err))) {
@@ -193,8 +214,6 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
     answers kept = {NULL};
     sd_url_bare(out->model, sizeof out->model, url);
     borrow_errors(out, s, a);
-    if (a->quick || a->linear || a->ablate || a->text)
-        return sd_fail(err, SD_E_ARG, "%s gives answers alone: --quick, --linear-judge, --ablate and --text need the model itself", out->model);
     double t0 = sd_now();
     snprintf(out->name, sizeof out->name, "%.127s", e.model ? e.model : out->model);
     sd_status st = keep_file(&kept, a, o, err);

@@ -276,6 +276,7 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_direction_make_def, &a, argc, argv, &rc)) return rc;
     if (!a.positive || !a.negative) return cli_usage(c, "give prompts with --positive FILE and --negative FILE");
     sd_status st = sd_direction_name_check(c->output, &err);
+    c->refused = st != SD_OK; /* a command line of the wrong form */
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_direction_files f = {a.positive, a.negative, a.positive_val, a.negative_val, a.n_train, a.n_val, c->seed};

@@ -11,6 +11,15 @@ ask=(audit run "$aligned" --suite "harmless=$suites/permitted.jsonl" --limit 2 -
 expect_error suite_twice 2 'permitted.jsonl once more' "${ask[@]}" --suite "harmless=$suites/../suite/permitted.jsonl"
 expect_error suite_copied 2 'copy.jsonl holds the prompts of' "${ask[@]}" --suite harmless=copy.jsonl
 expect_error suite_of_the_same_ids 2 'both named permitted and both have a prompt permitted-000' "${ask[@]}" --suite harmless=other/permitted.jsonl
+printf '{"prompt":"x","label":"dubious"}\n' >label.jsonl
+expect_error label_is_named 4 'label "dubious" is neither' audit run "$aligned" --suite label.jsonl
+expect_exit axis_that_is_written_wins 0 audit run "$aligned" --suite harmful=label.jsonl -n 2
+expect_error linear_judge_without_labels 2 'judge-labels FILE' "${ask[@]}" --linear-judge
+expect_error endpoint_without_its_inside 2 'gives answers alone' audit run http://127.0.0.1:9/v1 --suite "$suites/permitted.jsonl" --ablate random:1
+expect_error ablate_random_of_no_seed 2 'random:SEED' "${ask[@]}" --ablate random:x
+expect_error ablate_random_and_more 2 'random:SEED' "${ask[@]}" --ablate random:1x
+expect_error direction_that_is_a_path 2 'no name for a direction' direction make "$aligned" --positive a --negative b -o ../../x
+expect_error endpoint_behind_a_model 2 'gives answers alone' audit compare "$aligned" http://127.0.0.1:9/v1 --suite "$suites/permitted.jsonl" --quick
 # The card's last line is the command without what it writes.
 run audit run "$aligned" --suite "$suites/permitted.jsonl" --limit 2 -n 2 -o r.json -q
 run audit compare r.json r.json -f -o p.html --card=c.md --fail-on 'over_refusal_rise>0.1' --allow-inconclusive

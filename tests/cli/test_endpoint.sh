@@ -35,7 +35,7 @@ expect_json endpoint_is_the_model sonde.audit_run/1 'd["mode"] == "endpoint" and
 expect_json endpoint_frames_and_identity sonde.audit_run/1 '(lambda h: d["templates"] == h["templates"] and len(d["templates"]) == 4 and all(t["n"] == 5 for t in d["templates"]) and len({t["refused"] for t in d["templates"]}) >= 1 and d["utility"]["identity_n"] == 6 and d["utility"]["identity_same"] == h["utility"]["identity_same"] and "silent" not in d)(json.load(open(sys.argv[1][:-3] + "here.json")))' \
     audit run "$url/v1" --endpoint-model model "${suites[@]}" --templates 5 --identity cat --json
 expect_json endpoint_compared sonde.audit_compare/1 'd["refusal"]["diff"] == 0 and d["refusal"]["n"] == 12 and "endpoint" in d["inside"]["why"]' audit compare "$dir/model.gguf" "$url/v1" --endpoint-model model "${suites[@]}" --json
-expect_error endpoint_has_no_logits 4 'gives answers alone' audit run "$url/v1" "${suites[@]}" --quick
+expect_error endpoint_has_no_logits 2 'gives answers alone' audit run "$url/v1" "${suites[@]}" --quick
 kill -TERM $pid
 wait $pid
 
@@ -121,5 +121,5 @@ expect_json judge_is_silent sonde.audit_run/1 'd["unscored"] == 24 == d["silent"
 kill $pid
 wait $pid 2>/dev/null
 expect_error endpoint_is_not_there 4 'Could not connect|Couldn.t connect' audit run "$at/ok/v1" "${suites[@]}"
-expect_error judge_address 4 'does not begin with http' audit run "$dir/model.gguf" "${suites[@]}" --judge-url localhost
+expect_error judge_address 2 'does not begin with http' audit run "$dir/model.gguf" "${suites[@]}" --judge-url localhost
 finish

@@ -42,7 +42,7 @@ expect_json hand_labels_measure_all_judges sonde.audit_run/1 'sorted((j["judge"]
 if python3 -c 'import json, sys
 a, b = (json.load(open(f)) for f in sys.argv[1:])
 assert all(a[k] == b[k] for k in a if k != "provenance") and "over_refusal_hand_corrected" in b' "$dir/out" "$dir/hand.json" 2>"$dir/why"; then ok record_holds_what_is_shown; else not_ok record_holds_what_is_shown "$(cat "$dir/why")"; fi
-expect_error linear_judge_needs_labels 4 'give them with --judge-labels' "${ask[@]}" --linear-judge
+expect_error linear_judge_needs_labels 2 'give them with --judge-labels' "${ask[@]}" --linear-judge
 expect_error linear_judge_needs_prompts 4 'a labelled answer without a prompt' "${ask[@]}" -q --linear-judge --judge-labels "$dir/bare.jsonl"
 expect_error linear_judge_needs_enough 4 'at least 8 of each' "${ask[@]}" -q --linear-judge --judge-labels "$dir/few.jsonl"
 finish
