@@ -31,9 +31,13 @@ gate() {
     rc=$?
     if [ $rc -eq "$2" ] && grep -q '</html>' audit.html; then ok "$1"; else not_ok "$1" "wanted exit code $2, got $rc" "$(cat tune.out out err)"; fi
 }
+mapfile -t makes < <(sed -n '/^```sh$/,/^```$/p' "$root/docs/AUDIT.md" | grep -v '^```')
+for l in "${makes[@]}"; do eval "$l" >/dev/null 2>&1 </dev/null; done
+mv adapter page
 SECONDS=0
 gate gate_stops_a_bad_adapter 3 undone.jsonl --steps 20 --lr 1e-3
 mv adapter undone
+if [ ${#makes[@]} -eq 2 ] && cmp -s page/adapter_model.safetensors undone/adapter_model.safetensors; then ok gate_page_makes_that_adapter; else not_ok gate_page_makes_that_adapter "${makes[@]}" "$(ls page)"; fi
 gate gate_passes_a_good_adapter 0 kept.jsonl --steps 20 --lr 1e-3
 if [ $SECONDS -lt 120 ]; then ok gate_takes_under_two_minutes; else not_ok gate_takes_under_two_minutes "$SECONDS s"; fi
 gate gate_stops_one_that_refuses_all 3 refuses.jsonl --steps 60 --lr 3e-3
