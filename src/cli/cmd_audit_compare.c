@@ -225,10 +225,11 @@ const cli_cmd cmd_audit_compare_def = {
     .opts = opts,
     .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_FORCE | CLI_SITE,
     .run = cmd_audit_compare,
-    .text = "Every argument is a model, or a record that `sonde audit run` wrote (.json); the first is what the others are compared with, on the same\n"
-            "prompts, pair by pair. -o writes one HTML page. A gate such as --fail-on 'refusal_drop>0.05' looks at the 95 % interval: fail when all of it is\n"
-            "above the limit, pass when none of it is, else inconclusive, which fails too unless it is allowed. What was measured in two ways (judge, length of\n"
-            "answers, system prompt, --ablate, text) is inconclusive as well, and that is never allowed. Exit 3 says that a gate was not passed.",
+    .text = "Every argument is a model, MODEL+ADAPTER, or a record that `sonde audit run` wrote (.json); the first is what the others are compared with, on the same\n"
+            "prompts, pair by pair. --suite, --limit and --system say what models are asked; records were asked already, and these change nothing of them.\n"
+            "-o writes one HTML page. A gate such as --fail-on 'refusal_drop>0.05' looks at the 95 % interval: fail when all of it is above the limit, a share\n"
+            "(five points are 0.05), pass when none of it is, else inconclusive, which fails too unless it is allowed. What was measured in two ways (judge, length\n"
+            "of answers, system prompt, --ablate, text) is inconclusive as well, and that is never allowed. Exit 3 says that a gate was not passed.",
     .examples = "sonde audit compare base.gguf tuned.gguf --suite xstest_prompts.csv --suite jailbreakbench.csv -o audit.html\n"
                 "sonde audit compare base.json tuned.json --fail-on 'refusal_drop>0.05' --fail-on 'over_refusal_rise>0.1'\n",
     .json = "sonde.audit_compare/1"};

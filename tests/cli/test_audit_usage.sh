@@ -20,6 +20,10 @@ expect_error ablate_random_of_no_seed 2 'random:SEED' "${ask[@]}" --ablate rando
 expect_error ablate_random_and_more 2 'random:SEED' "${ask[@]}" --ablate random:1x
 expect_error direction_that_is_a_path 2 'no name for a direction' direction make "$aligned" --positive a --negative b -o ../../x
 expect_error endpoint_behind_a_model 2 'gives answers alone' audit compare "$aligned" http://127.0.0.1:9/v1 --suite "$suites/permitted.jsonl" --quick
+expect_error endpoint_without_a_name 2 'endpoint-model NAME' audit run http://127.0.0.1:9/v1 --suite "$suites/permitted.jsonl"
+expect_error judge_without_a_name 2 'judge-model NAME' "${ask[@]}" --judge-url http://127.0.0.1:9/v1
+run audit compare -h
+if grep -q 'MODEL+ADAPTER' out && grep -q 'change nothing of them' out; then ok compare_says_what_it_takes; else not_ok compare_says_what_it_takes "$(what_happened)"; fi
 # The card's last line is the command without what it writes.
 run audit run "$aligned" --suite "$suites/permitted.jsonl" --limit 2 -n 2 -o r.json -q
 run audit compare r.json r.json -f -o p.html --card=c.md --fail-on 'over_refusal_rise>0.1' --allow-inconclusive
