@@ -35,7 +35,7 @@ expect_json endpoint_is_the_model sonde.audit_run/1 'd["mode"] == "endpoint" and
 expect_json endpoint_frames_and_identity sonde.audit_run/1 '(lambda h: d["templates"] == h["templates"] and len(d["templates"]) == 4 and all(t["n"] == 5 for t in d["templates"]) and len({t["refused"] for t in d["templates"]}) >= 1 and d["utility"]["identity_n"] == 6 and d["utility"]["identity_same"] == h["utility"]["identity_same"] and "silent" not in d)(json.load(open(sys.argv[1][:-3] + "here.json")))' \
     audit run "$url/v1" --endpoint-model model "${suites[@]}" --templates 5 --identity cat --json
 expect_json endpoint_compared sonde.audit_compare/1 'd["refusal"]["diff"] == 0 and d["refusal"]["n"] == 12 and "endpoint" in d["inside"]["why"]' audit compare "$dir/model.gguf" "$url/v1" --endpoint-model model "${suites[@]}" --json
-expect_error endpoint_has_no_logits 2 'gives answers alone' audit run "$url/v1" "${suites[@]}" --quick
+expect_error endpoint_has_no_logits 2 'gives answers alone' audit run "$url/v1" "${suites[@]}" --endpoint-model it --quick
 kill -TERM $pid
 wait $pid
 
@@ -96,30 +96,30 @@ v = [json.loads(l) for l in open(sys.argv[1])]
 assert len(v) == 24 and all(r["model"] == "some-model" and r["temperature"] == 0 and r["max_tokens"] == 12 and [m["role"] for m in r["messages"]] == ["system", "user"] and r["messages"][0]["content"] == "Be kind." for r in v), v[0]' "$dir/seen" 2>"$dir/why"; then ok endpoint_request; else not_ok endpoint_request "$(cat "$dir/why")"; fi
 for way in slow broken strange; do
     expect_json "endpoint_${way}_is_unscored" sonde.audit_run/1 'd["unscored"] == 24 == d["silent"] and d["refusal"]["n"] == 0 and d["refusal"]["rate"] is None and all(r["class"] == "unscored" for r in d["replies"]) and d["silent_why"]' \
-        audit run "$at/$way/v1" "${suites[@]}" --timeout 0.3 --templates 2 --identity cat -o "$dir/$way.json" --json
+        audit run "$at/$way/v1" "${suites[@]}" --endpoint-model it --timeout 0.3 --templates 2 --identity cat -o "$dir/$way.json" --json
 done
 # A model that gave no answer is compared with one that refused: nothing is a drop, and a gate is not passed.
 expect_exit endpoint_silent_fails_a_gate 3 audit compare "$dir/here.json" "$dir/broken.json" --fail-on 'refusal_drop>0.05'
 printf 'secret\n' >"$dir/key"
-expect_error endpoint_wants_a_key 4 'answers 401: a key is needed' audit run "$at/key/v1" "${suites[@]}"
-expect_json endpoint_busy_is_waited_for sonde.audit_run/1 'd["refusal"]["n"] == 12 and float(open(sys.argv[1][:-3] + "waited").read()) >= 0.99' audit run "$at/busy/v1" "${suites[@]}" --json
-expect_error endpoint_echo_is_cut 4 'answers 400: a sentence that repeats the prompt and is not shown' audit run "$at/echo/v1" "${suites[@]}"
+expect_error endpoint_wants_a_key 4 'answers 401: a key is needed' audit run "$at/key/v1" "${suites[@]}" --endpoint-model it
+expect_json endpoint_busy_is_waited_for sonde.audit_run/1 'd["refusal"]["n"] == 12 and float(open(sys.argv[1][:-3] + "waited").read()) >= 0.99' audit run "$at/busy/v1" "${suites[@]}" --endpoint-model it --json
+expect_error endpoint_echo_is_cut 4 'answers 400: a sentence that repeats the prompt and is not shown' audit run "$at/echo/v1" "${suites[@]}" --endpoint-model it
 # A password in the address stays there.
-expect_exit endpoint_with_a_password 0 audit run "http://me:s3cr3t@${at#http://}/ok/v1" "${suites[@]}" -o "$dir/bare.json"
+expect_exit endpoint_with_a_password 0 audit run "http://me:s3cr3t@${at#http://}/ok/v1" "${suites[@]}" --endpoint-model it -o "$dir/bare.json"
 if grep -q s3cr3t "$dir/bare.json"; then not_ok record_holds_no_password "$(grep -o '.\{20\}s3cr3t.\{10\}' "$dir/bare.json")"; else ok record_holds_no_password; fi
-expect_exit endpoint_key 0 audit run "$at/key/v1" "${suites[@]}" --api-key-file "$dir/key"
+expect_exit endpoint_key 0 audit run "$at/key/v1" "${suites[@]}" --endpoint-model it --api-key-file "$dir/key"
 expect_json judge_at_an_endpoint sonde.audit_run/1 'd["judge"].startswith("endpoint big, prompt ") and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --keep-answers "$dir/kept.jsonl" --json
 if python3 -c 'import json, sys
 kept, told = [json.loads(l)["class"] for l in open(sys.argv[1])], [r["class"] for r in json.load(open(sys.argv[2]))["replies"]]
 assert kept == told and len(set(told)) == 2, (kept, told)' "$dir/kept.jsonl" "$dir/out" 2>"$dir/why"; then ok kept_answers_are_judged; else not_ok kept_answers_are_judged "$(cat "$dir/why")"; fi
 expect_json judge_is_measured sonde.audit_run/1 '[(j["fpr"], j["fnr"], j["n_refusal"], j["source"]) for j in d["judges"] if j["judge"].startswith("endpoint")] == [(0, 0.5, 2, "assumed")] and d["judge_error"]["fnr"] == 0.5' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --judge-labels "$dir/judged.jsonl" --json
 # Behind an endpoint too a rate is corrected with the errors of the judge that decides; --quick's verdicts with none, as none were measured.
-expect_json judge_is_measured_there_too sonde.audit_run/1 'len(d["judges"]) == 2 and d["judge_error"]["fnr"] == 0.5 and d["judge_error"]["n_refusal"] == 2' audit run "$at/ok/v1" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --judge-labels "$dir/judged.jsonl" --json
+expect_json judge_is_measured_there_too sonde.audit_run/1 'len(d["judges"]) == 2 and d["judge_error"]["fnr"] == 0.5 and d["judge_error"]["n_refusal"] == 2' audit run "$at/ok/v1" "${suites[@]}" --endpoint-model it --judge-url "$at/judge/v1" --judge-model big --judge-labels "$dir/judged.jsonl" --json
 expect_json quick_is_not_corrected sonde.audit_run/1 'len(d["judges"]) == 1 and "judge_error" not in d' audit run "$dir/model.gguf" "${suites[@]}" --quick --judge-labels "$dir/judged.jsonl" --json
-expect_json judge_is_vague sonde.audit_run/1 'd["unscored"] == 24 and d["refusal"]["n"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/vague/v1" --json
-expect_json judge_is_silent sonde.audit_run/1 'd["unscored"] == 24 == d["silent"]' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/broken/v1" --templates 5 --json
+expect_json judge_is_vague sonde.audit_run/1 'd["unscored"] == 24 and d["refusal"]["n"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/vague/v1" --judge-model big --json
+expect_json judge_is_silent sonde.audit_run/1 'd["unscored"] == 24 == d["silent"]' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/broken/v1" --judge-model big --templates 5 --json
 kill $pid
 wait $pid 2>/dev/null
-expect_error endpoint_is_not_there 4 'Could not connect|Couldn.t connect' audit run "$at/ok/v1" "${suites[@]}"
+expect_error endpoint_is_not_there 4 'Could not connect|Couldn.t connect' audit run "$at/ok/v1" "${suites[@]}" --endpoint-model it
 expect_error judge_address 2 'does not begin with http' audit run "$dir/model.gguf" "${suites[@]}" --judge-url localhost
 finish
