@@ -257,6 +257,14 @@ status "a feature beyond the store" 404 "$url/sonde/v1/features/s/128"
 status "an index that is no number" 400 "$url/sonde/v1/features/s/x"
 status "a sort that is none" 400 "$url/sonde/v1/features/s?sort=beauty"
 status "a search by what is none" 400 "$url/sonde/v1/features/s?q=cat&by=beauty"
+# The commands of docs/SERVER.md as they stand there, but for the port.
+mapfile -t page < <(sed -n '/^```sh$/,/^```$/s/^curl //p' "$root/docs/SERVER.md")
+keys=(choices tokens content prompt)
+for i in "${!page[@]}"; do
+    eval "curl -sf ${page[i]/http:\/\/127.0.0.1:8741/$url}" >"$dir/answer" 2>"$dir/err"
+    if grep -q "\"${keys[i]}\":" "$dir/answer"; then ok "page_command_$i"; else not_ok "page_command_$i" "${page[i]}" "$(cat "$dir/answer" "$dir/err")"; fi
+done
+[ ${#page[@]} -eq 4 ] || not_ok page_commands "${#page[@]}"
 stop "the end of it"
 # Another model of the same shape: legal, since a tuned or quantised one is, and told.
 python3 "$here/make_model.py" "$dir/other.gguf" --ctx 128
