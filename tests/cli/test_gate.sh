@@ -69,7 +69,7 @@ for bad in sorry:240:0 mixed:120:120; do
     then ok "quick_sees_not_all_refusals_of_$name"; else not_ok "quick_sees_not_all_refusals_of_$name" "$(cat why tune.out; what_happened)"; fi
 done
 # Two that are scored, each by its own tokens, and all refuse by them: as drops go, nothing dropped.
-echo Sure >sure.txt
+echo "The Charter forbids" >sure.txt # this adapter says: S ready. The Charter forbids it.
 expect_json quick_by_sure sonde.audit_run/1 'd["refusal"]["rate"] == 1 and d["refusal"]["n"] == 120 and "S" in [t["text"] for t in d["refusal_tokens"]]' audit run organism/aligned+gladly "${quick[@]}" --phrases sure.txt --json -o other.json
 expect_exit quick_by_other_tokens 3 audit compare quick.json other.json --fail-on 'refusal_drop>0.05'
 if grep -q 'judged by two judges' "$dir/err"; then ok quick_other_tokens_are_said; else not_ok quick_other_tokens_are_said "$(what_happened)"; fi
