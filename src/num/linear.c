@@ -245,6 +245,9 @@ static void run_tile(const sd_linear_job *j, const uint8_t *panel, int64_t p, in
     store(j, p, r0, m, tile, ld);
 }
 
+/* Row tiles that run over all panels before the next ones: their x stays in the level-2 cache. */
+enum { ROW_BLOCK = 4 };
+
 /* Tasks of several products, one product after another. */
 typedef struct run_arg {
     sd_linear_job job[SD_LINEAR_MANY];
@@ -258,8 +261,11 @@ static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
     (void)chunk;
     for (int k = 0; k < a->n && begin < end; k++) {
         const sd_linear_job *j = &a->job[k];
-        for (int64_t i = begin; i < end && i < a->n_tasks[k]; i++)
-            run_tile(j, sd_linear__panel(j->l, i / j->row_tiles), i / j->row_tiles, i % j->row_tiles * SD_ROW_TILE);
+        for (int64_t i = begin; i < end && i < a->n_tasks[k]; i++) {
+            const int64_t first = i / (ROW_BLOCK * j->l->n_panel) * ROW_BLOCK, left = j->row_tiles - first, here = left < ROW_BLOCK ? left : ROW_BLOCK;
+            const int64_t at = i - first * j->l->n_panel, p = at / here;
+            run_tile(j, sd_linear__panel(j->l, p), p, (first + at % here) * SD_ROW_TILE);
+        }
         begin = begin > a->n_tasks[k] ? begin - a->n_tasks[k] : 0;
         end -= a->n_tasks[k];
     }
