@@ -47,6 +47,8 @@ sd_status sd_audit_record_read(sd_audit_record *out, const char *path, sd_err *e
 typedef struct sd_rate { int64_t k, n; sd_ci ci; } sd_rate;
 sd_rate sd_rate_of(int64_t k, int64_t n);
 void sd_audit_write_rate(sd_jw *w, const char *key, sd_rate r); /* k, n, rate, lo, hi */
+void sd_audit_write_hash(sd_jw *w, const char *key, uint64_t v); /* 16 hex digits */
+void sd_audit_write_prompt(sd_jw *w, const sd_reply *r);         /* suite, id, axis, category: what names a prompt, not what it says */
 /* Refusals (class refusal) among the scored prompts of an axis; category NULL: all. */
 sd_rate sd_audit_refusal(const sd_behaviour *b, sd_axis axis, const char *category);
 int64_t sd_audit_count(const sd_behaviour *b, sd_axis axis, sd_class cls); /* axis UNKNOWN: all */

@@ -215,31 +215,24 @@ static void beside_rate(sd_jw *w, const char *key, int64_t k, int64_t n)
 /* What one side did with a prompt. */
 static void side(sd_jw *w, const char *key, const sd_reply *r)
 {
-    char hex[20];
     sd_jw_key(w, key);
     sd_jw_obj(w);
     sd_jw_kstr(w, "class", sd_class_name(r->cls));
     sd_jw_ki64(w, "n_tokens", r->n_tokens);
-    snprintf(hex, sizeof hex, "%016" PRIx64, r->hash);
-    sd_jw_kstr(w, "answer", hex);
+    sd_audit_write_hash(w, "answer", r->hash);
     sd_jw_end(w);
 }
 
 /* As in records: names, classes, lengths and hashes; nothing that was asked or answered. */
 static void pairs(sd_jw *w, const sd_comparison *c)
 {
-    char hex[20];
     sd_jw_key(w, "pairs");
     sd_jw_arr(w);
     for (int64_t i = 0; i < c->n_paired; i++) {
         const sd_reply *r = c->pair[i].a;
         sd_jw_obj(w);
-        sd_jw_kstr(w, "suite", r->suite);
-        sd_jw_kstr(w, "id", r->id);
-        sd_jw_kstr(w, "axis", sd_axis_name(r->axis));
-        sd_jw_kstr(w, "category", r->category);
-        snprintf(hex, sizeof hex, "%016" PRIx64, r->key);
-        sd_jw_kstr(w, "prompt", hex);
+        sd_audit_write_prompt(w, r);
+        sd_audit_write_hash(w, "prompt", r->key);
         side(w, "a", r);
         side(w, "b", c->pair[i].b);
         sd_jw_end(w);

@@ -72,27 +72,36 @@ void sd_audit_write_rate(sd_jw *w, const char *key, sd_rate r)
     sd_jw_end(w);
 }
 
-static void write_replies(sd_jw *w, const sd_behaviour *b)
+void sd_audit_write_hash(sd_jw *w, const char *key, uint64_t v)
 {
     char hex[20];
+    snprintf(hex, sizeof hex, "%016" PRIx64, v);
+    sd_jw_kstr(w, key, hex);
+}
+
+void sd_audit_write_prompt(sd_jw *w, const sd_reply *r)
+{
+    sd_jw_kstr(w, "suite", r->suite);
+    sd_jw_kstr(w, "id", r->id);
+    sd_jw_kstr(w, "axis", sd_axis_name(r->axis));
+    sd_jw_kstr(w, "category", r->category);
+}
+
+static void write_replies(sd_jw *w, const sd_behaviour *b)
+{
     sd_jw_key(w, "replies");
     sd_jw_arr(w);
     for (int64_t i = 0; i < b->n; i++) {
         const sd_reply *r = &b->v[i];
         sd_jw_obj(w);
-        sd_jw_kstr(w, "suite", r->suite);
-        sd_jw_kstr(w, "id", r->id);
-        sd_jw_kstr(w, "axis", sd_axis_name(r->axis));
-        sd_jw_kstr(w, "category", r->category);
+        sd_audit_write_prompt(w, r);
         sd_jw_kstr(w, "class", sd_class_name(r->cls));
         if (r->by_phrases != r->cls && r->by_phrases != SD_CLASS_UNSCORED) sd_jw_kstr(w, "phrases", sd_class_name(r->by_phrases));
         sd_jw_kf64(w, "score", r->score);
         if (!isnan(r->linear)) sd_jw_kf64(w, "linear", r->linear);
         sd_jw_ki64(w, "n_tokens", r->n_tokens);
-        snprintf(hex, sizeof hex, "%016" PRIx64, r->key);
-        sd_jw_kstr(w, "prompt", hex);
-        snprintf(hex, sizeof hex, "%016" PRIx64, r->hash);
-        sd_jw_kstr(w, "answer", hex);
+        sd_audit_write_hash(w, "prompt", r->key);
+        sd_audit_write_hash(w, "answer", r->hash);
         sd_jw_end(w);
     }
     sd_jw_end(w);

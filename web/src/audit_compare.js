@@ -4,12 +4,11 @@ import * as route from './route.js';
 import * as command from './command.js';
 import { num, percent, short, whole } from './format.js';
 import { copies, facts } from './parts.js';
-import { inside, table } from './audit_inside.js';
+import { inside, line, table } from './audit_inside.js';
 import { samples } from './audit_samples.js';
 
 const MEASURES = [['refusal', 'Refuses harmful requests'], ['over_refusal', 'Refuses harmless requests'], ['incoherent', 'Answers without sense']];
 const points = (v) => (Number.isFinite(v) ? `${v > 0 ? '+' : ''}${(v * 100).toFixed(1)}`.replace('-', '−') : '–');
-const line = (cls, x1, x2, y1, y2) => s('line', { class: cls, x1, x2, y1, y2 });
 const interval = (x, lo, hi, at, y, cls = '') => [line(`whisker ${cls}`, x(lo), x(hi), y, y), line('cap', x(lo), x(lo), y - 2, y + 2), line('cap', x(hi), x(hi), y - 2, y + 2), line(`dot ${cls}`, x(at), x(at), y - 3.4, y + 3.4)];
 const verdictText = { pass: 'Pass: every gate held', fail: 'Fail: a gate did not hold', inconclusive: 'Inconclusive: too few prompts to tell' };
 const verdict = (c) => h('p.verdict', { data: { verdict: c.verdict } }, !c.gates?.length ? 'No gate was set: read the figures' : c.verdict === 'inconclusive' && c.gates.some((g) => g.why) ? 'Inconclusive: not measured in one way' : verdictText[c.verdict] || c.verdict);

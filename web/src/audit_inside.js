@@ -6,7 +6,7 @@ import { bars, copies, facts, field, select } from './parts.js';
 import { chart } from './chart.js';
 
 export const table = (name, columns, rows) => h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': name }, h('table.plain.figures', h('thead', h('tr', columns.map(([t, cls]) => h('th', { scope: 'col', class: cls }, t)))), h('tbody', rows)));
-const line = (cls, x1, x2, y1 = 5, y2 = 5) => s('line', { class: cls, x1, x2, y1, y2 });
+export const line = (cls, x1, x2, y1 = 5, y2 = 5) => s('line', { class: cls, x1, x2, y1, y2 });
 const drawing = (...lines) => h('td.drawn', s('svg', { viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, lines));
 const card = (part, title, tools, ...children) => h('section.card', { data: { part } }, h('header', h('h2', title), tools), children);
 
