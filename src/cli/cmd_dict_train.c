@@ -23,6 +23,14 @@ static const cli_opt opts[] = {
     {0, "k-anneal", OPT_INT, AT(dict_run, k_anneal), .arg = "STEPS", .lo = 1, .hi = 1e9, .help = "steps over which k changes"},
     {0, "sparsity", OPT_FLOAT, AT(dict_run, sparsity), .arg = "W", .lo = 1e-9, .hi = 1e6, .help = "weight of the penalty", .def_words = "steered until K features are active"},
     {0, "sparsity-warmup", OPT_INT, AT(dict_run, sparsity_warmup), .arg = "STEPS", .lo = 1, .hi = 1e9, .help = "steps over which W rises from 0"},
+    {0, "warmup", OPT_FLOAT, AT(dict_run, warmup), .arg = "SHARE", .def = "0.05", .lo = 0, .hi = 1, .help = "share of the steps over which the rate rises"},
+    {0, "decay", OPT_FLOAT, AT(dict_run, decay), .arg = "SHARE", .def = "0.2", .lo = 0, .hi = 1, .help = "share of the steps, at the end, over which it falls to 0"},
+    {0, "aux-k", OPT_INT, AT(dict_run, aux_k), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "dead features that reconstruct what the others leave", .def_words = "half the width of a row"},
+    {0, "aux-weight", OPT_FLOAT, AT(dict_run, aux_weight), .arg = "W", .def = "0.03125", .lo = 1e-9, .hi = 1e3, .help = "weight of their loss"},
+    {0, "dead-after", OPT_INT, AT(dict_run, dead_after), .arg = "N", .lo = 1, .hi = 1e12, .unit = "tokens", .help = "silence after which a feature is dead", .def_words = "a quarter of the run, at most 10 million"},
+    {0, "bandwidth", OPT_FLOAT, AT(dict_run, bandwidth), .arg = "W", .def = "0.5", .lo = 1e-3, .hi = 100, .help = "width of jumprelu's window around a threshold"},
+    {0, "init", OPT_STR, AT(dict_run, init), .arg = "FILE", .help = "weights to start from: W_enc [d, F], W_dec [F, d], b_enc, b_dec, for rows centred and scaled to a mean norm of sqrt(d)"},
+    {0, "order", OPT_STR, AT(dict_run, order), .arg = "FILE", .help = "the rows of DIR in this order: `order`, int32, of the rows that are no sinks and are not held out"},
     {0, "without", OPT_LIST, AT(dict_run, without), .arg = "NAME,..", .help = "leave out centring, scaling, sink-filter, special-filter, shuffle, tied-init, unit-decoder, parallel-grad, aux-k"},
     {0, "control", OPT_STR, AT(dict_run, control), .arg = "KIND", .values = "random-model|frozen-decoder", .help = "train a control: the same on random weights, or with a decoder that stays random"},
     {0, "heldout", OPT_INT, AT(dict_run, heldout), .arg = "N", .lo = 64, .hi = 1 << 20, .help = "rows held out for the final figures", .def_words = "a fiftieth, 512 to 16384"},
@@ -144,10 +152,13 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
     if (kind == SD_DICT_IDENTITY) return sd_lab_learn_identity(r, ex, s->src, s->n_rows, &(sd_identity_opt){.meta = s->meta, .n_rows = a->tokens, .dir = c->output, .t0 = s->t0}, &c->progress, err);
     sd_learn_opt o = {.train = {.kind = kind == SD_DICT_CROSSCODER ? SD_DICT_BATCHTOPK : kind, .d = s->d_in, .m = a->width, .k = (int)a->k, .batch = a->batch,
                                 .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed, .moments8 = a->moments8, .proven = a->proven, .k_start = (int)a->k_start, .k_anneal = a->k_anneal,
-                                .sparsity = a->sparsity, .sparsity_warmup = a->sparsity_warmup, .without = dict_run_without(a),
+                                .sparsity = a->sparsity, .sparsity_warmup = a->sparsity_warmup,
+                                .warmup = a->warmup > 0 ? a->warmup : -1, .decay = a->decay > 0 ? a->decay : -1, .aux_k = (int)a->aux_k, .aux_alpha = a->aux_weight,
+                                .dead_after = a->dead_after, .bandwidth = a->bandwidth,
+                                .without = dict_run_without(a) | (a->order ? SD_WITHOUT_SHUFFLE | SD_WITHOUT_SINK_FILTER : 0), /* the order is of rows without sinks */
                                 .frozen_decoder = a->control && strcmp(a->control, "frozen-decoder") == 0},
                       .meta = s->meta, .n_heldout = a->heldout, .buffer_rows = a->buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
-                      .t0 = s->t0, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
+                      .t0 = s->t0, .init = a->init, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
                       .fold = s->rows.cross ? sd_cross_fold : NULL, .fold_self = s->rows.cross};
     sd_learn_more more[SD_LEARN_MORE];
     for (int i = 0; i < a->also.n; i++) {
@@ -163,8 +174,11 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
         further += (double)sd_dict_train_plan(ex, &t);
     }
     if (further > 1e9) cli_note(c, "memory: the further dictionaries take %.2f GB more in training", 1e-9 * further);
-    const sd_status st = say_cost(c, ex, s, &o.train, s->n_rows, err);
-    return st ? st : sd_lab_learn(r, ex, s->src, s->n_rows, &o, &c->progress, err);
+    sd_status st = say_cost(c, ex, s, &o.train, s->n_rows, err);
+    if (!st && s->order && !c->resume) st = sd_act_order_all(s->order, &o.calibrate, err); /* the other trainer's mean is that of all rows */
+    if (!st) st = sd_lab_learn(r, ex, s->src, s->n_rows, &o, &c->progress, err);
+    sd_free(o.calibrate.data);
+    return st;
 }
 
 static int cmd_dict_train(cli *c, int argc, char **argv);
@@ -192,6 +206,9 @@ const cli_cmd cmd_dict_train_def = {
             "--also trains more dictionaries on the rows of the same pass, in the same order: each is what a run of its own with the same seed,\n"
             "tokens and batch would have made, to the last bit.\n\n"
             "--without leaves out what training does by default, to see what it is worth.\n\n"
+            "--init and --order give a run the start and the rows of another trainer's, for a comparison: with --warmup 0 --decay 0\n"
+            "--without aux-k a TopK dictionary is trained as plain PyTorch would (tools/dict-parity). Sinks are left out before rows are\n"
+            "counted, the last --heldout are not in the order, and all rows are kept in memory.\n\n"
             "With MODEL the run ends by reading 24 contexts of the held-out text three times in the run's mode, for the share of the\n"
             "cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over the\n"
             "time of the whole run, that reading included; only loading the model is left out.",

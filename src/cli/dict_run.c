@@ -85,6 +85,7 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
     if (!st) st = sd_json_get_i64(a->saved, "buffer", &a->buffer, p, err);
     if (!st) st = sd_json_get_f64(a->saved, "lr", &a->lr, p, err);
     if (!st) st = sd_json_get_i64(a->saved, "seed", &seed, p, err);
+    if (!st) st = sd_json_opt_str(a->saved, "order", &a->order, p, err);
     if (!st) st = sd_json_opt_str(a->saved, "control", &a->control, p, err);
     if (!st) st = load_list(&a->without, &a->saved_without, json_object_get(a->saved, "without"), p, err);
     if (!st) st = load_list(&a->also, &a->saved_also, json_object_get(a->saved, "also"), p, err);
@@ -144,6 +145,7 @@ static sd_status check_line(cli *c, sd_err *err)
 static sd_status check_training(const dict_run *a, cli *c, sd_err *err)
 {
     const bool cross = strcmp(a->kind, "crosscoder") == 0, maps = strcmp(a->kind, "transcoder") == 0 || strcmp(a->kind, "skip_transcoder") == 0;
+    const bool penalty = strcmp(a->kind, "standard") == 0 || strcmp(a->kind, "gated") == 0 || strcmp(a->kind, "jumprelu") == 0;
     for (int i = 0; i < a->without.n; i++) {
         int bit;
         if (!without_bit(a->without.v[i], &bit)) {
@@ -157,8 +159,18 @@ static sd_status check_training(const dict_run *a, cli *c, sd_err *err)
     if (a->control && (cross || strcmp(a->kind, "identity") == 0)) return cli_refuse(c, err, "--control is for dictionaries of one model that are trained, not for %s", a->kind);
     if (maps && a->moments8) return cli_refuse(c, err, "--moments8 is not for a %s, whose moments are floats", a->kind);
     if (dict_run_random(a) && c->n_arg == 1) return cli_refuse(c, err, "--control random-model is for MODEL and CORPUS; the activations in %s are made", c->arg[0]);
+    if (a->order && c->n_arg != 1) {
+        cli_refuse(c, err, "--order is of captured rows, given as DIR");
+        return sd_hint(err, "sonde capture model.gguf corpus/ --site resid_post.14 -o acts/");
+    }
+    if (a->init && (maps || a->also.n)) return cli_refuse(c, err, "--init is of one dictionary that reads and writes the same rows, not for %s", maps ? a->kind : "--also");
+    if (opt_given(c, "bandwidth") && strcmp(a->kind, "jumprelu") != 0) return cli_refuse(c, err, "--bandwidth is of jumprelu, not for %s", a->kind);
+    for (int i = 0; i < 2; i++) {
+        static const char *const aux[] = {"aux-k", "aux-weight"};
+        if (opt_given(c, aux[i]) && (maps || penalty)) return cli_refuse(c, err, "--%s is of an auxiliary loss, which a %s has not", aux[i], a->kind);
+    }
     if (a->sparsity_warmup && !(a->sparsity > 0)) return cli_refuse(c, err, "--sparsity-warmup is of a weight that is given: --sparsity W");
-    if (a->sparsity > 0 && strcmp(a->kind, "standard") != 0 && strcmp(a->kind, "gated") != 0 && strcmp(a->kind, "jumprelu") != 0)
+    if (a->sparsity > 0 && !penalty)
         return cli_refuse(c, err, "--sparsity is for standard, gated and jumprelu, %s chooses by --k", a->kind);
     return SD_OK;
 }
@@ -183,11 +195,9 @@ static sd_status check_kind(const dict_run *a, cli *c, sd_err *err)
     if (st) return st;
     if (a->to && !cross && !maps) return cli_refuse(c, err, "--to is for transcoders and crosscoders, not for %s", a->kind);
     if (a->with && !cross) return cli_refuse(c, err, "--with is for crosscoders, not for %s", a->kind);
-    if (strcmp(a->kind, "identity") == 0)
-        for (size_t i = 0; i < 9; i++) {
-            static const char *const no[9] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8", "also"};
-            if (opt_given(c, no[i])) return cli_refuse(c, err, "--%s has no meaning for identity: its features are the neurons", no[i]);
-        }
+    static const char *const no[] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8", "also", "warmup", "decay", "aux-k", "aux-weight", "dead-after", "init", "order"};
+    for (size_t i = 0; i < sizeof no / sizeof *no && strcmp(a->kind, "identity") == 0; i++)
+        if (opt_given(c, no[i])) return cli_refuse(c, err, "--%s has no meaning for identity: its features are the neurons", no[i]);
     return SD_OK;
 }
 
@@ -238,6 +248,7 @@ sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
     if (c->site) sd_jw_kstr(&w, "site", c->site);
     if (a->to) sd_jw_kstr(&w, "to", a->to);
     if (a->with) sd_jw_kstr(&w, "with", a->with);
+    if (a->order) sd_jw_kstr(&w, "order", a->order);
     if (a->control) sd_jw_kstr(&w, "control", a->control);
     for (int k = 0; k < 2; k++) {
         const opt_list *list = k ? &a->also : &a->without;
@@ -299,6 +310,12 @@ static sd_status open_shards(dict_source *s, dict_run *a, cli *c, sd_err *err)
     }
     s->src = sd_act_reader_source(s->reader);
     s->n_rows = m->n_rows;
+    if (a->order) {
+        if (!a->heldout) a->heldout = sd_learn_heldout(m->n_rows);
+        if ((st = sd_act_order_open(&s->order, s->reader, a->order, a->heldout, err))) return st;
+        s->src = sd_act_order_source(s->order);
+        s->n_rows = sd_act_order_rows(s->order);
+    }
     a->mode = m->mode;
     snprintf(s->meta.model_name, sizeof s->meta.model_name, "%s", m->model_name);
     memcpy(s->meta.model_sha256, m->model_sha256, sizeof s->meta.model_sha256);
@@ -379,5 +396,6 @@ void dict_source_close(dict_source *s)
     dict_rows_close(&s->rows);
     sd_model_close(s->model);
     sd_corpus_close(s->corpus);
+    sd_act_order_close(s->order);
     sd_act_reader_close(s->reader);
 }

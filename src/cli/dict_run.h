@@ -11,6 +11,9 @@ typedef struct dict_run {
     int64_t width, k, tokens, batch, ctx, heldout, buffer;
     double lr, sparsity;
     int64_t k_start, k_anneal, sparsity_warmup;
+    double warmup, decay, aux_weight, bandwidth;
+    int64_t aux_k, dead_after;
+    const char *init, *order;     /* files; NULL: drawn */
     const char *control;          /* "random-model", "frozen-decoder"; NULL: none */
     opt_list without, also;
     struct { int64_t width, k; char dir[1100]; } more[SD_LEARN_MORE]; /* [also.n] as also says; made by dict_run_setup */
@@ -33,6 +36,7 @@ typedef struct dict_source {
     sd_harvest *harvest; /* rows.first; NULL when the rows come from shards */
     int64_t d_in;        /* of a transcoder; else 0 */
     sd_act_reader *reader;
+    sd_act_order *order; /* rows of reader in a given order; else NULL */
 } dict_source;
 
 /* Checks the command line, or reads run.json of --resume into a and c (output, seed, site). */

@@ -44,6 +44,15 @@ void sd_act_reader_close(sd_act_reader *r);
 const sd_act_manifest *sd_act_reader_manifest(const sd_act_reader *r);
 sd_act_source sd_act_reader_source(sd_act_reader *r);
 
+/* The rows of r in the order that the int32 vector "order" of a safetensors file at path gives, then the last n_heldout of all. Its numbers count
+ * the rows whose norm is below SD_SINK_FACTOR medians, which are kept in memory as f16; those held out are not among them. r is read here alone. */
+typedef struct sd_act_order sd_act_order;
+sd_status sd_act_order_open(sd_act_order **out, sd_act_reader *r, const char *path, int64_t n_heldout, sd_err *err);
+void sd_act_order_close(sd_act_order *o);
+sd_act_source sd_act_order_source(sd_act_order *o);
+int64_t sd_act_order_rows(const sd_act_order *o); /* those held out too */
+sd_status sd_act_order_all(const sd_act_order *o, sd_mat *out, sd_err *err); /* every row that is no sink, once; out->data by sd_free */
+
 /* The shuffle buffer: cap rows as f16. A batch takes random rows, and each gap is filled with the next row of the source, so
  * neighbours in a document end up about cap rows apart. The order depends on seed and source alone. */
 typedef struct sd_shuffle sd_shuffle;

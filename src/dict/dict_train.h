@@ -64,6 +64,8 @@ sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x,
 /* Starts from these weights instead (copied): W_enc, W_dec [m, d], b_enc [m], b_dec [d], in the trainer's units: rows minus
  * the mean, scaled to a mean norm of sqrt(d). After calibrate, before the first step. */
 void sd_dict_train_set_weights(sd_dict_train *t, const float *W_enc, const float *W_dec, const float *b_enc, const float *b_dec);
+/* The same from a safetensors file: W_enc [d, m] as sae-lens has it, W_dec [m, d], b_enc, b_dec. */
+sd_status sd_dict_train_init(sd_dict_train *t, const char *path, sd_err *err);
 /* Norm above which a row is a sink (SD_SINK_FACTOR times the median of the calibration rows); rows above are left out by the shuffle buffer. */
 double sd_dict_train_max_norm(const sd_dict_train *t);
 /* One step on raw rows x [n, d], n <= batch. A row or a loss that is not finite is SD_E_FAIL and leaves the last good weights. The

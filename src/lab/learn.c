@@ -82,7 +82,8 @@ static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
         more.without = (more.without & ~of_rows) | (t.without & of_rows);
         st = sd_learn__new(&r->trainer[i], ex, &more, err);
     }
-    for (int i = 0; i < r->n && !st; i++) st = sd_learn__calibrate(&r->trainer[i], ex, r->heldout, err);
+    for (int i = 0; i < r->n && !st; i++) st = sd_learn__calibrate(&r->trainer[i], ex, o->calibrate.data ? o->calibrate : r->heldout, err);
+    if (!st && o->init) st = sd_dict_train_init(r->trainer[0].one, o->init, err);
     if (!st) st = sd_shuffle_new(&r->shuffle, cap, r->loop.src.d, t.seed, sd_learn__max_norm(&r->trainer[0]), err);
     return st;
 }
@@ -187,7 +188,7 @@ static sd_status write_last_event(struct run *r, int i, const sd_learn_result *o
     return sd_events_line(&r->events[i], &r->line, err);
 }
 
-static int64_t heldout_of(int64_t n_rows)
+int64_t sd_learn_heldout(int64_t n_rows)
 {
     const int64_t h = n_rows / 50;
     return h < MIN_HELDOUT ? MIN_HELDOUT : h > MAX_HELDOUT ? MAX_HELDOUT : h;
@@ -195,14 +196,14 @@ static int64_t heldout_of(int64_t n_rows)
 
 int64_t sd_learn_rows(int64_t n_tokens, int64_t n_heldout)
 {
-    const int64_t h = n_heldout ? n_heldout : heldout_of(n_tokens + n_tokens / 49 + 1); /* a fiftieth of what it then is */
+    const int64_t h = n_heldout ? n_heldout : sd_learn_heldout(n_tokens + n_tokens / 49 + 1); /* a fiftieth of what it then is */
     return n_tokens > h + 2 ? n_tokens + h + 1 : 2 * h + 2; /* more than half are to be trained on */
 }
 
 static sd_status prepare(struct run *r, const sd_exec *ex, int64_t n_rows, sd_err *err)
 {
     const sd_learn_opt *o = r->opt;
-    const int64_t h = o->n_heldout ? o->n_heldout : heldout_of(n_rows);
+    const int64_t h = o->n_heldout ? o->n_heldout : sd_learn_heldout(n_rows);
     if (h >= n_rows / 2) {
         sd_fail(err, SD_E_FORMAT, "%" PRId64 " activations are too few: %" PRId64 " are held out", n_rows, h);
         return sd_hint(err, "give more text");

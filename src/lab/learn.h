@@ -31,6 +31,8 @@ typedef struct sd_learn_opt {
     /* Called with the finished dictionary before it is written; NULL: nothing is to be done. */
     sd_status (*fold)(void *fold_self, sd_dict *d, sd_err *err);
     void *fold_self;
+    sd_mat calibrate;         /* rows that give mean and scale; empty: those held out */
+    const char *init;         /* weights to start from (sd_dict_train_init), of the first dictionary; NULL: drawn. Not for transcoders */
     const sd_learn_more *more; /* [n_more] their folders exist; at most SD_LEARN_MORE */
     int n_more;
 } sd_learn_opt;
@@ -49,6 +51,7 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
                        const sd_progress *progress, sd_err *err);
 /* Rows that a source must give for n_tokens to be trained on once; n_heldout as above. */
 int64_t sd_learn_rows(int64_t n_tokens, int64_t n_heldout);
+int64_t sd_learn_heldout(int64_t n_rows); /* rows held out of so many by default */
 /* Seconds that the steps of a run will take, without the time of its rows. Two short runs on random rows of dictionaries that fit caches (at
  * most 16,384 features, about a second) and a line through their time a token: wider ones leave the caches and take up to half as long again. */
 sd_status sd_learn_forecast(double *seconds, const sd_exec *ex, const sd_dict_train_opt *t, sd_err *err);

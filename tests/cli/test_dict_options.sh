@@ -62,6 +62,43 @@ expect_error trans_has_none 2 'has no aux-k to leave out' "${train[@]}" --kind t
 expect_error control_of_cross 2 'of one model' "${train[@]}" --kind crosscoder --to mlp_out.0 --control random-model -o x
 expect_error absorption_words 4 'first letters need more' dict eval plain tiny.gguf corpus --tokens 512 --absorption
 
+# The start and the order of another trainer: an order that repeats the held-out-free rows in turn, weights that are those of a finished run.
+"$sonde" capture tiny.gguf corpus --site resid_post.0 --tokens 6000 -o acts -q >/dev/null || not_ok capture "failed"
+python3 - <<'X'
+import json, random, struct
+def save(path, **t):  # F32 [rows, cols] or I32 [n], without numpy
+    head, blob = {}, b""
+    for k, (shape, kind, v) in t.items():
+        raw = struct.pack(f"<{len(v)}{'i' if kind == 'I32' else 'f'}", *v)
+        head[k] = {"dtype": kind, "shape": shape, "data_offsets": [len(blob), len(blob) + len(raw)]}
+        blob += raw
+    h = json.dumps(head).encode()
+    h += b" " * (-len(h) % 8)
+    open(path, "wb").write(struct.pack("<Q", len(h)) + h + blob)
+rng = random.Random(3)
+D = [[rng.gauss(0, 1) for _ in range(64)] for _ in range(128)]
+D = [[v / sum(q * q for q in r) ** 0.5 for v in r] for r in D]
+flat = [v for r in D for v in r]
+turned = [D[f][i] for i in range(64) for f in range(128)]
+def start(path, bias): save(path, W_enc=([64, 128], "F32", turned), W_dec=([128, 64], "F32", flat), b_enc=([128], "F32", [bias] * 128), b_dec=([64], "F32", [0.0] * 64))
+start("init.safetensors", 0.0), start("nan.safetensors", float("nan"))
+order = [rng.randrange(5000) for _ in range(6400)]
+save("order.safetensors", order=([6400], "I32", order)), save("far.safetensors", order=([3], "I32", [0, 1, 5999])), save("other.safetensors", rows=([3], "I32", [0, 1, 2]))
+X
+like=(dict train acts --width 128 --k 4 --batch 64 --lr 1e-3 --warmup 0 --decay 0 --without aux-k --heldout 512 --init init.safetensors)
+expect_json init_order sonde.dict.train/1 'd["steps"] == 100 and d["n_tokens"] == 6400 and d["n_heldout"] == 512 and 0 < d["fvu"] < 1' "${like[@]}" --order order.safetensors -o like --json
+"$sonde" "${like[@]}" --order order.safetensors -o again -q --seed 9 >/dev/null
+cmp -s like/sae_weights.safetensors again/sae_weights.safetensors && ok nothing_is_drawn || not_ok nothing_is_drawn "the seed changed a run whose start and order are given"
+grep -q '"lr":0.001,' <(sed -n 1p like/events.jsonl) && grep -q '"lr":0.001,' <(grep '"step":100,' like/events.jsonl) && ok no_ramps || not_ok no_ramps "$(sed -n 1p like/events.jsonl)"
+expect_error order_far 4 'order\[2\] is 5999 of' "${like[@]}" --order far.safetensors -o x
+expect_error order_none 4 'no vector "order"' "${like[@]}" --order other.safetensors -o x
+expect_error init_shape 4 'W_enc is \[64, 128\]' "${like[@]}" --width 64 -o x
+expect_error init_nan 4 'not finite' dict train acts --width 128 --k 4 --init nan.safetensors -o x
+expect_error order_of_model 2 'of captured rows' "${train[@]}" --order order.safetensors -o x
+expect_error aux_of_penalty 2 'which a standard has not' "${train[@]}" --kind standard --aux-k 4 -o x
+expect_error bandwidth_of_topk 2 'is of jumprelu' "${train[@]}" --bandwidth 1 -o x
+expect_json ramps sonde.dict.train/1 'd["fvu"] > 0' "${train[@]}" --warmup 0.5 --decay 0.5 --aux-k 8 --aux-weight 0.1 --dead-after 1000 -o ramps --json
+
 # Several from one pass: each has the bits of a run of its own, also when the pass was stopped.
 expect_json also sonde.dict.train/1 '[a["width"] for a in d["also"]] == [64, 256] and all(a["fvu"] > 0 and a["l0"] > 1 for a in d["also"]) and d["also"][1]["dir"] == "many/w256-k8"' \
     "${train[@]}" --also 64:4,256:8 -o many --json
