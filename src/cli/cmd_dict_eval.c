@@ -3,17 +3,19 @@
 #include "base/map.h"
 #include "cli/dict_eval_cross.h"
 #include "cli/dict_eval_print.h"
+#include "cli/look_args.h"
 #include "dict/dict_format.h"
 #include "lab/fit.h"
 #include "model/lora.h"
 
-typedef struct args { const char *with, *probe; int64_t tokens, ctx; opt_list beside; bool absorption; } args;
+typedef struct args { const char *with, *probe, *html; int64_t tokens, ctx; opt_list beside; bool absorption; } args;
 
 static const cli_opt opts[] = {
     {0, "with", OPT_STR, AT(args, with), .arg = "MODEL2", .help = "the other checkpoint of a crosscoder"},
     {0, "beside", OPT_MULTI, AT(args, beside), .arg = "CONTROL", .help = "measure this dictionary too and print it beside"},
     {0, "probe", OPT_STR, AT(args, probe), .arg = "FILE", .help = "sparse probing on labelled texts"},
     {0, "absorption", OPT_BOOL, AT(args, absorption), .help = "absorption of first letters, on the vocabulary's own words"},
+    {0, "html", OPT_STR, AT(args, html), .arg = "FILE", .help = "also as a page of its own, with the histogram of densities"},
     {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .def = "16384", .lo = 256, .hi = 1e12, .help = "tokens to measure on, rounded up to whole contexts"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     OPT_END};
@@ -24,7 +26,7 @@ const cli_cmd cmd_dict_eval_def = {
     .brief = "measure a dictionary on a model and a text",
     .args = "DIR MODEL CORPUS..",
     .opts = opts,
-    .uses = CLI_MODE | CLI_SEED | CLI_SITE,
+    .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_FORCE,
     .run = cmd_dict_eval,
     .text = "Each context runs plain, with the site replaced by the dictionary's reconstruction, and with the site set to zero:\n"
             "ce_recovered = (ce_zero_ablated - ce_spliced) / (ce_zero_ablated - ce_plain). Special tokens and sinks keep their own\n"
@@ -61,6 +63,7 @@ static sd_status measure(const work *x, dict_column *v, sd_err *err)
     if (!st) st = sd_harvest_open(&h, x->ex, m, x->corpus, &(sd_harvest_opt){.site = x->site, .max_rows = x->a->tokens, .n_ctx = x->a->ctx, .seed = c->seed}, err);
     if (!st) st = sd_lab_evaluate(&v->e, x->ex, m, v->dict, h, &(sd_evaluate_opt){.progress = &c->progress}, err);
     if (!st && x->a->probe) st = sd_lab_sparse_probe(&v->probe, x->ex, m, v->dict, x->a->probe, &(sd_sparse_probe_opt){x->site, c->seed, &c->progress}, err);
+    if (!st) st = sd_dict_rows_geometry(&v->rows, x->ex, v->dict, err);
     v->absorbed = x->a->absorption;
     if (!st && v->absorbed) st = sd_lab_absorption(&v->absorption, x->ex, m, v->dict, &(sd_absorption_opt){x->site, c->seed, &c->progress}, err);
     if (!st) {
@@ -100,11 +103,12 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
     sd_status st = sd_alloc_zero(&col, (size_t)n * sizeof *col, "columns", &err);
     if (st) return cli_fail(c, &err);
     col->dir = c->arg[0];
-    if ((st = sd_dict_open(&col->dict, col->dir, &err))) goto done;
+    if ((st = look_html_check(c, a.html, &err)) || (st = sd_dict_open(&col->dict, col->dir, &err))) goto done;
     const bool cross = sd_dict_get_info(col->dict)->kind == SD_DICT_CROSSCODER;
     if (a.with && !cross) st = cli_refuse(c, &err, "--with is for crosscoders, %s is a %s", col->dir, sd_dict_kind_name(sd_dict_get_info(col->dict)->kind));
     else if (cross && c->site) st = cli_refuse(c, &err, "a crosscoder is of the sites that it says, --site cannot change them");
-    else if (cross && (n > 1 || a.probe || a.absorption)) st = cli_refuse(c, &err, "--%s is of one site, %s is a crosscoder", n > 1 ? "beside" : a.probe ? "probe" : "absorption", col->dir);
+    else if (cross && (n > 1 || a.probe || a.absorption || a.html))
+        st = cli_refuse(c, &err, "--%s is of one site, %s is a crosscoder", n > 1 ? "beside" : a.probe ? "probe" : a.html ? "html" : "absorption", col->dir);
     work x = {c, ex, &a, NULL, NULL, {0}};
     if (!st && !cross) st = cli_dict_site(c, col->dict, &x.site, &err);
     for (int i = 1; i < n && !st; i++) {
@@ -123,6 +127,7 @@ static int cmd_dict_eval(cli *c, int argc, char **argv)
         if ((st = measure(&x, &col[i], &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[1], &err))) goto done;
     cli_corpus_hash(c, corpus);
+    if (a.html && (st = dict_eval_page(c, col, n, m->cfg.name, a.html, &err))) goto done;
     rc = dict_eval_print(c, col, n);
 done:
     if (st) rc = cli_fail(c, &err);

@@ -37,6 +37,19 @@ static const cli_opt opts[] = {
     {0, "buffer", OPT_INT, AT(dict_run, buffer), .arg = "N", .lo = 1024, .hi = 1 << 26, .help = "rows of the shuffle buffer", .def_words = "262144"},
     OPT_END};
 
+/* By every rule in use; null where the run was too short for a rule. */
+static void put_dead(sd_jw *w, const sd_learn_result *r)
+{
+    sd_jw_ki64(w, "dead_after", r->dead_after);
+    sd_jw_key(w, "dead_by");
+    sd_jw_obj(w);
+    for (int i = 0; i < SD_DEAD_RULES; i++) {
+        if (r->dead_by[i] >= 0) sd_jw_ki64(w, sd_dead_rule_name(i), r->dead_by[i]);
+        else sd_jw_kf64(w, sd_dead_rule_name(i), NAN);
+    }
+    sd_jw_end(w);
+}
+
 static int print(cli *c, const dict_run *a, const sd_learn_result *r)
 {
     if (c->json) {
@@ -52,6 +65,7 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
         sd_jw_ki64(w, "n_tokens", r->n_tokens);
         sd_jw_ki64(w, "n_heldout", r->n_heldout);
         sd_jw_ki64(w, "n_sinks_dropped", r->n_dropped);
+        put_dead(w, r);
         sd_jw_ki64(w, "width", a->width);
         sd_jw_ki64(w, "k", a->k);
         sd_jw_kf64(w, "seconds", r->seconds);
@@ -83,7 +97,9 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "held-out FVU", "%.4f on %lld tokens", r->fvu, (long long)r->n_heldout);
     out_pair(p, "L0", "%.1f", r->l0);
-    out_pair(p, "dead features", "%lld of %lld", (long long)r->dead, (long long)a->width);
+    out_pair(p, "dead features", "%lld of %lld, silent for the last %lld tokens", (long long)r->dead, (long long)a->width, (long long)r->dead_after);
+    for (int i = 0; i < SD_DEAD_RULES; i++)
+        if (r->dead_by[i] >= 0) out_pair(p, sd_dead_rule_name(i), "%lld", (long long)r->dead_by[i]);
     if (isfinite(r->ce_recovered)) out_pair(p, "CE recovered", "%.4f", r->ce_recovered);
     out_pair(p, "steps", "%lld, %lld tokens", (long long)r->steps, (long long)r->n_tokens);
     out_pair(p, "time", "%s: %.0f %% for rows, %.0f %% training, %.0f %% thresholds and files, %.0f %% cross-entropy", sd_fmt_seconds(t, sizeof t, r->seconds),

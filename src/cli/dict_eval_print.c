@@ -1,5 +1,7 @@
 #include "cli/dict_eval_print.h"
 
+#include "cli/look_args.h"
+#include "lab/eval_page.h"
 #include <math.h>
 
 /* dict_eval.h, evaluate.h and sparse_probe.h have the formulas. */
@@ -29,6 +31,13 @@ static const char *meaning_of(const char *id)
         {"ce_zero_ablated", "nats a token, rows set to zero"},
         {"ce_recovered", "share of the damage of zero undone; 1 is perfect"},
         {"kl_plain_spliced", "nats a token between plain and spliced"},
+        {"kl_plain_zero_ablated", "nats a token between plain and zero"},
+        {"kl_recovered", "share of that which the dictionary undoes; 1 is perfect"},
+        {"average_max_decoder_cosine_sim", "a decoder row's largest cosine to another; near 1: doubles"},
+        {"average_max_encoder_cosine_sim", "the same of encoder rows"},
+        {"encoder_decoder_cosine_sim", "of a feature's two rows"},
+        {"encoder_norm", "length of an encoder row"},
+        {"encoder_bias", "mean"},
         {"sae_top_1_test_accuracy", "sparse probing: one feature tells a class from others; 0.5 is chance"},
         {"sae_top_1_test_f1", "the same probe, F1 of the class"},
         {"sae_top_1_test_auroc", "the same probe, AUROC"},
@@ -53,7 +62,9 @@ static int metrics_of(metric out[MOST], const dict_column *v)
 {
     const sd_evaluation *e = &v->e;
     const sd_sparse_probe *p = &v->probe;
-    const metric ce[] = {{"ce_plain", e->ce_plain}, {"ce_spliced", e->ce_spliced}, {"ce_zero_ablated", e->ce_zero}, {"ce_recovered", e->ce_recovered}, {"kl_plain_spliced", e->kl}};
+    const metric ce[] = {{"ce_plain", e->ce_plain}, {"ce_spliced", e->ce_spliced}, {"ce_zero_ablated", e->ce_zero}, {"ce_recovered", e->ce_recovered}, {"kl_plain_spliced", e->kl}, {"kl_plain_zero_ablated", e->kl_zero}, {"kl_recovered", e->kl_recovered}};
+    const metric rows[] = {{"average_max_decoder_cosine_sim", v->rows.max_decoder}, {"average_max_encoder_cosine_sim", v->rows.max_encoder}, {"encoder_decoder_cosine_sim", v->rows.both},
+                           {"encoder_norm", v->rows.encoder_norm}, {"encoder_bias", v->rows.encoder_bias}};
     const metric probe[] = {
         {"sae_top_1_test_accuracy", p->k[0].accuracy}, {"sae_top_1_test_f1", p->k[0].f1}, {"sae_top_1_test_auroc", p->k[0].auroc},
         {"sae_top_2_test_accuracy", p->k[1].accuracy}, {"sae_top_2_test_f1", p->k[1].f1}, {"sae_top_2_test_auroc", p->k[1].auroc},
@@ -62,6 +73,7 @@ static int metrics_of(metric out[MOST], const dict_column *v)
     int n = 0;
     while (n < MOST && sd_dict_metric_at(&e->recon, n, &out[n].id, &out[n].v)) n++;
     for (size_t i = 0; i < sizeof ce / sizeof *ce; i++) out[n++] = ce[i];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) out[n++] = rows[i];
     for (size_t i = 0; i < sizeof probe / sizeof *probe && p->n; i++) out[n++] = probe[i];
     const sd_absorption *a = &v->absorption;
     const metric absorb[] = {{"mean_absorption_fraction_score", a->mean_fraction}, {"std_dev_absorption_fraction_score", a->sd_fraction},
@@ -154,6 +166,8 @@ static void put_column(sd_jw *w, const dict_column *v)
 }
 
 static const char *control_of(const dict_column *v) { return sd_dict_get_info(v->dict)->control; }
+/* What stands over a column. */
+static const char *heading(const dict_column *v, int i) { return i == 0 ? "value" : control_of(v)[0] ? control_of(v) : v->dir; }
 
 static int print_json(cli *c, const dict_column *col, int n)
 {
@@ -195,7 +209,7 @@ int dict_eval_print(cli *c, const dict_column *col, int n)
     if (cols && m) {
         cols[0] = (out_col){"metric", OUT_LEFT};
         for (int i = 0; i < n; i++) {
-            cols[1 + i] = (out_col){i == 0 ? "value" : control_of(&col[i])[0] ? control_of(&col[i]) : col[i].dir, OUT_RIGHT};
+            cols[1 + i] = (out_col){heading(&col[i], i), OUT_RIGHT};
             n_metric = metrics_of(m[i], &col[i]);
         }
         cols[1 + n] = (out_col){"meaning", OUT_FILL};
@@ -217,6 +231,31 @@ int dict_eval_print(cli *c, const dict_column *col, int n)
              (long long)(e->n_replaced + e->n_kept), (long long)e->n_contexts, c->site, sd_mode_name(c->mode), (long long)e->n_replaced, (long long)e->n_kept,
              (long long)e->n_predictions);
     return rc;
+}
+
+sd_status dict_eval_page(cli *c, const dict_column *col, int n, const char *model, const char *path, sd_err *err)
+{
+    const char *id[MOST], *meaning[MOST];
+    sd_eval_page p = {.model = model, .site = c->site, .dict = col->dir, .n = n, .id = id, .meaning = meaning, .prov = &c->prov};
+    sd_eval_col *out = NULL;
+    double *v = NULL;
+    metric m[MOST];
+    sd_buf b;
+    sd_buf_init(&b, LOOK_PAGE_MAX);
+    sd_status st = sd_alloc(&out, (size_t)n * sizeof *out, "columns", err);
+    if (!st) st = sd_alloc(&v, (size_t)(n * MOST) * sizeof *v, "columns", err);
+    for (int i = 0; i < n && !st; i++) {
+        p.n_metric = metrics_of(m, &col[i]);
+        for (int k = 0; k < p.n_metric; k++) id[k] = m[k].id, meaning[k] = meaning_of(m[k].id), v[i * MOST + k] = m[k].v;
+        out[i] = (sd_eval_col){heading(&col[i], i), &col[i].e, sd_dict_get_info(col[i].dict)->m, v + (ptrdiff_t)i * MOST};
+    }
+    p.col = out;
+    if (!st) st = sd_page_eval(&b, &p, err);
+    if (!st) st = look_html_write(c, path, &b, err);
+    sd_buf_release(&b);
+    sd_free(out);
+    sd_free(v);
+    return st;
 }
 
 void dict_column_release(dict_column *v)

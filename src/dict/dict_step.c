@@ -41,6 +41,13 @@ int sd_step__k(const sd_dict_train_opt *o, int64_t step)
     return o->k_start + (int)lround((double)(o->k - o->k_start) * (double)step / (double)o->k_anneal);
 }
 
+int64_t sd_step__silent(const int64_t *last_fired, int64_t m, int64_t n_tokens, int64_t n)
+{
+    int64_t silent = 0;
+    for (int64_t f = 0; f < m; f++) silent += last_fired[f] == 0 || last_fired[f] + n < n_tokens;
+    return silent;
+}
+
 sd_status sd_step__check(const sd_dict_train_opt *o, int64_t n_step, sd_err *err)
 {
     if (o->k_start < 0 || o->k_start > o->m || o->k_anneal < 0 || o->sparsity_warmup < 0)

@@ -27,6 +27,8 @@ sd_adam_k sd_ramp__adam(const sd_ramp *r, int64_t step);
 /* k of a step (from 1), while it anneals and after; the largest of a run. */
 int sd_step__k(const sd_dict_train_opt *o, int64_t step);
 static inline int sd_step__most_k(const sd_dict_train_opt *o) { return o->k_anneal > 0 && o->k_start > o->k ? o->k_start : o->k; }
+/* Of m features those that did not fire in the last n tokens; last_fired: tokens seen when each did, 0: never. */
+int64_t sd_step__silent(const int64_t *last_fired, int64_t m, int64_t n_tokens, int64_t n);
 /* What both refuse of the resolved options. */
 sd_status sd_step__check(const sd_dict_train_opt *o, int64_t n_step, sd_err *err);
 

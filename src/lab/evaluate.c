@@ -82,7 +82,7 @@ static sd_status watch(void *self, sd_act *act, sd_err *err)
     return s->variant == SPLICED ? take(s, act, err) : SD_OK;
 }
 
-struct sums { double ce[3], kl; int64_t n, n_finite[3]; };
+struct sums { double ce[3], kl[3]; int64_t n, n_finite[3]; };
 
 /* The predictions of one run: cross-entropy, and the divergence from the plain run's logits; a row each, by any thread. */
 struct predictions { enum variant variant; sd_mat logits; const int32_t *ids; float *plain; double *ce, *kl; };
@@ -96,7 +96,7 @@ static void look_at_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
         const float *row = sd_mat_row(p->logits, i);
         p->ce[i] = sd_logsumexp(row, V) - (double)row[p->ids[i + 1]];
         if (p->variant == PLAIN) memcpy(p->plain + i * V, row, (size_t)V * sizeof(float));
-        if (p->variant == SPLICED) p->kl[i] = sd_kl(p->plain + i * V, row, V);
+        else p->kl[i] = sd_kl(p->plain + i * V, row, V);
     }
 }
 
@@ -114,7 +114,7 @@ static sd_status run_context(struct sums *sum, struct splice *sp, sd_session *s,
         sd_parallel_for(sp->ex->n_threads, n - 1, ROWS, look_at_rows, &p);
         for (int64_t i = 0; i + 1 < n; i++) {
             if (isfinite(p.ce[i])) sum->n_finite[v]++, sum->ce[v] += p.ce[i];
-            if (v == SPLICED) sum->kl += p.kl[i];
+            if (v != PLAIN) sum->kl[v] += p.kl[i];
         }
     }
     sum->n += n - 1;
@@ -128,7 +128,9 @@ static void conclude(sd_evaluation *out, const struct sums *sum, const struct sp
     out->ce_spliced = sum->ce[SPLICED] / (double)sum->n_finite[SPLICED];
     out->ce_zero = sum->ce[ZEROED] / (double)sum->n_finite[ZEROED];
     out->ce_recovered = (out->ce_zero - out->ce_spliced) / (out->ce_zero - out->ce_plain);
-    out->kl = sum->kl / (double)sum->n;
+    out->kl = sum->kl[SPLICED] / (double)sum->n;
+    out->kl_zero = sum->kl[ZEROED] / (double)sum->n;
+    out->kl_recovered = (out->kl_zero - out->kl) / out->kl_zero;
     out->n_predictions = sum->n;
     out->n_nonfinite = 3 * sum->n - sum->n_finite[PLAIN] - sum->n_finite[SPLICED] - sum->n_finite[ZEROED];
     out->n_replaced = sp->n_replaced;

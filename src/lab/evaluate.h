@@ -2,7 +2,8 @@
  * reconstruction, and with the site set to zero; next-token cross-entropy over the same positions each time.
  *
  *   ce_recovered = (CE_zero - CE_spliced) / (CE_zero - CE_plain)        SAELens evals.py, `ce_loss_score`
- *   kl           = mean over positions of KL(plain || spliced)
+ *   kl           = mean over positions of KL(plain || spliced), kl_zero of KL(plain || zero)
+ *   kl_recovered = (kl_zero - kl) / kl_zero                             SAELens evals.py, `kl_div_score`
  * Special tokens and sinks (norm above SD_SINK_FACTOR times the dictionary's mean token norm, or
  * the median of the first context where it states none) keep their own activations in the spliced run, since
  * no dictionary is trained on them; all next-token positions count, but
@@ -21,7 +22,7 @@ typedef struct sd_evaluate_opt {
 
 typedef struct sd_evaluation {
     sd_dict_metrics recon;  /* of the rows that were replaced */
-    double ce_plain, ce_spliced, ce_zero, ce_recovered, kl;
+    double ce_plain, ce_spliced, ce_zero, ce_recovered, kl, kl_zero, kl_recovered;
     int64_t n_contexts, n_predictions; /* a context's last token predicts nothing that is there */
     int64_t n_replaced, n_kept;        /* rows of the site: replaced, and special tokens and sinks; together the tokens read */
     int64_t n_nonfinite;

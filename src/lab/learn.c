@@ -160,6 +160,17 @@ static sd_status finish(struct run *r, int of, const sd_exec *ex, sd_learn_resul
     return st;
 }
 
+static const char *const rule[SD_DEAD_RULES] = {"silent_1m_tokens", "silent_10m_tokens", "silent_1000_steps", "silent_whole_run"};
+const char *sd_dead_rule_name(int i) { return rule[i]; }
+
+static void count_dead(const sd_learn_trainer *t, sd_learn_result *out)
+{
+    const sd_dict_train_opt *o = sd_learn__opt(t);
+    const int64_t span[SD_DEAD_RULES] = {1000000, 10000000, 1000 * o->batch, out->n_tokens};
+    out->dead_after = o->dead_after;
+    for (int i = 0; i < SD_DEAD_RULES; i++) out->dead_by[i] = span[i] <= out->n_tokens ? sd_learn__silent(t, span[i]) : -1;
+}
+
 static sd_status write_last_event(struct run *r, int i, const sd_learn_result *o, sd_err *err)
 {
     sd_jw w;
@@ -172,6 +183,9 @@ static sd_status write_last_event(struct run *r, int i, const sd_learn_result *o
     sd_jw_kf64(&w, "fvu", o->fvu);
     sd_jw_kf64(&w, "l0", o->l0);
     sd_jw_ki64(&w, "dead", o->dead);
+    sd_jw_ki64(&w, "dead_after", o->dead_after);
+    for (int k = 0; k < SD_DEAD_RULES; k++)
+        if (o->dead_by[k] >= 0) sd_jw_ki64(&w, rule[k], o->dead_by[k]);
     if (isfinite(o->ce_recovered)) sd_jw_kf64(&w, "ce_recovered", o->ce_recovered);
     sd_jw_kf64(&w, "seconds", o->seconds);
     sd_jw_kf64(&w, "train_seconds", o->train_seconds);
@@ -247,6 +261,7 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
         out[i].n_heldout = r.heldout.rows;
         out[i].n_dropped = sd_shuffle_dropped(r.shuffle);
         out[i].epochs = r.loop.epoch + 1;
+        count_dead(&r.trainer[i], &out[i]);
         out[i].train_seconds = trained;
         if ((st = finish(&r, i, ex, &out[i], err))) goto done;
     }

@@ -37,14 +37,21 @@ typedef struct sd_learn_opt {
     int n_more;
 } sd_learn_opt;
 
+enum { SD_DEAD_RULES = 4 };
 typedef struct sd_learn_result {
     double tok_s, fvu, l0, ce_recovered;
     double seconds, train_seconds, source_seconds; /* all of it, tok_s is over these; until the last step; waiting for rows (the model) */
     double finish_seconds, measure_seconds;        /* the dictionary's thresholds, figures and files; opt->measure */
+    int64_t dead_after, dead_by[SD_DEAD_RULES]; /* dead: silent for the last dead_after tokens of training */
     int64_t dead, n_tokens, steps, n_heldout, n_dropped; /* dropped: sinks */
     int epochs;
 } sd_learn_result;
 
+/* Features that count as dead by the rules in use, at the end of the run; -1 where the run is too short for the rule to say anything.
+ *   silent_1m_tokens, silent_10m_tokens   did not fire in the last million (10 million: Gao et al. 2024, dictionary_learning)
+ *   silent_1000_steps                     did not fire in the last 1,000 batches: SAELens' dead_feature_window
+ *   silent_whole_run                      never fired in training */
+const char *sd_dead_rule_name(int i);
 /* out [1 + opt->n_more]; times are those of all together. n_rows: rows a whole pass of src gives. Cancelled: a checkpoint is written and SD_E_CANCELLED returned. Writes into dir: the
  * SAELens directory, events.jsonl, and while it runs checkpoint-N/ named by checkpoint.json. */
 sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source src, int64_t n_rows, const sd_learn_opt *opt,

@@ -14,7 +14,7 @@ sd_status sd_lab_learn_identity(sd_learn_result *out, const sd_exec *ex, sd_act_
     double limit = 0;
     int64_t n = 0;
     sd_dict *d = NULL;
-    *out = (sd_learn_result){.ce_recovered = 1};
+    *out = (sd_learn_result){.ce_recovered = 1, .dead_by = {-1, -1, -1, -1}};
     sd_status st = sd_alloc(&x, (size_t)(want * src.d) * sizeof *x, "rows", err);
     while (!st && n < want) {
         sd_act_block b;

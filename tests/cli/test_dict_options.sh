@@ -20,7 +20,8 @@ with open("labelled.jsonl", "w") as f:
         f.write(json.dumps(row) + "\n")
 X
 train=(dict train tiny.gguf corpus --site resid_post.0 --width 128 --k 4 --tokens 12000 --batch 64 --seed 4)
-expect_json train sonde.dict.train/1 '0 < d["fvu"] < 1' "${train[@]}" -o plain --json
+expect_json train sonde.dict.train/1 '0 < d["fvu"] < 1 and d["dead_after"] == 3000 and d["dead_by"]["silent_1m_tokens"] is None and d["dead_by"]["silent_1000_steps"] is None
+    and 0 <= d["dead_by"]["silent_whole_run"] <= d["dead"]' "${train[@]}" -o plain --json
 for k in random-model frozen-decoder; do expect_json "control_$k" sonde.dict.train/1 'd["fvu"] > 0' "${train[@]}" --control $k -o $k --json; done
 python3 - <<'X' && ok controls_say_so || not_ok controls_say_so "$(grep -h control ./*/cfg.json)"
 import json
@@ -35,6 +36,31 @@ expect_json eval_beside sonde.dict.eval/1 'len(d["beside"]) == 2 and [b["control
     and d["beside"][1]["metrics"]["ce_plain"] == d["metrics"]["ce_plain"] and d["beside"][1]["metrics"]["fvu"] > d["metrics"]["fvu"]
     and sum(d["density_histogram"]["features"]) + d["density_histogram"]["never"] == 128 and len(d["density_histogram"]["features"]) == 16' \
     dict eval plain tiny.gguf corpus --beside random-model --beside frozen-decoder --tokens 4096 --json
+# Rows beside rows, by brute force from the file; KL as SAELens counts it; the page with the picture of densities.
+expect_json geometry sonde.dict.eval/1 'abs(d["metrics"]["kl_recovered"] - (1 - d["metrics"]["kl_plain_spliced"] / d["metrics"]["kl_plain_zero_ablated"])) < 1e-9 and 0 < d["metrics"]["kl_recovered"] < 1' \
+    dict eval plain tiny.gguf corpus --beside random-model --tokens 512 --html eval.html --json
+python3 - <<'X' && ok geometry_by_hand || not_ok geometry_by_hand "see above"
+import json, struct
+raw = open("plain/sae_weights.safetensors", "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+head = json.loads(raw[8:8 + n])
+def tensor(name):
+    a, b = head[name]["data_offsets"]
+    return struct.unpack(f"<{(b - a) // 4}f", raw[8 + n + a:8 + n + b])
+D, W, b = tensor("W_dec"), tensor("W_enc"), tensor("b_enc")
+dec = [D[f * 64:f * 64 + 64] for f in range(128)]
+enc = [[W[i * 128 + f] for i in range(64)] for f in range(128)]
+norm = lambda v: sum(x * x for x in v) ** 0.5
+cos = lambda u, v: sum(x * y for x, y in zip(u, v)) / norm(u) / norm(v)
+mean = lambda v: sum(v) / len(v)
+want = {"average_max_decoder_cosine_sim": mean([max(cos(u, v) for g, v in enumerate(dec) if g != f) for f, u in enumerate(dec)]),
+        "average_max_encoder_cosine_sim": mean([max(cos(u, v) for g, v in enumerate(enc) if g != f) for f, u in enumerate(enc)]),
+        "encoder_decoder_cosine_sim": mean([cos(u, v) for u, v in zip(enc, dec)]), "encoder_norm": mean([norm(u) for u in enc]), "encoder_bias": mean(b)}
+got = json.load(open("out"))["metrics"]
+assert all(abs(got[k] - want[k]) < 1e-5 * max(1, abs(want[k])) for k in want), ({k: got[k] for k in want}, want)
+X
+[ "$(grep -c '<rect' eval.html)" -ge 1 ] && [ "$(grep -o '<rect' eval.html | wc -l)" = 17 ] && grep -q '<polyline' eval.html && grep -q average_max_decoder_cosine_sim eval.html && ! grep -qE '(src|href)="?https?://|style=' eval.html && ok eval_page || not_ok eval_page "$(head -c 400 eval.html)"
+expect_error eval_page_is_kept 4 'already there' dict eval plain tiny.gguf corpus --tokens 512 --html eval.html
 run dict eval plain tiny.gguf corpus --beside random-model --tokens 2048
 [ $rc -eq 0 ] && head -1 out | grep -q $'metric\tvalue\trandom-model\tmeaning' && ok beside_table || not_ok beside_table "$(what_happened)"
 "$sonde" feature build random-model tiny.gguf corpus --tokens 2000 -o r.db >/dev/null 2>err; grep -q "control of a model with random weights" err && ok control_warns || not_ok control_warns "$(cat err)"
