@@ -12,7 +12,7 @@ static const cli_opt opts[] = {
     {0, "with", OPT_STR, AT(dict_run, with), .arg = "MODEL2", .help = "the other checkpoint of a crosscoder"},
     {0, "width", OPT_INT, AT(dict_run, width), .arg = "F", .def = "16384", .lo = 2, .hi = 1 << 24, .help = "features"},
     {0, "k", OPT_INT, AT(dict_run, k), .arg = "K", .def = "32", .lo = 1, .hi = 4096, .help = "active features a token; what a sparsity penalty is steered towards"},
-    {0, "also", OPT_LIST, AT(dict_run, also), .arg = "WIDTH:K,..", .help = "further dictionaries from the same pass over the model, in DIR/wWIDTH-kK"},
+    {0, "also", OPT_LIST, AT(dict_run, also), .arg = "SPEC,..", .help = "further dictionaries from the same pass over the model, each [KIND:]WIDTH:K[@SITE], in folders of DIR: w4096-k32, jumprelu-w4096-k32-resid_post.7"},
     {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them", .def_words = "one pass"},
     {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step", .def_words = "2048, halved until a run has 500 steps, but not under 64"},
     {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024"},
@@ -81,6 +81,8 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
                 const sd_learn_result *m = &r[1 + i];
                 sd_jw_obj(w);
                 sd_jw_kstr(w, "dir", a->more[i].dir);
+                sd_jw_kstr(w, "kind", sd_dict_kind_name(a->more[i].kind));
+                if (a->more[i].site[0]) sd_jw_kstr(w, "site", a->more[i].site);
                 sd_jw_ki64(w, "width", a->more[i].width);
                 sd_jw_ki64(w, "k", a->more[i].k);
                 sd_jw_kf64(w, "fvu", m->fvu);
@@ -128,7 +130,9 @@ static sd_status ce_recovered(void *self, const char *dir, double *out, double *
     const sd_model_opt mo = {.mode = x->s->model->mode};
     if (!st) st = dict_run_random(x->a) ? sd_model_open_random(&m, x->ex, x->a->path[0], &mo, x->c->seed, err) : sd_model_open(&m, x->ex, x->a->path[0], &mo, err);
     *not_counted = sd_now() - t0;
-    const sd_evaluate_opt o = {.max_contexts = EVAL_CONTEXTS, .from_end = true, .progress = &x->c->progress};
+    sd_site at = x->s->harvest ? sd_harvest_site(x->s->harvest) : (sd_site){0};
+    if (!st && x->s->n_part) st = sd_site_parse(&at, sd_dict_site_name(d), strlen(sd_dict_site_name(d)), err);
+    const sd_evaluate_opt o = {.max_contexts = EVAL_CONTEXTS, .from_end = true, .progress = &x->c->progress, .site = &at};
     if (!st) st = sd_lab_evaluate(&e, x->ex, m, d, x->s->harvest, &o, err);
     if (!st) *out = e.ce_recovered;
     sd_model_close(m);
@@ -148,9 +152,9 @@ static sd_dict_kind kind_of(const char *name) /* one of the option's values, or 
 static sd_status say_cost(cli *c, const sd_exec *ex, const dict_source *s, const sd_dict_train_opt *o, int64_t n_rows, sd_err *err)
 {
     sd_dict_train_opt t = *o;
-    if (!t.d) t.d = s->src.d;
+    if (!t.d) t.d = s->n_part ? s->rows.width[0] : s->src.d;
     if (!t.n_tokens) t.n_tokens = n_rows;
-    const double held = (double)sd_dict_train_plan(ex, &t), end = held + 10.0 * (double)t.m * (double)(s->src.d > t.d ? s->src.d : t.d), is_free = (double)sd_mem_query().available;
+    const double held = (double)sd_dict_train_plan(ex, &t), end = held + 10.0 * (double)t.m * (double)(s->src.d > t.d && !s->n_part ? s->src.d : t.d), is_free = (double)sd_mem_query().available;
     double seconds = 0;
     char s_time[32];
     if (end < 1e9) return SD_OK;
@@ -178,14 +182,16 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
                       .fold = s->rows.cross ? sd_cross_fold : NULL, .fold_self = s->rows.cross};
     sd_learn_more more[SD_LEARN_MORE];
     for (int i = 0; i < a->also.n; i++) {
-        more[i] = (sd_learn_more){o.train, a->more[i].dir};
+        more[i] = (sd_learn_more){o.train, a->more[i].dir, s->n_part ? s->part[i] : 0, s->n_part ? &s->more[i] : NULL};
         more[i].train.m = a->more[i].width, more[i].train.k = (int)a->more[i].k;
+        if (kind < SD_DICT_ENCODER_COUNT) more[i].train.kind = a->more[i].kind;
     }
     o.more = more, o.n_more = a->also.n;
+    o.part_cols = s->rows.width, o.n_part = s->n_part;
     double further = 0;
     for (int i = 0; i < o.n_more; i++) {
         sd_dict_train_opt t = more[i].train;
-        if (!t.d) t.d = s->src.d;
+        if (!t.d) t.d = s->n_part ? s->rows.width[more[i].part] : s->src.d;
         if (!t.n_tokens) t.n_tokens = s->n_rows;
         further += (double)sd_dict_train_plan(ex, &t);
     }
@@ -219,8 +225,8 @@ const cli_cmd cmd_dict_train_def = {
             "These take the best of a batch. identity trains nothing: its features are the site's own neurons, 2 a neuron, by sign.\n\n"
             "--control trains what a score is worth nothing without: a dictionary of the same architecture with random weights (each matrix\n"
             "normal with its own mean and spread), or one whose decoder stays as it was drawn. `sonde dict eval --beside` prints them together.\n"
-            "--also trains more dictionaries on the rows of the same pass, in the same order: each is what a run of its own with the same seed,\n"
-            "tokens and batch would have made, to the last bit.\n\n"
+            "--also trains more dictionaries from the same pass over the model, of other widths, kinds and sites: each is what a run of its own\n"
+            "with the same seed, tokens and batch would have made, to the last bit. The model runs up to the deepest site.\n\n"
             "--without leaves out what training does by default, to see what it is worth.\n\n"
             "--init and --order give a run the start and the rows of another trainer's, for a comparison: with --warmup 0 --decay 0\n"
             "--without aux-k a TopK dictionary is trained as plain PyTorch would (tools/dict-parity). Sinks are left out before rows are\n"

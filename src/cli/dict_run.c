@@ -44,23 +44,52 @@ static sd_status load_list(opt_list *out, const char ***own, const json_t *list,
     return st;
 }
 
-/* "4096:32": a further dictionary of that width and k, in the folder w4096-k32 of the run's. */
+static sd_dict_kind kind_of(const char *name)
+{
+    sd_dict_kind k = 0;
+    while (k < SD_DICT_KIND_COUNT && strcmp(name, sd_dict_kind_name(k)) != 0) k++;
+    return k;
+}
+
+/* "4096:32", "jumprelu:4096:32", "4096:32@resid_post.7": a further dictionary of that kind, width and k, at that site, in a folder of the run's. */
+static sd_status read_one(dict_run *a, cli *c, int i, sd_err *err)
+{
+    static const char *const what = "[KIND:]WIDTH:K[@SITE], such as 4096:32 or jumprelu:4096:32@resid_post.7";
+    const char *text = a->also.v[i], *site = strchr(text, '@'), *end = site ? site : text + strlen(text), *from = text, *colon = memchr(text, ':', (size_t)(end - text));
+    char name[160], kind[32];
+    uint64_t width = 0, k = 0;
+    const sd_dict_kind own = kind_of(a->kind);
+    snprintf(kind, sizeof kind, "%s", a->kind);
+    if (colon && !(text[0] >= '0' && text[0] <= '9')) {
+        snprintf(kind, sizeof kind, "%.*s", (int)(colon - text), text);
+        from = colon + 1;
+        colon = memchr(from, ':', (size_t)(end - from));
+    }
+    if (!colon || !sd_parse_u64((sd_slice){from, (size_t)(colon - from)}, &width) || !sd_parse_u64((sd_slice){colon + 1, (size_t)(end - colon - 1)}, &k) || width < 2 || width > 1 << 24 || k < 1 ||
+        k > 4096 || (site && (!site[1] || strlen(site + 1) >= sizeof a->more[i].site)))
+        return cli_refuse(c, err, "--also %s is not %s", text, what);
+    a->more[i].kind = kind_of(kind), a->more[i].width = (int64_t)width, a->more[i].k = (int64_t)k;
+    if (from != text && (a->more[i].kind >= SD_DICT_ENCODER_COUNT || own >= SD_DICT_ENCODER_COUNT)) {
+        cli_refuse(c, err, "--also %s: a run of %s trains no %s beside it", text, a->kind, kind);
+        return sd_hint(err, "standard, gated, jumprelu, topk, batchtopk and matryoshka are trained beside each other");
+    }
+    if (site && own >= SD_DICT_ENCODER_COUNT) return cli_refuse(c, err, "--also %s: a %s is of the sites that --site, --to and --with name", text, a->kind);
+    if (site && a->n_path == 1) return cli_refuse(c, err, "--also %s: the activations in %s are of one site", text, a->path[0]);
+    snprintf(a->more[i].site, sizeof a->more[i].site, "%s", site ? site + 1 : "");
+    snprintf(name, sizeof name, "%s%sw%llu-k%llu%s%s", from != text ? kind : "", from != text ? "-" : "", (unsigned long long)width, (unsigned long long)k, site ? "-" : "", a->more[i].site);
+    if (strchr(name, '/')) return cli_refuse(c, err, "--also %s is not %s", text, what);
+    if (!sd_path_join(a->more[i].dir, sizeof a->more[i].dir, c->output, name)) return sd_fail(err, SD_E_ARG, "%s: path too long", c->output);
+    for (int j = 0; j < i; j++)
+        if (strcmp(a->more[i].dir, a->more[j].dir) == 0) return cli_refuse(c, err, "--also %s is given twice", text);
+    return SD_OK;
+}
+
 static sd_status read_also(dict_run *a, cli *c, sd_err *err)
 {
+    sd_status st = SD_OK;
     if (a->also.n > SD_LEARN_MORE) return cli_refuse(c, err, "--also: at most %d further dictionaries of one run", SD_LEARN_MORE);
-    for (int i = 0; i < a->also.n; i++) {
-        const char *text = a->also.v[i], *colon = strchr(text, ':');
-        uint64_t width = 0, k = 0;
-        if (!colon || !sd_parse_u64((sd_slice){text, (size_t)(colon - text)}, &width) || !sd_parse_u64(sd_slice_of(colon + 1), &k) || width < 2 || width > 1 << 24 || k < 1 || k > 4096)
-            return cli_refuse(c, err, "--also %s is not WIDTH:K, such as 4096:32", text);
-        a->more[i].width = (int64_t)width, a->more[i].k = (int64_t)k;
-        char name[64];
-        snprintf(name, sizeof name, "w%llu-k%llu", (unsigned long long)width, (unsigned long long)k);
-        if (!sd_path_join(a->more[i].dir, sizeof a->more[i].dir, c->output, name)) return sd_fail(err, SD_E_ARG, "%s: path too long", c->output);
-        for (int j = 0; j < i; j++)
-            if (strcmp(a->more[i].dir, a->more[j].dir) == 0) return cli_refuse(c, err, "--also %s is given twice", text);
-    }
-    return SD_OK;
+    for (int i = 0; i < a->also.n && !st; i++) st = read_one(a, c, i, err);
+    return st;
 }
 
 static sd_status load(dict_run *a, cli *c, sd_err *err)
@@ -326,6 +355,34 @@ static sd_status open_shards(dict_source *s, dict_run *a, cli *c, sd_err *err)
     return SD_OK;
 }
 
+/* The sites of further dictionaries behind the first one's, each once; s->part says where. */
+static sd_status add_parts(dict_source *s, const dict_run *a, sd_cross_sites *sites, sd_err *err)
+{
+    for (int i = 0; i < a->also.n; i++) {
+        sd_site site = sites->site[0];
+        const char *name = a->more[i].site;
+        sd_status st = *name ? sd_site_parse(&site, name, strlen(name), err) : SD_OK;
+        if (st) return st;
+        int at = 0;
+        while (at < sites->n && !(sites->site[at].kind == site.kind && sites->site[at].layer == site.layer)) at++;
+        if (at == SD_LEARN_PARTS) return sd_fail(err, SD_E_ARG, "--also names more than %d sites", SD_LEARN_PARTS);
+        if (at == sites->n) sites->site[sites->n++] = site;
+        s->part[i] = at;
+    }
+    return SD_OK;
+}
+
+/* What the further dictionaries are of, once the first one's card is filled. */
+static void fill_more(dict_source *s, const dict_run *a, const sd_cross_sites *sites)
+{
+    s->n_part = sites->n > 1 ? sites->n : 0;
+    for (int i = 0; i < a->also.n; i++) {
+        s->more[i] = s->meta;
+        sd_site_print(s->more[i].site, sizeof s->more[i].site, sites->site[s->part[i]]);
+        sd_site_print_tl(s->more[i].hook_name, sizeof s->more[i].hook_name, sites->site[s->part[i]]);
+    }
+}
+
 static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *ex, sd_err *err)
 {
     sd_site site;
@@ -335,6 +392,7 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
     sd_status st = cli_site(c, &site, err);
     if (!st) st = sd_cross_sites_parse(&in.sites, c->site, err);
     if (!st && a->to) st = sd_cross_sites_parse(&in.sites, a->to, err);
+    if (!st && kind_of(a->kind) < SD_DICT_ENCODER_COUNT) st = add_parts(s, a, &in.sites, err);
     for (int i = 0, n = in.sites.n; !st && a->with && i < n; i++) {
         if (in.sites.n == SD_CROSS_PARTS) return sd_fail(err, SD_E_ARG, "more than %d sites of two models", SD_CROSS_PARTS);
         in.sites.site[in.sites.n] = in.sites.site[i];
@@ -371,6 +429,7 @@ static sd_status open_model(dict_source *s, dict_run *a, cli *c, const sd_exec *
         return sd_cross_sites_print(s->meta.hook_name, sizeof s->meta.hook_name, &in.sites, true, err);
     }
     sd_site_print(s->meta.site, sizeof s->meta.site, site);
+    s->sites = in.sites;
     return SD_OK;
 }
 
@@ -388,6 +447,7 @@ sd_status dict_source_open(dict_source *s, dict_run *a, cli *c, const sd_exec *e
     if (s->rows.cross) return SD_OK;
     st = sd_site_parse(&site, s->meta.site, strlen(s->meta.site), err);
     if (!st) sd_site_print_tl(s->meta.hook_name, sizeof s->meta.hook_name, site);
+    if (!st && s->sites.n && kind_of(a->kind) < SD_DICT_ENCODER_COUNT) fill_more(s, a, &s->sites);
     return st;
 }
 

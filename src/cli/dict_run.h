@@ -16,7 +16,7 @@ typedef struct dict_run {
     const char *init, *order;     /* files; NULL: drawn */
     const char *control;          /* "random-model", "frozen-decoder"; NULL: none */
     opt_list without, also;
-    struct { int64_t width, k; char dir[1100]; } more[SD_LEARN_MORE]; /* [also.n] as also says; made by dict_run_setup */
+    struct { sd_dict_kind kind; int64_t width, k; char site[64], dir[1100]; } more[SD_LEARN_MORE]; /* [also.n] as also says; made by dict_run_setup; site empty: the run's */
     const char **path;   /* [n_path] MODEL CORPUS.., or DIR */
     int n_path;
     const char *mode;
@@ -36,6 +36,9 @@ typedef struct dict_source {
     sd_harvest *harvest; /* rows.first; NULL when the rows come from shards */
     int64_t d_in;        /* of a transcoder; else 0 */
     sd_act_reader *reader;
+    sd_cross_sites sites;
+    int n_part, part[SD_LEARN_MORE]; /* sites whose rows lie side by side, rows.width of each; 0: one. That of each further dictionary */
+    sd_dict_info more[SD_LEARN_MORE]; /* what those are of */
     sd_act_order *order; /* rows of reader in a given order; else NULL */
 } dict_source;
 

@@ -159,7 +159,7 @@ sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model 
     float *plain = NULL;
     int64_t total = sd_harvest_contexts(h), count = opt->max_contexts && opt->max_contexts < total ? opt->max_contexts : total;
     int64_t begin = opt->from_end ? total - count : 0, longest = 0, n, cols = 0;
-    sd_site site = sd_harvest_site(h), to = site;
+    sd_site site = opt->site ? *opt->site : sd_harvest_site(h), to = site;
     *out = (sd_evaluation){0};
     sd_status st = sd_model_site_cols(m, site, &cols, err);
     if (st) return st;

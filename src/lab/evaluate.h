@@ -18,6 +18,7 @@ typedef struct sd_evaluate_opt {
     int64_t max_contexts; /* 0: all */
     bool from_end;        /* the last contexts of the harvest (the held-out ones of a run) */
     const sd_progress *progress; /* may be NULL */
+    const sd_site *site;  /* where the dictionary reads; NULL: the harvest's first */
 } sd_evaluate_opt;
 
 typedef struct sd_evaluation {

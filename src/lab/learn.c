@@ -28,20 +28,28 @@ static sd_status loop_next(void *self, sd_act_block *out, sd_err *err)
 static int64_t loop_tell(void *self) { struct loop *l = self; return l->src.tell(l->src.self); }
 static sd_status loop_seek(void *self, int64_t row, sd_err *err) { struct loop *l = self; return l->src.seek(l->src.self, row, err); }
 
+sd_act_source sd_learn__loop(struct run *r) { return (sd_act_source){.self = &r->loop, .d = r->loop.src.d, .next = loop_next, .tell = loop_tell, .seek = loop_seek}; }
+
+/* The last rows of the source, each part's columns in a matrix of their own. */
 static sd_status read_heldout(struct run *r, sd_err *err)
 {
-    int64_t n = r->n_heldout, d = r->loop.src.d, got = 0;
+    const int64_t n = r->n_heldout;
     const double t0 = sd_now();
     sd_act_source *src = &r->loop.src;
-    sd_status st = sd_alloc(&r->heldout.data, (size_t)(n * d) * sizeof(float), "held-out rows", err);
+    sd_status st = SD_OK;
+    for (int k = 0; k < r->n_part && !st; k++) {
+        struct part *p = &r->part[k];
+        st = sd_alloc(&p->heldout.data, (size_t)(n * p->d) * sizeof(float), "held-out rows", err);
+        p->heldout = sd_mat_of(p->heldout.data, n, p->d);
+    }
     if (!st) st = src->seek(src->self, r->loop.n_rows, err);
-    r->heldout = sd_mat_of(r->heldout.data, n, d);
-    while (!st && got < n) {
+    for (int64_t got = 0; !st && got < n;) {
         sd_act_block b;
         if ((st = src->next(src->self, &b, err))) break;
         if (b.x.rows == 0) { st = sd_fail(err, SD_E_FORMAT, "the activations end %" PRId64 " rows early", n - got); break; }
         for (int64_t i = 0; i < b.x.rows && got < n; i++, got++)
-            memcpy(sd_mat_row(r->heldout, got), sd_mat_row(b.x, i), (size_t)d * sizeof(float));
+            for (int k = 0; k < r->n_part; k++)
+                memcpy(sd_mat_row(r->part[k].heldout, got), sd_mat_row(b.x, i) + r->part[k].col, (size_t)r->part[k].d * sizeof(float));
     }
     if (!st) st = src->seek(src->self, 0, err);
     r->loop.seconds += sd_now() - t0;
@@ -63,12 +71,27 @@ static void drop_sinks(sd_mat *x, double max_norm)
     x->rows = n;
 }
 
+/* The first trainer of a part; every part has one. */
+static const sd_learn_trainer *first_of(const struct run *r, int part)
+{
+    int i = 0;
+    while (r->of[i] != part) i++;
+    return &r->trainer[i];
+}
+
+sd_status sd_learn__sources(struct run *r, const int64_t *row, sd_err *err)
+{
+    if (r->n_part > 1) return sd_learn__parts_new(&r->parts, r, sd_learn__loop(r), row, err);
+    r->part[0].src = sd_learn__loop(r);
+    return SD_OK;
+}
+
 static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
 {
     const sd_learn_opt *o = r->opt;
     sd_dict_train_opt t = o->train;
     if (sd_dict_kind_maps(t.kind)) t.d_out = r->loop.src.d - t.d;
-    else t.d = r->loop.src.d;
+    else t.d = r->part[0].d;
     if (!t.n_tokens) t.n_tokens = r->loop.n_rows;
     int64_t cap = o->buffer_rows ? o->buffer_rows : BUFFER_ROWS;
     if (cap > r->loop.n_rows) cap = r->loop.n_rows;
@@ -78,14 +101,14 @@ static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
         sd_dict_train_opt more = o->more[i - 1].train;
         const uint32_t of_rows = SD_WITHOUT_CENTRING | SD_WITHOUT_SCALING | SD_WITHOUT_SINK_FILTER | SD_WITHOUT_SPECIAL_FILTER | SD_WITHOUT_SHUFFLE;
         SD_ASSERT(sd_dict_kind_maps(more.kind) == sd_dict_kind_maps(t.kind));
-        more.d = t.d, more.d_out = t.d_out, more.n_tokens = t.n_tokens, more.seed = t.seed, more.batch = sd_learn__opt(&r->trainer[0])->batch;
+        more.d = sd_dict_kind_maps(t.kind) ? t.d : r->part[r->of[i]].d, more.d_out = t.d_out, more.n_tokens = t.n_tokens, more.seed = t.seed, more.batch = sd_learn__opt(&r->trainer[0])->batch;
         more.without = (more.without & ~of_rows) | (t.without & of_rows);
         st = sd_learn__new(&r->trainer[i], ex, &more, err);
     }
-    for (int i = 0; i < r->n && !st; i++) st = sd_learn__calibrate(&r->trainer[i], ex, o->calibrate.data ? o->calibrate : r->heldout, err);
+    for (int i = 0; i < r->n && !st; i++) st = sd_learn__calibrate(&r->trainer[i], ex, o->calibrate.data ? o->calibrate : r->part[r->of[i]].heldout, err);
     if (!st && o->init) st = sd_dict_train_init(r->trainer[0].one, o->init, err);
-    if (!st) st = sd_shuffle_new(&r->shuffle, cap, r->loop.src.d, t.seed, sd_learn__max_norm(&r->trainer[0]), err);
-    return st;
+    for (int k = 0; k < r->n_part && !st; k++) st = sd_shuffle_new(&r->part[k].shuffle, cap, r->part[k].d, t.seed, sd_learn__max_norm(first_of(r, k)), err);
+    return st ? st : sd_learn__sources(r, (const int64_t[SD_LEARN_PARTS]){0}, err);
 }
 
 static const char *dir_of(const struct run *r, int i) { return i ? r->opt->more[i - 1].dir : r->opt->dir; }
@@ -118,16 +141,18 @@ static sd_status train(struct run *r, const sd_exec *ex, const sd_progress *prog
 {
     const sd_dict_train_opt *t = sd_learn__opt(&r->trainer[0]);
     const sd_dict_stats *now = r->stats; /* steps and tokens are the same for all */
-    sd_act_source src = {.self = &r->loop, .d = r->loop.src.d, .next = loop_next, .tell = loop_tell, .seek = loop_seek};
     double last = sd_now(), every = r->opt->checkpoint_s ? r->opt->checkpoint_s : 120;
     int64_t total = t->n_tokens / t->batch, per_event = total / EVENTS_PER_RUN > 0 ? total / EVENTS_PER_RUN : 1, got = 0;
     sd_status st;
     char note[96];
     while (now->step < total) {
-        if ((st = sd_shuffle_next(r->shuffle, &src, r->batch, &got, err))) return st;
-        SD_ASSERT(got == t->batch);
+        for (int k = 0; k < r->n_part; k++) {
+            struct part *p = &r->part[k];
+            if ((st = sd_shuffle_next(p->shuffle, &p->src, p->batch, &got, err))) return st;
+            SD_ASSERT(got == t->batch);
+        }
         for (int i = 0; i < r->n; i++) {
-            if ((st = sd_learn__step(&r->trainer[i], ex, r->batch, &r->stats[i], err))) return st;
+            if ((st = sd_learn__step(&r->trainer[i], ex, r->part[r->of[i]].batch, &r->stats[i], err))) return st;
             if ((now->step % per_event == 0 || now->step == total) && (st = write_event(r, i, err))) return st;
         }
         snprintf(note, sizeof note, "tokens  fvu %.3f  dead %" PRId64, now->fvu, now->n_dead);
@@ -146,8 +171,9 @@ static sd_status train(struct run *r, const sd_exec *ex, const sd_progress *prog
 static sd_status finish(struct run *r, int of, const sd_exec *ex, sd_learn_result *out, sd_err *err)
 {
     sd_dict *dict = NULL;
-    sd_dict_info meta = r->opt->meta;
-    sd_status st = sd_learn__finish(&r->trainer[of], ex, r->heldout, &meta, &dict, err);
+    const sd_dict_info *own = of ? r->opt->more[of - 1].meta : NULL;
+    sd_dict_info meta = own ? *own : r->opt->meta;
+    sd_status st = sd_learn__finish(&r->trainer[of], ex, r->part[r->of[of]].heldout, &meta, &dict, err);
     if (!st && r->opt->fold) st = r->opt->fold(r->opt->fold_self, dict, err);
     if (!st) st = sd_dict_save(dict, dir_of(r, of), err);
     if (!st) {
@@ -229,9 +255,12 @@ static sd_status prepare(struct run *r, const sd_exec *ex, int64_t n_rows, sd_er
     if (!st) st = o->resume ? sd_learn__restore(r, ex, err) : begin(r, ex, err);
     if (st) return st;
     const sd_dict_train_opt *t = sd_learn__opt(&r->trainer[0]);
-    drop_sinks(&r->heldout, sd_learn__max_norm(&r->trainer[0]));
-    if ((st = sd_alloc(&r->batch.data, (size_t)(t->batch * r->loop.src.d) * sizeof(float), "a batch", err))) return st;
-    r->batch = sd_mat_of(r->batch.data, t->batch, r->loop.src.d);
+    for (int k = 0; k < r->n_part && !st; k++) {
+        struct part *p = &r->part[k];
+        drop_sinks(&p->heldout, sd_learn__max_norm(first_of(r, k)));
+        st = sd_alloc(&p->batch.data, (size_t)(t->batch * p->d) * sizeof(float), "a batch", err);
+        p->batch = sd_mat_of(p->batch.data, t->batch, p->d);
+    }
     for (int i = 0; i < r->n && !st; i++) {
         char path[1100];
         if (!sd_path_join(path, sizeof path, dir_of(r, i), "events.jsonl")) return sd_fail(err, SD_E_ARG, "%s: path too long", dir_of(r, i));
@@ -243,9 +272,14 @@ static sd_status prepare(struct run *r, const sd_exec *ex, int64_t n_rows, sd_er
 sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source src, int64_t n_rows, const sd_learn_opt *opt,
                        const sd_progress *progress, sd_err *err)
 {
-    struct run r = {.opt = opt, .n = 1 + opt->n_more, .loop = {.src = src}};
+    struct run r = {.opt = opt, .n = 1 + opt->n_more, .loop = {.src = src}, .n_part = opt->n_part ? opt->n_part : 1};
     double t0 = opt->t0 > 0 ? opt->t0 : sd_now(), not_counted = 0, spent = 0;
-    SD_ASSERT(opt->n_more <= SD_LEARN_MORE);
+    SD_ASSERT(opt->n_more <= SD_LEARN_MORE && opt->n_part <= SD_LEARN_PARTS);
+    for (int k = 0; k < r.n_part; k++) {
+        r.part[k].d = opt->n_part ? opt->part_cols[k] : src.d;
+        r.part[k].col = k ? r.part[k - 1].col + r.part[k - 1].d : 0;
+    }
+    for (int i = 1; i < r.n; i++) r.of[i] = opt->more[i - 1].part;
     for (int i = 0; i < r.n; i++) {
         out[i] = (sd_learn_result){.ce_recovered = NAN};
         r.events[i].fd = -1;
@@ -258,8 +292,8 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
     for (int i = 0; i < r.n; i++) {
         out[i].steps = r.stats[i].step;
         out[i].n_tokens = r.stats[i].n_tokens;
-        out[i].n_heldout = r.heldout.rows;
-        out[i].n_dropped = sd_shuffle_dropped(r.shuffle);
+        out[i].n_heldout = r.part[r.of[i]].heldout.rows;
+        out[i].n_dropped = sd_shuffle_dropped(r.part[r.of[i]].shuffle);
         out[i].epochs = r.loop.epoch + 1;
         count_dead(&r.trainer[i], &out[i]);
         out[i].train_seconds = trained;
@@ -281,9 +315,12 @@ done:
         sd_events_close(&r.events[i]);
         sd_learn__free(&r.trainer[i]);
     }
-    sd_shuffle_free(r.shuffle);
     sd_buf_release(&r.line);
-    sd_free(r.heldout.data);
-    sd_free(r.batch.data);
+    for (int k = 0; k < r.n_part; k++) {
+        sd_shuffle_free(r.part[k].shuffle);
+        sd_free(r.part[k].heldout.data);
+        sd_free(r.part[k].batch.data);
+    }
+    sd_learn__parts_free(r.parts);
     return st;
 }

@@ -11,8 +11,13 @@
 
 /* A further dictionary of the same rows in the same order: trained beside the first, as if alone. Seed, batch, tokens and what concerns the rows are
  * the first one's; a transcoder stands only beside transcoders. */
-typedef struct sd_learn_more { sd_dict_train_opt train; const char *dir; } sd_learn_more;
-enum { SD_LEARN_MORE = 16 };
+typedef struct sd_learn_more {
+    sd_dict_train_opt train;
+    const char *dir;
+    int part;                 /* of the rows, see sd_learn_opt.part_cols */
+    const sd_dict_info *meta; /* what it is of; NULL: as the first */
+} sd_learn_more;
+enum { SD_LEARN_MORE = 16, SD_LEARN_PARTS = 8 };
 
 typedef struct sd_learn_opt {
     sd_dict_train_opt train;  /* .d is taken from the source, but given for transcoders, whose source gives [x | y]; .n_tokens 0: one pass */
@@ -33,6 +38,10 @@ typedef struct sd_learn_opt {
     void *fold_self;
     sd_mat calibrate;         /* rows that give mean and scale; empty: those held out */
     const char *init;         /* weights to start from (sd_dict_train_init), of the first dictionary; NULL: drawn. Not for transcoders */
+    /* Rows of several sites side by side: dictionary 0 is of the first part_cols[0] columns, the others of the part that they name. Each part is shuffled
+     * and has its sinks left out as if it were alone. n_part 0: a row is one site's (or a transcoder's two). */
+    const int64_t *part_cols; /* [n_part] */
+    int n_part;
     const sd_learn_more *more; /* [n_more] their folders exist; at most SD_LEARN_MORE */
     int n_more;
 } sd_learn_opt;

@@ -1,4 +1,4 @@
-/* Checkpoints of a training run: dir/checkpoint-STEP/{trainer.safetensors,trainer-1.safetensors ..,shuffle.safetensors}, named by dir/checkpoint.json. The JSON is
+/* Checkpoints of a training run: dir/checkpoint-STEP/{trainer.safetensors,trainer-1.safetensors ..,shuffle.safetensors,shuffle-1.safetensors ..}, named by dir/checkpoint.json. The JSON is
  * replaced last and atomically, so a run that dies while writing goes on from the checkpoint before. */
 #include "lab/learn_int.h"
 
@@ -11,21 +11,22 @@ static sd_status path_in(char out[1200], const char *dir, const char *name, sd_e
     return sd_path_join(out, 1200, dir, name) ? SD_OK : sd_fail(err, SD_E_ARG, "%s: path too long", dir);
 }
 
-/* Trainer i of a checkpoint. */
-static void trainer_name(char out[32], int i)
+/* Trainer or shuffle buffer i of a checkpoint. */
+static void name_of(char out[32], const char *what, int i)
 {
-    if (i) snprintf(out, 32, "trainer-%d.safetensors", i);
-    else snprintf(out, 32, "trainer.safetensors");
+    if (i) snprintf(out, 32, "%s-%d.safetensors", what, i);
+    else snprintf(out, 32, "%s.safetensors", what);
 }
 
 static void remove_folder(const char *dir)
 {
     char p[1200], name[32];
     for (int i = 0; i <= SD_LEARN_MORE; i++) {
-        trainer_name(name, i);
+        name_of(name, "trainer", i);
+        if (sd_path_join(p, sizeof p, dir, name)) unlink(p);
+        name_of(name, "shuffle", i);
         if (sd_path_join(p, sizeof p, dir, name)) unlink(p);
     }
-    if (sd_path_join(p, sizeof p, dir, "shuffle.safetensors")) unlink(p);
     rmdir(dir);
 }
 
@@ -52,6 +53,10 @@ static void write_state(sd_buf *b, const struct run *r, const char *name)
     sd_jw_ki64(&w, "n_rows", r->loop.n_rows);
     sd_jw_ki64(&w, "n_heldout", r->n_heldout);
     sd_jw_ki64(&w, "epoch", r->loop.epoch);
+    sd_jw_key(&w, "part_rows"); /* of several sites: where each one's reader stands, counted from the beginning of the run */
+    sd_jw_arr(&w);
+    for (int k = 0; k < r->n_part && r->parts; k++) sd_jw_i64(&w, r->part[k].src.tell(r->part[k].src.self));
+    sd_jw_end(&w);
     sd_jw_key(&w, "events_bytes");
     sd_jw_arr(&w);
     for (int i = 0; i < r->n; i++) sd_jw_i64(&w, r->events[i].n_bytes);
@@ -70,12 +75,16 @@ sd_status sd_learn__checkpoint(struct run *r, sd_err *err)
     if (!st) st = sd_dir_make(dir, err);
     for (int i = 0; i < r->n && !st; i++) {
         char file[32];
-        trainer_name(file, i);
+        name_of(file, "trainer", i);
         st = path_in(p, dir, file, err);
         if (!st) st = sd_learn__save(&r->trainer[i], p, err);
     }
-    if (!st) st = path_in(p, dir, "shuffle.safetensors", err);
-    if (!st) st = sd_shuffle_save(r->shuffle, p, err);
+    for (int k = 0; k < r->n_part && !st; k++) {
+        char file[32];
+        name_of(file, "shuffle", k);
+        st = path_in(p, dir, file, err);
+        if (!st) st = sd_shuffle_save(r->part[k].shuffle, p, err);
+    }
     if (!st) st = path_in(p, r->opt->dir, "checkpoint.json", err);
     write_state(&b, r, name);
     if (!st) st = sd_buf_check(&b, "checkpoint.json", err);
@@ -86,7 +95,7 @@ sd_status sd_learn__checkpoint(struct run *r, sd_err *err)
     return st;
 }
 
-static sd_status read_state(struct run *r, char name[64], int64_t *row, sd_err *err)
+static sd_status read_state(struct run *r, char name[64], int64_t row[SD_LEARN_PARTS], sd_err *err)
 {
     char p[1200];
     const char *what = "checkpoint.json", *folder = NULL;
@@ -97,10 +106,14 @@ static sd_status read_state(struct run *r, char name[64], int64_t *row, sd_err *
     if (!st) st = sd_json_get_str(j, "checkpoint", &folder, what, err);
     if (!st) st = sd_json_get_i64(j, "step", &r->stats[0].step, what, err);
     if (!st) st = sd_json_get_i64(j, "n_tokens", &r->stats[0].n_tokens, what, err);
-    if (!st) st = sd_json_get_i64(j, "source_row", row, what, err);
+    if (!st) st = sd_json_get_i64(j, "source_row", &row[0], what, err);
     if (!st) st = sd_json_get_i64(j, "n_rows", &n_rows, what, err);
     if (!st) st = sd_json_get_i64(j, "n_heldout", &n_heldout, what, err);
     if (!st) st = sd_json_get_i64(j, "epoch", &epoch, what, err);
+    const json_t *rows = st ? NULL : json_object_get(j, "part_rows");
+    if (!st && json_array_size(rows) != (size_t)(r->n_part > 1 ? r->n_part : 0)) st = sd_fail(err, SD_E_FORMAT, "%s: not of a run of %d sites", p, r->n_part);
+    for (size_t k = 0; k < json_array_size(rows) && !st; k++)
+        if ((row[k] = json_integer_value(json_array_get(rows, k))) < 0) st = sd_fail(err, SD_E_FORMAT, "%s: part_rows[%zu] is negative", p, k);
     const json_t *bytes = st ? NULL : json_object_get(j, "events_bytes");
     if (!st && (!json_is_array(bytes) || json_array_size(bytes) != (size_t)r->n)) st = sd_fail(err, SD_E_FORMAT, "%s: not of a run of %d dictionaries", p, r->n);
     for (int i = 0; i < r->n && !st; i++) {
@@ -124,19 +137,28 @@ static sd_status read_state(struct run *r, char name[64], int64_t *row, sd_err *
 sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
 {
     char name[64], dir[1200], p[1200];
-    int64_t row = 0;
-    sd_status st = read_state(r, name, &row, err);
+    int64_t row[SD_LEARN_PARTS] = {0}, at;
+    sd_status st = read_state(r, name, row, err);
     if (!st) st = path_in(dir, r->opt->dir, name, err);
     for (int i = 0; i < r->n && !st; i++) {
         char file[32];
-        trainer_name(file, i);
+        name_of(file, "trainer", i);
         st = path_in(p, dir, file, err);
         if (!st) st = sd_learn__load(&r->trainer[i], ex, i ? r->opt->more[i - 1].train.kind : r->opt->train.kind, p, err);
     }
-    if (!st) st = path_in(p, dir, "shuffle.safetensors", err);
-    if (!st) st = sd_shuffle_load(&r->shuffle, p, err);
-    if (!st) st = r->loop.src.seek(r->loop.src.self, row, err);
-    return st;
+    for (int k = 0; k < r->n_part && !st; k++) {
+        char file[32];
+        name_of(file, "shuffle", k);
+        st = path_in(p, dir, file, err);
+        if (!st) st = sd_shuffle_load(&r->part[k].shuffle, p, err);
+    }
+    if (st) return st;
+    at = row[0];
+    for (int k = 1; k < r->n_part; k++)
+        if (row[k] < at) at = row[k];
+    if (r->n_part > 1) r->loop.epoch = (int)(at / r->loop.n_rows), at %= r->loop.n_rows;
+    if ((st = r->loop.src.seek(r->loop.src.self, at, err))) return st;
+    return sd_learn__sources(r, row, err);
 }
 
 /* The name goes before what it names. */

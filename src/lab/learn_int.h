@@ -22,19 +22,30 @@ sd_status sd_learn__load(sd_learn_trainer *t, const sd_exec *ex, sd_dict_kind ki
 
 struct loop { sd_act_source src; int64_t n_rows; int epoch; double seconds; };
 
+/* A site's columns of the rows. */
+struct part { int64_t col, d; sd_shuffle *shuffle; sd_mat heldout, batch; sd_act_source src; }; /* matrices owned */
+struct sd_parts_source;
+
 struct run {
     const sd_learn_opt *opt;
     struct loop loop;
     int n;                   /* dictionaries: 1 + opt->n_more */
     sd_learn_trainer trainer[1 + SD_LEARN_MORE];
-    sd_shuffle *shuffle;
-    sd_mat heldout, batch;   /* owned */
+    int of[1 + SD_LEARN_MORE]; /* the part of each */
+    int n_part;
+    struct part part[SD_LEARN_PARTS];
+    struct sd_parts_source *parts; /* NULL: one part, which reads the loop itself */
     int64_t n_heldout;
     sd_dict_stats stats[1 + SD_LEARN_MORE]; /* of the last step */
     sd_events events[1 + SD_LEARN_MORE];
     sd_buf line;
 };
 
+/* learn_parts.c: sources of every part, each at its row[] (counted from the beginning of the run); the loop stands at the least of them. */
+sd_status sd_learn__parts_new(struct sd_parts_source **out, struct run *r, sd_act_source loop, const int64_t *row, sd_err *err);
+sd_status sd_learn__sources(struct run *r, const int64_t *row, sd_err *err); /* learn.c: the same, or the loop itself where there is one part */
+void sd_learn__parts_free(struct sd_parts_source *s);
+sd_act_source sd_learn__loop(struct run *r);
 sd_status sd_learn__checkpoint(struct run *r, sd_err *err);
 /* Fills trainer, shuffle, stats, the source's row, epoch and events.n_bytes. */
 sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err);

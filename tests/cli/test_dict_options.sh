@@ -132,7 +132,26 @@ expect_json also sonde.dict.train/1 '[a["width"] for a in d["also"]] == [64, 256
 for p in many:plain many/w64-k4:alone64 many/w256-k8:alone256; do
     cmp -s "${p%:*}/sae_weights.safetensors" "${p#*:}/sae_weights.safetensors" && cmp -s "${p%:*}/sonde.safetensors" "${p#*:}/sonde.safetensors" && ok "also_equals_${p#*:}" || not_ok "also_equals_${p#*:}" "the weights differ"
 done
-expect_error also_what 2 'is not WIDTH:K' "${train[@]}" --also 64 -o x
+# Other sites and kinds from one pass: the same bits as alone, sinks of one site being rows of the other; also when the pass was stopped in its second epoch.
+expect_json sites sonde.dict.train/1 '[(a["kind"], a.get("site"), a["width"]) for a in d["also"]] == [("topk", "mlp_out.1", 64), ("batchtopk", None, 64)] and all(a["fvu"] > 0 and a["ce_recovered"] is not None for a in d["also"])' \
+    "${train[@]}" --also 64:4@mlp_out.1,batchtopk:64:4 -o sites --json
+"$sonde" "${train[@]/resid_post.0/mlp_out.1}" --width 64 -o alone_mlp -q >/dev/null; "$sonde" "${train[@]}" --width 64 --kind batchtopk -o alone_batch -q >/dev/null
+for p in sites:plain sites/w64-k4-mlp_out.1:alone_mlp sites/batchtopk-w64-k4:alone_batch; do
+    cmp -s "${p%:*}/sae_weights.safetensors" "${p#*:}/sae_weights.safetensors" && ok "site_equals_${p#*:}" || not_ok "site_equals_${p#*:}" "the weights differ"
+done
+grep -q '"hook_name": *"blocks.1.hook_mlp_out"' sites/w64-k4-mlp_out.1/cfg.json && ok site_card || not_ok site_card "$(grep hook sites/w64-k4-mlp_out.1/cfg.json)"
+expect_exit sites_straight 0 "${train[@]}" --tokens 200000 --also 64:4@mlp_out.1 -o sites_straight
+"$sonde" "${train[@]}" --tokens 200000 --also 64:4@mlp_out.1 -o sites_resumed >/dev/null 2>&1 & p=$!
+for _ in $(seq 400); do sleep 0.05; [ "$(wc -l < sites_resumed/events.jsonl 2>/dev/null || echo 0)" -gt 60 ] && break; done
+kill -INT $p; wait $p
+[ -e sites_resumed/checkpoint-*/shuffle-1.safetensors ] && ok sites_checkpoint || not_ok sites_checkpoint "$(ls sites_resumed)"
+expect_exit sites_resume 0 dict train --resume sites_resumed
+cmp -s sites_resumed/w64-k4-mlp_out.1/sae_weights.safetensors sites_straight/w64-k4-mlp_out.1/sae_weights.safetensors && cmp -s sites_resumed/sae_weights.safetensors sites_straight/sae_weights.safetensors &&
+    ok sites_resume_equals || not_ok sites_resume_equals "they differ"
+expect_error also_site_of_shards 2 'are of one site' dict train acts --width 128 --also 64:4@mlp_out.1 -o x
+expect_error also_no_site 4 'unknown site "nowhere.1"' "${train[@]}" --also 64:4@nowhere.1 -o x
+expect_error also_kind 2 'trains no transcoder' "${train[@]}" --also transcoder:64:4 -o x
+expect_error also_what 2 'is not .KIND:.WIDTH:K' "${train[@]}" --also 64 -o x
 expect_error also_twice 2 'given twice' "${train[@]}" --also 64:4,64:4 -o x
 expect_exit many_straight 0 "${train[@]}" --tokens 200000 --also 64:4 -o many_straight
 "$sonde" "${train[@]}" --tokens 200000 --also 64:4 -o many_resumed >/dev/null 2>&1 & p=$!
