@@ -137,6 +137,14 @@ int sd_job__problem(const sd_job *j, sd_problem *p)
     return 0;
 }
 
+int sd_job__refused(const sd_server *s, const sd_job *j, const sd_err *e, const char *param, sd_problem *p)
+{
+    int http = sd_problem_of(p, e, param);
+    for (int i = 0; i < j->n_seq && http == 400; i++)
+        if (j->seq[i].ids.n + (j->seq[i].n_new > 0) > sd_engine_ctx(s->engine)) p->code = "context_length_exceeded";
+    return http;
+}
+
 /* How soon a client that hung up is noticed. */
 static const double LOOK_S = 0.25;
 

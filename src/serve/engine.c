@@ -65,12 +65,17 @@ static sd_status prepare(sd_engine *e, sd_seq *s, sd_err *err)
 sd_status sd_engine_submit(sd_engine *e, sd_job *j, sd_err *err)
 {
     sd_status st = SD_OK;
+    const int room = e->opt.n_queue + e->opt.n_slots;
+    if (j->n_seq > room) {
+        sd_fail(err, SD_E_ARG, "the request has %d sequences (prompts times choices), the server takes %d at a time", j->n_seq, room);
+        return sd_hint(err, "ask in parts, or start the server with a larger --queue");
+    }
     for (int i = 0; i < j->n_seq && !st; i++) st = prepare(e, &j->seq[i], err);
     if (st) return st;
     j->arrived = sd_now();
     pthread_mutex_lock(&e->lock);
     if (e->closed) st = sd_fail(err, SD_E_CANCELLED, "the server is stopping");
-    else if (e->n_waiting + j->n_seq > e->opt.n_queue + e->opt.n_slots - e->n_running) {
+    else if (e->n_waiting + j->n_seq > room - e->n_running) {
         st = sd_fail(err, SD_E_BUSY, "the queue is full: %d sequences run, %d wait", e->n_running, e->n_waiting);
         sd_hint(err, "try again in a moment");
     } else {

@@ -89,7 +89,7 @@ sd_status sd_job_new(sd_job **out, int n_seq, sd_err *err);
 /* A job that was submitted must be finished. NULL is fine. */
 void sd_job_free(sd_job *j);
 /* SD_E_BUSY when the queue has no room for all its sequences, SD_E_CANCELLED when the engine is stopping, SD_E_ARG when a prompt is empty
- * or longer than a slot; n_new is cut to what a slot has left. On error the job was not taken. */
+ * or longer than a slot, or when an empty queue would not hold them; n_new is cut to what a slot has left. On error the job was not taken. */
 sd_status sd_engine_submit(sd_engine *e, sd_job *j, sd_err *err);
 /* Waits until the job's version is another than *seen, or for `seconds`; *seen becomes it. True: it is finished. n_said and end of
  * its sequences may be read after it returned, until the next call. */

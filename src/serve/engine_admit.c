@@ -162,21 +162,46 @@ static void start(sd_engine *e, sd_slot *sl, sd_slot *from, int64_t shared, sd_j
     if (s->edits) sd_metrics_add(e->opt.metrics, SD_COUNT_STEERED, 1);
 }
 
+/* Jobs of clients that left, wherever they wait: their places are free at once. */
+static void drop_waiting(sd_engine *e)
+{
+    sd_job *gone = NULL, **at = &e->first;
+    pthread_mutex_lock(&e->lock);
+    e->last = NULL;
+    while (*at) {
+        sd_job *j = *at;
+        if (!atomic_load(&j->cancel)) {
+            e->last = j;
+            at = &j->next;
+            continue;
+        }
+        e->n_waiting -= j->n_seq - j->n_admitted;
+        *at = j->next;
+        j->next = gone;
+        gone = j;
+    }
+    pthread_mutex_unlock(&e->lock);
+    while (gone) {
+        sd_job *j = gone;
+        int n = j->n_seq;
+        gone = j->next; /* with the end of its last sequence the job is its maker's again */
+        for (int i = j->n_admitted; i < n; i++) end_seq(e, j, &j->seq[i], SD_SEQ_CANCELLED, NULL);
+    }
+}
+
 void sd_engine__admit(sd_engine *e)
 {
+    drop_waiting(e);
     for (;;) {
-        sd_slot *from = NULL, *sl = NULL;
-        int64_t shared = 0;
+        sd_slot *from, *sl;
+        int64_t shared;
         pthread_mutex_lock(&e->lock);
         sd_job *j = e->first;
         pthread_mutex_unlock(&e->lock);
         if (!j) return;
         sd_seq *s = &j->seq[j->n_admitted];
-        bool dropped = atomic_load(&j->cancel);
-        if (!dropped) {
-            sl = choose(e, s, &from, &shared);
-            if (!sl || (!s->watch && !s->afresh && better_wait(e, s, shared))) return;
-        }
+        sl = choose(e, s, &from, &shared);
+        if (!sl || (!s->watch && !s->afresh && better_wait(e, s, shared))) return;
         /* Out of the list first: when its last sequence ends, the job is its maker's again. */
         pthread_mutex_lock(&e->lock);
         e->n_waiting--;
@@ -185,7 +210,6 @@ void sd_engine__admit(sd_engine *e)
             if (!e->first) e->last = NULL;
         }
         pthread_mutex_unlock(&e->lock);
-        if (dropped) end_seq(e, j, s, SD_SEQ_CANCELLED, NULL);
-        else start(e, sl, from, shared, j, s);
+        start(e, sl, from, shared, j, s);
     }
 }

@@ -40,7 +40,7 @@ struct sd_engine {
 };
 
 /* engine_admit.c */
-/* Takes waiting sequences in order; those of cancelled jobs end here. */
+/* Ends what waits of cancelled jobs, then takes waiting sequences in order. */
 void sd_engine__admit(sd_engine *e);
 /* The end of what runs in a slot. Without an `after` of its own the job may be gone from here on. */
 void sd_engine__end(sd_engine *e, sd_slot *sl, sd_seq_end how, const sd_err *err);

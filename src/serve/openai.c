@@ -29,12 +29,16 @@ const sd_field sd_body_chat[] = {
     {.name = "top_logprobs", .type = SD_FIELD_INT, .lo = 0, .hi = SD_SEQ_TOP_MAX, .help = "the likeliest tokens beside each"},
     {.name = "response_format", .type = SD_FIELD_OBJ, .help = "only {\"type\":\"text\"}"},
     {.name = "tools", .type = SD_FIELD_ARR, .help = "refused unless empty"},
+    {.name = "functions", .type = SD_FIELD_ARR, .help = "refused unless empty"},
+    {.name = "tool_choice", .type = SD_FIELD_ANY, .help = "only \"none\" and \"auto\""},
     {0}};
 const sd_field sd_body_completions[] = {
     {.name = "prompt", .type = SD_FIELD_ANY, .required = true, .help = "a string, an array of ids, or an array of either"},
     SAMPLING,
     {.name = "logprobs", .type = SD_FIELD_INT, .lo = 0, .hi = SD_SEQ_TOP_MAX, .help = "the likeliest tokens beside each"},
     {.name = "echo", .type = SD_FIELD_BOOL, .help = "refused when true"},
+    {.name = "suffix", .type = SD_FIELD_STR, .help = "refused unless empty"},
+    {.name = "best_of", .type = SD_FIELD_INT, .lo = 1, .hi = 16, .help = "refused when more than n"},
     {0}};
 
 /* ---- reading the engine ---- */
@@ -107,23 +111,36 @@ void sd_run__logprobs(sd_jw *w, const sd_run *r, int i, int64_t from, int64_t to
     sd_jw_end(w);
 }
 
-/* A member of the object of likeliest tokens; of tokens with the same text only the likeliest. What is no text is spelt as OpenAI
- * spells it: "bytes:\xe2\x82". */
-static void put_text_top(sd_jw *w, const sd_tok *tok, const sd_top *top, int k)
+/* A token of a text, as the next value or key; what is no text is spelt as OpenAI spells it: "bytes:\xe2\x82". */
+static void put_text_token(sd_jw *w, sd_slice text, bool key)
 {
-    sd_slice text = sd_tok_bytes(tok, top[k].id);
     sd_buf b;
-    for (int i = 0; i < k; i++)
-        if (sd_slice_eq(sd_tok_bytes(tok, top[i].id), text)) return;
     sd_buf_init(&b, 1 << 16);
     if (sd_utf8_valid_prefix(text) == text.n) sd_buf_put(&b, text.p, text.n);
     else {
         sd_buf_puts(&b, "bytes:");
         for (size_t i = 0; i < text.n; i++) sd_buf_printf(&b, "\\x%02x", (unsigned char)text.p[i]);
     }
-    sd_jw_key(w, sd_buf_str(&b));
-    sd_jw_f64(w, (double)top[k].lp);
+    (key ? sd_jw_key : sd_jw_str)(w, sd_buf_str(&b));
     sd_buf_release(&b);
+}
+
+/* A member of the object of likeliest tokens; of tokens with the same text only the likeliest. */
+static void put_text_top(sd_jw *w, const sd_tok *tok, const sd_top *top, int k)
+{
+    sd_slice text = sd_tok_bytes(tok, top[k].id);
+    for (int i = 0; i < k; i++)
+        if (sd_slice_eq(sd_tok_bytes(tok, top[i].id), text)) return;
+    put_text_token(w, text, true);
+    sd_jw_f64(w, (double)top[k].lp);
+}
+
+/* Characters that begin in a token: what stands before a token in the text is the sum of these. */
+static int64_t n_begun(sd_slice t)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < t.n; i++) n += ((unsigned char)t.p[i] & 0xc0) != 0x80;
+    return n;
 }
 
 static void put_text_logprobs(sd_jw *w, const sd_run *r, int i, int64_t from, int64_t to)
@@ -134,7 +151,7 @@ static void put_text_logprobs(sd_jw *w, const sd_run *r, int i, int64_t from, in
     sd_jw_obj(w);
     sd_jw_key(w, "tokens");
     sd_jw_arr(w);
-    for (int64_t t = from; t < to; t++) sd_jw_slice(w, sd_tok_bytes(tok, s->said[t].id));
+    for (int64_t t = from; t < to; t++) put_text_token(w, sd_tok_bytes(tok, s->said[t].id), false);
     sd_jw_end(w);
     sd_jw_key(w, "token_logprobs");
     sd_jw_arr(w);
@@ -153,7 +170,7 @@ static void put_text_logprobs(sd_jw *w, const sd_run *r, int i, int64_t from, in
     sd_jw_arr(w);
     for (int64_t t = 0; t < to; t++) {
         if (t >= from) sd_jw_i64(w, at);
-        at += (int64_t)sd_tok_bytes(tok, s->said[t].id).n;
+        at += n_begun(sd_tok_bytes(tok, s->said[t].id));
     }
     sd_jw_end(w);
     sd_jw_end(w);
@@ -188,8 +205,9 @@ static void put_usage(sd_jw *w, const sd_run *r)
 {
     int64_t prompt = 0, said = 0, cached = 0;
     for (int i = 0; i < r->n; i++) {
-        prompt += r->lane[i].n_prompt;
         said += r->lane[i].n_read;
+        if (i % r->n_each) continue; /* a prompt counts once, however many choices follow it */
+        prompt += r->lane[i].n_prompt;
         cached += r->job->seq[i].n_cached;
     }
     sd_jw_key(w, "usage");
@@ -294,7 +312,7 @@ static void put_chunk(sd_run *r, int i, sd_slice text, bool role, const char *re
         sd_jw_key(&w, "text");
         sd_jw_slice(&w, text);
     }
-    if (text.n) put_logprobs(&w, r, i);
+    if (text.n || r->lane[i].n_told < r->lane[i].n_read) put_logprobs(&w, r, i); /* the last chunk tells those whose text was held back and dropped */
     else {
         sd_jw_key(&w, "logprobs");
         sd_jw_null(&w);
@@ -305,6 +323,10 @@ static void put_chunk(sd_run *r, int i, sd_slice text, bool role, const char *re
     if (reason) put_sonde(&w, r, i);
     sd_jw_end(&w);
     sd_jw_end(&w);
+    if (r->usage) {
+        sd_jw_key(&w, "usage");
+        sd_jw_null(&w);
+    }
     if (reason) put_run(&w, r);
     sd_jw_end(&w);
     sd_buf_puts(out, "\n\n");

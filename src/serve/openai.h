@@ -25,7 +25,7 @@ typedef struct sd_run {
     sd_lane_text *lane;     /* [n] owned */
     sd_seq_state *state;    /* [n] owned */
     sd_bias *bias;          /* owned */
-    int n, n_bias;
+    int n, n_bias, n_each;  /* n_each: choices of a prompt, lane after lane */
     char id[48], model[200];
     int64_t created;
     uint64_t seed, seen;

@@ -289,7 +289,7 @@ static int make_embed(embed *e, const sd_server *s, const json_t *input, sd_prob
         if (!st) http = sd_body__ids(&q->ids, s, list ? json_array_get(input, (size_t)i) : input, "input", p);
         e->n_tokens += q->ids.n;
     }
-    if (!st && !http) st = sd_engine_submit(s->engine, e->job, &err);
+    if (!st && !http && sd_engine_submit(s->engine, e->job, &err)) return sd_job__refused(s, e->job, &err, "input", p);
     return st ? sd_problem_of(p, &err, "input") : http;
 }
 

@@ -8,6 +8,7 @@ int sd_problem_set(sd_problem *p, int http, const char *param, const char *fmt, 
 {
     va_list ap;
     p->http = http;
+    p->code = NULL;
     snprintf(p->param, sizeof p->param, "%s", param ? param : "");
     p->e.hint[0] = 0;
     va_start(ap, fmt);
@@ -27,6 +28,7 @@ int sd_problem_of(sd_problem *p, const sd_err *e, const char *param)
     default: break;
     }
     p->http = http;
+    p->code = NULL;
     snprintf(p->param, sizeof p->param, "%s", param ? param : "");
     p->e = *e;
     return http;
@@ -45,6 +47,14 @@ static const char *problem_type(int http)
     }
 }
 
+static const char *problem_code(const sd_problem *p)
+{
+    if (p->code) return p->code;
+    if (p->http == 401) return "invalid_api_key";
+    if (p->http == 429) return "rate_limit_exceeded";
+    return p->http == 404 && strcmp(p->param, "model") == 0 ? "model_not_found" : NULL;
+}
+
 void sd_problem_write(const sd_problem *p, sd_buf *out)
 {
     sd_jw w;
@@ -61,7 +71,9 @@ void sd_problem_write(const sd_problem *p, sd_buf *out)
     sd_jw_key(&w, "param");
     if (p->param[0]) sd_jw_str(&w, p->param);
     else sd_jw_null(&w);
-    sd_jw_ki64(&w, "code", p->http);
+    sd_jw_key(&w, "code");
+    if (problem_code(p)) sd_jw_str(&w, problem_code(p));
+    else sd_jw_null(&w);
     sd_jw_end(&w);
     sd_jw_end(&w);
     sd_buf_release(&text);

@@ -85,7 +85,8 @@ static int read_sampling(sd_run *r, sd_problem *p)
         s->sample = (sd_sample_opt){.temp = sd_field_num(b, "temperature", 1), .top_p = sd_field_num(b, "top_p", 1),
                                     .top_k = (int)sd_field_int(sonde, "top_k", sd_field_int(b, "top_k", 0)),
                                     .min_p = sd_field_num(sonde, "min_p", sd_field_num(b, "min_p", 0))};
-        s->seed = r->compare ? r->seed : r->seed + (uint64_t)i; /* lanes share the stream of chance, choices do not */
+        uint64_t own[2] = {r->seed, (uint64_t)i};
+        s->seed = r->compare || i == 0 ? r->seed : sd_hash64(own, sizeof own); /* lanes share the stream of chance, choices do not: not with those of another seed either */
     }
     return 0;
 }
@@ -206,6 +207,7 @@ static int read_lanes(sd_run *r, const json_t *recipe, sd_problem *p)
     if (r->compare && !json_array_size(own) && !json_array_size(recipe))
         return sd_problem_set(p, 400, "sonde.compare", "sonde.compare needs a steer to compare with");
     if (baseline && (!r->compare || !r->chat)) return sd_problem_set(p, 400, "sonde.prompt_baseline", "sonde.prompt_baseline goes with sonde.compare, in a chat");
+    r->n_each = r->compare ? 1 : n; /* lanes are computed apart, choices share their prompt */
     if (r->compare) n = baseline ? 3 : 2;
     http = r->chat ? chat_prompts(r, n, baseline, p) : text_prompts(r, n, p);
     for (int i = 0; i < r->n && !http; i++) {
@@ -219,11 +221,16 @@ static int read_lanes(sd_run *r, const json_t *recipe, sd_problem *p)
 
 static int check_unsupported(const sd_run *r, sd_problem *p)
 {
-    const json_t *format = sd_field_get(r->body, "response_format"), *type = json_object_get(format, "type");
+    const json_t *format = sd_field_get(r->body, "response_format"), *type = json_object_get(format, "type"), *choice = sd_field_get(r->body, "tool_choice");
     if (format && !(json_is_string(type) && strcmp(json_string_value(type), "text") == 0))
         return sd_problem_set(p, 400, "response_format", "response_format: only {\"type\":\"text\"} is supported");
     if (sd_field_bool(r->body, "echo", false)) return sd_problem_set(p, 400, "echo", "echo is not supported");
-    if (json_array_size(sd_field_get(r->body, "tools"))) return sd_problem_set(p, 400, "tools", "tools are not supported");
+    for (int i = 0; i < 2; i++)
+        if (json_array_size(sd_field_get(r->body, i ? "functions" : "tools"))) return sd_problem_set(p, 400, i ? "functions" : "tools", "tools are not supported");
+    if (choice && strcmp(json_is_string(choice) ? json_string_value(choice) : "", "none") != 0 && strcmp(json_is_string(choice) ? json_string_value(choice) : "", "auto") != 0)
+        return sd_problem_set(p, 400, "tool_choice", "tool_choice: there are no tools to choose");
+    if (*sd_field_str(r->body, "suffix", "")) return sd_problem_set(p, 400, "suffix", "suffix is not supported");
+    if (sd_field_int(r->body, "best_of", 1) > sd_field_int(r->body, "n", 1)) return sd_problem_set(p, 400, "best_of", "best_of is not supported: ask for n choices with their logprobs");
     return 0;
 }
 
@@ -251,7 +258,7 @@ int sd_run__new(sd_run **out, sd_server *s, json_t *body, bool chat, sd_problem 
     if (!http && sd_field_int(body, "n", 1) > MAX_CHOICES) http = sd_problem_set(p, 400, "n", "n: at most %d choices", MAX_CHOICES);
     if (!http) http = read_lanes(r, recipe, p);
     if (!http) http = read_sampling(r, p);
-    if (!http && sd_engine_submit(s->engine, r->job, &err)) http = sd_problem_of(p, &err, NULL);
+    if (!http && sd_engine_submit(s->engine, r->job, &err)) http = sd_job__refused(s, r->job, &err, NULL, p);
     r->submitted = !http;
     if (http) sd_run__free(r);
     else *out = r;

@@ -111,5 +111,7 @@ int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, 
 int sd_job__finish(sd_server *s, sd_job *j, const sd_request *rq, sd_problem *p);
 /* A copy of text, or of the sequence that failed. */
 int sd_job__problem(const sd_job *j, sd_problem *p);
+/* Of a job that the engine did not take: a prompt that does not fit has a word of its own, which clients that shorten it look for. */
+int sd_job__refused(const sd_server *s, const sd_job *j, const sd_err *e, const char *param, sd_problem *p);
 
 #endif

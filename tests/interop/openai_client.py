@@ -36,6 +36,10 @@ cut = c.completions.create(model=model, prompt="the cat", max_tokens=20, tempera
 assert cut.choices[0].text == whole[:whole.index(mark)] and cut.choices[0].finish_reason == "stop"
 many = c.completions.create(model=model, prompt=["the cat", "the gate"], n=2, max_tokens=4)
 assert [x.index for x in many.choices] == [0, 1, 2, 3]
+assert many.usage.prompt_tokens == sum(c.completions.create(model=model, prompt=p, max_tokens=1).usage.prompt_tokens for p in ("the cat", "the gate"))
+held = c.completions.create(model=model, prompt="the cat", max_tokens=20, temperature=0, logprobs=1, stop=[mark])
+told = [e.choices[0].logprobs for e in c.completions.create(model=model, prompt="the cat", max_tokens=20, temperature=0, logprobs=1, stop=[mark], stream=True)]
+assert sum((x.tokens for x in told if x), []) == held.choices[0].logprobs.tokens  # those of the stop string too
 
 both = c.chat.completions.create(model=model, messages=chat, max_tokens=8, seed=1, extra_body={"sonde": {"compare": True, "steer": [
     {"vector": [0.0] * 63 + [1.0], "site": "resid_post.0", "value": 0, "unit": "raw"}]}})
@@ -47,13 +51,17 @@ assert both.choices[1].sonde["lane"] == "steered" and len(both.choices[1].sonde[
 plain, packed = (c.embeddings.create(model=model, input=["the cat", "the gate"], **f) for f in ({"encoding_format": "float"}, {}))
 assert all(abs(x - y) < 1e-7 for a, b in zip(plain.data, packed.data) for x, y in zip(a.embedding, b.embedding))  # text of an f32 and its bytes
 
-for error, ask in ((openai.BadRequestError, lambda: c.chat.completions.create(model=model, messages=[])),
-                   (openai.NotFoundError, lambda: c.chat.completions.create(model="nothing", messages=chat)),
-                   (openai.BadRequestError, lambda: c.chat.completions.create(model=model, messages=chat, extra_body={"sonde": {"what": 1}}))):
+tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+for error, code, ask in ((openai.BadRequestError, None, lambda: c.chat.completions.create(model=model, messages=[])),
+                         (openai.NotFoundError, "model_not_found", lambda: c.chat.completions.create(model="nothing", messages=chat)),
+                         (openai.BadRequestError, "context_length_exceeded", lambda: c.completions.create(model=model, prompt=[5] * 9999)),
+                         (openai.BadRequestError, None, lambda: c.chat.completions.create(model=model, messages=chat, tools=[tool], tool_choice="required")),
+                         (openai.BadRequestError, None, lambda: c.completions.create(model=model, prompt="a", suffix="b")),
+                         (openai.BadRequestError, None, lambda: c.chat.completions.create(model=model, messages=chat, extra_body={"sonde": {"what": 1}}))):
     try:
         ask()
     except error as e:
-        assert e.body["message"] and e.body["type"], e.body
+        assert e.body["message"] and e.body["type"] and e.code == code, e.body
     else:
         raise AssertionError(error)
 

@@ -235,6 +235,11 @@ static void test_bad_requests_name_the_field(void **state)
         {"/v1/completions", "{\"prompt\":\"a\",\"model\":\"tiny@none\"}", 404, "model"},
         {"/v1/completions", "{\"prompt\":\"a\",\"stop\":[\"\"]}", 400, "stop"},
         {"/v1/completions", "{\"prompt\":\"a\",\"logit_bias\":{\"x\":1}}", 400, "logit_bias"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"suffix\":\"end\"}", 400, "suffix"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"n\":2,\"best_of\":3}", 400, "best_of"},
+        {"/v1/chat/completions", "{\"messages\":[],\"functions\":[{}]}", 400, "functions"},
+        {"/v1/chat/completions", "{\"messages\":[],\"tool_choice\":\"required\"}", 400, "tool_choice"},
+        {"/v1/chat/completions", "{\"messages\":[],\"tool_choice\":{\"type\":\"function\"}}", 400, "tool_choice"},
         {"/v1/embeddings", "{\"input\":\"a\",\"sonde\":{\"site\":\"resid_post.99\"}}", 400, "sonde.site"},
         {"/v1/completions", "{\"prompt\":\"a\",\"seed\":NaN}", 400, NULL},
         {"/v1/completions", "[1]", 400, NULL},
@@ -254,6 +259,80 @@ static void test_bad_requests_name_the_field(void **state)
     }
 }
 
+/* The words that clients look for in "code"; a number of HTTP's is none. */
+static void test_codes_of_problems(void **state)
+{
+    char long_prompt[2048] = "{\"prompt\":[5";
+    for (size_t n = strlen(long_prompt); n < 2000;) n += (size_t)snprintf(long_prompt + n, sizeof long_prompt - n, n < 1990 ? ",5,5,5,5" : "%11s", "]}");
+    const struct { const char *body, *code; } row[] = {
+        {long_prompt, "context_length_exceeded"}, {"{\"prompt\":\"a\",\"model\":\"other\"}", "model_not_found"}, {"{\"prompt\":\"\"}", NULL}, {"{\"prompt\":\"a\",\"n\":0}", NULL}};
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        json_t *j;
+        ask("/v1/completions", row[i].body, &j);
+        const json_t *code = json_object_get(json_object_get(j, "error"), "code");
+        if (row[i].code) assert_string_equal(json_string_value(code), row[i].code);
+        else assert_true(json_is_null(code));
+        json_decref(j);
+    }
+}
+
+/* Choices of one seed and of the next have nothing in common; a prompt counts once, however many choices follow it. */
+static void test_choices(void **state)
+{
+    json_t *j[2], *d;
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        char body[160];
+        snprintf(body, sizeof body, "{\"prompt\":[5,9,200],\"n\":3,\"max_tokens\":12,\"temperature\":1,\"seed\":%d}", 7 + k);
+        assert_int_equal(ask("/v1/completions", body, &j[k]), 200);
+    }
+    for (size_t a = 0; a < 3; a++)
+        for (size_t b = 0; b < 3; b++) {
+            const char *x = json_string_value(json_object_get(json_array_get(json_object_get(j[0], "choices"), a), "text"));
+            const char *y = json_string_value(json_object_get(json_array_get(json_object_get(j[1], "choices"), b), "text"));
+            assert_string_not_equal(x, y);
+        }
+    d = json_object_get(j[0], "usage");
+    assert_int_equal(json_integer_value(json_object_get(d, "prompt_tokens")), 3);
+    assert_int_equal(json_integer_value(json_object_get(d, "total_tokens")), 3 + json_integer_value(json_object_get(d, "completion_tokens")));
+    json_decref(j[0]);
+    json_decref(j[1]);
+}
+
+/* Every token's log-probability comes with a stream too, those of a stop string as well; offsets count characters. */
+static void test_stream_tells_all_logprobs(void **state)
+{
+    char body[240];
+    int32_t id = 1;
+    sd_buf b;
+    json_t *j;
+    size_t n = 0;
+    (void)state;
+    while (((unsigned char)sd_tok_bytes(t.m->tok, id).p[0] & 0xc0) != 0x80) id++; /* a byte that begins no character */
+    snprintf(body, sizeof body, "{\"prompt\":\"abc\",\"max_tokens\":8,\"logprobs\":1,\"logit_bias\":{\"%d\":100}}", id);
+    assert_int_equal(ask("/v1/completions", body, &j), 200);
+    const json_t *lp = json_object_get(json_array_get(json_object_get(j, "choices"), 0), "logprobs"), *at = json_object_get(lp, "text_offset");
+    for (size_t i = 0; i < 8; i++) assert_int_equal(json_integer_value(json_array_get(at, i)), 0);
+    json_decref(j);
+    /* One token comes again and again, and two of it end the text: it is empty, and two tokens were said. */
+    snprintf(body, sizeof body, "{\"prompt\":\"abc\",\"max_tokens\":8,\"logprobs\":1,\"logit_bias\":{\"66\":100},\"stop\":\"%.*s%.*s\",\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
+             (int)sd_tok_bytes(t.m->tok, 66).n, sd_tok_bytes(t.m->tok, 66).p, (int)sd_tok_bytes(t.m->tok, 66).n, sd_tok_bytes(t.m->tok, 66).p);
+    sd_buf_init(&b, 1 << 20);
+    assert_int_equal(tiny_ask(&t, "POST", "/v1/completions", sd_slice_of(body), &b), 200);
+    sd_slice rest = {b.p, b.n}, line;
+    while (sd_slice_cut(&rest, '\n', &line)) {
+        if (!sd_slice_starts(line, "data: {")) continue;
+        assert_int_equal(sd_json_parse(&j, line.p + 6, line.n - 6, "event", NULL), 0);
+        const json_t *c = json_array_get(json_object_get(j, "choices"), 0), *usage = json_object_get(j, "usage");
+        n += json_array_size(json_object_get(json_object_get(c, "logprobs"), "tokens"));
+        assert_true(c ? json_is_null(usage) : json_integer_value(json_object_get(usage, "completion_tokens")) == 2); /* null but in the last */
+        json_decref(j);
+    }
+    assert_int_equal(n, 2);
+    sd_buf_release(&b);
+}
+
 static const sd_bias never_end = {0, -100}; /* token 0 is the special one */
 
 static sd_job *long_job(int n_seq)
@@ -270,21 +349,45 @@ static sd_job *long_job(int n_seq)
     return j;
 }
 
+/* The last in the queue is cancelled; were its places free while those before it still waited? */
+static bool frees_places(void)
+{
+    sd_err err = {0};
+    sd_job *a = long_job(4), *b = long_job(4), *behind = long_job(4), *c = long_job(1);
+    int running, waiting;
+    t_ok(sd_engine_submit(t.s.engine, a, &err), err);
+    t_ok(sd_engine_submit(t.s.engine, b, &err), err);
+    t_ok(sd_engine_submit(t.s.engine, behind, &err), err);
+    sd_engine_cancel(t.s.engine, behind);
+    assert_int_equal(behind->seq[3].end, SD_SEQ_CANCELLED);
+    sd_engine_load(t.s.engine, &running, &waiting);
+    t_ok(sd_engine_submit(t.s.engine, c, &err), err);
+    sd_job *all[] = {b, a, c, behind};
+    for (int i = 0; i < 4; i++) {
+        sd_engine_cancel(t.s.engine, all[i]);
+        sd_job_free(all[i]);
+    }
+    return running == 4 && waiting == 4;
+}
+
 static void test_queue_and_cancel(void **state)
 {
     sd_err err = {0};
-    sd_job *a = long_job(4), *b = long_job(8), *c = long_job(1);
-    int running, waiting;
+    sd_job *a = long_job(4), *b = long_job(8), *c = long_job(1), *never = long_job(13);
+    int running, waiting, n = 0;
     (void)state;
     t_ok(sd_engine_submit(t.s.engine, a, &err), err);
     t_ok(sd_engine_submit(t.s.engine, b, &err), err);
     assert_int_equal(sd_engine_submit(t.s.engine, c, &err), SD_E_BUSY);
     sd_job_free(c);
+    assert_int_equal(sd_engine_submit(t.s.engine, never, &err), SD_E_ARG); /* more than slots and queue hold: trying again would not help */
+    sd_job_free(never);
     sd_engine_cancel(t.s.engine, b);
     assert_int_equal(b->seq[0].end, SD_SEQ_CANCELLED);
     sd_engine_cancel(t.s.engine, a);
     sd_job_free(a);
     sd_job_free(b);
+    while (!frees_places()) assert_true(++n < 50); /* a busy machine may let this thread sleep until those before it have ended */
     sd_engine_load(t.s.engine, &running, &waiting);
     assert_int_equal(running + waiting, 0);
 }
@@ -401,7 +504,7 @@ static void test_openapi_has_every_route(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
-    T(test_bad_requests_name_the_field), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
+    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
 {
