@@ -46,6 +46,9 @@ sd_status sd_file_write_private(const char *path, const void *p, size_t n, sd_er
  * last call. */
 int64_t sd_file_fail_nth(int64_t n);
 
+/* Another process with a lock on the file at path, as "NAME (process N)"; false where none is known. For sentences: it may have ended meanwhile. */
+bool sd_file_holder(char out[64], const char *path);
+
 /* "a/b" into a buffer that the caller gives; false when it does not fit. */
 bool sd_path_join(char *out, size_t cap, const char *a, const char *b);
 

@@ -2,10 +2,14 @@
  * Everything here is fail-soft: what cannot be read is as if it were not there. */
 #include "base/sys_int.h"
 
+#include "base/map.h"
+#include "base/mem.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool sd_sys__read_small(const char *path, char *out, size_t cap)
@@ -83,4 +87,31 @@ sd_sys_limits sd_sys__cgroup_limits(const char *self, const char *root)
         if (slash[1]) apply_group(&l, root, group);
     apply_group(&l, root, "");
     return l;
+}
+
+/* A line of /proc/locks (proc(5)): "1: POSIX  ADVISORY  READ  1234 08:01:5678 0 EOF". The device is left out: of a file in an overlay, stat
+ * tells another one than the kernel's list. */
+static bool holds(const char *line, unsigned long long inode, long *pid)
+{
+    unsigned long long at = 0;
+    return sscanf(line, "%*d: POSIX %*s %*s %ld %*x:%*x:%llu", pid, &at) == 2 && at == inode && *pid > 0 && *pid != (long)getpid();
+}
+
+bool sd_file_holder(char out[64], const char *path)
+{
+    enum { MAX_LIST = 1 << 18 };
+    struct stat at;
+    bool found = false;
+    long pid = 0;
+    char *text = sd_malloc(MAX_LIST);
+    if (text && stat(path, &at) == 0 && sd_sys__read_small("/proc/locks", text, MAX_LIST))
+        for (char *line = text; line && !found; line = strchr(line, '\n'), line = line ? line + 1 : NULL) found = holds(line, (unsigned long long)at.st_ino, &pid);
+    sd_free(text);
+    if (!found) return false;
+    char comm[64], name[32] = "";
+    snprintf(comm, sizeof comm, "/proc/%ld/comm", pid);
+    if (!sd_sys__read_small(comm, name, sizeof name)) snprintf(name, sizeof name, "another program");
+    name[strcspn(name, "\n")] = '\0';
+    snprintf(out, 64, "%s (process %ld)", name, pid);
+    return true;
 }

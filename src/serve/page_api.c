@@ -2,6 +2,7 @@
  * server starts and read afresh at each request; names in requests are looked up among them, never made into paths. */
 #include "serve/server_int.h"
 
+#include "base/log.h"
 #include "base/map.h"
 #include "lab/feature_json.h"
 #include "lab/map_page.h"
@@ -34,7 +35,7 @@ int sd_handle__map(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem 
 
 /* ---- rows of chosen features ---- */
 
-enum { MAX_BRIEFS = 200, MAX_LABEL = 200 };
+enum { MAX_BRIEFS = 200, MAX_LABEL = 200, LABEL_WAIT_S = 15, LABEL_TRY_MS = 500, LABEL_PAUSE_NS = 100000000 };
 
 int sd_handle__briefs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
@@ -88,7 +89,7 @@ static sd_status add_label(const sd_reg_store *r, int64_t index, sd_slice text, 
     memcpy(copy, text.p, text.n);
     copy[text.n] = 0;
     if (gmtime_r(&now, &tm)) strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    sd_status st = sd_store_edit(&s, r->path, err);
+    sd_status st = sd_store_try_edit(&s, r->path, LABEL_TRY_MS, err);
     if (st) return st;
     const sd_label l = {.text = copy, .source = "human", .author = author, .created = created, .score = (double)NAN, .args = ""};
     st = sd_store_add_label(s, index, &l, err);
@@ -109,6 +110,20 @@ static sd_status reopen(sd_reg_store *r, sd_err *err)
     return SD_OK;
 }
 
+/* *written: the label is in the file, whatever came then; *f is the feature with its labels. */
+static sd_status label_and_read(sd_feature **f, bool *written, sd_reg_store *r, int64_t index, sd_slice text, const char *author, sd_err *err)
+{
+    pthread_mutex_lock(&r->search_lock); /* a search that runs would keep the writer out */
+    pthread_mutex_lock(&r->lock);
+    sd_status st = add_label(r, index, text, author, err);
+    *written = !st;
+    if (!st) st = reopen(r, err);
+    if (!st) st = sd_store_feature(f, r->store, index, -1, err);
+    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->search_lock);
+    return st;
+}
+
 int sd_handle__label(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
     sd_err err = {0};
@@ -125,16 +140,20 @@ int sd_handle__label(sd_server *s, const sd_request *rq, sd_reply *rp, sd_proble
     sd_slice text = sd_slice_trim(sd_slice_of(sd_field_str(body, "text", "")));
     if (!text.n || text.n > MAX_LABEL || strlen(author) > MAX_LABEL)
         http = sd_problem_set(p, 400, "text", "text: a label has 1 to %d bytes, its author at most as many", MAX_LABEL);
-    pthread_mutex_lock(&r->search_lock); /* a search that runs would keep the writer out */
-    pthread_mutex_lock(&r->lock);
-    sd_status st = http ? SD_OK : add_label(r, index, text, author, &err);
-    if (!http && !st) st = reopen(r, &err);
-    if (!http && !st) st = sd_store_feature(&f, r->store, index, -1, &err);
-    pthread_mutex_unlock(&r->lock);
-    pthread_mutex_unlock(&r->search_lock);
+    /* Another process's search keeps the writer out: it is asked again, and between two times the page's other requests are answered. */
+    const struct timespec pause = {.tv_nsec = LABEL_PAUSE_NS};
+    const double until = sd_now() + LABEL_WAIT_S;
+    bool written = false;
+    sd_status st = http ? SD_OK : label_and_read(&f, &written, r, index, text, author, &err);
+    while (st == SD_E_BUSY && !written && sd_now() < until && !rq->gone(rq->self)) {
+        nanosleep(&pause, NULL);
+        st = label_and_read(&f, &written, r, index, text, author, &err);
+    }
     json_decref(body);
     if (http) return http;
-    if (st) return sd_problem_of(p, &err, "index");
+    if (st) http = sd_problem_of(p, &err, "index");
+    if (st == SD_E_BUSY) http = p->http = 503;
+    if (http) return http;
     sd_jw_init(&w, &rp->body);
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "schema", "sonde.feature.label/1");

@@ -21,6 +21,9 @@
 #define MAX_BLOB_BYTES (16 << 20)
 /* Features up to which the table is read through at open. */
 enum { MAX_CHECKED = 65536 };
+/* How long the file is waited for: a reader waits for one write; an editor for another process's search, which takes seconds in a store of a
+ * million features; closing, which only tidies up, for next to nothing. */
+enum { READ_WAIT_MS = 2000, EDIT_WAIT_MS = 15000, CLOSE_WAIT_MS = 250 };
 
 sd_status sd_store__fail(sqlite3 *db, const char *path, const char *what, sd_err *err)
 {
@@ -34,9 +37,11 @@ sd_status sd_store__fail(sqlite3 *db, const char *path, const char *what, sd_err
         return sd_hint(err, "free some space; what was at the path before is untouched");
     case SQLITE_IOERR: return sd_fail(err, SD_E_IO, "%s: %s: %s", path, what, msg);
     case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        sd_fail(err, SD_E_BUSY, "%s: %s: another process is writing to it", path, what);
-        return sd_hint(err, "try again when it has finished");
+    case SQLITE_LOCKED: {
+        char who[64];
+        sd_fail(err, SD_E_BUSY, "%s: %s: it is in use by %s", path, what, sd_file_holder(who, path) ? who : "another process");
+        return sd_hint(err, "try again when that has finished");
+    }
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH: return sd_fail(err, SD_E_IO, "%s: %s: %s", path, what, msg);
@@ -147,7 +152,7 @@ static sd_status open_db(sd_store *s, const char *path, int flags, sd_err *err)
     if (rc != SQLITE_OK) return sd_store__fail(s->db, s->path, "opening", err);
     sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, MAX_BLOB_BYTES);
     sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
-    sqlite3_busy_timeout(s->db, 2000);
+    sqlite3_busy_timeout(s->db, s->wait_ms ? s->wait_ms : READ_WAIT_MS);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
@@ -360,7 +365,7 @@ static sd_status check_tables(sd_store *s, int64_t version, sd_err *err)
     return SD_OK;
 }
 
-static sd_status open_existing(sd_store **out, const char *path, store_kind kind, sd_err *err)
+static sd_status open_existing(sd_store **out, const char *path, store_kind kind, int wait_ms, sd_err *err)
 {
     sd_store *s = NULL;
     struct stat sb;
@@ -373,6 +378,7 @@ static sd_status open_existing(sd_store **out, const char *path, store_kind kind
     }
     sd_status st = store_alloc(&s, path, kind, err);
     if (st) return st;
+    s->wait_ms = wait_ms;
     if ((st = open_db(s, path, kind == STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, err))) goto done;
     if ((st = sd_store__exec(s->db, path, "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0", "opening", err))) goto done;
     if ((st = check_identity(s, &version, err))) goto done;
@@ -400,8 +406,9 @@ done:
     return st;
 }
 
-sd_status sd_store_open(sd_store **out, const char *path, sd_err *err) { return open_existing(out, path, STORE_READ, err); }
-sd_status sd_store_edit(sd_store **out, const char *path, sd_err *err) { return open_existing(out, path, STORE_EDIT, err); }
+sd_status sd_store_open(sd_store **out, const char *path, sd_err *err) { return open_existing(out, path, STORE_READ, READ_WAIT_MS, err); }
+sd_status sd_store_edit(sd_store **out, const char *path, sd_err *err) { return open_existing(out, path, STORE_EDIT, EDIT_WAIT_MS, err); }
+sd_status sd_store_try_edit(sd_store **out, const char *path, int wait_ms, sd_err *err) { return open_existing(out, path, STORE_EDIT, wait_ms, err); }
 
 void sd_store_close(sd_store *s)
 {
@@ -410,8 +417,10 @@ void sd_store_close(sd_store *s)
     for (int i = 0; i < SQL_COUNT; i++)
         if (s->stmt[i]) sqlite3_reset(s->stmt[i]);
     /* While readers are on it this cannot be done; the log then stays until the next editor closes. */
-    if (s->kind == STORE_EDIT && s->db)
+    if (s->kind == STORE_EDIT && s->db) {
+        sqlite3_busy_timeout(s->db, CLOSE_WAIT_MS);
         sqlite3_exec(s->db, "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
+    }
     store_free(s);
 }
 

@@ -55,8 +55,10 @@ sd_status sd_store_commit(sd_store *s, sd_err *err); /* frees s, also on failure
 void sd_store_abort(sd_store *s);                    /* removes the temporary file; NULL is fine */
 
 sd_status sd_store_open(sd_store **out, const char *path, sd_err *err);
-/* As open, for labels; brings an older store to the current version. */
+/* As open, for labels; brings an older store to the current version. Waits up to 15 s for other processes that use the file, then SD_E_BUSY. */
 sd_status sd_store_edit(sd_store **out, const char *path, sd_err *err);
+/* The same, waiting no longer than this at a time: for who has other things to do meanwhile and asks again. */
+sd_status sd_store_try_edit(sd_store **out, const char *path, int wait_ms, sd_err *err);
 /* After an edit: the log is folded in and removed. Its failure is told by edit's functions; NULL is fine. */
 void sd_store_close(sd_store *s);
 

@@ -24,6 +24,7 @@ struct sd_store {
     sqlite3_stmt *stmt[SQL_COUNT]; /* prepared at first use */
     store_kind kind;
     char path[1024], tmp[1040];    /* as given; the file being built */
+    int wait_ms;                   /* for a file that is in use */
     int lock;                      /* descriptor that holds the builder's lock, -1 */
     sd_store_info info;
     sd_buf blob;                   /* scratch of the encoders */

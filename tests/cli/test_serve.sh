@@ -207,8 +207,11 @@ status "no key" 401 "$url/v1/models"
 status "a wrong key" 401 -H 'Authorization: Bearer secret' "$url/v1/models"
 status "a right key" 200 -H 'Authorization: Bearer secret-two' "$url/v1/models"
 status "health is open" 200 "$url/health"
+post "more than ever fit is a wrong request" 400 '"3 sequences" in d["error"]["message"]' /v1/completions "${long/\"n\":4/\"n\":3}}" -H 'Authorization: Bearer secret-one'
+seq 24 | xargs -P 24 -I{} curl -s -o /dev/null -w '%{http_code}\n' -H 'Authorization: Bearer secret-one' -H 'Content-Type: application/json' -d "${long/\"n\":4/\"n\":1}}" "$url/v1/completions" | sort | uniq -c >"$dir/codes"
+if grep -q ' 200$' "$dir/codes" && grep -q ' 429$' "$dir/codes" && ! grep -qv ' 200$\| 429$' "$dir/codes"; then ok "more than fit are refused, with 429"; else not_ok "more than fit are refused, with 429" "$(cat "$dir/codes")"; fi
 for _ in 1 2; do curl -sN -o /dev/null -H 'Authorization: Bearer secret-one' -H 'Content-Type: application/json' -d "${long/\"n\":4/\"n\":1},\"stream\":true}" "$url/v1/completions" & done
-post "more than fit are refused, with 429" 429 'd["error"]["type"] == "rate_limit_error"' /v1/completions "${long/\"n\":4/\"n\":3}}" -H 'Authorization: Bearer secret-one'
+sleep 0.2
 stop "SIGTERM ends it with clients in the queue"
 
 # A dictionary and its store: our routes and Neuronpedia's agree with each other and with the store.

@@ -68,9 +68,21 @@ static void test_search_finds_a_label(void **state)
     assert_int_equal(ask("?q=zeppelin", NULL), 1);
 }
 
+/* Longer than one try: the label is written when the other process has ended, and features are answered meanwhile. */
+static void test_a_label_waits_for_readers(void **state)
+{
+    (void)state;
+    assert_int_equal(ask("?q=gondola", NULL), 0);
+    pid_t pid = sample_reader(path, 1500);
+    ask("/4/label", "{\"text\":\"a gondola\"}");
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(ask("?q=gondola", NULL), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_features_beside_a_search, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_search_finds_a_label, setup, teardown)};
+                                       cmocka_unit_test_setup_teardown(test_search_finds_a_label, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_a_label_waits_for_readers, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

@@ -7,6 +7,10 @@
 #include "base/hash.h"
 #include "base/map.h"
 
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 enum { SAMPLE_M = 40, SAMPLE_VOCAB = 64, SAMPLE_DOCS = 3, SAMPLE_DOC_LEN = 700, SAMPLE_WIN = 9, SAMPLE_HIST = 5, SAMPLE_EX = 4 };
 
 static inline int32_t sample_token(int doc, int64_t pos)
@@ -122,6 +126,26 @@ static inline const char *sample_path(const char *dir)
     static char path[512];
     snprintf(path, sizeof path, "%s/features.db", dir);
     return path;
+}
+
+/* A process that reads the store for so long, as a search does: SQLite's lock of readers (os_unix.c: 510 bytes from 2^30 + 2). */
+static inline pid_t sample_reader(const char *path, unsigned ms)
+{
+    int ready[2];
+    char c;
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 0x40000002, .l_len = 510};
+        int fd = open(path, O_RDONLY);
+        if (fd < 0 || fcntl(fd, F_SETLK, &l) != 0 || write(ready[1], "r", 1) != 1) _exit(1);
+        usleep(ms * 1000);
+        _exit(0);
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    return pid;
 }
 
 #endif

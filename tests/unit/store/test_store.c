@@ -141,6 +141,25 @@ static void one_builder_a_path(void **state)
     t_rmtree(dir);
 }
 
+/* Who keeps an editor out is told; an editor waits for its end. */
+static void an_editor_waits_for_readers(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    const char *dir = t_tmpdir(), *path = sample_path(dir);
+    char who[64];
+    sd_store *s = NULL;
+    t_ok(sample_build(path, false, &err), err);
+    pid_t pid = sample_reader(path, 1500);
+    snprintf(who, sizeof who, "(process %d)", (int)pid);
+    assert_int_equal(sd_store_try_edit(&s, path, 50, &err), SD_E_BUSY);
+    if (!strstr(err.msg, who)) fail_msg("%s is not in: %s", who, err.msg);
+    t_ok(sd_store_edit(&s, path, &err), err);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    sd_store_close(s);
+    t_rmtree(dir);
+}
+
 static void a_dead_builders_file_is_taken_over(void **state)
 {
     (void)state;
@@ -334,7 +353,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(builds_one_file), T(same_input_same_file), T(refuses_to_overwrite), T(a_stale_log_is_not_replayed),
-        T(one_builder_a_path), T(a_dead_builders_file_is_taken_over), T(odd_names_are_paths), T(foreign_files_are_refused),
+        T(one_builder_a_path), T(an_editor_waits_for_readers), T(a_dead_builders_file_is_taken_over), T(odd_names_are_paths), T(foreign_files_are_refused),
         T(damaged_files_are_refused), T(overwritten_pages_never_crash), T(lying_blobs_are_damage),
         T(migrations_run_in_order_and_whole), T(statuses_have_their_exit_codes)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
