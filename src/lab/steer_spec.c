@@ -177,6 +177,8 @@ static sd_status read_key(sd_steer_spec *s, const char *key, const json_t *v, sd
         return json_is_boolean(v) ? SD_OK : sd_fail(err, SD_E_ARG, "steer: special is true or false");
     }
     sd_fail(err, SD_E_ARG, "steer: unknown key \"%s\"", key);
+    if (strcmp(key, "name") == 0 || strcmp(key, "description") == 0 || strcmp(key, "steer") == 0)
+        return sd_hint(err, "this looks like a recipe: `sonde serve --recipe FILE`; elsewhere give each object of its \"steer\" as a steer");
     return sd_hint(err, "known keys: feature, direction, vector, site, op, value, min, max, unit, positions, special, when");
 }
 
@@ -206,9 +208,13 @@ sd_status sd_steer_spec_parse(sd_steer_spec *out, sd_slice text, sd_err *err)
     bool has_value = false;
     *out = (sd_steer_spec){.feature = -1, .min = -INFINITY, .max = INFINITY};
     sd_status st = sd_json_parse(&root, text.p, text.n, "steer", err);
-    if (st) return as_argument(st, err);
+    if (st) {
+        if (!text.n || !memchr(text.p, '{', text.n)) sd_hint(err, "a steer is a JSON object, {\"direction\":\"NAME\",\"value\":0.5}; one that stands in a file is @FILE");
+        return as_argument(st, err);
+    }
     if (!json_is_object(root)) {
         st = sd_fail(err, SD_E_ARG, "steer: a spec is one JSON object");
+        sd_hint(err, "give several by several --steer (in JSON: several objects in the array)");
         goto done;
     }
     json_object_foreach(root, key, v)

@@ -189,8 +189,12 @@ bool sd_serve_doubt(const sd_server *s, int i, char out[400])
 {
     for (int k = 0; k < s->n_dict + s->n_store; k++) {
         const bool dict = k < s->n_dict;
-        const char *name = dict ? s->dict[k].name : s->store[k - s->n_dict].name;
-        const char *of = dict ? sd_dict_get_info(s->dict[k].dict)->model_sha256 : sd_store_get_info(s->store[k - s->n_dict].store)->model.sha256;
+        sd_reg_store *r = dict ? NULL : &s->store[k - s->n_dict];
+        const char *name = dict ? s->dict[k].name : r->name;
+        char of[65];
+        if (r) pthread_mutex_lock(&r->lock); /* requests are answered already, and a label by hand opens the store anew */
+        snprintf(of, sizeof of, "%s", dict ? sd_dict_get_info(s->dict[k].dict)->model_sha256 : sd_store_get_info(r->store)->model.sha256);
+        if (r) pthread_mutex_unlock(&r->lock);
         if (sd_registry__same_model(s, of) || i-- > 0) continue;
         snprintf(out, 400, "the %s %s was made from another file of a model (%.12s.., this is %.12s..)", dict ? "dictionary" : "store", name, of, s->opt.model_sha256);
         return true;

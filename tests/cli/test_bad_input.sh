@@ -65,6 +65,11 @@ expect_error dict_train_site 4 'resid_post.9: layer 9 of a model with 2' dict tr
 expect_error token_outside 4 '297' trace tiny.gguf --ids 1,297 -o t.safetensors
 expect_error context_full 4 '(256|context)' trace tiny.gguf --ids "$(seq -s , 1 257)" -o t.safetensors
 expect_error steer_not_json 2 'steer: line 1, column 11' run tiny.gguf -p the --steer '{"feature":'
+echo '{"name":"r","steer":[]}' >recipe.json
+expect_error steer_file_without_at 2 "near 'recipe'" run tiny.gguf -p the --steer recipe.json
+grep -q '^hint: .*@FILE' err && ok steer_file_hint || not_ok steer_file_hint "$(cat err)"
+expect_error steer_is_a_recipe 4 'unknown key "name"' run tiny.gguf -p the --steer @recipe.json
+grep -q '^hint: .*--recipe FILE' err && ok steer_recipe_hint || not_ok steer_recipe_hint "$(cat err)"
 expect_error steer_unknown_key 2 'colour' run tiny.gguf -p the --steer '{"vector":[1],"site":"resid_post.0","op":"add","value":1,"colour":1}'
 expect_error steer_wrong_length 4 '(64|length|values)' run tiny.gguf -p the --steer '{"vector":[1,2],"site":"resid_post.0","op":"add","value":1}'
 expect_error steer_no_dictionary 4 'nowhere' run tiny.gguf -p the --steer '{"feature":{"dict":"nowhere","index":1},"op":"add","value":1}'

@@ -79,10 +79,37 @@ static void test_a_label_waits_for_readers(void **state)
     assert_int_equal(ask("?q=gondola", NULL), 1);
 }
 
+static atomic_bool told;
+
+static void *doubt(void *arg)
+{
+    char text[400];
+    (void)arg;
+    sd_serve_doubt(&t.s, 0, text);
+    atomic_store(&told, true);
+    return NULL;
+}
+
+/* What is said at the start is read from stores that requests open anew: not while one has them. */
+static void test_doubts_take_the_lock(void **state)
+{
+    pthread_t thread;
+    (void)state;
+    atomic_store(&told, false);
+    pthread_mutex_lock(&t.s.store[0].lock);
+    assert_int_equal(pthread_create(&thread, NULL, doubt, NULL), 0);
+    usleep(100000);
+    assert_false(atomic_load(&told));
+    pthread_mutex_unlock(&t.s.store[0].lock);
+    pthread_join(thread, NULL);
+    assert_true(atomic_load(&told));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_features_beside_a_search, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_search_finds_a_label, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_a_label_waits_for_readers, setup, teardown)};
+                                       cmocka_unit_test_setup_teardown(test_a_label_waits_for_readers, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_doubts_take_the_lock, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
