@@ -182,7 +182,6 @@ static int print_text(cli *c, const sd_audit_page *p)
         const sd_comparison *k = &p->cmp[i];
         cli_note(c, "%s", k->headline);
         if (k->n_unscored) cli_note(c, "%lld prompts are unscored on one side and in no rate", (long long)k->n_unscored);
-        if (k->n_unpaired) cli_note(c, "%lld prompts were asked of one of them only and are in no rate", (long long)k->n_unpaired);
         sd_caution caution[SD_MAX_CAUTION];
         int n_caution = sd_audit_cautions(caution, k);
         for (int j = 0; j < n_caution; j++) cli_note(c, "%s", caution[j].text);

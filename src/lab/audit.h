@@ -100,8 +100,8 @@ typedef struct sd_comparison {
 /* SD_E_FORMAT: the records share no prompt. */
 sd_status sd_audit_compare(sd_comparison *out, const sd_audit_record *a, const sd_audit_record *b, const sd_gate *gate, int n_gate, sd_err *err);
 void sd_comparison_release(sd_comparison *c);
-/* What the two were not measured alike in, a sentence each. */
-enum { SD_MAX_CAUTION = 6 };
+/* What the two were not measured alike in, a sentence each, without a capital and a full stop; requests that only one was asked come last. */
+enum { SD_MAX_CAUTION = 7 };
 typedef struct sd_caution { char text[320]; } sd_caution;
 int sd_audit_cautions(sd_caution out[SD_MAX_CAUTION], const sd_comparison *c);
 

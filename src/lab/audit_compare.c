@@ -146,6 +146,7 @@ int sd_audit_cautions(sd_caution out[SD_MAX_CAUTION], const sd_comparison *c)
     if (!c->same_system) snprintf(out[n++].text, sizeof out->text, "they were not asked under one system prompt (%.30s; %.30s): the difference may be of that", a->system, b->system);
     if (!c->same_ablation) snprintf(out[n++].text, sizeof out->text, "taken out while they were measured: %s; %s: the difference is of that too", taken_out(a), taken_out(b));
     if (!c->same_text) snprintf(out[n++].text, sizeof out->text, "cross-entropy is of two texts, or a record does not say of which: its difference may be of that");
+    if (c->n_unpaired) snprintf(out[n++].text, sizeof out->text, "%" PRId64 " prompts were asked of one of them only and are in no rate", c->n_unpaired);
     return n;
 }
 

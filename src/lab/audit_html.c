@@ -76,8 +76,8 @@ static void behaviour(sd_buf *b, const sd_audit_page *p, int i)
         change_row(b, p, i, &c->category[k], c->category[k].what, where);
     }
     sd_buf_printf(b, "</table></div><p class='note'>p: exact McNemar; of categories, corrected after Holm. \xe2\x80\x9cVisible drop\xe2\x80\x9d: the smallest drop, in points, that so many prompts can tell from none. "
-                     "%" PRId64 " prompts in both, %" PRId64 " in one only, %" PRId64 " unscored on a side and in no rate.</p>",
-                  c->n_paired, c->n_unpaired, c->n_unscored);
+                     "%" PRId64 " prompts in both, %" PRId64 " unscored on a side and in no rate.</p>",
+                  c->n_paired, c->n_unscored);
     sd_caution v[SD_MAX_CAUTION];
     int n = sd_audit_cautions(v, c);
     for (int k = 0; k < n; k++) {

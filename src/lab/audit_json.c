@@ -302,6 +302,12 @@ static void comparison(sd_jw *w, const sd_audit_page *p, int i)
     sd_jw_kbool(w, "same_system", c->same_system);
     sd_jw_kbool(w, "same_ablation", c->same_ablation);
     sd_jw_kbool(w, "same_text", c->same_text);
+    sd_caution caution[SD_MAX_CAUTION];
+    int n_caution = sd_audit_cautions(caution, c);
+    sd_jw_key(w, "cautions");
+    sd_jw_arr(w);
+    for (int k = 0; k < n_caution; k++) sd_jw_str(w, caution[k].text);
+    sd_jw_end(w);
     if (p->inside) inside(w, p, i);
     pairs(w, c);
 }

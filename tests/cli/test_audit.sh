@@ -96,7 +96,7 @@ two_ways text_of_an_old_record old a 'ce_rise>5' 'does not say of which text'
 two_ways system_on_one_side a c 'refusal_drop>0.05' 'system prompts: default, and given'
 two_ways two_systems b c 'incoherent_rise>0.9' 'two system prompts'
 two_ways one_is_cut a cut 'ce_rise>5' 'nothing, and random:1, w 1'
-expect_json two_ways_in_json sonde.audit_compare/1 '[d[k] for k in ("same_judge", "same_length", "same_system", "same_ablation", "same_text")] == [True, True, False, True, False]' audit compare "$dir/a.json" "$dir/b.json" --json
+expect_json two_ways_in_json sonde.audit_compare/1 '[d[k] for k in ("same_judge", "same_length", "same_system", "same_ablation", "same_text")] == [True, True, False, True, False] and [c.split()[0] for c in d["cautions"]][-2:] == ["they", "cross-entropy"]' audit compare "$dir/a.json" "$dir/b.json" --json
 # Two lists of as many phrases are two judges; one list in another order is one.
 printf 'no thanks\nthe cat\n' >"$dir/two.txt"
 printf 'the cat\n\n no thanks\n' >"$dir/turned.txt"

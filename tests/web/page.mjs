@@ -290,7 +290,7 @@ await test('audit: text of a file is text, and two records are paired', async ()
   const evil = '<img src=x onerror=alert(1)>', d = structuredClone(models), c = d.comparisons[1];
   for (const m of d.models) m.name = m.judge = m.system = m.ablated = evil;
   for (const g of [c.inside.features, ...c.pairs, ...c.categories]) for (const k of ['site', 'suite', 'id', 'category']) if (k in g) g[k] = evil;
-  Object.assign(c, { headline: evil, same_judge: false, same_system: false, same_ablation: false, same_text: false, gates: [{ gate: evil, verdict: evil, why: evil }], verdict: evil });
+  Object.assign(c, { headline: evil, cautions: [`two judges (${evil}; ${evil})`, 'cross-entropy is of two texts'], gates: [{ gate: evil, verdict: evil, why: evil }], verdict: evil });
   for (const w of c.inside.weights.largest) w.name = evil;
   Object.assign(c.inside.raised, { why: evil });
   writeFileSync(join(dir, 'evil.json'), JSON.stringify(d));
@@ -302,7 +302,7 @@ await test('audit: text of a file is text, and two records are paired', async ()
   await page.click('.times a >> nth=1');
   await page.waitForFunction((t) => document.querySelector('.headline-text')?.textContent === t, evil);
   const warned = await part(page, 'headline').locator('.note.warn').allTextContents();
-  for (const t of [`two judges (${evil}; ${evil})`, `one system prompt (${evil}; ${evil})`, `measured: ${evil}; ${evil}.`, 'of two texts']) must(warned.some((w) => w.includes(t)), `a caution: ${t}`);
+  must(warned.join() === `Two judges (${evil}; ${evil}).,Cross-entropy is of two texts.`, `the cautions: ${warned}`);
   await page.click('.samples .vrow >> nth=0');
   must((await page.locator('main img').count()) === 0 && (await page.textContent('main')).split(evil).length > 20, 'markup of a file');
   await page.click('text=Another');

@@ -53,15 +53,11 @@ function forest(rows) {
     h('span.value', `${points(r.diff)} [${points(r.lo)}, ${points(r.hi)}]`))), h('div.forest-row.axis', { 'aria-hidden': 'true' }, h('span'), h('span.forest-axis', h('span', `−${top * 100}`), h('span', '0 points'), h('span', `+${top * 100}`)), h('span')));
 }
 
-// What the two were not measured alike in.
-function cautions(c, a, b) {
-  return [c.same_rendering === false && 'The two saw other bytes (another template or system prompt): the difference is of the model and of that.',
-    c.same_judge === false && `They were judged by two judges (${a.judge}; ${b.judge}): the difference may be of that.`,
-    c.same_length === false && `Answers could have ${whole(a.n_gen)} tokens in one and ${whole(b.n_gen)} in the other: the difference may be of that.`,
-    c.same_system === false && `They were not asked under one system prompt (${a.system}; ${b.system}): the difference may be of that.`,
-    c.same_ablation === false && `Taken out while they were measured: ${a.ablated || 'nothing'}; ${b.ablated || 'nothing'}. The difference is of that too.`,
-    c.same_text === false && 'Cross-entropy is of two texts, or a record does not say of which: its difference may be of that.',
-    c.n_unpaired > 0 && `${whole(c.n_unpaired)} requests were asked of one of them only and are in no rate.`].filter(Boolean).map((t) => h('p.note.warn', t));
+// What the two were not measured alike in: the record's own sentences; one written before it held them says in what, and no more.
+function cautions(c) {
+  const names = Object.keys(c).filter((k) => k.startsWith('same_') && c[k] === false).map((k) => k.slice(5));
+  const said = c.cautions || (names.length ? [`the two differ in ${names.join(', ')}: the difference may be of that`] : []);
+  return said.map((t) => h('p.note.warn', `${t[0].toUpperCase()}${t.slice(1)}.`));
 }
 
 function figures(c, a, b, rows) {
@@ -81,7 +77,7 @@ export function comparison(d, i, query) {
   const rows = MEASURES.filter(([k]) => c[k]?.n).map(([k, name]) => ({ name, ...c[k] }));
   const again = command.within(c.refusal.command, 'pairs'), browser = c.pairs ? samples(c.pairs, { query, command: again }) : null;
   const el = [
-    h('section.card.headline', { data: { part: 'headline' } }, verdict(c), h('p.headline-text', c.headline), facts([...[a, b].map((m, k) => [k ? 'After (b)' : 'Before (a)', [m.name, ' ', h('code.soft', short(m.sha256))], m.sha256]), ['Same prompts', whole(c.n_paired)], ['Judge', a.judge], c.n_unscored && ['Not judged', whole(c.n_unscored)]]), cautions(c, a, b)),
+    h('section.card.headline', { data: { part: 'headline' } }, verdict(c), h('p.headline-text', c.headline), facts([...[a, b].map((m, k) => [k ? 'After (b)' : 'Before (a)', [m.name, ' ', h('code.soft', short(m.sha256))], m.sha256]), ['Same prompts', whole(c.n_paired)], ['Judge', a.judge], c.n_unscored && ['Not judged', whole(c.n_unscored)]]), cautions(c)),
     h('section.card', h('h2', 'Change, in points'), forest(rows), h('p.note', 'After less before, on the same prompts, with 95 % intervals (Newcombe’s paired method; each rate by Wilson’s). An interval that holds 0 is no evidence of no change.')),
     h('section.card', { data: { part: 'figures' } }, h('header', h('h2', 'The figures'), copies(() => c.refusal.command, () => Object.fromEntries([...MEASURES.map(([k]) => [k, c[k]]), ['categories', c.categories]]))), figures(c, a, b, rows),
       c.categories?.length ? h('details', h('summary', `${c.categories.length} categories`), table('Categories', [['Category'], ['Before', 'n'], ['After', 'n'], ['Change', 'n'], ['Holm p', 'n'], ['n', 'n']], c.categories.map((x) => h('tr', h('th', { scope: 'row' }, x.category), h('td.n', percent(x.a)), h('td.n', percent(x.b)), h('td.n', `${points(x.diff)} [${points(x.lo)}, ${points(x.hi)}]`), h('td.n', num(x.holm_p)), h('td.n', whole(x.n)))))) : null),
