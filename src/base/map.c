@@ -193,7 +193,7 @@ static sd_status add_path(sd_paths *out, int64_t *cap, const char *path, sd_err 
 }
 
 /* Links to files are followed, links to folders are not: so there are no cycles. */
-static sd_status list_into(sd_paths *out, int64_t *cap, const char *dir, sd_err *err)
+static sd_status list_into(sd_paths *out, int64_t *cap, const char *dir, int depth, sd_err *err)
 {
     DIR *d = opendir(dir);
     if (!d) return sd_fail_errno(err, errno, "cannot list %s", dir);
@@ -214,7 +214,7 @@ static sd_status list_into(sd_paths *out, int64_t *cap, const char *dir, sd_err 
         } else if (lstat(path, &s) != 0) {
             if (errno != ENOENT) st = sd_fail_errno(err, errno, "cannot list %s", path);
         } else if (S_ISDIR(s.st_mode)) {
-            st = list_into(out, cap, path, err);
+            if (depth > 0) st = list_into(out, cap, path, depth - 1, err);
         } else if (S_ISREG(s.st_mode) || (S_ISLNK(s.st_mode) && sd_file_exists(path))) {
             st = add_path(out, cap, path, err);
         }
@@ -231,9 +231,14 @@ static int by_name(const void *a, const void *b)
 
 sd_status sd_dir_list(sd_paths *out, const char *dir, sd_err *err)
 {
+    return sd_dir_list_to(out, dir, INT_MAX, err);
+}
+
+sd_status sd_dir_list_to(sd_paths *out, const char *dir, int depth, sd_err *err)
+{
     *out = (sd_paths){0};
     int64_t cap = 0;
-    sd_status st = list_into(out, &cap, dir, err);
+    sd_status st = list_into(out, &cap, dir, depth, err);
     if (st)
         sd_paths_free(out);
     else if (out->n)

@@ -27,6 +27,8 @@ typedef struct sd_paths {
     int64_t n;
 } sd_paths;
 sd_status sd_dir_list(sd_paths *out, const char *dir, sd_err *err);
+/* The same, of folders at most so deep: 0 is dir alone. */
+sd_status sd_dir_list_to(sd_paths *out, const char *dir, int depth, sd_err *err);
 void sd_paths_free(sd_paths *p);
 
 /* A file being written beside its final place. Nothing is at `path` until commit; abort (or a crash) leaves the old

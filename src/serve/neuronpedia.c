@@ -191,8 +191,13 @@ static int put_search(sd_jw *w, const sd_acts *a, const sd_server *s, const json
     bool *on = NULL;
     if (json_array_size(sort) && !(on = sd_calloc((size_t)a->ids.n + 1))) return sd_problem_set(p, 503, NULL, "out of memory");
     for (size_t k = 0; k < json_array_size(sort); k++) {
-        json_int_t i = json_integer_value(json_array_get(sort, k));
-        if (i >= 0 && i < a->ids.n) on[i] = true;
+        const json_t *i = json_array_get(sort, k);
+        if (json_is_integer(i) && json_integer_value(i) >= 0 && json_integer_value(i) < a->ids.n) {
+            on[json_integer_value(i)] = true;
+            continue;
+        }
+        sd_free(on);
+        return sd_problem_set(p, 400, "sortIndexes", "sortIndexes[%zu] is no token of a text with %" PRId64, k, a->ids.n);
     }
     int64_t n = sd_acts__peaks(v, LOOK, a, s->opt.m->tok, on);
     sd_free(on);

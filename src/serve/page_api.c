@@ -183,6 +183,13 @@ static sd_slice base_name(const char *path, const char *suffix)
     return n;
 }
 
+static bool has(const sd_paths *l, const char *path)
+{
+    for (int64_t i = 0; i < l->n; i++)
+        if (strcmp(l->v[i], path) == 0) return true;
+    return false;
+}
+
 /* Folders with events.jsonl among the registered ones and those right under them, as the paths of those files. */
 static sd_status list_runs(sd_paths *out, const sd_server *s, sd_err *err)
 {
@@ -190,13 +197,9 @@ static sd_status list_runs(sd_paths *out, const sd_server *s, sd_err *err)
     *out = (sd_paths){0};
     for (int i = 0; i < s->opt.n_run && !st; i++) {
         sd_paths all;
-        if ((st = sd_dir_list(&all, s->opt.run[i], err))) break;
-        size_t root = strlen(s->opt.run[i]);
+        if ((st = sd_dir_list_to(&all, s->opt.run[i], 1, err))) break;
         for (int64_t k = 0; k < all.n; k++) {
-            const char *rest = all.v[k] + root;
-            int depth = 0;
-            for (rest += strspn(rest, "/"); *rest; rest++) depth += *rest == '/';
-            if (depth > 1 || !sd_slice_eq_str(base_name(all.v[k], ""), events_file)) continue;
+            if (!sd_slice_eq_str(base_name(all.v[k], ""), events_file) || has(out, all.v[k])) continue;
             char **v = sd_realloc(out->v, (size_t)(out->n + 1) * sizeof *v);
             if (!v) {
                 st = sd_fail(err, SD_E_NOMEM, "out of memory: the runs");
@@ -212,24 +215,36 @@ static sd_status list_runs(sd_paths *out, const sd_server *s, sd_err *err)
     return st;
 }
 
-/* The run's folder, and its name: the folder's. */
-static sd_slice run_name(const char *events, char dir[1200])
+/* The folder that events.jsonl stands in. */
+static void run_folder(char dir[1200], const char *events)
 {
     snprintf(dir, 1200, "%.*s", (int)(strlen(events) - strlen(events_file) - 1), events);
-    return base_name(dir, "");
 }
 
-static void put_run(sd_jw *w, const char *events)
+/* The name of run i, and its folder: the folder's own; of folders of one name the second is NAME-2. */
+static void run_name(char name[300], char dir[1200], const sd_paths *l, int64_t i)
 {
-    char dir[1200], path[1300];
+    char other[1200];
+    int n = 1;
+    run_folder(dir, l->v[i]);
+    const sd_slice own = base_name(dir, "");
+    for (int64_t k = 0; k < i; k++) {
+        run_folder(other, l->v[k]);
+        n += sd_slice_eq(base_name(other, ""), own);
+    }
+    snprintf(name, 300, n > 1 ? "%.*s-%d" : "%.*s", own.n > 256 ? 256 : (int)own.n, own.p, n);
+}
+
+static void put_run(sd_jw *w, const sd_paths *l, int64_t i)
+{
+    char dir[1200], path[1300], name[300];
     sd_err err = {0};
     json_t *j = NULL;
     struct stat at;
-    sd_slice name = run_name(events, dir);
+    run_name(name, dir, l, i);
     sd_jw_obj(w);
-    sd_jw_key(w, "name");
-    sd_jw_slice(w, name);
-    if (stat(events, &at) == 0) {
+    sd_jw_kstr(w, "name", name);
+    if (stat(l->v[i], &at) == 0) {
         sd_jw_ki64(w, "bytes", at.st_size);
         sd_jw_ki64(w, "changed", at.st_mtime);
     }
@@ -256,7 +271,7 @@ int sd_handle__runs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem
     sd_jw_ki64(&w, "now", (int64_t)time(NULL));
     sd_jw_key(&w, "runs");
     sd_jw_arr(&w);
-    for (int64_t i = 0; i < l.n; i++) put_run(&w, l.v[i]);
+    for (int64_t i = 0; i < l.n; i++) put_run(&w, &l, i);
     sd_jw_end(&w);
     sd_jw_end(&w);
     sd_paths_free(&l);
@@ -313,14 +328,16 @@ int sd_handle__run(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem 
     sd_paths l;
     sd_buf b;
     sd_jw w;
-    char dir[1200];
+    char dir[1200], name[300];
     const char *from = rq->query(rq->self, "from"), *found = NULL;
     int64_t at = 0, size = 0;
     if (from && (!sd_parse_i64(sd_slice_of(from), &at) || at < 0)) return sd_problem_set(p, 400, "from", "from: expected a number of bytes");
     sd_status st = list_runs(&l, s, &err);
     if (st) return sd_problem_of(p, &err, NULL);
-    for (int64_t i = 0; i < l.n && !found; i++)
-        if (sd_slice_eq_str(run_name(l.v[i], dir), rq->arg[0])) found = l.v[i];
+    for (int64_t i = 0; i < l.n && !found; i++) {
+        run_name(name, dir, &l, i);
+        if (strcmp(name, rq->arg[0]) == 0) found = l.v[i];
+    }
     sd_buf_init(&b, MAX_EVENTS);
     if (!found) sd_problem_set(p, 404, "run", "there is no run '%.80s' here", rq->arg[0]);
     else if ((st = read_part(&b, found, &at, &size, &err))) sd_problem_of(p, &err, NULL);
@@ -339,6 +356,17 @@ int sd_handle__run(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem 
 }
 
 /* ---- audits ---- */
+
+sd_status sd_audits__check(const sd_server *s, sd_err *err)
+{
+    for (int i = 0; i < s->opt.n_audit; i++)
+        for (int k = 0; k < i; k++)
+            if (sd_slice_eq(base_name(s->opt.audit[k], ".json"), base_name(s->opt.audit[i], ".json"))) {
+                sd_fail(err, SD_E_ARG, "two audits have the name of %s", s->opt.audit[i]);
+                return sd_hint(err, "an audit's name is its file's: rename one of them");
+            }
+    return SD_OK;
+}
 
 int sd_handle__audits(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {

@@ -134,7 +134,7 @@ sd_status sd_registry__open(sd_server *s, sd_err *err)
     if (!st) st = sd_alloc_zero(&s->monitor, (size_t)(o->n_monitor + 1) * sizeof *s->monitor, "monitors", err);
     for (int i = 0; i < o->n_monitor && !st; i++) st = sd_monitor__open(s, o->monitor[i], err);
     for (int i = 0; i < o->n_recipe && !st; i++) st = open_recipe(s, o->recipe[i], err);
-    return st;
+    return st ? st : sd_audits__check(s, err);
 }
 
 void sd_registry__close(sd_server *s)

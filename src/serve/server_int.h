@@ -69,6 +69,9 @@ void sd_edits__release(sd_edits *e);
 void sd_edits__write(sd_jw *w, const sd_edits *e); /* "applied": [..], and of what only looked "monitors": [..] */
 void sd_monitor__write(sd_jw *w, const sd_edits *e);
 
+/* page_api.c: is every audit's name its own? */
+sd_status sd_audits__check(const sd_server *s, sd_err *err);
+
 /* routes.c */
 typedef int sd_handler(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p); /* 0, or the HTTP status of the problem */
 enum { SD_ROUTE_MODEL = 1, SD_ROUTE_OPEN = 2 }; /* needs a model; needs no key */

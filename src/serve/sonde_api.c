@@ -192,6 +192,9 @@ static int read_query(sd_feature_query *q, const sd_request *rq, sd_problem *p)
     return http;
 }
 
+/* What a search does not look at. */
+static const char *const of_lists[6] = {"sort", "offset", "min_density", "max_density", "min_label_score", "silent"};
+
 int sd_handle__features(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
     sd_reg_store *r;
@@ -202,10 +205,12 @@ int sd_handle__features(sd_server *s, const sd_request *rq, sd_reply *rp, sd_pro
     const char *words = rq->query(rq->self, "q"), *by = rq->query(rq->self, "by");
     bool passages = by && strcmp(by, "passages") == 0;
     if (by && !passages && strcmp(by, "words") != 0) return sd_problem_set(p, 400, "by", "by is words or passages");
+    const bool search = words && *words;
     int http = find_store(&r, s, rq->arg[0], p);
     if (!http) http = read_query(&q, rq, p);
+    for (int i = 0; i < 6 && search && !http; i++)
+        if (rq->query(rq->self, of_lists[i])) http = sd_problem_set(p, 400, of_lists[i], "%s goes with lists: with q features come in the order of their score, limit says how many", of_lists[i]);
     if (http) return http;
-    const bool search = words && *words;
     sd_store *store = NULL;
     sd_status st = SD_OK;
     if (search) st = sd_registry__search(&store, r, rq, &err);
@@ -256,17 +261,21 @@ int sd_handle__feature(sd_server *s, const sd_request *rq, sd_reply *rp, sd_prob
     return st ? sd_problem_of(p, &err, "index") : 0;
 }
 
-/* Locks both stores of a search, in the order of their addresses. */
-static void lock_both(sd_reg_store *a, sd_reg_store *b, bool lock)
+/* The handles for searches of both, locked in the order of their addresses; they stop when the client has gone. After it, and after an error, done_both. */
+static sd_status search_both(sd_reg_store *a, sd_reg_store *b, const sd_request *rq, sd_err *err)
 {
+    sd_store *ignored;
     sd_reg_store *first = a < b ? a : b, *second = a < b ? b : a;
-    if (!lock) {
-        pthread_mutex_unlock(&first->lock);
-        if (second != first) pthread_mutex_unlock(&second->lock);
-        return;
-    }
-    pthread_mutex_lock(&first->lock);
-    if (second != first) pthread_mutex_lock(&second->lock);
+    sd_status st = sd_registry__search(&ignored, first, rq, err);
+    if (second == first) return st;
+    if (st) pthread_mutex_lock(&second->search_lock);
+    return st ? st : sd_registry__search(&ignored, second, rq, err);
+}
+
+static void done_both(sd_reg_store *a, sd_reg_store *b)
+{
+    sd_registry__searched(a);
+    if (a != b) sd_registry__searched(b);
 }
 
 int sd_handle__near(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
@@ -290,10 +299,14 @@ int sd_handle__near(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem
     sd_store *store = NULL; /* whose features are listed */
     if (together) {
         if (!(st = sd_registry__search(&store, r, rq, &err))) st = sd_store_coactive(&l, store, index, limit, &err);
+    } else if (name) {
+        st = search_both(r, in, rq, &err); /* a product over all features: what a feature is asked for does not wait for it */
+        store = in->search;
+        if (!st) st = sd_lab_feature_near(&l, s->opt.ex, r->search, index, in->search, limit, &err);
     } else {
-        lock_both(r, in, true);
-        store = in->store;
-        st = name ? sd_lab_feature_near(&l, s->opt.ex, r->store, index, in->store, limit, &err) : sd_store_near(&l, r->store, index, limit, &err);
+        pthread_mutex_lock(&r->lock);
+        store = r->store;
+        st = sd_store_near(&l, store, index, limit, &err);
     }
     if (!st) {
         sd_jw_init(&w, &rp->body);
@@ -306,7 +319,8 @@ int sd_handle__near(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem
         sd_feature_list_release(&l);
     }
     if (together) sd_registry__searched(r);
-    else lock_both(r, in, false);
+    else if (name) done_both(r, in);
+    else pthread_mutex_unlock(&r->lock);
     return st ? sd_problem_of(p, &err, "index") : 0;
 }
 

@@ -227,6 +227,7 @@ cp "$dir/answer" "$dir/acts"
 same='(lambda a: d["values"][a["at"]] == d["maxValue"] == a["max"] and d["maxValueTokenIndex"] == a["at"])(json.load(open(sys.argv[1][:-6] + "acts"))["strongest"][0])'
 post "Neuronpedia: an activation" 200 "$same" /api/activation/new "{\"feature\":{\"modelId\":\"m\",\"source\":\"d\",\"index\":\"$best\"},\"customText\":\"the cat sat\"}"
 post "Neuronpedia: search by text" 200 "d['result'][0]['index'] == '$best' and len(d['tokens']) == 4" /api/search-all '{"modelId":"m","sourceSet":"d","text":"the cat sat","numResults":3}'
+post "Neuronpedia: tokens that are none" 400 'd["error"]["param"] == "sortIndexes" and "sortIndexes[1]" in d["error"]["message"]' /api/search-all '{"sourceSet":"d","text":"the cat sat","sortIndexes":[1,"2"]}'
 post "Neuronpedia: search by token" 200 'all(len(r["topFeatures"]) == 2 for r in d["results"])' /api/search-topk-by-token '{"source":"d","text":"the cat sat","numResults":2}'
 post "contrast" 200 'd["n_a"] == d["n_b"] == 12 and d["n_above"] > 0 and d["features"][0]["p"] < 0.05 and abs(d["features"][0]["difference"]) > d["floor"] and len(d["cut"]) == min(5, d["n_above"]) and not set(d["cut"]) & set(d["others"])' \
     /sonde/v1/contrast "$(python3 -c 'import json; print(json.dumps({"a": [f"the cat sat on the red mat {i}" for i in range(12)], "b": [f"{i} of {i}" for i in range(12)]}))')"

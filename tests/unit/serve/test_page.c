@@ -9,7 +9,7 @@
 
 static tiny_server t;
 static char runs[256];
-static const char *run_dirs[1];
+static const char *run_dirs[2];
 
 static int set_up(void **state)
 {
@@ -117,6 +117,26 @@ static void test_runs(void **state)
     json_decref(j);
     assert_int_equal(ask("/sonde/v1/runs/..", NULL, &j), 404);
     json_decref(j);
+    /* Another folder of that name is another run; what lies deeper is none, and is not looked for. */
+    const char *const more[] = {"first/first", "deep/er/last"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(dir, sizeof dir, "%s/%s", runs, more[i]);
+        t_ok(sd_dir_make(dir, &err), err);
+        snprintf(path, sizeof path, "%s/events.jsonl", dir);
+        t_ok(sd_file_write_atomic(path, "{\"step\":7}\n", 11, &err), err);
+    }
+    snprintf(dir, sizeof dir, "%s/first", runs);
+    run_dirs[1] = dir;
+    t.s.opt.n_run = 2;
+    assert_int_equal(ask("/sonde/v1/runs", NULL, &j), 200);
+    const json_t *v = json_object_get(j, "runs");
+    assert_int_equal(json_array_size(v), 2); /* the first is in both folders, and is one */
+    for (size_t i = 0; i < 2; i++) assert_string_equal(json_string_value(json_object_get(json_array_get(v, i), "name")), i ? "first-2" : "first");
+    json_decref(j);
+    assert_int_equal(ask("/sonde/v1/runs/first-2", NULL, &j), 200);
+    assert_true(num(json_array_get(json_object_get(j, "events"), 0), "step") == 7);
+    json_decref(j);
+    t.s.opt.n_run = 1;
 }
 
 /* A training of days writes more than one answer holds: it comes in parts, every event once. */
@@ -161,6 +181,14 @@ static void test_audits(void **state)
     (void)state;
     assert_int_equal(ask("/sonde/v1/audits/none", NULL, &j), 404);
     json_decref(j);
+    static const char *const audits[] = {"a/change.json", "b/other.json", "b/change.json"};
+    sd_err err = {0};
+    t.s.opt.audit = audits;
+    t.s.opt.n_audit = 2;
+    t_ok(sd_audits__check(&t.s, &err), err);
+    t.s.opt.n_audit = 3;
+    assert_int_equal(sd_audits__check(&t.s, &err), SD_E_ARG); /* the third could not be asked for */
+    t.s.opt.n_audit = 0;
 }
 
 int main(void)

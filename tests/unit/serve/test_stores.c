@@ -57,6 +57,11 @@ static void test_features_beside_a_search(void **state)
     ask("?q=anything", NULL);
     ask("?q=anything&by=passages", NULL);
     ask("/3/near?by=coactivation", NULL);
+    char in[256];
+    json_t *j;
+    snprintf(in, sizeof in, "/sonde/v1/features/%s/3/near?in=%s", r->name, r->name);
+    assert_int_equal(tiny_ask_json(&t, in, NULL, &j), 404); /* it has no directions: what counts is that the answer comes */
+    json_decref(j);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -77,6 +82,24 @@ static void test_a_label_waits_for_readers(void **state)
     ask("/4/label", "{\"text\":\"a gondola\"}");
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_int_equal(ask("?q=gondola", NULL), 1);
+}
+
+/* What a search does not look at is refused: a list that looks filtered and is not would be worse. */
+static void test_search_takes_no_filters(void **state)
+{
+    static const char *const key[] = {"sort", "offset", "min_density", "max_density", "min_label_score"};
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        char url[128];
+        json_t *j;
+        for (int search = 0; search < 2; search++) {
+            snprintf(url, sizeof url, "/sonde/v1/features/%s?%s%s=%s", t.s.store[0].name, search ? "q=word&" : "", key[i], i ? "0.5" : "index");
+            if (i == 1) url[strlen(url) - 2] = 0; /* an integer */
+            assert_int_equal(tiny_ask_json(&t, url, NULL, &j), search ? 400 : 200);
+            if (search) assert_string_equal(json_string_value(json_object_get(json_object_get(j, "error"), "param")), key[i]);
+            json_decref(j);
+        }
+    }
 }
 
 static atomic_bool told;
@@ -110,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_features_beside_a_search, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_search_finds_a_label, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_a_label_waits_for_readers, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_doubts_take_the_lock, setup, teardown)};
+                                       cmocka_unit_test_setup_teardown(test_doubts_take_the_lock, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_search_takes_no_filters, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
