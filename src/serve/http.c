@@ -65,7 +65,7 @@ static bool is_own_name(const sd_server *s, const char *text)
     const char *const name[] = {"localhost", "127.0.0.1", "[::1]", s->opt.host ? s->opt.host : "127.0.0.1"};
     for (int i = 0; i < 4; i++) {
         size_t n = strlen(name[i]);
-        if (strncmp(text, name[i], n) == 0 && (text[n] == '\0' || text[n] == ':')) return true;
+        if (strncasecmp(text, name[i], n) == 0 && (text[n] == '\0' || text[n] == ':')) return true;
     }
     return false;
 }
@@ -198,7 +198,9 @@ static enum MHD_Result send_preflight(exchange *x)
     x->code = 204;
     MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, x->s->opt.cors);
     MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_METHODS, "GET, POST");
-    MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type");
+    /* What a client calls itself by (OpenAI's for JavaScript sends a dozen X-Stainless-..) is no danger from an origin that may call at all. */
+    const char *asked = header(x, MHD_HTTP_HEADER_ACCESS_CONTROL_REQUEST_HEADERS);
+    MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS, asked ? asked : "authorization, content-type");
     enum MHD_Result rc = MHD_queue_response(x->conn, 204, r);
     MHD_destroy_response(r);
     return rc;

@@ -101,6 +101,7 @@ status "a body of no type" 415 -X POST -H 'Content-Type:' --data-binary '{"conte
 status "a body of another type" 415 -H 'Content-Type: application/jsonp' --data-binary '{"content":"a"}' "$url/tokenize"
 status "a body of a type with parameters" 200 -H 'Content-Type: Application/JSON; charset=utf-8' --data-binary '{"content":"a"}' "$url/tokenize"
 status "a wrong method" 405 -X DELETE "$url/v1/models"
+status "the own name in capitals" 200 -H 'Host: LocalHost' "$url/health"
 status "another Host" 403 -H 'Host: evil.example' "$url/health"
 status "another page" 403 -H 'Origin: http://evil.example' "$url/health"
 status "a form" 415 -d 'a=b' "$url/v1/chat/completions"
@@ -202,7 +203,10 @@ wait $client
 if [ -s "$dir/serve.err" ] && ! grep -qv '^stopping' "$dir/serve.err"; then ok "nothing else on stderr"; else not_ok "nothing else on stderr" "$(cat "$dir/serve.err")"; fi
 
 printf 'secret-one\nsecret-two\n' >"$dir/keys"
-serve --api-key-file "$dir/keys" --parallel 1 --queue 1
+serve --api-key-file "$dir/keys" --parallel 1 --queue 1 --cors-origin http://pages.example
+curl -s -o /dev/null -D "$dir/head" -X OPTIONS -H 'Origin: http://pages.example' -H 'Access-Control-Request-Method: POST' -H 'Access-Control-Request-Headers: authorization,x-stainless-lang' "$url/v1/completions"
+if grep -q '^HTTP/1.1 204' "$dir/head" && grep -qi '^access-control-allow-origin: http://pages.example' "$dir/head" && grep -qi '^access-control-allow-headers: .*x-stainless-lang' "$dir/head"; then ok "pages of the allowed origin may ask"; else not_ok "pages of the allowed origin may ask" "$(cat "$dir/head")"; fi
+status "a page of another origin" 403 -H 'Origin: http://evil.example' -H 'Authorization: Bearer secret-two' "$url/v1/models"
 status "no key" 401 "$url/v1/models"
 status "a wrong key" 401 -H 'Authorization: Bearer secret' "$url/v1/models"
 status "a right key" 200 -H 'Authorization: Bearer secret-two' "$url/v1/models"
