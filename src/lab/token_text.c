@@ -102,7 +102,11 @@ void sd_word_at(sd_buf *out, const sd_vocab *v, const int32_t *tok, int n, int a
     while (a < to && !is_word((unsigned char)text[a])) a++;
     if (a == to) { /* no word in it */
         sd_slice whole = tok[at] < 0 ? SD_LIT("") : v->bytes(v->self, tok[at]), s = sd_slice_trim(whole);
-        sd_token_show(out, s.n ? s : whole);
+        if (s.n) sd_token_show(out, s);
+        for (size_t i = 0; i < whole.n && !s.n; i++) {
+            if (whole.p[i] == ' ') sd_buf_puts(out, "\xc2\xb7"); /* · */
+            else sd_token_show(out, (sd_slice){whole.p + i, 1});
+        }
         return;
     }
     size_t b = a + 1;

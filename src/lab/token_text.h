@@ -15,7 +15,8 @@ typedef struct sd_vocab { sd_slice (*bytes)(const void *self, int32_t id); const
 /* Appends the text of tokens [a, b) as it reads, cut to whole characters, with gaps and line breaks as spaces. */
 void sd_tokens_text(sd_buf *out, const sd_vocab *v, const int32_t *tok, int a, int b);
 /* Appends the whole word that holds token at (its neighbours in tok[0..n) complete it): letters, digits and bytes above ASCII,
- * apostrophes and hyphens inside. A token without any is shown as sd_token_show does, without its spaces. */
+ * apostrophes and hyphens inside. A token without any is shown as sd_token_show does, without its spaces; of nothing but spaces, each
+ * as "·": a name that nobody sees is none. */
 void sd_word_at(sd_buf *out, const sd_vocab *v, const int32_t *tok, int n, int at);
 
 #endif
