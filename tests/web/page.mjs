@@ -74,9 +74,14 @@ await test('features: words, order, keys, the map and the address', async () => 
   await page.waitForSelector('.vrow .label');
   must((await page.inputValue('#feature-search')) === 'bridge', 'going back lost the search');
   await page.waitForSelector('.map[data-drawn]');
-  await page.selectOption('select >> nth=0', 'density');
+  must(await page.locator('select >> nth=0').isDisabled(), 'an order can be chosen that a search does not have');
   await page.fill('#feature-search', 'zzzz');
   await page.waitForSelector('.empty-title');
+  must(!(await page.locator('.vlist').isVisible()), 'an empty table is shown');
+  await page.fill('#feature-search', '');
+  await page.waitForSelector('.vrow .label');
+  await page.selectOption('select >> nth=0', 'density');
+  await page.waitForFunction(() => location.hash.includes('sort=density'));
   await close(page);
 });
 
@@ -127,12 +132,29 @@ await test('steer: nothing added is identical, much is not, and all three panes 
   await page.waitForSelector('.quality .facts');
   must((await page.locator('.pane').count()) === 3, 'three panes');
   must((await page.$$eval('.pane-foot', (v) => v.map((x) => x.textContent))).every((x) => /fifth at (\d+) of \1 tokens, highest/.test(x)), 'what the monitor saw is not told in every pane');
+  const counted = await page.evaluate(() => Number(/for (\d+) tokens/.exec(document.querySelector('.steer-main .count').textContent)[1]));
+  const cut = await page.$$eval('.pane-foot', (v) => v.every((x) => x.textContent.startsWith('cut at')));
+  must(cut ? counted === 30 : counted > 0, `three answers of 10 tokens are ${counted}`);
   must(/clamp at resid_post\.0/.test(await page.textContent('.pane-steered .pane-foot')), 'what was applied is not told');
   await close(page);
   page = await open(`#/steer?n=10&p=the+cat&temp=0&s=${steer('add', 2)}`);
   await page.waitForSelector('.quality .facts');
   await page.click('.steer-card button.small');
   await page.waitForFunction(() => document.querySelectorAll('.sweep tbody tr').length === 7);
+  await close(page);
+});
+
+await test('steer: what an address says is sent as it is, and an answer that breaks off is an error', async () => {
+  const steers = [{ feature: { dict: 'l0', index: 3 }, op: 'cap', min: 0.25, unit: 'rms' }, { feature: { dict: 'l0', index: 4 }, op: 'cap', min: 0, max: 0.5, unit: 'rms', positions: [1, 2] }];
+  const page = await open('#/');
+  const asked = [];
+  await page.route('**/v1/chat/completions', (r) => { asked.push(r.request().postDataJSON()); return r.fulfill({ contentType: 'text/event-stream', body: 'data: {"choices":[{"index":0,"delta":{"content":"the"}}]}\n\n' }); });
+  await page.evaluate((s) => { location.hash = `#/steer?n=8&p=the+cat&s=${encodeURIComponent(s)}`; }, JSON.stringify(steers));
+  await page.waitForSelector('.quality .problem');
+  must(/broke off/.test(await page.textContent('.quality .problem')), 'half an answer is taken for one');
+  const plain = (v) => JSON.stringify(Object.entries(v).sort());
+  must(asked[0].sonde.steer.map(plain).join() === steers.map(plain).join(), `sent: ${JSON.stringify(asked[0].sonde.steer)}`);
+  must((await page.locator('.steer-card select').allTextContents()).some((t) => t.includes('hold above')), 'a lower bound is not called one');
   await close(page);
 });
 
@@ -326,6 +348,8 @@ await test('a feature that is not there is a sentence', async () => {
   await page.goto(base + '#/feature/tiny/99999');
   await page.waitForSelector('.problem strong');
   must(/feature 99999/.test(await page.textContent('.problem')), 'the sentence names the feature');
+  await page.click('text=Go to the features of tiny');
+  await page.waitForSelector('.vrow .label');
   said.length = 0; // the browser tells of the 404 that was asked for
   await close(page);
 });

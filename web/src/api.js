@@ -46,11 +46,11 @@ async function send(path, options = {}) {
 export const get = async (path, signal) => (await send(path, { signal })).json();
 export const post = async (path, body, signal) => (await send(path, { method: 'POST', body: JSON.stringify(body), signal })).json();
 
-// Server-sent events of a POST: calls each with every document until [DONE].
+// Server-sent events of a POST: calls each with every document until [DONE]; the last has no choices and says what was counted.
 export async function stream(path, body, each, signal) {
-  const answer = await send(path, { method: 'POST', body: JSON.stringify({ ...body, stream: true }), signal });
+  const answer = await send(path, { method: 'POST', body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }), signal });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
+  let rest = '', ended = false;
   for (;;) {
     const { value, done } = await reader.read();
     if (done) break;
@@ -59,12 +59,14 @@ export async function stream(path, body, each, signal) {
     rest = events.pop();
     for (const event of events) {
       const data = event.split('\n').filter((l) => l.startsWith('data: ')).map((l) => l.slice(6)).join('\n');
+      ended ||= data === '[DONE]';
       if (!data || data === '[DONE]') continue;
       const d = JSON.parse(data);
       if (d.error) throw new Problem(d.error.message, d.error.hint, 200);
       each(d);
     }
   }
+  if (!ended) throw new Problem('The answer broke off before its end.', 'Is `sonde serve` still running?');
 }
 
 let config;

@@ -4,7 +4,7 @@ import { h, fill } from './dom.js';
 import * as api from './api.js';
 import * as command from './command.js';
 import * as route from './route.js';
-import { num, percent, whole } from './format.js';
+import { called, num, percent, whole } from './format.js';
 import { copies, empty, featureLink, field, problem, select, skeleton } from './parts.js';
 
 const AT_ONCE = 4, TOKENS = 40, MAX_URL = 6000;
@@ -29,7 +29,7 @@ export async function show({ config, query }) {
     const rows = found.features;
     fill(box, h('header', h('h2', 'Features'), h('span.soft', `${whole(found.n_above)} of ${whole(found.n_features)} above the floor of ${percent(found.floor)}`)),
       rows.length ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Features that differ' }, h('table.plain', h('thead', h('tr', ['Feature', 'Responds to', 'in A', 'in B', 'Difference', 'p'].map((x, i) => h(i > 1 ? 'th.n' : 'th', { scope: 'col' }, x)))),
-        h('tbody', rows.map((f, i) => h('tr', { class: i < found.n_above ? null : 'dim' }, h('th', { scope: 'row' }, store() ? h('a', { href: featureLink(store(), f.index) }, String(f.index)) : String(f.index)), h('td', f.label || '–'),
+        h('tbody', rows.map((f, i) => h('tr', { class: i < found.n_above ? null : 'dim' }, h('th', { scope: 'row' }, store() ? h('a', { href: featureLink(store(), f.index) }, String(f.index)) : String(f.index)), h('td', called(f.label, '–')),
           h('td.n', percent(f.share_a)), h('td.n', percent(f.share_b)), h('td.n', h('strong', { class: i < found.n_above ? null : 'soft' }, `${f.difference > 0 ? '+' : '−'}${percent(Math.abs(f.difference))}`)), h('td.n', num(f.p))))))) : h('p.soft', 'No feature is active in these texts.'),
       h('p.note', `Shares of the ${whole(found.n_a)} and ${whole(found.n_b)} texts in which a feature is active anywhere. Floor: what the largest difference of any feature reaches in 1 of 20 shufflings of the two sets; p counts shufflings, for all features together. Grey: below it.`));
   }

@@ -3,7 +3,7 @@ import { h, fill, debounce } from './dom.js';
 import * as api from './api.js';
 import * as command from './command.js';
 import * as route from './route.js';
-import { num, percent, signed, tokenName, whole, day } from './format.js';
+import { called, day, num, percent, signed, tokenName, whole } from './format.js';
 import { bars, copies, empty, facts, featureLink, featureRow, field, histogram, load, problem, provenance, segmented, sheet, toast, tokens, density } from './parts.js';
 
 const WIDTHS = { 5: [5, 5], 16: [16, 16], full: [1e9, 1e9] };
@@ -76,7 +76,7 @@ function testBox(store, dict, f, text, hist) {
 }
 
 function labelPart(store, f, refresh) {
-  const title = h('h1', { class: f.label_source === 'words' ? 'words' : null }, f.label || 'Feature without words');
+  const title = h('h1', { class: f.label_source === 'words' ? 'words' : null }, called(f.label, 'Feature without words'));
   const source = f.label_source === 'words' ? 'words at its strongest examples' : f.labels[0] ? labelNote(f.labels[0]) : f.label_source;
   const edit = () => {
     const input = h('input', { type: 'text', maxlength: 200, value: f.label_source === 'words' ? '' : f.label, placeholder: 'what it responds to', required: true });
@@ -154,7 +154,13 @@ export async function show({ config, parts, query }) {
     return { title: 'Feature', el: h('div.view', empty(`There is no store “${name}” here.`, h('p', h('a', { href: '#/features' }, 'Go to Features')))) };
   }
   if (index === undefined) { route.go(['features', name]); return { title: 'Feature', el: h('div.view') }; }
-  const v = await draw(config, name, index, query);
+  let v;
+  try {
+    v = await draw(config, name, index, query);
+  } catch (e) {
+    if (e.status !== 404 && e.status !== 400) throw e;
+    return { title: 'Feature', el: h('div.view', h('header.view-head', h('div.view-title', h('h1', 'Feature ', index))), problem(e), h('p', h('a', { href: route.link(['features', name]) }, 'Go to the features of ', name))) };
+  }
   const go = (d) => { location.hash = v.step(d); };
   // The next one is read ahead.
   const next = Number(index) + 1;

@@ -3,7 +3,7 @@ import { h, fill, debounce } from './dom.js';
 import * as api from './api.js';
 import * as command from './command.js';
 import * as route from './route.js';
-import { num, percent, tokenName, whole } from './format.js';
+import { called, num, percent, tokenName, whole } from './format.js';
 import { copies, empty, featureLink, field, load, problem, provenance, segmented, select } from './parts.js';
 import { FeatureMap } from './map.js';
 import { VirtualList } from './virtual.js';
@@ -37,7 +37,7 @@ export async function show({ config, parts, query }) {
     columns: [['Feature', 'c-no'], ['Responds to · makes likelier', 'c-label'], ['Density', 'c-density'], ['Max', 'c-max']],
     row: (f) => [
       h('span.c-no', { role: 'gridcell' }, h('a.no', { href: featureLink(store.name, f.index), tabindex: '-1' }, String(f.index))),
-      h('span.c-label', { role: 'gridcell' }, h('span.named', h('span', { class: f.label_source === 'words' ? 'label words' : 'label' }, f.label || 'never seen'), f.label_score === undefined ? null : h('small.soft', { title: 'score of the label on held-out examples' }, num(f.label_score))), chips(f)),
+      h('span.c-label', { role: 'gridcell' }, h('span.named', h('span', { class: f.label_source === 'words' ? 'label words' : 'label' }, called(f.label, 'never seen')), f.label_score === undefined ? null : h('small.soft', { title: 'score of the label on held-out examples' }, num(f.label_score))), chips(f)),
       h('span.c-density', { role: 'gridcell' }, f.on_text ? num(f.on_text) : percent(f.density), h('i', { class: f.on_text ? 'meter act' : 'meter', vars: { '--w': f.on_text ? f.on_text / (shown.most || 1) : Math.max(0, 1 + Math.log10(Math.max(f.density, 1e-6)) / 6) } })),
       h('span.c-max', { role: 'gridcell' }, num(f.max_act))],
     blank: () => h('span.c-label', { role: 'gridcell' }, h('i.bar-blank')),
@@ -90,6 +90,9 @@ export async function show({ config, parts, query }) {
       list.head.children[2].textContent = a.tokens ? 'On the text' : 'Density';
       lit = a.found ? a.found.map((f) => f.index) : null;
       map?.light(lit);
+      list.el.hidden = !first.n_total;
+      order.disabled = Boolean(state.q || region);
+      order.title = order.disabled ? 'Of all features: what is searched comes best first' : '';
       if (!first.n_total) {
         fill(message, state.q && state.mode === 'words' ? empty('No feature has these words.', 'Labels, the words at a feature’s strongest examples, the tokens it makes likelier and the text around them are searched.')
           : empty('No feature is left.', state.named === '' ? 'Widen the density range.' : 'Widen the range of densities, or take features without a label in. sonde feature label makes labels and scores them.'));
@@ -112,10 +115,11 @@ export async function show({ config, parts, query }) {
   search.addEventListener('keydown', (e) => { if (e.key === 'Enter') { list.el.focus(); if (list.at < 0) list.choose(0); } });
   const modes = canRun ? segmented('Search by', [['words', 'Words'], ['text', 'Running text']], state.mode, (v) => { search.placeholder = v === 'text' ? 'a sentence' : 'bridge, "in the north", python'; change({ mode: v }); search.focus(); }) : null;
   const silent = h('input', { type: 'checkbox', checked: state.silent === 'true', onchange: () => change({ silent: silent.checked ? 'true' : '' }) });
+  const order = select(SORTS, state.sort, (v) => change({ sort: v }));
   const filters = h('form.filters', { role: 'search', onsubmit: (e) => e.preventDefault() },
     config.stores.length > 1 ? field('Store', select(config.stores.map((s) => [s.name, s.name]), store.name, (v) => route.go(['features', v]))) : null,
     h('div.field', h('label', { for: 'feature-search' }, 'Search'), Object.assign(search, { id: 'feature-search' }), modes),
-    field('Order', select(SORTS, state.sort, (v) => change({ sort: v }))),
+    field('Order', order),
     h('fieldset', h('legend', 'Density'), h('div.pair',
       field('at least', select(DECADES.slice(0, 6), state.lo, (v) => change({ lo: v }))), field('at most', select(DECADES.slice(1), state.hi, (v) => change({ hi: v }))))),
     field('Labels', select(NAMED, state.named, (v) => change({ named: v }))),
@@ -150,7 +154,7 @@ export async function show({ config, parts, query }) {
     route.keep({ sel: index });
     const by = await api.briefs(store.name, [index]);
     const f = by.get(index);
-    fill(card, h('a.card-link', { href: featureLink(store.name, index) }, h('span.no', String(index)), h('span.label', f.label || 'no words'), chips(f)));
+    fill(card, h('a.card-link', { href: featureLink(store.name, index) }, h('span.no', String(index)), h('span.label', called(f.label, 'no words')), chips(f)));
     for (let i = 0; i < list.total; i++) if (list.item(i)?.index === index) return list.choose(i, true);
   }
   async function takeRegion(indexes) {

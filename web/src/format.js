@@ -43,5 +43,8 @@ export function tokenName(text) {
   return text.replace(/\n/g, '↵').replace(/\t/g, '⇥').replace(/ /g, '·').replace(/[\u0000-\u001f\u007f]/g, (c) => `⟨${c.charCodeAt(0).toString(16).padStart(2, '0').toUpperCase()}⟩`);
 }
 
+// What a feature is called; stores of before have names of nothing but spaces, which nobody would see.
+export const called = (label, otherwise) => (!label ? otherwise : label.trim() ? label : tokenName(label));
+
 // What the shell needs around an argument.
 export const quote = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replace(/'/g, `'\\''`)}'`);

@@ -1,6 +1,6 @@
 // Pieces that several views are made of.
 import { h, s, fill, uid } from './dom.js';
-import { num, percent, tokenName, short, whole, day } from './format.js';
+import { called, day, num, percent, short, tokenName, whole } from './format.js';
 import { link } from './route.js';
 
 /* ---- messages ---- */
@@ -144,7 +144,7 @@ export const featureLink = (store, index, query) => link(['feature', store, Stri
 
 // A row that names a feature: number, label, and one figure.
 export const featureRow = (store, f, figure) => h('a.feature-row', { href: featureLink(store, f.index) },
-  h('span.no', String(f.index)), h('span.label', { class: f.label_source === 'words' ? 'label words' : 'label' }, f.label || 'no words'), h('span.value', figure));
+  h('span.no', String(f.index)), h('span.label', { class: f.label_source === 'words' ? 'label words' : 'label' }, called(f.label, 'no words')), h('span.value', figure));
 
 export const density = (v) => percent(v);
 

@@ -33,7 +33,7 @@ function curves(events) {
     for (let i = 0; i < c.x.length; i += by) { const part = c.y.slice(i, i + by); x.push(c.x[i]); y.push(part.reduce((a, b) => a + b, 0) / part.length); }
     Object.assign(c, { x, y });
   }
-  return [...keys].filter(([, c]) => c.y.some((v) => v !== c.y[0]) || FIRST.includes(c.key)).sort((a, b) => order(a[0]) - order(b[0]) || a[0].localeCompare(b[0]));
+  return [...keys].filter(([k, c]) => c.y.some((v) => v !== c.y[0]) || FIRST.includes(k)).sort((a, b) => order(a[0]) - order(b[0]) || a[0].localeCompare(b[0]));
 }
 
 export async function show({ config, parts, query }) {
@@ -53,7 +53,7 @@ export async function show({ config, parts, query }) {
     const asked_ = r?.asked && Object.entries(r.asked).filter(([, v]) => v !== 0 && v !== null && v !== '' && !Array.isArray(v)).map(([k, v]) => `${k} ${v}`).join(', ');
     fill(head, h('h2', name, ' ', r && runs.now - r.changed < LIVE_S && !end ? h('strong.live', 'live') : end ? h('span.soft', 'finished') : h('span.soft', 'not moving')),
       h('dl.facts', h('div', h('dt', 'Step'), h('dd', whole(last.step))), last.n_tokens ? h('div', h('dt', 'Tokens'), h('dd', whole(last.n_tokens))) : null,
-        ['loss', 'fvu', 'l0', 'dead'].filter((k) => Number.isFinite(last[k])).map((k) => h('div', h('dt', k.toUpperCase() === 'LOSS' ? 'Loss' : k === 'dead' ? 'Dead' : k.toUpperCase()), h('dd', num(last[k])))),
+        ['loss', 'fvu', 'l0', 'dead'].filter((k) => Number.isFinite(last[k])).map((k) => h('div', h('dt', k.toUpperCase() === 'LOSS' ? 'Loss' : k === 'dead' ? 'Dead' : k.toUpperCase()), h('dd', (k === 'dead' ? whole : num)(last[k])))),
         end?.tok_s ? h('div', h('dt', 'Tokens a second'), h('dd', num(end.tok_s))) : null, end?.ce_recovered ? h('div', { title: 'Share of the loss that splicing the dictionary in keeps' }, h('dt', 'CE recovered'), h('dd', num(end.ce_recovered))) : null),
       asked_ ? h('p.note', asked_) : null);
   }

@@ -4,13 +4,13 @@ import { h, fill, debounce } from './dom.js';
 import * as api from './api.js';
 import * as command from './command.js';
 import * as route from './route.js';
-import { num, percent, tokenName, whole } from './format.js';
+import { called, num, percent, tokenName, whole } from './format.js';
 import { copies, empty, featureLink, field, problem, segmented, select, toast } from './parts.js';
 import { changed } from './diff.js';
 import { chart } from './chart.js';
 
 const OPS = [['add', 'add'], ['clamp', 'clamp to'], ['scale', 'scale by'], ['ablate', 'ablate'], ['cap', 'cap at']];
-const UNITS = [['rms', '× the layer’s norm'], ['max_act', '× its highest activation'], ['std', 'standard deviations'], ['raw', 'raw']];
+const UNITS = [['rms', '× norm'], ['max_act', '× top act'], ['std', '× std'], ['raw', 'raw']]; // the line below a steer says each in the others
 const RANGE = { rms: 2, max_act: 3, std: 8, raw: 200 };
 const POSITIONS = [['all', 'everywhere'], ['prompt', 'in the prompt'], ['generated', 'in the answer'], ['last', 'at the last token']];
 const LANES = { plain: 'Plain', steered: 'Steered', prompt: 'By prompt only' };
@@ -22,7 +22,7 @@ export function spec(s) {
   const o = {};
   for (const k of ['feature', 'direction', 'vector', 'site']) if (s[k] !== undefined) o[k] = s[k];
   o.op = s.op;
-  if (s.op === 'cap') o.max = s.value;
+  if (s.op === 'cap') Object.assign(o, s.floor ? { min: s.value } : { max: s.value, ...(s.min === undefined ? {} : { min: s.min }) });
   else if (s.op !== 'ablate') o.value = s.value;
   if (s.op !== 'scale' && s.op !== 'ablate') o.unit = s.unit;
   if (s.positions && s.positions !== 'all') o.positions = s.positions;
@@ -31,10 +31,13 @@ export function spec(s) {
   return o;
 }
 
+// What the slider moves: of a cap its upper bound, or the lower one where that is all there is.
+const strength = (x) => (x.op === 'cap' ? x.max ?? x.min ?? x.value ?? 1 : x.value ?? 0.5);
+
 function parseSteers(text) {
   try {
     const v = JSON.parse(text || '[]');
-    return Array.isArray(v) ? v.filter((x) => x && typeof x === 'object').map((x) => ({ ...fresh({}), ...x, value: x.op === 'cap' ? x.max ?? x.value ?? 1 : x.value ?? 0.5, on: x.on !== false })) : [];
+    return Array.isArray(v) ? v.filter((x) => x && typeof x === 'object').map((x) => ({ ...fresh({}), ...x, value: strength(x), floor: x.op === 'cap' && x.max === undefined && x.min !== undefined, on: x.on !== false })) : [];
   } catch {
     return [];
   }
@@ -89,13 +92,13 @@ export async function show({ config, query }) {
 
   function steerCard(s, i) {
     const key = s.feature && `${s.feature.dict}/${s.feature.index}`, f = key && names.get(key), d = dictOf(s);
-    const title = s.feature ? [d?.store ? h('a.no', { href: featureLink(d.store, s.feature.index) }, String(s.feature.index)) : h('span.no', String(s.feature.index)), ' ', h('span.label', f?.label || s.feature.dict)]
+    const title = s.feature ? [d?.store ? h('a.no', { href: featureLink(d.store, s.feature.index) }, String(s.feature.index)) : h('span.no', String(s.feature.index)), ' ', h('span.label', called(f?.label, s.feature.dict))]
       : s.direction ? [h('span.no', 'direction'), ' ', h('span.label', s.direction)] : [h('span.no', 'vector'), ' ', h('span.label', s.site || '')];
     const note = h('p.note'), bandNote = h('span.band');
     const limit = s.op === 'scale' ? [0, 4, 0.05] : s.op === 'clamp' || s.op === 'cap' ? [0, RANGE[s.unit], RANGE[s.unit] / 80] : [-RANGE[s.unit], RANGE[s.unit], RANGE[s.unit] / 80];
     const slider = h('input', { type: 'range', min: limit[0], max: limit[1], step: limit[2], value: s.value, 'aria-label': `Strength of ${f?.label || 'this steer'}` });
     const number = h('input', { type: 'number', step: 'any', value: s.value, 'aria-label': 'Strength as a number' });
-    const tell = () => { fill(note, converted(s)); fill(bandNote, band(s)); bandNote.dataset.band = band(s); };
+    const tell = () => { fill(note, converted(s), s.op === 'cap' && !s.floor && s.min !== undefined ? ` and at least ${num(s.min)}` : ''); fill(bandNote, band(s)); bandNote.dataset.band = band(s); };
     const set = (v) => { if (!Number.isFinite(v)) return; s.value = v; tell(); save(); soon(); };
     slider.addEventListener('input', () => { number.value = slider.value; set(Number(slider.value)); });
     number.addEventListener('input', () => { slider.value = number.value; set(parseFloat(number.value)); });
@@ -104,11 +107,11 @@ export async function show({ config, query }) {
     const on = h('input', { type: 'checkbox', checked: s.on, 'aria-label': 'On', onchange: () => again({ on: on.checked }) });
     return h('section.card.steer-card', { class: s.on ? 'card steer-card' : 'card steer-card off' },
       h('header', h('label.check', on, h('span.steer-name', title)), h('button.link', { type: 'button', 'aria-label': 'Remove this steer', onclick: () => { steers.splice(i, 1); drawRail(); save(); soon(); } }, 'remove')),
-      h('div.steer-line', select(OPS, s.op, (v) => again({ op: v, value: v === 'scale' ? 0 : v === 'clamp' ? 1 : s.value, unit: v === 'clamp' ? 'max_act' : s.unit }), { 'aria-label': 'What is done' }),
+      h('div.steer-line', select(s.floor ? OPS.map(([k, t]) => [k, k === 'cap' ? 'hold above' : t]) : OPS, s.op, (v) => again({ op: v, floor: false, min: undefined, value: v === 'scale' ? 0 : v === 'clamp' ? 1 : s.value, unit: v === 'clamp' ? 'max_act' : s.unit }), { 'aria-label': 'What is done' }),
         s.op === 'ablate' ? null : number, s.op === 'scale' || s.op === 'ablate' ? null : select(s.feature ? UNITS : UNITS.filter(([u]) => u !== 'max_act'), s.unit, (v) => again({ unit: v, value: v === 'rms' ? 0.5 : 1 }), { 'aria-label': 'Unit' })),
       s.op === 'ablate' ? null : [slider, h('div.band-line', h('span.band-scale', { class: s.op === 'add' && s.unit === 'rms' ? 'band-scale shown' : 'band-scale' }), bandNote)], note,
       conditions(s).length > 1 ? select(conditions(s), s.when ? s.when.monitor || '*' : '', (v) => again({ when: v === '*' ? s.when : v ? { monitor: v } : undefined }), { 'aria-label': 'Under which condition' }) : null,
-      h('div.steer-line', select(POSITIONS, s.positions || 'all', (v) => again({ positions: v }), { 'aria-label': 'Where in the text' }), s.feature || s.direction ? h('button.small', { type: 'button', disabled: s.op !== 'add', title: s.op === 'add' ? 'Seven strengths, measured' : 'A sweep is of added strengths', onclick: () => sweep(s) }, 'Sweep') : null));
+      h('div.steer-line', select(Array.isArray(s.positions) ? [...POSITIONS, ['*', `at ${s.positions.length} chosen tokens`]] : POSITIONS, Array.isArray(s.positions) ? '*' : s.positions || 'all', (v) => again({ positions: v === '*' ? s.positions : v }), { 'aria-label': 'Where in the text' }), s.feature || s.direction ? h('button.small', { type: 'button', disabled: s.op !== 'add', title: s.op === 'add' ? 'Seven strengths, measured' : 'A sweep is of added strengths', onclick: () => sweep(s) }, 'Sweep') : null));
   }
 
   async function nameSteers() {
@@ -132,7 +135,7 @@ export async function show({ config, query }) {
         const r = await api.features(use.store, { q, limit: 6 });
         const exact = /^\d+$/.test(q) ? [...(await api.briefs(use.store, [Number(q)]).catch(() => new Map())).values()] : [];
         const list = [...exact, ...r.features].slice(0, 6);
-        fill(found, list.length ? list.map((f) => h('li', { role: 'option', 'aria-selected': 'false' }, h('button.found-row', { type: 'button', onclick: () => { addSteer(fresh({ feature: { dict: use.name, index: f.index } }), f); input.value = ''; fill(found); } }, h('span.no', String(f.index)), h('span.label', f.label), h('span.chips', f.top_logits.slice(0, 3).map((t) => h('code', tokenName(t.token))))))) : h('li.soft', { role: 'option', 'aria-selected': 'false' }, 'No feature has these words.'));
+        fill(found, list.length ? list.map((f) => h('li', { role: 'option', 'aria-selected': 'false' }, h('button.found-row', { type: 'button', onclick: () => { addSteer(fresh({ feature: { dict: use.name, index: f.index } }), f); input.value = ''; fill(found); } }, h('span.no', String(f.index)), h('span.label', called(f.label, 'no words')), h('span.chips', f.top_logits.slice(0, 3).map((t) => h('code', tokenName(t.token))))))) : h('li.soft', { role: 'option', 'aria-selected': 'false' }, 'No feature has these words.'));
       } catch (e) {
         fill(found, h('li', { role: 'option', 'aria-selected': 'false' }, problem(e)));
       }
@@ -214,9 +217,10 @@ export async function show({ config, query }) {
     fill(status, 'Reading the prompt …');
     go.textContent = 'Stop';
     const t0 = performance.now();
-    let n = 0;
+    let n = 0, counted = 0;
     try {
       const take = (to) => (d) => {
+        counted += d.usage?.completion_tokens ?? 0; // a piece of text may be several tokens
         for (const c of d.choices) {
           const lane = to[c.index];
           if (!lane || mine !== abort) continue;
@@ -234,7 +238,7 @@ export async function show({ config, query }) {
         else await Promise.all(wanted.map((w) => api.stream(path, laneRequest(lanes[w]), take([lanes[w]]), mine.signal)));
         for (const lane of Object.values(lanes)) lane.history.push({ role: 'user', content: user }, { role: 'assistant', content: lane.said });
       }
-      fill(status, `${num((performance.now() - t0) / 1000)} s for ${whole(n)} tokens, seed ${state.seed}`);
+      fill(status, `${num((performance.now() - t0) / 1000)} s for ${whole(counted)} tokens, seed ${state.seed}`);
       last = { request: body, answers: Object.fromEntries(wanted.map((w) => [w, lanes[w].said])), ...(more.length ? { histories: Object.fromEntries(wanted.map((w) => [w, lanes[w].history])) } : {}) };
       if (state.mode === 'chat') drawFurther();
       if (lanes.steered) await judge(mine, list);

@@ -3,7 +3,7 @@ import { h, fill, debounce } from './dom.js';
 import * as api from './api.js';
 import * as command from './command.js';
 import * as route from './route.js';
-import { num, percent, tokenName, whole } from './format.js';
+import { called, num, percent, tokenName, whole } from './format.js';
 import { bars, copies, empty, featureLink, field, problem, segmented, select, skeleton } from './parts.js';
 
 const TRY = ['The Golden Gate Bridge crosses the strait where the bay meets the ocean.', 'def area(r):\n    return 3.14159 * r ** 2', 'Der Zug nach Hamburg fährt heute nicht.', 'The enzyme binds to DNA and repairs the broken strand.'];
@@ -90,7 +90,7 @@ export async function show({ config, query }) {
     const where = chosen.size ? `on ${chosen.size === 1 ? `“${tokenName(acts.tokens[[...chosen][0]]?.token || '')}”` : `${chosen.size} tokens`}` : 'in the whole text';
     fill(side, h('p.count', `${whole(all.length)} features ${where}`), few.length ? h('ul.bars.feature-bars', few.map((x) => h('li', { class: feature === x.index ? 'on' : null, vars: { '--w': (x.value / most).toFixed(3) } },
       h('span.feature-cell', store ? h('a.no', { href: featureLink(store, x.index) }, String(x.index)) : h('span.no', String(x.index)),
-        h('button.link.label', { type: 'button', 'aria-pressed': String(feature === x.index), title: 'Show this feature on the tokens', onclick: () => showFeature(x.index) }, x.brief?.label || (store ? '\u00a0' : `feature ${x.index}`))),
+        h('button.link.label', { type: 'button', 'aria-pressed': String(feature === x.index), title: 'Show this feature on the tokens', onclick: () => showFeature(x.index) }, called(x.brief?.label, store ? '\u00a0' : `feature ${x.index}`))),
       h('span.value', num(x.value))))) : h('p.soft', 'Nothing is active here.'));
     nameThem(few);
   }
