@@ -8,7 +8,7 @@
 
 #include <inttypes.h>
 
-enum { MAX_RESULTS = 100, PAGE = 20 };
+enum { MAX_RESULTS = 100, PAGE = 20, MAX_OFFSET = 10000 };
 
 static void put_index(sd_jw *w, int64_t f)
 {
@@ -43,7 +43,7 @@ int sd_handle__np_feature(sd_server *s, const sd_request *rq, sd_reply *rp, sd_p
 
 const sd_field sd_body_np_explanations[] = {
     {.name = "modelId", .type = SD_FIELD_STR}, {.name = "layers", .type = SD_FIELD_ARR, .required = true, .help = "one registered store or dictionary"},
-    {.name = "query", .type = SD_FIELD_STR, .required = true}, {.name = "offset", .type = SD_FIELD_INT, .lo = 0, .hi = MAX_RESULTS}, {0}};
+    {.name = "query", .type = SD_FIELD_STR, .required = true}, {.name = "offset", .type = SD_FIELD_INT, .lo = 0, .hi = MAX_OFFSET}, {0}};
 
 int sd_handle__np_explanations(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {

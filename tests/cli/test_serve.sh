@@ -256,6 +256,7 @@ rm "$dir"/data/sonde/directions/*/along.json
 post "contrast of too few" 400 'd["error"]["param"] == "b"' /sonde/v1/contrast '{"a":["x","y"],"b":["z"]}'
 post "contrast of what is no text" 400 'd["error"]["param"] == "a[1]"' /sonde/v1/contrast '{"a":["x",7],"b":["z","w"]}'
 post "Neuronpedia: search by words" 200 'd["results"]' /api/explanation/search '{"layers":["d"],"query":"cat"}'
+post "Neuronpedia: as far as nextOffset leads" 200 'd["results"] == [] and d["nextOffset"] == 140' /api/explanation/search '{"layers":["d"],"query":"cat","offset":120}'
 post "Neuronpedia: steer by nothing" 200 'd["DEFAULT"] == d["STEERED"] and d["DEFAULT"].startswith("the cat")' /api/steer "{\"prompt\":\"the cat\",\"features\":[{\"layer\":\"d\",\"index\":$best,\"strength\":0}],\"n_tokens\":9}"
 post "Neuronpedia: steer a chat" 200 'd["DEFAULT"]["raw"] != d["STEERED"]["raw"] and d["applied"][0]["n_positions"] > 0' /api/steer-chat \
     "{\"defaultChatMessages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"steeredChatMessages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"features\":[{\"layer\":\"d\",\"index\":$best,\"strength\":50}],\"n_tokens\":9}"
