@@ -91,6 +91,23 @@ static int read_sampling(sd_run *r, sd_problem *p)
     return 0;
 }
 
+/* A position that no step reaches would be dropped; as `sonde run`. */
+static int check_positions(const sd_run *r, sd_problem *p)
+{
+    for (int i = 0; i < r->n; i++) {
+        const sd_seq *s = &r->job->seq[i];
+        int64_t end = s->ids.n + s->n_new, ctx = sd_engine_ctx(r->s->engine);
+        if (end > ctx) end = ctx;
+        for (int k = 0; k < r->edits[i].n; k++) {
+            const sd_steer_spec *sp = &r->edits[i].spec[k];
+            if (sp->n_list && sp->list[sp->n_list - 1] >= end)
+                return sd_problem_set(p, 400, "sonde.steer", "steer: position %" PRId64 " lies beyond the prompt of %" PRId64 " tokens and what may follow it, %" PRId64 " in all",
+                                      sp->list[sp->n_list - 1], s->ids.n, end);
+        }
+    }
+    return 0;
+}
+
 /* "model", "model@recipe"; the recipe's steers into *steer (borrowed). */
 static int read_model(sd_run *r, const json_t **steer, sd_problem *p)
 {
@@ -258,6 +275,7 @@ int sd_run__new(sd_run **out, sd_server *s, json_t *body, bool chat, sd_problem 
     if (!http && sd_field_int(body, "n", 1) > MAX_CHOICES) http = sd_problem_set(p, 400, "n", "n: at most %d choices", MAX_CHOICES);
     if (!http) http = read_lanes(r, recipe, p);
     if (!http) http = read_sampling(r, p);
+    if (!http) http = check_positions(r, p);
     if (!http && sd_engine_submit(s->engine, r->job, &err)) http = sd_job__refused(s, r->job, &err, NULL, p);
     r->submitted = !http;
     if (http) sd_run__free(r);

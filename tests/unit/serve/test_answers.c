@@ -222,7 +222,10 @@ static void test_stream_is_the_answer(void **state)
 
 static void test_bad_requests_name_the_field(void **state)
 {
-    static const struct { const char *path, *body; int http; const char *param; } bad[] = {
+    char vector[256] = "1", beyond[512];
+    for (size_t n = 1, i = 1; i < 64; i++) n += (size_t)snprintf(vector + n, sizeof vector - n, ",0");
+    snprintf(beyond, sizeof beyond, "{\"prompt\":[5,9],\"max_tokens\":4,\"sonde\":{\"steer\":[{\"vector\":[%s],\"value\":1,\"unit\":\"raw\",\"site\":\"resid_post.1\",\"positions\":[5,6]}]}}", vector);
+    const struct { const char *path, *body; int http; const char *param; } bad[] = {
         {"/v1/completions", "{\"prompt\":\"a\",\"temperature\":3}", 400, "temperature"},
         {"/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":\"x\"}", 400, "max_tokens"},
         {"/v1/completions", "{}", 400, "prompt"},
@@ -231,6 +234,7 @@ static void test_bad_requests_name_the_field(void **state)
         {"/v1/completions", "{\"prompt\":\"a\",\"sonde\":{\"steer\":[{\"vector\":[1],\"value\":1,\"site\":\"resid_post.1\"}]}}", 400, "sonde.steer[0]"},
         {"/v1/completions", "{\"prompt\":\"a\",\"sonde\":{\"steer\":[{\"feature\":{\"dict\":\"/etc\",\"index\":1},\"value\":1}]}}", 404, "sonde.steer[0]"},
         {"/v1/completions", "{\"prompt\":\"a\",\"sonde\":{\"compare\":true}}", 400, "sonde.compare"},
+        {"/v1/completions", beyond, 400, "sonde.steer"},
         {"/v1/completions", "{\"prompt\":\"a\",\"model\":\"other\"}", 404, "model"},
         {"/v1/completions", "{\"prompt\":\"a\",\"model\":\"tiny@none\"}", 404, "model"},
         {"/v1/completions", "{\"prompt\":\"a\",\"stop\":[\"\"]}", 400, "stop"},
