@@ -331,43 +331,40 @@ static void unpack_q_avx512(const sd_qunpack *u)
     unpack_table[u->kind](u);
 }
 
-/* Of 16 signed bytes: sums of eight of them with 128 added, in one instruction. */
-static inline int sum_of(__m128i q)
+/* 16 blocks at a time, so that their scales are two divisions and nothing is decided block by block. As integers magnitudes are in order, and
+ * NaN and infinity stand above all numbers; with a scale of 0 they turn into bytes of 0, as everything does. */
+static void quantise_some(int8_t *q, sd_qact *act, const float *x, int64_t n)
 {
-    const __m128i s = _mm_sad_epu8(_mm_xor_si128(q, _mm_set1_epi8(-128)), _mm_setzero_si128());
-    return _mm_cvtsi128_si32(s) + _mm_extract_epi32(s, 2) - 16 * 128;
+    uint32_t top[16] __attribute__((aligned(64))) = {0};
+    float inv[16] __attribute__((aligned(64))), d[16] __attribute__((aligned(64)));
+    const __m512i mag = _mm512_set1_epi32(0x7fffffff);
+    for (int64_t b = 0; b < n; b++) {
+        const __m512i a0 = _mm512_and_si512(_mm512_loadu_si512(x + b * SD_QBLOCK), mag), a1 = _mm512_and_si512(_mm512_loadu_si512(x + b * SD_QBLOCK + 16), mag);
+        top[b] = _mm512_reduce_max_epu32(_mm512_max_epu32(a0, a1));
+    }
+    const __m512i t = _mm512_load_si512(top);
+    const __mmask16 finite = _mm512_cmplt_epu32_mask(t, _mm512_set1_epi32(0x7f800000));
+    const __m512 v = _mm512_maskz_div_ps(finite, _mm512_castsi512_ps(t), _mm512_set1_ps(127.0f));
+    const __mmask16 live = _mm512_cmp_ps_mask(v, _mm512_set1_ps(FLT_MIN), _CMP_GE_OQ); /* below, 1/d overflows */
+    _mm512_store_ps(inv, _mm512_maskz_div_ps(live, _mm512_set1_ps(1.0f), v));
+    _mm512_store_ps(d, _mm512_mask_mov_ps(_mm512_set1_ps(NAN), finite, _mm512_maskz_mov_ps(live, v)));
+    for (int64_t b = 0; b < n; b++) {
+        const __m512 s = _mm512_set1_ps(inv[b]);
+        const __m512i i0 = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + b * SD_QBLOCK), s)), i1 = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + b * SD_QBLOCK + 16), s));
+        const __m256i bytes = _mm256_set_m128i(_mm512_cvtepi32_epi8(i1), _mm512_cvtepi32_epi8(i0));
+        /* Sums of eight bytes each with 128 added, in one instruction. */
+        const __m256i sad = _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
+        const __m256i halves = _mm256_add_epi64(sad, _mm256_unpackhi_epi64(sad, sad));
+        const int low = _mm256_extract_epi32(halves, 0) - 16 * 128, sum = low + _mm256_extract_epi32(halves, 4) - 16 * 128;
+        _mm256_storeu_si256((__m256i *)(void *)(q + b * SD_QBLOCK), bytes);
+        act[b] = (sd_qact){d[b], d[b] * (float)sum, -sum, -low};
+    }
 }
 
 static void quantise_avx512(int8_t *q, sd_qact *act, const float *x, int64_t n_block)
 {
-    const __m512i mag = _mm512_set1_epi32(0x7fffffff);
-    for (int64_t b = 0; b < n_block; b++, q += SD_QBLOCK, x += SD_QBLOCK) {
-        const __m512 x0 = _mm512_loadu_ps(x), x1 = _mm512_loadu_ps(x + 16);
-        const __m512i a0 = _mm512_and_si512(_mm512_castps_si512(x0), mag),
-                      a1 = _mm512_and_si512(_mm512_castps_si512(x1), mag);
-        /* As integers magnitudes are in order, and NaN and infinity stand above all numbers. */
-        union {
-            uint32_t u;
-            float f;
-        } top = {_mm512_reduce_max_epu32(_mm512_max_epu32(a0, a1))};
-        const bool finite = top.u < 0x7f800000u;
-        const float d = finite ? top.f / 127.0f : 0.0f;
-        const bool live = d >= FLT_MIN; /* below, 1/d overflows */
-        const __m512 inv = _mm512_set1_ps(live ? 1.0f / d : 0.0f);
-        __m512i i0 = _mm512_setzero_si512(), i1 = i0;
-        if (live) {
-            i0 = _mm512_cvtps_epi32(_mm512_mul_ps(x0, inv));
-            i1 = _mm512_cvtps_epi32(_mm512_mul_ps(x1, inv));
-        }
-        const __m128i q0 = _mm512_cvtepi32_epi8(i0), q1 = _mm512_cvtepi32_epi8(i1);
-        const int low = sum_of(q0), sum = low + sum_of(q1);
-        _mm_storeu_si128((__m128i *)(void *)q, q0);
-        _mm_storeu_si128((__m128i *)(void *)(q + 16), q1);
-        act[b].d = live ? d : finite ? 0.0f : NAN;
-        act[b].ds = act[b].d * (float)sum;
-        act[b].nsum = -sum;
-        act[b].nlow = -low;
-    }
+    for (int64_t b = 0; b < n_block; b += 16)
+        quantise_some(q + b * SD_QBLOCK, act + b, x + b * SD_QBLOCK, n_block - b < 16 ? n_block - b : 16);
 }
 
 UNROLLED __m512bh pair_at(const uint16_t *x)
@@ -424,7 +421,10 @@ static void tile_bf16_avx512(const sd_tile *t)
 
 static void to_bf16_avx512(uint16_t *dst, const float *src, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += 16) {
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        _mm512_storeu_si512(dst + i, (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(src + i + 16), _mm512_loadu_ps(src + i)));
+    for (; i < n; i += 16) {
         const __mmask16 m = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffffu);
         const __m256i h = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, src + i));
         _mm256_mask_storeu_epi16(dst + i, m, h);

@@ -34,7 +34,7 @@ typedef struct sd_kern {
      *   AMX      32 inputs at a time: one chain of fused multiply-adds over the even ones and one over the odd ones, both from zero;
      *            then their sum is added to y (Intel SDM, TDPBF16PS) */
     void (*tile_bf16)(const sd_tile *t);
-    /* Rounds to nearest even; the AVX-512 form makes subnormals zero. */
+    /* Rounds to nearest even; dst may be src. The AVX-512 form makes subnormals zero. */
     void (*to_bf16)(uint16_t *dst, const float *src, int64_t n);
 
     /* Quantised tiles of values as bytes and of packed blocks: same bits, also for any m, any cut with carry and on every ISA. The
