@@ -196,6 +196,13 @@ static sd_status show_mlp_in(const fwd *f, int l, sd_mat *in)
     return visit(f, SD_SITE_MLP_IN, l, *in);
 }
 
+/* Where nobody looks inside of the MLP and its weights are packed: in -> what down reads, in one pass, left in r->down_scratch. */
+static bool passes(const fwd *f, int l, const sd_linear_glu *g)
+{
+    const uint32_t inside = sd_site__bit(SD_SITE_MLP_PRE) | sd_site__bit(SD_SITE_MLP_UP) | sd_site__bit(SD_SITE_MLP_POST);
+    return !(f->r->want[l] & inside) && !f->r->seek_nonfinite && sd_linear_glu_fits(g, f->rows);
+}
+
 /* in -> r->out, what the MLP adds to the stream. */
 static sd_status mlp(const fwd *f, int l, sd_mat in)
 {
@@ -204,14 +211,21 @@ static sd_status mlp(const fwd *f, int l, sd_mat in)
     const sd_block *b = &f->m->block[l];
     sd_mat gate = rows_of(f, r->gate, c->d_ffn), out = rows_of(f, r->out, c->d_model);
     sd_mat up = c->gated ? rows_of(f, r->up, c->d_ffn) : (sd_mat){0};
+    const sd_linear_glu g = {b->mat[SD_MAT_GATE].l, c->gated ? b->mat[SD_MAT_UP].l : NULL, b->mat[SD_MAT_DOWN].l, f->m->wire.act};
     sd_status st = show_mlp_in(f, l, &in);
     if (st) return st;
-    products(f, &b->mat[SD_MAT_GATE], (const sd_mat[]){gate, up}, c->gated ? 2 : 1, in);
-    if ((st = visit(f, SD_SITE_MLP_PRE, l, gate))) return st;
-    if (c->gated && (st = visit(f, SD_SITE_MLP_UP, l, up))) return st;
-    sd_nonlin_mul(r->ex, f->m->wire.act, gate, gate, up);
-    if ((st = visit(f, SD_SITE_MLP_POST, l, gate))) return st;
-    sd_linear_fwd(r->ex, b->mat[SD_MAT_DOWN].l, out, gate, false, r->linear_scratch);
+    if (passes(f, l, &g)) {
+        sd_linear_prepare(r->ex, g.gate, in, r->linear_scratch);
+        sd_linear_run_glu(r->ex, &g, gate, in, r->linear_scratch, r->down_scratch);
+        sd_linear_run(r->ex, g.next, out, gate, false, r->down_scratch);
+    } else {
+        products(f, &b->mat[SD_MAT_GATE], (const sd_mat[]){gate, up}, c->gated ? 2 : 1, in);
+        if ((st = visit(f, SD_SITE_MLP_PRE, l, gate))) return st;
+        if (c->gated && (st = visit(f, SD_SITE_MLP_UP, l, up))) return st;
+        sd_nonlin_mul(r->ex, f->m->wire.act, gate, gate, up);
+        if ((st = visit(f, SD_SITE_MLP_POST, l, gate))) return st;
+        sd_linear_fwd(r->ex, g.next, out, gate, false, r->linear_scratch);
+    }
     if (b->mlp_post.g) norm(f, out, out, &b->mlp_post);
     return visit(f, SD_SITE_MLP_OUT, l, out);
 }

@@ -39,6 +39,17 @@ static size_t most_linear_scratch(const sd_runner *r)
     return most;
 }
 
+static size_t most_down_scratch(const sd_runner *r)
+{
+    size_t most = 0;
+    for (int l = 0; l < r->m->n_layer_loaded; l++) {
+        const sd_linear *w = r->m->block[l].mat[SD_MAT_DOWN].l;
+        size_t n = w ? sd_linear_scratch(w, r->max_rows) : 0;
+        if (n > most) most = n;
+    }
+    return most;
+}
+
 static void lay_out(sd_runner *r, layout *l)
 {
     const sd_config *c = &r->m->cfg;
@@ -50,7 +61,13 @@ static void lay_out(sd_runner *r, layout *l)
     r->z = place_floats(l, n, q);
     size_t attn_end = l->used;
     l->used = mark;
-    r->gate = place_floats(l, n, c->d_ffn), r->up = c->gated ? place_floats(l, n, c->d_ffn) : NULL;
+    r->gate = place_floats(l, n, c->d_ffn);
+    size_t gate_end = l->used;
+    r->up = c->gated ? place_floats(l, n, c->d_ffn) : NULL;
+    size_t up_end = l->used;
+    l->used = gate_end;
+    r->down_scratch = place(l, (int64_t)most_down_scratch(r), 1, 1);
+    if (up_end > l->used) l->used = up_end;
     if (attn_end > l->used) l->used = attn_end;
     for (int i = 0; i < r->m->wire.n_rope; i++)
         r->cos[i] = place_floats(l, n, c->n_rot / 2), r->sin[i] = place_floats(l, n, c->n_rot / 2);

@@ -56,6 +56,7 @@ struct sd_runner {
     float *resid, *norm, *out; /* [max_rows, d] the stream, what a block reads, what it adds */
     float *q, *k, *v, *z;      /* [max_rows, H*dh], [max_rows, Hkv*dh] twice, [max_rows, H*dh] */
     float *gate, *up; /* [max_rows, ffn]; the same memory as q, k, v, z: attention is over when they are written */
+    void *down_scratch; /* of SD_MAT_DOWN; the same memory as up */
     float *cos[2], *sin[2]; /* [max_rows, n_rot/2] for each rotary embedding */
     float *head_in, *logits;            /* [max_logit_rows, d], [max_logit_rows, V]; NULL without a head */
     int32_t *pos;                       /* [max_rows] position of each row */

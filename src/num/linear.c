@@ -150,7 +150,7 @@ sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat
     l->cols = w->cols;
     l->turn = sd_kern_train_select(ex->kern->cpu_flags);
     choose_form(l, ex->kern->cpu_flags, w, mode);
-    l->grouped = ex->kern->takes_groups;
+    l->kern = ex->kern;
     st = plan(l, ex->n_threads, &total, &decode, err);
     if (st) goto done;
     l->n_threads = ex->n_threads;
@@ -218,7 +218,7 @@ size_t sd_linear_scratch(const sd_linear *l, int64_t n_rows)
 /* tile [m, SD_PANEL] (rows ld apart; may be y itself) of panel p goes to rows [r0, r0 + m) of y. */
 static void store(const sd_linear_job *a, int64_t p, int64_t r0, int64_t m, const float *tile, int64_t ld)
 {
-    const int64_t j0 = p * SD_PANEL, n = a->l->rows - j0 < SD_PANEL ? a->l->rows - j0 : SD_PANEL;
+    const int64_t j0 = p * SD_PANEL, n = sd_linear__panel_cols(a->l->rows, p);
     const float *b = a->l->bias ? a->l->bias + j0 : NULL;
     float *y = sd_mat_row(a->y, r0) + j0;
     if (y == tile && !b) return;
@@ -236,17 +236,14 @@ static void store(const sd_linear_job *a, int64_t p, int64_t r0, int64_t m, cons
 
 static void run_tile(const sd_linear_job *j, const uint8_t *panel, int64_t p, int64_t r0)
 {
-    float own[SD_ROW_TILE * SD_PANEL];
-    const int64_t m = j->x.rows - r0 < SD_ROW_TILE ? j->x.rows - r0 : SD_ROW_TILE;
+    float own[SD_MOST_TILE * SD_PANEL];
+    const int64_t left = j->x.rows - r0, m = left < j->l->form->row_tile ? left : j->l->form->row_tile;
     const bool direct = !j->accumulate && (p + 1) * SD_PANEL <= j->l->rows;
     float *tile = direct ? sd_mat_row(j->y, r0) + p * SD_PANEL : own;
     const int64_t ld = direct ? j->y.ld : SD_PANEL;
     j->l->form->tile(j, panel, r0, m, tile, ld);
     store(j, p, r0, m, tile, ld);
 }
-
-/* Row tiles that run over all panels before the next ones: their x stays in the level-2 cache. */
-enum { ROW_BLOCK = 4 };
 
 /* Tasks of several products, one product after another. */
 typedef struct run_arg {
@@ -262,9 +259,8 @@ static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
     for (int k = 0; k < a->n && begin < end; k++) {
         const sd_linear_job *j = &a->job[k];
         for (int64_t i = begin; i < end && i < a->n_tasks[k]; i++) {
-            const int64_t first = i / (ROW_BLOCK * j->l->n_panel) * ROW_BLOCK, left = j->row_tiles - first, here = left < ROW_BLOCK ? left : ROW_BLOCK;
-            const int64_t at = i - first * j->l->n_panel, p = at / here;
-            run_tile(j, sd_linear__panel(j->l, p), p, (first + at % here) * SD_ROW_TILE);
+            const sd_linear_place at = sd_linear__place(j, i);
+            run_tile(j, sd_linear__panel(j->l, at.p), at.p, at.r0);
         }
         begin = begin > a->n_tasks[k] ? begin - a->n_tasks[k] : 0;
         end -= a->n_tasks[k];
@@ -282,7 +278,7 @@ static void run_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
     for (int64_t p = begin; p < end; p++) {
         uint8_t *panel = j->keep ? j->keep + (size_t)p * j->l->panel_bytes : own;
         j->l->form->pack(j->l, panel, &j->l->w, p, rows);
-        for (int64_t t = 0; t < j->row_tiles; t++) run_tile(j, panel, p, t * SD_ROW_TILE);
+        for (int64_t t = 0; t < j->row_tiles; t++) run_tile(j, panel, p, t * j->l->form->row_tile);
     }
 }
 
@@ -295,7 +291,7 @@ void sd_linear_prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *sc
 static sd_linear_job make_job(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, const void *scratch)
 {
     SD_ASSERT(y.rows == x.rows && y.cols == l->rows && x.cols == l->cols);
-    return (sd_linear_job){.ex = ex, .l = l, .y = y, .x = x, .scratch = scratch, .row_tiles = (x.rows + SD_ROW_TILE - 1) / SD_ROW_TILE};
+    return (sd_linear_job){.ex = ex, .l = l, .y = y, .x = x, .scratch = scratch, .row_tiles = (x.rows + l->form->row_tile - 1) / l->form->row_tile};
 }
 
 /* Tasks share nothing, so their grouping changes no bit; about eight groups a thread keep hand-outs rare and ends even. */
@@ -305,11 +301,6 @@ static void run_packed(const sd_exec *ex, run_arg *a)
     for (int i = 0; i < a->n; i++) n_tasks += a->n_tasks[i] = a->job[i].row_tiles * a->job[i].l->n_panel;
     const int64_t share = n_tasks / (8 * ex->n_threads);
     sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, a);
-}
-
-static bool is_packed(const sd_linear *l)
-{
-    return atomic_load_explicit(&l->state, memory_order_acquire) == SD_LINEAR_PACKED;
 }
 
 /* From the file. The first product of a matrix leaves nothing behind: a process that wants one token reads its file once
@@ -332,7 +323,7 @@ void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bo
     run_arg a = {.n = 1, .job = {make_job(ex, l, y, x, scratch)}};
     a.job[0].accumulate = accumulate;
     if (x.rows == 0) return;
-    if (is_packed(l))
+    if (sd_linear__is_packed(l))
         run_packed(ex, &a);
     else
         run_streamed(ex, &a.job[0], scratch);
@@ -345,7 +336,7 @@ void sd_linear_run_many(const sd_exec *ex, const sd_linear *const *l, const sd_m
     if (x.rows == 0) return;
     for (int i = 0; i < n; i++) {
         SD_ASSERT(l[i]->form == l[0]->form);
-        if (is_packed(l[i]))
+        if (sd_linear__is_packed(l[i]))
             a.job[a.n++] = make_job(ex, l[i], y[i], x, scratch);
         else
             sd_linear_run(ex, l[i], y[i], x, false, scratch);

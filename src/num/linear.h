@@ -12,6 +12,7 @@
 
 #include "num/exec.h"
 #include "num/dtype.h"
+#include "num/kern_ops.h"
 
 typedef struct sd_linear sd_linear;
 /* w and bias [w.rows] are borrowed only during the call. mode DEFAULT: faithful. */
@@ -51,6 +52,17 @@ void sd_linear_run(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, bo
  * small one. */
 enum { SD_LINEAR_MANY = 4 };
 void sd_linear_run_many(const sd_exec *ex, const sd_linear *const *l, const sd_mat *y, int n, sd_mat x, void *scratch);
+
+/* What stands between two layers of an MLP, done while its numbers are in the cache: z = f(x gate^T + b) [* (x up^T + b)], left for
+ * sd_linear_run(next, ., z, ..) with next_scratch: rounded or quantised there, as sd_linear_prepare would, or in z where next takes f32
+ * (else z is only its shape). `scratch` is prepared for gate. The same bits as sd_linear_run_many, sd_nonlin_mul and sd_linear_prepare. */
+typedef struct sd_linear_glu {
+    const sd_linear *gate, *up, *next; /* up NULL: an MLP without */
+    sd_nonlin f;
+} sd_linear_glu;
+/* false: a few rows, or weights that are not packed; then it is three steps. */
+bool sd_linear_glu_fits(const sd_linear_glu *g, int64_t n_rows);
+void sd_linear_run_glu(const sd_exec *ex, const sd_linear_glu *g, sd_mat z, sd_mat x, const void *scratch, void *next_scratch);
 
 /* A plain product for matrices that change: c [m,n] = a [m,k] b[n,k]^T, f32 or bf16 products (bf16: converts b each call). Not chained: no bit promise across shapes. */
 void sd_gemm_nt(const sd_exec *ex, sd_mat c, sd_mat a, sd_mat b);

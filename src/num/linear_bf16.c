@@ -26,7 +26,7 @@ static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, 
         uint16_t *h = (uint16_t *)(void *)(rows + j * k);
         src[j] = as_is ? sd_wmat_row(w, p * SD_PANEL + j) : h;
         if (as_is) continue;
-        for (int64_t t = 0; t < k; t++) h[t] = sd_f32_to_bf16(rows[j * k + t]);
+        l->kern->to_bf16(h, rows + j * k, k); /* each number is read before its place is written */
         if (k & 1) h[k] = 0;
     }
     l->turn->transpose((uint32_t *)(void *)dst, SD_PANEL, src, even(k) / 2);
@@ -41,6 +41,16 @@ static void prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *s)
 {
     (void)l;
     (void)sd_prod_round(ex, x, s);
+}
+
+static void prepare_part(const sd_exec *ex, const sd_linear *l, const sd_linear_part *part)
+{
+    const int64_t n = sd_linear__panel_cols(l->cols, part->p), ld = sd_prod_half_ld(l->cols);
+    uint16_t *to = (uint16_t *)part->scratch + part->r0 * ld + part->p * SD_PANEL;
+    for (int64_t i = 0; i < part->m; i++, to += ld) {
+        ex->kern->to_bf16(to, part->tile + i * SD_PANEL, n);
+        if (n & 1) to[n] = 0;
+    }
 }
 
 static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64_t m, float *y, int64_t ld)
@@ -58,4 +68,4 @@ static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64
     }
 }
 
-const sd_linear_form sd_linear__bf16 = {SD_MODE_BF16, panel_bytes, pack, scratch, prepare, tile};
+const sd_linear_form sd_linear__bf16 = {SD_MODE_BF16, SD_ROW_TILE, panel_bytes, pack, scratch, prepare, prepare_part, tile};

@@ -5,6 +5,8 @@
  * that its rows could not equal those of single-token steps. */
 #include "num/linear_int.h"
 
+#include <string.h>
+
 enum { K_PIECE = 2048 }; /* panel piece 256 KB, row piece 768 KB at most */
 
 static bool panel_bytes(const sd_linear *l, size_t *bytes)
@@ -28,6 +30,14 @@ static size_t scratch(const sd_linear *l, int64_t n_rows)
     return 0;
 }
 
+static void prepare_part(const sd_exec *ex, const sd_linear *l, const sd_linear_part *part)
+{
+    const int64_t n = sd_linear__panel_cols(l->cols, part->p);
+    (void)ex;
+    for (int64_t i = 0; i < part->m; i++)
+        memcpy(sd_mat_row(part->x, part->r0 + i) + part->p * SD_PANEL, part->tile + i * SD_PANEL, (size_t)n * sizeof(float));
+}
+
 static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64_t m, float *y, int64_t ld)
 {
     const int64_t k = j->l->cols;
@@ -42,4 +52,4 @@ static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64
     }
 }
 
-const sd_linear_form sd_linear__f32 = {SD_MODE_FAITHFUL, panel_bytes, pack, scratch, NULL, tile};
+const sd_linear_form sd_linear__f32 = {SD_MODE_FAITHFUL, SD_ROW_TILE, panel_bytes, pack, scratch, NULL, prepare_part, tile};

@@ -20,22 +20,35 @@ typedef struct sd_linear_job {
     int64_t row_tiles;
 } sd_linear_job;
 
+/* Rows [r0, r0 + m) of panel p's columns of a matrix that a layer will read; m <= SD_MOST_TILE, r0 a multiple of SD_ROW_TILE. */
+typedef struct sd_linear_part {
+    sd_mat x;      /* the whole matrix */
+    void *scratch; /* of the layer that reads it */
+    int64_t p, r0, m;
+    const float *tile; /* [m, SD_PANEL] */
+} sd_linear_part;
+
 typedef struct sd_linear_form {
     sd_mode mode;
+    int64_t row_tile; /* rows of a task, a multiple of SD_ROW_TILE that divides SD_ROW_BLOCK */
     /* Bytes of a panel; false when they overflow. */
     bool (*panel_bytes)(const sd_linear *l, size_t *bytes);
     /* Panel p from w into dst; rows [SD_PANEL, cols] is scratch. */
     void (*pack)(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows);
     size_t (*scratch)(const sd_linear *l, int64_t n_rows);
     void (*prepare)(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch);
-    /* Rows [r0, r0 + m) of the packed panel w, m <= SD_ROW_TILE: sums into tile, rows ld apart. */
+    /* What prepare would make of a part. */
+    void (*prepare_part)(const sd_exec *ex, const sd_linear *l, const sd_linear_part *part);
+    /* Rows [r0, r0 + m) of the packed panel w, m <= row_tile: sums into tile, rows ld apart. */
     void (*tile)(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m, float *tile, int64_t ld);
 } sd_linear_form;
 
 extern const sd_linear_form sd_linear__f32, sd_linear__bf16, sd_linear__q8;
 
 enum {
-    SD_ROW_TILE = 96,  /* a multiple of all the tile kernels' 12, 6 and 4 rows */
+    SD_ROW_TILE = 96,  /* a multiple of all the tile kernels' 12, 6 and 4 rows, and of SD_QGROUP_ROWS */
+    SD_MOST_TILE = 192, /* a form's row_tile at most */
+    SD_ROW_BLOCK = 384, /* rows that run over all panels before the next ones: their x stays in the level-2 cache */
 };
 
 /* Of `packed`: not yet used, used once, being filled by one product while others pack for themselves, there. */
@@ -54,9 +67,27 @@ struct sd_linear {
     float *bias;     /* [n_panel * SD_PANEL], owned; NULL: none */
     const sd_kern_train *turn; /* its transpose packs */
     sd_qkind qkind;  /* of the quantised form */
-    bool grouped;    /* the CPU takes quantised rows in groups */
+    const sd_kern *kern;
 };
 
+static inline bool sd_linear__is_packed(const sd_linear *l)
+{
+    return atomic_load_explicit(&l->state, memory_order_acquire) == SD_LINEAR_PACKED;
+}
+/* Columns of panel p of a matrix of `cols`. */
+static inline int64_t sd_linear__panel_cols(int64_t cols, int64_t p)
+{
+    return cols - p * SD_PANEL < SD_PANEL ? cols - p * SD_PANEL : SD_PANEL;
+}
+/* Task i of a product: a panel and a tile of rows. */
+typedef struct sd_linear_place { int64_t p, r0; } sd_linear_place;
+static inline sd_linear_place sd_linear__place(const sd_linear_job *j, int64_t i)
+{
+    const int64_t most = SD_ROW_BLOCK / j->l->form->row_tile, n_panel = j->l->n_panel;
+    const int64_t first = i / (most * n_panel) * most, left = j->row_tiles - first, here = left < most ? left : most;
+    const int64_t at = i - first * n_panel;
+    return (sd_linear_place){at / here, (first + at % here) * j->l->form->row_tile};
+}
 static inline const uint8_t *sd_linear__panel(const sd_linear *l, int64_t p)
 {
     return l->packed + (size_t)p * l->panel_bytes;

@@ -4,6 +4,7 @@
  * the same bits. */
 #include "num/linear_int.h"
 #include "base/par.h"
+#include <string.h>
 
 enum {
     PIECE = 24, /* blocks unpacked at a time: 24 KB and scales, within a first-level cache; a multiple of SD_QSUPER */
@@ -47,7 +48,7 @@ static parts parts_of(void *scratch, int64_t n_rows, int64_t cols)
 
 static size_t scratch(const sd_linear *l, int64_t n_rows)
 {
-    const int64_t groups = l->grouped ? (n_rows + SD_QGROUP_ROWS - 1) / SD_QGROUP_ROWS : 0;
+    const int64_t groups = l->kern->takes_groups ? (n_rows + SD_QGROUP_ROWS - 1) / SD_QGROUP_ROWS : 0;
     return plain_bytes(n_rows, l->cols) + (size_t)(groups * n_blocks(l)) * sizeof(sd_qgroup);
 }
 
@@ -73,6 +74,27 @@ static void prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *s)
     (void)l;
     quantise_arg a = {ex, x, parts_of(s, x.rows, x.cols)};
     sd_parallel_for(ex->n_threads, x.rows, SD_QGROUP_ROWS, quantise_rows, &a);
+}
+
+/* A panel's columns are a block. */
+_Static_assert((int)SD_PANEL == (int)SD_QBLOCK, "part by part");
+static void prepare_part(const sd_exec *ex, const sd_linear *l, const sd_linear_part *part)
+{
+    const sd_kern *kern = ex->kern;
+    const int64_t nb = n_blocks(l), r0 = part->r0;
+    const parts to = parts_of(part->scratch, part->x.rows, l->cols);
+    int8_t *q = to.q + r0 * l->cols + part->p * SD_QBLOCK, bytes[SD_MOST_TILE * SD_QBLOCK];
+    sd_qact *act = to.act + r0 * nb + part->p, own[SD_MOST_TILE];
+    kern->quantise(bytes, own, part->tile, part->m);
+    for (int64_t i = 0; i < part->m; i++) {
+        memcpy(q + i * l->cols, bytes + i * SD_QBLOCK, SD_QBLOCK);
+        act[i * nb] = own[i];
+    }
+    if (!kern->takes_groups || part->x.rows <= SD_QPACK_ROWS) return;
+    for (int64_t i = 0; i < part->m; i += SD_QGROUP_ROWS) {
+        const int64_t m = part->m - i < SD_QGROUP_ROWS ? part->m - i : SD_QGROUP_ROWS;
+        sd_kern__group_q(to.group + (r0 + i) / SD_QGROUP_ROWS * nb + part->p, q + i * l->cols, l->cols, act + i * nb, nb, m, 1);
+    }
 }
 
 static void tile(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m, float *y, int64_t ld)
@@ -117,4 +139,4 @@ static void tile(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m
     }
 }
 
-const sd_linear_form sd_linear__q8 = {SD_MODE_FAST, panel_bytes, pack, scratch, prepare, tile};
+const sd_linear_form sd_linear__q8 = {SD_MODE_FAST, SD_MOST_TILE, panel_bytes, pack, scratch, prepare, prepare_part, tile};

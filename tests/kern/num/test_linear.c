@@ -2,6 +2,7 @@
  * the rows; faithful and fast also any instruction set. `test_linear --bench [LEVEL]` prints GFLOP/s and GB/s of each
  * mode. */
 #include "num/linear_int.h"
+#include "num/ops.h"
 #include "num/stats.h"
 #include "base/log.h"
 #include "base/par.h"
@@ -346,6 +347,59 @@ static void prepare_serves_several(void **state)
     }
 }
 
+/* Gate, up, function and rounding in one pass leave the next layer what they leave as steps of their own. */
+static void check_glu(const sd_exec *ex, sd_dtype t, sd_mode mode, int64_t n, int64_t ffn, bool gated)
+{
+    enum { D = 64, OUT = 40 };
+    const sd_nonlin f = gated && n % 2 ? SD_NONLIN_SILU : SD_NONLIN_GELU_TANH;
+    problem g = problem_new(t, &(shape){n, ffn, D}, 1), u = problem_new(t, &(shape){n, ffn, D}, 2), d = problem_new(t, &(shape){n, OUT, ffn}, 3);
+    sd_linear *gate = linear_of(ex, &g.w, g.bias, mode), *up = linear_of(ex, &u.w, NULL, mode), *down = linear_of(ex, &d.w, d.bias, mode);
+    void *scratch = sd_malloc(sd_linear_scratch(gate, n)), *next = sd_malloc(sd_linear_scratch(down, n));
+    const sd_linear_glu all = {gate, gated ? up : NULL, down, f};
+    const sd_mat x = sd_mat_of(g.x, n, D), z = sd_mat_of(g.y, n, ffn), z2 = sd_mat_of(g.y2, n, ffn), none = {0};
+    sd_linear_prepare(ex, gate, x, scratch);
+    sd_linear_run(ex, gate, z, x, false, scratch);
+    if (gated) sd_linear_run(ex, up, sd_mat_of(u.y, n, ffn), x, false, scratch);
+    sd_nonlin_mul(ex, f, z, z, gated ? sd_mat_of(u.y, n, ffn) : none);
+    forward(ex, down, sd_mat_of(d.y, n, OUT), z, false);
+    assert_true(sd_linear_glu_fits(&all, n));
+    sd_linear_run_glu(ex, &all, z2, x, scratch, next);
+    sd_linear_run(ex, down, sd_mat_of(d.y2, n, OUT), z2, false, next);
+    assert_memory_equal(d.y, d.y2, (size_t)(n * OUT) * 4);
+    sd_free(scratch), sd_free(next);
+    sd_linear_free(gate), sd_linear_free(up), sd_linear_free(down);
+    problem_free(&g), problem_free(&u), problem_free(&d);
+}
+
+static void one_pass_equals_steps(void **state)
+{
+    (void)state;
+    for (int v = 0; v < N_LEVELS; v++) {
+        const sd_exec ex = exec_of(levels[v], 2);
+        if (!ex.kern) continue;
+        for (int m = 0; m < 3; m++)
+            for (int64_t n = 17; n < 500; n = 3 * n + 1) {
+                check_glu(&ex, SD_Q4_1, modes[m], n, 96, n % 4 > 0);
+                check_glu(&ex, SD_F32, modes[m], n, 71, n % 4 > 0);
+            }
+        check_glu(&ex, SD_Q8_0, SD_MODE_FAST, 385, 160, true);
+    }
+    /* Few rows, and weights that are not packed, are not for it. */
+    const sd_exec ex = exec_of(NULL, 2);
+    problem p = problem_new(SD_Q4_1, &(shape){1, 64, 64}, 1);
+    sd_linear_pool pool = {0};
+    sd_err err = {0};
+    sd_linear *l = linear_of(&ex, &p.w, NULL, SD_MODE_FAST), *unpacked;
+    t_ok(sd_linear_new_within(&unpacked, &ex, &p.w, NULL, &pool, SD_MODE_FAST, &err), err);
+    assert_true(sd_linear_glu_fits(&(sd_linear_glu){l, l, l, SD_NONLIN_SILU}, 17));
+    assert_false(sd_linear_glu_fits(&(sd_linear_glu){l, l, l, SD_NONLIN_SILU}, 16));
+    assert_false(sd_linear_glu_fits(&(sd_linear_glu){l, unpacked, l, SD_NONLIN_SILU}, 17));
+    assert_false(sd_linear_glu_fits(&(sd_linear_glu){unpacked, NULL, l, SD_NONLIN_SILU}, 17));
+    sd_linear_free(l), sd_linear_free(unpacked);
+    sd_linear_pool_release(&pool);
+    problem_free(&p);
+}
+
 /* In a pool the second product packs; over the budget nothing does; and every panel on its way gives the bits of ones packed at once. */
 static void streamed_equals_packed(void **state)
 {
@@ -638,7 +692,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {T(every_mode_is_close),
                                        T(modes_say_what_they_are),
                                        T(bits_do_not_depend_on_the_way),
-                                       T(prepare_serves_several),
+                                       T(prepare_serves_several), T(one_pass_equals_steps),
                                        T(streamed_equals_packed), T(packing_meets_other_products),
                                        T(strides_are_kept),
                                        T(fast_errs_within_its_grid),
