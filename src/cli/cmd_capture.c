@@ -7,7 +7,7 @@ typedef struct args { int64_t tokens, ctx, batch; } args;
 static const cli_opt opts[] = {
     {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "rows to keep, rounded up to whole contexts", .def_words = "all of the corpus"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
-    {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step"},
+    {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step at most; 576 tokens fill one"},
     OPT_END};
 
 static int print(cli *c, const sd_capture_result *r, int64_t d)

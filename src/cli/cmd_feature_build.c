@@ -11,7 +11,7 @@ static const cli_opt opts[] = {
     {0, "with", OPT_STR, AT(args, with), .arg = "MODEL2", .help = "the other checkpoint of a crosscoder"},
     {0, "tokens", OPT_INT, AT(args, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "tokens to read, rounded up to whole contexts", .def_words = "all of the corpus"},
     {0, "ctx", OPT_INT, AT(args, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
-    {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step"},
+    {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1024, .help = "contexts a step at most; 576 tokens fill one"},
     {0, "top", OPT_INT, AT(args, top), .arg = "N", .def = "20", .lo = 1, .hi = 200, .help = "top examples a feature"},
     {0, "intervals", OPT_INT, AT(args, intervals), .arg = "N", .def = "10", .lo = 1, .hi = 64, .help = "intervals of activation"},
     {0, "per-interval", OPT_INT, AT(args, per_interval), .arg = "N", .def = "5", .lo = 1, .hi = 40, .help = "examples an interval"},

@@ -6,8 +6,11 @@
 #include <inttypes.h>
 
 enum { DEFAULT_CTX = 256, DEFAULT_BATCH = 8, MIN_CONTEXT = 8 };
+/* Tokens at which a step is full: what a block of SmolLM2 writes for them stays in the cache until it is read, and reading its weights again for the
+ * next ones costs little. On Zen 4 beside other work 512 take 4 % less CPU time than 2,048. */
+enum { STEP_TOKENS = 576 };
 
-typedef struct context { int64_t tok0, row0; int32_t n, doc, pos0; } context;
+typedef struct context { int64_t tok0, row0, step; int32_t n, doc, pos0; } context; /* step: the first context of its step */
 
 struct sd_harvest {
     const sd_exec *ex;
@@ -125,9 +128,22 @@ done:
     return st;
 }
 
+/* Cuts the contexts in steps; the tokens of the largest. */
+static int64_t plan_steps(sd_harvest *h)
+{
+    int64_t step = 0, n = 0, most = 0;
+    for (int64_t i = 0; i < h->n_ctx_list; i++) {
+        if (i - step == h->opt.batch || n + h->ctx[i].n > STEP_TOKENS) step = i, n = 0;
+        h->ctx[i].step = step;
+        n += h->ctx[i].n;
+        if (n > most) most = n;
+    }
+    return most;
+}
+
 static sd_status make_sessions(sd_harvest *h, sd_err *err)
 {
-    int64_t b = h->opt.batch, rows = b * h->opt.n_ctx;
+    const int64_t b = h->opt.batch, rows = plan_steps(h);
     sd_status st;
     if ((st = sd_alloc_zero(&h->session, (size_t)b * sizeof *h->session, "sessions", err))) return st;
     if ((st = sd_alloc_zero(&h->seg, (size_t)b * sizeof *h->seg, "segments", err))) return st;
@@ -216,8 +232,9 @@ static sd_status next_block(void *self, sd_act_block *out, sd_err *err)
     *out = (sd_act_block){0};
     sd_status st = SD_OK;
     if (h->next_ctx >= h->n_ctx_list) return SD_OK;
-    for (; n_seg < h->opt.batch && h->next_ctx + n_seg < h->n_ctx_list; n_seg++) {
+    for (; h->next_ctx + n_seg < h->n_ctx_list; n_seg++) {
         const context *c = &h->ctx[h->next_ctx + n_seg];
+        if (c->step != h->next_ctx) break;
         sd_session_rewind(h->session[n_seg], 0);
         h->seg[n_seg] = (sd_segment){.s = h->session[n_seg], .tok = h->ids.v + c->tok0, .n = c->n};
         for (int k = 0; k < h->n_site; k++) {
@@ -238,7 +255,7 @@ static sd_status next_block(void *self, sd_act_block *out, sd_err *err)
 
 static int64_t tell(void *self) { return ((sd_harvest *)self)->row; }
 
-/* Steps are always whole batches counted from context 0, so that a row comes out of the same step after a seek. */
+/* A step always starts at the first of its contexts, so that a row comes out of the same step after a seek. */
 static sd_status seek(void *self, int64_t row, sd_err *err)
 {
     sd_harvest *h = self;
@@ -249,7 +266,7 @@ static sd_status seek(void *self, int64_t row, sd_err *err)
         if (h->ctx[mid].row0 <= row) lo = mid + 1; else hi = mid;
     }
     int64_t c = row == h->n_rows ? h->n_ctx_list : lo - 1;
-    if (c < h->n_ctx_list) c -= c % h->opt.batch;
+    if (c < h->n_ctx_list) c = h->ctx[c].step;
     h->next_ctx = c;
     h->skip_rows = c < h->n_ctx_list ? row - h->ctx[c].row0 : 0;
     h->row = row;

@@ -14,7 +14,7 @@ typedef struct sd_harvest_opt {
     int n_also;
     int64_t max_rows; /* rows wanted; 0: the whole corpus */
     int64_t n_ctx;    /* tokens a context; 0: 256 */
-    int64_t batch;    /* contexts a step; 0: 8 */
+    int64_t batch;    /* contexts a step at most, which 576 tokens fill; 0: 8 */
     uint64_t seed;    /* order of the documents */
     bool keep_special; /* special tokens are rows too */
 } sd_harvest_opt;

@@ -67,6 +67,11 @@ expect_json run_chat sonde.run/1 'd["timings"]["n_prompt"] > 10' run tiny.gguf -
 
 expect_json capture sonde.capture/1 'd["n_rows"] > 1000' capture tiny.gguf corpus --site resid_post.0 --tokens 6000 -o acts --json
 [ -s acts/manifest.json ] && [ -s acts/acts-00000.safetensors ] && ok capture_files || not_ok capture_files "$(ls acts)"
+# How contexts are put in steps changes no byte: one a step, several, contexts that fill a step alone.
+for how in "64 1" "64 8" "64 1024"; do
+    "$sonde" capture tiny8.gguf corpus --site resid_post.1 --tokens 6000 --ctx ${how% *} --batch ${how#* } --mode fast -f -o steps -q >/dev/null && cat steps/acts-*.safetensors | sha256sum
+done | sort | uniq -c >steps.txt
+grep -q '^ *3 ' steps.txt && ok capture_steps || not_ok capture_steps "$(cat steps.txt)"
 expect_json dict_train sonde.dict.train/1 '0 < d["fvu"] < 1 and abs(d["l0"] - 4) < 1 and d["tok_s"] > 0 and d["steps"] > 0 and d["dead"] >= 0 and "ce_recovered" in d and "mode" in d' dict train acts --width 256 --k 4 --tokens 30000 --seed 1 -o d --json
 tail -n 1 d/events.jsonl | python3 -c 'import json, sys; d = json.loads(sys.stdin.read()); assert all(k in d for k in ("tok_s", "fvu", "l0", "dead")), d' && ok events_end_with_figures || not_ok events_end_with_figures "$(tail -n 1 d/events.jsonl)"
 [ -s d/cfg.json ] && [ -s d/sae_weights.safetensors ] && [ ! -e d/checkpoint.json ] && ok dict_files || not_ok dict_files "$(ls d)"
