@@ -78,6 +78,10 @@ float sd_dict_density(const sd_dict *d, int64_t f);
 float sd_dict_proj_std(const sd_dict *d, int64_t f);
 /* Pre-activation of one feature for one row: (x - b_dec).w + b, summed in double (x alone where the file says apply_b_dec_to_input false). */
 float sd_dict_preact(const sd_dict *d, int64_t f, const float *x);
+/* Some dictionaries scale each row by itself first (layer norm, a constant norm); activations are in scaled units, and decoder rows are worth this
+ * many times their length in row x. 1 for all others. */
+bool sd_dict_scales_rows(const sd_dict *d);
+double sd_dict_row_scale(const sd_dict *d, const float *x);
 /* Threshold (TopK kinds), top activations, densities and spreads from raw rows x [n, d]; for dictionaries from elsewhere. Not while
  * others use d. */
 sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err);
@@ -93,9 +97,9 @@ void sd_codes_release(sd_codes *c); /* zero-initialise before first use; memory 
 /* Encodes raw activations x [n, d]. Exact: the top k by f32 pre-activation (or all above the gate), ties to the lower index. Blocked
  * over features: never holds [n, m]. SD_E_FORMAT names the first row that is not finite. */
 sd_status sd_dict_encode(sd_codes *out, const sd_exec *ex, const sd_dict *d, sd_mat x, sd_err *err);
-/* y [n, d_out] = decoded codes; without the skip of a skip transcoder. */
+/* y [n, d_out] = decoded codes; without the skip of a skip transcoder, in scaled units where rows are scaled. */
 void sd_dict_decode(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd_codes *z);
-/* The whole reconstruction: decoded codes, and W_skip x for the rows x [n, d] that gave them. */
+/* The whole reconstruction: decoded codes, and W_skip x for the rows x [n, d] that gave them, scaled back by them. */
 void sd_dict_reconstruct(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd_codes *z, sd_mat x);
 
 #pragma GCC visibility pop

@@ -116,10 +116,23 @@ float sd_dict_max_act(const sd_dict *d, int64_t f) { return d->max_act[in_range(
 float sd_dict_density(const sd_dict *d, int64_t f) { return d->density[in_range(d, f)]; }
 float sd_dict_proj_std(const sd_dict *d, int64_t f) { return d->proj_std[in_range(d, f)]; }
 
+static float scaled_preact(const sd_dict *d, int64_t f, const float *x)
+{
+    enum { SOME = 4096 };
+    float place[SOME], *row = d->info.d <= SOME ? place : sd_malloc((size_t)d->info.d * sizeof *row);
+    double s = 0;
+    if (!row) return NAN;
+    sd_dict__scale_in(row, d, x);
+    for (int64_t i = 0; i < d->info.d; i++) s += (double)(row[i] - d->b_in[i]) * (double)d->W_enc[f * d->info.d + i];
+    if (row != place) sd_free(row);
+    return (float)(s + (double)d->b_enc[f]);
+}
+
 float sd_dict_preact(const sd_dict *d, int64_t f, const float *x)
 {
     const float *w = sd_dict_enc_row(d, f);
     double s = 0;
+    if (d->row_norm) return scaled_preact(d, f, x);
     for (int64_t i = 0; i < d->info.d; i++) s += (double)(x[i] - d->b_in[i]) * (double)w[i];
     return (float)(s + (double)d->b_enc[f]);
 }
@@ -215,9 +228,12 @@ sd_status sd_dict_encode(sd_codes *out, const sd_exec *ex, const sd_dict *d, sd_
     union { const sd_dict *c; sd_dict *v; } self = {d}; /* only the cache behind the lock changes */
     if (x.cols != d->info.d)
         return sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %lld numbers, these have %lld.", (long long)d->info.d, (long long)x.cols);
+    sd_mat scaled = x;
+    sd_status st = d->row_norm ? sd_dict__scaled(&scaled, ex, d, x, err) : SD_OK;
     (void)pthread_mutex_lock(&self.v->lock);
-    const sd_status st = encode_locked(out, ex, self.v, x, err);
+    if (!st) st = encode_locked(out, ex, self.v, scaled, err);
     (void)pthread_mutex_unlock(&self.v->lock);
+    if (d->row_norm) sd_free(scaled.data);
     if (st) out->n = out->nnz = 0;
     return st;
 }
@@ -250,4 +266,5 @@ void sd_dict_reconstruct(sd_mat y, const sd_exec *ex, const sd_dict *d, const sd
     SD_ASSERT(y.rows == z->n && y.cols == d->info.d_out && x.rows == z->n && x.cols == d->info.d);
     decode_job j = {.y = y, .x = d->W_skip ? x : (sd_mat){0}, .ex = ex, .d = d, .z = z};
     sd_parallel_for(ex->n_threads, y.rows, 16, decode_rows, &j);
+    if (d->row_norm) sd_dict__scale_out(y, d, x);
 }

@@ -213,7 +213,10 @@ sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err
     for (int64_t f = 0; f < m; f++) d->density[f] = (float)((double)count[f] / (double)x.rows);
     if (!d->topk) goto done;
     const int64_t n_active = all.n;
-    st = collect_rest(d, ex, x, sd_select_f32(least, x.rows, x.rows / 5), &all, err);
+    sd_mat scaled = x; /* what the scan itself reads */
+    if (d->row_norm) st = sd_dict__scaled(&scaled, ex, d, x, err);
+    if (!st) st = collect_rest(d, ex, scaled, sd_select_f32(least, x.rows, x.rows / 5), &all, err);
+    if (d->row_norm) sd_free(scaled.data);
     if (!st) st = set_thresholds(d, count, &all, n_active, err);
     d->has_threshold = !st;
 done:

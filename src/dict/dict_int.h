@@ -7,6 +7,9 @@
 #include "sonde/dict.h"
 #include <pthread.h>
 
+/* What is done to a row before it is encoded, by the row's own numbers (dict_rownorm.c). */
+typedef enum sd_row_norm { SD_ROW_AS_IS, SD_ROW_LAYER, SD_ROW_CONSTANT } sd_row_norm;
+
 struct sd_dict {
     sd_dict_info info;
     float *W_enc, *W_dec; /* [m, d], [m, d_out] */
@@ -17,6 +20,7 @@ struct sd_dict {
     float *gate;          /* [m] the pre-activation must exceed it; NULL: TopK or plain ReLU */
     float *threshold, *max_act, *density, *proj_std; /* [m] see sonde/dict.h */
     bool topk, has_threshold, input_centred;
+    sd_row_norm row_norm;
     sd_arena arena;
     pthread_mutex_t lock; /* guards scan */
     sd_scan *scan;        /* packed encoder, made at first use, remade when another exec needs another */
@@ -27,6 +31,10 @@ struct sd_dict {
 sd_status sd_dict__new(sd_dict **out, const sd_dict_info *info, bool topk, bool with_gate, sd_err *err);
 /* Refuses numbers that are not finite, by tensor and index. `where` begins the sentence. */
 sd_status sd_dict__check(const sd_dict *d, const char *where, sd_err *err);
+/* dict_rownorm.c: one row; rows in memory of their own (out->data by sd_free); back, by the rows that were read. */
+void sd_dict__scale_in(float *to, const sd_dict *d, const float *x);
+sd_status sd_dict__scaled(sd_mat *out, const sd_exec *ex, const sd_dict *d, sd_mat x, sd_err *err);
+void sd_dict__scale_out(sd_mat y, const sd_dict *d, sd_mat x);
 /* info.fvu and info.l0 from rows x, a thousand at a time. */
 sd_status sd_dict__measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err);
 

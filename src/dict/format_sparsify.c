@@ -103,6 +103,7 @@ sd_status sd_format__save_sparsify(const sd_dict *d, const char *dir, sd_err *er
     }
     if (!sd_dict_kind_maps(i->kind) && !d->input_centred)
         return sd_fail(err, SD_E_UNSUPPORTED, "sparsify subtracts b_dec before it encodes; this dictionary does not.");
+    if (d->row_norm) return sd_fail(err, SD_E_UNSUPPORTED, "sparsify has no place for rows that are scaled by themselves.");
     if (i->d_out != i->d) return sd_fail(err, SD_E_UNSUPPORTED, "sparsify maps a site to one of the same width; this is from %lld to %lld.", (long long)i->d, (long long)i->d_out);
     sd_status st = sd_dir_make(dir, err);
     if (!st) st = sd_format__in(path, dir, "sae.safetensors", err);

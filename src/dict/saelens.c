@@ -22,6 +22,7 @@ typedef struct cfg {
     sd_dict_kind kind;
     int64_t d, out, m, k;
     bool subtract, rescale, gated_by_threshold;
+    sd_row_norm row_norm;
 } cfg;
 
 static sd_status refuse(const cfg *c, sd_err *err, const char *key, const char *value, const char *why)
@@ -79,7 +80,7 @@ static sd_status read_architecture(cfg *c, sd_err *err)
     return refuse(c, err, "architecture", a, "unknown; known are standard, gated, jumprelu, topk and the transcoders");
 }
 
-static sd_status read_normalisation(const cfg *c, sd_err *err)
+static sd_status read_normalisation(cfg *c, sd_err *err)
 {
     const json_t *v = get(c, "normalize_activations");
     if (!v || json_is_null(v) || json_is_false(v)) return SD_OK;
@@ -90,8 +91,11 @@ static sd_status read_normalisation(const cfg *c, sd_err *err)
         sd_log(SD_LOG_WARN, "%s: normalize_activations is expected_average_only_in, but its factor is not in the folder; the weights are used as they are, as sae-lens does", c->what);
         return SD_OK;
     }
-    if (strcmp(s, "layer_norm") == 0 || strcmp(s, "constant_norm_rescale") == 0)
-        return refuse(c, err, "normalize_activations", s, "each row is scaled by its own norm, so no folding into the weights is exact");
+    if (strcmp(s, "layer_norm") == 0 || strcmp(s, "constant_norm_rescale") == 0) {
+        if (sd_dict_kind_maps(c->kind)) return refuse(c, err, "normalize_activations", s, "a transcoder's rows are of two sites, and which one's scale goes back is not said");
+        c->row_norm = s[0] == 'l' ? SD_ROW_LAYER : SD_ROW_CONSTANT;
+        return SD_OK;
+    }
     if (strcmp(s, "covariance_whitening") == 0)
         return refuse(c, err, "normalize_activations", s, "the whitening was not folded into the weights and is not in the folder");
     return refuse(c, err, "normalize_activations", s, "unknown");
@@ -340,6 +344,7 @@ static sd_status read_weights(const cfg *c, const sd_weights *w, sd_dict *d, sd_
     if (st) return st;
     if (c->rescale) fold_norms(d);
     d->input_centred = c->subtract;
+    d->row_norm = c->row_norm;
     if (c->subtract) memcpy(d->b_in, d->b_dec, (size_t)n * sizeof(float));
     d->has_threshold = !d->topk;
     for (int64_t f = 0; f < m && !d->topk; f++) d->threshold[f] = d->gate && d->gate[f] > 0 ? d->gate[f] : 0.0f;

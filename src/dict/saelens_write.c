@@ -66,7 +66,7 @@ static void put_cfg(sd_buf *b, const sd_dict *d)
     sd_jw_kstr(&w, "dtype", "float32");
     sd_jw_kstr(&w, "device", "cpu");
     sd_jw_kbool(&w, "apply_b_dec_to_input", d->input_centred);
-    sd_jw_kstr(&w, "normalize_activations", "none");
+    sd_jw_kstr(&w, "normalize_activations", d->row_norm == SD_ROW_LAYER ? "layer_norm" : d->row_norm == SD_ROW_CONSTANT ? "constant_norm_rescale" : "none");
     sd_jw_kstr(&w, "reshape_activations", "none");
     sd_jw_key(&w, "metadata");
     sd_jw_obj(&w);

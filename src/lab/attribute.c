@@ -203,6 +203,7 @@ static sd_status check(const job *j, int64_t n, sd_err *err)
     sd_site_print(name, sizeof name, o->dict_site);
     int64_t cols = sd_dict_get_info(o->dict)->d;
     if (sd_dict_kind_maps(sd_dict_get_info(o->dict)->kind)) return sd_fail(err, SD_E_UNSUPPORTED, "a transcoder tells one site from another; a row is told by a dictionary of its own site");
+    if (sd_dict_scales_rows(o->dict)) return sd_fail(err, SD_E_UNSUPPORTED, "the dictionary scales each row by itself first, so its features are no sum in the row's own units");
     switch (o->dict_site.kind) {
     case SD_SITE_RESID_PRE:
     case SD_SITE_RESID_MID:

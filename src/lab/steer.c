@@ -139,12 +139,14 @@ static double coefficient(const sd_steer *s, const float *h, const float **v)
 {
     double p = 0;
     *v = s->u;
-    if (s->spec.op == SD_STEER_ADD) return s->value;
+    /* A dictionary that scales rows counts activations in scaled units: those of its features are worth the row's scale, those of the row are not. */
+    const double scale = s->dict ? sd_dict_row_scale(s->dict, h) : 1;
+    if (s->spec.op == SD_STEER_ADD) return s->spec.unit == SD_UNIT_MAX_ACT ? s->value * scale : s->value;
     if (s->spec.op == SD_STEER_CLAMP && s->dict) {
         double z = (double)sd_dict_preact(s->dict, s->feature, h);
         if (z <= (double)sd_dict_threshold(s->dict, s->feature) || z < 0) z = 0;
         *v = s->row;
-        return s->value - z;
+        return s->spec.unit == SD_UNIT_RAW || s->spec.unit == SD_UNIT_MAX_ACT ? (s->value - z) * scale : s->value - z * scale;
     }
     for (int64_t i = 0; i < s->d; i++) p += (double)s->u[i] * (double)h[i];
     if (s->spec.op == SD_STEER_CLAMP) return s->value - p;

@@ -56,7 +56,7 @@ static sd_status add_recon(sd_dict_metrics *m, const sd_exec *ex, const sd_dict 
     float *back = NULL;
     const sd_status st = sd_alloc(&back, (size_t)(x.rows * x.cols) * sizeof *back, "reconstructions", err);
     if (st) return st;
-    sd_dict_decode(sd_mat_of(back, x.rows, x.cols), ex, dict, z);
+    sd_dict_reconstruct(sd_mat_of(back, x.rows, x.cols), ex, dict, z, x);
     sd_dict_metrics_add(m, x, sd_mat_of(back, x.rows, x.cols), z);
     sd_free(back);
     return SD_OK;

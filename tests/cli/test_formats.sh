@@ -41,6 +41,19 @@ run dict import elsewhere tiny.gguf corpus -o nofit -f
 grep -q 'does not seem to belong' err && ok shouts || not_ok shouts "$(cat err)"
 expect_json built_in_text sonde.dict.import/1 'd["fit"]["n_tokens"] > 100' dict import d tiny.gguf -o fit2 --json
 
+# A dictionary that scales each row by itself: measured, steered (a clamp is worth the row's own scale), and refused where features must add up.
+python3 - <<'X'
+import json, shutil
+shutil.copytree("d", "scaled")
+c = json.load(open("scaled/cfg.json"))
+c["normalize_activations"] = "layer_norm"
+json.dump(c, open("scaled/cfg.json", "w"))
+X
+expect_json eval_scaled sonde.dict.eval/1 '0 < d["metrics"]["l0"] < 4.5' dict eval scaled tiny.gguf corpus --tokens 2048 --json
+expect_json clamp_scaled sonde.run/1 'd["applied"][0]["n_positions"] > 0 and d["applied"][0]["mean_abs_change"] > 0' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"scaled","index":1},"op":"clamp","value":3}' --json
+expect_error sparsify_scaled 4 'scaled by themselves' dict export scaled --format sparsify -o x
+expect_error attribute_scaled 4 'scales each row' attribute tiny.gguf --text 'the cat sat' --dict scaled
+
 expect_error unknown_form 4 'no dictionary of a known form' dict import corpus -o x
 expect_error needs_output 2 'give -o' dict import d
 expect_error keeps_what_is_there 4 'already there' dict import d -o back

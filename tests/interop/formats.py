@@ -117,6 +117,15 @@ def others(ours, tmp):
              "latents_activation_frequency": torch.ones(M, dtype=torch.long), "latents_mean_square": torch.zeros(M)}
     torch.save(state | {"activation": "ReLU"}, f"{tmp}/openai/relu.pt")
     torch.save(state | {"activation": "TopK", "activation_state_dict": {"k": 32, "postact_fn": "ReLU"}}, f"{tmp}/openai/topk.pt")
+    # OpenAI's TopK: layer norm without parameters first, torch's unbiased std, and back after the decoder.
+    mu, sd = dbl(x).mean(1, keepdim=True), dbl(x).std(1, keepdim=True)
+    p = ((dbl(x) - mu) / (sd + 1e-5) - dbl(base["bd"])) @ dbl(base["We"]).T + dbl(base["be"])
+    z = p.relu() * torch.zeros_like(p).scatter(1, p.topk(32, dim=1).indices, 1.0)
+    near("openai TopK", ours, f"{tmp}/openai/topk.pt", z, decode(base, z) * sd + mu)
+    ours.save(f"{tmp}/openai/topk.pt", f"{tmp}/openai/lens")
+    near("openai TopK as SAELens", ours, f"{tmp}/openai/lens", z, decode(base, z) * sd + mu)
+    assert json.load(open(f"{tmp}/openai/lens/cfg.json"))["normalize_activations"] == "layer_norm"
+    torch.save(state | {"activation": "TopK", "activation_state_dict": {"k": 32, "postact_fn": "Identity"}}, f"{tmp}/openai/signed.pt")
     z = encode(base, "relu", True)
     near("openai ReLU", ours, f"{tmp}/openai/relu.pt", z, decode(base, z))
     norm, th = 4.0, 0.1
@@ -181,8 +190,8 @@ def evil(tmp, sonde):
             r = subprocess.run([sonde, "dict", "import", d, "-o", f"{tmp}/never"], capture_output=True, text=True)
             if r.returncode != 4 or "nothing but tensors" not in r.stderr or os.path.exists(f"{tmp}/never"): failed.append(f"evil {name}: {r.returncode} {r.stderr}")
     if os.path.exists(marker): failed.append("a pickle ran")
-    r = subprocess.run([sonde, "dict", "import", f"{tmp}/openai/topk.pt", "-o", f"{tmp}/never"], capture_output=True, text=True)
-    if r.returncode != 4 or "own mean and spread" not in r.stderr: failed.append(f"openai TopK: {r.stderr}")
+    r = subprocess.run([sonde, "dict", "import", f"{tmp}/openai/signed.pt", "-o", f"{tmp}/never"], capture_output=True, text=True)
+    if r.returncode != 4 or "Identity follows" not in r.stderr: failed.append(f"openai TopK: {r.stderr}")
     torch.save(OrderedDict({"encoder.weight": base["We"], "encoder.bias": base["be"], "decoder.weight": base["Wd"].T, "b_dec": base["bd"], "k": torch.tensor(K), "threshold": torch.tensor(-1.0)}), f"{tmp}/BatchTopKSAE/ae.pt")
     r = subprocess.run([sonde, "dict", "import", f"{tmp}/BatchTopKSAE", "-o", f"{tmp}/never"], capture_output=True, text=True)
     if r.returncode != 4 or "never set" not in r.stderr: failed.append(f"a threshold that was never set: {r.stderr}")

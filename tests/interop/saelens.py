@@ -55,6 +55,28 @@ def transcoders(ours):
             near(f"{arch} written by us", y2, y)
 
 
+def scaled_rows(ours):
+    """Dictionaries that scale each row by itself: read by us, written by us, read by sae-lens."""
+    from sae_lens import SAE, StandardSAE, StandardSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+    x = rows(300, 3)
+    for how in ("layer_norm", "constant_norm_rescale"):
+        c = StandardSAE(StandardSAEConfig(d_in=D, d_sae=M, normalize_activations=how, metadata=SAEMetadata(model_name="planted", hook_name="blocks.3.hook_resid_post")))
+        g = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for name, p in c.named_parameters(): p.copy_(torch.randn(p.shape, generator=g) * 0.1 - (0.5 if name == "b_enc" else 0))
+            z = c.encode(torch.from_numpy(x)).numpy()
+            y = c(torch.from_numpy(x)).numpy()
+        with tempfile.TemporaryDirectory() as tmp:
+            theirs, mine = os.path.join(tmp, "theirs"), os.path.join(tmp, "mine")
+            c.save_model(theirs)
+            ours.save(theirs, mine)
+            with torch.no_grad(): near(f"{how} written by us", SAE.load_from_disk(mine)(torch.from_numpy(x)).numpy(), y)
+            f, back = ours.run(theirs, x, M)
+            near(f"{how} features", f, z)
+            near(f"{how} output", back, y)
+
+
 def main(sonde, lib):
     from sae_lens import SAE
     with tempfile.TemporaryDirectory() as tmp:
@@ -88,6 +110,7 @@ def main(sonde, lib):
         f2, y2 = ours.run(again, x, M)
         assert (f2 == f).all() and (y2 == mine).all()
         transcoders(ours)
+        scaled_rows(ours)
 
 
 main(*sys.argv[1:3])
