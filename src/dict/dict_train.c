@@ -22,6 +22,12 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
     if (o.aux_alpha == 0) o.aux_alpha = 1.0 / 32;
     if (sd_gate__of(o.kind) || o.without & SD_WITHOUT_AUX_K) o.aux_alpha = -1; /* a penalty's definition has no auxiliary loss */
     if (o.bandwidth <= 0) o.bandwidth = BANDWIDTH;
+    if (o.parents_alone <= 0) o.parents_alone = 0.05;
+    if (o.exact_from <= 0) o.exact_from = 0.9;
+    if (o.parents && !o.near) {
+        const int64_t some = o.parents / 64, least = 2 * (int64_t)sd_step__most_k(&o);
+        o.near = (int)(some > least ? some : least < o.parents ? least : o.parents);
+    }
     if (!o.aux_k) o.aux_k = (int)(o.d / 2 > 0 ? o.d / 2 : 1);
     return o;
 }
@@ -84,6 +90,7 @@ static size_t lay_out(sd_dict_train *t, uint8_t *base)
     }
 #undef TAKE
     at += sd_train__aux_lay_out(t, base ? base + at : NULL);
+    at += sd_train__grow_lay_out(t, base ? base + at : NULL);
     return at + sd_train__dense_lay_out(t, base ? base + at : NULL);
 }
 
@@ -134,6 +141,8 @@ sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_tr
     if (st) return st;
     describe(t, ex, opt);
     st = sd_step__check(&t->opt, t->n_step, err);
+    if (!st) st = sd_train__grow_check(&t->opt, err);
+    if (!st) st = sd_train__grow_new(t, ex, err);
     if (!st) st = sd_train__aux_new(t, ex, err);
     if (!st && t->gate) st = sd_train__dense_new(t, ex, err);
     if (!st) st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, t->opt.kind == SD_DICT_TOPK ? sd_step__most_k(&t->opt) : 0, err);
@@ -160,6 +169,7 @@ void sd_dict_train_free(sd_dict_train *t)
 {
     if (!t) return;
     sd_train__aux_free(t);
+    sd_train__grow_free(t);
     sd_train__dense_free(t);
     sd_scan_free(t->scan);
     sd_arena_release(&t->arena);

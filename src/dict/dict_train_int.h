@@ -54,6 +54,20 @@ typedef struct sd_aux {
     double *loss;              /* [chunks] */
 } sd_aux;
 
+/* See dict_train_grow.c. */
+typedef struct sd_grow_worker { float *x, *out, *best; uint8_t *packed; } sd_grow_worker; /* [TILE, d], [TILE, c], [near c] */
+typedef struct sd_grow {
+    int64_t split, finish;     /* steps */
+    float *W, *b;              /* [parents, d], [parents] mean rows and biases */
+    int32_t *idx; float *val;  /* [B, near] a row's groups, ascending */
+    int64_t *col; int32_t *row; /* [parents + 1]; [B near] pairs by group */
+    float *score, *look;       /* [B near, c]; [audited rows, m] */
+    sd_grow_worker *worker;    /* [workers] */
+    sd_scan *scan;
+    sd_score *product;
+    bool packed, was_split;
+} sd_grow;
+
 struct sd_dict_train {
     sd_dict_train_opt opt;
     int64_t n_step, n_chunk, chunk; /* steps planned; feature chunks */
@@ -100,6 +114,7 @@ struct sd_dict_train {
     float **grad;              /* [workers] -> [4, d] gD, gW; a row's moments */
     double *rate;              /* [n_step + 2] lr sqrt(1 - beta2^t) / (1 - beta1^t) */
     sd_aux aux;
+    sd_grow grow;
     sd_scan *scan;
     sd_arena arena;
     int n_workers;
@@ -157,6 +172,14 @@ sd_moment_row sd_train__moments(const sd_dict_train *t, const sd_moments *of, in
 void sd_train__moments_put(const sd_dict_train *t, const sd_moments *of, int64_t f, sd_moment_row row);
 /* Moves a row's parameters and moments to what dense Adam has after idle steps last_step+1 .. now. */
 void sd_train__drift(const sd_dict_train *t, int64_t f, int64_t now, float *p, float *m, float *v);
+
+/* dict_train_grow.c */
+bool sd_train__grows(const sd_dict_train *t); /* this step's features are found by way of parents */
+sd_status sd_train__grow_check(const sd_dict_train_opt *o, sd_err *err);
+sd_status sd_train__grow_new(sd_dict_train *t, const sd_exec *ex, sd_err *err);
+void sd_train__grow_free(sd_dict_train *t);
+size_t sd_train__grow_lay_out(sd_dict_train *t, uint8_t *base);
+sd_status sd_train__grow_pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t *bad);
 
 /* dict_train_aux.c: memory, then the loss and its gradients for up to n_feat dead features; 0 when there are none. */
 sd_status sd_train__aux_new(sd_dict_train *t, const sd_exec *ex, sd_err *err);
