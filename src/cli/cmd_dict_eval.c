@@ -38,8 +38,8 @@ const cli_cmd cmd_dict_eval_def = {
             "does it: 1, 2 and 5 features by difference of means, logistic regression, accuracy on every fifth text).\n\n"
             "--absorption asks of 26 letters whether the feature that stands for a word's first letter stays silent where a more special one\n"
             "took its part (Chanin 2024; SAEBench's scores).\n\n"
-            "A transcoder is read at its site and spliced in at the other. A crosscoder's metrics are of each site and of all; there is\n"
-            "no cross-entropy, as rows replaced at one site would change the next.",
+            "A transcoder is read at its site and spliced in at the other. A crosscoder's metrics are of each site and of all; its cross-entropy\n"
+            "is of each site alone: one site's rows replaced by what the crosscoder makes of all sites' plain rows.",
     .examples = "sonde dict eval dict/ model.gguf corpus/ --tokens 32768 --json\n"
                 "sonde dict eval dict/ model.gguf corpus/ --beside random/ --beside frozen/ --probe labelled.jsonl\n",
     .json = "sonde.dict.eval/1"};

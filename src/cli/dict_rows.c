@@ -45,7 +45,7 @@ sd_status dict_rows_open(dict_rows *r, const sd_exec *ex, const dict_rows_in *in
     r->src = sd_harvest_source(r->first);
     r->n_rows = sd_harvest_rows(r->first);
     if (in->with) {
-        const sd_model_opt o = {.mode = in->mode, .no_head = true, .max_layer = dict_rows_layers(&in->sites)};
+        const sd_model_opt o = {.mode = in->mode, .no_head = !in->predicts, .max_layer = in->predicts ? 0 : dict_rows_layers(&in->sites)};
         if ((st = sd_model_open(&r->with, ex, in->with, &o, err)) || (st = open_one(&r->second, ex, r->with, in, true, r->width, err))) return st;
         if (sd_harvest_rows(r->second) != r->n_rows) {
             sd_fail(err, SD_E_FORMAT, "the two models read this text as %lld and %lld tokens, so their rows do not belong together", (long long)r->n_rows, (long long)sd_harvest_rows(r->second));

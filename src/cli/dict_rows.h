@@ -13,6 +13,7 @@ typedef struct dict_rows_in {
     sd_mode mode;           /* it is opened in */
     sd_cross_sites sites;
     bool cross, scale;      /* a crosscoder's rows; each part scaled */
+    bool predicts;          /* the second model is opened whole, with its head */
     sd_harvest_opt base;    /* but for the sites */
 } dict_rows_in;
 

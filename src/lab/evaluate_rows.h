@@ -1,5 +1,5 @@
-/* evaluate_rows: reconstruction metrics of a crosscoder over the rows of a source, of all sites together and of each. There is no
- * cross-entropy: rows that were replaced at one site would change what the next site, or the other model, gives. */
+/* evaluate_rows: reconstruction metrics of a crosscoder over the rows of a source, of all sites together and of each; evaluate_cross.h has
+ * the cross-entropy. */
 #ifndef SD_LAB_EVALUATE_ROWS_H
 #define SD_LAB_EVALUATE_ROWS_H
 

@@ -7,14 +7,21 @@ sd_status sd_steer__site(sd_site *site, int64_t *d, const sd_steer_spec *spec, c
 {
     sd_status st = SD_OK;
     int64_t cols = 0;
+    const bool cross = dict && sd_dict_get_info(dict)->kind == SD_DICT_CROSSCODER;
     *site = spec->site;
-    if (!spec->has_site) {
+    if (cross && reads) {
+        sd_fail(err, SD_E_ARG, "steer: a crosscoder's feature is read at several sites, so it is no condition at one");
+        return sd_hint(err, "use a feature of a dictionary of one site");
+    }
+    if (!spec->has_site && !cross) {
         const char *name = !dict ? "" : reads ? sd_dict_site_name(dict) : sd_dict_site_out_name(dict);
         if (!*name) return sd_fail(err, SD_E_ARG, "steer: the dictionary does not say its site; give \"site\"");
         if ((st = sd_site_parse(site, name, strlen(name), err))) return st;
     }
     if ((st = sd_model_site_cols(m, *site, &cols, err))) return st;
-    *d = !dict ? spec->n_vector : reads ? sd_dict_get_info(dict)->d : sd_dict_get_info(dict)->d_out;
+    int64_t col;
+    if (cross && (st = sd_steer__cross_part(&col, d, spec, m, dict, err))) return st;
+    if (!cross) *d = !dict ? spec->n_vector : reads ? sd_dict_get_info(dict)->d : sd_dict_get_info(dict)->d_out;
     if (cols != *d)
         return sd_fail(err, SD_E_SHAPE, "steer: %s has %lld columns, the %s %lld", sd_site_print((char[64]){0}, 64, *site),
                        (long long)cols, dict ? "dictionary" : "vector", (long long)*d);
@@ -47,6 +54,10 @@ static sd_status check_values(const sd_steer *s, const sd_dict *dict, sd_err *er
                 sd_dict_site_name(dict), sd_dict_site_out_name(dict));
         return sd_hint(err, "use \"op\":\"add\"");
     }
+    if (dict && s->spec.op == SD_STEER_CLAMP && sd_dict_get_info(dict)->kind == SD_DICT_CROSSCODER) {
+        sd_fail(err, SD_E_ARG, "steer: clamp reads a feature where it writes, and feature %lld is read at %s together", (long long)s->feature, sd_dict_site_name(dict));
+        return sd_hint(err, "use \"op\":\"add\"");
+    }
     if (!dict || s->spec.op != SD_STEER_CLAMP || sd_dict_has_threshold(dict)) return SD_OK;
     sd_fail(err, SD_E_ARG, "steer: clamp needs the threshold of feature %lld, and this dictionary was not calibrated", (long long)s->feature);
     return sd_hint(err, "use \"op\":\"add\", or a dictionary trained by sonde");
@@ -55,9 +66,11 @@ static sd_status check_values(const sd_steer *s, const sd_dict *dict, sd_err *er
 static sd_status resolve_direction(sd_steer *s, const sd_steer_spec *spec, sd_err *err)
 {
     double norm2 = 0;
-    const float *src = s->dict ? sd_dict_dec_row(s->dict, spec->feature) : spec->vector;
+    const float *src = s->dict ? sd_dict_dec_row(s->dict, spec->feature) + s->col : spec->vector;
     for (int64_t i = 0; i < s->d; i++) norm2 += (double)src[i] * (double)src[i];
     if (norm2 == 0 && !s->nothing) return sd_fail(err, SD_E_ARG, "steer: the %s is all zero", s->dict ? "feature's decoder row" : "vector");
+    /* A part of a crosscoder's row is shorter than 1: its top activation is worth what the part writes. */
+    if (s->dict && sd_dict_get_info(s->dict)->kind == SD_DICT_CROSSCODER && spec->unit == SD_UNIT_MAX_ACT) s->value *= sqrt(norm2), s->lo *= sqrt(norm2), s->hi *= sqrt(norm2);
     bool as_given = spec->op == SD_STEER_ADD && spec->unit == SD_UNIT_RAW;
     if (as_given && !(fabs(s->value) * sqrt(norm2) <= MAX_VALUE)) return too_large(s, s->value * sqrt(norm2), err);
     double f = as_given || norm2 == 0 ? 1 : 1 / sqrt(norm2);
@@ -85,10 +98,11 @@ sd_status sd_steer_make(sd_steer **out, const sd_steer_spec *spec, const sd_mode
     s->dict = dict;
     s->feature = spec->feature;
     if ((st = sd_steer__site(&s->site, &s->d, spec, m, dict, false, err))) goto done;
+    if (dict && sd_dict_get_info(dict)->kind == SD_DICT_CROSSCODER && (st = sd_steer__cross_part(&s->col, &s->d, spec, m, dict, err))) goto done;
     s->nothing = (spec->op == SD_STEER_ADD && spec->value == 0) || (spec->op == SD_STEER_SCALE && spec->value == 1);
     bool has_unit = spec->op != SD_STEER_SCALE && spec->op != SD_STEER_ABLATE && !s->nothing;
     unit = 1;
-    if (has_unit && (st = sd_steer__unit(&unit, spec, s->site, dict, from, err))) goto done;
+    if (has_unit && (st = sd_steer__unit(&unit, spec, s->site, dict, from, s->col, err))) goto done;
     s->value = spec->op == SD_STEER_ABLATE ? 0 : spec->value * unit;
     s->lo = spec->min * unit;
     s->hi = spec->max * unit;
@@ -107,6 +121,12 @@ sd_status sd_steer_make(sd_steer **out, const sd_steer_spec *spec, const sd_mode
 done:
     sd_steer_free(s);
     return st;
+}
+
+const float *sd_steer_vector(const sd_steer *s, int64_t *d)
+{
+    *d = s->d;
+    return s->row;
 }
 
 void sd_steer_free(sd_steer *s)

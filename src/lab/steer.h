@@ -66,6 +66,8 @@ static inline sd_status sd_steer_new(sd_steer **out, const sd_steer_spec *spec, 
     return sd_steer_make(out, spec, m, &(sd_steer_from){.dict = dict}, err);
 }
 void sd_steer_free(sd_steer *s);
+/* What is steered along, [*d] at its site: a vector, a decoder row, or a crosscoder's part of one. */
+const float *sd_steer_vector(const sd_steer *s, int64_t *d);
 /* n_prompt: positions below it are the prompt. Attach to one session at a time; counts start at zero. */
 sd_status sd_steer_attach(sd_steer *s, sd_session *session, int64_t n_prompt, sd_err *err);
 /* The same, giving the ids for sd_session_detach (-1 where there is nothing to detach): the edit, the condition. */

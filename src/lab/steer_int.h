@@ -9,7 +9,7 @@ typedef struct steer_when steer_when;
 struct sd_steer {
     sd_steer_spec spec;      /* without vector, list and when, which live below */
     sd_site site;
-    int64_t d, feature;
+    int64_t d, feature, col;  /* col: of a crosscoder's feature, where the site's part of its row begins; else 0 */
     const sd_dict *dict;
     const sd_model *m;
     float *u;                /* [d] direction: unit norm (raw add: as given) */
@@ -23,8 +23,10 @@ struct sd_steer {
 
 /* steer.c: the site of a feature, direction or vector and its width, checked against the model; reads: where a transcoder reads, not where it writes. */
 sd_status sd_steer__site(sd_site *site, int64_t *d, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, bool reads, sd_err *err);
+/* steer_cross.c: a crosscoder's feature is written at the site that the spec names; where the site's part of a decoder row begins, and its width. */
+sd_status sd_steer__cross_part(int64_t *col, int64_t *d, const sd_steer_spec *spec, const sd_model *m, const sd_dict *dict, sd_err *err);
 /* steer_unit.c: how much one unit is, in the units of the site. */
-sd_status sd_steer__unit(double *out, const sd_steer_spec *spec, sd_site site, const sd_dict *dict, const sd_steer_from *from, sd_err *err);
+sd_status sd_steer__unit(double *out, const sd_steer_spec *spec, sd_site site, const sd_dict *dict, const sd_steer_from *from, int64_t col, sd_err *err); /* col: where the site's part of a decoder row begins */
 /* Makes v [d] unit length; false when it is all zero. */
 bool sd_steer__unit_row(float *out, const float *v, int64_t d);
 

@@ -32,8 +32,8 @@ sd_status sd_steer_resolve(sd_steer **out, sd_steer_spec *spec, const sd_steer_e
     if (!st && spec->when) st = sd_direction_resolve(&spec->when->what, env->data_dir, env->model_sha256, d_model, err);
     if (!st) st = sd_steer_make(out, spec, env->m, from, err);
     if (st) return st;
-    const float *v = from->dict ? sd_dict_dec_row(from->dict, spec->feature) : spec->vector;
-    int64_t d = from->dict ? sd_dict_get_info(from->dict)->d_out : spec->n_vector;
+    int64_t d;
+    const float *v = sd_steer_vector(*out, &d);
     return sd_direction_guard(spec, v, d, env->data_dir, env->model_sha256, err);
 }
 

@@ -48,7 +48,7 @@ static sd_status no_figure(const char *unit, const char *figure, bool dict, sd_e
     return sd_hint(err, "use \"unit\":\"raw\", or a dictionary trained by sonde, which stores these figures");
 }
 
-sd_status sd_steer__unit(double *out, const sd_steer_spec *s, sd_site site, const sd_dict *dict, const sd_steer_from *from, sd_err *err)
+sd_status sd_steer__unit(double *out, const sd_steer_spec *s, sd_site site, const sd_dict *dict, const sd_steer_from *from, int64_t col, sd_err *err)
 {
     const sd_dict_info *info = dict ? sd_dict_get_info(dict) : NULL;
     sd_mat rows = {0};
@@ -58,8 +58,8 @@ sd_status sd_steer__unit(double *out, const sd_steer_spec *s, sd_site site, cons
     case SD_UNIT_MAX_ACT:
         *out = info ? (double)sd_dict_max_act(dict, s->feature) : 0;
         return *out > 0 ? SD_OK : no_figure("max_act", "the feature's top activation", info != NULL, err);
-    case SD_UNIT_RMS: *out = !info ? 0 : sd_dict_kind_maps(info->kind) ? info->out_rms : info->site_rms; break;
-    case SD_UNIT_STD: *out = info ? (double)sd_dict_proj_std(dict, s->feature) : 0; break;
+    case SD_UNIT_RMS: *out = !info || info->kind == SD_DICT_CROSSCODER ? 0 : /* a crosscoder states those of all its sites together */ sd_dict_kind_maps(info->kind) ? info->out_rms : info->site_rms; break;
+    case SD_UNIT_STD: *out = info && info->kind != SD_DICT_CROSSCODER ? (double)sd_dict_proj_std(dict, s->feature) : 0; break;
     }
     if (*out > 0) return SD_OK;
     if (!from->rows)
@@ -67,7 +67,8 @@ sd_status sd_steer__unit(double *out, const sd_steer_spec *s, sd_site site, cons
                                       : no_figure("std", "the spread of the projection on reference text", info != NULL, err);
     sd_status st = from->rows(from->self, &rows, site, err);
     if (st) return st;
-    *out = s->unit == SD_UNIT_RMS ? mean_norm(rows) : spread(rows, dict ? sd_dict_dec_row(dict, s->feature) : s->vector);
+    const float *part = dict ? sd_dict_dec_row(dict, s->feature) + col : s->vector;
+    *out = s->unit == SD_UNIT_RMS ? mean_norm(rows) : spread(rows, part);
     if (*out > 0 && isfinite(*out)) return SD_OK;
     return sd_fail(err, SD_E_ARG, "steer: on the reference text the %s of %s is %g, which is no unit", s->unit == SD_UNIT_RMS ? "mean token norm" : "spread of the projection",
                    sd_site_print((char[64]){0}, 64, site), *out);

@@ -60,7 +60,7 @@ sd_status sd_steer__when_new(steer_when **out, const sd_steer_when *spec, sd_sit
     w->n_ctx = m->max_ctx;
     if ((st = sd_steer__site(&w->site, &w->d, what, m, w->dict, true, err))) goto done;
     if ((st = check_place(w, edited, err)) || (st = check_feature(w, err))) goto done;
-    if ((st = sd_steer__unit(&unit, what, w->site, w->dict, &own, err))) goto done;
+    if ((st = sd_steer__unit(&unit, what, w->site, w->dict, &own, 0, err))) goto done;
     w->unit = unit;
     w->gt = spec->gt * unit;
     w->lt = spec->lt * unit;

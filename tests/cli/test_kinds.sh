@@ -31,12 +31,30 @@ expect_error clamp_transcoder 4 'reads and writes a feature at one site' run tin
 expect_json feature_logits sonde.feature.show/1 'len(d["top_logits"]) > 0' feature show transcoder.db 1 --json
 
 expect_json train_crosscoder sonde.dict.train/1 '0 < d["fvu"] < 1 and d["l0"] > 1' "${train[@]}" --kind crosscoder --to resid_post.0,mlp_out.0 -o cross --json
-expect_json eval_crosscoder sonde.dict.eval/1 'sorted(d["sites"]) == ["mlp_out.0", "resid_mid.1", "resid_post.0"] and all(0 < s["fvu"] < 1 for s in d["sites"].values()) and 0 < d["metrics"]["fvu"] < 1' dict eval cross tiny.gguf corpus --tokens 4096 --json
+expect_json eval_crosscoder sonde.dict.eval/1 'sorted(d["sites"]) == ["mlp_out.0", "resid_mid.1", "resid_post.0"] and all(0 < s["fvu"] < 1 for s in d["sites"].values()) and 0 < d["metrics"]["fvu"] < 1
+    and all(s["ce_plain"] == d["sites"]["mlp_out.0"]["ce_plain"] and s["kl_plain_spliced"] > 0 and abs(s["ce_recovered"] - (s["ce_zero_ablated"] - s["ce_spliced"]) / (s["ce_zero_ablated"] - s["ce_plain"])) < 1e-9 for s in d["sites"].values())' dict eval cross tiny.gguf corpus --tokens 4096 --json
 expect_json build_crosscoder sonde.feature.build/1 'd["n_alive"] > 0' feature build cross tiny.gguf corpus --tokens 4000 -o cross.db --json
 expect_json train_two_models sonde.dict.train/1 '0 < d["fvu"] < 1' "${train[@]}" --kind crosscoder --with tiny8.gguf -o two --json
-expect_json eval_two_models sonde.dict.eval/1 'sorted(d["sites"]) == ["2:resid_mid.1", "resid_mid.1"]' dict eval two tiny.gguf corpus --with tiny8.gguf --tokens 4096 --json
+expect_json eval_two_models sonde.dict.eval/1 'sorted(d["sites"]) == ["2:resid_mid.1", "resid_mid.1"] and d["sites"]["2:resid_mid.1"]["ce_plain"] != d["sites"]["resid_mid.1"]["ce_plain"] and all(s["ce_recovered"] > 0 for s in d["sites"].values())' dict eval two tiny.gguf corpus --with tiny8.gguf --tokens 4096 --json
 expect_error eval_needs_both 4 'is of two models' dict eval two tiny.gguf corpus
-expect_error steer_crosscoder 4 'unknown site|no site' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"cross","index":1},"op":"add","value":1}'
+# A crosscoder's feature is steered at the sites that are named, each by its part of the row: once more and the other way is nothing.
+cross_steer() { printf '{"feature":{"dict":"cross","index":1},"site":"%s","op":"add","value":%s,"unit":"%s"}' "$@"; }
+expect_json steer_crosscoder_at sonde.run/1 '[a["site"] for a in d["applied"]] == ["resid_post.0", "mlp_out.0"] and all(a["mean_abs_change"] > 0 for a in d["applied"])' \
+    run tiny.gguf -p the -n 4 --steer "$(cross_steer resid_post.0 2 std)" --steer "$(cross_steer mlp_out.0 0.5 rms)" --json
+expect_json steer_crosscoder_part sonde.run/1 'True' run tiny.gguf -p the -n 2 --steer "$(cross_steer resid_post.0 1 raw)" --json
+python3 - <<'X' && ok crosscoder_part || not_ok crosscoder_part "see above"
+import json, struct
+raw = open("cross/sae_weights.safetensors", "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+a, _ = json.loads(raw[8:8 + n])["W_dec"]["data_offsets"]
+row = struct.unpack("<192f", raw[8 + n + a + 192 * 4:8 + n + a + 2 * 192 * 4])  # feature 1: resid_mid.1, resid_post.0, mlp_out.0 of 64 each
+json.dump({"vector": list(row[64:128]), "site": "resid_post.0", "op": "add", "value": 40, "unit": "raw"}, open("part.json", "w"))
+X
+same() { "$sonde" run tiny.gguf -p 'the cat sat' -n 8 --mode faithful --steer "$1" --json 2>/dev/null | python3 -c 'import json,sys; d = json.load(sys.stdin); print(d["tokens"], d["applied"][0]["mean_abs_change"])'; }
+[ "$(same "$(cross_steer resid_post.0 40 raw)")" = "$(same "$(cat part.json)")" ] && [ -n "$(same "$(cat part.json)")" ] && ok crosscoder_part_is_the_row || not_ok crosscoder_part_is_the_row "$(same "$(cross_steer resid_post.0 40 raw)")" "$(same "$(cat part.json)")"
+expect_error steer_crosscoder_elsewhere 4 'the crosscoder is of resid_mid.1' run tiny.gguf -p the -n 4 --steer "$(cross_steer resid_post.1 1 raw)"
+expect_error clamp_crosscoder 4 'read at resid_mid.1.* together' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"cross","index":1},"site":"resid_post.0","op":"clamp","value":1}'
+expect_error steer_crosscoder 4 'which of them is not said' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"cross","index":1},"op":"add","value":1}'
 
 expect_json train_identity sonde.dict.train/1 'd["fvu"] == 0 and d["width"] == 2 * 128 and d["steps"] == 0' dict train tiny.gguf corpus --site mlp_post.1 --kind identity -o neurons --json
 expect_json eval_identity sonde.dict.eval/1 'd["metrics"]["fvu"] < 1e-9 and abs(d["metrics"]["ce_recovered"] - 1) < 1e-6' dict eval neurons tiny.gguf corpus --tokens 2048 --json
