@@ -18,6 +18,7 @@ static const cli_opt opts[] = {
     {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024"},
     {0, "ctx", OPT_INT, AT(dict_run, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     {0, "moments8", OPT_BOOL, AT(dict_run, moments8), .help = "Adam's moments in 8 bits: 6.6 bytes a weight in training instead of 12.6"},
+    {0, "serial", OPT_BOOL, AT(dict_run, serial), .help = "read the model and train in turn, not at once; the same dictionary"},
     {0, "proven", OPT_BOOL, AT(dict_run, proven), .help = "choose features without int8 products: slower, without their chance of 1e-14 to miss one"},
     {0, "k-start", OPT_INT, AT(dict_run, k_start), .arg = "K0", .lo = 1, .hi = 4096, .help = "k of the first step, changing linearly to K in --k-anneal steps", .def_words = "K"},
     {0, "k-anneal", OPT_INT, AT(dict_run, k_anneal), .arg = "STEPS", .lo = 1, .hi = 1e9, .help = "steps over which k changes"},
@@ -182,7 +183,7 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
                                 .without = dict_run_without(a) | (a->order ? SD_WITHOUT_SHUFFLE | SD_WITHOUT_SINK_FILTER : 0), /* the order is of rows without sinks */
                                 .frozen_decoder = a->control && strcmp(a->control, "frozen-decoder") == 0},
                       .meta = s->meta, .n_heldout = a->heldout, .buffer_rows = a->buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
-                      .t0 = s->t0, .init = a->init, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
+                      .t0 = s->t0, .init = a->init, .overlap = s->harvest && !a->serial, .measure = s->harvest && !s->rows.cross ? ce_recovered : NULL, .self = &(measurement){c, ex, s, a},
                       .fold = s->rows.cross ? sd_cross_fold : NULL, .fold_self = s->rows.cross};
     sd_learn_more more[SD_LEARN_MORE];
     for (int i = 0; i < a->also.n; i++) {

@@ -22,7 +22,7 @@ typedef struct dict_run {
     const char *mode;
     const char **saved_without, **saved_also;
     json_t *saved;       /* owns the strings of a resumed run */
-    bool made_folder, moments8, proven;
+    bool made_folder, moments8, proven, serial;
 } dict_run;
 
 typedef struct dict_source {

@@ -1,5 +1,6 @@
 /* Owns: the order of a training run (held-out rows, calibration, steps, events, finish). Checkpoints are in learn_ckpt.c.
  * Easy to break: everything a step depends on (trainer, shuffle buffer, source row, epoch) must be in the checkpoint. */
+#include "lab/learn_ahead.h"
 #include "lab/learn_int.h"
 
 #include <inttypes.h>
@@ -284,9 +285,13 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
         out[i] = (sd_learn_result){.ce_recovered = NAN};
         r.events[i].fd = -1;
     }
-    sd_status st = prepare(&r, ex, n_rows, err);
+    sd_ahead *ahead = NULL;
+    sd_status st = opt->overlap ? sd_ahead_new(&ahead, src, err) : SD_OK;
+    if (ahead) r.loop.src = sd_ahead_source(ahead);
+    if (!st) st = prepare(&r, ex, n_rows, err);
     int64_t before = r.stats[0].n_tokens;
     if (!st) st = train(&r, ex, progress, err);
+    sd_ahead_free(ahead); /* nothing is read any more; what measures has the model to itself */
     if (st) goto done;
     const double trained = sd_now() - t0;
     for (int i = 0; i < r.n; i++) {

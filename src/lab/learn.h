@@ -36,6 +36,7 @@ typedef struct sd_learn_opt {
     /* Called with the finished dictionary before it is written; NULL: nothing is to be done. */
     sd_status (*fold)(void *fold_self, sd_dict *d, sd_err *err);
     void *fold_self;
+    bool overlap;             /* the source is read by a thread of its own while a step trains (learn_ahead.h); the same rows in the same order */
     sd_mat calibrate;         /* rows that give mean and scale; empty: those held out */
     const char *init;         /* weights to start from (sd_dict_train_init), of the first dictionary; NULL: drawn. Not for transcoders */
     /* Rows of several sites side by side: dictionary 0 is of the first part_cols[0] columns, the others of the part that they name. Each part is shuffled

@@ -28,6 +28,9 @@ import json
 card = {d: json.load(open(f"{d}/cfg.json"))["metadata"]["sonde"] for d in ("plain", "random-model", "frozen-decoder")}
 assert "control" not in card["plain"] and all(card[k]["control"] == k for k in card if k != "plain"), card
 X
+# The model is read by a thread of its own while a step trains; in turn gives the same bits, on one thread too.
+"$sonde" "${train[@]}" --serial -o serial -q >/dev/null; "$sonde" "${train[@]}" -t 1 -o single -q >/dev/null
+for p in serial single; do cmp -s $p/sae_weights.safetensors plain/sae_weights.safetensors && ok overlap_equals_$p || not_ok overlap_equals_$p "the weights differ"; done
 # Beside each other; a control alone is measured on its own model; the same numbers as alone.
 expect_json eval_random sonde.dict.eval/1 'd["control"] == "random-model" and d["metrics"]["fvu"] < 1' dict eval random-model tiny.gguf corpus --tokens 4096 --json
 cp out random.json
