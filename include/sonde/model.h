@@ -83,6 +83,9 @@ sd_status sd_model_open(sd_model **out, const sd_exec *ex, const char *path, con
 /* Where a Hugging Face cache (its "hub" folder) on this machine keeps ORG/NAME[@REVISION][:PART]: the snapshot's folder, or
  * its one GGUF file (whose name holds PART). SD_E_NOTFOUND when it is not there; nothing is fetched. */
 sd_status sd_hub_find(char *out, size_t cap, const char *cache, const char *text, sd_err *err);
+/* What a model's argument names, as sd_model_open takes it. A path stays; ORG/NAME.. goes through sd_hub_find; of A+B both do; an adapter alone gets
+ * the model that its adapter_config.json names in front. What is none of these is left as it is. An empty cache: paths only. */
+sd_status sd_hub_model(char *out, size_t cap, const char *cache, const char *text, sd_err *err);
 void sd_model_close(sd_model *m);
 const sd_config *sd_model_get_config(const sd_model *m); /* valid until close */
 sd_mode sd_model_get_mode(const sd_model *m);

@@ -106,7 +106,7 @@ _I32P = C.POINTER(C.c_int32)
 for _name, _args in {
     "sd_exec_new": (C.POINTER(_P), C.POINTER(_ExecOpt)),
     "sd_model_open": (C.POINTER(_P), _P, C.c_char_p, C.POINTER(_ModelOpt)),
-    "sd_hub_find": (C.c_char_p, _Z, C.c_char_p, C.c_char_p),
+    "sd_hub_model": (C.c_char_p, _Z, C.c_char_p, C.c_char_p),
     "sd_model_json": (_P, C.POINTER(_P), C.POINTER(_Z)),
     "sd_text_encode": (_P, C.c_char_p, _Z, C.c_bool, C.POINTER(_I32P), C.POINTER(C.c_int64)),
     "sd_text_decode": (_P, _I32P, C.c_int64, C.c_bool, C.POINTER(_P), C.POINTER(_Z)),
@@ -165,16 +165,10 @@ def _folder(variable, rest):
 
 
 def _find_model(path):
-    """A path as it is, MODEL+ADAPTER by its model; ORG/NAME through the local Hugging Face cache."""
-    path = os.fspath(path)
-    if os.path.exists(path) or not isinstance(path, str):
-        return path
-    model, plus, adapter = path.rpartition("+")
-    if plus:
-        return os.fsencode(_find_model(model)) + b"+" + os.fsencode(adapter)
+    """What the library opens: a path as it is, ORG/NAME through the local Hugging Face cache, an adapter with its model."""
     hub = os.environ.get("HF_HUB_CACHE") or os.path.join(os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"), "hub")
-    out = C.create_string_buffer(1024)
-    _call("sd_hub_find", out, len(out), os.fsencode(hub), path.encode())
+    out = C.create_string_buffer(2100)
+    _call("sd_hub_model", out, len(out), os.fsencode(hub), os.fsencode(path))
     return out.value
 
 
@@ -237,11 +231,15 @@ class Model:
 
     def close(self):
         """Frees the model now instead of when it is collected."""
-        if self._model:
-            _lib.sd_model_close(self._model)
-        if self._exec:
-            _lib.sd_exec_free(self._exec)
-        self._model = self._exec = None
+        for name, free in (("_model", _lib.sd_model_close), ("_exec", _lib.sd_exec_free)):
+            handle = self.__dict__.pop(name, None)
+            if handle:
+                free(handle)
+
+    def __getattr__(self, name):  # asked only for what is not there
+        if name in ("_model", "_exec"):
+            raise ValueError("the model is closed")
+        raise AttributeError(f"'Model' object has no attribute '{name}'")
 
     def __enter__(self):
         return self
@@ -250,7 +248,7 @@ class Model:
         self.close()
 
     def __del__(self):
-        if getattr(self, "_exec", None) and not sys.is_finalizing():
+        if not sys.is_finalizing():
             self.close()
 
     def __repr__(self):

@@ -3,7 +3,6 @@
 #include "cli/cli.h"
 #include "base/map.h"
 #include "base/par.h"
-#include "file/hub.h"
 #include "lab/describe.h"
 #include "lab/endpoint.h"
 #include "lab/model_hash.h"
@@ -63,10 +62,9 @@ static void find_hub(char out[1024])
 
 sd_status cli_find_model(cli *c, const char **arg, sd_err *err)
 {
-    char path[1024], *kept;
-    if (!c->hub_dir[0] || sd_file_exists(*arg) || sd_dir_exists(*arg) || !sd_hub_is_id(*arg)) return SD_OK;
-    sd_status st = sd_hub_find(path, sizeof path, c->hub_dir, *arg, err);
-    if (st) return st;
+    char path[2100], *kept;
+    sd_status st = sd_hub_model(path, sizeof path, c->hub_dir, *arg, err);
+    if (st || strcmp(path, *arg) == 0) return st;
     if (!(kept = cli_keep(c, sd_strdup(path)))) return sd_fail(err, SD_E_NOMEM, "out of memory");
     cli_note(c, "%s is %s", *arg, path);
     *arg = kept;

@@ -42,14 +42,13 @@ static sd_status read_texts(sd_buf *text, cli *c, sd_err *err)
 }
 
 /* The other model, in its own mode. */
-static sd_status open_other(cli *c, args *a, const sd_exec *ex, const sd_buf *text, const sd_ids *ids, sd_model **out, sd_err *err)
+static sd_status open_other(cli *c, const args *a, const sd_exec *ex, const sd_buf *text, const sd_ids *ids, sd_model **out, sd_err *err)
 {
     sd_ids other = {0};
     sd_model_opt opt = {.mode = SD_MODE_FAITHFUL, .memory_bytes = cli_memory(c)};
     while (a->against_mode && strcmp(sd_mode_name(opt.mode), a->against_mode) != 0) opt.mode = (sd_mode)(opt.mode + 1); /* the option table allows these names only */
-    sd_status st = a->against ? cli_find_model(c, &a->against, err) : SD_OK;
     const char *path = a->against ? a->against : c->arg[0];
-    if (!st) st = sd_model_open(out, ex, path, &opt, err);
+    sd_status st = sd_model_open(out, ex, path, &opt, err);
     if (!st) st = sd_tok_encode((*out)->tok, (sd_slice){text->p, text->n}, &(sd_encode_opt){0}, &other, err);
     if (!st && (other.n != ids->n || memcmp(other.v, ids->v, (size_t)ids->n * sizeof *ids->v) != 0))
         st = sd_fail(err, SD_E_ARG, "%s has other tokens than %s: only models of one vocabulary are compared", path, c->arg[0]);

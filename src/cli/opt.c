@@ -302,6 +302,25 @@ static int print_help(cli *c, const cli_cmd *cmd)
     return out_flush(c);
 }
 
+/* Values of the flags that name a model, resolved as the arguments are. */
+static int find_flag_models(parse *p)
+{
+    const cli_opt *o;
+    bool own;
+    for (int k = 0; (o = row_at(p->cmd, k, &own)); k++) {
+        sd_err err = {0};
+        sd_status st = SD_OK;
+        if (!own || !((p->c->given >> k) & 1) || !o->arg || (strcmp(o->arg, "MODEL") != 0 && strcmp(o->arg, "MODEL2") != 0)) continue;
+        if (o->type == OPT_STR) st = cli_find_model(p->c, (const char **)((char *)p->args + o->at), &err);
+        if (o->type == OPT_MULTI) {
+            const opt_list *list = (const opt_list *)((char *)p->args + o->at);
+            for (int i = 0; i < list->n && !st; i++) st = cli_find_model(p->c, &list->v[i], &err);
+        }
+        if (st) return cli_fail(p->c, &err);
+    }
+    return 0;
+}
+
 bool opt_parse(cli *c, const cli_cmd *cmd, void *args, size_t args_size, int argc, char **argv, int *rc)
 {
     parse p = {c, cmd, args};
@@ -323,6 +342,7 @@ bool opt_parse(cli *c, const cli_cmd *cmd, void *args, size_t args_size, int arg
     if (!*rc) *rc = check_args(&p);
     if (!*rc) *rc = check_needed(&p);
     if (!*rc && cmd->args && strstr(cmd->args, "MODEL")) *rc = cli_find_models(c);
+    if (!*rc) *rc = find_flag_models(&p);
     return *rc == 0;
 }
 

@@ -141,12 +141,13 @@ sd_status sd_hf__open(sd_weights *w, const char *dir, sd_err *err)
 {
     folder f = {.w = w, .dir = dir};
     sd_status st = read_config(&f, err);
+    const json_t *whole = w->config;
+    if (!st) st = sd_hf_text_config(&w->config, err);
+    const bool wrapped = w->config != whole;
     if (st || w->opt.meta_only) return st;
     st = join(&f, "model.safetensors", err);
     if (st) return st;
-    if (sd_file_exists(f.path)) return open_shard(&f, err);
-    st = join(&f, "model.safetensors.index.json", err);
-    if (st) return st;
-    if (sd_file_exists(f.path)) return read_index(&f, err);
-    return no_weights(&f, err);
+    if (sd_file_exists(f.path)) st = open_shard(&f, err);
+    else if (!(st = join(&f, "model.safetensors.index.json", err))) st = sd_file_exists(f.path) ? read_index(&f, err) : no_weights(&f, err);
+    return st || !wrapped ? st : sd_hf__text_tensors(w, err);
 }

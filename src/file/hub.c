@@ -1,7 +1,8 @@
 /* Where a local Hugging Face cache keeps a model: CACHE/models--ORG--NAME/snapshots/COMMIT, the commit named by
- * refs/REVISION (huggingface_hub 0.3x, "Understand caching"). Nothing is fetched. */
+ * refs/REVISION (huggingface_hub 0.3x, "Understand caching"); and which model an adapter belongs to. Nothing is fetched. */
 #include "file/hub.h"
 
+#include "base/json.h"
 #include "base/map.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -42,6 +43,22 @@ bool sd_hub_is_id(const char *text)
 {
     hub_id id;
     return parse(&id, sd_slice_of(text));
+}
+
+bool sd_hub_name(char *out, size_t cap, const char *path)
+{
+    sd_slice rest = sd_slice_of(path), part, repo = {0}, kind = {0}, commit = {0};
+    while (sd_slice_cut(&rest, '/', &part)) {
+        if (part.n == 0) continue;
+        repo = kind, kind = commit, commit = part;
+    }
+    static const char prefix[] = "models--";
+    if (!sd_slice_eq_str(kind, "snapshots") || !sd_slice_starts(repo, prefix)) return false;
+    const sd_slice id = {repo.p + sizeof prefix - 1, repo.n - (sizeof prefix - 1)};
+    const char *dashes = memmem(id.p, id.n, "--", 2);
+    if (!dashes || id.n >= cap) return false;
+    snprintf(out, cap, "%.*s/%.*s", (int)(dashes - id.p), id.p, (int)(id.p + id.n - dashes) - 2, dashes + 2);
+    return true;
 }
 
 /* The folder of the revision's snapshot. */
@@ -91,9 +108,21 @@ static sd_status gguf_in(char *out, size_t cap, const char *dir, sd_slice part, 
     return sd_hint(err, "choose one with :PART-OF-ITS-NAME");
 }
 
+static bool has(const char *dir, const char *name)
+{
+    char path[1400];
+    return sd_path_join(path, sizeof path, dir, name) && sd_file_exists(path);
+}
+
+/* A folder of PEFT's: an adapter and no weights of a model. */
+static bool is_adapter(const char *dir)
+{
+    return has(dir, "adapter_config.json") && !has(dir, "model.safetensors") && !has(dir, "model.safetensors.index.json");
+}
+
 sd_status sd_hub_find(char *out, size_t cap, const char *cache, const char *text, sd_err *err)
 {
-    char repo[800], dir[1024], config[1100];
+    char repo[800], dir[1024];
     hub_id id;
     if (!parse(&id, sd_slice_of(text))) return sd_fail(err, SD_E_ARG, "\"%.200s\" is no model's name of the form ORG/NAME", text);
     int n = snprintf(repo, sizeof repo, "%s/models--%.*s--%.*s", cache, SD_SLICE(id.org), SD_SLICE(id.name));
@@ -103,9 +132,65 @@ sd_status sd_hub_find(char *out, size_t cap, const char *cache, const char *text
     }
     sd_status st = snapshot(dir, sizeof dir, repo, &id, err);
     if (st) return st;
-    snprintf(config, sizeof config, "%s/config.json", dir);
-    if (id.file.n || !sd_file_exists(config)) return gguf_in(out, cap, dir, id.file, err);
+    if (id.file.n || (!has(dir, "config.json") && !is_adapter(dir))) return gguf_in(out, cap, dir, id.file, err);
     if (strlen(dir) >= cap) return sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
     memcpy(out, dir, strlen(dir) + 1);
     return SD_OK;
+}
+
+static sd_status copy(char *out, size_t cap, const char *text, sd_err *err)
+{
+    const size_t n = strlen(text);
+    if (n >= cap) return sd_fail(err, SD_E_ARG, "a path of %zu bytes is longer than the limit of %zu", n, cap - 1);
+    memcpy(out, text, n + 1);
+    return SD_OK;
+}
+
+/* A path as it is, an id through the cache; what is neither is left for opening to tell. */
+static sd_status one(char *out, size_t cap, const char *cache, const char *text, sd_err *err)
+{
+    if (!cache[0] || sd_file_exists(text) || sd_dir_exists(text) || !sd_hub_is_id(text)) return copy(out, cap, text, err);
+    return sd_hub_find(out, cap, cache, text, err);
+}
+
+/* The model that the adapter in dir was trained on: a path, as PEFT reads it from here, or an id. */
+static sd_status base_of(char *out, size_t cap, const char *cache, const char *dir, sd_err *err)
+{
+    char path[1400], name[800];
+    json_t *j = NULL;
+    const char *base = NULL, *revision = NULL;
+    if (!sd_path_join(path, sizeof path, dir, "adapter_config.json")) return sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
+    sd_status st = sd_json_load(&j, path, 1u << 20, err); /* PEFT's are some kilobytes */
+    if (!st) st = sd_json_opt_str(j, "base_model_name_or_path", &base, path, err);
+    if (!st) st = sd_json_opt_str(j, "revision", &revision, path, err);
+    if (!st && (!base || !*base)) st = sd_fail(err, SD_E_NOTFOUND, "%s is an adapter and names no model", dir);
+    if (!st) {
+        const bool pinned = revision && *revision && sd_hub_is_id(base) && !strchr(base, '@');
+        const int n = snprintf(name, sizeof name, "%s%s%s", base, pinned ? "@" : "", pinned ? revision : "");
+        const char *said = pinned && !sd_dir_exists(base) ? name : base;
+        if (n < 0 || (size_t)n >= sizeof name) st = sd_fail(err, SD_E_ARG, "%s: the base model's name is too long", path);
+        else if ((st = one(out, cap, cache, said, err))) sd_err_wrap(err, "the model of the adapter %s", dir);
+        else if (!sd_file_exists(out) && !sd_dir_exists(out))
+            st = sd_fail(err, SD_E_NOTFOUND, "%s is an adapter of \"%s\", which is no file or folder here", dir, base);
+    }
+    json_decref(j);
+    if (st == SD_E_NOTFOUND) sd_hint(err, "give the model too: MODEL+ADAPTER");
+    return st;
+}
+
+sd_status sd_hub_model(char *out, size_t cap, const char *cache, const char *text, sd_err *err)
+{
+    char left[1024], right[1024];
+    const bool there = sd_file_exists(text) || sd_dir_exists(text);
+    const char *plus = there ? NULL : strrchr(text, '+');
+    const size_t n = plus ? (size_t)(plus - text) : 0;
+    if (n >= sizeof left) return sd_fail(err, SD_E_ARG, "a path of %zu bytes is longer than the limit of %zu", n, sizeof left - 1);
+    memcpy(left, text, n);
+    left[n] = '\0';
+    sd_status st = one(right, sizeof right, cache, plus ? plus + 1 : text, err);
+    if (st || (!plus && !is_adapter(right))) return st ? st : copy(out, cap, right, err);
+    char model[1024];
+    if ((st = plus ? one(model, sizeof model, cache, left, err) : base_of(model, sizeof model, cache, right, err))) return st;
+    const int k = snprintf(out, cap, "%s+%s", model, right);
+    return k > 0 && (size_t)k < cap ? SD_OK : sd_fail(err, SD_E_ARG, "%.200s: the paths are too long", text);
 }

@@ -7,5 +7,7 @@
 
 /* Whether text has the form ORG/NAME[@REVISION][:PART]. */
 bool sd_hub_is_id(const char *text);
+/* "ORG/NAME" of .../models--ORG--NAME/snapshots/COMMIT; false, with out as it was, when path is none. */
+bool sd_hub_name(char *out, size_t cap, const char *path);
 
 #endif

@@ -58,8 +58,10 @@ sd_status sd_weights_kv_arr(const sd_weights *w, const char *key, sd_kv_array *o
 /* Strings of an array (type 8) as slices into the map: *out [n] by sd_free. */
 sd_status sd_kv_array_strings(const sd_kv_array *a, sd_slice **out, sd_err *err);
 
-/* config.json of a Hugging Face folder; NULL for a GGUF or a lone .safetensors file. Borrowed. */
+/* config.json of a Hugging Face folder, of its text model where it wraps one; NULL for a GGUF or a lone .safetensors file. Borrowed. */
 const json_t *sd_weights_config(const sd_weights *w);
+/* Puts the text model's configuration in the place of a config.json that wraps one; others stay. */
+sd_status sd_hf_text_config(json_t **config, sd_err *err);
 /* Value of a "__metadata__" key of the (first) safetensors file; NULL when absent. Borrowed. */
 const char *sd_weights_meta(const sd_weights *w, const char *key);
 

@@ -2,6 +2,8 @@
  * described as well as one which can. Memory is a plan by the same rules as the engine's (num/linear.c, model/session.c): close, not
  * exact; tests compare it with what a loaded model holds. */
 #include "lab/describe.h"
+
+#include "file/hub.h"
 #include "model/lora.h"
 #include "base/json.h"
 #include "base/map.h"
@@ -129,7 +131,7 @@ static void read_hf(sd_describe *d, const sd_weights *w)
     const json_t *c = sd_weights_config(w);
     const char *path = sd_weights_path(w), *slash = strrchr(path, '/');
     d->container = "hf";
-    copy(d->name, sizeof d->name, sd_slice_of(slash && slash[1] ? slash + 1 : path));
+    if (!sd_hub_name(d->name, sizeof d->name, path)) copy(d->name, sizeof d->name, sd_slice_of(slash && slash[1] ? slash + 1 : path));
     config_str(d->arch, sizeof d->arch, c, "model_type");
     d->n_layer = config_i64(c, "num_hidden_layers", "n_layer");
     d->n_head = config_i64(c, "num_attention_heads", "n_head");

@@ -34,7 +34,11 @@ static sd_status write_config(const char *from_dir, const char *to_dir, const ch
         !sd_path_join(to, sizeof to, to_dir, "config.json"))
         return sd_fail(err, SD_E_ARG, "%s: path too long", to_dir);
     sd_status st = sd_json_load(&c, from, MAX_CONFIG, err);
-    if (st) return st;
+    if (!st) st = sd_hf_text_config(&c, err);
+    if (st) {
+        json_decref(c);
+        return st;
+    }
     (void)json_object_del(c, "torch_dtype"); /* the name before transformers 5 */
     if (json_object_set_new(c, "dtype", json_string(dtype)) != 0)
         st = sd_fail(err, SD_E_NOMEM, "out of memory: config.json");

@@ -59,8 +59,8 @@ typedef enum sd_window_rule {
 
 /* What a config.json without the key means, and what is true of every GGUF of this architecture. 0: nothing. */
 typedef struct sd_arch_defaults {
-    int64_t window, d_head;
-    double attn_cap, logit_cap, query_scale, rotary_part, theta, theta_local;
+    int64_t window, n_head, n_head_kv, d_head, n_ctx;
+    double norm_eps, attn_cap, logit_cap, query_scale, rotary_part, theta, theta_local;
     int64_t original_ctx;
     bool parallel, tied;
 } sd_arch_defaults;

@@ -1,5 +1,5 @@
 /* gemma3 (text): gemma2 without caps, with norms on every head of q and k, five layers with a window to one without,
- * and a rotary base for each kind (Gemma Team 2025). llama.cpp knows the 27B by its 62 layers. */
+ * and a rotary base for each kind (Gemma Team 2025). llama.cpp knows the 27B by its 62 layers. The 4B's text_config names no heads. */
 #include "model/arch.h"
 
 /* inv_freq: a buffer that old checkpoints carry. lm_head: a copy of a tied embedding. */
@@ -38,7 +38,7 @@ const sd_arch sd_arch_gemma3 = {
             [SD_ROLE_UP] = {"blk.%d.ffn_up", "model.layers.%d.mlp.up_proj", SD_BIAS_NONE},
             [SD_ROLE_DOWN] = {"blk.%d.ffn_down", "model.layers.%d.mlp.down_proj", SD_BIAS_NONE},
         },
-    .def = {.window = 4096, .d_head = 256, .query_scale = 256, .theta = 1e6, .theta_local = 1e4, .tied = true},
+    .def = {.window = 4096, .n_head = 8, .n_head_kv = 4, .n_ctx = 131072, .norm_eps = 1e-6, .d_head = 256, .query_scale = 256, .theta = 1e6, .theta_local = 1e4, .tied = true},
     .norm = SD_NORM_RMS,
     .qk_norm = SD_QK_NORM_HEAD,
     .act = SD_NONLIN_GELU_TANH,

@@ -5,6 +5,8 @@
  * refused by name: a model that runs gives its own numbers, never nearly its own. */
 #include "model/config_int.h"
 
+#include "file/hub.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -132,6 +134,7 @@ static void copy_name(sd_config *out, const sd_weights *w)
     if (sd_weights_container(w) != SD_CONTAINER_GGUF || sd_weights_kv_str(w, "general.name", &name, NULL) ||
         name.n == 0) {
         name = sd_slice_of(sd_weights_path(w));
+        if (sd_hub_name(out->name, sizeof out->name, sd_weights_path(w))) return;
         while (name.n > 1 && name.p[name.n - 1] == '/') name.n--;
         for (size_t i = name.n; i > 1; i--)
             if (name.p[i - 2] == '/') {

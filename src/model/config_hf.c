@@ -234,13 +234,20 @@ static sd_status refuse(const json_t *j, sd_err *err)
     return SD_OK;
 }
 
+/* A size that must be there, but where the architecture has a default of transformers. */
+static sd_status or_default(int64_t *out, int64_t by_default, const json_t *j, const char *key, sd_err *err)
+{
+    *out = by_default;
+    return by_default ? sd_json_opt_i64(j, key, out, config_what, err) : sd_json_get_i64(j, key, out, config_what, err);
+}
+
 sd_status sd_config__hf(sd_raw_config *c, const sd_arch *arch, const json_t *j, sd_err *err)
 {
     const sd_arch_keys *k = &arch->keys;
     sd_status st;
     bool scaled = true;
     if ((st = sd_json_get_i64(j, k->n_layer, &c->n_layer, config_what, err))) return st;
-    if ((st = sd_json_get_i64(j, k->n_ctx, &c->n_ctx, config_what, err))) return st;
+    if ((st = or_default(&c->n_ctx, arch->def.n_ctx, j, k->n_ctx, err))) return st;
     if ((st = sd_json_get_i64(j, k->d_model, &c->d_model, config_what, err))) return st;
     c->d_ffn = c->d_model <= INT64_MAX / 4 ? 4 * c->d_model : c->d_model; /* gpt2: n_inner is null */
     if (arch->no_d_ffn)
@@ -248,9 +255,11 @@ sd_status sd_config__hf(sd_raw_config *c, const sd_arch *arch, const json_t *j, 
     else
         st = sd_json_get_i64(j, k->d_ffn, &c->d_ffn, config_what, err);
     if (st) return st;
-    if ((st = sd_json_get_i64(j, k->n_head, &c->n_head, config_what, err))) return st;
-    if ((st = sd_json_get_f64(j, k->norm_eps, &c->norm_eps, config_what, err))) return st;
-    c->n_head_kv = c->n_head;
+    if ((st = or_default(&c->n_head, arch->def.n_head, j, k->n_head, err))) return st;
+    c->norm_eps = arch->def.norm_eps;
+    st = c->norm_eps > 0 ? sd_json_opt_f64(j, k->norm_eps, &c->norm_eps, config_what, err) : sd_json_get_f64(j, k->norm_eps, &c->norm_eps, config_what, err);
+    if (st) return st;
+    c->n_head_kv = arch->def.n_head_kv ? arch->def.n_head_kv : c->n_head;
     if (k->n_head_kv && (st = sd_json_opt_i64(j, k->n_head_kv, &c->n_head_kv, config_what, err))) return st;
     c->d_head = arch->def.d_head ? arch->def.d_head : c->n_head > 0 ? c->d_model / c->n_head : 0;
     if (k->d_head && (st = sd_json_opt_i64(j, k->d_head, &c->d_head, config_what, err))) return st;

@@ -20,6 +20,24 @@ if [ "$(wc -l <ad/events.jsonl)" -eq 13 ]; then ok "a line of events a step, and
 "$sonde" trace tiny.gguf+ad --ids 1,2,3 -o b.st -q -f >/dev/null
 if [ -s b.st ] && ! cmp -s a.st b.st; then ok "MODEL+ADAPTER gives other logits"; else not_ok "MODEL+ADAPTER gives other logits" "$(ls -l)"; fi
 expect_exit "a model with its adapter runs" 0 run tiny.gguf+ad -p hello -n 3
+# An adapter alone names its model; ids of a Hugging Face cache stand on both sides of the plus and behind flags.
+expect_exit "an adapter alone runs" 0 run ad -p hello -n 3 --json
+python3 -c 'import json; print(json.load(open("out"))["text"])' >alone
+run run tiny.gguf+ad -p hello -n 3 --json
+if python3 -c 'import json; print(json.load(open("out"))["text"])' | cmp -s - alone; then ok "an adapter alone is MODEL+ADAPTER"; else not_ok "an adapter alone is MODEL+ADAPTER" "$(cat alone out)"; fi
+for one in org--tiny me--lora; do mkdir -p "hub/models--$one/refs" "hub/models--$one/snapshots/c0"; printf c0 >"hub/models--$one/refs/main"; done
+cp tiny.gguf hub/models--org--tiny/snapshots/c0/
+cp ad/adapter_model.safetensors hub/models--me--lora/snapshots/c0/
+sed 's|"base_model_name_or_path": *"[^"]*"|"base_model_name_or_path": "org/tiny"|' ad/adapter_config.json >hub/models--me--lora/snapshots/c0/adapter_config.json
+export HF_HUB_CACHE=$PWD/hub
+for one in org/tiny+me/lora tiny.gguf+me/lora org/tiny+ad me/lora; do
+    "$sonde" trace "$one" --ids 1,2,3 -o c.st -q -f >out 2>err; rc=$?
+    if [ $rc -eq 0 ] && cmp -s b.st c.st; then ok "$one in the cache"; else not_ok "$one in the cache" "$(what_happened)"; fi
+done
+expect_error "an adapter that is not there" 4 'me/other is no file or folder' run org/tiny+me/other -p hello -n 1
+expect_exit "a flag's model in the cache" 0 tune tiny.gguf --data sft.jsonl --method distill --teacher me/lora --lora 2 --steps 1 --batch 4 -o by_id
+unset HF_HUB_CACHE
+
 expect_exit "preferences" 0 tune tiny.gguf --data dpo.jsonl --method dpo --lora 2 --steps 4 --batch 2 -o pref
 expect_exit "held near the model as it was" 0 tune tiny.gguf --data sft.jsonl --method constrained --lora 2 --steps 2 --mix dpo.jsonl:3 -o held
 

@@ -102,4 +102,23 @@ assert np.array_equal(model.forward(text), logits)
 assert "layer 9" in str(raises(sonde.SondeError, model.run_with_cache, text, ["resid_post.9"]))
 assert raises(sonde.SondeError, sonde.load, "no/such").status == "E_NOTFOUND"
 raises(ValueError, sonde.load, path, mode="slow")
+
+# Ids of a Hugging Face cache, as the program resolves them.
+with tempfile.TemporaryDirectory() as hub:
+    snapshot = hub + "/models--org--tiny/snapshots/c0"
+    os.makedirs(snapshot)
+    os.makedirs(hub + "/models--org--tiny/refs")
+    with open(hub + "/models--org--tiny/refs/main", "w") as f:
+        f.write("c0")
+    os.symlink(os.path.abspath(path), snapshot + "/tiny.gguf")
+    os.environ["HF_HUB_CACHE"] = hub
+    assert np.array_equal(sonde.load("org/tiny", mode="faithful").forward(ids), model.forward(ids))
+    assert "not in the Hugging Face cache" in str(raises(sonde.SondeError, sonde.load, "org/tiny+me/lora"))
+
+# Closed, the arrays stay and nothing else runs.
 model.close()
+model.close()
+for call in (model.encode, model.forward, model.generate):
+    assert "closed" in str(raises(ValueError, call, text))
+assert np.array_equal(kept, logits)
+del logits

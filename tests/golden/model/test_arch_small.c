@@ -43,9 +43,37 @@ static void write_json(const char *dir, const char *name, const json_t *j)
     assert_int_equal(json_dump_file(j, path, 0), 0);
 }
 
-static void write_folder(const char *dir, const json_t *c)
+/* How a folder holds its model: alone, or as the half of one that also sees pictures, as such checkpoints were published and as
+ * transformers 5 saves them. */
+typedef enum form { ALONE, PUBLISHED, SAVED } form;
+
+static const char *wrapped_name(char out[128], const char *name, form f)
+{
+    const bool model = strncmp(name, "model.", 6) == 0;
+    if (f == PUBLISHED) snprintf(out, 128, "language_model.%s", name);
+    else snprintf(out, 128, "%s%s", model ? "model.language_model." : "", model ? name + 6 : name);
+    return out;
+}
+
+static json_t *wrapped_config(const json_t *text)
+{
+    const bool gemma = strcmp(json_string_value(json_object_get(text, "model_type")), "gemma3_text") == 0;
+    json_t *t = json_deep_copy(text), *w = json_pack("{s:s, s:{s:i}, s:i}", "model_type", gemma ? "gemma3" : "mistral3", "vision_config", "hidden_size", 8, "mm_tokens_per_image", 4);
+    static const char *const outer[] = {"bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"};
+    for (size_t i = 0; i < sizeof outer / sizeof *outer; i++)
+        if (json_object_get(t, outer[i])) {
+            assert_int_equal(json_object_set(w, outer[i], json_object_get(t, outer[i])), 0);
+            assert_int_equal(json_object_del(t, outer[i]), 0);
+        }
+    (void)json_object_del(t, "architectures");
+    assert_int_equal(json_object_set_new(w, "text_config", t), 0);
+    return w;
+}
+
+static void write_folder_as(const char *dir, const json_t *c, form f)
 {
     const json_t *config = json_object_get(c, "config");
+    char names[MAX_TENSORS][128];
     const bool gemma = strncmp(json_string_value(json_object_get(config, "model_type")), "gemma", 5) == 0;
     sd_st_tensor t[MAX_TENSORS];
     int64_t n = 0;
@@ -55,7 +83,7 @@ static void write_folder(const char *dir, const json_t *c)
     sd_err err = {0};
     json_object_foreach (json_object_get(c, "tensors"), name, shape) {
         assert_true(n < MAX_TENSORS);
-        t[n] = (sd_st_tensor){.name = name, .dtype = SD_F32, .rank = (int)json_array_size(shape) - 1};
+        t[n] = (sd_st_tensor){.name = f == ALONE ? name : wrapped_name(names[n], name, f), .dtype = SD_F32, .rank = (int)json_array_size(shape) - 1};
         int64_t count = 1;
         for (int i = 0; i < t[n].rank; i++) count *= t[n].dim[i] = json_integer_value(json_array_get(shape, (size_t)i + 1));
         float *x = malloc((size_t)count * sizeof *x);
@@ -63,12 +91,25 @@ static void write_folder(const char *dir, const json_t *c)
         fill(x, json_string_value(json_array_get(shape, 0)), count, t[n].rank == 2, gemma);
         t[n++].data = x;
     }
-    assert_true(n > 0);
+    assert_true(n > 0 && n + 2 <= MAX_TENSORS);
+    static const float picture[4] = {1, 2, 3, 4};
+    const int64_t n_text = n;
+    if (f != ALONE) {
+        const char *const of_pictures[] = {"vision_tower.patch.weight", "multi_modal_projector.weight", "model.vision_tower.patch.weight", "model.multi_modal_projector.weight"};
+        for (int i = 0; i < 2; i++) t[n++] = (sd_st_tensor){.name = of_pictures[2 * (f == SAVED) + i], .dtype = SD_F32, .rank = 2, .dim = {2, 2}, .data = picture};
+    }
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     t_ok(sd_safetensors_write(path, t, n, NULL, &err), err);
-    for (int64_t i = 0; i < n; i++) free((void *)t[i].data);
-    write_json(dir, "config.json", config);
+    for (int64_t i = 0; i < n_text; i++) free((void *)t[i].data);
+    json_t *outer = f == ALONE ? json_deep_copy(config) : wrapped_config(config);
+    write_json(dir, "config.json", outer);
+    json_decref(outer);
     write_json(dir, "tokenizer.json", json_object_get(doc, "tokenizer"));
+}
+
+static void write_folder(const char *dir, const json_t *c)
+{
+    write_folder_as(dir, c, ALONE);
 }
 
 static double worst;
@@ -137,6 +178,28 @@ static void folders(void **state)
     printf("%zu folders: worst relative difference %.2e\n", i, worst);
 }
 
+/* The same numbers from a folder whose model also sees pictures. */
+static void wrapped_folders(void **state)
+{
+    (void)state;
+    size_t i;
+    json_t *c;
+    int n = 0;
+    worst = 0;
+    json_array_foreach (json_object_get(doc, "cases"), i, c) {
+        const char *type = json_string_value(json_object_get(json_object_get(c, "config"), "model_type"));
+        if (strcmp(type, "gemma3_text") != 0 && strcmp(type, "mistral") != 0) continue;
+        for (form f = PUBLISHED; f <= SAVED; f++, n++) {
+            const char *dir = t_tmpdir();
+            write_folder_as(dir, c, f);
+            compare(json_string_value(json_object_get(c, "name")), dir);
+            t_rmtree(dir);
+        }
+    }
+    assert_true(n >= 8);
+    printf("%d folders with pictures: worst relative difference %.2e\n", n, worst);
+}
+
 /* Variants that a GGUF has keys for; the others are refused when written (test_gguf_save). */
 static void ggufs_of_ours(void **state)
 {
@@ -203,6 +266,6 @@ static int teardown(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(folders), T(ggufs_of_ours), T(ggufs_as_converted)};
+    const struct CMUnitTest tests[] = {T(folders), T(wrapped_folders), T(ggufs_of_ours), T(ggufs_as_converted)};
     return cmocka_run_group_tests(tests, setup, teardown) ? 1 : 0;
 }

@@ -77,8 +77,65 @@ static void test_find(void **state)
     assert_int_equal(sd_hub_find(small, sizeof small, hub, "org/name", &err), SD_E_ARG);
 }
 
+static void model(const char *hub, const char *text, const char *want)
+{
+    char out[2100];
+    sd_err err = {0};
+    t_ok(sd_hub_model(out, sizeof out, hub, text, &err), err);
+    if (strcmp(out, want) != 0) fail_msg("%s is %s, not %s", text, out, want);
+}
+
+static void no_model(const char *hub, const char *text, const char *say)
+{
+    char out[2100];
+    sd_err err = {0};
+    assert_int_equal(sd_hub_model(out, sizeof out, hub, text, &err), SD_E_NOTFOUND);
+    if (!strstr(err.msg, say)) fail_msg("%s: %s", text, err.msg);
+}
+
+/* Ids and paths on both sides of the plus, and adapters that say whose they are. */
+static void test_adapters(void **state)
+{
+    (void)state;
+    char hub[512], dir[700], base[800], adapter[800], own[700], json[1000], want[1700], text[1700];
+    snprintf(hub, sizeof hub, "%s/hub2", t_tmpdir());
+    snprintf(dir, sizeof dir, "%s/models--org--base/refs", hub);
+    put(dir, "main", "b0");
+    snprintf(base, sizeof base, "%s/models--org--base/snapshots/b0", hub);
+    put(base, "config.json", "{}");
+    snprintf(dir, sizeof dir, "%s/models--me--lora/refs", hub);
+    put(dir, "main", "a0");
+    snprintf(adapter, sizeof adapter, "%s/models--me--lora/snapshots/a0", hub);
+    put(adapter, "adapter_config.json", "{\"base_model_name_or_path\":\"org/base\",\"revision\":null}");
+    snprintf(want, sizeof want, "%s+%s", base, adapter);
+    model(hub, "org/base", base);
+    model(hub, "org/base+me/lora", want);
+    model(hub, "me/lora", want);
+
+    snprintf(own, sizeof own, "%s/own", t_tmpdir());
+    snprintf(json, sizeof json, "{\"base_model_name_or_path\":\"%s\"}", base);
+    put(own, "adapter_config.json", json);
+    snprintf(want, sizeof want, "%s+%s", base, own);
+    model("", own, want); /* a path needs no cache */
+    snprintf(text, sizeof text, "org/base+%s", own);
+    model(hub, text, want);
+    put(own, "adapter_config.json", "{\"base_model_name_or_path\":\"org/base\",\"revision\":\"b0\"}");
+    model(hub, own, want);
+    put(own, "adapter_config.json", "{\"base_model_name_or_path\":\"org/base\",\"revision\":\"other\"}");
+    no_model(hub, own, "no snapshot of the revision \"other\"");
+    put(own, "adapter_config.json", "{\"base_model_name_or_path\":\"/nothing/here\"}");
+    no_model(hub, own, "is an adapter of \"/nothing/here\", which is no file or folder");
+    put(own, "adapter_config.json", "{}");
+    no_model(hub, own, "names no model");
+    no_model(hub, "org/base+me/other", "not in the Hugging Face cache");
+    /* A folder of weights that has an adapter beside them is the model, as it is opened. */
+    put(own, "model.safetensors", "x");
+    model(hub, own, own);
+    model(hub, "nothing.gguf", "nothing.gguf");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_ids), T(test_find)};
+    const struct CMUnitTest tests[] = {T(test_ids), T(test_find), T(test_adapters)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

@@ -3,6 +3,7 @@
 #include "tiny_gguf.h"
 
 #include "base/log.h"
+#include "model/arch.h"
 #include "model/session.h"
 
 static sd_exec *ex;
@@ -18,6 +19,33 @@ static int tear_down(void **state)
     (void)state;
     sd_exec_free(ex);
     return 0;
+}
+
+/* The 4B of Gemma 3 as it is published: what text_config leaves out is transformers' default. */
+static void test_pictures_config(void **state)
+{
+    (void)state;
+    static const char gemma[] =
+        "{\"architectures\":[\"Gemma3ForConditionalGeneration\"],\"eos_token_id\":[1,106],\"mm_tokens_per_image\":256,\"model_type\":\"gemma3\","
+        "\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":10240,\"model_type\":\"gemma3_text\",\"num_hidden_layers\":34,"
+        "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},\"sliding_window\":1024},\"vision_config\":{\"hidden_size\":1152}}";
+    const char *dir = t_tmpdir();
+    char path[300];
+    sd_err err = {0};
+    sd_weights *w;
+    static sd_blueprint bp;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    t_ok(sd_file_write_atomic(path, gemma, sizeof gemma - 1, &err), err);
+    t_ok(sd_weights_open_opt(&w, dir, &(sd_weights_opt){.meta_only = true}, &err), err);
+    t_ok(sd_config__read(&bp, w, &err), err);
+    const sd_config *c = &bp.cfg;
+    assert_string_equal(c->arch, "gemma3");
+    assert_true(c->n_layer == 34 && c->n_head == 8 && c->n_head_kv == 4 && c->d_head == 256 && c->d_model == 2560 && c->d_ffn == 10240);
+    assert_true(c->n_ctx == 131072 && c->window == 1024 && c->n_windowed == 29 && c->rope_theta == 1e6);
+    assert_true(bp.rope[0].factor == 8 && bp.rope[1].theta == 1e4 && bp.rope[1].type == SD_ROPE_DEFAULT);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(sd_weights_config(w), "eos_token_id"), 1)), 106);
+    sd_weights_close(w);
+    t_rmtree(dir);
 }
 
 static char last_log[512];
@@ -292,7 +320,7 @@ static void test_every_request_fails_once(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    T(test_blueprint),       T(test_biases_bind), T(test_tensors_are_strict), T(test_named_leftovers),
+    T(test_pictures_config), T(test_blueprint),       T(test_biases_bind), T(test_tensors_are_strict), T(test_named_leftovers),
     T(test_refused_configs), T(test_config_against_tensors), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
 };
 int main(void)
