@@ -45,7 +45,8 @@ typedef struct span {
 } span;
 
 typedef struct gguf {
-    sd_weights *w;
+    sd_weights *w;    /* gets the tensors */
+    sd_weights *meta; /* gets the metadata: w, but for the parts behind the first */
     int64_t source;
     const char *path;
     sd_cursor c;
@@ -126,7 +127,7 @@ static sd_status skip_array(gguf *g, sd_kv *kv, sd_err *err)
 
 static sd_status read_entry(gguf *g, uint64_t i, sd_err *err)
 {
-    sd_weights *w = g->w;
+    sd_weights *w = g->meta;
     sd_kv kv = {0};
     int64_t old = -1;
     size_t at = g->c.off;
@@ -264,8 +265,8 @@ static sd_status read_tensors(gguf *g, size_t alignment, sd_err *err)
 static sd_status read_alignment(const gguf *g, size_t *alignment, sd_err *err)
 {
     uint64_t a = DEFAULT_ALIGNMENT;
-    if (sd_weights_has_kv(g->w, "general.alignment")) {
-        sd_status st = sd_weights_kv_u64(g->w, "general.alignment", &a, err);
+    if (sd_weights_has_kv(g->meta, "general.alignment")) {
+        sd_status st = sd_weights_kv_u64(g->meta, "general.alignment", &a, err);
         if (st) return st;
     }
     /* gguf.md asks for a multiple of 8, ggml's reader for a power of two. */
@@ -276,32 +277,17 @@ static sd_status read_alignment(const gguf *g, size_t *alignment, sd_err *err)
     return SD_OK;
 }
 
-/* llama.cpp writes large models as several files, each with a part of the tensors. */
-static sd_status refuse_part(const gguf *g, sd_err *err)
-{
-    uint64_t count = 0;
-    if (!sd_weights_has_kv(g->w, "split.count")) return SD_OK;
-    sd_status st = sd_weights_kv_u64(g->w, "split.count", &count, err);
-    if (!st && count > 1) {
-        st = sd_fail(err, SD_E_UNSUPPORTED, "%s: one of %llu parts of a split model", g->path,
-                     (unsigned long long)count);
-        sd_hint(err, "join the parts with `llama-gguf-split --merge`");
-    }
-    return st;
-}
-
-sd_status sd_gguf__read(sd_weights *w, int64_t source, sd_err *err)
+sd_status sd_gguf__read_file(sd_weights *w, sd_weights *meta, int64_t source, sd_err *err)
 {
     const sd_wsource *s = &w->source[source];
-    gguf g = {.w = w, .source = source, .path = s->path};
+    gguf g = {.w = w, .meta = meta, .source = source, .path = s->path};
     size_t alignment = DEFAULT_ALIGNMENT;
     sd_cur_init(&g.c, s->map.p, s->map.n);
     sd_status st = read_header(&g, err);
-    if (!st) st = sd_table_new(&w->by_key, 64, err);
+    if (!st) st = sd_table_new(&meta->by_key, 64, err);
     for (uint64_t i = 0; i < g.n_kv && !st; i++) st = read_entry(&g, i, err);
     if (st || w->opt.meta_only) goto done;
     st = read_alignment(&g, &alignment, err);
-    if (!st) st = refuse_part(&g, err);
     if (!st) st = read_tensors(&g, alignment, err);
 done:
     sd_free(g.tensor);

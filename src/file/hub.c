@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/map.h"
+#include "file/weights.h"
 #include <dirent.h>
 #include <stdio.h>
 
@@ -86,7 +87,7 @@ static sd_status snapshot(char *out, size_t cap, const char *repo, const hub_id 
     return sd_hint(err, "download it again, or name a revision with @REVISION");
 }
 
-/* The one GGUF file of a folder whose name holds `part`; the cache's files are links to its blobs. */
+/* The one GGUF file of a folder whose name holds `part`, of one in parts the first; the cache's files are links to its blobs. */
 static sd_status gguf_in(char *out, size_t cap, const char *dir, sd_slice part, sd_err *err)
 {
     DIR *d = opendir(dir);
@@ -96,6 +97,8 @@ static sd_status gguf_in(char *out, size_t cap, const char *dir, sd_slice part, 
     if (!d) return sd_fail(err, SD_E_IO, "cannot read the folder %s", dir);
     while ((e = readdir(d))) {
         sd_slice name = sd_slice_of(e->d_name);
+        int64_t no, count;
+        if (sd_gguf_part_of(e->d_name, &no, &count) && no > 1) continue;
         if (!sd_slice_ends(name, ".gguf") || (part.n && !memmem(name.p, name.n, part.p, part.n))) continue;
         n++;
         fits = sd_path_join(out, cap, dir, e->d_name);

@@ -24,6 +24,11 @@ typedef enum sd_container { SD_CONTAINER_GGUF, SD_CONTAINER_HF } sd_container;
 typedef struct sd_weights sd_weights;
 /* path: a .gguf file, a .safetensors file, or a folder with config.json and model.safetensors (or a shard index). */
 sd_status sd_weights_open(sd_weights **out, const char *path, sd_err *err);
+/* A GGUF in parts, NAME-00001-of-00003.gguf, is opened by its first. The parts that the name of the first says there are, 1 for any other name; the
+ * path of part i from 1; and which part of how many a name says it is. */
+int64_t sd_gguf_parts(const char *path);
+bool sd_gguf_part(char *out, size_t cap, const char *path, int64_t i);
+bool sd_gguf_part_of(const char *path, int64_t *no, int64_t *count);
 /* Zero is what a loader wants: everything is read and a type without a decoder is an error. */
 typedef struct sd_weights_opt {
     bool meta_only;     /* GGUF metadata or config.json alone, no tensors: the tokenizer of any model */

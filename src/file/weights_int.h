@@ -89,6 +89,8 @@ void sd_weights__hint_cut(sd_err *err);
 
 /* Readers; the source is already part of w. */
 sd_status sd_gguf__read(sd_weights *w, int64_t source, sd_err *err);
+/* One file: its metadata into meta, its tensors into w. */
+sd_status sd_gguf__read_file(sd_weights *w, sd_weights *meta, int64_t source, sd_err *err);
 sd_status sd_safetensors__read(sd_weights *w, int64_t source, sd_err *err);
 sd_status sd_npz__read(sd_weights *w, int64_t source, const sd_zip *z, sd_err *err);
 sd_status sd_torch__read(sd_weights *w, int64_t source, const sd_zip *z, const sd_zip_member *pickle, sd_err *err);

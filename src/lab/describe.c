@@ -244,7 +244,12 @@ static uint64_t file_bytes(const char *path)
     struct stat s;
     sd_paths p = {0};
     uint64_t sum = 0;
-    if (!sd_dir_exists(path)) return stat(path, &s) == 0 ? (uint64_t)s.st_size : 0;
+    if (!sd_dir_exists(path)) {
+        char part[1100];
+        for (int64_t i = 1, n = sd_gguf_parts(path); i <= n; i++)
+            if (sd_gguf_part(part, sizeof part, path, i) && stat(part, &s) == 0) sum += (uint64_t)s.st_size;
+        return sum;
+    }
     if (sd_dir_list(&p, path, NULL)) return 0;
     for (int64_t i = 0; i < p.n; i++)
         if (stat(p.v[i], &s) == 0) sum += (uint64_t)s.st_size;

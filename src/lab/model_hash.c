@@ -2,6 +2,7 @@
 #include "lab/model_hash.h"
 
 #include "base/map.h"
+#include "file/weights.h"
 #include "model/lora.h"
 
 /* The folder's weights as the text "NAME SHA256\n" a shard, by name; a single file gives its own hash. */
@@ -28,6 +29,26 @@ static sd_status hash_folder(sd_sha256 *out, const char *dir, const char *cache,
     return st;
 }
 
+/* A GGUF in parts likewise. */
+static sd_status hash_parts(sd_sha256 *out, const char *first, int64_t n, const char *cache, sd_err *err)
+{
+    char path[1100], hex[65];
+    sd_buf list;
+    sd_buf_init(&list, 1 << 20);
+    sd_status st = SD_OK;
+    for (int64_t i = 1; i <= n && !st; i++) {
+        if (!sd_gguf_part(path, sizeof path, first, i)) st = sd_fail(err, SD_E_ARG, "%s: path too long", first);
+        else st = sd_sha256_file(out, path, cache, err);
+        if (st) break;
+        sd_sha256_hex(out, hex);
+        sd_buf_printf(&list, "%s %s\n", strrchr(path, '/') ? strrchr(path, '/') + 1 : path, hex);
+    }
+    if (!st) st = sd_buf_check(&list, "list of parts", err);
+    if (!st) sd_sha256_of(out, list.p, list.n);
+    sd_buf_release(&list);
+    return st;
+}
+
 static sd_status add_adapter(sd_sha256 *h, const char *dir, const char *cache, sd_err *err)
 {
     sd_sha256 both[2] = {*h};
@@ -44,7 +65,9 @@ sd_status sd_lab_model_hash(char out[65], const char *path, const char *cache_di
     sd_model_spec spec;
     sd_status st = sd_model_spec_parse(&spec, path, err);
     path = spec.model;
-    if (!st) st = sd_dir_exists(path) ? hash_folder(&h, path, cache_dir, err) : sd_sha256_file(&h, path, cache_dir, err);
+    const int64_t parts = st || sd_dir_exists(path) ? 1 : sd_gguf_parts(path);
+    if (!st && parts > 1) st = hash_parts(&h, path, parts, cache_dir, err);
+    else if (!st) st = sd_dir_exists(path) ? hash_folder(&h, path, cache_dir, err) : sd_sha256_file(&h, path, cache_dir, err);
     if (!st && spec.adapter[0]) st = add_adapter(&h, spec.adapter, cache_dir, err);
     if (!st) sd_sha256_hex(&h, out);
     return st;

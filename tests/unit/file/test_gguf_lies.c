@@ -359,7 +359,7 @@ static void hints_say_what_to_do(void **state)
         const char *word;
     } rows[] = {{past_end, "SHA-256"},     {array_count, "SHA-256"},      {key_past_end, "SHA-256"},
                 {many_tensors, "SHA-256"}, {version_1, "convert"},        {type_unread, "Q8_0"},
-                {split, "--merge"},        {lfs_pointer, "git lfs pull"}, {web_page, "web page"}};
+                {lfs_pointer, "git lfs pull"}, {web_page, "web page"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         sd_buf b;
         sd_err err = {0};

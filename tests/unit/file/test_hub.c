@@ -72,6 +72,9 @@ static void test_find(void **state)
     put(dir, "m.Q8_0.gguf", "x");
     missing(hub, "org/quants", SD_E_NOTFOUND, "2 GGUF files");
     found(hub, "org/quants:Q8", "/m.Q8_0.gguf");
+    put(dir, "m.F16-00001-of-00002.gguf", "x");
+    put(dir, "m.F16-00002-of-00002.gguf", "x");
+    found(hub, "org/quants:F16", "/m.F16-00001-of-00002.gguf");
     char small[8];
     sd_err err = {0};
     assert_int_equal(sd_hub_find(small, sizeof small, hub, "org/name", &err), SD_E_ARG);
