@@ -48,6 +48,7 @@ static sd_status text_name(sd_weights *w, sd_slice *name, sd_err *err)
     static const char old[] = "language_model.", new[] = "model.language_model.";
     const bool is_new = sd_slice_starts(*name, new);
     if (!is_new && !sd_slice_starts(*name, old)) return SD_OK;
+    if (name->n == (is_new ? sizeof new - 1 : sizeof old - 1)) return SD_OK; /* the prefix alone */
     const size_t cut = is_new ? sizeof new - 1 : sizeof old - 1, put = is_new ? sizeof "model." - 1 : 0, n = name->n - cut + put;
     char *s;
     sd_status st = sd_alloc(&s, n + 1, "a tensor's name", err);

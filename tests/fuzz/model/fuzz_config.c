@@ -28,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     json_t *j;
     sd_err err = {0};
     if (sd_json_parse(&j, (const char *)data, size, "config.json", &err)) return 0;
+    if (sd_hf_text_config(&j, &err)) SD_ASSERT(err.msg[0]);
     for (int i = 0; sd_arch_at(i); i++) {
         b = (sd_blueprint){0};
         err = (sd_err){0};
