@@ -2,6 +2,7 @@
  * model.safetensors. */
 #include "lab/tune_int.h"
 
+#include "file/hub.h"
 #include "lab/model_save.h"
 #include "model/model_init.h"
 
@@ -23,6 +24,9 @@ static sd_dtype saved_type(const sd_tune_run *r)
 
 sd_status sd_tune__save(sd_tune_run *r, sd_err *err)
 {
-    if (r->lora) return sd_lora_write(r->lora, r->m, r->o.dir, r->model_path, err);
+    /* A model of the Hugging Face cache by its name there: the snapshot's path is of this machine alone. */
+    char id[256];
+    const char *base = sd_hub_name(id, sizeof id, r->model_path) ? id : r->model_path;
+    if (r->lora) return sd_lora_write(r->lora, r->m, r->o.dir, base, err);
     return sd_lab_model_save(r->learner, r->o.random_init ? r->o.dir : r->m->path, r->o.dir, saved_type(r), err);
 }

@@ -92,6 +92,12 @@ if [ -d "$shared/fixtures/adapters" ]; then
     if cmp -s b.st c.st; then ok "the merged GGUF gives the logits of model and adapter"; else not_ok "the merged GGUF gives the logits of model and adapter" "$(ls -l merged.gguf)"; fi
     expect_error "a quantised folder" 4 'f32, bf16 or f16' merge "$base" -o folder --type q8_0
     if cmp -s a.st b.st; then ok "the merged model gives the logits of model and adapter"; else not_ok "the merged model gives the logits of model and adapter" "$(ls merged)"; fi
+    mkdir -p hub/models--org--llama/refs hub/models--org--llama/snapshots && cp -r "$base" hub/models--org--llama/snapshots/c1 && printf c1 >hub/models--org--llama/refs/main
+    export HF_HUB_CACHE=$PWD/hub
+    expect_exit "an adapter on a cached model" 0 tune org/llama --data sft.jsonl --lora 2 --steps 1 --batch 4 -o named
+    if python3 -c 'import json; assert json.load(open("named/adapter_config.json"))["base_model_name_or_path"] == "org/llama"'; then ok "it says the model's name"; else not_ok "it says the model's name" "$(cat named/adapter_config.json)"; fi
+    expect_exit "and opens with it" 0 run named -p hello -n 1
+    unset HF_HUB_CACHE
 else
     skip "merge" "no fixtures under SONDE_SHARED"
 fi
