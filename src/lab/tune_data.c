@@ -429,11 +429,11 @@ static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_
 static sd_status read_texts(reader *r)
 {
     sd_corpus *c = NULL;
-    if (r->opt->method != SD_TUNE_LM && r->opt->method != SD_TUNE_DISTILL)
-        return sd_fail(r->err, SD_E_ARG, "%s: plain text has no answers; --method lm learns from it, %s needs .jsonl",
-                       r->path, sd_tune_method_name(r->opt->method));
     const char *why;
     sd_status st = sd_corpus_open(&c, &r->path, 1, r->err);
+    if (!st && r->opt->method != SD_TUNE_LM && r->opt->method != SD_TUNE_DISTILL)
+        st = sd_fail(r->err, SD_E_ARG, "%s: plain text has no answers; --method lm learns from it, %s needs .jsonl",
+                     r->path, sd_tune_method_name(r->opt->method));
     const int64_t n = st ? 0 : sd_corpus_left_out(c, &why);
     if (n) name_skipped(r->set, why);
     r->set->n_skipped += n;

@@ -106,6 +106,8 @@ expect_error "nothing to resume" 4 'cannot open|no such' tune --resume ad
 expect_error "flags beside --resume" 2 'takes everything' tune --resume cut --lr 1
 expect_error "no data" 2 'what to learn from' tune tiny.gguf -o x
 expect_error "an adapter that is not there" 4 'adapter_config.json' run tiny.gguf+nowhere -p hello
+printf 'PAR1\x15\xff\x10PAR1' >rows.parquet
+expect_error "rows in parquet" 4 'rows.parquet: parquet files are not read' tune tiny.gguf --data rows.parquet --lora 2 -o x
 printf '{"question":"?"}\n' >odd.jsonl
 expect_error "a row of no known form" 4 'odd.jsonl:1' tune tiny.gguf --data odd.jsonl --lora 2 -o y
 expect_error "a target that is no module" 4 'has no module' tune tiny.gguf --data sft.jsonl --lora 2 --targets w_proj -o z

@@ -150,6 +150,7 @@ static void test_refused(void **state)
     refused(FILE_OF("latin1.txt", "fine\nstill fine\nna\xefve\n"), SD_E_FORMAT, "line 3, byte 18", "iconv");
     refused(FILE_OF("surrogate.txt", "a\xed\xa0\x80"), SD_E_FORMAT, "line 1, byte 1", "iconv");
     refused(FILE_OF("latin1.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xe9\"}\n"), SD_E_FORMAT, "line 2", "iconv");
+    refused(FILE_OF("rows.parquet", "PAR1\x15\xff\x10PAR1"), SD_E_UNSUPPORTED, "rows.parquet: parquet files are not read", "read_parquet");
     refused(FILE_OF("blank.txt", " \n\t\n"), SD_E_FORMAT, "no text in it", ".jsonl");
     refused(FILE_OF("header.csv", "text\n"), SD_E_FORMAT, "no text in it", NULL);
     char path[512];
