@@ -122,6 +122,7 @@ static void optimise(sd_tune_run *r)
     const int n_range = sd_learner_ranges(r->learner, &range);
     const int64_t warm = (int64_t)ceil(r->o.warmup * (double)r->total);
     r->grad_norm = sqrt(sd_square_sum(r->ex, g, n, r->part));
+    r->n_still = r->grad_norm > 0 ? 0 : r->n_still + 1;
     r->lr_now = r->o.lr * sd_schedule_at(r->o.schedule, r->step + 1, r->total, warm, r->o.min_lr);
     sd_adamw_opt a = {
         .lr = r->lr_now, .beta1 = r->o.beta1, .beta2 = r->o.beta2, .eps = 1e-8, .scale = 1, .step = r->step + 1};
@@ -175,12 +176,15 @@ static double mean(const double *x, int64_t from, int64_t to)
 }
 
 /* The mean of the last ten losses is not finite, or three times that of the first ten and one more: what a learning
- * rate too high does, and noise does not. */
+ * rate too high does, and noise does not. Or it is above that of the first ten and their gradients were 0: weights so large that nothing moves
+ * them any more, with a loss no higher than that of equal chances for all tokens. */
 static bool diverged(const sd_tune_run *r)
 {
     const int64_t n = r->step, w = WARM_STEPS;
     if (!isfinite(r->loss[n - 1]) || !isfinite(r->grad_norm)) return true;
-    return n >= 2 * w && mean(r->loss, n - w, n) > 3 * mean(r->loss, 0, w) + 1;
+    if (n < 2 * w) return false;
+    const double first = mean(r->loss, 0, w), now = mean(r->loss, n - w, n);
+    return now > 3 * first + 1 || (now > first && r->n_still >= w);
 }
 
 static sd_status write_event(sd_tune_run *r, sd_err *err)
@@ -204,17 +208,16 @@ static sd_status write_event(sd_tune_run *r, sd_err *err)
 static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *progress, sd_err *err)
 {
     double last = sd_now(), every = r->o.checkpoint_s ? r->o.checkpoint_s : 120;
-    char note[96];
+    char note[96], mark[1200];
     sd_status st = r->o.on_step && r->step == 0 ? r->o.on_step(r->o.self, 0, r->total, r->lora, err) : SD_OK;
     while (!st && r->step < r->total) {
         if ((st = take_step(r, err))) return st;
         if ((st = write_event(r, err))) return st;
         if (diverged(r)) {
             out->diverged_at = r->step;
-            sd_fail(err, SD_E_FAIL,
-                    "the loss diverged: %.4g at step %" PRId64 " of %" PRId64 ", %.4g at the start%s%s%s",
-                    r->loss[r->step - 1], r->step, r->total, r->loss[0], r->o.dir ? "; the last checkpoint in " : "",
-                    r->o.dir ? r->o.dir : "", r->o.dir ? " is from before" : "");
+            const bool kept = r->o.dir && sd_path_join(mark, sizeof mark, r->o.dir, "checkpoint.json") && sd_file_exists(mark);
+            sd_fail(err, SD_E_FAIL, "the loss diverged: %.4g at step %" PRId64 " of %" PRId64 ", %.4g at the start; %s%s", r->loss[r->step - 1], r->step, r->total, r->loss[0],
+                    kept ? "the last checkpoint is from before, in " : "there is no checkpoint from before", kept ? r->o.dir : "");
             return sd_hint(err, "a lower --lr than %g", r->o.lr);
         }
         snprintf(note, sizeof note, "steps  loss %.4f  lr %.2e", r->loss[r->step - 1], r->lr_now);
@@ -222,7 +225,7 @@ static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *p
         if (r->o.on_step && (st = r->o.on_step(r->o.self, r->step, r->total, r->lora, err))) return st;
         const bool stop = sd_progress_cancelled(progress) && r->step < r->total;
         if (stop && !r->o.dir) return sd_fail(err, SD_E_CANCELLED, "stopped at step %" PRId64 " of %" PRId64, r->step, r->total);
-        if (r->o.dir && (stop || (every > 0 && sd_now() - last > every))) {
+        if (r->o.dir && (stop || (every > 0 && r->n_still == 0 && sd_now() - last > every))) {
             if ((st = sd_tune__checkpoint(r, err))) return st;
             last = sd_now();
         }

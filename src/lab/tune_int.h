@@ -40,6 +40,7 @@ typedef struct sd_tune_run {
     sd_doc *doc; /* [max_docs] of a forward */
     float *row;  /* [micro_rows] */
     double grad_norm, lr_now;
+    int64_t n_still; /* steps in a row whose gradient was 0, of this process */
     sd_events events;
     sd_buf line;
 } sd_tune_run;

@@ -102,6 +102,9 @@ else
     skip "merge" "no fixtures under SONDE_SHARED"
 fi
 expect_error "merging a GGUF into a folder" 4 'Hugging Face folder' merge tiny.gguf+ad -o g
+# So high a rate that after some steps nothing moves any more: the loss is then that of the beginning, no multiple of it.
+expect_error "a loss that rose and stays" 1 'the loss diverged: .* at step [0-9]+ of 400' tune tiny.gguf --data sft.jsonl --lora 4 --lr 50 --clip 0 --steps 400 --batch 4 -o stuck -q
+if [ ! -e stuck/adapter_model.safetensors ]; then ok "what diverged is not written"; else not_ok "what diverged is not written" "$(ls stuck)"; fi
 expect_error "nothing to resume" 4 'cannot open|no such' tune --resume ad
 expect_error "flags beside --resume" 2 'takes everything' tune --resume cut --lr 1
 expect_error "no data" 2 'what to learn from' tune tiny.gguf -o x
