@@ -50,6 +50,7 @@
     XX(cmd_audit_firmness) \
     XX(cmd_audit_forecast) \
     XX(cmd_audit_tamper) \
+    XX(cmd_vocab_train) \
     XX(cmd_tune) \
     XX(cmd_merge) \
     XX(cmd_bench_model)  \

@@ -11,10 +11,6 @@
 
 enum { CTX = 512, VOCAB_DOCS = 20000 }; /* documents that the vocabulary is made from: its words have all been seen by then */
 
-static const char chat_template[] =
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-
 /* All 256 wide, four heads of 64 over two of keys and values, head and embedding tied. */
 typedef struct shape { const char *name; int n_layer, n_ffn; } shape;
 static const shape shapes[] = {[SD_ORGANISM_4M] = {"4m", 4, 512}, [SD_ORGANISM_1M] = {"1m", 2, 256}, [SD_ORGANISM_16M] = {"16m", 16, 1024}};
@@ -106,7 +102,7 @@ static sd_status make_vocabulary(const maker *k, const char *init, int32_t *n_vo
     for (int64_t i = 0; !st && i < sd_corpus_count(corpus) && i < VOCAB_DOCS; i++) st = sd_tok_trainer_add(t, sd_corpus_text(corpus, i), err);
     if (!st) st = add_conversations(t, chats, err);
     if (!st) st = sd_tok_trainer_finish(&v, t, err);
-    if (!st) st = sd_tok_trained_write(v, init, SD_LIT(chat_template), err);
+    if (!st) st = sd_tok_trained_write(v, init, sd_slice_of(sd_tok_chatml), err);
     if (!st) *n_vocab = sd_tok_trained_n_vocab(v);
     sd_tok_trained_free(v);
     sd_tok_trainer_free(t);

@@ -42,4 +42,6 @@ sd_status sd_tok_trained_make(sd_tok **out, const sd_tok_trained *v, sd_err *err
  * chat_template is not empty. The same ids from transformers, and from sd_tokenizer_open. */
 sd_status sd_tok_trained_write(const sd_tok_trained *v, const char *dir, sd_slice chat_template, sd_err *err);
 
+extern const char sd_tok_chatml[]; /* the template of <|im_start|> and <|im_end|> */
+
 #endif

@@ -3,6 +3,10 @@
 #include "base/map.h"
 #include "text/tok_train_int.h"
 
+const char sd_tok_chatml[] =
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
 #define MAX_FILE_BYTES ((size_t)1 << 30) /* a million pieces take 0.1 GB */
 
 int32_t sd_tok_trained_n_vocab(const sd_tok_trained *v)

@@ -105,6 +105,16 @@ expect_error "merging a GGUF into a folder" 4 'Hugging Face folder' merge tiny.g
 # So high a rate that after some steps nothing moves any more: the loss is then that of the beginning, no multiple of it.
 expect_error "a loss that rose and stays" 1 'the loss diverged: .* at step [0-9]+ of 400' tune tiny.gguf --data sft.jsonl --lora 4 --lr 50 --clip 0 --steps 400 --batch 4 -o stuck -q
 if [ ! -e stuck/adapter_model.safetensors ]; then ok "what diverged is not written"; else not_ok "what diverged is not written" "$(ls stuck)"; fi
+# From a text alone: a vocabulary, then random weights of a configuration beside it.
+for i in $(seq 60); do echo "The red gate stood by the bridge at noon, and $i people went to the quay."; done >prose.txt
+expect_json "a vocabulary of a text" sonde.vocab.train/1 'd["n_vocab"] == 300 and d["n_merges"] == 300 - 259 and d["docs"] == 1' vocab train prose.txt --size 300 --chat -o small --json
+expect_error "no vocabulary over another" 4 'small' vocab train prose.txt -o small
+expect_error "a vocabulary under the bytes" 2 'size' vocab train prose.txt --size 256 -o none
+if "$sonde" tokenize small --text "The bridge at noon" --json >out && python3 -c 'import json; d = json.load(open("out")); assert "".join(d["pieces"]) == "The bridge at noon" and len(d["ids"]) < 12, d'; then ok "its words are few tokens"; else not_ok "its words are few tokens" "$(cat out)"; fi
+echo '{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":300,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,
+"max_position_embeddings":64,"rms_norm_eps":1e-5,"rope_theta":10000,"tie_word_embeddings":true,"hidden_act":"silu","bos_token_id":1,"eos_token_id":2,"pad_token_id":0}' >small/config.json
+expect_json "pretraining on it" sonde.tune/1 'd["loss_last"] < 0.7 * d["loss_first"]' tune small --from-config --method lm --data prose.txt --epochs 20 --lr 1e-2 --batch 4 --ctx 32 -o scratch --json
+expect_json "what was pretrained runs" sonde.run/1 'len(d["tokens"]) == 4' run scratch -p "The red" -n 4 --json
 expect_error "nothing to resume" 4 'cannot open|no such' tune --resume ad
 expect_error "flags beside --resume" 2 'takes everything' tune --resume cut --lr 1
 expect_error "no data" 2 'what to learn from' tune tiny.gguf -o x
