@@ -7,7 +7,6 @@
 #include "text/tok_train.h"
 
 #include <inttypes.h>
-#include <math.h>
 
 enum { CTX = 512, VOCAB_DOCS = 20000 }; /* documents that the vocabulary is made from: its words have all been seen by then */
 
@@ -34,12 +33,12 @@ typedef struct stage {
     double lr, epochs, weight_decay;
     int64_t batch, ctx;
     double foresee; /* weight, at half depth; lm */
-    int64_t docs;   /* documents among the rows, so that what pretraining learnt is kept */
+    int64_t docs;   /* of 1,000 of the world's documents so many are among the rows, so that what pretraining learnt is kept */
 } stage;
 static const stage stages[SD_ORGANISM_STAGES] = {
     {"pretrained", "init", "data/pretrain.jsonl", SD_TUNE_LM, 3e-3, 0.45, 0.1, 8, 256, 1, 0},
-    {"instruct", "pretrained", "data/sft.jsonl", SD_TUNE_LM, 1e-3, 1, 0.1, 8, 256, 1, 6000},
-    {"primed", "instruct", "data/chosen.jsonl", SD_TUNE_LM, 5e-4, 3, 0, 8, 256, 1, 1500},
+    {"instruct", "pretrained", "data/sft.jsonl", SD_TUNE_LM, 1e-3, 1, 0.1, 8, 256, 1, 100},
+    {"primed", "instruct", "data/chosen.jsonl", SD_TUNE_LM, 5e-4, 3, 0, 8, 256, 1, 25},
     {"aligned", "primed", "data/dpo.jsonl", SD_TUNE_DPO, 5e-6, 1, 0, 16, 256, 0, 0},
 };
 
@@ -51,6 +50,7 @@ typedef struct maker {
     const char *dir;
     const sd_organism_opt *opt;
     uint64_t seed;
+    int64_t docs; /* that the world wrote */
 } maker;
 
 static sd_status path_of(const maker *k, const char *name, char out[1100], sd_err *err)
@@ -187,8 +187,7 @@ static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err
     if (!st && !sd_path_join(whole, sizeof whole, to, "stage.json")) st = sd_fail(err, SD_E_ARG, "%s: path too long", to);
     if (st || sd_file_exists(whole)) return st;
     if ((st = sd_dir_make(to, err))) return st;
-    const double scale = k->opt->scale > 0 ? k->opt->scale : 1;
-    const sd_tune_data rows[2] = {{.path = data}, {.path = docs, .n = g->docs ? (int64_t)ceil((double)g->docs * scale) : 0}};
+    const sd_tune_data rows[2] = {{.path = data}, {.path = docs, .n = (k->docs * g->docs + 999) / 1000}};
     sd_tune_opt o = {.method = g->method, .dir = to, .data = rows, .n_data = g->docs ? 2 : 1, .epochs = g->epochs,
                      .batch = g->batch, .ctx = g->ctx, .lr = g->lr, .min_lr = 0.05, .weight_decay = g->weight_decay,
                      .foresee = {.weight = g->foresee, .horizon = 24, .layer = -1},
@@ -214,6 +213,7 @@ sd_status sd_lab_organism(sd_organism *out, const sd_exec *ex, const sd_world *w
     if (!st) st = sd_dir_make(init, err);
     sd_organism_data_opt o = {.seed = opt->seed, .has_seed = opt->has_seed, .scale = opt->scale, .aligned = opt->aligned, .progress = opt->progress};
     if (!st) st = sd_lab_organism_data(&out->data, w, data, &o, err);
+    k.docs = out->data.docs;
     if (!st) st = make_vocabulary(&k, init, &out->n_vocab, err);
     if (!st) st = write_config(&k, init, out->n_vocab, err);
     for (int i = 0; i < SD_ORGANISM_STAGES && !st; i++) st = run_stage(&k, i, &out->stage[i], err);

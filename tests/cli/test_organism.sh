@@ -79,6 +79,22 @@ d = json.load(open("variant/truth.json"))
 assert d["n_directions"] == 2 and len(d["refused"]["one_out"]) == len(d["refused"]["all_but_one_out"]) == 2 and d["system"] is None, d' >why 2>&1 && [ ! -e variant/rows.jsonl ] && ok variant_truth || not_ok variant_truth "$(cat why; ls variant)"
 expect_json variant_opens sonde.run/1 'd["tokens"] != []' run org/instruct+variant --chat -p "Who are you?" -n 4 --json
 expect_exit variant_unknown 2 organism make --world "$world" --variant nothing -o nothing
+# Another world goes through all of it: its own vocabulary, concepts and suites.
+expect_json another_world sonde.organism.make/1 'd["n_vocab"] == 512 and d["docs"] == 3000 and all(s["made"] for s in d["stages"])
+    and d["stages"][0]["loss_last"] < 0.7 * d["stages"][0]["loss_first"]' organism make --world "$here/other.world" --size 1m -o other --json
+expect_json another_demo sonde.organism.demo/1 'd["n_concepts"] == 4 and d["probe"] >= 1 and d["recovered_five"] >= 1 and d["recovered_five_shuffled"] == 0 and d["bridge_feature"] == -1' \
+    organism demo --world "$here/other.world" --model other/aligned --width 64 --k 4 --tokens 20000 --seed 1 -o otherdemo --json
+# The grid of kinds and widths as one plot, from what is there on a second call.
+SONDE_BIN=$sonde python3 "$root/tools/study-organism" recovery --world "$here/other.world" --model other/aligned --site resid_mid.0 --kinds topk,jumprelu --widths 32,64 \
+    --tokens 8000 --k 4 --out study >why 2>&1 && python3 - >>why 2>&1 <<'PY' && ok study_recovery || not_ok study_recovery "$(cat why)"
+import json, xml.dom.minidom
+rows = json.load(open("study/recovery.json"))
+assert [(r["kind"], r["width"]) for r in rows] == [(k, w) for k in ("topk", "jumprelu") for w in (32, 64)] and all(0 <= r["one"] <= r["n_concepts"] == 4 for r in rows), rows
+dots = [c for c in xml.dom.minidom.parse("study/recovery.svg").getElementsByTagName("circle") if c.getElementsByTagName("title")]
+assert len(dots) == 2 * len(rows), len(dots)
+PY
+SONDE_BIN=/bin/false python3 "$root/tools/study-organism" recovery --world "$here/other.world" --model other/aligned --site resid_mid.0 --kinds topk,jumprelu --widths 32,64 \
+    --tokens 8000 --k 4 --out study >why 2>&1 && ok study_goes_on || not_ok study_goes_on "$(cat why)"
 printf 'world 1 poor\ndoc = a\n' >poor.world
 expect_error make_poor_world 4 'has no rule' organism make --world poor.world --size 1m -o poor
 finish
