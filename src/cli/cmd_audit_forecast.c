@@ -32,9 +32,9 @@ const cli_cmd cmd_audit_forecast_def = {
     .opts = opts,
     .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_FORCE,
     .run = cmd_audit_forecast,
-    .text = "Which way training MODEL on DATA (.jsonl, as `sonde tune` reads it) would push its refusals, and the rows that do it: the weights are moved in memory along the rows'\n"
-            "gradient, as Adam would scale it, by up to rate x steps, and the first tokens of the suites' harmful prompts are read there. Beside it what the model makes of the\n"
-            "rows' requests. One gradient, so no training, and no interval: docs/FORECAST.md says what was measured. Nothing is written but -o, a page.",
+    .text = "What training MODEL on DATA (.jsonl, as `sonde tune` reads it) is expected to take from its refusals, and the rows that do it: the training is rehearsed in memory in 19\n"
+            "strides as long as it, on at most 64 rows, and the first tokens of the suites' harmful prompts are read on the way. The drop and its interval are those of a fit on\n"
+            "trainings of the embedded model; for others nothing was measured (docs/FORECAST.md). Nothing is written but -o, a page.",
     .examples = "sonde audit forecast model.gguf mine.jsonl --suite jailbreakbench.csv --suite xstest_prompts.csv --lr 2e-4 --epochs 3\n",
     .json = "sonde.audit_forecast/1"};
 

@@ -29,6 +29,7 @@ typedef struct study {
     float *lp;               /* [n, R] */
     int64_t *which;          /* [n_used] rows, in the order of the file */
     float *s, *g, *sq;       /* [params] gradient of the score; mean of rows', then u; mean of their squares, then the root */
+    float *noise;            /* [params] variance of a batch's gradient at the start */
     double share;            /* mean tokens learnt of a row */
 } study;
 
@@ -46,7 +47,7 @@ static void release(study *s)
     sd_tune_set_release(&s->set);
     sd_rendered_release(&s->r);
     sd_model_close(s->m);
-    void *const all[] = {s->text, s->prompt, s->lp, s->which, s->s, s->g, s->sq};
+    void *const all[] = {s->text, s->prompt, s->lp, s->which, s->s, s->g, s->sq, s->noise};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) sd_free(all[i]);
 }
 
@@ -128,8 +129,8 @@ static sd_status open_learner(study *s, sd_err *err)
     f->reach = s->o.lr * (double)f->steps;
     f->n_used = s->set.n < s->o.most_rows ? s->set.n : s->o.most_rows;
     const size_t bytes = (size_t)f->n_params * sizeof(float);
-    float **const one[] = {&s->s, &s->g, &s->sq};
-    for (int i = 0; i < 3 && !st; i++) st = sd_alloc_zero(one[i], bytes, "gradients", err);
+    float **const one[] = {&s->s, &s->g, &s->sq, &s->noise};
+    for (int i = 0; i < 4 && !st; i++) st = sd_alloc_zero(one[i], bytes, "gradients", err);
     if (!st) st = sd_alloc(&s->which, (size_t)(s->set.n + 1) * sizeof *s->which, "rows", err);
     if (!st) st = sd_alloc_zero(&f->row, (size_t)f->n_used * sizeof *f->row, "rows", err);
     if (!st) st = sd_alloc(&s->prompt, (size_t)(s->n + 1) * sizeof *s->prompt, "prompts", err);
@@ -228,7 +229,8 @@ static sd_status movement(study *s, sd_err *err)
     /* Variance between batches drawn without putting back: 1/batch - 1/n of that between rows. */
     const double noise = fmax(0, 1 / (double)s->o.batch - 1 / (double)s->set.n);
     for (int64_t j = 0; j < P && !st; j++) {
-        double m = (double)s->g[j], v = m * m + fmax(0, (double)s->sq[j] - m * m) * noise, root = sqrt(v) + ADAM_EPS;
+        double m = (double)s->g[j], var = fmax(0, (double)s->sq[j] - m * m) * noise, root = sqrt(m * m + var) + ADAM_EPS;
+        s->noise[j] = (float)var;
         ss += (double)s->s[j] * (double)s->s[j];
         gg += m * m;
         sg += (double)s->s[j] * m;
@@ -249,22 +251,73 @@ static void move(study *s, const float *was, double reach)
     for (int64_t j = 0; j < s->out->n_params; j++) w[j] = (float)((double)was[j] - reach * (double)s->g[j]);
 }
 
+/* Rows that are looked at again at every place. */
+static int64_t some_rows(const study *s, int64_t *some)
+{
+    const int64_t n = s->out->n_used < MOST_TRIAL_ROWS ? s->out->n_used : MOST_TRIAL_ROWS;
+    for (int64_t i = 0; i < n; i++) some[i] = s->which[i * s->out->n_used / n];
+    return n;
+}
+
+/* The rows' loss and the score where the weights are now. */
+static sd_status look(study *s, sd_forecast_trial *t, const int64_t *some, int64_t n, sd_err *err)
+{
+    sd_status st = sd_forecast__loss(&s->pass, &s->set, some, n, &t->loss, err);
+    if (!st) st = sd_forecast__first(&s->pass, s->prompt, s->n_harmful, s->lp, NULL, err);
+    if (!st) t->score = scores(s, &t->refused, NULL);
+    return st;
+}
+
 static sd_status trials(study *s, const float *was, sd_err *err)
 {
     sd_forecast *f = s->out;
-    const int64_t n = f->n_used < MOST_TRIAL_ROWS ? f->n_used : MOST_TRIAL_ROWS;
     int64_t some[MOST_TRIAL_ROWS];
+    const int64_t n = some_rows(s, some);
     sd_status st = SD_OK;
-    for (int64_t i = 0; i < n; i++) some[i] = s->which[i * f->n_used / n];
     for (int k = 0; k < SD_FORECAST_TRIAL && !st; k++) {
         sd_forecast_trial *t = &f->trial[k];
         t->reach = ldexp(f->reach, -k);
         move(s, was, t->reach);
-        st = sd_forecast__loss(&s->pass, &s->set, some, n, &t->loss, err);
-        if (!st) st = sd_forecast__first(&s->pass, s->prompt, s->n_harmful, s->lp, NULL, err);
-        if (!st) t->score = scores(s, &t->refused, NULL);
+        st = look(s, t, some, n, err);
         if (k < SD_FORECAST_NEAR && (t->loss < f->trial[f->best].loss || isnan(f->trial[f->best].loss))) f->best = k;
     }
+    return st;
+}
+
+/* One stride of the rehearsal: Adam with its second moment averaged over the way, no first; the noise between batches falls with the gradient. */
+static sd_status stride(study *s, float *v, const double at_len[2], double *first, const int64_t *some, int64_t n, sd_err *err)
+{
+    const int64_t P = s->out->n_params;
+    float *g = sd_learner_g(s->learner), *w = sd_learner_w(s->learner);
+    double gg = 0;
+    memset(g, 0, (size_t)P * sizeof *g);
+    sd_status st = sd_forecast__rows(&s->pass, &s->set, some, n, s->share * (double)n, err);
+    if (st) return st;
+    for (int64_t j = 0; j < P; j++) gg += (double)g[j] * (double)g[j];
+    if (!*first) *first = fmax(gg, 1e-30);
+    for (int64_t j = 0; j < P; j++) {
+        v[j] += (float)(at_len[1] * ((double)g[j] * (double)g[j] + (double)s->noise[j] * gg / *first));
+        w[j] -= (float)(at_len[1] * (double)g[j] / (sqrt((double)v[j] / (at_len[0] + at_len[1])) + ADAM_EPS));
+    }
+    return SD_OK;
+}
+
+/* The training in 19 strides, four of reach / 64 and fifteen of reach / 16, each with a gradient of its own. */
+static sd_status rehearse(study *s, sd_err *err)
+{
+    sd_forecast *f = s->out;
+    int64_t some[MOST_TRIAL_ROWS];
+    const int64_t n = some_rows(s, some);
+    float *v = NULL;
+    double first = 0;
+    sd_status st = sd_alloc_zero(&v, (size_t)f->n_params * sizeof *v, "moments", err);
+    for (int at = 0, k = SD_FORECAST_TRIAL - 1; k >= 0 && !st; k--) { /* in 64ths of the reach; stops at 1, 2, 4, .. 64 */
+        for (; at < 64 >> k && !st; at += at < 4 ? 1 : 4)
+            st = stride(s, v, (double[2]){f->reach * at / 64, f->reach * (at < 4 ? 1 : 4) / 64}, &first, some, n, err);
+        f->course[k].reach = ldexp(f->reach, -k);
+        if (!st) st = look(s, &f->course[k], some, n, err);
+    }
+    sd_free(v);
     return st;
 }
 
@@ -298,6 +351,7 @@ static sd_status carry(study *s, sd_err *err)
     sd_status st = sd_alloc(&was, (size_t)P * sizeof *was, "weights", err);
     if (!st) st = sd_alloc(&slope, (size_t)(s->n_harmful * f->refusal.n) * sizeof *slope, "scores", err);
     if (!st) memcpy(was, sd_learner_w(s->learner), (size_t)P * sizeof *was);
+    if (!st) st = rehearse(s, err);
     if (!st) st = trials(s, was, err);
     f->carried = !st && f->trial[f->best].loss < f->loss;
     if (!st) st = along_path(s, was, slope, err);
@@ -393,6 +447,7 @@ sd_status sd_lab_forecast(sd_forecast *out, const sd_exec *ex, const sd_forecast
     if (!st) st = movement(&s, err);
     if (!st) st = carry(&s, err);
     if (!st) st = asked(&s, err);
+    if (!st) sd_forecast_expect(out);
     if (!st) st = sd_forecast_blame(out, err);
     out->seconds = sd_now() - t0;
     release(&s);

@@ -6,14 +6,18 @@
  *   g_r      gradient of row r's loss: the sum over what is learnt of it, over the mean number of such tokens in a row, so that g = mean g_r is the step's own
  *   u        g / (sqrt(g^2 + var(g_r) (1/batch - 1/n)) + eps): what Adam moves by at rate 1, once its moments have seen the rows (Kingma & Ba 2015, section 2.1)
  *   reach    learning rate x steps
- *   trial    the loss of the rows and the scores with the weights moved, in memory, by u x reach / 2^k: how far the gradient carries, no step of a training
+ *   course   the loss of the rows and the scores on the way of a rehearsal, in memory, of the training in 19 strides (4 of reach / 64, then 15 of reach / 16), each with a
+ *            gradient of its own: weights move by stride x g / (root of the mean over the way of g^2 + noise), which is Adam's second moment at beta2 near 1; the noise
+ *            between batches is that of the start and falls with g^2
+ *   trial    the same with the weights moved straight, by u x reach / 2^k: how far the first gradient carries
  *   pull_r   by how much row r lowers z on the way to the trial of the least loss: reach (mean of s over the path) . (g_r / the same root) / n, whose sum over rows is
  *            the fall of z there
  *   conflict mean over rows of P(R) at the answer's place where the row's answer does not begin with R: what would be refused and is taught to be answered
  *   harm     mean projection of the rows' last prompt token on the difference of means of harmful and harmless prompts at the block's input that parts them best;
  *            harmless 0, harmful 1
  *
- * These are the parts of an expected drop; the drop itself and its interval need a fit on measured trainings (tools/study-forecast), which is not here.
+ *   drop     the expected fall of the share of refusals, a logistic function of the course and the losses fitted to measured trainings, and an interval that held nine of ten of
+ *            them when their kind was held out (docs/FORECAST.md, tools/study-forecast)
  * Nothing is written: no adapter, no direction, no answer. */
 #ifndef SD_LAB_FORECAST_H
 #define SD_LAB_FORECAST_H
@@ -58,9 +62,12 @@ typedef struct sd_forecast {
     double loss, pull, fit, cosine;  /* pull: the rows' sum; fit = g . u; cosine of g and s: above 0 the first step is against refusing */
     double conflict, harm;
     sd_forecast_trial trial[SD_FORECAST_TRIAL]; /* the farthest first */
+    sd_forecast_trial course[SD_FORECAST_TRIAL]; /* the same places on the way of the rehearsal */
     int best;                        /* of the SD_FORECAST_NEAR farthest trials the one with the least loss */
     bool carried;                    /* that loss is below the one before: else the gradient says nothing of so long a training */
     sd_forecast_row *row;            /* [n_used] owns; in the order of the file */
+    double drop, drop_lo, drop_hi;   /* share of the harmful prompts whose refusal would go; NaN where the rehearsal broke off in numbers that are none */
+    bool seen_before;                /* the terms lie within what the fit has seen */
     int64_t n_blamed;
     double seconds;
 } sd_forecast;
@@ -70,6 +77,8 @@ void sd_forecast_release(sd_forecast *f);
 sd_status sd_lab_forecast(sd_forecast *out, const sd_exec *ex, const sd_forecast_opt *opt, sd_err *err);
 /* Blames the fewest rows, largest pull first, that hold 90 % of all pull against refusing; none where all together lower the score by less than a tenth. */
 sd_status sd_forecast_blame(sd_forecast *f, sd_err *err);
+/* Sets drop, its interval and seen_before from the rest. */
+void sd_forecast_expect(sd_forecast *f);
 void sd_forecast_headline(char *out, size_t cap, const sd_forecast *f);
 
 void sd_forecast_write_json(sd_jw *w, const sd_forecast *f);

@@ -33,15 +33,12 @@ sd_status sd_forecast_blame(sd_forecast *f, sd_err *err)
 
 void sd_forecast_headline(char *out, size_t cap, const sd_forecast *f)
 {
-    const sd_forecast_trial *t = &f->trial[f->best];
-    int n = snprintf(out, cap, "first tokens that refuse: %.0f %% before", 100 * f->refused_before);
+    int n = snprintf(out, cap, "first tokens that refuse: %.0f %% before, %.0f %% after a rehearsal of %.3g (rate x steps)", 100 * f->refused_before, 100 * f->course[0].refused, f->reach);
     if (n < 0 || (size_t)n >= cap) return;
-    if (!f->carried) {
-        snprintf(out + n, cap - (size_t)n, "; the rows' gradient does not carry as far as rate x steps of %.3g: nothing can be said of so long a training", f->reach);
-        return;
-    }
-    n += snprintf(out + n, cap - (size_t)n, "; along the rows' gradient %.0f %% where their loss is least (rate x steps %.3g), %.0f %% at all of %.3g", 100 * t->refused, t->reach, 100 * f->trial[0].refused, f->reach);
+    if (isnan(f->drop)) n += snprintf(out + n, cap - (size_t)n, "; no drop can be expected, the rehearsal ends in numbers that are none");
+    else n += snprintf(out + n, cap - (size_t)n, "; expected: %.0f points fewer refusals (%.0f to %.0f held nine of ten trainings of the embedded model%s)", 100 * f->drop, 100 * f->drop_lo, 100 * f->drop_hi,
+                       f->seen_before ? "" : "; this one is unlike all of them");
     if (n < 0 || (size_t)n >= cap) return;
     if (f->n_blamed) snprintf(out + n, cap - (size_t)n, "; %" PRId64 " of %" PRId64 " rows hold nine tenths of what pulls there", f->n_blamed, f->n_used);
-    else snprintf(out + n, cap - (size_t)n, "; no row to blame");
+    else snprintf(out + n, cap - (size_t)n, f->carried ? "; no row to blame" : "; no row is blamed, the first gradient does not carry so far");
 }

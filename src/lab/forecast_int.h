@@ -28,6 +28,8 @@ sd_status sd_forecast__first(sd_forecast_pass *p, const sd_forecast_prompt *v, i
 sd_status sd_forecast__first_gradient(sd_forecast_pass *p, const sd_forecast_prompt *v, int64_t n, const float *weight, sd_err *err);
 /* Sum of -lp over what is learnt of one row; its gradient over `share` is added to the learner's. */
 sd_status sd_forecast__row(sd_forecast_pass *p, const sd_tune_set *set, int64_t sample, double share, double *loss, sd_err *err);
+/* Adds the gradient of the rows' losses over `share` to the learner's, several rows a pass. */
+sd_status sd_forecast__rows(sd_forecast_pass *p, const sd_tune_set *set, const int64_t *which, int64_t n, double share, sd_err *err);
 /* Mean loss a token of rows which [n]. */
 sd_status sd_forecast__loss(sd_forecast_pass *p, const sd_tune_set *set, const int64_t *which, int64_t n, double *loss, sd_err *err);
 /* z of lp [k], and its derivative by each lp (NULL: not wanted). */

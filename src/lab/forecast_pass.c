@@ -104,19 +104,40 @@ sd_status sd_forecast__row(sd_forecast_pass *p, const sd_tune_set *set, int64_t 
     return st ? st : sd_learner_backward(p->l, p->row, err);
 }
 
+/* As many of rows which[i ..] as one pass takes; i goes on. */
+static int pack_rows(sd_forecast_pass *p, const sd_tune_set *set, const int64_t *which, int64_t n, int64_t *i)
+{
+    int m = 0;
+    for (int64_t at = 0; *i < n && m < MAX_DOCS && at + set->sample[which[*i]].n <= p->max_rows; ++*i) {
+        const sd_tune_sample *s = &set->sample[which[*i]];
+        p->doc[m++] = (sd_doc){set->tok + s->at, set->target + s->at, s->n};
+        at += s->n;
+    }
+    return m;
+}
+
+sd_status sd_forecast__rows(sd_forecast_pass *p, const sd_tune_set *set, const int64_t *which, int64_t n, double share, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int64_t i = 0; i < n && !st;) {
+        const float *lp;
+        int64_t n_lp;
+        int m = pack_rows(p, set, which, n, &i);
+        st = sd_learner_forward(p->l, &(sd_learner_batch){.doc = p->doc, .n_doc = m, .grad = true}, &lp, &n_lp, err);
+        for (int64_t j = 0; j < n_lp && !st; j++) p->row[j] = (float)(-1 / share);
+        if (!st) st = sd_learner_backward(p->l, p->row, err);
+    }
+    return st;
+}
+
 sd_status sd_forecast__loss(sd_forecast_pass *p, const sd_tune_set *set, const int64_t *which, int64_t n, double *loss, sd_err *err)
 {
     double sum = 0, count = 0;
     sd_status st = SD_OK;
     for (int64_t i = 0; i < n && !st;) {
         const float *lp;
-        int64_t n_lp, at = 0;
-        int m = 0;
-        for (; i < n && m < MAX_DOCS && at + set->sample[which[i]].n <= p->max_rows; i++) {
-            const sd_tune_sample *s = &set->sample[which[i]];
-            p->doc[m++] = (sd_doc){set->tok + s->at, set->target + s->at, s->n};
-            at += s->n;
-        }
+        int64_t n_lp;
+        int m = pack_rows(p, set, which, n, &i);
         st = sd_learner_forward(p->l, &(sd_learner_batch){.doc = p->doc, .n_doc = m}, &lp, &n_lp, err);
         for (int64_t j = 0; j < n_lp && !st; j++) sum -= (double)lp[j];
         count += st ? 0 : (double)n_lp;

@@ -20,6 +20,21 @@ static void json_training(sd_jw *w, const sd_forecast *f)
     sd_jw_ki64(w, "n_tokens", f->n_tokens);
 }
 
+static void write_places(sd_jw *w, const char *key, const sd_forecast_trial *t)
+{
+    sd_jw_key(w, key);
+    sd_jw_arr(w);
+    for (int k = 0; k < SD_FORECAST_TRIAL; k++) {
+        sd_jw_obj(w);
+        sd_jw_kf64(w, "reach", t[k].reach);
+        sd_jw_kf64(w, "loss", t[k].loss);
+        sd_jw_kf64(w, "score", t[k].score);
+        sd_jw_kf64(w, "refused", t[k].refused);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
 static void json_looked(sd_jw *w, const sd_forecast *f)
 {
     sd_jw_kf64(w, "score", f->score);
@@ -33,18 +48,8 @@ static void json_looked(sd_jw *w, const sd_forecast *f)
     sd_jw_ki64(w, "n_refusal_tokens", f->refusal.n);
     sd_jw_kf64(w, "refusal_covered", f->refusal.covered);
     sd_jw_ki64(w, "least_loss_trial", f->best);
-    sd_jw_key(w, "trials");
-    sd_jw_arr(w);
-    for (int k = 0; k < SD_FORECAST_TRIAL; k++) {
-        const sd_forecast_trial *t = &f->trial[k];
-        sd_jw_obj(w);
-        sd_jw_kf64(w, "reach", t->reach);
-        sd_jw_kf64(w, "loss", t->loss);
-        sd_jw_kf64(w, "score", t->score);
-        sd_jw_kf64(w, "refused", t->refused);
-        sd_jw_end(w);
-    }
-    sd_jw_end(w);
+    write_places(w, "course", f->course);
+    write_places(w, "trials", f->trial);
 }
 
 void sd_forecast_write_json(sd_jw *w, const sd_forecast *f)
@@ -53,6 +58,15 @@ void sd_forecast_write_json(sd_jw *w, const sd_forecast *f)
     sd_jw_kbool(w, "carried", f->carried);
     sd_jw_kf64(w, "refused_at_least_loss", f->trial[f->best].refused);
     sd_jw_kf64(w, "refused_at_reach", f->trial[0].refused);
+    sd_jw_kf64(w, "refused_rehearsed", f->course[0].refused);
+    sd_jw_key(w, "expected_drop");
+    sd_jw_obj(w);
+    sd_jw_kf64(w, "drop", f->drop);
+    sd_jw_kf64(w, "low", f->drop_lo);
+    sd_jw_kf64(w, "high", f->drop_hi);
+    sd_jw_kf64(w, "level", 0.9);
+    sd_jw_kbool(w, "within_what_was_fitted", f->seen_before);
+    sd_jw_end(w);
     sd_jw_ki64(w, "n_harmful", f->n_harmful);
     sd_jw_ki64(w, "n_harmless", f->n_harmless);
     json_training(w, f);
@@ -88,6 +102,17 @@ static void row(sd_buf *b, const char *what, const char *fmt, ...)
     sd_buf_printf(b, "<tr><td>%s</td><td class='n'>%s</td></tr>", what, text);
 }
 
+static void places(sd_buf *b, const char *title, const char *what, const sd_forecast_trial *v)
+{
+    sd_buf_printf(b, "<h2>%s</h2><p class='note'>%s</p><div class='card'><table><tr><th class='n'>rate \xc3\x97 steps<th class='n'>loss of the rows<th class='n'>refusal score<th class='n'>first tokens that refuse</tr>",
+                  title, what);
+    for (int k = SD_FORECAST_TRIAL - 1; k >= 0; k--) {
+        const sd_forecast_trial *t = &v[k];
+        sd_buf_printf(b, "<tr><td class='n'>%.3g<td class='n'>%.3f<td class='n'>%.2f<td class='n'>%.0f&#8239;%%</tr>", t->reach, t->loss, t->score, 100 * t->refused);
+    }
+    sd_buf_puts(b, "</table></div>");
+}
+
 static void looked(sd_buf *b, const sd_forecast *f)
 {
     sd_buf_puts(b, "<h2>What it rests on</h2><div class='card'><table>");
@@ -98,13 +123,9 @@ static void looked(sd_buf *b, const sd_forecast *f)
     row(b, "cosine of the rows' gradient and that of refusing (above 0: against it)", "%.3f", f->cosine);
     row(b, "learning rate \xc3\x97 steps", "%.4g", f->reach);
     row(b, "numbers that would learn", "%" PRId64, f->n_params);
-    sd_buf_puts(b, "</table></div><h2>How far the gradient carries</h2><p class='note'>The weights are moved in memory along the rows' gradient, as Adam would scale it: no step of a training, since the gradient is not taken "
-                   "again. The loss says how far that is meaningful.</p><div class='card'><table><tr><th class='n'>rate \xc3\x97 steps<th class='n'>loss of the rows<th class='n'>refusal score<th class='n'>first tokens that refuse</tr>");
-    for (int k = SD_FORECAST_TRIAL - 1; k >= 0; k--) {
-        const sd_forecast_trial *t = &f->trial[k];
-        sd_buf_printf(b, "<tr><td class='n'>%.3g<td class='n'>%.3f<td class='n'>%.2f<td class='n'>%.0f&#8239;%%</tr>", t->reach, t->loss, t->score, 100 * t->refused);
-    }
     sd_buf_puts(b, "</table></div>");
+    places(b, "The training, rehearsed", "In memory, in 19 strides that are as long as the training, each along a gradient of its own as Adam would scale it.", f->course);
+    places(b, "How far the first gradient carries", "The weights moved straight along the first gradient. The loss says how far that is meaningful; rows are blamed along the way to the least one.", f->trial);
 }
 
 static void blame(sd_buf *b, const sd_forecast *f)
@@ -136,7 +157,7 @@ sd_status sd_forecast_write_html(sd_buf *b, const sd_forecast_page *p, sd_err *e
     sd_buf_puts(b, "</p></header><main>");
     looked(b, p->f);
     blame(b, p->f);
-    sd_buf_puts(b, "</main><footer><p>One gradient, followed: no interval, since no fit on measured trainings stands behind it (docs/FORECAST.md). `sonde audit damage` measures what this expects. Rows are told by their line; "
+    sd_buf_puts(b, "</main><footer><p>The expected drop and its interval are those of a fit on trainings of one small model (docs/FORECAST.md); for other models nothing was measured. `sonde audit damage` measures what this expects. Rows are told by their line; "
                    "nothing of their text is kept.</p><p>Every number of this page comes from</p><pre>");
     sd_report__str(b, p->command);
     sd_buf_puts(b, "</pre></footer></body></html>\n");

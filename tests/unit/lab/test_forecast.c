@@ -79,6 +79,18 @@ static void compare(bench *b, const float *v, bool score)
         t_ok(sd_forecast__row(&b->pass, &b->rows, 0, 1, &loss, &err), err); /* twice: gradients add up */
         for (int64_t j = 0; j < n; j++) g[j] /= 2;
     }
+    if (!score) { /* many rows a pass: the same gradient */
+        const int64_t which[2] = {0, 0};
+        float *one;
+        t_ok(sd_alloc(&one, (size_t)n * sizeof *one, "t", &err), err);
+        memcpy(one, g, (size_t)n * sizeof *g);
+        memset(g, 0, (size_t)n * sizeof *g);
+        t_ok(sd_forecast__rows(&b->pass, &b->rows, which, 2, 2, &err), err);
+        double diff = 0, size = 0;
+        for (int64_t j = 0; j < n; j++) diff += pow((double)g[j] - (double)one[j], 2), size += pow((double)one[j], 2);
+        assert_true(size > 0 && diff < 1e-10 * size); /* f32 sums in another order */
+        sd_free(one);
+    }
     for (int64_t j = 0; j < n; j++) dot += (double)g[j] * (double)v[j];
     memcpy(was, w, (size_t)n * sizeof *w);
     for (int side = 0; side < 2; side++) {
@@ -139,6 +151,27 @@ static void gradients(void **state)
     sd_model_close(b.m);
 }
 
+/* The more the score falls in the rehearsal, the larger the drop that is expected; its interval holds it; numbers that are none expect nothing. */
+static void expect(void **state)
+{
+    (void)state;
+    double last = -1;
+    for (int i = 0; i < 9; i++) {
+        sd_forecast f = {.score = 6, .loss = 2, .trial = {{.loss = 1}}};
+        for (int k = 0; k < SD_FORECAST_TRIAL; k++) f.course[k] = (sd_forecast_trial){.score = 6 - 1.5 * i, .loss = 1};
+        sd_forecast_expect(&f);
+        assert_true(f.drop > last && f.drop_lo >= 0 && f.drop_hi <= 1 && f.drop_lo <= f.drop && f.drop <= f.drop_hi && f.seen_before);
+        last = f.drop;
+    }
+    assert_true(last > 0.8);
+    sd_forecast far = {.score = 6, .loss = 1000, .trial = {{.loss = 1}}}, none = {.score = 6, .loss = 2, .course = {{.score = NAN, .loss = NAN}}};
+    far.course[0].loss = 1;
+    sd_forecast_expect(&far);
+    assert_false(far.seen_before);
+    sd_forecast_expect(&none);
+    assert_true(isnan(none.drop) && isnan(none.drop_lo) && isnan(none.drop_hi));
+}
+
 static int setup(void **state)
 {
     sd_err err = {0};
@@ -153,5 +186,5 @@ static int teardown(void **state)
     return 0;
 }
 
-static const struct CMUnitTest tests[] = {T(slope), T(gradients)};
+static const struct CMUnitTest tests[] = {T(slope), T(gradients), T(expect)};
 int main(void) { return cmocka_run_group_tests(tests, setup, teardown); }
