@@ -23,7 +23,7 @@ sd_status sd_direction_name_check(const char *name, sd_err *err)
     bool ok = n > 0 && n < 65 && name[0] != '.';
     for (size_t i = 0; i < n; i++) ok = ok && (isalnum((unsigned char)name[i]) || strchr("._-", name[i]));
     if (ok) return SD_OK;
-    sd_fail(err, SD_E_ARG, "'%.80s' is no name for a direction", name);
+    sd_fail(err, SD_E_ARG, "'%.80s' is no name", name);
     return sd_hint(err, "use at most 64 letters, digits, '.', '_' and '-'");
 }
 

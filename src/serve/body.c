@@ -7,7 +7,7 @@ int sd_body__parse(json_t **out, sd_slice body, const sd_field *table, sd_reply 
 {
     sd_err err = {0};
     *out = NULL;
-    sd_status st = sd_json_parse(out, body.p ? body.p : "", body.n, "the body", &err);
+    sd_status st = sd_json_parse(out, body.p ? body.p : "", body.n, "the body, read as JSON", &err);
     if (st) return sd_problem_of(p, &err, NULL);
     int http = json_is_object(*out) ? sd_fields_check(*out, table, "", &rp->ignored, p) : sd_problem_set(p, 400, NULL, "the body is no JSON object");
     if (!http) return 0;
@@ -40,11 +40,11 @@ static int put_content(sd_buf *b, const json_t *content, const char *param, sd_p
 {
     size_t n = json_array_size(content);
     if (json_is_string(content)) sd_buf_put(b, json_string_value(content), json_string_length(content));
-    else if (!json_is_array(content)) return sd_problem_set(p, 400, param, "%s: expected a string or an array of text parts", param);
+    else if (!json_is_array(content)) return sd_problem_set(p, 400, param, "%s.content: expected a string or an array of text parts", param);
     for (size_t i = 0; i < n; i++) {
         const json_t *part = json_array_get(content, i), *text = json_object_get(part, "text"), *type = json_object_get(part, "type");
         if (!json_is_string(text) || !json_is_string(type) || strcmp(json_string_value(type), "text") != 0)
-            return sd_problem_set(p, 400, param, "%s[%zu]: only parts {\"type\":\"text\",\"text\":..} are read", param, i);
+            return sd_problem_set(p, 400, param, "%s.content[%zu]: only parts {\"type\":\"text\",\"text\":..} are read", param, i);
         sd_buf_put(b, json_string_value(text), json_string_length(text));
     }
     return 0;

@@ -113,7 +113,7 @@ int sd_fields_check(const json_t *obj, const sd_field *table, const char *where,
         if (!has_type(v, f->type)) return sd_problem_set(p, 400, param, "%s: expected %s", param, type_words[f->type]);
         if (!json_is_number(v) || (f->lo == 0 && f->hi == 0)) continue;
         double x = json_number_value(v);
-        if (x < f->lo || x > f->hi) return sd_problem_set(p, 400, param, "%s is %g: expected %g to %g", param, x, f->lo, f->hi);
+        if (x < f->lo || x > f->hi) return sd_problem_set(p, 400, param, "%s is %.10g: expected %.10g to %.10g", param, x, f->lo, f->hi);
     }
     json_object_foreach((json_t *)(uintptr_t)obj, key, v) {
         const sd_field *f = table;

@@ -18,7 +18,7 @@ expect_error linear_judge_without_labels 2 'judge-labels FILE' "${ask[@]}" --lin
 expect_error endpoint_without_its_inside 2 'gives answers alone' audit run http://127.0.0.1:9/v1 --suite "$suites/permitted.jsonl" --ablate random:1
 expect_error ablate_random_of_no_seed 2 'random:SEED' "${ask[@]}" --ablate random:x
 expect_error ablate_random_and_more 2 'random:SEED' "${ask[@]}" --ablate random:1x
-expect_error direction_that_is_a_path 2 'no name for a direction' direction make "$aligned" --positive a --negative b -o ../../x
+expect_error direction_that_is_a_path 2 "'../../x' is no name" direction make "$aligned" --positive a --negative b -o ../../x
 expect_error endpoint_behind_a_model 2 'gives answers alone' audit compare "$aligned" http://127.0.0.1:9/v1 --suite "$suites/permitted.jsonl" --quick
 expect_error endpoint_without_a_name 2 'endpoint-model NAME' audit run http://127.0.0.1:9/v1 --suite "$suites/permitted.jsonl"
 expect_error judge_without_a_name 2 'judge-model NAME' "${ask[@]}" --judge-url http://127.0.0.1:9/v1
