@@ -144,6 +144,36 @@ await test('steer: nothing added is identical, much is not, and all three panes 
   await close(page);
 });
 
+await test('what is not there, left out or too little is said', async () => {
+  const page = await open('#/steer', { width: 360 });
+  const inside = await page.evaluate(() => [...document.querySelectorAll('.sampling input')].every((x) => x.getBoundingClientRect().right <= document.querySelector('.prompt-tools').getBoundingClientRect().right + 0.5));
+  must(inside, 'the seed is wider than its card');
+  await page.fill('.add-steer input', '99999');
+  await page.waitForSelector('text=There is no feature 99999');
+  await page.fill('.add-steer input', '3');
+  await page.waitForSelector('.found-row');
+  await page.press('.add-steer input', 'Enter');
+  await page.waitForSelector('.steer-card');
+  await page.evaluate(() => { window.prompt = () => 'my recipe'; });
+  await page.click('text=Save as recipe');
+  await page.waitForSelector('text=“my recipe” is no name of a recipe');
+  await page.evaluate(() => { location.hash = '#/contrast'; });
+  await page.click('text=Compare');
+  await page.waitForSelector('.contrast .count:has-text("Two texts a side")');
+  await page.evaluate(() => { location.hash = '#/audit'; });
+  await page.waitForSelector('h1:has-text("Audit")');
+  must(await page.evaluate(() => document.querySelector('nav a[aria-current]').getBoundingClientRect().right <= innerWidth), 'the name of the view that is shown is out of sight');
+  await page.evaluate(() => { location.hash = '#/features/nope'; });
+  await page.waitForSelector('text=There is no store “nope” here');
+  await page.evaluate(() => { location.hash = '#/contrast?a=the+cat+sat%0Athe+cat+ran&b=a+red+bridge%0Athe+old+gate'; });
+  await page.waitForSelector('text=four a side at least');
+  await page.evaluate(() => { location.hash = '#/text?t=the+cat+sat'; });
+  await page.waitForFunction(() => /\d+ that are on over 1 % of tokens are left out/.test(document.querySelector('.text-side .count')?.textContent));
+  await page.click('.text-side input');
+  await page.waitForFunction(() => !/left out/.test(document.querySelector('.text-side .count').textContent));
+  await close(page);
+});
+
 await test('steer: what an address says is sent as it is, and an answer that breaks off is an error', async () => {
   const steers = [{ feature: { dict: 'l0', index: 3 }, op: 'cap', min: 0.25, unit: 'rms' }, { feature: { dict: 'l0', index: 4 }, op: 'cap', min: 0, max: 0.5, unit: 'rms', positions: [1, 2] }];
   const page = await open('#/');

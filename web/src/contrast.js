@@ -8,6 +8,8 @@ import { called, num, percent, whole } from './format.js';
 import { copies, empty, featureLink, field, problem, select, skeleton } from './parts.js';
 
 const AT_ONCE = 4, TOKENS = 40, MAX_URL = 6000;
+// In how many ways texts can be shared out in two sets of these sizes, of which none differs from another by sign alone.
+const splits = (a, b) => { let n = a === b ? 0.5 : 1; for (let i = 1; i <= Math.min(a, b); i++) n *= (a + b + 1 - i) / i; return n; };
 const lines = (text) => text.split('\n').map((x) => x.trim()).filter(Boolean);
 
 export async function show({ config, query }) {
@@ -31,7 +33,7 @@ export async function show({ config, query }) {
       rows.length ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Features that differ' }, h('table.plain', h('thead', h('tr', ['Feature', 'Responds to', 'in A', 'in B', 'Difference', 'p'].map((x, i) => h(i > 1 ? 'th.n' : 'th', { scope: 'col' }, x)))),
         h('tbody', rows.map((f, i) => h('tr', { class: i < found.n_above ? null : 'dim' }, h('th', { scope: 'row' }, store() ? h('a', { href: featureLink(store(), f.index) }, String(f.index)) : String(f.index)), h('td', called(f.label, '–')),
           h('td.n', percent(f.share_a)), h('td.n', percent(f.share_b)), h('td.n', h('strong', { class: i < found.n_above ? null : 'soft' }, `${f.difference > 0 ? '+' : '−'}${percent(Math.abs(f.difference))}`)), h('td.n', num(f.p))))))) : h('p.soft', 'No feature is active in these texts.'),
-      h('p.note', `Shares of the ${whole(found.n_a)} and ${whole(found.n_b)} texts in which a feature is active anywhere. Floor: what the largest difference of any feature reaches in 1 of 20 shufflings of the two sets; p counts shufflings, for all features together. Grey: below it.`));
+      h('p.note', `Shares of the ${whole(found.n_a)} and ${whole(found.n_b)} texts in which a feature is active anywhere. Floor: what the largest difference of any feature reaches in 1 of 20 shufflings of the two sets; p counts shufflings, for all features together. Grey: below it.${splits(found.n_a, found.n_b) < 20 ? ' So few texts can be shared out in so few ways that nothing can be above it: take four a side at least.' : ''}`));
   }
 
   function drawCauses(progress) {
@@ -52,6 +54,12 @@ export async function show({ config, query }) {
     abort?.abort();
     abort = new AbortController();
     counted = null;
+    if (lines(state.a).length < 2 || lines(state.b).length < 2) {
+      found = null;
+      fill(status, 'Two texts a side at least.');
+      drawFound();
+      return drawCauses();
+    }
     fill(box, h('h2', 'Features'), skeleton(8));
     fill(status, 'Reading …');
     try {

@@ -18,7 +18,8 @@ function chips(f) {
 }
 
 export async function show({ config, parts, query }) {
-  const store = config.stores.find((s) => s.name === parts[1]) || config.stores[0];
+  const store = config.stores.find((s) => s.name === (parts[1] || config.stores[0].name));
+  if (!store && config.stores.length) return { title: 'Features', el: h('div.view', empty(`There is no store “${parts[1]}” here.`, h('p', h('a', { href: '#/features' }, 'Go to Features')))) };
   if (!store) {
     return { title: 'Features', el: h('div.view', h('header.view-head', h('div.view-title', h('h1', 'Features'))), empty('No store of features is registered.', 'Build one of a dictionary and a text, then give it to the server with --store:',
       h('pre.command', `sonde feature build dict ${command.model(config)} TEXT/ -o features.db\nsonde serve ${command.model(config)} --dict dict --store features.db`))) };

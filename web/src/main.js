@@ -73,8 +73,11 @@ async function open() {
   const turn = ++showing;
   for (const a of links) {
     const on = a.dataset.path === name || (name === 'feature' && a.dataset.path === 'features');
-    if (on) a.setAttribute('aria-current', 'page');
-    else a.removeAttribute('aria-current');
+    if (on) {
+      a.setAttribute('aria-current', 'page');
+      const nav = a.parentElement.getBoundingClientRect(), at = a.getBoundingClientRect(); // narrow windows scroll the names of the views
+      a.parentElement.scrollLeft += at.right > nav.right ? at.right - nav.right + 6 : Math.min(0, at.left - nav.left - 6);
+    } else a.removeAttribute('aria-current');
   }
   if (shown && shown.name === name && shown.update && (await shown.update(at))) return;
   leave();

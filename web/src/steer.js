@@ -127,20 +127,22 @@ export async function show({ config, query }) {
   function picker() {
     const dicts = config.dicts.filter((d) => d.store);
     const found = h('ul.found', { role: 'listbox', 'aria-label': 'Features found' });
-    let use = dicts[0];
+    let use = dicts[0], of = ''; // of: the words of which found is the answer
     const look = debounce(async () => {
       const q = input.value.trim();
+      of = '';
       if (!q || !use) return fill(found);
       try {
         const r = await api.features(use.store, { q, limit: 6 });
-        const exact = /^\d+$/.test(q) ? [...(await api.briefs(use.store, [Number(q)]).catch(() => new Map())).values()] : [];
+        const exact = /^\d+$/.test(q) && Number(q) < config.stores.find((x) => x.name === use.store).n_features ? [...(await api.briefs(use.store, [Number(q)]).catch(() => new Map())).values()] : [];
         const list = [...exact, ...r.features].slice(0, 6);
-        fill(found, list.length ? list.map((f) => h('li', { role: 'option', 'aria-selected': 'false' }, h('button.found-row', { type: 'button', onclick: () => { addSteer(fresh({ feature: { dict: use.name, index: f.index } }), f); input.value = ''; fill(found); } }, h('span.no', String(f.index)), h('span.label', called(f.label, 'no words')), h('span.chips', f.top_logits.slice(0, 3).map((t) => h('code', tokenName(t.token))))))) : h('li.soft', { role: 'option', 'aria-selected': 'false' }, 'No feature has these words.'));
+        of = q;
+        fill(found, list.length ? list.map((f) => h('li', { role: 'option', 'aria-selected': 'false' }, h('button.found-row', { type: 'button', onclick: () => { addSteer(fresh({ feature: { dict: use.name, index: f.index } }), f); input.value = ''; fill(found); } }, h('span.no', String(f.index)), h('span.label', called(f.label, 'no words')), h('span.chips', f.top_logits.slice(0, 3).map((t) => h('code', tokenName(t.token))))))) : h('li.soft', { role: 'option', 'aria-selected': 'false' }, /^\d+$/.test(q) ? `There is no feature ${q}, and none has it as a word.` : 'No feature has these words.'));
       } catch (e) {
         fill(found, h('li', { role: 'option', 'aria-selected': 'false' }, problem(e)));
       }
     }, 200);
-    const input = h('input', { type: 'search', placeholder: 'a word, or a number', autocomplete: 'off', 'data-search': true, oninput: look });
+    const input = h('input', { type: 'search', placeholder: 'a word, or a number', autocomplete: 'off', 'data-search': true, oninput: look, onkeydown: (e) => { if (e.key === 'Enter' && of && of === input.value.trim()) found.querySelector('button')?.click(); } });
     return h('section.add-steer', dicts.length ? [field('Add a feature', input), dicts.length > 1 ? select(dicts.map((d) => [d.name, d.name]), use.name, (v) => { use = dicts.find((d) => d.name === v); look(); }, { 'aria-label': 'Dictionary' }) : null, found] : h('p.soft', 'Register a dictionary and its store (--dict, --store) to steer by features.'),
       config.directions.length ? field('Add a direction', select([['', 'choose …'], ...config.directions.map((d) => [d.name, `${d.name} (${d.kind}, layer ${d.layer})`])], '', (v) => v && addSteer(fresh({ direction: v })))) : null);
   }
@@ -179,7 +181,7 @@ export async function show({ config, query }) {
     const title = list.map((t) => `${tokenName(t.token)} ${percent(Math.exp(t.logprob))}${t.top_logprobs?.length ? ` · ${t.top_logprobs.slice(0, 4).map((x) => `${tokenName(x.token)} ${percent(Math.exp(x.logprob))}`).join(', ')}` : ''}`).join('\n');
     lane.text.append(h('span.said', { title: title || null, vars: { '--a': p === undefined ? 0 : Math.min(1, -p / 6).toFixed(3) } }, delta));
   }
-  const applied = (list) => list.map((a) => `${a.steer.op} at ${a.site}, ${whole(a.n_positions)} positions`).join('; ');
+  const applied = (list, cached) => `${list.map((a) => `${a.steer.op} at ${a.site}, ${whole(a.n_positions)} positions`).join('; ')}${cached ? ` (${whole(cached)} tokens of the prompt came from the cache)` : ''}`;
   // Every monitor of the server looks at every pane.
   const watch = config.monitors?.length ? { monitors: config.monitors.map((m) => m.name) } : {};
   const seen = (list) => list.map((m) => `${m.monitor} at ${whole(m.n_held)} of ${whole(m.n_looked)} tokens, highest ${num(m.max)}`).join('; ');
@@ -227,7 +229,7 @@ export async function show({ config, query }) {
           const delta = c.delta?.content ?? c.text ?? '';
           if (delta) { piece(lane, delta, c.logprobs); n++; }
           if (c.finish_reason) {
-            fill(lane.foot, c.finish_reason === 'length' ? `cut at ${state.n} tokens` : 'ended by itself', c.sonde?.applied?.length ? ` · ${applied(c.sonde.applied)}` : '', c.sonde?.monitors ? ` · ${seen(c.sonde.monitors)}` : '');
+            fill(lane.foot, c.finish_reason === 'length' ? `cut at ${state.n} tokens` : 'ended by itself', c.sonde?.applied?.length ? ` · ${applied(c.sonde.applied, c.sonde.cached_positions)}` : '', c.sonde?.monitors ? ` · ${seen(c.sonde.monitors)}` : '');
           }
           if (n % 8 === 1) fill(status, 'Saying it …');
         }
@@ -330,8 +332,9 @@ export async function show({ config, query }) {
   /* ---- recipe ---- */
   function saveRecipe() {
     if (!live().length) return toast('Add a steer first');
-    const name = (window.prompt('Name of the recipe (letters, digits, - and _)', 'recipe') || '').trim();
+    const name = (window.prompt('Name of the recipe (letters, digits, . - and _)', 'recipe') || '').trim();
     if (!name) return;
+    if (!/^[\w.-]{1,64}$/.test(name)) return toast(`“${name}” is no name of a recipe: letters, digits, . - and _`);
     const file = new Blob([JSON.stringify({ name, description: '', steer: live() }, null, 1)], { type: 'application/json' });
     const a = h('a', { href: URL.createObjectURL(file), download: `${name}.json` });
     a.click();

@@ -86,9 +86,10 @@ export async function show({ config, query }) {
       fill(side, config.dicts.length ? skeleton(8) : empty('No dictionary is registered.', 'Features need one: sonde serve --dict DIR.'));
       return;
     }
-    const all = strongest().filter((x) => state.dense || !(x.brief?.density > DENSE)), store = storeOf(), few = all.slice(0, 24), most = Math.max(...few.map((x) => x.value), 1e-9);
+    const strong = strongest(), all = strong.filter((x) => state.dense || !(x.brief?.density > DENSE)), store = storeOf(), few = all.slice(0, 24), most = Math.max(...few.map((x) => x.value), 1e-9);
     const where = chosen.size ? `on ${chosen.size === 1 ? `“${tokenName(acts.tokens[[...chosen][0]]?.token || '')}”` : `${chosen.size} tokens`}` : 'in the whole text';
-    fill(side, h('p.count', `${whole(all.length)} features ${where}`), few.length ? h('ul.bars.feature-bars', few.map((x) => h('li', { class: feature === x.index ? 'on' : null, vars: { '--w': (x.value / most).toFixed(3) } },
+    const left = strong.length - all.length;
+    fill(side, h('p.count', `${whole(all.length)} features ${where}${left ? `; ${whole(left)} that are on over 1 % of tokens are left out` : ''}`), few.length ? h('ul.bars.feature-bars', few.map((x) => h('li', { class: feature === x.index ? 'on' : null, vars: { '--w': (x.value / most).toFixed(3) } },
       h('span.feature-cell', store ? h('a.no', { href: featureLink(store, x.index) }, String(x.index)) : h('span.no', String(x.index)),
         h('button.link.label', { type: 'button', 'aria-pressed': String(feature === x.index), title: 'Show this feature on the tokens', onclick: () => showFeature(x.index) }, called(x.brief?.label, store ? '\u00a0' : `feature ${x.index}`))),
       h('span.value', num(x.value))))) : h('p.soft', 'Nothing is active here.'));
