@@ -295,7 +295,7 @@ static void every_lie_is_refused_by_name(void **state)
         LIE(alignment_4, SD_E_FORMAT, "general.alignment is 4"),
         LIE(alignment_huge, SD_E_FORMAT, "padding"),
         LIE(alignment_text, SD_E_FORMAT, "general.alignment", "string"),
-        LIE(split, SD_E_UNSUPPORTED, "3 parts"),
+        LIE(split, SD_E_FORMAT, "first of 3 parts"),
         LIE(rank_9, SD_E_FORMAT, "blk.3.ffn_up.weight", "rank 9"),
         LIE(rank_huge, SD_E_FORMAT, "blk.3.ffn_up.weight", "rank 4294967295"),
         LIE(type_99, SD_E_UNSUPPORTED, "blk.3.ffn_up.weight", "type 99"),
