@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64, MOST_SCANS = 40, FIRST_ROWS = 64 };
+enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64, MOST_SCANS = 40, STEPS = 8, FIRST_ROWS = 64 };
 static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024; dictionary_learning's default too */
 static const double BASE_LR = 1.2e-3;        /* at BASE_WIDTH features; measured, see docs/DICT.md */
 static const double BASE_WIDTH = 16384;
@@ -197,7 +197,8 @@ sd_status sd_choice__best(sd_choice *c, const sd_exec *ex, sd_mat x, int64_t ste
         }
         if (fits) high = cut;
         else low = cut;
-        cut = low >= 0 && high >= 0 ? 0.5 * (low + high) : low >= 0 ? 1.25 * low + 1e-3 : high > 1e-4 ? 0.8 * high : 0;
+        /* Away from the last cut in steps, then in strides: a batch may have fewer values above 0 than are wanted, and then all of them are taken. */
+        cut = low >= 0 && high >= 0 ? 0.5 * (low + high) : low >= 0 ? (i < STEPS ? 1.25 : 4) * low + 1e-3 : i < STEPS ? 0.8 * high : 0;
     }
     return sd_fail(err, SD_E_FAIL, "step %lld: no value separates the best %lld activations of the batch from four times as many: its rows are too much alike.",
                    (long long)step, (long long)want);

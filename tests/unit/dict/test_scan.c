@@ -4,6 +4,7 @@
 #include "t.h"
 
 #include "base/rng.h"
+#include "dict/dict_step.h"
 #include "dict/scan.h"
 #include "num/kern_scan8.h"
 
@@ -268,6 +269,38 @@ static void test_above(void **state)
     }
 }
 
+/* The n k best of a batch that has fewer values above 0: all of them are taken, from wherever the last batch cut. */
+static void test_best_of_few(void **state)
+{
+    (void)state;
+    enum { K = 8 };
+    sd_err err = {0};
+    data a = make(64, 512, 32);
+    const int64_t cap = 4 * a.n * K;
+    scored *all = sd_malloc((size_t)a.m * sizeof *all);
+    sd_choice c = {.kern = ex->kern, .W = a.W, .b = a.b, .m = a.m, .cap = cap, .n_step = 100, .k = K, .ptr = sd_malloc((size_t)(a.n + 1) * 8), .idx = sd_malloc((size_t)cap * 4), .val = sd_malloc((size_t)cap * 4),
+                   .spare = sd_malloc((size_t)cap * 4), .floor = sd_malloc((size_t)a.m * 4)};
+    for (int64_t f = 0; f < a.m; f++) a.b[f] = -2.5f;
+    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&c.scan, ex, a.m, a.d, 0, &err), err);
+    t_ok(sd_scan_reserve(c.scan, a.n, cap, &err), err);
+    int64_t above = 0, bad;
+    for (int64_t r = 0; r < a.n; r++) {
+        exact_row(&a, r, NULL, all);
+        for (int64_t f = 0; f < a.m; f++) above += all[f].p > 0;
+    }
+    assert_in_range(above, 1, a.n * K - 1);
+    static const double last[] = {0, 1e-3, 1, 1e6};
+    for (size_t i = 0; i < sizeof last / sizeof *last; i++) {
+        c.cut = last[i];
+        t_ok(sd_choice__best(&c, ex, sd_mat_of(a.x, a.n, a.d), 2, &bad, &err), err);
+        assert_int_equal(bad, -1);
+        assert_int_equal(c.ptr[a.n], above);
+    }
+    sd_scan_free(c.scan);
+    sd_free(c.ptr), sd_free(c.idx), sd_free(c.val), sd_free(c.spare), sd_free(c.floor), sd_free(all);
+    drop(&a);
+}
+
 static int run_level(const char *level)
 {
     sd_err err = {0};
@@ -282,7 +315,7 @@ static int run_level(const char *level)
         return 0;
     }
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
-    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_one_way), T(test_repack), T(test_audit), T(test_bad_rows), T(test_above)};
+    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_one_way), T(test_repack), T(test_audit), T(test_bad_rows), T(test_above), T(test_best_of_few)};
     snprintf(name, sizeof name, "scan at %s%s", level, int8 ? ", int8" : "");
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
     sd_exec_free(ex);
