@@ -52,7 +52,7 @@ static sd_status prepare(sd_engine *e, sd_seq *s, sd_err *err)
     if (n < 1) return sd_fail(err, SD_E_ARG, "the prompt has no tokens");
     if (n + (s->n_new > 0) > ctx) {
         sd_fail(err, SD_E_ARG, "the prompt has %" PRId64 " tokens, the context is %" PRId64, n, ctx);
-        return sd_hint(err, "shorten the prompt, or start the server with a larger --ctx");
+        return sd_hint(err, ctx < e->m->max_ctx ? "shorten the prompt, or start the server with a larger --ctx" : "shorten the prompt; the model reads no more");
     }
     if (s->n_new > ctx - n) s->n_new = ctx - n;
     if (s->n_new > 0) st = sd_alloc(&s->said, (size_t)s->n_new * sizeof *s->said, "an answer", err);
