@@ -65,6 +65,11 @@ void sd_map_close(sd_map *m)
     *m = (sd_map){0};
 }
 
+void sd_map_forget(const sd_map *m)
+{
+    if (m->p) (void)madvise((void *)(uintptr_t)m->p, m->n, MADV_DONTNEED); /* read-only and of a file: nothing is lost */
+}
+
 static sd_status too_large(const sd_buf *b, const char *path, sd_err *err)
 {
     char max[32];

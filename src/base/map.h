@@ -10,6 +10,8 @@ typedef struct sd_map {
 } sd_map;
 sd_status sd_map_open(sd_map *m, const char *path, sd_err *err); /* an empty file is an error */
 void sd_map_close(sd_map *m);
+/* Lets the pages go that were read of it: they count no longer as this process's memory, and are read again where they are touched. Advice. */
+void sd_map_forget(const sd_map *m);
 
 /* Whole file into b (at most b->max). */
 sd_status sd_file_read(sd_buf *b, const char *path, sd_err *err);

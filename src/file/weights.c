@@ -229,6 +229,12 @@ void sd_weights_close(sd_weights *w)
     sd_free(w);
 }
 
+void sd_weights_forget(const sd_weights *w)
+{
+    for (int64_t i = 0; i < w->n_source; i++)
+        if (!w->source[i].borrowed) sd_map_forget(&w->source[i].map);
+}
+
 sd_container sd_weights_container(const sd_weights *w)
 {
     return w->container;

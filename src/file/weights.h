@@ -40,6 +40,8 @@ sd_status sd_weights_open_opt(sd_weights **out, const char *path, const sd_weigh
 sd_status sd_weights_open_bytes(sd_weights **out, const void *p, size_t n, const char *name, const sd_weights_opt *opt,
                                 sd_err *err);
 void sd_weights_close(sd_weights *w);
+/* Lets the pages of the files go, of which a copy has been made (sd_map_forget). */
+void sd_weights_forget(const sd_weights *w);
 sd_container sd_weights_container(const sd_weights *w);
 int64_t sd_weights_count(const sd_weights *w);
 const sd_tensor *sd_weights_at(const sd_weights *w, int64_t i);

@@ -145,6 +145,7 @@ sd_status sd_learner__params(sd_learner *t, sd_err *err)
         t->n_range = k.n_range;
         k.fill = true;
         take_all(&k);
+        sd_weights_forget(t->m->weights);
     } else if ((st = turn_round(t, err)))
         return st;
     return t->opt.lora ? take_adapter(t, err) : SD_OK;

@@ -164,6 +164,33 @@ static void listings(void **state)
     assert_int_equal(sd_mem_live_blocks(), blocks);
 }
 
+static void forgets_what_was_read(void **state)
+{
+    (void)state;
+    enum { N = 32 << 20 };
+    sd_err err;
+    sd_map m;
+    sd_wfile *f;
+    t_ok(sd_wfile_open(&f, in("large"), &err), err);
+    static uint8_t piece[1 << 16];
+    for (int i = 0; i < N >> 16; i++) {
+        memset(piece, i, sizeof piece);
+        t_ok(sd_wfile_write(f, piece, sizeof piece, &err), err);
+    }
+    t_ok(sd_wfile_commit(f, &err), err);
+    t_ok(sd_map_open(&m, in("large"), &err), err);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < m.n; i += 512) sum += m.p[i];
+    const uint64_t read = sd_mem_query().rss;
+    sd_map_forget(&m);
+    const uint64_t left = sd_mem_query().rss;
+    if (left + (N * 3ull) / 4 > read) fail_msg("%llu bytes resident of %llu", (unsigned long long)left, (unsigned long long)read);
+    for (size_t i = 0; i < m.n; i += 512) sum -= m.p[i];
+    assert_int_equal(sum, 0);
+    sd_map_close(&m);
+    sd_map_forget(&m);
+}
+
 static void free_space(void **state)
 {
     (void)state;
@@ -192,7 +219,7 @@ static void joins(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(maps_a_file), T(says_what_is_wrong), T(reads_whole_files), T(folders), T(listings), T(free_space), T(joins),
+        T(maps_a_file), T(forgets_what_was_read), T(says_what_is_wrong), T(reads_whole_files), T(folders), T(listings), T(free_space), T(joins),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
