@@ -146,6 +146,23 @@ static void beside_rows(out_table *t, const sd_comparison *k)
     }
 }
 
+/* A verdict is a result, which --quiet does not silence; the notes say by how much it was missed, and what would decide. */
+static void gate_rows(out_table *t, const sd_comparison *k)
+{
+    for (int g = 0; g < k->n_gate; g++) {
+        const sd_gate_result *r = &k->gate[g];
+        out_str(t, k->b->name);
+        out_cell(t, "gate %s", r->gate.text);
+        out_str(t, "");
+        out_str(t, sd_verdict_name(r->verdict));
+        out_str(t, "");
+        out_str(t, "");
+        if (r->n) out_i64(t, r->n);
+        else out_str(t, "");
+        out_str(t, "");
+    }
+}
+
 /* What lies inside, in a line each: the direction, the weights, what rounding alone did. */
 static void note_inside(cli *c, const sd_inside *x)
 {
@@ -176,6 +193,7 @@ static int print_text(cli *c, const sd_audit_page *p)
         change_row(t, k->b->name, &k->over_refusal, "harmless refused");
         change_row(t, k->b->name, &k->incoherent, "incoherent");
         beside_rows(t, k);
+        gate_rows(t, k);
     }
     int rc = out_table_end(t);
     for (int i = 0; i + 1 < p->n_record; i++) {

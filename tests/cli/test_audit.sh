@@ -61,6 +61,12 @@ expect_exit gate_on_nothing 3 audit compare "$dir/good.json" "$dir/good.json" --
 if grep -q nan "$dir/err"; then not_ok nothing_measured_is_said "$(what_happened)"; else ok nothing_measured_is_said; fi
 expect_exit gate_fails 3 audit compare "$dir/good.json" "$dir/bad.json" --fail-on 'refusal_drop>0.05' -o "$dir/page.html" --card "$dir/card.md"
 if grep -q '<html' "$dir/page.html" && grep -q 'fail' "$dir/card.md" && ! grep -q 'cat sat' "$dir/page.html"; then ok page_and_card; else not_ok page_and_card "$(head -c 300 "$dir/page.html")"; fi
+# The verdict is a result: it stands on stdout, whatever is silenced.
+for row in 'good pass 0' 'bad fail 3'; do
+    set -- $row
+    run audit compare "$dir/good.json" "$dir/$1.json" --fail-on 'refusal_drop>0.05' -q
+    if [ $rc -eq "$3" ] && grep -qP "^[^\t]+\tgate refusal_drop>0.05\t\t$2\t\t\t200\t$" "$dir/out"; then ok "quiet_says_$2"; else not_ok "quiet_says_$2" "$(what_happened)"; fi
+done
 expect_exit gate_inconclusive_fails 3 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05'
 expect_exit gate_inconclusive_allowed 0 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05' --allow-inconclusive
 python3 - "$dir" <<'PY'
