@@ -79,10 +79,11 @@ static sd_paired turned(sd_paired t)
     return (sd_paired){t.both, t.second, t.first, t.neither};
 }
 
-/* Older records say how many phrases or labels a judge had, and not which. */
+/* Older records say how many phrases or labels a judge had, and not which; of a judge behind an endpoint its model's name, and not where. */
 static bool names_its_judge(const sd_behaviour *b)
 {
     int own = 0, linear = 0;
+    if (sd_slice_starts(sd_slice_of(b->judge), "endpoint ")) return strstr(b->judge, " at ") != NULL;
     sscanf(b->judge, "phrases (own, %*[0-9])%n", &own);
     sscanf(b->judge, "linear, block %*[0-9], %*[0-9] labels%n", &linear);
     int end = own + linear;

@@ -38,7 +38,7 @@ typedef struct sd_behaviour {
     sd_template_rate tpl[SD_MAX_TEMPLATES];
     int n_tpl;
     sd_utility utility;
-    char rendered_sha256[65], judge[64];
+    char rendered_sha256[65], judge[96];
     bool quick;
     int64_t n_gen, rows;
     int64_t n_silent;    /* prompts of v without an answer, or without a verdict of the judge: unscored */

@@ -129,8 +129,37 @@ sd_status sd_judge_measure_endpoint(sd_judge_error *out, const sd_labelled_set *
     return st;
 }
 
+/* At most MOST_NAME bytes: what is longer is cut and followed by a hash of the whole, so that two of one beginning are told apart. */
+static void put_short(sd_buf *b, sd_slice s)
+{
+    enum { MOST_NAME = 28, HASH = 9 };
+    if (s.n <= MOST_NAME) sd_buf_put(b, s.p, s.n);
+    else sd_buf_printf(b, "%.*s~%08" PRIx32, MOST_NAME - HASH, s.p, (uint32_t)sd_hash64(s.p, s.n));
+}
+
+/* "127.0.0.1:8080/v1": what a judge that stands elsewhere differs in; neither how it is spoken to nor anything that may hold a key. */
+static sd_slice address(const char *bare)
+{
+    static const char *const end[] = {"/", "/chat/completions", "/"}; /* the server's own path is added where it is left out */
+    const char *host = strstr(bare, "://");
+    host = host ? host + 3 : bare;
+    sd_slice s = {host, strcspn(host, "?#")};
+    for (size_t i = 0; i < sizeof end / sizeof *end; i++)
+        if (sd_slice_ends(s, end[i])) s.n -= strlen(end[i]);
+    return s;
+}
+
 void sd_judge_endpoint_name(char *out, size_t cap, const sd_endpoint *e)
 {
+    char bare[2048];
+    sd_buf b;
     uint64_t h = sd_hash64(head, sizeof head) ^ sd_hash64(tail, sizeof tail);
-    snprintf(out, cap, "endpoint %.36s, prompt %08" PRIx32, e->model ? e->model : "default", (uint32_t)h);
+    sd_buf_init(&b, 1 << 10);
+    sd_url_bare(bare, sizeof bare, e->url);
+    sd_buf_puts(&b, "endpoint ");
+    put_short(&b, sd_slice_of(e->model ? e->model : "default"));
+    sd_buf_puts(&b, " at ");
+    put_short(&b, address(bare));
+    snprintf(out, cap, "%s, prompt %08" PRIx32, sd_buf_str(&b), (uint32_t)h);
+    sd_buf_release(&b);
 }

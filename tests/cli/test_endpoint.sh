@@ -108,7 +108,7 @@ expect_error endpoint_echo_is_cut 4 'answers 400: a sentence that repeats the pr
 expect_exit endpoint_with_a_password 0 audit run "http://me:s3cr3t@${at#http://}/ok/v1" "${suites[@]}" --endpoint-model it -o "$dir/bare.json"
 if grep -q s3cr3t "$dir/bare.json"; then not_ok record_holds_no_password "$(grep -o '.\{20\}s3cr3t.\{10\}' "$dir/bare.json")"; else ok record_holds_no_password; fi
 expect_exit endpoint_key 0 audit run "$at/key/v1" "${suites[@]}" --endpoint-model it --api-key-file "$dir/key"
-expect_json judge_at_an_endpoint sonde.audit_run/1 'd["judge"].startswith("endpoint big, prompt ") and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --keep-answers "$dir/kept.jsonl" --json
+expect_json judge_at_an_endpoint sonde.audit_run/1 'd["judge"].startswith("endpoint big at 127.0.0.1:") and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --keep-answers "$dir/kept.jsonl" --json
 if python3 -c 'import json, sys
 kept, told = [json.loads(l)["class"] for l in open(sys.argv[1])], [r["class"] for r in json.load(open(sys.argv[2]))["replies"]]
 assert kept == told and len(set(told)) == 2, (kept, told)' "$dir/kept.jsonl" "$dir/out" 2>"$dir/why"; then ok kept_answers_are_judged; else not_ok kept_answers_are_judged "$(cat "$dir/why")"; fi

@@ -153,8 +153,29 @@ static void what_an_endpoint_may_leave_in_records(void **state)
     assert_string_equal(hidden, "不能说: .. no");
 }
 
+/* One model name at two addresses is two judges; how it is spoken to, and keys, are no part of it. */
+static void an_endpoint_judge_is_named_with_its_address(void **state)
+{
+    (void)state;
+    static const char *const url[][2] = {{"http://me:s3cret@host:80/v1", "endpoint big at host:80/v1, prompt "}, {"https://host:80/v1/?key=s3cret#s3cret", "endpoint big at host:80/v1, prompt "},
+                                         {"http://host:80/v1/chat/completions", "endpoint big at host:80/v1, prompt "}, {"http://host:81/v1/", "endpoint big at host:81/v1, prompt "},
+                                         {"http://host", "endpoint big at host, prompt "}};
+    char out[96], other[96];
+    for (size_t i = 0; i < sizeof url / sizeof *url; i++) {
+        sd_judge_endpoint_name(out, sizeof out, &(sd_endpoint){.url = url[i][0], .model = "big"});
+        assert_memory_equal(out, url[i][1], strlen(url[i][1]));
+        assert_int_equal(strlen(out), strlen(url[i][1]) + 8);
+    }
+    /* Longer names keep what tells them apart. */
+    const char *model = "an-organisation/a-model-of-some-billion-weights";
+    sd_judge_endpoint_name(out, sizeof out, &(sd_endpoint){.url = "https://resource-one-of-the-company.example.org/openai/deployments/a", .model = model});
+    sd_judge_endpoint_name(other, sizeof other, &(sd_endpoint){.url = "https://resource-one-of-the-company.example.org/openai/deployments/b", .model = model});
+    assert_string_not_equal(out, other);
+    assert_true(strlen(out) < 90 && strstr(out, ", prompt ") && !strstr(out, "deployments"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(what_an_endpoint_may_leave_in_records), T(phrases), T(incoherence), T(error_rates), T(an_endpoint_says_one_word), T(a_judge_is_not_spoken_to), T(requests_and_answers_of_an_endpoint)};
+    const struct CMUnitTest tests[] = {T(what_an_endpoint_may_leave_in_records), T(an_endpoint_judge_is_named_with_its_address), T(phrases), T(incoherence), T(error_rates), T(an_endpoint_says_one_word), T(a_judge_is_not_spoken_to), T(requests_and_answers_of_an_endpoint)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
