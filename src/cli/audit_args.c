@@ -53,13 +53,16 @@ static sd_status check_line(cli *c, const audit_args *a, sd_err *err)
         return cli_refuse(c, err, "--ablate %.60s is not random:SEED, such as random:1", a->ablate);
     if (a->judge_url && !sd_endpoint_is(a->judge_url)) return cli_refuse(c, err, "--judge-url %s does not begin with http:// or https://", a->judge_url);
     if (a->judge_url && !a->judge_model) return cli_refuse(c, err, "--judge-url needs the judge's name there: give it with --judge-model NAME");
+    bool there = false;
     for (int i = 0; i < c->n_arg; i++) {
         char shown[256];
         if (!sd_endpoint_is(c->arg[i])) continue;
+        there = true;
         sd_url_bare(shown, sizeof shown, c->arg[i]);
         if (a->quick || a->linear || a->ablate || a->text) return cli_refuse(c, err, "%s gives answers alone: --quick, --linear-judge, --ablate and --text need the model itself", shown);
         if (!a->endpoint_model) return cli_refuse(c, err, "%s is asked for a model by name: give it with --endpoint-model NAME", shown);
     }
+    if (a->endpoint_model && !there) return cli_refuse(c, err, "--endpoint-model %.60s is a name at an endpoint, and no argument is an http:// address", a->endpoint_model);
     return SD_OK;
 }
 

@@ -28,9 +28,9 @@ typedef struct audit_args {
     {0, "identity", OPT_STR, AT(type, a.identity), .arg = "NAME", .help = "the name the model should give when asked who it is"},                        \
     {0, "endpoint-model", OPT_STR, AT(type, a.endpoint_model), .arg = "NAME", .help = "the model's name at an endpoint, where MODEL is http://..; answers alone are judged"},  \
     {0, "judge-url", OPT_STR, AT(type, a.judge_url), .arg = "URL", .help = "an OpenAI-compatible endpoint as judge: it is sent requests and answers"},   \
-    {0, "judge-model", OPT_STR, AT(type, a.judge_model), .arg = "NAME", .help = "the judge's name at --judge-url"},                                      \
-    {0, "api-key-file", OPT_STR, AT(type, a.key_file), .arg = "FILE", .help = "file with the key for the endpoints"},                                    \
-    {0, "timeout", OPT_FLOAT, AT(type, a.timeout), .arg = "S", .def = "120", .lo = 0.05, .hi = 86400, .unit = "seconds", .help = "of a request to an endpoint; then it is unscored"}, \
+    {0, "judge-model", OPT_STR, AT(type, a.judge_model), .with = "judge-url", .arg = "NAME", .help = "the judge's name at --judge-url"},                                      \
+    {0, "api-key-file", OPT_STR, AT(type, a.key_file), .with = "endpoint-model|judge-url", .arg = "FILE", .help = "file with the key for the endpoints"},                                    \
+    {0, "timeout", OPT_FLOAT, AT(type, a.timeout), .with = "endpoint-model|judge-url", .arg = "S", .def = "120", .lo = 0.05, .hi = 86400, .unit = "seconds", .help = "of a request to an endpoint; then it is unscored"}, \
     {0, "templates", OPT_INT, AT(type, a.templates), .arg = "N", .def = "0", .lo = 0, .hi = 1 << 16, .help = "ask N harmful prompts in each of four jailbreak frames too"}
 
 typedef struct audit_setup {

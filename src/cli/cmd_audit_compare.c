@@ -15,7 +15,7 @@ typedef struct args {
 static const cli_opt opts[] = {
     AUDIT_OPTS(args),
     {0, "fail-on", OPT_MULTI, AT(args, gate), .arg = "GATE", .help = "refusal_drop, over_refusal_rise, incoherent_rise or ce_rise, >, a number; exit 3 when it is not passed"},
-    {0, "allow-inconclusive", OPT_BOOL, AT(args, allow), .help = "exit 0 when the prompts are too few to tell, though not when two ways of measuring forbid it"},
+    {0, "allow-inconclusive", OPT_BOOL, AT(args, allow), .with = "fail-on", .help = "exit 0 when the prompts are too few to tell, though not when two ways of measuring forbid it"},
     {0, "card", OPT_STR, AT(args, card), .arg = "FILE", .help = "write a card in Markdown as well"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "a dictionary: which of its features that tell harmful from harmless moved"},
     {0, "no-inside", OPT_BOOL, AT(args, no_inside), .help = "compare behaviour only, not activations and weights"},
@@ -52,6 +52,20 @@ static void release(study *s)
 static bool is_record(const char *path)
 {
     return sd_slice_ends(sd_slice_of(path), ".json");
+}
+
+/* Records were asked before: with nothing to measure, what says how has nothing to act on. */
+static sd_status check_line(cli *c, const args *a, sd_err *err)
+{
+    static const char *const asks[] = {"suite", "system", "predict", "limit", "quick", "phrases", "judge-labels", "linear-judge", "text", "identity", "endpoint-model",
+                                       "judge-url", "judge-model", "api-key-file", "timeout", "templates", "dict", "site", "mode", "memory", "kv", "seed"};
+    bool measured = false;
+    for (int i = 0; i < c->n_arg; i++) measured = measured || !is_record(c->arg[i]);
+    for (size_t i = 0; i < sizeof asks / sizeof *asks && !measured; i++)
+        if (opt_given(c, asks[i])) return cli_refuse(c, err, "--%s says how a model is measured, and records alone are compared here", asks[i]);
+    if (a->dict && a->no_inside) return cli_refuse(c, err, "--dict looks inside, which --no-inside leaves out");
+    if (c->site && !a->dict) return cli_refuse(c, err, "--site is where --dict reads: give the dictionary too");
+    return SD_OK;
 }
 
 /* Why nothing is seen inside the first model and model i. */
@@ -243,7 +257,7 @@ const cli_cmd cmd_audit_compare_def = {
     .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_FORCE | CLI_SITE,
     .run = cmd_audit_compare,
     .text = "Every argument is a model, MODEL+ADAPTER, or a record that `sonde audit run` wrote (.json); the first is what the others are compared with, on the same\n"
-            "prompts, pair by pair. --suite, --limit and --system say what models are asked; records were asked already, and these change nothing of them.\n"
+            "prompts, pair by pair. --suite, --limit and --system say what models are asked; records were asked already, so beside records alone they are refused.\n"
             "-o writes one HTML page. A gate such as --fail-on 'refusal_drop>0.05' looks at the 95 % interval: fail when all of it is above the limit, a share\n"
             "(five points are 0.05), pass when none of it is, else inconclusive, which fails too unless it is allowed. What was measured in two ways (judge, length\n"
             "of answers, system prompt, --ablate, text) is inconclusive as well, and that is never allowed. Exit 3 says that a gate was not passed.",
@@ -302,6 +316,7 @@ static int cmd_audit_compare(cli *c, int argc, char **argv)
     if (st) return cli_fail(c, &err);
     for (int i = 0; i < a.gate.n && !st; i++)
         if (sd_gate_parse(&s->gate[s->n_gate++], a.gate.v[i], &err)) c->refused = true, st = err.code; /* a command line of the wrong form */
+    if (!st) st = check_line(c, &a, &err);
     if (!st && c->output) st = cli_check_output(c, c->output, &err);
     if (!st && a.card) st = cli_check_output(c, a.card, &err);
     if (!st) st = audit_setup_open(&s->setup, c, &a.a, &err);

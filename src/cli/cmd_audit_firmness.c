@@ -110,7 +110,10 @@ static int cmd_audit_firmness(cli *c, int argc, char **argv)
     double training[SD_FIRM_TRAININGS];
     int n_suite = 0;
     if (!cli_parse(c, &cmd_audit_firmness_def, &a, argc, argv, &rc)) return rc;
+    static const char *const trains[] = {"data", "seeds", "steps", "lr"};
     if (!a.suite.n) return cli_usage(c, "give prompts with --suite FILE");
+    for (size_t i = 0; i < sizeof trains / sizeof *trains && a.no_training; i++)
+        if (opt_given(c, trains[i])) return cli_usage(c, "--%s is of the trainings, which --no-training leaves out", trains[i]);
     const sd_exec *ex = cli_exec(c, &err);
     sd_status st = ex ? sd_alloc_zero(&suite, (size_t)a.suite.n * sizeof *suite, "suites", &err) : err.code;
     for (int i = 0; i < a.suite.n && !st; i++) {

@@ -10,7 +10,7 @@ static const cli_opt opts[] = {
     AUDIT_OPTS(args),
     {0, "keep-answers", OPT_STR, AT(args, a.keep_answers), .arg = "FILE", .help = "write the answers to a file that only you can read"},
     {0, "ablate", OPT_STR, AT(args, a.ablate), .arg = "NAME", .help = "measure it with a direction of `sonde direction make` taken out, or random:SEED; in memory, no answer is kept"},
-    {0, "strength", OPT_FLOAT, AT(args, a.strength), .arg = "W", .def = "1", .lo = 0, .hi = 2, .help = "how much of --ablate is taken out: 1 all of it"},
+    {0, "strength", OPT_FLOAT, AT(args, a.strength), .with = "ablate", .arg = "W", .def = "1", .lo = 0, .hi = 2, .help = "how much of --ablate is taken out: 1 all of it"},
     {0, "labels", OPT_STR, AT(args, labels), .arg = "FILE", .help = "60 or more hand labels of this model's answers (.jsonl: suite, id, class) to correct the rates with"},
     OPT_END};
 

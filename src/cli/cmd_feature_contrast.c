@@ -14,8 +14,8 @@ static const cli_opt opts[] = {
     {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 0, .hi = 100000, .help = "features to list"},
     {0, "shuffles", OPT_INT, AT(args, shuffles), .arg = "N", .def = "200", .lo = 20, .hi = 100000, .help = "shufflings of the sets for the floor"},
     {0, "count", OPT_MULTI, AT(args, phrase), .arg = "TEXT", .help = "answer all texts and count the answers that hold TEXT, with and without the features"},
-    {0, "cut", OPT_INT, AT(args, cut), .arg = "N", .def = "5", .lo = 1, .hi = SD_CONTRAST_CUTS, .help = "features taken out for --count"},
-    {0, "predict", OPT_INT, AT(args, gen), .arg = "N", .def = "32", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer for --count"},
+    {0, "cut", OPT_INT, AT(args, cut), .with = "count", .arg = "N", .def = "5", .lo = 1, .hi = SD_CONTRAST_CUTS, .help = "features taken out for --count"},
+    {0, "predict", OPT_INT, AT(args, gen), .with = "count", .arg = "N", .def = "32", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer for --count"},
     OPT_END};
 
 /* The lines of both files that are not empty; borrowed from text. */

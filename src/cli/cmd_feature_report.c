@@ -9,10 +9,10 @@ static const cli_opt opts[] = {
     {0, "top", OPT_INT, AT(args, top), .arg = "N", .def = "10", .lo = 1, .hi = 1000, .help = "features on the page"},
     {0, "model", OPT_STR, AT(args, model), .arg = "MODEL", .help = "the model, to turn a feature up (with --dict)"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "the dictionary of the store"},
-    {0, "candidates", OPT_INT, AT(args, candidates), .arg = "N", .def = "32", .lo = 1, .hi = 4096, .help = "features whose effect is measured"},
-    {0, "index", OPT_INT, AT(args, feature), .arg = "N", .def = "-1", .lo = -1, .hi = 1e12, .help = "turn up this feature", .def_words = "the one with the largest effect"},
-    {0, "value", OPT_FLOAT, AT(args, value), .arg = "V", .def = "0.5", .lo = 0.001, .hi = 100, .help = "how far, in mean token norms of the site"},
-    {'n', "predict", OPT_INT, AT(args, gen), .arg = "N", .def = "60", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer"},
+    {0, "candidates", OPT_INT, AT(args, candidates), .with = "model", .arg = "N", .def = "32", .lo = 1, .hi = 4096, .help = "features whose effect is measured"},
+    {0, "index", OPT_INT, AT(args, feature), .with = "model", .arg = "N", .def = "-1", .lo = -1, .hi = 1e12, .help = "turn up this feature", .def_words = "the one with the largest effect"},
+    {0, "value", OPT_FLOAT, AT(args, value), .with = "model", .arg = "V", .def = "0.5", .lo = 0.001, .hi = 100, .help = "how far, in mean token norms of the site"},
+    {'n', "predict", OPT_INT, AT(args, gen), .with = "model", .arg = "N", .def = "60", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer"},
     OPT_END};
 
 static void put_tokens(sd_buf *b, sd_store *s, const sd_feature_brief *f)

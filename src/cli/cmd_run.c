@@ -21,7 +21,7 @@ static const cli_opt opts[] = {
     {0, "top-p", OPT_FLOAT, AT(args, top_p), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "sample among the likeliest that hold P of the probability"},
     {0, "min-p", OPT_FLOAT, AT(args, min_p), .arg = "P", .def = "0", .lo = 0, .hi = 1, .help = "leave out tokens below P times the likeliest"},
     {0, "steer", OPT_MULTI, AT(args, steer), .arg = "SPEC", .help = "a steer object (JSON), or @FILE with one"},
-    {0, "reference", OPT_STR, AT(args, reference), .arg = "FILE", .help = "text on which the units rms and std of plain vectors are measured", .def_words = "a built-in page"},
+    {0, "reference", OPT_STR, AT(args, reference), .with = "steer", .arg = "FILE", .help = "text on which the units rms and std of plain vectors are measured", .def_words = "a built-in page"},
     {0, "compare", OPT_BOOL, AT(args, compare), .help = "decode plain and steered side by side, with the same random stream"},
     OPT_END};
 

@@ -280,6 +280,31 @@ static int check_needed(parse *p)
     return 0;
 }
 
+/* A flag that would change nothing is a mistake of whoever wrote it: "--strength does nothing without --ablate". */
+static int check_alone(parse *p)
+{
+    const cli_opt *o;
+    bool own;
+    for (int k = 0; (o = row_at(p->cmd, k, &own)); k++) {
+        sd_slice rest = sd_slice_of(o->with ? o->with : ""), one;
+        sd_buf names;
+        bool there = false;
+        int n = 0, rc = 0;
+        if (!o->with || !((p->c->given >> k) & 1)) continue;
+        sd_buf_init(&names, 1 << 10);
+        while (sd_slice_cut(&rest, '|', &one)) {
+            int at = find_row(p->cmd, one.p, one.n);
+            SD_ASSERT(at >= 0); /* a table that names no flag */
+            there = there || ((p->c->given >> at) & 1);
+            sd_buf_printf(&names, "%s--%.*s", n++ ? " or " : "", SD_SLICE(one));
+        }
+        if (!there) rc = cli_usage(p->c, "--%s does nothing without %s", o->name, sd_buf_str(&names));
+        sd_buf_release(&names);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
 static int set_defaults(parse *p)
 {
     const cli_opt *o;
@@ -341,6 +366,7 @@ bool opt_parse(cli *c, const cli_cmd *cmd, void *args, size_t args_size, int arg
     }
     if (!*rc) *rc = check_args(&p);
     if (!*rc) *rc = check_needed(&p);
+    if (!*rc) *rc = check_alone(&p);
     if (!*rc && cmd->args && strstr(cmd->args, "MODEL")) *rc = cli_find_models(c);
     if (!*rc) *rc = find_flag_models(&p);
     return *rc == 0;

@@ -54,9 +54,10 @@ typedef struct cli_opt {
     const char *help;    /* one line, no full stop, lower case; the default and unit are appended by the printer */
     bool hidden;         /* parsed but not shown in help, docs and completion */
     const char *def_words; /* the default in words, where it is none that could be typed ("one pass"); NULL: def */
+    const char *with;    /* "a|b": this flag does nothing unless one of these is given too, so that alone it is refused; NULL: it needs none */
 } cli_opt;
 #define AT(type, field) offsetof(type, field)
-#define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false, NULL}
+#define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false, NULL, NULL}
 
 /* Flags that mean the same everywhere; a command says in .uses which it takes. Values land in the cli struct. */
 enum {

@@ -23,9 +23,21 @@ expect_error endpoint_behind_a_model 2 'gives answers alone' audit compare "$ali
 expect_error endpoint_without_a_name 2 'endpoint-model NAME' audit run http://127.0.0.1:9/v1 --suite "$suites/permitted.jsonl"
 expect_error judge_without_a_name 2 'judge-model NAME' "${ask[@]}" --judge-url http://127.0.0.1:9/v1
 run audit compare -h
-if grep -q 'MODEL+ADAPTER' out && grep -q 'change nothing of them' out; then ok compare_says_what_it_takes; else not_ok compare_says_what_it_takes "$(what_happened)"; fi
+if grep -q 'MODEL+ADAPTER' out && grep -q 'beside records alone they are' out; then ok compare_says_what_it_takes; else not_ok compare_says_what_it_takes "$(what_happened)"; fi
 # The card's last line is the command without what it writes.
 run audit run "$aligned" --suite "$suites/permitted.jsonl" --limit 2 -n 2 -o r.json -q
 run audit compare r.json r.json -f -o p.html --card=c.md --fail-on 'over_refusal_rise>0.1' --allow-inconclusive
 if grep -q "^Recompute: .*audit compare r.json r.json --fail-on 'over_refusal_rise>0.1' --allow-inconclusive.\$" c.md; then ok card_writes_nothing_again; else not_ok card_writes_nothing_again "$(cat c.md)"; fi
+# What would do nothing is refused, in one way for every command (opt.h, `with`) or by what the arguments are.
+expect_error strength_of_nothing 2 '--strength does nothing without --ablate' "${ask[@]}" --strength 0.5
+expect_error judge_model_of_nothing 2 '--judge-model does nothing without --judge-url' "${ask[@]}" --judge-model big
+expect_error timeout_of_nothing 2 '--timeout does nothing without --endpoint-model or --judge-url' "${ask[@]}" --timeout 5
+expect_error endpoint_model_of_nothing 2 'no argument is an http:// address' "${ask[@]}" --endpoint-model big
+for flag in '--suite s.jsonl' '-n 4' '--limit 3' '--system none' --quick '--text t' '--dict d' '--site resid_post.1' '--mode bf16'; do
+    expect_error "records_alone_and_${flag%% *}" 2 'records alone are compared' audit compare r.json r.json $flag
+done
+expect_error allowed_without_a_gate 2 '--allow-inconclusive does nothing without --fail-on' audit compare r.json r.json --allow-inconclusive
+expect_error dict_without_its_inside 2 'no-inside leaves out' audit compare "$aligned" r.json --suite "$suites/permitted.jsonl" --dict d --no-inside
+expect_error site_without_its_dict 2 '--site is where --dict reads' audit compare "$aligned" r.json --suite "$suites/permitted.jsonl" --site resid_post.1
+expect_error firmness_without_training 2 '--steps is of the trainings' audit firmness "$aligned" --suite "$suites/permitted.jsonl" --no-training --steps 4 -o firm
 finish

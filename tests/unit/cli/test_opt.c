@@ -28,6 +28,7 @@ static const cli_opt opts[] = {
     {0, "multi", OPT_MULTI, AT(args, multi), .arg = "SPEC", .help = "values"},
     {0, "ints", OPT_INTS, AT(args, ints), .arg = "IDS", .help = "whole numbers"},
     {0, "secret", OPT_BOOL, AT(args, b), .help = "not shown", .hidden = true},
+    {0, "leaning", OPT_FLOAT, AT(args, f), .with = "bool|string", .help = "nothing without another"},
     OPT_END};
 
 static int nothing(cli *c, int argc, char **argv)
@@ -236,6 +237,27 @@ static void help_shows_what_the_table_knows(void **state)
     end(&p);
 }
 
+static void a_flag_that_does_nothing_alone_is_refused(void **state)
+{
+    (void)state;
+    {
+        PARSE(p, "m", "--leaning", "2");
+        assert_int_equal(p.rc, 2);
+        assert_non_null(strstr(p.text, "--leaning does nothing without --bool or --string\n"));
+        end(&p);
+    }
+    {
+        PARSE(p, "m", "--leaning", "2", "-s", "x");
+        assert_true(p.ok && p.a.f == 2);
+        end(&p);
+    }
+    {
+        PARSE(p, "m");
+        assert_true(p.ok);
+        end(&p);
+    }
+}
+
 static void nearest_is_near(void **state)
 {
     (void)state;
@@ -270,5 +292,5 @@ static void memory_may_run_out_anywhere(void **state)
 static const struct CMUnitTest tests[] = {T(defaults_are_set), T(every_type_is_read), T(negative_numbers_are_arguments), T(the_last_value_wins), T(a_text_is_given_once),
                                           T(refusals_say_what_and_what_next),
                                           T(arguments_are_counted), T(needed_flags_are_asked_for), T(help_shows_what_the_table_knows),
-                                          T(nearest_is_near), T(memory_may_run_out_anywhere)};
+                                          T(a_flag_that_does_nothing_alone_is_refused), T(nearest_is_near), T(memory_may_run_out_anywhere)};
 T_MAIN(tests)
