@@ -103,7 +103,7 @@ sd_status sd_tune__part(sd_tune_run *r, const sd_tune_part *p, double *loss, int
             if (r->planted) sd_planted_set(r->planted, n_doc, r->set.sample[sample].without);
             r->doc[n_doc++] = doc_of(r, sample);
         }
-    sd_status st = sd_learner_forward(r->learner, &(sd_learner_batch){r->doc, n_doc, true, r->step * 4096 + p->u0}, &lp,
+    sd_status st = sd_learner_forward(r->learner, &(sd_learner_batch){.doc = r->doc, .n_doc = n_doc, .grad = true, .step = r->step * 4096 + p->u0}, &lp,
                                       &n_lp, err);
     if (st) return st;
     for (int64_t u = p->u0; u < p->u1; u++) {

@@ -56,11 +56,19 @@ size_t sd_learner_bytes(const sd_learner *t);
 /* One watcher at a time; NULL takes it away. Borrowed. SD_E_ARG: a site it cannot see. */
 sd_status sd_learner_watch(sd_learner *t, const sd_grad_hook *hook, sd_err *err);
 
+/* What else is read where a target counts. */
+typedef struct sd_learner_look {
+    int32_t *top;      /* [n_lp] out: the likeliest token, -1 where no logit is a number; NULL: not wanted */
+    const int32_t *id; /* [n_id] tokens */
+    int n_id;
+    float *lp;         /* [n_lp, n_id] out: their log-probabilities */
+} sd_learner_look;
 typedef struct sd_learner_batch {
     const sd_doc *doc; /* [n_doc] */
     int n_doc;
     bool grad;    /* else nothing is remembered */
     int64_t step; /* names the dropout's draw */
+    const sd_learner_look *look; /* NULL: nothing else is wanted */
 } sd_learner_batch;
 /* lp [n_lp counted targets of all documents, in order]: log-probabilities; owned by the learner until the next forward.
  */

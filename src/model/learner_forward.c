@@ -330,7 +330,7 @@ static sd_status pack(sd_learner *t, const sd_doc *doc, int n_doc, sd_err *err)
 }
 
 /* The last norm and the head, on the rows that count. A watcher of final_norm sees all rows. */
-static sd_status finish(sd_learner *t, bool grad, sd_err *err)
+static sd_status finish(sd_learner *t, bool grad, const sd_learner_look *look, sd_err *err)
 {
     float *last = sd_learner__x(t, grad ? t->m->cfg.n_layer : 0);
     sd_mat all = sd_learner__mat(t, t->out, t->d), hn = sd_mat_of(t->hn, t->n_count, t->d);
@@ -346,6 +346,10 @@ static sd_status finish(sd_learner *t, bool grad, sd_err *err)
                        .bf16 = t->bf16,
                        .lp = t->lp,
                        .lse = t->lse,
+                       .top = look ? look->top : NULL,
+                       .also = look ? look->id : NULL,
+                       .n_also = look ? look->n_id : 0,
+                       .lp_also = look ? look->lp : NULL,
                        .gh = grad ? sd_mat_of(t->gh, t->n_count, t->d) : (sd_mat){0}};
     sd_xent_fwd(t->ex, &x, t->scratch);
     return SD_OK;
@@ -357,11 +361,14 @@ sd_status sd_learner_forward(sd_learner *t, const sd_learner_batch *b, const flo
     t->step = b->step;
     sd_status st = pack(t, b->doc, b->n_doc, err);
     if (st) return st;
+    for (int k = 0; b->look && k < b->look->n_id; k++)
+        if (b->look->id[k] < 0 || b->look->id[k] >= t->m->cfg.n_vocab)
+            return sd_fail(err, SD_E_ARG, "token %d of a vocabulary of %lld.", (int)b->look->id[k], (long long)t->m->cfg.n_vocab);
     t->remembers = b->grad;
     angles(t);
     st = embed(t, err);
     for (int l = 0; !st && l < t->m->cfg.n_layer; l++) st = sd_learner__block(t, l, false, err);
-    if (!st) st = finish(t, b->grad, err);
+    if (!st) st = finish(t, b->grad, b->look, err);
     if (st) t->remembers = false;
     *lp = t->lp;
     *n_lp = t->n_count;

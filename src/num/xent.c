@@ -87,7 +87,16 @@ static void fwd_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
             j->lt[i] = l[t];
             j->ft[i] = x->softcap > 0.0f ? f[t] : 1.0f;
         }
+        for (int k = 0; k < x->n_also; k++) {
+            const int64_t a = x->also[k] - j->v0;
+            if (a >= 0 && a < j->nv) x->lp_also[i * x->n_also + k] = l[a];
+        }
         const float m = j->kern->max(l, j->nv), old = j->max[i], now = m > old ? m : old;
+        if (x->top && m > old) {
+            int32_t at = 0;
+            while (at < j->nv && l[at] != m) at++;
+            x->top[i] = (int32_t)j->v0 + at;
+        }
         const float shrink = old == -INFINITY ? 0.0f : expf(old - now);
         j->max[i] = now;
         j->sum[i] = j->sum[i] * shrink + j->kern->exp_sum(l, now, j->nv);
@@ -110,6 +119,10 @@ static void end_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
         const double lse = (double)j->max[i] + log((double)j->sum[i]);
         x->lse[i] = (float)lse;
         x->lp[i] = (float)((double)j->lt[i] - lse);
+        for (int k = 0; k < x->n_also; k++) {
+            float *a = &x->lp_also[i * x->n_also + k];
+            *a = (float)((double)*a - lse);
+        }
         if (!x->gh.data) continue;
         float *g = sd_mat_row(x->gh, i), w[SD_XENT_TILE];
         const sd_dtype_info *info = sd_dtype_get(x->w.dtype);
@@ -141,6 +154,7 @@ void sd_xent_fwd(const sd_exec *ex, const sd_xent *x, void *scratch)
     for (int64_t i = 0; i < n; i++) {
         SD_ASSERT(x->target[i] >= 0 && x->target[i] < V);
         j.max[i] = -INFINITY;
+        if (x->top) x->top[i] = -1;
         j.sum[i] = 0.0f;
         if (x->gh.data) memset(sd_mat_row(x->gh, i), 0, (size_t)x->gh.cols * sizeof(float));
     }

@@ -23,6 +23,10 @@ typedef struct sd_xent {
     bool bf16;             /* as in sd_prod */
     float *lp;             /* [n] out */
     float *lse;            /* [n] out; in for sd_xent_bwd_w */
+    int32_t *top;          /* [n] out: the likeliest token, the first of equals; -1 where no logit is a number; NULL: not wanted */
+    const int32_t *also;   /* [n_also] tokens whose log-probability is wanted in every row */
+    int n_also;            /* 0: none */
+    float *lp_also;        /* [n, n_also] out */
     sd_mat gh;             /* [n, d] out: d lp_i / d h_i; no data: not wanted. Must not alias h */
 } sd_xent;
 size_t sd_xent_scratch(const sd_exec *ex, int64_t n, int64_t d);

@@ -70,7 +70,7 @@ static void run(const char *arch, const char *file, size_t keep_bytes)
     }
     const float *lp;
     int64_t n_lp;
-    t_ok(sd_learner_forward(t, &(sd_learner_batch){doc, ROWS, true, 1}, &lp, &n_lp, &err), err);
+    t_ok(sd_learner_forward(t, &(sd_learner_batch){.doc = doc, .n_doc = ROWS, .grad = true, .step = 1}, &lp, &n_lp, &err), err);
     assert_int_equal(n_lp, ROWS * (N - 1));
     double loss = 0;
     float row[ROWS * N];

@@ -85,7 +85,7 @@ static void test_grads(void **state)
     int64_t n;
     float row[ROWS * N];
     double loss = 0;
-    t_ok(sd_learner_forward(t, &(sd_learner_batch){doc, ROWS, true, 1}, &lp, &n, &err), err);
+    t_ok(sd_learner_forward(t, &(sd_learner_batch){.doc = doc, .n_doc = ROWS, .grad = true, .step = 1}, &lp, &n, &err), err);
     for (int64_t i = 0; i < n; i++) {
         loss -= (double)lp[i] / (double)n;
         row[i] = -1.0f / (float)n;

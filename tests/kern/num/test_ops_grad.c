@@ -269,11 +269,15 @@ static void test_xent(void **state)
         const double cap = s % 2 ? 4 : 0;
         double *h = draw(n * d, 21, 1), *w = draw(V * d, 22, 1), *row = draw(n, 23, 1), *gw = zeros(V * d),
                *gh = zeros(n * d), *lp = zeros(n), *l = zeros(V);
-        int32_t target[40];
+        int32_t target[40], best[40], top[40], also[2] = {V - 1, V / 2};
+        double *la = zeros(2 * n);
+        float fla[80];
         for (int i = 0; i < n; i++) {
             target[i] = i == 0 ? V - 1 : (i * 331) % V;
             lp[i] = xent_double(gh + i * d, gw, l, h + i * d, w, V, d, target[i], cap, row[i]);
             xent_case c = {h + i * d, w, l, cap, V, d, target[i]};
+            for (int v = best[i] = 0; v < V; v++) best[i] = l[v] > l[best[i]] ? v : best[i];
+            for (int k = 0; k < 2; k++) la[2 * i + k] = lp[i] + l[also[k]] - l[target[i]];
             if (n < 10) check_slope(gh + i * d, c.h, d, xent_loss, &c);
         }
         float *fh = narrow(h, n * d), *fw = narrow(w, V * d), *fr = narrow(row, n), *fgw = narrow(zeros(V * d), V * d),
@@ -284,10 +288,16 @@ static void test_xent(void **state)
                      .softcap = (float)cap,
                      .lp = flp,
                      .lse = lse,
+                     .top = top,
+                     .also = also,
+                     .n_also = 2,
+                     .lp_also = fla,
                      .gh = sd_mat_of(fgh, n, d)};
         void *scratch = keep(sd_malloc(sd_xent_scratch(ex, n, d)));
         sd_xent_fwd(ex, &x, scratch);
+        assert_memory_equal(top, best, (size_t)n * sizeof *top); /* numbers are drawn: none of the first two are within rounding */
         check_fast(flp, lp, n, F32_TOL);
+        check_fast(fla, la, 2 * n, F32_TOL);
         check_fast(fgh, gh, n * d, F32_TOL);
         sd_xent_bwd_w(ex, &x, sd_mat_of(fgw, V, d), fr, scratch);
         check_fast(fgw, gw, V * d, 5e-6); /* p = exp(l - lse) carries the rounding of both, about 1e-6 */

@@ -52,7 +52,7 @@ static double pass(const setup *s, const sd_learner_opt *o, const sd_grad_hook *
     double loss = 0;
     t_ok(sd_learner_new(&t, s->ex, s->m, o, &err), err);
     t_ok(sd_learner_watch(t, hook, &err), err);
-    t_ok(sd_learner_forward(t, &(sd_learner_batch){s->doc, N_DOC, true, 1}, &lp, &n, &err), err);
+    t_ok(sd_learner_forward(t, &(sd_learner_batch){.doc = s->doc, .n_doc = N_DOC, .grad = true, .step = 1}, &lp, &n, &err), err);
     for (int64_t i = 0; i < n; i++) {
         row[i] = -1.0f;
         loss -= (double)lp[i];
