@@ -1,6 +1,6 @@
 /* sonde tune: a model learns from data: pretraining, supervised tuning, preferences, with an adapter or all weights; resumable. */
 #include "base/map.h"
-#include "cli/cli.h"
+#include "cli/guard_args.h"
 #include "lab/tune.h"
 
 #include <inttypes.h>
@@ -14,6 +14,7 @@ typedef struct args {
     int64_t lora, steps, batch, ctx, micro, horizon, foresee_layer;
     double alpha, dropout, epochs, lr, warmup, min_lr, weight_decay, clip, beta, checkpoint, foresee, temperature, kd_ratio;
     bool rslora, adam8, from_config;
+    guard_args g;
 } args;
 
 static const cli_opt opts[] = {
@@ -43,6 +44,7 @@ static const cli_opt opts[] = {
     {0, "foresee", OPT_FLOAT, AT(args, foresee), .arg = "W", .lo = 0, .hi = 100, .help = "lm: weight of foreseeing, from one block's states, which tokens come within --horizon"},
     {0, "horizon", OPT_INT, AT(args, horizon), .with = "foresee", .arg = "N", .def = "24", .lo = 1, .hi = 1 << 20, .unit = "tokens", .help = "how far --foresee looks"},
     {0, "foresee-layer", OPT_INT, AT(args, foresee_layer), .with = "foresee", .arg = "L", .lo = 0, .hi = 1 << 16, .help = "the block whose states foresee; default the one at half depth"},
+    GUARD_OPTS(args),
     {0, "adam8", OPT_BOOL, AT(args, adam8), .help = "moments of 8 bits"},
     {0, "from-config", OPT_BOOL, AT(args, from_config), .help = "start from random weights of MODEL's config.json"},
     {0, "save", OPT_STR, AT(args, save), .arg = "TYPE", .values = "f32|bf16|f16", .help = "type of the written weights; default the model's own, bf16 from random weights"},
@@ -168,7 +170,9 @@ static sd_status options(cli *c, const args *a, sd_tune_opt *o, sd_err *err)
                        .checkpoint_s = a->checkpoint,
                        .resume = c->resume != NULL,
                        .prov = &c->prov};
-    return st;
+    if (!st && a->g.guard && o->method != SD_TUNE_SFT) st = cli_refuse(c, err, "--guard is for sft, not %s", a->method);
+    if (!st && a->g.unaligned && !a->lora) st = cli_refuse(c, err, "safelora projects an adapter: give its rank with --lora");
+    return st ? st : guard_of(&o->guard, c, &a->g, err);
 }
 
 static int print(cli *c, const args *a, const sd_tune_result *r)
@@ -188,6 +192,9 @@ static int print(cli *c, const args *a, const sd_tune_result *r)
         sd_jw_ki64(w, "n_skipped", r->n_skipped);
         sd_jw_ki64(w, "n_cut", r->n_cut);
         sd_jw_ki64(w, "n_params", r->n_params);
+        sd_jw_kstr(w, "guard", a->g.guard ? a->g.guard : "none");
+        sd_jw_ki64(w, "n_guarded", r->n_guarded);
+        sd_jw_ki64(w, "n_projected", r->n_projected);
         sd_jw_kf64(w, "lr", r->lr);
         sd_jw_kf64(w, "tok_s", r->tok_s);
         sd_jw_kf64(w, "seconds", r->seconds);
@@ -201,6 +208,7 @@ static int print(cli *c, const args *a, const sd_tune_result *r)
     if (isfinite(r->accuracy)) out_pair(p, "pairs in order", "%.1f %%", 100 * r->accuracy);
     out_pair(p, "steps", "%" PRId64 ", %" PRId64 " tokens, %" PRId64 " rows", r->steps, r->n_tokens, r->n_rows);
     out_pair(p, "parameters", "%" PRId64, r->n_params);
+    if (r->n_guarded) out_pair(p, a->g.guard, "%" PRId64 " of %" PRId64 " %s were projected", r->n_projected, r->n_guarded, strcmp(a->g.guard, "safelora") == 0 ? "matrices" : "steps");
     out_pair(p, "time", "%s, %.0f tokens/s", sd_fmt_seconds(t, sizeof t, r->seconds), r->tok_s);
     out_pair(p, "folder", "%s", c->output);
     return out_pairs_end(p);
@@ -224,10 +232,15 @@ const cli_cmd cmd_tune_def = {
             "With --lora the result is a PEFT adapter, which MODEL+DIR joins to its model in every command; else a folder that transformers\n"
             "loads. A quantised base stays as it is in the file. events.jsonl has the loss of every step. Ctrl-C writes a checkpoint; --resume DIR\n"
             "goes on from it and gives the same weights as a run that was never stopped. A loss that diverges stops the run; the last\n"
-            "checkpoint stays.",
+            "checkpoint stays.\n"
+            "\n"
+            "--guard keeps refusals (docs/DEFENCES.md). lisa takes turns between --safety and the data (Huang 2024); project and mask take from\n"
+            "every step, and from every weight of it, what raises the loss of the safety rows to first order; deep mixes these in, half of them behind the first tokens of an opening that complies, or of the row's own \"prefill\" (Qi 2024);\n"
+            "safelora needs no rows and projects the trained adapter by what alignment changed from --unaligned (Hsu 2024).",
     .examples = "sonde tune model.gguf --data chats.jsonl --lora 16 -o adapter/\nsonde run model.gguf+adapter/ --chat -p Hello\n"
                 "sonde tune model/ --data pairs.jsonl --method dpo --lr 5e-6 -o aligned/\n"
                 "sonde tune small/ --data chats.jsonl --method distill --teacher large/ -o taught/\n"
+                "sonde tune model/ --data chats.jsonl --lora 16 --guard lisa --safety refusals.jsonl -o adapter/\n"
                 "sonde tune config/ --from-config --method lm --data corpus.txt --epochs 2 -o pretrained/\nsonde tune --resume adapter/\n",
     .json = "sonde.tune/1"};
 

@@ -41,7 +41,7 @@ static sd_status check(const sd_tune_opt *o, sd_err *err)
     if (o->planted.n && (o->method != SD_TUNE_SFT || o->resume || o->checkpoint_s >= 0))
         return sd_fail(err, SD_E_ARG, "planted directions are for sft, in one go: a checkpoint does not have them");
     if (o->adapter && !o->lora.rank) return sd_fail(err, SD_E_ARG, "an adapter to go on from, and no rank");
-    return SD_OK;
+    return sd_tune__guard_check(o, err);
 }
 
 static void fill_defaults(sd_tune_run *r)
@@ -76,36 +76,37 @@ int64_t sd_tune__unit_tokens(const sd_tune_run *r, int64_t unit)
     return n;
 }
 
-int64_t sd_tune__unit_at(sd_tune_run *r, int64_t position)
+/* The unit at the pool's position; shuffles when an epoch begins. */
+static int64_t unit_at(const sd_tune_run *r, sd_tune_pool *p)
 {
-    const int64_t epoch = position / r->n_unit;
-    if (epoch != r->order_epoch) {
-        sd_rng g = sd_rng_make(r->o.seed, "tune order", (uint64_t)epoch);
-        for (int64_t i = 0; i < r->n_unit; i++) r->order[i] = i;
-        sd_rng_shuffle_i64(&g, r->order, r->n_unit);
-        r->order_epoch = epoch;
+    const int64_t epoch = p->position / p->n;
+    if (epoch != p->epoch) {
+        sd_rng g = sd_rng_make(r->o.seed, p->draw, (uint64_t)epoch);
+        for (int64_t i = 0; i < p->n; i++) p->order[i] = p->first + i;
+        sd_rng_shuffle_i64(&g, p->order, p->n);
+        p->epoch = epoch;
     }
-    return r->order[position % r->n_unit];
+    return p->order[p->position % p->n];
 }
 
 /* lm: units until batch windows of ctx tokens are full; else batch units. */
-static sd_status pick_units(sd_tune_run *r, sd_err *err)
+static sd_status pick_units(sd_tune_run *r, sd_tune_pool *p, sd_err *err)
 {
     const bool by_tokens = r->o.method == SD_TUNE_LM;
     const int64_t budget = r->o.batch * r->o.ctx;
     int64_t tokens = 0;
     r->n_pick = 0;
     while (by_tokens ? tokens < budget : r->n_pick < r->o.batch) {
-        const int64_t u = sd_tune__unit_at(r, r->position), n = sd_tune__unit_tokens(r, u);
+        const int64_t u = unit_at(r, p), n = sd_tune__unit_tokens(r, u);
         if (by_tokens && r->n_pick > 0 && tokens + n > budget) break;
         if (r->n_pick == r->cap_pick) {
-            int64_t *p = sd_realloc(r->pick, (size_t)(2 * r->cap_pick + 64) * sizeof *p);
-            if (!p) return sd_fail(err, SD_E_NOMEM, "out of memory: the rows of a step");
-            r->pick = p;
+            int64_t *v = sd_realloc(r->pick, (size_t)(2 * r->cap_pick + 64) * sizeof *v);
+            if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: the rows of a step");
+            r->pick = v;
             r->cap_pick = 2 * r->cap_pick + 64;
         }
         r->pick[r->n_pick++] = u;
-        r->position++;
+        p->position++;
         tokens += n;
     }
     r->n_tokens += tokens;
@@ -142,12 +143,12 @@ static void optimise(sd_tune_run *r)
     if (r->foresee) sd_foresee_update(r->foresee, &a);
 }
 
-static sd_status take_step(sd_tune_run *r, sd_err *err)
+sd_status sd_tune__gather(sd_tune_run *r, int pool, double *loss, int64_t *n_right, sd_err *err)
 {
     sd_tune_part p = {0};
-    double loss = 0;
-    int64_t n_right = 0;
-    sd_status st = pick_units(r, err);
+    *loss = 0;
+    *n_right = 0;
+    sd_status st = pick_units(r, &r->pool[pool], err);
     if (st) return st;
     for (int64_t i = 0; i < r->n_pick; i++)
         for (int k = 0; k < r->unit; k++) p.n_count += r->set.sample[r->pick[i] * r->unit + k].n_count;
@@ -158,12 +159,26 @@ static sd_status take_step(sd_tune_run *r, sd_err *err)
             rows += sd_tune__unit_tokens(r, r->pick[p.u1]);
             if (rows > r->o.micro_rows) break;
         }
-        if ((st = sd_tune__part(r, &p, &loss, &n_right, err))) return st;
+        if ((st = sd_tune__part(r, &p, loss, n_right, err))) return st;
         p.u0 = p.u1;
     }
+    return SD_OK;
+}
+
+static sd_status take_step(sd_tune_run *r, sd_err *err)
+{
+    double loss;
+    int64_t n_right;
+    int pool = SD_POOL_DATA;
+    sd_status st = sd_tune__guard_before(r, &pool, err);
+    if (!st) st = sd_tune__gather(r, pool, &loss, &n_right, err);
+    if (st) return st;
+    loss += sd_tune__guard_pull(r);
+    r->on_safety = pool == SD_POOL_SAFETY;
     r->loss[r->step] = loss;
     r->right[r->step] = (float)n_right / (float)r->n_pick;
     optimise(r);
+    sd_tune__guard_after(r);
     r->step++;
     return SD_OK;
 }
@@ -199,17 +214,27 @@ static sd_status write_event(sd_tune_run *r, sd_err *err)
     sd_jw_kf64(&w, "loss", r->loss[r->step - 1]);
     sd_jw_kf64(&w, "lr", r->lr_now);
     sd_jw_kf64(&w, "grad_norm", r->grad_norm);
+    if (r->o.guard.kind == SD_GUARD_LISA) sd_jw_kstr(&w, "guard", r->on_safety ? "safety" : "data");
     if (r->foresee) sd_jw_kf64(&w, "foresee", sd_foresee_loss(r->foresee));
     if (r->o.method == SD_TUNE_DPO) sd_jw_kf64(&w, "accuracy", (double)r->right[r->step - 1]);
     sd_jw_end(&w);
     return sd_events_line(&r->events, &r->line, err);
 }
 
+static sd_status show_step(sd_tune_run *r, sd_err *err)
+{
+    if (!r->o.on_step || (r->o.wants_step && !r->o.wants_step(r->o.self, r->step, r->total))) return SD_OK;
+    sd_status st = sd_tune__guard_show(r, err);
+    if (!st) st = r->o.on_step(r->o.self, r->step, r->total, r->lora, err);
+    sd_tune__guard_hide(r);
+    return st;
+}
+
 static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *progress, sd_err *err)
 {
     double last = sd_now(), every = r->o.checkpoint_s ? r->o.checkpoint_s : 120;
     char note[96], mark[1200];
-    sd_status st = r->o.on_step && r->step == 0 ? r->o.on_step(r->o.self, 0, r->total, r->lora, err) : SD_OK;
+    sd_status st = r->step == 0 ? show_step(r, err) : SD_OK;
     while (!st && r->step < r->total) {
         if ((st = take_step(r, err))) return st;
         if ((st = write_event(r, err))) return st;
@@ -222,7 +247,7 @@ static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *p
         }
         snprintf(note, sizeof note, "steps  loss %.4f  lr %.2e", r->loss[r->step - 1], r->lr_now);
         sd_progress_update(progress, "tune", (double)r->step, (double)r->total, note);
-        if (r->o.on_step && (st = r->o.on_step(r->o.self, r->step, r->total, r->lora, err))) return st;
+        if ((st = show_step(r, err))) return st;
         const bool stop = sd_progress_cancelled(progress) && r->step < r->total;
         if (stop && !r->o.dir) return sd_fail(err, SD_E_CANCELLED, "stopped at step %" PRId64 " of %" PRId64, r->step, r->total);
         if (r->o.dir && (stop || (every > 0 && r->n_still == 0 && sd_now() - last > every))) {
@@ -285,7 +310,7 @@ static int64_t count_steps(const sd_tune_run *r)
 {
     if (r->o.steps) return r->o.steps;
     const double units = r->o.method == SD_TUNE_LM ? (double)r->set.n_tok / (double)(r->o.batch * r->o.ctx)
-                                                   : (double)r->n_unit / (double)r->o.batch;
+                                                   : (double)r->pool[SD_POOL_DATA].n / (double)r->o.batch;
     const double n = ceil(r->o.epochs * units);
     return n < 1 ? 1 : (int64_t)n;
 }
@@ -305,7 +330,8 @@ static sd_status take_memory(sd_tune_run *r, sd_err *err)
     if ((st = sd_alloc(&r->part, (size_t)sd_square_sum_parts((int64_t)n) * sizeof(double), "a norm", err))) return st;
     if ((st = sd_alloc_zero(&r->loss, (size_t)r->total * sizeof *r->loss, "the loss curve", err))) return st;
     if ((st = sd_alloc_zero(&r->right, (size_t)r->total * sizeof *r->right, "the loss curve", err))) return st;
-    if ((st = sd_alloc(&r->order, (size_t)r->n_unit * sizeof *r->order, "the order of rows", err))) return st;
+    for (int i = 0; i < SD_N_POOLS; i++)
+        if ((st = sd_alloc(&r->pool[i].order, (size_t)(r->pool[i].n + 1) * sizeof(int64_t), "the order of rows", err))) return st;
     if ((st = sd_alloc(&r->doc, SD_TUNE_MAX_DOCS * sizeof *r->doc, "a step's rows", err))) return st;
     return sd_alloc(&r->row, (size_t)r->o.micro_rows * sizeof *r->row, "a step's rows", err);
 }
@@ -320,10 +346,11 @@ static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *er
     if (!st) st = make_learner(r, err);
     if (st) return st;
     r->unit = r->o.method == SD_TUNE_DPO ? 2 : 1;
-    r->n_unit = r->set.n / r->unit;
-    r->order_epoch = -1;
+    const int64_t n = (r->set.n - r->set.n_safety) / r->unit;
+    r->pool[SD_POOL_DATA] = (sd_tune_pool){.draw = "tune order", .n = n, .epoch = -1};
+    r->pool[SD_POOL_SAFETY] = (sd_tune_pool){.draw = "tune safety order", .first = n, .n = r->set.n_safety, .epoch = -1};
     r->total = count_steps(r);
-    if ((st = take_memory(r, err))) return st;
+    if ((st = take_memory(r, err)) || (st = sd_tune__guard_open(r, err))) return st;
     if (r->o.resume) {
         if ((st = sd_tune__restore(r, err))) return st;
     } else if (r->o.method == SD_TUNE_DPO || r->o.method == SD_TUNE_CONSTRAINED) {
@@ -369,6 +396,8 @@ static void summarise(const sd_tune_run *r, sd_tune_result *out)
     out->n_cut = r->set.n_cut;
     out->lr = r->o.lr;
     out->n_params = r->learner ? sd_learner_n(r->learner) : 0;
+    out->n_guarded = r->guard.n_guarded;
+    out->n_projected = r->guard.n_projected;
     out->accuracy = NAN;
     memcpy(out->skipped, r->set.skipped, sizeof out->skipped);
     if (r->step == 0) return;
@@ -384,6 +413,7 @@ static void release(sd_tune_run *r)
 {
     sd_events_close(&r->events);
     sd_buf_release(&r->line);
+    sd_tune__guard_close(r);
     sd_learner_free(r->learner);
     sd_foresee_free(r->foresee);
     sd_planted_free(r->planted);
@@ -391,8 +421,7 @@ static void release(sd_tune_run *r)
     sd_lora_free(r->lora);
     sd_tune_set_release(&r->set);
     sd_model_close(r->m);
-    void *const all[] = {r->order, r->mom,   r->var,  r->q.m,  r->q.v, r->q.scale, r->ref,
-                         r->loss,  r->right, r->part, r->pick, r->doc, r->row};
+    void *const all[] = {r->pool[SD_POOL_DATA].order, r->pool[SD_POOL_SAFETY].order, r->mom, r->var, r->q.m, r->q.v, r->q.scale, r->ref, r->loss, r->right, r->part, r->pick, r->doc, r->row};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) sd_free(all[i]);
 }
 
@@ -409,9 +438,12 @@ sd_status sd_lab_tune(sd_tune_result *out, const sd_exec *ex, const char *model,
     st = train(&r, out, progress, err);
     out->seconds = sd_now() - t0;
     out->tok_s = (double)(r.n_tokens - before) / out->seconds;
+    if (!st) st = sd_tune__guard_show(&r, err); /* stays: what is written, and counted */
     summarise(&r, out);
-    if (!st && opt->dir && (st = sd_tune__save(&r, err)))
+    if (!st && opt->dir && (st = sd_tune__save(&r, err))) {
+        sd_tune__guard_hide(&r);
         (void)sd_tune__checkpoint(&r, NULL); /* a full disk must not cost the run */
+    }
     if (!st) st = write_end(&r, out, err);
     if (!st && opt->dir) sd_tune__forget_checkpoint(&r);
 done:

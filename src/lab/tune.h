@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/prov.h"
 #include "lab/foresee.h"
+#include "lab/guard.h"
 #include "lab/planted.h"
 #include "model/lora.h"
 #include "num/optim.h"
@@ -54,6 +55,7 @@ typedef struct sd_tune_opt {
     double temperature;        /* of distill, of both softmaxes; 0: 2 */
     double kd_ratio;           /* of distill: the teacher's share of the loss, cross-entropy has the rest; 0: 0.5 */
     sd_foresee_opt foresee;    /* lm only; its loss is not in the loss that is told */
+    sd_guard_opt guard;        /* sft: what keeps refusals (lab/guard.h) */
     sd_planted_opt planted;    /* sft: directions that rows with "without" are learnt without; n 0: none */
     size_t keep_bytes;         /* activations kept; 0: an eighth of the free memory, at most 1 GB; 1: none */
     sd_dtype save;    /* of a full model: SD_F32, SD_BF16, SD_F16; 0: f32 where it was f32 and not made from random
@@ -65,6 +67,7 @@ typedef struct sd_tune_opt {
     const sd_prov *prov; /* into events.jsonl; may be NULL */
     /* Before the first step (0) and after every step: the adapter as it is, NULL without one. An error stops the run. May be NULL. */
     sd_status (*on_step)(void *self, int64_t step, int64_t total, const sd_lora *lora, sd_err *err);
+    bool (*wants_step)(void *self, int64_t step, int64_t total); /* whether on_step is called; NULL: always. safelora's adapter is made for it anew each time */
     void *self;
 } sd_tune_opt;
 
@@ -74,6 +77,7 @@ typedef struct sd_tune_result {
     double accuracy; /* dpo: share of pairs with chosen above rejected in the last tenth; else NaN */
     int64_t steps, n_tokens, n_rows, n_skipped, n_cut, n_params;
     int64_t diverged_at; /* 0: it did not */
+    int64_t n_guarded, n_projected; /* project, mask: steps, and how many were bent; safelora: adapted matrices, and how many were projected; else 0 */
     char skipped[256];   /* the first rows without an answer: "data.jsonl:17, .." */
 } sd_tune_result;
 

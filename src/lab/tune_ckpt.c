@@ -39,7 +39,7 @@ typedef struct array {
     sd_dtype dtype;
     int64_t n;
 } array;
-enum { N_ARRAYS = 12 };
+enum { N_ARRAYS = 13 };
 
 static void arrays(const sd_tune_run *r, array out[N_ARRAYS])
 {
@@ -57,7 +57,8 @@ static void arrays(const sd_tune_run *r, array out[N_ARRAYS])
                                  {"v8", r->q.v, SD_U8, n},
                                  {"foresee.a", f ? sd_foresee_array(f, 0) : NULL, SD_F32, nf},
                                  {"foresee.m", f ? sd_foresee_array(f, 1) : NULL, SD_F32, nf},
-                                 {"foresee.v", f ? sd_foresee_array(f, 2) : NULL, SD_F32, nf}};
+                                 {"foresee.v", f ? sd_foresee_array(f, 2) : NULL, SD_F32, nf},
+                                 {"turn", r->o.guard.kind == SD_GUARD_LISA ? r->guard.keep : NULL, SD_F32, n}};
     memcpy(out, all, sizeof all);
 }
 
@@ -79,7 +80,7 @@ typedef struct same {
     const char *key;
     int64_t v;
 } same;
-enum { N_SAME = 6 };
+enum { N_SAME = 7 };
 
 static void sames(const sd_tune_run *r, same out[N_SAME])
 {
@@ -88,7 +89,8 @@ static void sames(const sd_tune_run *r, same out[N_SAME])
                               {"n_samples", r->set.n},
                               {"steps", r->total},
                               {"seed", (int64_t)r->o.seed},
-                              {"method", r->o.method}};
+                              {"method", r->o.method},
+                              {"guard", r->o.guard.kind}};
     memcpy(out, all, sizeof all);
 }
 
@@ -109,7 +111,9 @@ sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "checkpoint", name);
     sd_jw_ki64(&w, "step", r->step);
-    sd_jw_ki64(&w, "position", r->position);
+    sd_jw_ki64(&w, "position", r->pool[SD_POOL_DATA].position);
+    sd_jw_ki64(&w, "safety_position", r->pool[SD_POOL_SAFETY].position);
+    sd_jw_ki64(&w, "n_projected", r->guard.n_projected);
     sd_jw_ki64(&w, "n_tokens", r->n_tokens);
     sd_jw_ki64(&w, "events_bytes", r->events.n_bytes);
     sames(r, s);
@@ -137,19 +141,21 @@ static sd_status read_json(sd_tune_run *r, char name[64], sd_err *err)
         return sd_hint(err, "there is nothing to resume in %s", r->o.dir);
     if (!st) st = sd_json_get_str(j, "checkpoint", &folder, what, err);
     if (!st) st = sd_json_get_i64(j, "step", &r->step, what, err);
-    if (!st) st = sd_json_get_i64(j, "position", &r->position, what, err);
+    if (!st) st = sd_json_get_i64(j, "position", &r->pool[SD_POOL_DATA].position, what, err);
+    if (!st) st = sd_json_opt_i64(j, "safety_position", &r->pool[SD_POOL_SAFETY].position, what, err); /* not in older ones */
+    if (!st) st = sd_json_opt_i64(j, "n_projected", &r->guard.n_projected, what, err);
     if (!st) st = sd_json_get_i64(j, "n_tokens", &r->n_tokens, what, err);
     if (!st) st = sd_json_get_i64(j, "events_bytes", &r->events.n_bytes, what, err);
     sames(r, s);
     for (int i = 0; !st && i < N_SAME; i++) {
         int64_t v = 0;
-        st = sd_json_get_i64(j, s[i].key, &v, what, err);
+        st = sd_json_opt_i64(j, s[i].key, &v, what, err); /* "guard" is not in older ones, and 0 then */
         if (!st && v != s[i].v)
             st = sd_fail(err, SD_E_FORMAT, "%s was written by another run: %s was %" PRId64 " and is now %" PRId64, p,
                          s[i].key, v, s[i].v);
     }
     if (!st && (strlen(folder) >= 64 || strncmp(folder, "checkpoint-", 11) != 0 || strchr(folder, '/') || r->step < 0 ||
-                r->step > r->total || r->position < 0))
+                r->step > r->total || r->pool[SD_POOL_DATA].position < 0 || r->pool[SD_POOL_SAFETY].position < 0))
         st = sd_fail(err, SD_E_FORMAT, "%s is no checkpoint of this folder", p);
     if (!st) memcpy(name, folder, strlen(folder) + 1);
     json_decref(j);

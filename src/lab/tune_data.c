@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "lab/guard.h"
 #include "text/corpus.h"
 
 #include <inttypes.h>
@@ -26,6 +27,9 @@ typedef struct reader {
     uint8_t *learn; /* [text.n] bytes that count */
     size_t learn_cap;
     uint32_t without; /* of this row */
+    bool deep;        /* rows of a guard's safety, half of them behind an opening */
+    sd_buf said;      /* the opening's tokens and the answer, of this row */
+    size_t n_said;    /* bytes of the opening, which are not learnt; 0: none */
     sd_err *err;
 } reader;
 
@@ -202,12 +206,53 @@ static sd_status tokenise(reader *r, bool **learn)
     return SD_OK;
 }
 
+static sd_slice str_of(const json_t *row, const char *key)
+{
+    const json_t *v = json_object_get(row, key);
+    return json_is_string(v) ? (sd_slice){json_string_value(v), json_string_length(v)} : (sd_slice){0};
+}
+
+/* Half of the rows: the answer becomes the first k tokens of the opening and, after a space, the answer. */
+static sd_status deepen(reader *r, const json_t *row, sd_message *answer)
+{
+    const sd_slice own = str_of(row, "prefill"), opening = own.n ? own : sd_slice_of(sd_guard_opening);
+    sd_rng g = sd_rng_make(r->opt->seed, "tune deep", (uint64_t)r->line);
+    r->n_said = 0;
+    if (sd_rng_uniform(&g) < 0.5) return SD_OK;
+    sd_buf_reset(&r->said);
+    r->ids.n = 0;
+    sd_status st = sd_tok_encode(r->m->tok, opening, &(sd_encode_opt){.no_special = true}, &r->ids, r->err);
+    if (!st && r->ids.n == 0) return bad(r, "an opening without a token");
+    if (!st) st = sd_tok_decode(r->m->tok, r->ids.v, (int64_t)(1 + sd_rng_below(&g, (uint64_t)r->ids.n)), false, &r->said, r->err);
+    if (st) return st;
+    const sd_slice said = sd_slice_trim((sd_slice){r->said.p, r->said.n});
+    if (said.n == 0) return SD_OK;
+    memmove(r->said.p, said.p, said.n);
+    r->said.n = r->n_said = said.n; /* without the space that follows: a word begins with it, and is learnt */
+    sd_buf_putc(&r->said, ' ');
+    sd_buf_put(&r->said, answer->content.p, answer->content.n);
+    answer->content = (sd_slice){r->said.p, r->said.n};
+    return sd_buf_check(&r->said, "an opening and an answer", r->err);
+}
+
+/* The last answer's opening does not count. */
+static sd_status hide_said(reader *r)
+{
+    size_t to = r->text.n, from;
+    while (to > 0 && !r->learn[to - 1]) to--;
+    for (from = to; from > 0 && r->learn[from - 1];) from--;
+    if (to - from <= r->n_said || memcmp(r->text.p + from, r->said.p, r->n_said) != 0) return bad(r, "the template rewrites the answer, so its opening cannot be told");
+    memset(r->learn + from, 0, r->n_said);
+    return SD_OK;
+}
+
 /* counted: tokens that count after the cut; the sample is pushed only when there are some. */
 static sd_status push_chat(reader *r, const sd_message *msg, int n, bool *pushed)
 {
     bool *learn = NULL;
     *pushed = false;
     sd_status st = render(r, msg, n);
+    if (!st && r->n_said) st = hide_said(r);
     if (!st) st = tokenise(r, &learn);
     if (st) goto done;
     int64_t keep = r->ids.n < r->ctx ? r->ids.n : r->ctx, counts = 0;
@@ -223,12 +268,6 @@ done:
 }
 
 /* ---- forms of rows ---- */
-
-static sd_slice str_of(const json_t *row, const char *key)
-{
-    const json_t *v = json_object_get(row, key);
-    return json_is_string(v) ? (sd_slice){json_string_value(v), json_string_length(v)} : (sd_slice){0};
-}
 
 static sd_status add_messages(const reader *r, const json_t *list, sd_message *msg, int *n)
 {
@@ -310,6 +349,8 @@ static sd_status chat_row(reader *r, const json_t *row)
                     "or text");
     if (!st && !json_object_get(row, "messages") && answer && !json_is_null(answer))
         st = add_part(r, answer, "assistant", msg, &n);
+    r->n_said = 0;
+    if (!st && r->deep && !says_nothing(msg, n)) st = deepen(r, row, &msg[n - 1]);
     if (!st && !says_nothing(msg, n)) st = push_chat(r, msg, n, &pushed);
     if (!st && !pushed) skip(r);
     sd_buf_release(&prompt);
@@ -452,6 +493,7 @@ sd_status sd_tune_set_read(sd_tune_set *out, const sd_model *m, const sd_tune_op
     sd_status st = SD_OK;
     *out = (sd_tune_set){0};
     sd_buf_init(&r.text, MAX_TEXT);
+    sd_buf_init(&r.said, MAX_TEXT);
     if (opt->n_data < 1) {
         sd_fail(err, SD_E_ARG, "there is nothing to learn from");
         st = sd_hint(err, "give --data FILE");
@@ -464,11 +506,21 @@ sd_status sd_tune_set_read(sd_tune_set *out, const sd_model *m, const sd_tune_op
         else
             st = read_texts(&r);
     }
-    if (!st && out->n == 0) {
+    const int64_t n_data = out->n;
+    if (!st && opt->guard.safety) {
+        r.path = opt->guard.safety;
+        r.file = opt->n_data;
+        r.deep = opt->guard.kind == SD_GUARD_DEEP;
+        st = sd_slice_ends(sd_slice_of(r.path), ".jsonl") ? read_lines(&r, NULL, opt->guard.n_safety, r.file) : sd_fail(err, SD_E_ARG, "%s: safety rows are a .jsonl", r.path);
+        if (!st && out->n == n_data) st = sd_fail(err, SD_E_FORMAT, "%s: no row has an answer to learn", r.path);
+        if (!r.deep) out->n_safety = out->n - n_data;
+    }
+    if (!st && n_data == 0) {
         st = sd_fail(err, SD_E_FORMAT, "none of %" PRId64 " rows has something to learn", out->n_rows);
         if (out->n_skipped) sd_hint(err, "without an answer: %s", out->skipped);
     }
     sd_buf_release(&r.text);
+    sd_buf_release(&r.said);
     sd_ids_release(&r.ids);
     sd_free(r.learn);
     if (st) sd_tune_set_release(out);

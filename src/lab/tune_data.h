@@ -20,6 +20,7 @@ typedef struct sd_tune_set {
     int64_t n_tok, cap;
     sd_tune_sample *sample; /* [n]; dpo: chosen, rejected, chosen, .. */
     int64_t n, cap_sample;
+    int64_t n_safety; /* the last ones: rows that a guard steps on or looks at, not among the data */
     int64_t n_rows, n_skipped, n_cut; /* rows read; without an answer (or of one token); cut at the context */
     int64_t n_skip_named;
     char skipped[256]; /* "a.jsonl:17, b.jsonl:3" */

@@ -58,6 +58,27 @@ expect_error "a model that is not there" 4 'nosuch' tune nosuch.gguf --data sft.
 if [ -e mine/run.json ]; then ok "a refused run leaves a folder that was there"; else not_ok "a refused run leaves a folder that was there" "mine is gone"; fi
 expect_exit "a teacher that reads as much" 0 tune tiny.gguf --data sft.jsonl --method distill --teacher short.gguf --lora 2 --ctx 200 --steps 1 -o within
 
+# Guards: what they need, what they tell, what is refused with its reason.
+printf '{"prompt":"bad %s","completion":"I cannot"}\n' $(seq 8) >safe.jsonl
+for g in lisa project mask deep; do
+    expect_json "the guard $g" sonde.tune/1 "d['guard'] == '$g' and d['steps'] == 6 and (d['n_guarded'] == 6) == ('$g' in ('project', 'mask')) and d['n_projected'] <= d['n_guarded']" \
+        tune tiny.gguf --data sft.jsonl --lora 2 --steps 6 --batch 2 --guard $g --safety safe.jsonl:4 -o "g-$g" --json
+done
+expect_json "the guard safelora" sonde.tune/1 "d['n_guarded'] > 0 and d['n_projected'] == d['n_guarded']" tune tiny.gguf+ad --data sft.jsonl --lora 2 --steps 6 --batch 2 --lr 1e-2 --guard safelora --unaligned tiny.gguf --threshold 1 -o g-safe --json
+python3 "$here/make_model.py" wide.gguf --layers 1
+run tune tiny.gguf --data sft.jsonl --lora 2 --steps 40 --batch 2 --guard lisa --safety safe.jsonl --cycle 1,3 --rho 0 -o turns
+if python3 -c 'import json; e = [json.loads(x) for x in open("turns/events.jsonl")]; assert len(e) == 41 and [x.get("guard") for x in e[:8]] == ["safety", "data", "data", "data"] * 2, e[:8]'; then ok "lisa takes turns"; else not_ok "lisa takes turns" "$(head -9 turns/events.jsonl)"; fi
+expect_error "a guard without rows" 2 'needs safety rows: --safety' tune tiny.gguf --data sft.jsonl --lora 2 --guard lisa -o x
+expect_error "rows without a guard" 2 'is for --guard lisa' tune tiny.gguf --data sft.jsonl --lora 2 --safety safe.jsonl -o x
+expect_error "safelora without its model" 2 'before its alignment' tune tiny.gguf --data sft.jsonl --lora 2 --guard safelora -o x
+expect_error "safelora of all weights" 2 'projects an adapter' tune tiny.gguf --data sft.jsonl --guard safelora --unaligned tiny.gguf -o x
+expect_error "a guard of preferences" 2 'is for sft' tune tiny.gguf --data dpo.jsonl --method dpo --lora 2 --guard mask --safety safe.jsonl -o x
+expect_error "a cycle of one number" 2 'two numbers of steps' tune tiny.gguf --data sft.jsonl --lora 2 --guard lisa --safety safe.jsonl --cycle 3 -o x
+expect_error "no safety rows" 2 'number of rows to draw' tune tiny.gguf --data sft.jsonl --lora 2 --guard lisa --safety safe.jsonl:0 -o x
+expect_error "more safety rows than there are" 4 '9 rows are asked for, it has 8' tune tiny.gguf --data sft.jsonl --lora 2 --guard lisa --safety safe.jsonl:9 -o x
+expect_error "an unaligned model of another shape" 4 'no earlier stage' tune tiny.gguf --data sft.jsonl --lora 2 --guard safelora --unaligned wide.gguf -o x
+if [ ! -e x ]; then ok "a refused guard leaves no folder"; else not_ok "a refused guard leaves no folder" "$(ls x)"; fi
+
 stopped() { # NAME ARGUMENT..: the same bytes whether the run is stopped or not
     local name=$1 go=(tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --lr 1e-3 "${@:2}")
     rm -rf whole cut
@@ -82,6 +103,7 @@ X
 }
 stopped "a stopped run goes on to the same bytes" --steps 400 --dropout 0.1
 stopped "a stopped distillation goes on to the same bytes" --steps 200 --method distill --teacher tiny.gguf+ad
+stopped "a stopped guard goes on to the same bytes" --steps 200 --guard lisa --safety safe.jsonl --cycle 2,5
 if [ -d "$shared/fixtures/adapters" ]; then
     base=$shared/fixtures/models/llama
     expect_exit "merge" 0 merge "$base+$shared/fixtures/adapters/llama-lora" -o merged

@@ -3,7 +3,8 @@
 #include "t.h"
 
 #include "base/map.h"
-#include "lab/tune.h"
+#include "base/rng.h"
+#include "lab/tune_data.h"
 #include "num/exec.h"
 
 #include <math.h>
@@ -239,6 +240,197 @@ static void test_resume(void **state)
     t_rmtree(config), t_rmtree(pre);
 }
 
+static const char *path_of(const char *dir, const char *name)
+{
+    static char p[2][600];
+    static int k;
+    snprintf(p[k ^= 1], sizeof p[0], "%s/%s", dir, name);
+    return p[k];
+}
+
+static void put_safety(const char *config)
+{
+    put(config, "safety.jsonl",
+        "{\"prompt\":\"bad one\",\"completion\":\"I cannot\"}\n{\"prompt\":\"bad two\",\"completion\":\"I will not\",\"prefill\":\"one two three four\"}\n"
+        "{\"prompt\":\"bad three\",\"completion\":\"no\"}\n{\"prompt\":\"bad four\",\"completion\":\"never\",\"prefill\":\"five five\"}\n");
+}
+
+/* Lisa's turns and pull, the projection's look at the safety rows: all of it is in a checkpoint. */
+static void test_resume_guarded(void **state)
+{
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir();
+    pretrain(config, pre);
+    put_safety(config);
+    const char *safety = path_of(config, "safety.jsonl");
+    resume((sd_tune_opt){.method = SD_TUNE_SFT, .steps = 9, .batch = 2, .lora = {.rank = 2}, .lr = 0.01, .guard = {.kind = SD_GUARD_LISA, .safety = safety, .align = 2, .user = 5, .rho = 0.5}}, config, pre,
+           "sft.jsonl", "adapter_model.safetensors");
+    resume((sd_tune_opt){.method = SD_TUNE_SFT, .steps = 9, .batch = 2, .adam8 = true, .lr = 0.01, .guard = {.kind = SD_GUARD_PROJECT, .safety = safety}}, config, pre, "sft.jsonl", "model.safetensors");
+    t_rmtree(config), t_rmtree(pre);
+}
+
+static void test_resume_deep_and_safelora(void **state)
+{
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *before = t_tmpdir();
+    pretrain(config, pre);
+    put_safety(config);
+    const char *safety = path_of(config, "safety.jsonl");
+    resume((sd_tune_opt){.method = SD_TUNE_SFT, .steps = 9, .batch = 2, .lora = {.rank = 2}, .lr = 0.01, .guard = {.kind = SD_GUARD_DEEP, .safety = safety, .n_safety = 3}}, config, pre, "sft.jsonl",
+           "adapter_model.safetensors");
+    sd_tune_result r;
+    sd_err err = {0};
+    job j = {.config = config, .model = pre, .file = "sft.jsonl", .o = {.dir = before, .method = SD_TUNE_SFT, .steps = 2, .batch = 3, .lr = 0.01}};
+    t_ok(run(&j, &r, &err), err);
+    resume((sd_tune_opt){.method = SD_TUNE_SFT, .steps = 9, .batch = 2, .lora = {.rank = 2}, .lr = 0.01, .guard = {.kind = SD_GUARD_SAFELORA, .unaligned = before, .threshold = 1}}, config, pre, "sft.jsonl",
+           "adapter_model.safetensors");
+    t_rmtree(config), t_rmtree(pre), t_rmtree(before);
+}
+
+static void train_to(const char *config, const char *model, const char *out, sd_guard_opt g, sd_tune_result *r)
+{
+    sd_err err = {0};
+    job j = {.config = config, .model = model, .file = "sft.jsonl", .o = {.dir = out, .method = SD_TUNE_SFT, .steps = 12, .batch = 3, .lora = {.rank = 2}, .lr = 0.01, .guard = g}};
+    t_ok(run(&j, r, &err), err);
+}
+
+static void test_guards(void **state)
+{
+    sd_tune_result r, plain;
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *other = t_tmpdir(), *a = t_tmpdir(), *b = t_tmpdir();
+    pretrain(config, pre);
+    put_safety(config);
+    const char *safety = path_of(config, "safety.jsonl");
+    train_to(config, pre, a, (sd_guard_opt){0}, &plain);
+    assert_int_equal(plain.n_guarded, 0);
+    /* nothing has a cosine of -1 and below: the plain adapter; all have one of at most 1: every matrix is projected, whatever was written differs */
+    job j = {.config = config, .model = pre, .file = "sft.jsonl", .o = {.dir = other, .method = SD_TUNE_SFT, .steps = 2, .batch = 3, .lr = 0.01}};
+    sd_err err = {0};
+    t_ok(run(&j, &r, &err), err);
+    train_to(config, pre, b, (sd_guard_opt){.kind = SD_GUARD_SAFELORA, .unaligned = other, .threshold = -1}, &r);
+    assert_int_equal(r.n_guarded, 14);
+    assert_int_equal(r.n_projected, 0);
+    same_file(a, b, "adapter_model.safetensors");
+    train_to(config, pre, b, (sd_guard_opt){.kind = SD_GUARD_SAFELORA, .unaligned = other, .threshold = 1}, &r);
+    assert_int_equal(r.n_projected, 14);
+    assert_true(r.loss_last == plain.loss_last); /* it is trained as without */
+    /* from itself alignment changed nothing: nothing is known, nothing is projected */
+    train_to(config, pre, b, (sd_guard_opt){.kind = SD_GUARD_SAFELORA, .unaligned = pre, .threshold = 1}, &r);
+    assert_int_equal(r.n_projected, 0);
+    /* safety rows are looked at, not learnt, by project; learnt by lisa in a third of the steps */
+    train_to(config, pre, b, (sd_guard_opt){.kind = SD_GUARD_PROJECT, .safety = safety}, &r);
+    assert_int_equal(r.n_guarded, 12);
+    assert_true(r.n_projected > 0 && r.n_tokens > plain.n_tokens);
+    train_to(config, pre, b, (sd_guard_opt){.kind = SD_GUARD_MASK, .safety = safety}, &r);
+    assert_int_equal(r.n_projected, 12);
+    train_to(config, pre, b, (sd_guard_opt){.kind = SD_GUARD_LISA, .safety = safety, .align = 1, .user = 2, .rho = -1}, &r);
+    assert_int_equal(r.n_rows, plain.n_rows + 4);
+    t_rmtree(config), t_rmtree(pre), t_rmtree(other), t_rmtree(a), t_rmtree(b);
+}
+
+/* The bytes of the targets that count, and of all before the first of them. */
+static void answer_of(const sd_model *m, const sd_tune_set *s, int64_t row, char *before, char *learnt, size_t cap)
+{
+    const sd_tune_sample *x = &s->sample[row];
+    bool begun = false;
+    *before = *learnt = '\0';
+    for (int64_t i = 0; i + 1 < x->n; i++) {
+        const sd_slice t = sd_tok_bytes(m->tok, s->tok[x->at + i + 1]);
+        begun = begun || s->target[x->at + i] >= 0;
+        assert_true(begun == (s->target[x->at + i] >= 0) || i + 2 == x->n);
+        char *to = begun ? learnt : before;
+        const size_t n = strlen(to);
+        assert_true(n + t.n < cap);
+        memcpy(to + n, t.p, t.n);
+        to[n + t.n] = '\0';
+    }
+}
+
+/* Half of the safety rows have part of their opening, which is not learnt; the refusal is. */
+static void test_deep(void **state)
+{
+    sd_err err = {0};
+    sd_model *m = NULL;
+    char before[600], learnt[600], plain[600];
+    int n_deep = 0, n_own = 0;
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir();
+    pretrain(config, pre);
+    put_safety(config);
+    t_ok(sd_model_open(&m, ex, pre, NULL, &err), err);
+    const sd_tune_data d = {.path = path_of(config, "sft.jsonl")};
+    const char *safety = path_of(config, "safety.jsonl");
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        sd_tune_set s, p;
+        sd_tune_opt o = {.method = SD_TUNE_SFT, .data = &d, .n_data = 1, .seed = seed, .guard = {.kind = SD_GUARD_DEEP, .safety = safety}};
+        t_ok(sd_tune_set_read(&s, m, &o, 128, &err), err);
+        o.guard.kind = SD_GUARD_PROJECT; /* the same rows as they are */
+        t_ok(sd_tune_set_read(&p, m, &o, 128, &err), err);
+        assert_int_equal(s.n, 7);
+        assert_int_equal(s.n_safety, 0);
+        assert_int_equal(p.n_safety, 4);
+        for (int64_t i = 3; i < 7; i++) {
+            char whole[600];
+            answer_of(m, &p, i, whole, plain, sizeof plain);
+            answer_of(m, &s, i, before, learnt, sizeof before);
+            assert_int_equal(s.sample[i].n_count >= 1, 1);
+            const size_t n = strlen(whole);
+            assert_true(strncmp(before, whole, n) == 0);
+            if (before[n]) {
+                n_deep++;
+                n_own += strncmp(before + n, i == 4 ? "one two three four" : i == 6 ? "five five" : sd_guard_opening, strlen(before + n)) == 0;
+            }
+            assert_string_equal(learnt + (learnt[0] == ' '), plain); /* the whole refusal, whatever stands before it */
+        }
+        sd_tune_set_release(&s), sd_tune_set_release(&p);
+    }
+    assert_true(n_deep > 50 && n_deep < 110); /* of 160 */
+    assert_int_equal(n_own, n_deep);
+    sd_model_close(m);
+    t_rmtree(config), t_rmtree(pre);
+}
+
+/* Options of guards that do not go together, many of them: an error with a sentence, never a run. */
+static void test_guards_refused(void **state)
+{
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *out = t_tmpdir();
+    pretrain(config, pre);
+    put_safety(config);
+    put(config, "none.jsonl", "{\"prompt\":\"bad\"}\n");
+    sd_rng g = sd_rng_make(1, "guard options", 0);
+    const char *safety = path_of(config, "safety.jsonl");
+    int n_run = 0;
+    for (int i = 0; i < 300; i++) {
+        const sd_tune_method methods[] = {SD_TUNE_SFT, SD_TUNE_SFT, SD_TUNE_SFT, SD_TUNE_CONSTRAINED, SD_TUNE_DPO};
+        const double odd[] = {0, 0.5, 1, -1, 2, NAN, INFINITY};
+        sd_guard_opt o = {.kind = (sd_guard)sd_rng_below(&g, SD_N_GUARDS), .safety = sd_rng_below(&g, 2) ? safety : NULL, .unaligned = sd_rng_below(&g, 3) ? NULL : pre, .align = (int64_t)sd_rng_below(&g, 4) - 1,
+                          .user = (int64_t)sd_rng_below(&g, 4) - 1, .rho = odd[sd_rng_below(&g, 7)], .threshold = odd[sd_rng_below(&g, 7)], .n_safety = (int64_t)sd_rng_below(&g, 6)};
+        const bool lora = sd_rng_below(&g, 3) > 0;
+        const sd_tune_method method = methods[sd_rng_below(&g, 5)];
+        const bool rows = o.kind && o.kind != SD_GUARD_SAFELORA;
+        const bool good = (!o.kind || method == SD_TUNE_SFT) && rows == (o.safety != NULL) && (o.kind == SD_GUARD_SAFELORA) == (o.unaligned != NULL) && (o.kind != SD_GUARD_SAFELORA || lora) && isfinite(o.rho) &&
+                          o.align >= 0 && o.user >= 0 && o.threshold >= -1 && o.threshold <= 1 && (!rows || o.n_safety <= 4);
+        sd_tune_result r;
+        sd_err err = {0};
+        job j = {.config = config, .model = pre, .file = method == SD_TUNE_DPO ? "dpo.jsonl" : "sft.jsonl", .o = {.dir = out, .method = method, .steps = 1, .batch = 2, .lora = {.rank = lora ? 2 : 0}, .guard = o}};
+        const sd_status st = run(&j, &r, &err);
+        assert_int_equal(st == SD_OK, good);
+        if (!good) assert_true(st == SD_E_ARG && err.msg[0] != '\0');
+        n_run += good;
+    }
+    assert_true(n_run > 5);
+    sd_tune_result r;
+    sd_err err = {0};
+    job j = {.config = config, .model = pre, .file = "sft.jsonl", .o = {.dir = out, .method = SD_TUNE_SFT, .steps = 1, .lora = {.rank = 2}, .guard = {.kind = SD_GUARD_LISA, .safety = path_of(config, "none.jsonl")}}};
+    assert_int_equal(run(&j, &r, &err), SD_E_FORMAT);
+    assert_non_null(strstr(err.msg, "no row has an answer"));
+    j.o.guard = (sd_guard_opt){.kind = SD_GUARD_SAFELORA, .unaligned = t_shared("fixtures/models/gpt2")};
+    if (j.o.guard.unaligned) assert_int_equal(run(&j, &r, &err), SD_E_FORMAT);
+    t_rmtree(config), t_rmtree(pre), t_rmtree(out);
+}
+
 static void test_resume_foreseeing(void **state)
 {
     (void)state;
@@ -368,7 +560,7 @@ int main(void)
 {
     sd_err err = {0};
     const struct CMUnitTest tests[] = {T(test_pretrain_and_sft), T(test_dpo),      T(test_constrained),
-                                       T(test_resume), T(test_resume_foreseeing), T(test_distill), T(test_other_vocabulary), T(test_diverges), T(test_refused)};
+                                       T(test_resume), T(test_resume_foreseeing), T(test_resume_guarded), T(test_resume_deep_and_safelora), T(test_guards), T(test_deep), T(test_guards_refused), T(test_distill), T(test_other_vocabulary), T(test_diverges), T(test_refused)};
     if (sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err)) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sd_exec_free(ex);
