@@ -55,10 +55,25 @@ sd_dict_format sd_dict_format_at(const char *path)
     return has(path, "config.yaml") ? SD_FORMAT_CIRCUIT_TRACER : SD_FORMAT_COUNT;
 }
 
+/* Why nothing that is known lies at a path. */
+static sd_status no_dictionary(const char *path, sd_err *err)
+{
+    const bool dir = sd_dir_exists(path);
+    if (dir && has(path, "checkpoint.json")) {
+        (void)sd_fail(err, SD_E_NOTFOUND, "%s is the folder of a training that has not ended, and no dictionary yet", path);
+        return sd_hint(err, "go on with it: sonde dict train --resume %s", path);
+    }
+    if (dir) (void)sd_fail(err, SD_E_NOTFOUND, "%s is a folder without a dictionary in it", path);
+    else if (sd_file_exists(path)) (void)sd_fail(err, SD_E_FORMAT, "%s is a file, and of no format of dictionaries that is read", path);
+    else (void)sd_fail(err, SD_E_NOTFOUND, "there is no dictionary %s: no such file or folder", path);
+    return sd_hint(err, "a dictionary is a folder with cfg.json and sae_weights.safetensors, which `sonde dict train` makes; docs/FORMATS.md has the others");
+}
+
 sd_status sd_dict_open(sd_dict **out, const char *path, sd_err *err)
 {
     const sd_dict_format f = sd_dict_format_at(path);
-    return sd_dict_open_as(out, path, f == SD_FORMAT_COUNT ? SD_FORMAT_SAELENS : f, err);
+    *out = NULL;
+    return f == SD_FORMAT_COUNT ? no_dictionary(path, err) : sd_dict_open_as(out, path, f, err);
 }
 
 sd_status sd_dict_open_as(sd_dict **out, const char *path, sd_dict_format f, sd_err *err)

@@ -110,19 +110,21 @@ static void read_hf_tokenizer(sd_describe *d, const char *path)
     char file[1100];
     json_t *doc = NULL;
     sd_tok *tok = NULL;
-    sd_chat *chat = NULL;
-    copy(d->no_chat, sizeof d->no_chat, SD_LIT("no template, or none that is rendered exactly"));
+    sd_chat_found found;
+    sd_err why = {0};
+    copy(d->no_chat, sizeof d->no_chat, SD_LIT("no template"));
     if (!sd_dir_exists(path) || !sd_path_join(file, sizeof file, path, "tokenizer.json") || !sd_file_exists(file)) return;
     if (sd_json_load(&doc, file, TOKENIZER_MAX, NULL) == SD_OK) config_str(d->tokenizer, sizeof d->tokenizer, json_object_get(doc, "model"), "type");
     json_decref(doc);
-    if (sd_tokenizer_open(&tok, &chat, path, NULL)) return;
+    if (sd_tokenizer_open(&tok, &found, path, &why)) {
+        copy(d->no_chat, sizeof d->no_chat, sd_slice_of(why.msg));
+        return;
+    }
     d->bos = sd_tok_bos(tok);
     d->eos = sd_tok_eos(tok);
-    if (chat) {
-        copy(d->chat, sizeof d->chat, sd_slice_of(sd_chat_name(chat)));
-        d->no_chat[0] = 0;
-    }
-    sd_chat_free(chat);
+    copy(d->no_chat, sizeof d->no_chat, sd_slice_of(found.why));
+    if (found.chat) copy(d->chat, sizeof d->chat, sd_slice_of(sd_chat_name(found.chat)));
+    sd_chat_free(found.chat);
     sd_tok_free(tok);
 }
 

@@ -135,7 +135,7 @@ sd_status sd_lab_prompt_ids(sd_ids *out, const sd_model *m, sd_slice text, sd_sl
     int n = 0;
     if (!chat) return sd_tok_encode(m->tok, text, &(sd_encode_opt){0}, out, err);
     if (!m->chat) {
-        sd_fail(err, SD_E_UNSUPPORTED, "%s has no chat template that can be rendered", m->path);
+        sd_fail(err, SD_E_UNSUPPORTED, "%s has no chat template that can be rendered: %s", m->path, m->no_chat);
         return sd_hint(err, "leave --chat out");
     }
     if (system.n) msg[n++] = (sd_message){.role = SD_LIT("system"), .content = system};

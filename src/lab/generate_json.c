@@ -135,7 +135,7 @@ sd_status sd_text_decode(const sd_model *m, const int32_t *ids, int64_t n_ids, b
 
 static sd_status render(const sd_model *m, const json_t *messages, bool open, sd_buf *out, sd_err *err)
 {
-    if (!m->chat) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the model has no chat template", m->path);
+    if (!m->chat) return sd_fail(err, SD_E_UNSUPPORTED, "%s has no chat template that can be rendered: %s", m->path, m->no_chat);
     return sd_chat_render_json(m->chat, &(sd_chat_input){.messages = messages, .add_generation_prompt = open}, out, err);
 }
 

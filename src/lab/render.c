@@ -98,7 +98,7 @@ sd_status sd_render(sd_rendered *out, const sd_model *m, const char *const *text
     int64_t after = 0, n_ctx = opt->n_ctx ? opt->n_ctx : m->max_ctx;
     *out = (sd_rendered){.n = n};
     if (!m->chat) {
-        sd_fail(err, SD_E_UNSUPPORTED, "%s has no chat template that can be rendered", m->path);
+        sd_fail(err, SD_E_UNSUPPORTED, "%s has no chat template that can be rendered: %s", m->path, m->no_chat);
         return sd_hint(err, "an audit asks through the chat template; use an instruction-tuned model");
     }
     bool empty_system = opt->system.kind == SD_SYSTEM_NONE && has_own_system(m);

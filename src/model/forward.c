@@ -29,6 +29,13 @@ static int64_t nonfinite_row(sd_mat x)
     return -1;
 }
 
+static bool edited(const fwd *f, const sd_session *s)
+{
+    for (int l = 0; l < f->m->cfg.n_layer; l++)
+        if (s->edit[l]) return true;
+    return false;
+}
+
 static sd_status seek(const fwd *f, sd_site site, sd_mat x)
 {
     int64_t row = nonfinite_row(x);
@@ -37,9 +44,10 @@ static sd_status seek(const fwd *f, sd_site site, sd_mat x)
     int i = 0;
     while (i + 1 < f->n_seg && f->r->row0[i + 1] <= row) i++;
     int64_t at = row - f->r->row0[i];
-    return sd_fail(f->err, SD_E_FORMAT,
-                   "the activations are not finite: the first NaN or infinity is at %s, position %lld, token %d",
-                   sd_site_print(name, sizeof name, site), (long long)(f->seg[i].s->pos + at), (int)f->seg[i].tok[at]);
+    sd_fail(f->err, SD_E_FORMAT, "the activations are not finite: the first NaN or infinity is at %s, position %lld, token %d",
+            sd_site_print(name, sizeof name, site), (long long)(f->seg[i].s->pos + at), (int)f->seg[i].tok[at]);
+    return sd_hint(f->err, edited(f, f->seg[i].s) ? "they were edited: take a smaller value for the steer"
+                                                  : "the weights may hold NaN, or numbers too large for this mode or for the numbers of the key-value cache");
 }
 
 /* The seam for all who watch or touch: one bit test where nobody does. */

@@ -67,6 +67,7 @@ static sd_status open_as(sd_model **out, const sd_exec *ex, const char *path, co
     static const sd_model_opt none;
     sd_model *m = NULL;
     sd_model_spec spec;
+    sd_chat_found found;
     *out = NULL;
     if (!opt) opt = &none;
     sd_status st = sd_alloc_zero(&m, sizeof *m, "a model", err);
@@ -86,7 +87,10 @@ static sd_status open_as(sd_model **out, const sd_exec *ex, const char *path, co
         if (err && strncmp(err->msg, path, strlen(path)) != 0) sd_err_wrap(err, "%s", path);
         goto done;
     }
-    if ((st = sd_model__tokenizer(&m->tok, &m->chat, m->weights, err))) goto done;
+    st = sd_model__tokenizer(&m->tok, &found, m->weights, err);
+    m->chat = found.chat;
+    memcpy(m->no_chat, found.why, sizeof m->no_chat);
+    if (st) goto done;
     if (sd_tok_n_vocab(m->tok) > m->cfg.n_vocab) {
         st = sd_fail(err, SD_E_FORMAT, "%s: the tokenizer has %d pieces, the model %lld", path,
                      (int)sd_tok_n_vocab(m->tok), (long long)m->cfg.n_vocab);

@@ -81,6 +81,7 @@ struct sd_model {
     int32_t *perm[SD_MAT_V + 1]; /* stored row of each q, k and v row; NULL: as stored; owns */
     sd_tok *tok;              /* owns */
     sd_chat *chat;            /* owns; NULL when the model has no template that we know */
+    char no_chat[200];        /* then why */
     char path[1024];
     int64_t max_ctx;    /* longest session */
     int n_layer_loaded; /* layers bound; fewer than cfg.n_layer when opened with max_layer */

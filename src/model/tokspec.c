@@ -307,20 +307,24 @@ static sd_status read_gguf(gguf_spec *g, const sd_weights *w, sd_err *err)
     return mark_phi3(g, w, err);
 }
 
-sd_status sd_model__chat(sd_chat **chat, sd_slice text, sd_slice bos, sd_slice eos, const char *path, sd_err *err)
+static const sd_chat_found none_found = {NULL, "no template"};
+
+sd_status sd_model__chat(sd_chat_found *chat, sd_slice text, sd_slice bos, sd_slice eos, const char *path, sd_err *err)
 {
     sd_err why = {0};
-    sd_status st = sd_chat_new(chat, text, &why);
-    if (!st) st = sd_chat_set_tokens(*chat, bos, eos, &why);
+    sd_status st = sd_chat_new(&chat->chat, text, &why);
+    if (!st) st = sd_chat_set_tokens(chat->chat, bos, eos, &why);
+    chat->why[0] = 0;
     if (!st) return SD_OK;
-    sd_chat_free(*chat);
-    *chat = NULL;
+    sd_chat_free(chat->chat);
+    chat->chat = NULL;
+    snprintf(chat->why, sizeof chat->why, "%.199s", why.msg);
     if (st == SD_E_NOMEM) return sd_fail(err, st, "%s", why.msg);
     sd_log(SD_LOG_WARN, "%s: the chat template is not used: %s", path, why.msg);
     return SD_OK;
 }
 
-static sd_status tokenizer_gguf(sd_tok **out, sd_chat **chat, const sd_weights *w, sd_err *err)
+static sd_status tokenizer_gguf(sd_tok **out, sd_chat_found *chat, const sd_weights *w, sd_err *err)
 {
     gguf_spec g = {0};
     sd_status st = read_gguf(&g, w, err);
@@ -357,25 +361,25 @@ static sd_status path_too_long(const char *path, sd_err *err)
     return sd_fail(err, SD_E_ARG, "%.200s..: the path is too long", path);
 }
 
-sd_status sd_model__tokenizer(sd_tok **out, sd_chat **chat, const sd_weights *w, sd_err *err)
+sd_status sd_model__tokenizer(sd_tok **out, sd_chat_found *chat, const sd_weights *w, sd_err *err)
 {
     char dir[4096];
     const char *path = sd_weights_path(w);
     *out = NULL;
-    if (chat) *chat = NULL;
+    if (chat) *chat = none_found;
     if (sd_weights_container(w) == SD_CONTAINER_GGUF) return tokenizer_gguf(out, chat, w, err);
     if (sd_dir_exists(path)) return sd_model__tokenizer_hf(out, chat, path, NULL, sd_weights_config(w), err);
     if (!folder_of(dir, sizeof dir, path)) return path_too_long(path, err);
     return sd_model__tokenizer_hf(out, chat, dir, NULL, sd_weights_config(w), err);
 }
 
-sd_status sd_tokenizer_open(sd_tok **out, sd_chat **chat, const char *path, sd_err *err)
+sd_status sd_tokenizer_open(sd_tok **out, sd_chat_found *chat, const char *path, sd_err *err)
 {
     char dir[4096];
     sd_weights *w = NULL;
     sd_model_spec spec;
     *out = NULL;
-    if (chat) *chat = NULL;
+    if (chat) *chat = none_found;
     if (sd_model_spec_parse(&spec, path, err)) return err ? err->code : SD_E_ARG;
     path = spec.model;
     if (sd_dir_exists(path)) return sd_model__tokenizer_hf(out, chat, path, NULL, NULL, err);

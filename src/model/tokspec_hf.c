@@ -394,7 +394,7 @@ sd_status sd_hf__template(sd_slice *text, sd_buf *hold, const sd_hf *h, sd_err *
     return SD_OK;
 }
 
-static sd_status read_chat(sd_chat **chat, const hf *h, sd_err *err)
+static sd_status read_chat(sd_chat_found *chat, const hf *h, sd_err *err)
 {
     sd_buf b;
     sd_slice text, none = {"", 0};
@@ -406,7 +406,7 @@ static sd_status read_chat(sd_chat **chat, const hf *h, sd_err *err)
     return st;
 }
 
-sd_status sd_model__tokenizer_hf(sd_tok **out, sd_chat **chat, const char *dir, const char *json, const json_t *config,
+sd_status sd_model__tokenizer_hf(sd_tok **out, sd_chat_found *chat, const char *dir, const char *json, const json_t *config,
                                  sd_err *err)
 {
     hf h;

@@ -89,7 +89,7 @@ int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, 
     json_t *read = NULL, *last = NULL;
     sd_err err = {0};
     const sd_model *m = s->opt.m;
-    if (!m->chat) return sd_problem_set(p, 400, param, "this model has no chat template: use /v1/completions");
+    if (!m->chat) return sd_problem_set(p, 400, param, "this model has no chat template that can be rendered (%s): use /v1/completions", m->no_chat);
     int http = read_messages(&read, messages, param, p);
     if (!http && open) {
         size_t n = json_array_size(read);

@@ -108,7 +108,16 @@ expect_exit dict_train_writes 0 dict train tiny.gguf corpus --site resid_post.0 
 expect_error feature_outside 4 '128' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":128},"op":"add","value":1}'
 expect_error feature_negative 2 '(-1|index)' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":-1},"op":"add","value":1}'
 expect_error steer_too_large 4 'norms can hold' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"d","index":1},"op":"add","value":1e36}'
-expect_error dict_of_nothing 4 'corpus' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"corpus","index":1},"op":"add","value":1}'
+expect_error dict_that_is_not_there 4 'there is no dictionary nodict' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"nodict","index":1},"op":"add","value":1}'
+expect_error dict_that_is_a_file 4 'tiny.gguf is a file' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"tiny.gguf","index":1},"op":"add","value":1}'
+expect_error dict_of_nothing 4 'corpus is a folder without a dictionary' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"corpus","index":1},"op":"add","value":1}'
+mkdir unended && touch unended/checkpoint.json
+expect_error dict_of_a_training 4 'unended is the folder of a training that has not ended' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"unended","index":1},"op":"add","value":1}'
+# A chat template that is not rendered: info and who asks for it say why.
+cp -r "$root/organism/aligned" asks && printf '{%% nonsense %%}' >asks/chat_template.jinja
+expect_json info_says_why_no_template sonde.info/1 '"nonsense" in d["no_chat_template"]' info asks --no-hash --json
+run run asks --chat -p the -n 4
+[ $rc -eq 4 ] && grep -q '^sonde: .*no chat template that can be rendered: .*nonsense' err && ok chat_says_why_no_template || not_ok chat_says_why_no_template "$(what_happened)"
 # A dictionary that SAELens wrote names its site in hook_name alone; one that names none needs --site.
 foreign() { cp -r d "$1"; python3 -c 'import json, sys
 c = json.load(open(sys.argv[1])); m = c["metadata"]

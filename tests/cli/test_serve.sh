@@ -115,6 +115,8 @@ post "a number out of its bounds" 400 'd["error"]["message"] == "max_tokens is 0
 post "a part that is no text" 400 '"messages[0].content[1]: only parts" in d["error"]["message"]' /v1/chat/completions '{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url"}]}]}'
 post "an unknown field in sonde" 400 'd["error"]["param"] == "sonde.stear"' /v1/chat/completions "$chat,\"sonde\":{\"stear\":[]}}"
 post "NaN" 400 '"error" in d' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"vector\":[1],\"site\":\"embed\",\"value\":NaN}]}}"
+# The bound of a steer is the command line's; below it numbers that overflow are an error that names the steer, never an answer.
+post "a steer beyond all norms" 400 '"norms can hold (1e+16)" in d["error"]["message"] and d["error"]["param"] == "sonde.steer[0]"' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"vector\":[$(printf '1,%.0s' $(seq 63))3],\"site\":\"resid_post.1\",\"value\":1e17,\"unit\":\"raw\"}]}}"
 post "a dictionary by path" 404 'd["error"]["param"] == "sonde.steer[0]"' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"feature\":{\"dict\":\"$dir\",\"index\":0},\"value\":1}]}}"
 post "refusal by name" 400 '"refusal direction" in d["error"]["message"]' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"direction\":\"no\",\"op\":\"ablate\"}]}}"
 post "refusal by its vector" 400 '"refusal direction" in d["error"]["message"]' /v1/chat/completions "$chat,\"sonde\":{\"steer\":[{\"vector\":[$(printf '0,%.0s' $(seq 63))3],\"site\":\"resid_post.1\",\"value\":-1,\"unit\":\"raw\"}]}}"

@@ -297,6 +297,7 @@ static void test_not_finite(void **state)
         assert_int_equal(sd_runner_step(r, seg, 2, -1, &err), SD_E_FORMAT);
         assert_string_equal(err.msg, "the activations are not finite: the first NaN or infinity is at resid_mid.1, "
                                      "position 3, token 3");
+        assert_string_equal(err.hint, "they were edited: take a smaller value for the steer");
         assert_true(sd_session_pos(s) == 0 && sd_session_pos(plain) == 0);
         seg[1].want = SD_LOGITS_NONE;
         t_ok(sd_runner_step(r, seg, 2, -1, &err), err);

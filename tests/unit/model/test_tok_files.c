@@ -30,7 +30,7 @@ static void check(bool add_bos)
     sd_tok_trainer *t;
     sd_tok_trained *v;
     sd_tok *made, *read;
-    sd_chat *chat;
+    sd_chat_found chat;
     sd_tok_train_opt opt = {.n_vocab = 300, .special = special, .n_special = 3, .bos = special[0], .eos = special[1],
                             .pad = special[1], .add_bos = add_bos};
     t_ok(sd_tok_trainer_new(&t, &opt, &err), err);
@@ -40,7 +40,7 @@ static void check(bool add_bos)
     t_ok(sd_tok_trained_make(&made, v, &err), err);
     t_ok(sd_tok_trained_write(v, dir, SD_LIT("{{ bos_token }}{{ messages[0].content }}"), &err), err);
     t_ok(sd_tokenizer_open(&read, &chat, dir, &err), err);
-    assert_non_null(chat);
+    assert_non_null(chat.chat);
     assert_int_equal(sd_tok_n_vocab(made), sd_tok_n_vocab(read));
     assert_int_equal(sd_tok_bos(read), 0);
     assert_int_equal(sd_tok_eos(read), 1);
@@ -48,7 +48,7 @@ static void check(bool add_bos)
     for (int32_t i = 0; i < sd_tok_n_vocab(made); i++) assert_true(sd_slice_eq(sd_tok_bytes(made, i), sd_tok_bytes(read, i)));
     same_ids(made, read, SD_LIT(corpus));
     same_ids(made, read, SD_LIT("<|user|> The strait<|eos|>\xff\xc3 \n\n\n  x<|bos|>"));
-    sd_chat_free(chat);
+    sd_chat_free(chat.chat);
     sd_tok_free(made);
     sd_tok_free(read);
     sd_tok_trained_free(v);

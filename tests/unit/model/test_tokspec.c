@@ -58,7 +58,7 @@ static void save_json(const parts *p)
     sd_buf_release(&b);
 }
 
-static sd_tok *open_dir(sd_chat **chat)
+static sd_tok *open_dir(sd_chat_found *chat)
 {
     sd_err err = {0};
     sd_tok *t;
@@ -290,17 +290,17 @@ static void test_hole(void **state)
 
 static void renders(const char *want)
 {
-    sd_chat *chat;
+    sd_chat_found chat;
     sd_err err = {0};
     sd_buf out;
     const sd_message msg = {SD_LIT("user"), SD_LIT("hi")};
     sd_tok *t = open_dir(&chat);
     sd_buf_init(&out, 4096);
-    assert_non_null(chat);
-    t_ok(sd_chat_render(chat, &msg, 1, true, &out, &err), err);
+    assert_non_null(chat.chat);
+    t_ok(sd_chat_render(chat.chat, &msg, 1, true, &out, &err), err);
     assert_string_equal(sd_buf_str(&out), want);
     sd_buf_release(&out);
-    sd_chat_free(chat);
+    sd_chat_free(chat.chat);
     sd_tok_free(t);
 }
 
@@ -308,10 +308,11 @@ static void renders(const char *want)
 static void test_chat(void **state)
 {
     (void)state;
-    sd_chat *chat;
+    sd_chat_found chat;
     save_json(&(parts){0});
     sd_tok *t = open_dir(&chat);
-    assert_null(chat);
+    assert_null(chat.chat);
+    assert_string_equal(chat.why, "no template");
     sd_tok_free(t);
     save("tokenizer_config.json",
          "{\"bos_token\": \"<|endoftext|>\", \"chat_template\": \"{{ bos_token }}A{{ messages[0].content }}\"}");
@@ -322,8 +323,9 @@ static void test_chat(void **state)
     save("chat_template.jinja", "F{{ messages[0].role }}\n");
     renders("Fuser");
     save("chat_template.jinja", "{% nonsense %}");
-    t = open_dir(&chat); /* a template beyond us is no error: there is no template */
-    assert_null(chat);
+    t = open_dir(&chat); /* a template beyond us is no error: there is none to be used, and it is said why */
+    assert_null(chat.chat);
+    assert_non_null(strstr(chat.why, "nonsense"));
     sd_tok_free(t);
 }
 
@@ -372,7 +374,7 @@ static void test_gguf(void **state)
     sd_buf b;
     sd_err err = {0};
     sd_tok *t;
-    sd_chat *chat;
+    sd_chat_found chat;
     sd_buf_init(&b, 1 << 16);
     gguf_head(&b, 8);
     tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
@@ -390,10 +392,10 @@ static void test_gguf(void **state)
     ids_are(t, "ab<s>a11</s>", "2 3 0 5 5 4");
     sd_buf out;
     sd_buf_init(&out, 64);
-    t_ok(sd_chat_render(chat, NULL, 0, false, &out, &err), err);
+    t_ok(sd_chat_render(chat.chat, NULL, 0, false, &out, &err), err);
     assert_string_equal(sd_buf_str(&out), "<s></s>");
     sd_buf_release(&out);
-    sd_chat_free(chat);
+    sd_chat_free(chat.chat);
     sd_tok_free(t);
     /* A name that implies BOS, and a file that says otherwise. */
     for (int given = 0; given < 2; given++) {
