@@ -6,46 +6,9 @@
 #include "lab/direction_int.h"
 
 #include "base/rng.h"
-#include "lab/score.h"
+#include "lab/ablate_cost.h"
 
 #include <math.h>
-
-enum { WINDOW = 256, BISECT = 8 };
-#define MOST 2.0      /* strength */
-#define LEAST 0.0005  /* nats: a cost below it is nothing that could be matched */
-#define NEAR 0.05     /* of the cost: matched */
-
-static sd_status cross_entropy(double *out, direction_study *s, const float *u, double w, sd_err *err)
-{
-    sd_ablate a = {0};
-    sd_hook h;
-    sd_score_result r = {0};
-    int64_t window = s->m->max_ctx < WINDOW ? s->m->max_ctx : WINDOW;
-    sd_status st = u ? sd_ablate_init(&a, s->m, u, w, err) : SD_OK;
-    h = sd_ablate_hook(&a);
-    if (!st) st = sd_lab_score(&r, s->m->ex, s->m, s->opt->text, s->opt->n_text, &(sd_score_opt){.window = window, .edit = u ? &h : NULL}, err);
-    sd_ablate_release(&a);
-    *out = r.ce_loss;
-    return st;
-}
-
-/* The strength at which taking u out costs `cost`; *matched says whether it does. Cost grows with the strength near enough that halving finds a crossing. */
-static sd_status strength(double *w, bool *matched, direction_study *s, const float *u, double plain, double cost, sd_err *err)
-{
-    double lo = 0, hi = MOST, ce;
-    sd_status st = cross_entropy(&ce, s, u, MOST, err);
-    *w = MOST;
-    *matched = fabs(ce - plain - cost) <= NEAR * cost;
-    if (st || *matched || ce - plain < cost) return st;
-    for (int i = 0; i < BISECT && !st && !*matched; i++) {
-        *w = (lo + hi) / 2;
-        st = cross_entropy(&ce, s, u, *w, err);
-        *matched = fabs(ce - plain - cost) <= NEAR * cost;
-        if (ce - plain < cost) lo = *w;
-        else hi = *w;
-    }
-    return st;
-}
 
 sd_status sd_direction__ce_floor(direction_study *s, const float *x, int64_t n_x, int n, sd_err *err)
 {
@@ -53,13 +16,14 @@ sd_status sd_direction__ce_floor(direction_study *s, const float *x, int64_t n_x
     double plain = NAN, chosen = NAN, bypass, w, cost;
     bool matched;
     float *u = NULL;
+    const sd_cost_text text = {s->m, s->opt->text, s->opt->n_text};
     sd_status st = sd_alloc(&u, (size_t)s->d * sizeof *u, "a floor", err);
-    if (!st) st = cross_entropy(&plain, s, NULL, 0, err);
-    if (!st && sd_unit(u, o->vector, s->d)) st = cross_entropy(&chosen, s, u, 1, err);
+    if (!st) st = sd_ablate_cross_entropy(&plain, &text, NULL, 0, 0, err);
+    if (!st && sd_unit(u, o->vector, s->d)) st = sd_ablate_cross_entropy(&chosen, &text, u, 1, 1, err);
     o->ce_plain = plain;
     o->ce_chosen = chosen;
     cost = chosen - plain;
-    for (int i = 0; i < n && cost >= LEAST && !st; i++) {
+    for (int i = 0; i < n && cost >= SD_COST_LEAST && !st; i++) {
         sd_rng rng = sd_rng_make(s->opt->seed, "direction of equal cost", (uint64_t)i);
         memset(u, 0, (size_t)s->d * sizeof *u);
         for (int64_t k = 0; k < n_x; k++) {
@@ -67,7 +31,7 @@ sd_status sd_direction__ce_floor(direction_study *s, const float *x, int64_t n_x
             for (int64_t j = 0; j < s->d; j++) u[j] += g * x[k * s->d + j];
         }
         sd_unit(u, u, s->d);
-        st = strength(&w, &matched, s, u, plain, cost, err);
+        st = sd_ablate_strength(&w, &matched, &text, u, 1, (const double[2]){plain, cost}, err);
         if (!st) st = sd_direction__bypass(&bypass, s, u, w, err);
         if (st) break;
         o->equal_cost.n_unmatched += !matched;

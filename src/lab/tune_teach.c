@@ -2,6 +2,7 @@
  * forward of the learner. Its logits only exist in tiles (num/distill.h). */
 #include "lab/tune_int.h"
 
+#include "lab/same_tokens.h"
 #include "model/session.h"
 #include "num/gemm_tile.h" /* sd_score_can_bf16 */
 
@@ -24,26 +25,6 @@ struct sd_teacher {
     float *h;  /* [micro_rows, d] */
     float *kl; /* [micro_rows] */
 };
-
-/* ---- the vocabulary ---- */
-
-static sd_status check_vocabulary(const sd_model *m, const sd_model *teacher, const char *path, sd_err *err)
-{
-    static const char hint[] = "the teacher's tokens must be the model's, one by one: take one of the same family";
-    const int64_t n = m->cfg.n_vocab, nt = teacher->cfg.n_vocab, k = sd_tok_n_vocab(m->tok), kt = sd_tok_n_vocab(teacher->tok);
-    if (n != nt || k != kt) {
-        sd_fail(err, SD_E_FORMAT, "%s: a head of %" PRId64 " and %" PRId64 " tokens; the model has %" PRId64 " and %" PRId64, path, nt, kt, n, k);
-        return sd_hint(err, "%s", hint);
-    }
-    for (int32_t i = 0; i < (int32_t)k; i++) {
-        const sd_slice a = sd_tok_bytes(m->tok, i), b = sd_tok_bytes(teacher->tok, i);
-        if (a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0)) continue;
-        sd_fail(err, SD_E_FORMAT, "%s: token %d is \"%.*s\", the model's is \"%.*s\"", path, (int)i, (int)(b.n < 40 ? b.n : 40), b.n ? b.p : "",
-                (int)(a.n < 40 ? a.n : 40), a.n ? a.p : "");
-        return sd_hint(err, "%s", hint);
-    }
-    return SD_OK;
-}
 
 /* ---- its life ---- */
 
@@ -88,7 +69,7 @@ sd_status sd_tune__teacher_open(sd_tune_run *r, sd_err *err)
     if (st) return st;
     r->teacher = t;
     if ((st = sd_model_open(&t->m, r->ex, r->o.teacher, &(sd_model_opt){.mode = r->o.teacher_mode, .no_head = true}, err))) return st;
-    if ((st = check_vocabulary(r->m, t->m, r->o.teacher, err))) return st;
+    if ((st = sd_same_tokens(r->m, t->m, r->o.teacher, "the teacher's tokens must be the model's, one by one: take one of the same family", err))) return st;
     if (t->m->max_ctx < r->o.ctx) {
         sd_fail(err, SD_E_FORMAT, "%s reads at most %" PRId64 " tokens, rows have up to %" PRId64, r->o.teacher, t->m->max_ctx, r->o.ctx);
         return sd_hint(err, "cut the rows with --ctx %" PRId64, t->m->max_ctx);
