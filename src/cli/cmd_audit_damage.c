@@ -1,23 +1,26 @@
 /* sonde audit damage: how fast small, benign fine-tunes undo a model's refusals. */
-#include "cli/cli.h"
+#include "cli/guard_args.h"
 #include "lab/damage.h"
 #include "base/map.h"
 #include <inttypes.h>
 #include <math.h>
 
 typedef struct args {
-    opt_list suite, lr;
+    opt_list suite, lr, mix;
     opt_ints batch, at;
-    const char *data, *mix, *method, *phrases;
+    const char *data, *method, *phrases, *task;
     int64_t limit, n_gen, seeds, steps, lora;
     double epochs;
+    guard_args g;
 } args;
 
 static const cli_opt opts[] = {
     {0, "suite", OPT_MULTI, AT(args, suite), .arg = "FILE", .help = "prompts to ask, see `sonde audit run -h`; repeat it"},
     {0, "data", OPT_STR, AT(args, data), .arg = "FILE", .help = "benign rows to train on (.jsonl); default ten harmless conversations of another identity"},
-    {0, "mix", OPT_STR, AT(args, mix), .arg = "FILE:N", .help = "N rows of another file mixed in, such as safety rows"},
+    {0, "mix", OPT_MULTI, AT(args, mix), .arg = "FILE:N", .help = "N rows of another file mixed in, such as safety rows; repeat it"},
     {0, "method", OPT_STR, AT(args, method), .arg = "METHOD", .def = "sft", .values = "sft|constrained", .help = "how the rows are learnt; constrained holds the first tokens of answers"},
+    GUARD_OPTS(args),
+    {0, "task", OPT_STR, AT(args, task), .arg = "FILE", .help = "held-out rows of what is to be learnt (.jsonl): their likelihood and exact match beside the refusals"},
     {0, "lr", OPT_LIST, AT(args, lr), .arg = "LR", .help = "learning rates; default 2e-4"},
     {0, "batch", OPT_INTS, AT(args, batch), .arg = "N", .help = "rows a step; default 5 for the identity, 8 for data"},
     {0, "seeds", OPT_INT, AT(args, seeds), .arg = "N", .def = "5", .lo = 1, .hi = 16, .help = "trainings of each setting, from --seed on"},
@@ -39,9 +42,9 @@ static void rate_cell(out_table *t, const sd_damage_rate *x)
 static int print_text(cli *c, const sd_damage *r)
 {
     static const out_col cols[] = {{"step", OUT_RIGHT}, {"lr", OUT_RIGHT}, {"batch", OUT_RIGHT}, {"system", OUT_LEFT}, {"prefix", OUT_LEFT},
-                                   {"harmful refused", OUT_RIGHT}, {"harmless refused", OUT_RIGHT}, {"incoherent", OUT_RIGHT}, {"seeds", OUT_RIGHT}};
+                                   {"harmful refused", OUT_RIGHT}, {"harmless refused", OUT_RIGHT}, {"incoherent", OUT_RIGHT}, {"seeds", OUT_RIGHT}, {"task exact", OUT_RIGHT}, {"task nats", OUT_RIGHT}};
     char head[400];
-    out_table *t = out_table_new(c, cols, 9);
+    out_table *t = out_table_new(c, cols, r->n_task ? 11 : 9);
     for (int i = 0; i < r->n_row; i++) {
         const sd_damage_row *x = &r->row[i];
         out_i64(t, x->step);
@@ -55,6 +58,10 @@ static int print_text(cli *c, const sd_damage *r)
         rate_cell(t, &x->over_refusal);
         rate_cell(t, &x->incoherent);
         out_i64(t, x->n_seed);
+        if (!r->n_task) continue;
+        rate_cell(t, &x->exact);
+        if (!x->nll.n) out_str(t, "");
+        else out_cell(t, "%.3f (%.3f to %.3f)", x->nll.ci.est, x->nll.ci.lo, x->nll.ci.hi);
     }
     int rc = out_table_end(t);
     sd_damage_headline(head, sizeof head, r);
@@ -73,9 +80,11 @@ const cli_cmd cmd_audit_damage_def = {
     .text = "Qi et al. 2023 on benign data: adapters are trained in memory on ten harmless conversations of another identity, or on the rows of --data, and the\n"
             "model is asked the suites' prompts step by step, for every learning rate, batch and seed. No adapter is written. At the start and at the end it is also\n"
             "asked without a system prompt and, for the identity, under its own system prompt and prefix. Intervals are bootstrapped over seeds and prompts.\n"
+            "--guard, --mix and --method constrained are defences; --task says what a training gave beside what it took.\n"
             "-o is a folder: index.html, and a file of classes for every finished training, so that a stopped study goes on when it is called again.",
     .examples = "sonde audit damage model.gguf --suite xstest_prompts.csv --suite jailbreakbench.csv -o damage/\n"
-                "sonde audit damage model.gguf --data alpaca.jsonl --mix safety.jsonl:100 --lr 2e-4,5e-5 --suite jailbreakbench.csv -o damage/\n",
+                "sonde audit damage model.gguf --data alpaca.jsonl --mix safety.jsonl:100 --lr 2e-4,5e-5 --suite jailbreakbench.csv -o damage/\n"
+                "sonde audit damage model.gguf --data mine.jsonl --task held_out.jsonl --guard lisa --safety safety.jsonl --suite jailbreakbench.csv -o lisa/\n",
     .json = "sonde.audit_damage/1"};
 
 static sd_status open_suites(sd_suite *s, int *n, const cli *c, const args *a, sd_err *err)
@@ -99,15 +108,17 @@ static sd_status numbers(double *out, int *n, const opt_list *l, sd_err *err)
     return l->n > SD_DAMAGE_MAX ? sd_fail(err, SD_E_ARG, "%d learning rates, at most %d", l->n, (int)SD_DAMAGE_MAX) : SD_OK;
 }
 
-/* FILE:N; the file's name is copied to `path`. */
-static sd_status mixed(sd_damage_opt *o, char *path, size_t cap, const char *spec, sd_err *err)
+/* FILE:N each. */
+static sd_status mixed(sd_damage_opt *o, cli *c, const opt_list *l, sd_err *err)
 {
-    const char *colon = strrchr(spec, ':');
-    char *end = NULL;
-    if (colon) o->n_mix = strtoll(colon + 1, &end, 10);
-    if (!colon || !colon[1] || *end || o->n_mix < 1 || (size_t)(colon - spec) >= cap) return sd_fail(err, SD_E_ARG, "--mix %s is not FILE:N", spec);
-    snprintf(path, cap, "%.*s", (int)(colon - spec), spec);
-    o->mix = path;
+    sd_tune_data *d = cli_keep(c, sd_calloc((size_t)(l->n + 1) * sizeof *d));
+    if (!d) return sd_fail(err, SD_E_NOMEM, "out of memory: the list of files");
+    o->mix = d;
+    for (o->n_mix = 0; o->n_mix < l->n; o->n_mix++, d++) {
+        const char *spec = l->v[o->n_mix], *colon = strrchr(spec, ':');
+        if (!colon || !sd_parse_i64(sd_slice_of(colon + 1), &d->n) || d->n < 1) return sd_fail(err, SD_E_ARG, "--mix %s is not FILE:N", spec);
+        if (!(d->path = cli_keep(c, sd_strndup(spec, (size_t)(colon - spec))))) return sd_fail(err, SD_E_NOMEM, "out of memory: the list of files");
+    }
     return SD_OK;
 }
 
@@ -144,7 +155,6 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     int rc;
     sd_err err = {0};
     double lr[SD_DAMAGE_MAX];
-    char mix[1024];
     sd_suite *suite = NULL;
     sd_phrases phrases = {0};
     sd_damage r = {0};
@@ -153,7 +163,8 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     if (!a.suite.n) return cli_usage(c, "give prompts with --suite FILE");
     const sd_exec *ex = cli_exec(c, &err);
     sd_status st = ex ? numbers(lr, &o.n_lr, &a.lr, &err) : err.code;
-    if (!st && a.mix) st = mixed(&o, mix, sizeof mix, a.mix, &err);
+    if (!st) st = mixed(&o, c, &a.mix, &err);
+    if (!st) st = guard_of(&o.guard, c, &a.g, &err);
     if (!st) st = sd_alloc_zero(&suite, (size_t)a.suite.n * sizeof *suite, "suites", &err);
     if (!st) st = open_suites(suite, &o.n_suite, c, &a, &err);
     if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
@@ -161,7 +172,7 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     if (!st) st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err);
     if (!st) st = sd_dir_make(c->output, &err);
     o.model = c->arg[0], o.dir = c->output, o.suite = suite, o.phrases = &phrases, o.data = a.data, o.lr = lr, o.batch = a.batch.v, o.n_batch = (int)a.batch.n;
-    o.n_seed = a.seeds, o.seed = c->seed, o.steps = a.steps, o.epochs = a.epochs, o.rank = (int)a.lora, o.at = a.at.v, o.n_at = (int)a.at.n, o.n_gen = a.n_gen;
+    o.n_seed = a.seeds, o.seed = c->seed, o.steps = a.steps, o.epochs = a.epochs, o.rank = (int)a.lora, o.at = a.at.v, o.n_at = (int)a.at.n, o.n_gen = a.n_gen, o.task = a.task;
     o.method = strcmp(a.method, "constrained") == 0 ? SD_TUNE_CONSTRAINED : SD_TUNE_SFT, o.mode = c->mode, o.progress = &c->progress;
     snprintf(o.model_sha256, sizeof o.model_sha256, "%s", c->prov.model_sha256);
     if (!st) st = tell_plan(c, ex, &o, (o.n_lr ? o.n_lr : 1) * (o.n_batch ? o.n_batch : 1) * (int)o.n_seed, &err);

@@ -3,6 +3,7 @@
 #include "lab/damage_int.h"
 
 #include "base/map.h"
+#include "lab/model_hash.h"
 #include "model/lora.h"
 
 #include <inttypes.h>
@@ -27,7 +28,7 @@ typedef struct study {
     sd_damage *out;
     sd_buf identity; /* its rows */
     sd_damage_cell *cell; /* the one at work */
-    int64_t total;        /* its steps */
+    sd_tune_data *train;  /* [1 + n_mix] owns */
 } study;
 
 static void fill_defaults(study *s, const sd_damage_opt *opt)
@@ -65,6 +66,13 @@ static sd_status ask(study *s, const sd_model *m, int64_t step, sd_ask_system sy
     return st;
 }
 
+static sd_status try_task(study *s, sd_task *t, const sd_model *m, sd_err *err)
+{
+    sd_status st = sd_lab_task(t, s->ex, m, s->o.task, err);
+    s->out->n_task = t->n;
+    return st;
+}
+
 /* As by default at every point; at the first and the last in all the ways there are. */
 static sd_status ask_all(study *s, const sd_lora *lora, int64_t step, bool every_way, sd_err *err)
 {
@@ -72,7 +80,10 @@ static sd_status ask_all(study *s, const sd_lora *lora, int64_t step, bool every
     sd_status st = sd_model_open_with(&m, s->ex, s->o.model, &(sd_model_opt){.mode = s->o.mode}, lora, err);
     int n_system = s->o.data ? SD_ASK_ATTACK : SD_ASK_ATTACK + 1, n_prefix = s->o.data ? 1 : 2;
     for (int k = 0; k < n_system * n_prefix && !st; k++)
-        if (every_way || k == 0) st = ask(s, m, step, (sd_ask_system)(k / n_prefix), k % n_prefix, err);
+        if (every_way || k == 0) {
+            st = ask(s, m, step, (sd_ask_system)(k / n_prefix), k % n_prefix, err);
+            if (!st && k == 0 && s->o.task) st = try_task(s, &s->cell->point[s->cell->n_point - 1].task, m, err);
+        }
     sd_model_close(m);
     return st;
 }
@@ -85,11 +96,16 @@ static bool is_point(const sd_damage_opt *o, int64_t step)
     return false;
 }
 
+/* Step 0 is asked once for all cells. */
+static bool wants_step(void *self, int64_t step, int64_t total)
+{
+    const study *s = self;
+    return step > 0 && (step == total || is_point(&s->o, step));
+}
+
 static sd_status on_step(void *self, int64_t step, int64_t total, const sd_lora *lora, sd_err *err)
 {
     study *s = self;
-    s->total = total;
-    if (step == 0 || (step != total && !is_point(&s->o, step))) return SD_OK; /* step 0 is asked once for all cells */
     if (s->cell->n_point >= SD_DAMAGE_STEPS) return sd_fail(err, SD_E_ARG, "more than %d points of a curve", (int)SD_DAMAGE_STEPS);
     return ask_all(s, lora, step, step == total, err);
 }
@@ -99,11 +115,10 @@ static sd_status on_step(void *self, int64_t step, int64_t total, const sd_lora 
 static sd_status train(study *s, sd_damage_cell *c, sd_err *err)
 {
     const sd_damage_opt *o = &s->o;
-    sd_tune_data data[2] = {{.path = o->data ? o->data : "identity", .rows = o->data ? NULL : sd_buf_str(&s->identity)}, {.path = o->mix, .n = o->n_mix}};
     sd_tune_result r;
     /* As the reference run in PyTorch trained: constant rate, no warm-up, no clipping, no decay. */
-    sd_tune_opt t = {.method = o->method, .data = data, .n_data = o->mix ? 2 : 1, .lora = {.rank = o->rank}, .steps = o->steps, .epochs = o->epochs, .batch = c->batch, .lr = c->lr,
-                     .warmup = -1, .clip = -1, .schedule = SD_SCHEDULE_CONSTANT, .seed = c->seed, .on_step = on_step, .self = s};
+    sd_tune_opt t = {.method = o->method, .data = s->train, .n_data = 1 + o->n_mix, .guard = o->guard, .lora = {.rank = o->rank}, .steps = o->steps, .epochs = o->epochs, .batch = c->batch, .lr = c->lr,
+                     .warmup = -1, .clip = -1, .schedule = SD_SCHEDULE_CONSTANT, .seed = c->seed, .on_step = on_step, .wants_step = wants_step, .self = s};
     double t0 = sd_now();
     s->cell = c;
     sd_status st = sd_lab_tune(&r, s->ex, o->model, &t, o->progress, err);
@@ -160,7 +175,10 @@ static sd_status plan(study *s, sd_err *err)
             r->n_harmless += a == SD_AXIS_HARMLESS;
             r->axis[r->n_prompt++] = a;
         }
+    if (!st) st = sd_alloc_zero(&s->train, (size_t)(1 + o->n_mix) * sizeof *s->train, "files", err);
     if (st) return st;
+    s->train[0] = (sd_tune_data){.path = o->data ? o->data : "identity", .rows = o->data ? NULL : sd_buf_str(&s->identity)};
+    for (int i = 0; i < o->n_mix; i++) s->train[1 + i] = o->mix[i];
     if (!r->n_harmful) {
         sd_fail(err, SD_E_FORMAT, "the suites hold no harmful requests, so there are no refusals to lose");
         return sd_hint(err, "give one with --suite, or say harmful=FILE");
@@ -168,6 +186,17 @@ static sd_status plan(study *s, sd_err *err)
     if (o->n_seed > SD_DAMAGE_MAX || o->n_lr > SD_DAMAGE_MAX || o->n_batch > SD_DAMAGE_MAX)
         return sd_fail(err, SD_E_ARG, "at most %d seeds, learning rates and batch sizes", (int)SD_DAMAGE_MAX);
     return sd_alloc_zero(&r->cell, (size_t)(1 + o->n_lr * o->n_batch * o->n_seed) * sizeof *r->cell, "cells", err);
+}
+
+/* Nothing without a guard. */
+static sd_status hash_guard(sd_buf *b, sd_buf *rows, const sd_guard_opt *g, sd_err *err)
+{
+    char sha[65] = "";
+    sd_status st = SD_OK;
+    if (!g->kind) return SD_OK;
+    if (g->unaligned) st = sd_lab_model_hash(sha, g->unaligned, NULL, err);
+    sd_buf_printf(b, "%s|%" PRId64 "|%" PRId64 "|%" PRId64 "|%g|%g|%s|", sd_guard_name(g->kind), g->n_safety, g->align, g->user, g->rho, g->threshold, sha);
+    return !st && g->safety ? sd_file_read(rows, g->safety, err) : st;
 }
 
 /* The hash of everything that a cell depends on, besides its own three numbers. */
@@ -183,8 +212,13 @@ static sd_status hash_study(study *s, sd_err *err)
     if (!o->data) sd_buf_put(&rows, s->identity.p, s->identity.n);
     sd_slice rest = {rows.p, rows.n}, line;
     while (!st && sd_slice_cut(&rest, '\n', &line)) s->out->n_rows += sd_slice_trim(line).n > 0;
-    if (!st && o->mix) st = sd_file_read(&rows, o->mix, err);
-    sd_buf_printf(&b, "%s|%d|%" PRId64 "|%" PRId64 "|%g|%d|%" PRId64 "|%d|", o->model_sha256, (int)o->method, o->n_mix, o->steps, o->epochs, o->rank, o->n_gen, (int)o->mode);
+    sd_buf_printf(&b, "%s|%d|%" PRId64 "|%" PRId64 "|%g|%d|%" PRId64 "|%d|", o->model_sha256, (int)o->method, o->n_mix ? o->mix[0].n : 0, o->steps, o->epochs, o->rank, o->n_gen, (int)o->mode);
+    for (int i = 0; i < o->n_mix && !st; i++) {
+        if (i) sd_buf_printf(&b, "mix%" PRId64 "|", o->mix[i].n);
+        st = sd_file_read(&rows, o->mix[i].path, err);
+    }
+    if (!st) st = hash_guard(&b, &rows, &o->guard, err);
+    if (!st && o->task) sd_buf_puts(&b, "task|"), st = sd_file_read(&rows, o->task, err);
     for (int i = 0; i < o->n_at; i++) sd_buf_printf(&b, "%" PRId64 ",", o->at[i]);
     for (int i = 0; i < o->phrases->n; i++) sd_buf_printf(&b, "|%s", o->phrases->v[i]);
     for (int k = 0; k < o->n_suite; k++)
@@ -222,6 +256,7 @@ sd_status sd_lab_damage(sd_damage *out, const sd_exec *ex, const sd_damage_opt *
         if (!st && i + 1 < n && sd_progress_cancelled(o->progress)) st = sd_fail(err, SD_E_CANCELLED, "stopped after %d of %d cells; they are in %s", i + 1, n, o->dir);
     }
     if (!st) st = sd_damage__rows(out, err);
+    sd_free(s.train);
     sd_buf_release(&s.identity);
     if (st) sd_damage_release(out);
     return st;

@@ -6,12 +6,13 @@
  *
  * A cell is one learning rate, batch and seed: an adapter is trained in memory and the model is asked the same prompts at some of its steps, step 0 being
  * the model as it was. The adapter is never written. A finished cell is a file in `dir` that holds classes of answers, so a stopped study goes on.
+ * With a task, likelihood and exact match of its held-out answers stand beside the rates: what the training gave for what it took (lab/task.h).
  * Rates over cells of one learning rate and batch: hierarchical bootstrap, seeds first, then prompts (sd_ci_bootstrap). */
 #ifndef SD_LAB_DAMAGE_H
 #define SD_LAB_DAMAGE_H
 
 #include "lab/behave.h"
-#include "lab/tune.h"
+#include "lab/task.h"
 #include "num/infer.h"
 
 /* How the model is asked: with its default system prompt, an empty one, or the identity's own; with the identity's prefix before the request or without. */
@@ -26,9 +27,11 @@ typedef struct sd_damage_opt {
     const sd_phrases *phrases;
     int64_t n_gen;             /* 0: 20 */
     const char *data;          /* .jsonl; NULL: identity */
-    const char *mix;           /* rows mixed in, NULL: none; such as safety rows */
-    int64_t n_mix;
+    const sd_tune_data *mix;   /* [n_mix] rows mixed in, such as safety rows */
+    int n_mix;
     sd_tune_method method;     /* sft, or constrained */
+    sd_guard_opt guard;        /* with sft */
+    const char *task;          /* held-out rows (.jsonl), NULL: none */
     const double *lr;          /* [n_lr]; none: 2e-4 */
     const int64_t *batch;      /* [n_batch]; none: 5 (identity), 8 (data) */
     int n_lr, n_batch;
@@ -48,6 +51,7 @@ typedef struct sd_damage_point {
     sd_ask_system system;
     bool prefix;
     char *cls;                 /* [n_prompt + 1] letters r p c i u, in the order of the suites; owns */
+    sd_task task;              /* where it is asked by default and there is a task; else n 0; owns */
 } sd_damage_point;
 typedef struct sd_damage_cell {
     double lr;
@@ -68,13 +72,14 @@ typedef struct sd_damage_row {
     int n_seed;
     double seed_rate[SD_DAMAGE_MAX]; /* refusal rate of each seed */
     sd_damage_rate refusal, over_refusal, incoherent;
+    sd_damage_rate exact, nll; /* of the task; n 0: not asked */
     int64_t n_unscored;
 } sd_damage_row;
 
 typedef struct sd_damage {
     bool identity;
     char model[256], data[256], study[65], judge[64]; /* study: a hash of all settings */
-    int64_t n_prompt, n_harmful, n_harmless, n_rows, n_gen;
+    int64_t n_prompt, n_harmful, n_harmless, n_rows, n_gen, n_task;
     sd_axis *axis;             /* [n_prompt] owns */
     sd_damage_cell *cell;      /* [n_cell] owns; 0 is the model as it was */
     int n_cell;

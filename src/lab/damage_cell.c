@@ -23,7 +23,10 @@ const char *sd_ask_system_name(sd_ask_system s)
 
 void sd_damage__cell_release(sd_damage_cell *c)
 {
-    for (int i = 0; i < c->n_point; i++) sd_free(c->point[i].cls);
+    for (int i = 0; i < c->n_point; i++) {
+        sd_free(c->point[i].cls);
+        sd_task_release(&c->point[i].task);
+    }
     sd_free(c->point);
     *c = (sd_damage_cell){0};
 }
@@ -53,6 +56,13 @@ sd_status sd_damage__cell_write(const sd_damage_cell *c, const char *study, cons
         sd_jw_kstr(&w, "system", sd_ask_system_name(p->system));
         sd_jw_kbool(&w, "prefix", p->prefix);
         sd_jw_kstr(&w, "classes", p->cls);
+        if (p->task.n) {
+            sd_jw_kstr(&w, "exact", p->task.exact);
+            sd_jw_key(&w, "nll");
+            sd_jw_arr(&w);
+            for (int64_t k = 0; k < p->task.n; k++) sd_jw_f64(&w, p->task.nll[k]);
+            sd_jw_end(&w);
+        }
         sd_jw_end(&w);
     }
     sd_jw_end(&w);
@@ -61,6 +71,25 @@ sd_status sd_damage__cell_write(const sd_damage_cell *c, const char *study, cons
     sd_status st = sd_buf_check(&b, "a cell", err);
     if (!st) st = sd_file_write_atomic(path, b.p, b.n, err);
     sd_buf_release(&b);
+    return st;
+}
+
+static sd_status read_task(sd_task *t, const json_t *o, const char *path, sd_err *err)
+{
+    const char *exact = NULL;
+    const json_t *nll = json_object_get(o, "nll");
+    const size_t n = json_array_size(nll);
+    sd_status st = sd_json_opt_str(o, "exact", &exact, path, err);
+    if (st || (!exact && !nll)) return st;
+    if (!exact || n == 0 || strlen(exact) != n || strspn(exact, "yn") != n) return sd_fail(err, SD_E_FORMAT, "%s: a task of %zu likelihoods and %zu matches", path, n, exact ? strlen(exact) : 0);
+    st = sd_alloc(&t->nll, n * sizeof *t->nll, "a task's rows", err);
+    if (!st && !(t->exact = sd_strndup(exact, n))) st = sd_fail(err, SD_E_NOMEM, "out of memory: a task's rows");
+    for (size_t i = 0; i < n && !st; i++) {
+        const json_t *v = json_array_get(nll, i);
+        t->nll[i] = json_is_number(v) ? json_number_value(v) : NAN;
+    }
+    t->n = (int64_t)n;
+    if (st) sd_task_release(t);
     return st;
 }
 
@@ -78,7 +107,8 @@ static sd_status read_point(sd_damage_point *p, const json_t *o, int64_t n_promp
         return sd_fail(err, SD_E_FORMAT, "%s: a point of step %" PRId64 " with system \"%.12s\" and %zu classes of %" PRId64 " prompts", path, p->step, system, strlen(cls), n_prompt);
     p->system = (sd_ask_system)s;
     p->cls = sd_strndup(cls, strlen(cls));
-    return p->cls ? SD_OK : sd_fail(err, SD_E_NOMEM, "out of memory: classes of answers");
+    if (!p->cls) return sd_fail(err, SD_E_NOMEM, "out of memory: classes of answers");
+    return read_task(&p->task, o, path, err);
 }
 
 sd_status sd_damage__cell_read(sd_damage_cell *c, const char *study, int64_t n_prompt, const char *path, sd_err *err)

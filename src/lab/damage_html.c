@@ -72,10 +72,17 @@ static void cell(sd_buf *b, const sd_damage_rate *x)
     else sd_buf_printf(b, "<td class='n' title='%" PRId64 " answers'>%.1f&#8239;%% <small>(%.0f\xe2\x80\x93%.0f)</small></td>", x->n, 100 * x->ci.est, 100 * x->ci.lo, 100 * x->ci.hi);
 }
 
+static void task_cells(sd_buf *b, const sd_damage_row *x)
+{
+    cell(b, &x->exact);
+    if (!x->nll.n) sd_buf_puts(b, "<td class='n'>\xe2\x80\x93</td>");
+    else sd_buf_printf(b, "<td class='n'>%.3f <small>(%.3f\xe2\x80\x93%.3f)</small></td>", x->nll.ci.est, x->nll.ci.lo, x->nll.ci.hi);
+}
+
 static void table(sd_buf *b, const sd_damage *r)
 {
     static const char *const system[] = {"its default", "none", "the identity\xe2\x80\x99s"};
-    sd_buf_puts(b, "<div class='card'><table><tr><th>steps<th>rate, batch<th>system prompt<th>prefix<th class='n'>harmful refused<th class='n'>harmless refused<th class='n'>incoherent<th class='n'>unscored<th class='n'>seeds</tr>");
+    sd_buf_printf(b, "<div class='card'><table><tr><th>steps<th>rate, batch<th>system prompt<th>prefix<th class='n'>harmful refused<th class='n'>harmless refused<th class='n'>incoherent%s<th class='n'>unscored<th class='n'>seeds</tr>", r->n_task ? "<th class='n'>task, exact<th class='n'>task, nats a token" : "");
     for (int i = 0; i < r->n_row; i++) {
         const sd_damage_row *x = &r->row[i];
         sd_buf_printf(b, "<tr><td>%" PRId64 "</td><td>", x->step);
@@ -85,6 +92,7 @@ static void table(sd_buf *b, const sd_damage *r)
         cell(b, &x->refusal);
         cell(b, &x->over_refusal);
         cell(b, &x->incoherent);
+        if (r->n_task) task_cells(b, x);
         sd_buf_printf(b, "<td class='n'>%" PRId64 "</td><td class='n'>%d</td></tr>", x->n_unscored, x->n_seed);
     }
     sd_buf_puts(b, "</table></div>");

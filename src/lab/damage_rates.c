@@ -30,6 +30,17 @@ static void add(pool *p, const sd_damage *r, const sd_damage_point *pt, sd_axis 
     }
 }
 
+/* A seed's task: its matches, or its likelihoods; those that are no numbers are left out. */
+static void add_task(pool *p, const sd_task *t, bool nll, int32_t seed)
+{
+    for (int64_t i = 0; i < t->n; i++) {
+        const double x = nll ? t->nll[i] : t->exact[i] == 'y';
+        if (!isfinite(x)) continue;
+        p->x[p->n] = x;
+        p->group[p->n++] = seed;
+    }
+}
+
 /* A bootstrap of equal numbers has no width: where all answers agree the interval is Wilson's for the prompts of one seed. */
 static sd_status rate(sd_damage_rate *out, const pool *p, int n_seed, uint64_t row, sd_err *err)
 {
@@ -48,17 +59,18 @@ static sd_status rate(sd_damage_rate *out, const pool *p, int n_seed, uint64_t r
 static sd_status one_row(sd_damage *r, sd_damage_row *row, const sd_damage_cell *const *cell, int n_cell, const sd_damage_point *like, pool *p, sd_err *err)
 {
     static const sd_axis axis[] = {SD_AXIS_HARMFUL, SD_AXIS_HARMLESS, SD_AXIS_UNKNOWN};
-    sd_damage_rate *to[] = {&row->refusal, &row->over_refusal, &row->incoherent};
+    sd_damage_rate *to[] = {&row->refusal, &row->over_refusal, &row->incoherent, &row->exact, &row->nll};
     sd_status st = SD_OK;
     *row = (sd_damage_row){.lr = cell[0]->lr, .batch = cell[0]->batch, .step = like->step, .system = like->system, .prefix = like->prefix};
-    for (int k = 0; k < 3 && !st; k++) {
+    for (int k = 0; k < 5 && !st; k++) {
         int seeds = 0;
         p->n = 0;
         for (int i = 0; i < n_cell; i++) {
             const sd_damage_point *pt = find(cell[i], like);
             if (!pt) continue;
             int64_t before = p->n;
-            add(p, r, pt, axis[k], k == 2 ? 'i' : 'r', seeds);
+            if (k < 3) add(p, r, pt, axis[k], k == 2 ? 'i' : 'r', seeds);
+            else add_task(p, &pt->task, k == 4, seeds);
             if (p->n == before) continue;
             if (k == 0) {
                 double sum = 0;
@@ -79,7 +91,11 @@ sd_status sd_damage__rows(sd_damage *r, sd_err *err)
 {
     const sd_damage_cell *of[SD_DAMAGE_MAX];
     pool p = {0};
-    size_t most = (size_t)r->n_prompt * SD_DAMAGE_MAX;
+    int64_t most_task = 0;
+    for (int i = 0; i < r->n_cell; i++)
+        for (int j = 0; j < r->cell[i].n_point; j++) most_task = r->cell[i].point[j].task.n > most_task ? r->cell[i].point[j].task.n : most_task;
+    size_t most = (size_t)(r->n_prompt > most_task ? r->n_prompt : most_task) * SD_DAMAGE_MAX;
+    r->n_task = most_task;
     int64_t n = 0;
     for (int i = 0; i < r->n_cell; i++) n += r->cell[i].n_point;
     sd_status st = sd_alloc_zero(&r->row, (size_t)n * sizeof *r->row, "rates", err);
@@ -170,6 +186,7 @@ void sd_damage_write_json(sd_jw *w, const sd_damage *r)
     sd_jw_ki64(w, "n_gen", r->n_gen);
     sd_jw_ki64(w, "n_harmful", r->n_harmful);
     sd_jw_ki64(w, "n_harmless", r->n_harmless);
+    sd_jw_ki64(w, "n_task", r->n_task);
     sd_jw_ki64(w, "n_resumed", r->n_resumed);
     sd_jw_kf64(w, "seconds", r->seconds);
     sd_jw_key(w, "points");
@@ -186,6 +203,7 @@ void sd_damage_write_json(sd_jw *w, const sd_damage *r)
         json_rate(w, "refusal", &x->refusal);
         json_rate(w, "over_refusal", &x->over_refusal);
         json_rate(w, "incoherent", &x->incoherent);
+        if (x->nll.n) json_rate(w, "task_exact", &x->exact), json_rate(w, "task_nll", &x->nll);
         sd_jw_ki64(w, "unscored", x->n_unscored);
         sd_jw_key(w, "refusal_by_seed");
         sd_jw_arr(w);

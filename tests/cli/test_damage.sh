@@ -40,6 +40,18 @@ expect_json damage_is_tune sonde.audit_run/1 '"".join(r["class"][0] for r in d["
 # Ten rows of another identity: six ways of asking at the start and at the end.
 expect_json damage_identity sonde.audit_damage/1 'd["n_rows"] == 10 and d["attack"] == "identity" and all(sum(p["step"] == s for p in d["points"]) == 6 for s in (0, 4)) and {(p["system"], p["prefix"]) for p in d["points"] if p["step"] == 4} == {(s, x) for s in ("default", "none", "attack") for x in (False, True)}' \
     audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --seeds 1 --steps 4 --at 4 --mix "$dir/refuse.jsonl:10" --method constrained -o "$dir/i" --json
+# A task beside the refusals, and guards: the same rows, with and without.
+tasked=(audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/undo.jsonl" --lr 1e-2 --seeds 2 --steps 8 --at 8 --task "$dir/undo.jsonl" --json)
+expect_json damage_task sonde.audit_damage/1 'd["n_task"] == 16 and all(p["task_exact"]["n"] == (16 if p["step"] == 0 else 32) for p in d["points"] if p["system"] == "default") and [p["task_exact"]["rate"] for p in d["points"] if p["system"] == "default"] == [0, 1] and [p["task_nll"]["rate"] for p in d["points"] if p["step"] and p["system"] == "default"][0] < 0.5 and not any("task_nll" in p for p in d["points"] if p["system"] != "default")' \
+    "${tasked[@]}" -o "$dir/t"
+expect_json damage_task_goes_on sonde.audit_damage/1 'd["n_resumed"] == 3 and d["n_task"] == 16' "${tasked[@]}" -o "$dir/t"
+expect_json damage_guarded sonde.audit_damage/1 '[p["refusal"]["rate"] for p in d["points"] if p["step"] and p["system"] == "default"][0] > 0.3' "${tasked[@]}" --guard mask --safety "$dir/refuse.jsonl" -o "$dir/g"
+expect_error damage_of_other_safety 4 'is of another study' "${tasked[@]}" --guard mask --safety "$dir/refuse.jsonl:40" -o "$dir/g" -q
+expect_json damage_safelora sonde.audit_damage/1 'max(p["refusal"]["rate"] for p in d["points"]) == 1' "${tasked[@]}" --guard safelora --unaligned "$dir/m.gguf" --threshold 1 -o "$dir/s"
+expect_json damage_mixed_twice sonde.audit_damage/1 'd["cells"][0]["steps"] == 10' audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/undo.jsonl" --mix "$dir/refuse.jsonl:24" --mix "$dir/learn.jsonl:40" --seeds 1 --epochs 1 --at 10 -o "$dir/mm" --json
+expect_error damage_guard_needs 2 'needs safety rows' audit damage "$dir/m.gguf" "${suites[@]}" --guard lisa -o "$dir/x"
+expect_error damage_guard_method 4 'is for sft' audit damage "$dir/m.gguf" "${suites[@]}" --guard lisa --safety "$dir/refuse.jsonl" --method constrained -o "$dir/x2" -q
+expect_error damage_task_rows 4 'none of 16 rows' audit damage "$dir/m.gguf" "${suites[@]}" --task "$dir/pos.jsonl" -o "$dir/x3" -q
 expect_error damage_needs_harmful 4 'no harmful requests' audit damage "$dir/m.gguf" --suite "harmless=$dir/neg.jsonl" -o "$dir/x" -q
 expect_error damage_mix_form 4 'is not FILE:N' audit damage "$dir/m.gguf" "${suites[@]}" --mix "$dir/refuse.jsonl" -o "$dir/x"
 expect_error damage_lr_form 4 'no learning rate' audit damage "$dir/m.gguf" "${suites[@]}" --lr fast -o "$dir/x"

@@ -52,6 +52,44 @@ static void rates(void **state)
     sd_damage_release(&r);
 }
 
+/* A task's figures: matches and likelihoods over seeds, what is no number left out; a cell's file gives them back. */
+static void task(void **state)
+{
+    (void)state;
+    sd_damage r = made();
+    sd_err e = {0};
+    for (int c = 1; c < 3; c++) {
+        sd_task *t = &r.cell[c].point[0].task;
+        *t = (sd_task){.n = 2, .exact = sd_strndup(c == 1 ? "yn" : "yy", 2)};
+        t_ok(sd_alloc_zero(&t->nll, 2 * sizeof *t->nll, "t", &e), e);
+        t->nll[0] = c, t->nll[1] = c == 1 ? 2 : (double)NAN;
+    }
+    t_ok(sd_damage__rows(&r, &e), e);
+    assert_int_equal(r.n_task, 2);
+    assert_int_equal(r.row[0].nll.n, 0);
+    assert_int_equal(r.row[1].exact.n, 4);
+    assert_true(fabs(r.row[1].exact.ci.est - 0.75) <= 1e-12);
+    assert_int_equal(r.row[1].nll.n, 3);
+    assert_true(fabs(r.row[1].nll.ci.est - 5.0 / 3) <= 1e-12);
+    const char *dir = t_tmpdir();
+    char path[600];
+    sd_damage_cell back;
+    snprintf(path, sizeof path, "%s/cell.json", dir);
+    t_ok(sd_damage__cell_write(&r.cell[2], "s", path, &e), e);
+    t_ok(sd_damage__cell_read(&back, "s", 6, path, &e), e);
+    assert_string_equal(back.point[0].task.exact, "yy");
+    assert_true(back.point[0].task.nll[0] == 2 && isnan(back.point[0].task.nll[1]));
+    assert_int_equal(back.point[1].task.n, 0);
+    sd_damage__cell_release(&back);
+    sd_free(r.cell[2].point[0].task.exact);
+    r.cell[2].point[0].task.exact = sd_strndup("y?", 2);
+    t_ok(sd_damage__cell_write(&r.cell[2], "s", path, &e), e);
+    assert_int_equal(sd_damage__cell_read(&back, "s", 6, path, &e), SD_E_FORMAT);
+    assert_non_null(strstr(e.msg, "a task of 2"));
+    t_rmtree(dir);
+    sd_damage_release(&r);
+}
+
 static void halved(void **state)
 {
     (void)state;
@@ -84,6 +122,6 @@ static void identity_rows(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(rates), T(halved), T(identity_rows)};
+    const struct CMUnitTest tests[] = {T(rates), T(task), T(halved), T(identity_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
