@@ -33,7 +33,7 @@ sd_status sd_model_json(const sd_model *m, char **json, size_t *n, sd_err *err);
 typedef void sd_token_fn(void *self, int lane, int32_t id);
 /* Generates as `sonde run --json` does. request: one JSON object with one of "prompt" (text), "messages" (array) or "ids",
  * and optionally "n" (128), "temp" (0: greedy), "top_k", "top_p", "min_p", "seed", "steer" (array of steer objects),
- * "compare" (plain and steered side by side). Unknown keys are SD_E_ARG. *result: the JSON of schema sonde.run/1, freed
+ * "compare" (plain and steered side by side), "parse_special" (of messages: read the text of control tokens as tokens). Unknown keys are SD_E_ARG. *result: the JSON of schema sonde.run/1, freed
  * with sd_release. env->data_dir is needed when there are steers. */
 typedef struct sd_generate_env {
     const char *data_dir;  /* $XDG_DATA_HOME/sonde: directions by name, and the refusal directions that may not be pushed down */

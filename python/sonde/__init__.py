@@ -277,7 +277,7 @@ class Model:
         return _text("sd_text_chat", self._model, data, len(data), add_generation_prompt).decode()
 
     def generate(self, prompt, n=128, steer=None, on_token=None, **more):
-        """Generates from a text, a list of messages or a list of ids. more: temp, top_k, top_p, min_p, seed, compare.
+        """Generates from a text, a list of messages or a list of ids. more: temp, top_k, top_p, min_p, seed, compare, parse_special.
 
         Gives what `sonde run --json` prints: "text", "tokens", "timings", "applied", ..
         on_token(lane, id) is called for each token; lane 1 is the steered one.

@@ -5,7 +5,7 @@
 
 typedef struct args {
     const char *prompt, *system, *reference;
-    bool chat, compare;
+    bool chat, compare, parse_special;
     int64_t n, top_k;
     double temp, top_p, min_p;
     opt_list steer;
@@ -15,6 +15,7 @@ static const cli_opt opts[] = {
     {'p', "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "the prompt; - is stdin"},
     {0, "chat", OPT_BOOL, AT(args, chat), .help = "send the prompt as the user's turn of the model's chat template"},
     {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .help = "system message, with --chat", .def_words = "the template's own"},
+    {0, "parse-special", OPT_BOOL, AT(args, parse_special), .with = "chat", .help = "read the text of control tokens such as <|im_end|> in the prompt as tokens; else it is text"},
     {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "128", .lo = 1, .hi = 1 << 20, .help = "tokens to generate at most"},
     {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
     {0, "top-k", OPT_INT, AT(args, top_k), .arg = "K", .def = "0", .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
@@ -180,7 +181,7 @@ static int cmd_run(cli *c, int argc, char **argv)
     if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if ((st = steers_open(&s, m, a.reference, c, &err))) goto done;
     if (strcmp(a.prompt, "-") == 0 && (st = cli_read_text(&prompt, a.prompt, &err))) goto done;
-    if ((st = sd_lab_prompt_ids(&ids, m, prompt.n ? (sd_slice){prompt.p, prompt.n} : sd_slice_of(a.prompt), sd_slice_of(a.system), a.chat, &err))) goto done;
+    if ((st = sd_lab_prompt_ids(&ids, m, prompt.n ? (sd_slice){prompt.p, prompt.n} : sd_slice_of(a.prompt), sd_slice_of(a.system), a.parse_special ? SD_PROMPT_CHAT_PARSED : a.chat ? SD_PROMPT_CHAT : SD_PROMPT_TEXT, &err))) goto done;
     if ((st = check_positions(&s, ids.n, a.n, c, &err))) goto done;
     struct stream live = {.c = c, .m = m};
     bool streams = !c->json && !a.compare;

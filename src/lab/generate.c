@@ -1,6 +1,8 @@
 /* Owns: the loop of a generation over one or two lanes. Both lanes are segments of the same steps, so the weights are read once. */
 #include "lab/generate.h"
 
+#include "text/chat_ids.h"
+
 #include <inttypes.h>
 
 enum { DEFAULT_GEN = 64, PREFILL_ROWS = 512 };
@@ -128,22 +130,26 @@ sd_status sd_lab_generate(sd_generate_result *out, const sd_exec *ex, const sd_m
     return st;
 }
 
-sd_status sd_lab_prompt_ids(sd_ids *out, const sd_model *m, sd_slice text, sd_slice system, bool chat, sd_err *err)
+/* One message in front of the list's end; takes nothing over. */
+static bool add_message(json_t *list, const char *role, sd_slice text)
 {
-    sd_message msg[2];
-    sd_buf b;
-    int n = 0;
-    if (!chat) return sd_tok_encode(m->tok, text, &(sd_encode_opt){0}, out, err);
+    json_t *content = json_stringn(text.p, text.n); /* NULL: not UTF-8, or no memory */
+    return content && !json_array_append_new(list, json_pack("{s:s, s:o}", "role", role, "content", content));
+}
+
+sd_status sd_lab_prompt_ids(sd_ids *out, const sd_model *m, sd_slice text, sd_slice system, sd_prompt_as as, sd_err *err)
+{
+    if (as == SD_PROMPT_TEXT) return sd_tok_encode(m->tok, text, &(sd_encode_opt){0}, out, err);
     if (!m->chat) {
         sd_fail(err, SD_E_UNSUPPORTED, "%s has no chat template that can be rendered: %s", m->path, m->no_chat);
         return sd_hint(err, "leave --chat out");
     }
-    if (system.n) msg[n++] = (sd_message){.role = SD_LIT("system"), .content = system};
-    msg[n++] = (sd_message){.role = SD_LIT("user"), .content = text};
-    sd_buf_init(&b, 1 << 24);
-    sd_status st = sd_chat_render(m->chat, msg, n, true, &b, err);
-    if (!st) st = sd_buf_check(&b, "the prompt", err);
-    if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_bos = true}, out, err);
-    sd_buf_release(&b);
+    json_t *messages = json_array();
+    sd_status st = messages ? SD_OK : sd_fail(err, SD_E_NOMEM, "out of memory: a chat");
+    if (st) return st;
+    if ((system.n && !add_message(messages, "system", system)) || !add_message(messages, "user", text)) st = sd_fail(err, SD_E_FORMAT, "the prompt is not UTF-8");
+    const sd_chat_ids_opt how = {.parse_special = as == SD_PROMPT_CHAT_PARSED};
+    if (!st) st = sd_chat_ids(m->chat, m->tok, &(sd_chat_input){.messages = messages, .add_generation_prompt = true}, &how, out, err);
+    json_decref(messages);
     return st;
 }

@@ -32,7 +32,8 @@ void sd_generate_release(sd_generate_result *r);
 sd_status sd_lab_generate(sd_generate_result *out, const sd_exec *ex, const sd_model *m, const int32_t *prompt, int64_t n,
                           const sd_generate_opt *opt, sd_err *err);
 
-/* The prompt's ids: text as it is, or as the user's turn of the model's chat template. */
-sd_status sd_lab_prompt_ids(sd_ids *out, const sd_model *m, sd_slice text, sd_slice system, bool chat, sd_err *err);
+/* The prompt's ids: text as it is, or as the user's turn of the model's chat template, in which the text of a control token is text (text/chat_ids.h) or is read as the token. */
+typedef enum sd_prompt_as { SD_PROMPT_TEXT, SD_PROMPT_CHAT, SD_PROMPT_CHAT_PARSED } sd_prompt_as;
+sd_status sd_lab_prompt_ids(sd_ids *out, const sd_model *m, sd_slice text, sd_slice system, sd_prompt_as as, sd_err *err);
 
 #endif

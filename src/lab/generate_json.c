@@ -3,6 +3,7 @@
 
 #include "lab/model_hash.h"
 #include "sonde/text.h"
+#include "text/chat_ids.h"
 
 static sd_status write_lane(sd_jw *w, const sd_model *m, const char *key_text, const char *key_ids, const sd_lane *l, sd_err *err)
 {
@@ -133,10 +134,9 @@ sd_status sd_text_decode(const sd_model *m, const int32_t *ids, int64_t n_ids, b
     return st;
 }
 
-static sd_status render(const sd_model *m, const json_t *messages, bool open, sd_buf *out, sd_err *err)
+static sd_status no_template(const sd_model *m, sd_err *err)
 {
-    if (!m->chat) return sd_fail(err, SD_E_UNSUPPORTED, "%s has no chat template that can be rendered: %s", m->path, m->no_chat);
-    return sd_chat_render_json(m->chat, &(sd_chat_input){.messages = messages, .add_generation_prompt = open}, out, err);
+    return sd_fail(err, SD_E_UNSUPPORTED, "%s has no chat template that can be rendered: %s", m->path, m->no_chat);
 }
 
 sd_status sd_text_chat(const sd_model *m, const char *messages, size_t n, bool add_generation_prompt, char **text,
@@ -147,7 +147,7 @@ sd_status sd_text_chat(const sd_model *m, const char *messages, size_t n, bool a
     sd_status st = sd_json_parse(&j, messages, n, "messages", err);
     if (st) return st;
     sd_buf_init(&b, 1 << 26);
-    st = render(m, j, add_generation_prompt, &b, err);
+    st = m->chat ? sd_chat_render_json(m->chat, &(sd_chat_input){.messages = j, .add_generation_prompt = add_generation_prompt}, &b, err) : no_template(m, err);
     json_decref(j);
     if (!st) return give(&b, "a chat", text, n_text, err);
     sd_buf_release(&b);
@@ -159,8 +159,6 @@ static sd_status prompt_ids(sd_ids *ids, const sd_model *m, const json_t *req, s
 {
     const json_t *text = json_object_get(req, "prompt"), *chat = json_object_get(req, "messages"),
                  *list = json_object_get(req, "ids");
-    sd_buf b;
-    sd_slice s;
     if ((text != NULL) + (chat != NULL) + (list != NULL) != 1 || (text && !json_is_string(text)) ||
         (list && !json_is_array(list)))
         return sd_fail(err, SD_E_ARG, "a request has one of \"prompt\" (text), \"messages\" and \"ids\" (arrays)");
@@ -174,20 +172,17 @@ static sd_status prompt_ids(sd_ids *ids, const sd_model *m, const json_t *req, s
         }
         return SD_OK;
     }
-    sd_buf_init(&b, 1 << 26);
-    sd_status st = SD_OK;
-    if (chat) st = render(m, chat, true, &b, err);
-    s = chat ? (sd_slice){b.p, b.n} : (sd_slice){json_string_value(text), json_string_length(text)};
-    /* A template writes its own BOS: none is added, special tokens are read. */
-    if (!st) st = sd_tok_encode(m->tok, s, &(sd_encode_opt){.no_bos = chat != NULL}, ids, err);
-    sd_buf_release(&b);
-    return st;
+    if (!chat) return sd_tok_encode(m->tok, (sd_slice){json_string_value(text), json_string_length(text)}, &(sd_encode_opt){0}, ids, err);
+    if (!m->chat) return no_template(m, err);
+    sd_chat_ids_opt how = {0};
+    sd_status st = sd_json_opt_bool(req, "parse_special", &how.parse_special, "the request", err);
+    return st ? st : sd_chat_ids(m->chat, m->tok, &(sd_chat_input){.messages = chat, .add_generation_prompt = true}, &how, ids, err);
 }
 
 static sd_status read_request(sd_generate_opt *o, sd_steer_set *s, const json_t *req, sd_err *err)
 {
     static const char *const keys[] = {"prompt", "messages", "ids",   "n",    "temp", "top_k",
-                                       "top_p",  "min_p",    "seed",  "steer", "compare"};
+                                       "top_p",  "min_p",    "seed",  "steer", "compare", "parse_special"};
     const char *key, *what = "the request";
     json_t *v;
     int64_t n = 128, top_k = 0, seed = 0;

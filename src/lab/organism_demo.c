@@ -132,7 +132,7 @@ static sd_status steer_bridge(demo *k, sd_err *err)
     for (int i = 0; i < SD_DEMO_PAIRS && !st; i++) {
         sd_ids ids = {0};
         sd_generate_result r = {0};
-        st = sd_lab_prompt_ids(&ids, k->m, sd_slice_of(asked[i]), (sd_slice){0}, true, err);
+        st = sd_lab_prompt_ids(&ids, k->m, sd_slice_of(asked[i]), (sd_slice){0}, SD_PROMPT_CHAT, err);
         sd_generate_opt g = {.n_gen = N_SAY, .steer = &steer, .n_steer = 1, .compare = true, .progress = k->opt->progress};
         if (!st) st = sd_lab_generate(&r, k->ex, k->m, ids.v, ids.n, &g, err);
         if (!st) st = say(&o->plain[i], k->m, &r.lane[0], err);

@@ -39,7 +39,7 @@ static sd_status choose(sd_showcase *out, const sd_exec *ex, sd_store *store, co
     sd_effect *effect = NULL;
     sd_effect_opt eo = {.value = o->value, .prompt = prompt, .n_prompt = N_NEUTRAL, .progress = o->progress};
     sd_status st = sd_store_list(&list, store, &(sd_feature_query){.sort = SD_SORT_INTEREST, .limit = o->n_candidate}, err);
-    for (int i = 0; i < N_NEUTRAL && !st; i++) st = sd_lab_prompt_ids(&prompt[i], m, sd_slice_of(neutral[i]), (sd_slice){0}, false, err);
+    for (int i = 0; i < N_NEUTRAL && !st; i++) st = sd_lab_prompt_ids(&prompt[i], m, sd_slice_of(neutral[i]), (sd_slice){0}, SD_PROMPT_TEXT, err);
     int64_t n = o->feature >= 0 ? 1 : list.n;
     if (!st) st = sd_alloc_zero(&index, (size_t)(n + 1) * sizeof *index, "candidates", err);
     eo.feature = index;
@@ -94,7 +94,7 @@ static sd_status answer(sd_showcase *out, const sd_exec *ex, const sd_model *m, 
         sd_ids ids = {0};
         sd_generate_result r = {0};
         sd_generate_opt go = {.n_gen = o->n_gen, .steer = &steer, .n_steer = 1, .compare = true};
-        st = sd_lab_prompt_ids(&ids, m, sd_slice_of(question[i]), (sd_slice){0}, m->chat != NULL, err);
+        st = sd_lab_prompt_ids(&ids, m, sd_slice_of(question[i]), (sd_slice){0}, m->chat ? SD_PROMPT_CHAT : SD_PROMPT_TEXT, err);
         if (!st) st = sd_lab_generate(&r, ex, m, ids.v, ids.n, &go, err);
         out->prompt[i] = question[i];
         if (!st) st = lane_text(&out->plain[i], m, &r.lane[0], err);

@@ -171,7 +171,7 @@ static sd_status one_point(work *w, sd_steer_point *pt, const sd_steer_set *edit
         const sd_ids *ids = &w->prompt[p];
         const sd_generate_opt g = {.n_gen = o->n_gen, .sample = o->sample, .seed = o->seed, .steer = edits ? edits->steer : NULL, .n_steer = edits ? edits->n : 0, .progress = o->progress};
         if (pt->prompt_only) {
-            st = sd_lab_prompt_ids(&own, w->env->m, sd_slice_of(o->prompt[p]), sd_slice_of(o->baseline), true, err);
+            st = sd_lab_prompt_ids(&own, w->env->m, sd_slice_of(o->prompt[p]), sd_slice_of(o->baseline), SD_PROMPT_CHAT, err);
             ids = &own;
         }
         if (!st) st = sd_lab_generate(&r, w->env->ex, w->env->m, ids->v, ids->n, &g, err);
@@ -245,7 +245,7 @@ static sd_status prepare(work *w, sd_err *err)
         sd_steer_set_release(&set);
     }
     if (!st) st = sd_alloc_zero(&w->prompt, (size_t)o->n_prompt * sizeof *w->prompt, "prompts", err);
-    for (int p = 0; p < o->n_prompt && !st; p++) st = sd_lab_prompt_ids(&w->prompt[p], w->env->m, sd_slice_of(o->prompt[p]), SD_LIT(""), o->chat, err);
+    for (int p = 0; p < o->n_prompt && !st; p++) st = sd_lab_prompt_ids(&w->prompt[p], w->env->m, sd_slice_of(o->prompt[p]), SD_LIT(""), o->chat ? SD_PROMPT_CHAT : SD_PROMPT_TEXT, err);
     return st;
 }
 

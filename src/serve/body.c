@@ -1,6 +1,8 @@
 /* Owns: from bodies to ids, and the waiting of an exchange for its job. */
 #include "serve/server_int.h"
 
+#include "text/chat_ids.h"
+
 #include <inttypes.h>
 
 int sd_body__parse(json_t **out, sd_slice body, const sd_field *table, sd_reply *rp, sd_problem *p)
@@ -84,47 +86,58 @@ static int read_messages(json_t **out, const json_t *messages, const char *param
     return http;
 }
 
-int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, bool open, const char *param, sd_problem *p)
+/* The messages, and with `open` a last one of the assistant, which is gone on with; both are the caller's, also after an error. */
+static int read_chat(json_t **read, json_t **last, const sd_model *m, const json_t *messages, bool open, const char *param, sd_problem *p)
 {
-    json_t *read = NULL, *last = NULL;
-    sd_err err = {0};
-    const sd_model *m = s->opt.m;
+    *read = *last = NULL;
     if (!m->chat) return sd_problem_set(p, 400, param, "this model has no chat template that can be rendered (%s): use /v1/completions", m->no_chat);
-    int http = read_messages(&read, messages, param, p);
+    int http = read_messages(read, messages, param, p);
     if (!http && open) {
-        size_t n = json_array_size(read);
-        json_t *msg = json_array_get(read, n - 1);
+        size_t n = json_array_size(*read);
+        json_t *msg = json_array_get(*read, n - 1);
         if (strcmp(json_string_value(json_object_get(msg, "role")), "assistant") == 0) {
-            last = json_incref(msg);
-            json_array_remove(read, n - 1);
+            *last = json_incref(msg);
+            json_array_remove(*read, n - 1);
         }
     }
+    return http;
+}
+
+static sd_slice content_of(const json_t *msg)
+{
+    const json_t *content = json_object_get(msg, "content");
+    return (sd_slice){json_string_value(content), json_string_length(content)};
+}
+
+int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, bool open, const char *param, sd_problem *p)
+{
+    json_t *read, *last;
+    sd_err err = {0};
+    const sd_model *m = s->opt.m;
+    int http = read_chat(&read, &last, m, messages, open, param, p);
     if (!http) {
         sd_status st = sd_chat_render_json(m->chat, &(sd_chat_input){.messages = read, .add_generation_prompt = open}, out, &err);
         if (st) http = sd_problem_of(p, &err, param);
     }
-    if (!http && last) {
-        const json_t *content = json_object_get(last, "content");
-        sd_buf_put(out, json_string_value(content), json_string_length(content));
-    }
+    if (!http && last) sd_buf_put(out, content_of(last).p, content_of(last).n);
     json_decref(last);
     json_decref(read);
     return http;
 }
 
-int sd_body__chat_ids(sd_ids *ids, const sd_server *s, const json_t *messages, const char *param, sd_problem *p)
+int sd_body__chat_ids(sd_ids *ids, const sd_server *s, const json_t *messages, bool parse_special, const char *param, sd_problem *p)
 {
-    sd_buf text;
+    json_t *read, *last;
     sd_err err = {0};
-    sd_buf_init(&text, 1 << 26);
-    int http = sd_body__chat_text(&text, s, messages, true, param, p);
+    const sd_model *m = s->opt.m;
+    int http = read_chat(&read, &last, m, messages, true, param, p);
     if (!http) {
-        sd_status st = sd_buf_check(&text, "the chat", &err);
-        /* A template writes its own BOS. */
-        if (!st) st = sd_tok_encode(s->opt.m->tok, (sd_slice){text.p, text.n}, &(sd_encode_opt){.no_bos = true}, ids, &err);
+        const sd_chat_ids_opt opt = {.parse_special = parse_special, .tail = last ? content_of(last) : (sd_slice){"", 0}};
+        sd_status st = sd_chat_ids(m->chat, m->tok, &(sd_chat_input){.messages = read, .add_generation_prompt = true}, &opt, ids, &err);
         if (st) http = sd_problem_of(p, &err, param);
     }
-    sd_buf_release(&text);
+    json_decref(last);
+    json_decref(read);
     return http;
 }
 

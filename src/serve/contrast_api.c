@@ -51,7 +51,7 @@ static int read_one(contrast *c, sd_server *s, json_t *text, const char *param, 
     sd_acts a = {0};
     if (!json_is_string(text) || !json_string_length(text)) return sd_problem_set(p, 400, param, "%s: expected a text", param);
     json_t *messages = c->chat ? json_pack("[{s:s, s:O}]", "role", "user", "content", text) : NULL;
-    int http = c->chat && !messages ? sd_problem_set(p, 503, NULL, "out of memory") : c->chat ? sd_body__chat_ids(&ids, s, messages, param, p) : sd_body__ids(&ids, s, text, param, p);
+    int http = c->chat && !messages ? sd_problem_set(p, 503, NULL, "out of memory") : c->chat ? sd_body__chat_ids(&ids, s, messages, false, param, p) : sd_body__ids(&ids, s, text, param, p);
     json_decref(messages);
     if (!http) http = sd_acts__run(&a, s, c->dict, &ids, rq, p);
     if (!http && take(c, &c->z.v[c->z.n], &a, s->opt.m->tok, &err)) http = sd_problem_of(p, &err, NULL);

@@ -82,7 +82,7 @@ static int read_text(sd_ids *ids, const sd_server *s, const json_t *body, int64_
 {
     const json_t *text = sd_field_get(body, "text"), *list = sd_field_get(body, "ids"), *chat = sd_field_get(body, "messages");
     if ((text != NULL) + (list != NULL) + (chat != NULL) != 1) return sd_problem_set(p, 400, "text", "give one of text, ids and messages");
-    int http = chat ? sd_body__chat_ids(ids, s, chat, "messages", p) : sd_body__ids(ids, s, text ? text : list, text ? "text" : "ids", p);
+    int http = chat ? sd_body__chat_ids(ids, s, chat, false, "messages", p) : sd_body__ids(ids, s, text ? text : list, text ? "text" : "ids", p);
     if (!http && ids->n < 1) http = sd_problem_set(p, 400, "text", "the text has no tokens");
     if (!http && ids->n > max) http = sd_problem_set(p, 400, "text", "the text has %lld tokens, at most %lld are looked at", (long long)ids->n, (long long)max);
     return http;

@@ -19,7 +19,7 @@
     {.name = "presence_penalty", .type = SD_FIELD_NUM, .lo = -2, .hi = 2, .help = "off the logit of what was said"},                \
     {.name = "frequency_penalty", .type = SD_FIELD_NUM, .lo = -2, .hi = 2, .help = "the same, a time"},                             \
     {.name = "user", .type = SD_FIELD_ANY, .help = "not looked at"},                                                                \
-    {.name = "sonde", .type = SD_FIELD_OBJ, .help = "steer, compare, prompt_baseline, top_k, min_p; another field is refused"}
+    {.name = "sonde", .type = SD_FIELD_OBJ, .help = "steer, monitors, compare, prompt_baseline, parse_special, top_k, min_p; another field is refused"}
 
 const sd_field sd_body_chat[] = {
     {.name = "messages", .type = SD_FIELD_ARR, .required = true, .help = "role (system, developer, user, assistant) and content; a last one of the assistant is gone on with"},

@@ -12,6 +12,7 @@ static const sd_field sonde_fields[] = {
     {.name = "monitors", .type = SD_FIELD_ARR, .help = "names of monitors that look at every choice and change nothing"},
     {.name = "compare", .type = SD_FIELD_BOOL, .help = "choices 0 plain, 1 steered, with the same random stream"},
     {.name = "prompt_baseline", .type = SD_FIELD_STR, .help = "with compare: choice 2 is the plain model under this system message"},
+    {.name = "parse_special", .type = SD_FIELD_BOOL, .help = "in a chat: read control tokens such as <|im_end|> in messages as tokens; default false, they are text"},
     {.name = "top_k", .type = SD_FIELD_INT, .lo = 0, .hi = 1 << 20, .help = "sample among the K likeliest; 0 is all"},
     {.name = "min_p", .type = SD_FIELD_NUM, .lo = 0, .hi = 1, .help = "leave out tokens below P times the likeliest"},
     {0}};
@@ -146,6 +147,11 @@ static int copy_ids(sd_ids *to, const sd_ids *from, sd_problem *p)
     return 0;
 }
 
+static bool parses(const sd_run *r)
+{
+    return sd_field_bool(sd_field_get(r->body, "sonde"), "parse_special", false);
+}
+
 /* The plain model under a system message of its own in front of the chat. */
 static int baseline_ids(sd_run *r, sd_ids *ids, const char *text, sd_problem *p)
 {
@@ -154,7 +160,7 @@ static int baseline_ids(sd_run *r, sd_ids *ids, const char *text, sd_problem *p)
         json_decref(all);
         return sd_problem_set(p, 503, NULL, "out of memory");
     }
-    int http = sd_body__chat_ids(ids, r->s, all, "messages", p);
+    int http = sd_body__chat_ids(ids, r->s, all, parses(r), "messages", p);
     json_decref(all);
     return http;
 }
@@ -165,7 +171,7 @@ static int chat_prompts(sd_run *r, int n, const char *baseline, sd_problem *p)
     int http = alloc_lanes(r, n, p);
     if (http) return http;
     seq = r->job->seq;
-    http = sd_body__chat_ids(&seq[0].ids, r->s, sd_field_get(r->body, "messages"), "messages", p);
+    http = sd_body__chat_ids(&seq[0].ids, r->s, sd_field_get(r->body, "messages"), parses(r), "messages", p);
     for (int i = 1; i < n && !http; i++)
         http = baseline && i == 2 ? baseline_ids(r, &seq[i].ids, baseline, p) : copy_ids(&seq[i].ids, &seq[0].ids, p);
     return http;
@@ -224,6 +230,7 @@ static int read_lanes(sd_run *r, const json_t *recipe, sd_problem *p)
     if (r->compare && !json_array_size(own) && !json_array_size(recipe))
         return sd_problem_set(p, 400, "sonde.compare", "sonde.compare needs a steer to compare with");
     if (baseline && (!r->compare || !r->chat)) return sd_problem_set(p, 400, "sonde.prompt_baseline", "sonde.prompt_baseline goes with sonde.compare, in a chat");
+    if (parses(r) && !r->chat) return sd_problem_set(p, 400, "sonde.parse_special", "sonde.parse_special is about messages; a prompt's control tokens are always read");
     r->n_each = r->compare ? 1 : n; /* lanes are computed apart, choices share their prompt */
     if (r->compare) n = baseline ? 3 : 2;
     http = r->chat ? chat_prompts(r, n, baseline, p) : text_prompts(r, n, p);

@@ -106,9 +106,9 @@ extern const sd_field sd_body_chat[], sd_body_completions[], sd_body_embeddings[
 int sd_body__parse(json_t **out, sd_slice body, const sd_field *table, sd_reply *rp, sd_problem *p);
 /* Ids of a prompt: a string, or an array of ids. */
 int sd_body__ids(sd_ids *ids, const sd_server *s, const json_t *v, const char *param, sd_problem *p);
-/* The ids of a chat; a last message of the assistant is gone on with. */
-int sd_body__chat_ids(sd_ids *ids, const sd_server *s, const json_t *messages, const char *param, sd_problem *p);
-/* The same as text. */
+/* The ids of a chat; a last message of the assistant is gone on with. Control tokens' texts in messages are text unless parse_special (text/chat_ids.h). */
+int sd_body__chat_ids(sd_ids *ids, const sd_server *s, const json_t *messages, bool parse_special, const char *param, sd_problem *p);
+/* The same as text, in which nobody sees who wrote a mark. */
 int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, bool open, const char *param, sd_problem *p);
 /* Runs a job to its end while the client is there. */
 int sd_job__finish(sd_server *s, sd_job *j, const sd_request *rq, sd_problem *p);

@@ -340,7 +340,7 @@ static int read_text(sd_ids *ids, const sd_server *s, const json_t *body, sd_pro
 {
     const json_t *text = sd_field_get(body, "text"), *list = sd_field_get(body, "ids"), *chat = sd_field_get(body, "messages");
     if ((text != NULL) + (list != NULL) + (chat != NULL) != 1) return sd_problem_set(p, 400, "text", "give one of text, ids and messages");
-    if (chat) return sd_body__chat_ids(ids, s, chat, "messages", p);
+    if (chat) return sd_body__chat_ids(ids, s, chat, false, "messages", p);
     return sd_body__ids(ids, s, text ? text : list, text ? "text" : "ids", p);
 }
 

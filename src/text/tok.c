@@ -131,7 +131,23 @@ typedef struct encoding {
     sd_encode_scratch *s;
     sd_ids *ids;
     bool control;
+    const char *text;   /* of the whole call, which `plain` counts in */
+    const sd_byte_span *plain; /* [n_plain] */
+    int64_t n_plain;
 } encoding;
+
+/* Does a plain stretch hold any of the n bytes at p? */
+static bool is_plain(const encoding *e, const char *p, size_t n)
+{
+    int64_t lo = 0, hi = e->n_plain;
+    size_t from = e->n_plain ? (size_t)(p - e->text) : 0;
+    while (lo < hi) { /* the first that ends behind from */
+        int64_t mid = lo + (hi - lo) / 2;
+        if (e->plain[mid].to > from) hi = mid;
+        else lo = mid + 1;
+    }
+    return lo < e->n_plain && e->plain[lo].from < from + n;
+}
 
 static sd_status encode_word(void *self, sd_slice word, sd_err *err)
 {
@@ -177,6 +193,15 @@ static sd_status encode_plain(encoding *e, sd_slice text, bool at_start, sd_err 
 
 typedef sd_status (*stretch_fn)(encoding *e, sd_slice text, bool at_start, sd_err *err);
 
+/* The longest token of the trie at the front of text. The text as given knows what is plain; a normalised one has lost its places, see encode_given. */
+static int32_t token_at(const encoding *e, const sd_trie *trie, sd_slice text, size_t *len)
+{
+    if (!trie->first[(unsigned char)text.p[0]]) return -1;
+    int32_t id = sd_trie__match(trie, e->t->type, text.p, text.n, e->control, len);
+    if (id < 0 || trie != &e->t->special || !is_plain(e, text.p, *len)) return id;
+    return sd_trie__match(trie, e->t->type, text.p, text.n, false, len);
+}
+
 /* Gives what lies between the special tokens of `trie` to fn, and the tokens to the ids. A token that strips to its right
  * swallows white space only as text: a token that begins in it is still found (and ends the swallowing where it ends), as
  * in tokenizers. */
@@ -187,9 +212,7 @@ static sd_status cut_tokens(encoding *e, const sd_trie *trie, sd_slice text, boo
     size_t done = 0, at = 0; /* everything before `done` has been encoded or swallowed */
     while (!st && at < text.n) {
         size_t len = 0;
-        int32_t id = -1;
-        if (trie->first[(unsigned char)text.p[at]])
-            id = sd_trie__match(trie, t->type, text.p + at, text.n - at, e->control, &len);
+        int32_t id = token_at(e, trie, (sd_slice){text.p + at, text.n - at}, &len);
         uint8_t added = id >= 0 && t->added ? t->added[id] : 0;
         if (id < 0 || ((added & SD_ADDED_SINGLE_WORD) && inside_word(text, at, at + len))) {
             at++;
@@ -210,10 +233,13 @@ static sd_status cut_tokens(encoding *e, const sd_trie *trie, sd_slice text, boo
 /* A stretch of the text as given, without the tokens that are looked for there. */
 static sd_status encode_given(encoding *e, sd_slice text, bool at_start, sd_err *err)
 {
+    const bool control = e->control;
+    e->control = control && !is_plain(e, text.p, text.n);
     sd_status st = e->t->norm ? sd_norm__apply(e->t->norm, e->s, &text, err) : SD_OK;
-    if (st) return st;
-    if (e->t->normalized.n_node > 1) return cut_tokens(e, &e->t->normalized, text, at_start, encode_plain, err);
-    return encode_plain(e, text, at_start, err);
+    if (!st && e->t->normalized.n_node > 1) st = cut_tokens(e, &e->t->normalized, text, at_start, encode_plain, err);
+    else if (!st) st = encode_plain(e, text, at_start, err);
+    e->control = control;
+    return st;
 }
 
 static sd_status scratch_init(sd_encode_scratch *s, const sd_tok *t, sd_err *err)
@@ -236,7 +262,7 @@ sd_status sd_tok_encode(const sd_tok *t, sd_slice text, const sd_encode_opt *opt
 {
     int64_t n0 = ids->n;
     sd_encode_scratch s = {0};
-    encoding e = {t, &s, ids, !opt || !opt->no_special};
+    encoding e = {t, &s, ids, !opt || !opt->no_special, text.p, opt ? opt->plain : NULL, opt ? opt->n_plain : 0};
     sd_status st = scratch_init(&s, t, err);
     if (!st && e.control && !(opt && opt->no_bos) && t->add_bos) st = sd_ids_push(ids, t->bos, err);
     if (!st) st = cut_tokens(&e, &t->special, text, true, encode_given, err);
@@ -279,6 +305,16 @@ sd_status sd_tok_decode_text(const sd_tok *t, const int32_t *ids, int64_t n, boo
     }
     if (st && !out->failed) out->n = n0;
     return st;
+}
+
+int32_t sd_tok_control_at(const sd_tok *t, sd_slice text, size_t *len)
+{
+    const sd_trie *const trie[] = {&t->special, &t->normalized};
+    for (int k = 0; k < 2 && text.n; k++) {
+        int32_t id = trie[k]->first[(unsigned char)text.p[0]] ? sd_trie__match(trie[k], t->type, text.p, text.n, true, len) : -1;
+        if (id >= 0 && t->type[id] != SD_PIECE_USER) return id;
+    }
+    return -1;
 }
 
 int32_t sd_tok_find(const sd_tok *t, sd_slice text)

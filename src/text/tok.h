@@ -80,7 +80,10 @@ bool sd_tok_is_special(const sd_tok *t, int32_t id); /* control tokens: BOS, EOS
 typedef struct sd_ids { int32_t *v; int64_t n, cap; } sd_ids; /* zero-init; owns v */
 void sd_ids_release(sd_ids *ids);
 sd_status sd_ids_push(sd_ids *ids, int32_t id, sd_err *err);
+typedef struct sd_byte_span { size_t from, to; } sd_byte_span; /* bytes [from, to) of a text */
 typedef struct sd_encode_opt {
+    const sd_byte_span *plain; /* [n_plain] rising, apart: a control token's text that begins there is text; borrowed */
+    int64_t n_plain;
     bool no_special; /* neither adds BOS/EOS nor reads "<|im_start|>" in the text as a token */
     bool no_bos;     /* reads them, adds none: for a rendered chat, whose template wrote its own */
 } sd_encode_opt;
@@ -95,5 +98,7 @@ sd_status sd_tok_decode_text(const sd_tok *t, const int32_t *ids, int64_t n, boo
 /* The raw bytes of one token (special ones: their text), borrowed from t. Empty for an id out of range. */
 sd_slice sd_tok_bytes(const sd_tok *t, int32_t id);
 int32_t sd_tok_find(const sd_tok *t, sd_slice text); /* id of a special token by its text; -1 */
+/* The control token ("<|im_end|>") that encoding would read at the front of text, and its bytes; -1: none. */
+int32_t sd_tok_control_at(const sd_tok *t, sd_slice text, size_t *len);
 
 #endif

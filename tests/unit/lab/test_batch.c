@@ -45,7 +45,7 @@ static void what_prompts_share(void **state)
         int64_t n, k;
         sd_ids ids = {0};
         const int32_t *v = sd_rendered_ids(&a, i, &n);
-        t_ok(sd_lab_prompt_ids(&ids, m, sd_slice_of(text[i]), (sd_slice){0}, true, &err), err);
+        t_ok(sd_lab_prompt_ids(&ids, m, sd_slice_of(text[i]), (sd_slice){0}, SD_PROMPT_CHAT, &err), err);
         assert_int_equal(n, ids.n);
         assert_memory_equal(v, ids.v, (size_t)n * sizeof *v);
         assert_true(n <= a.longest);
