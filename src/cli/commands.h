@@ -47,6 +47,7 @@
     XX(cmd_audit_compare) \
     XX(cmd_audit_report) \
     XX(cmd_audit_damage) \
+    XX(cmd_audit_feature) \
     XX(cmd_audit_firmness) \
     XX(cmd_audit_forecast) \
     XX(cmd_audit_tamper) \
