@@ -9,6 +9,9 @@ enum { DEFAULT_K = 32, DEFAULT_BATCH = 2048, MIN_STEPS = 500, MIN_BATCH = 64, MO
 static const int64_t DEAD_TOKENS = 10000000; /* Gao et al. 2024; dictionary_learning's default too */
 static const double BASE_LR = 1.2e-3;        /* at BASE_WIDTH features; measured, see docs/DICT.md */
 static const double BASE_WIDTH = 16384;
+/* Transcoders: no norm is held and the best are of a batch, so a row may take hundreds of entries, whose steps add up: each moves its pre-activation by about
+ * rate |x|_1, which grows with d. 6e-4 at d 576; what is higher overshoots on such rows, at any width up to 16,384 (docs/DICT.md). */
+static const double TRANS_LR = 0.35;
 static const double THETA_RATE = 0.01;       /* a step: sae-lens' topk_threshold_lr */
 static const double THETA_SHARE = 20;        /* of 47 steps the plain rate would remember the first: L0 3.8 for k 32 (d 576, m 16,384) */
 static const double CUT_SHARE = 0.9;         /* of the last value: batches of 2,048 differ by a few percent of it */
@@ -23,6 +26,7 @@ void sd_step__defaults(sd_dict_train_opt *o)
         o->batch = DEFAULT_BATCH;
         while (o->batch > MIN_BATCH && o->n_tokens / o->batch < MIN_STEPS) o->batch /= 2;
     }
+    if (o->lr <= 0 && sd_dict_kind_maps(o->kind)) o->lr = TRANS_LR / (double)(o->d < 64 ? 64 : o->d) * sqrt(BASE_WIDTH / ((double)o->m < BASE_WIDTH ? BASE_WIDTH : (double)o->m));
     if (o->lr <= 0) o->lr = BASE_LR * sqrt(BASE_WIDTH / (double)(o->m < 1024 ? 1024 : o->m)); /* lr ~ 1 / sqrt(m): Gao et al. 2024, and dictionary_learning's default */
     if (!o->dead_after) o->dead_after = o->n_tokens / 4 < DEAD_TOKENS ? o->n_tokens / 4 : DEAD_TOKENS;
     if (o->warmup == 0) o->warmup = 0.05;
