@@ -5,7 +5,6 @@
 #include <math.h>
 
 enum { W = 640, H = 240, BINS = SD_DENSITY_BINS + 1 /* and those that never fired */ };
-static const char *const dash[] = {"none", "7 3", "2 3", "10 3 2 3", "1 5", "14 4"};
 
 static double share_at(const sd_eval_col *c, int bin) /* 0: never fired */
 {
@@ -33,22 +32,17 @@ static void densities(sd_buf *b, const sd_eval_page *p)
     sd_buf_printf(b, "<text x=%.1f y=%d text-anchor=middle font-size=11 fill=currentColor>never</text><text x=%d y=%d text-anchor=end font-size=11 fill=currentColor>share of tokens on which a feature fires</text>",
                   W / (2.0 * BINS), H + 34, W, H + 36);
     for (int i = 1; i < p->n; i++) {
-        sd_buf_printf(b, "<polyline fill=none stroke=currentColor stroke-width=1.6 stroke-dasharray='%s' points='", dash[i % 6]);
+        sd_page_line_begin(b, i);
         for (int k = 0; k < BINS; k++) {
             const double y = H - H * share_at(&p->col[i], k) / top;
             sd_buf_printf(b, "%.1f,%.1f %.1f,%.1f ", W * (double)k / BINS, y, W * (double)(k + 1) / BINS, y);
         }
-        sd_buf_puts(b, "'><title>");
-        sd_report__str(b, p->col[i].name);
-        sd_buf_puts(b, "</title></polyline>");
+        sd_page_line_end(b, p->col[i].name);
     }
-    sd_buf_puts(b, "</svg><div class=key>");
-    for (int i = 1; i < p->n; i++) {
-        sd_buf_printf(b, "<span><svg width=34 height=8><line x1=0 x2=34 y1=4 y2=4 stroke=currentColor stroke-width=1.6 stroke-dasharray='%s' /></svg> ", dash[i % 6]);
-        sd_report__str(b, p->col[i].name);
-        sd_buf_puts(b, "</span>");
-    }
-    sd_buf_puts(b, "</div>");
+    sd_buf_puts(b, "</svg>");
+    sd_page_lines_key_begin(b);
+    for (int i = 1; i < p->n; i++) sd_page_lines_key(b, i, p->col[i].name);
+    sd_page_lines_key_end(b);
 }
 
 static void metrics(sd_buf *b, const sd_eval_page *p)

@@ -208,6 +208,38 @@ void sd_page_bar(sd_buf *b, const char *name, double value, double share, const 
 
 void sd_page_bars_end(sd_buf *b) { sd_buf_puts(b, "</tbody></table>"); }
 
+/* The attributes of line i. */
+static void put_stroke(sd_buf *b, int i)
+{
+    static const char *const dash[] = {"none", "7 3", "2 3", "10 3 2 3", "1 5", "14 4"};
+    sd_buf_printf(b, "stroke=currentColor stroke-width=1.7 stroke-dasharray='%s'", dash[i % (int)(sizeof dash / sizeof *dash)]);
+}
+
+void sd_page_line_begin(sd_buf *b, int i)
+{
+    sd_buf_puts(b, "<polyline fill=none ");
+    put_stroke(b, i);
+    sd_buf_puts(b, " points='");
+}
+
+void sd_page_line_end(sd_buf *b, const char *name)
+{
+    sd_buf_puts(b, "'><title>");
+    sd_report__str(b, name);
+    sd_buf_puts(b, "</title></polyline>");
+}
+
+void sd_page_lines_key_begin(sd_buf *b) { sd_buf_puts(b, "<div class=key>"); }
+void sd_page_lines_key(sd_buf *b, int i, const char *name)
+{
+    sd_buf_puts(b, "<span><svg width=34 height=8><line x1=0 x2=34 y1=4 y2=4 ");
+    put_stroke(b, i);
+    sd_buf_puts(b, " /></svg> ");
+    sd_report__str(b, name);
+    sd_buf_puts(b, "</span>");
+}
+void sd_page_lines_key_end(sd_buf *b) { sd_buf_puts(b, "</div>"); }
+
 void sd_page_end(sd_buf *b, const sd_prov *prov)
 {
     sd_buf_puts(b, "</main><footer>");

@@ -24,6 +24,13 @@ void sd_page_grid(sd_buf *b, const sd_grid *g, const char *note);
 void sd_page_bars_begin(sd_buf *b, const char *what, const char *value);
 void sd_page_bar(sd_buf *b, const char *name, double value, double share, const char *more);
 void sd_page_bars_end(sd_buf *b);
+/* Lines of a chart, told apart by their dashes: line i of an open <svg>, with its points ("x,y " each) between begin and end; then, when the
+ * chart's <svg> is closed, the key that names each by the same dashes. */
+void sd_page_line_begin(sd_buf *b, int i);
+void sd_page_line_end(sd_buf *b, const char *name);
+void sd_page_lines_key_begin(sd_buf *b);
+void sd_page_lines_key(sd_buf *b, int i, const char *name);
+void sd_page_lines_key_end(sd_buf *b);
 void sd_page_end(sd_buf *b, const sd_prov *prov);
 
 /* Whole pages (look_pages.c). prompt: the text as it is shown. */

@@ -17,7 +17,6 @@ static int falling(const void *a, const void *b)
 /* Every counted feature's correlation, highest first, as a line; a model each, told apart by its dashes. */
 static sd_status curves(sd_buf *b, const sd_survive_page *p, sd_err *err)
 {
-    static const char *const dash[] = {"none", "7 3", "2 3", "10 3 2 3", "1 5", "14 4"};
     float *v = NULL;
     const sd_status st = sd_alloc(&v, (size_t)(p->m + 1) * sizeof *v, "a curve", err);
     if (st) return st;
@@ -33,22 +32,17 @@ static sd_status curves(sd_buf *b, const sd_survive_page *p, sd_err *err)
         for (int64_t f = 0; f < p->m; f++)
             if (isfinite(p->row[r].s.corr[f])) v[k++] = p->row[r].s.corr[f];
         qsort(v, (size_t)k, sizeof *v, falling);
-        sd_buf_printf(b, "<polyline fill=none stroke=currentColor stroke-width=1.8 stroke-dasharray='%s' points='", dash[r % 6]);
+        sd_page_line_begin(b, r);
         for (int i = 0; i < POINTS && k; i++) {
             const double c = (double)v[(k - 1) * i / (POINTS - 1)];
             sd_buf_printf(b, "%.1f,%.1f ", (double)W * i / (POINTS - 1), H * (1 - (c > 0 ? c : 0)));
         }
-        sd_buf_puts(b, "'><title>");
-        sd_report__str(b, p->row[r].name);
-        sd_buf_puts(b, "</title></polyline>");
+        sd_page_line_end(b, p->row[r].name);
     }
-    sd_buf_puts(b, "</svg><div class=key>");
-    for (int r = 0; r < p->n; r++) {
-        sd_buf_printf(b, "<span><svg width=34 height=8><line x1=0 x2=34 y1=4 y2=4 stroke=currentColor stroke-width=1.8 stroke-dasharray='%s' /></svg> ", dash[r % 6]);
-        sd_report__str(b, p->row[r].name);
-        sd_buf_puts(b, "</span>");
-    }
-    sd_buf_puts(b, "</div>");
+    sd_buf_puts(b, "</svg>");
+    sd_page_lines_key_begin(b);
+    for (int r = 0; r < p->n; r++) sd_page_lines_key(b, r, p->row[r].name);
+    sd_page_lines_key_end(b);
     sd_free(v);
     return SD_OK;
 }

@@ -20,6 +20,14 @@ expect_json survive sonde.dict.survive/1 '[m["model"] for m in d["models"]] == [
     and sum(c is not None for c in d["models"][1]["corr"]) == d["models"][1]["n_counted"]' \
     dict survive d F32.gguf corpus --against F32.gguf --against Q8_0.gguf --against Q4_0.gguf --tokens 4096 --html s.html --json
 grep -q '</html>' s.html && grep -q '<polyline' s.html && ! grep -qE '(src|href)="https?://' s.html && ok page || not_ok page "$(head -c 300 s.html)"
+# Lines are told apart by dashes alone: the key under the chart gives every model the dashes of its line.
+python3 - <<'X' && ok key_names_the_lines || not_ok key_names_the_lines "see above"
+import re
+page = open("s.html").read()
+lines = re.findall(r"<polyline[^>]*stroke-dasharray='([^']*)'[^>]*><title>([^<]*)</title>", page)
+key = re.findall(r"<line[^>]*stroke-dasharray='([^']*)' /></svg> ([^<]*)</span>", page)
+assert lines == key and [n for _, n in key] == ["F32.gguf", "Q8_0.gguf", "Q4_0.gguf"] and len({d for d, _ in key}) == 3, (lines, key)
+X
 expect_exit table 0 dict survive d F32.gguf corpus --against Q4_0.gguf --tokens 2048
 expect_error needs_against 2 '--against MODEL2' dict survive d F32.gguf corpus
 expect_error page_is_kept 4 'already there' dict survive d F32.gguf corpus --against Q4_0.gguf --html s.html
