@@ -139,6 +139,8 @@ int sd_acts__dict(const sd_reg_dict **out, const sd_server *s, const char *name,
     const sd_reg_dict *d = name ? sd_registry__dict(s, name) : s->n_dict == 1 ? &s->dict[0] : NULL;
     if (!name && !d) return sd_problem_set(p, 400, param, "%s is missing: there are %d dictionaries here", param, s->n_dict);
     if (!d) return sd_problem_set(p, 404, param, "there is no dictionary '%.80s' here: dictionaries are registered when the server starts (--dict)", name);
+    if (sd_dict_get_info(d->dict)->kind == SD_DICT_CROSSCODER)
+        return sd_problem_set(p, 400, param, "the dictionary '%s' is a crosscoder: its features are read at %s together, not at one site of a text", d->name, sd_dict_site_name(d->dict));
     if (!d->has_site) return sd_problem_set(p, 400, param, "the dictionary '%s' does not say its site", d->name);
     *out = d;
     return 0;

@@ -2,6 +2,7 @@
 #include "serve/server_int.h"
 
 #include "base/hash.h"
+#include "lab/cross.h"
 #include "lab/direction_file.h"
 #include "lab/reference.h"
 #include "lab/steer_set.h"
@@ -40,6 +41,26 @@ static sd_status taken(const char *what, const char *name, sd_err *err)
     return sd_hint(err, "give one of them another name: NAME=PATH");
 }
 
+/* A crosscoder is of several sites, perhaps of a second model too: what is of this one must fit it. Steers name one of the sites. */
+static sd_status check_cross(const sd_server *s, const sd_dict *dict, const char *path, sd_err *err)
+{
+    sd_cross_sites of = {0};
+    int64_t all = 0;
+    const int64_t d = sd_dict_get_info(dict)->d;
+    bool second = false;
+    sd_status st = sd_cross_sites_parse(&of, sd_dict_site_name(dict), err);
+    for (int i = 0; i < of.n && !st && s->opt.m; i++) {
+        int64_t cols = 0;
+        second = second || of.second[i];
+        if (!of.second[i]) st = sd_model_site_cols(s->opt.m, of.site[i], &cols, err);
+        all += cols;
+    }
+    if (st) return sd_err_wrap(err, "%s", path);
+    if (!s->opt.m || (second ? all < d : all == d)) return SD_OK;
+    sd_fail(err, SD_E_SHAPE, "%s is a crosscoder of width %lld, %s of this model have %lld", path, (long long)d, sd_dict_site_name(dict), (long long)all);
+    return sd_hint(err, "it belongs to another model");
+}
+
 static sd_status open_dict(sd_server *s, const char *text, sd_err *err)
 {
     sd_reg_dict *d = &s->dict[s->n_dict];
@@ -52,6 +73,7 @@ static sd_status open_dict(sd_server *s, const char *text, sd_err *err)
     s->n_dict++;
     const char *site = sd_dict_site_name(d->dict);
     if (!*site) return SD_OK;
+    if (sd_dict_get_info(d->dict)->kind == SD_DICT_CROSSCODER) return check_cross(s, d->dict, path, err);
     if ((st = sd_site_parse(&d->site, site, strlen(site), err))) return sd_err_wrap(err, "%s", path);
     d->has_site = true;
     if (!s->opt.m) return SD_OK;

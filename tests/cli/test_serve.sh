@@ -287,6 +287,32 @@ for i in "${!page[@]}"; do
 done
 [ ${#page[@]} -eq 4 ] || not_ok page_commands "${#page[@]}"
 stop "the end of it"
+# A crosscoder: steered at the site that the steer names; its features are read at several sites, so a text's activations are not given. A part of a row that lies along a refusal
+# direction is not taken out.
+"$sonde" dict train "$dir/tiny.gguf" "$dir/corpus.txt" --kind crosscoder --site resid_post.0 --to mlp_out.1 --width 128 --k 4 --tokens 20000 -o "$dir/cross" -q >"$dir/out" 2>"$dir/err" && ok "a crosscoder" || not_ok "a crosscoder" "$(cat "$dir/err")"
+python3 - "$dir" <<'PY'
+import glob, json, os, struct, sys
+d = sys.argv[1]
+raw = open(d + "/cross/sae_weights.safetensors", "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+head = json.loads(raw[8:8 + n])["W_dec"]
+at = 8 + n + head["data_offsets"][0] + 4 * head["shape"][1] * 3
+row = struct.unpack("<128f", raw[at:at + 512])
+[no] = glob.glob(d + "/data/sonde/directions/*/no.json")
+f = dict(json.load(open(no)), name="along", vector=row[64:])
+with open(os.open(no.replace("no.json", "along.json"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as out: json.dump(f, out)
+PY
+serve --dict "$dir/d" --dict "$dir/cross"
+cross() { echo "{\"prompt\":\"the cat\",\"max_tokens\":4,\"sonde\":{\"steer\":[{\"feature\":{\"dict\":\"cross\",\"index\":$1},$2}]}}"; }
+status "config with a crosscoder" 200 "$url/sonde/v1/config"
+post "a crosscoder steers at the site that is named" 200 'd["choices"][0]["sonde"]["applied"][0]["site"] == "mlp_out.1" and d["choices"][0]["sonde"]["applied"][0]["mean_abs_change"] > 0' /v1/completions "$(cross 5 '"site":"mlp_out.1","op":"add","value":2,"unit":"std"')"
+post "a crosscoder without a site" 400 '"which of them is not said" in d["error"]["message"]' /v1/completions "$(cross 5 '"op":"add","value":2')"
+post "a crosscoder elsewhere" 400 '"the crosscoder is of resid_post.0" in d["error"]["message"]' /v1/completions "$(cross 5 '"site":"resid_post.1","op":"add","value":2,"unit":"raw"')"
+post "a crosscoder's activations" 400 'd["error"]["message"].startswith("the dictionary '"'cross'"' is a crosscoder: its features are read at resid_post.0+mlp_out.1 together")' /sonde/v1/activations '{"text":"the cat sat","dict":"cross"}'
+post "a crosscoder's part along refusal" 400 '"refusal direction" in d["error"]["message"]' /v1/completions "$(cross 3 '"site":"mlp_out.1","op":"ablate"')"
+post "its other part" 200 'd["choices"][0]["sonde"]["applied"][0]["site"] == "resid_post.0"' /v1/completions "$(cross 3 '"site":"resid_post.0","op":"ablate"')"
+rm "$dir"/data/sonde/directions/*/along.json
+stop "the end of the crosscoder's"
 # Another model of the same shape: legal, since a tuned or quantised one is, and told.
 python3 "$here/make_model.py" "$dir/other.gguf" --ctx 128
 : >"$dir/listen"
