@@ -18,7 +18,7 @@ typedef struct tiny_spec {
     bool tied, bias;
     uint64_t seed;
     sd_dtype dtype;           /* GGUF: of the matrices; 0: F32. Q8_0, Q4_0, Q4_1 need widths that are multiples of 32 */
-    const char *drop, *extra; /* Hugging Face name of a tensor to leave out; of a [3] tensor to add */
+    const char *drop, *extra; /* Hugging Face name, or what ends at a dot of it, of tensors to leave out; of a [3] tensor to add */
     const char *stretch;      /* of a tensor that gets one row more */
     const char *config_extra; /* JSON members for config.json, with a comma in front: a later duplicate is an error */
     const char *model_type;   /* NULL: llama */
@@ -46,6 +46,12 @@ typedef struct tiny {
     int n;
 } tiny;
 
+static inline bool tiny_drops(const char *drop, const char *name)
+{
+    const size_t n = strlen(drop);
+    return strncmp(drop, name, n) == 0 && (!name[n] || name[n] == '.');
+}
+
 static inline void tiny_add(tiny *m, const char *hf, const char *gguf, int64_t rows, int64_t cols, int heads)
 {
     const tiny_spec *s = m->s;
@@ -59,7 +65,7 @@ static inline void tiny_add(tiny *m, const char *hf, const char *gguf, int64_t r
         snprintf(t->hf, sizeof t->hf, "%s", hf);
         snprintf(t->gguf, sizeof t->gguf, "%s", gguf);
     }
-    if (s->drop && strcmp(s->drop, t->hf) == 0) return;
+    if (s->drop && tiny_drops(s->drop, t->hf)) return;
     if (s->stretch && strcmp(s->stretch, t->hf) == 0) rows++;
     t->rank = cols ? 2 : 1, t->dim[0] = rows, t->dim[1] = cols, t->permute_heads = heads;
     int64_t n = rows * (cols ? cols : 1);

@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "file/weights.h"
 #include "model/arch.h"
+#include "model/model.h"
 #include "model/tokspec.h"
 #include <stdio.h>
 #include <sys/stat.h>
@@ -241,6 +242,17 @@ static void judge(sd_describe *d, const sd_weights *w)
     d->runnable = d->why_not[0] == 0;
 }
 
+/* Everything that opening a model refuses, in its own words. */
+static void try_open(sd_describe *d, const char *path, const sd_exec *ex)
+{
+    sd_model *m;
+    sd_err why = {0};
+    const size_t n = strlen(path);
+    d->runnable = sd_model_open(&m, ex, path, &(sd_model_opt){.views = true}, &why) == SD_OK;
+    if (d->runnable) sd_model_close(m);
+    else copy(d->why_not, sizeof d->why_not, sd_slice_of(strncmp(why.msg, path, n) == 0 && why.msg[n] == ':' ? why.msg + n + 2 : why.msg));
+}
+
 static uint64_t file_bytes(const char *path)
 {
     struct stat s;
@@ -288,5 +300,6 @@ sd_status sd_lab_describe(sd_describe *out, const char *path, const sd_describe_
     plan_session(out, opt->n_ctx);
     judge(out, w);
     sd_weights_close(w);
+    if (out->runnable && opt->ex) try_open(out, path, opt->ex);
     return SD_OK;
 }

@@ -28,8 +28,8 @@ typedef struct sd_describe_memory {
 typedef struct sd_describe {
     const char *container;  /* "gguf", "hf" */
     char arch[64], name[128];
-    bool runnable;          /* architecture and every tensor's type are known */
-    char why_not[200];      /* when not runnable */
+    bool runnable;          /* architecture and every tensor's type are known, and where it was tried, it opens */
+    char why_not[400];      /* when not runnable */
     int64_t n_params, n_tensors;
     uint64_t file_bytes, tensor_bytes;
     int64_t n_layer, n_head, n_head_kv, d_head, d_model, d_ffn, n_vocab, n_ctx_model;
@@ -49,6 +49,7 @@ typedef struct sd_describe {
 typedef struct sd_describe_opt {
     int64_t n_ctx;      /* positions to plan for; 0: the model's own limit, at most 4096 */
     bool has_bf16;      /* this CPU multiplies bf16: decides what fast mode falls back to */
+    const sd_exec *ex;  /* also try to open it, with nothing packed: tensors that contradict the configuration, a tokenizer that is not whole; NULL: don't */
     bool no_tokenizer;  /* leave tokenizer and chat template out: a folder's tokenizer.json takes longer to read than all else */
 } sd_describe_opt;
 sd_status sd_lab_describe(sd_describe *out, const char *path, const sd_describe_opt *opt, sd_err *err);

@@ -130,10 +130,34 @@ static sd_status check_tensor(const sd_binder *b, sd_role role, bool bias, const
     return SD_OK;
 }
 
+/* The number in "blk.3.attn_q.weight", "model.layers.3.mlp..", -1 when there is none. */
+static int64_t layer_of(sd_slice name)
+{
+    sd_slice part;
+    int64_t v;
+    while (sd_slice_cut(&name, '.', &part))
+        if (part.n < 8 && sd_parse_i64(part, &v) && v >= 0) return v;
+    return -1;
+}
+
+static sd_status missing(const sd_binder *b, const char *name)
+{
+    static const char damaged[] = "the file may be incomplete or damaged: compare its size and SHA-256 with its source";
+    const int64_t layer = layer_of(sd_slice_of(name));
+    bool any = layer < 0;
+    for (int64_t i = 0; !any && i < sd_weights_count(b->m->weights); i++) any = layer_of(sd_weights_at(b->m->weights, i)->name) == layer;
+    if (any) {
+        sd_fail(b->err, SD_E_NOTFOUND, "tensor %s is missing", name);
+        return sd_hint(b->err, damaged);
+    }
+    return sd_fail(b->err, SD_E_SHAPE, "there is no tensor of layer %lld (%s), but %s is %d", (long long)layer, name,
+                   is_gguf(b) ? "the metadata's block_count" : b->arch->keys.n_layer, b->m->cfg.n_layer);
+}
+
 static sd_status take(const sd_binder *b, sd_role role, int layer, const sd_tensor **out, char name[MAX_TENSOR_NAME])
 {
     *out = find(b, role, layer, "weight", name);
-    if (!*out) return sd_fail(b->err, SD_E_NOTFOUND, "tensor %s is missing", name);
+    if (!*out) return missing(b, name);
     return check_tensor(b, role, false, *out, name);
 }
 
@@ -290,7 +314,7 @@ static sd_status bind_embedding(sd_binder *b)
         b->strip = 0; /* neither: the full name goes into the sentence */
         t = find(b, SD_ROLE_EMBED, 0, "weight", name);
     }
-    if (!t) return sd_fail(b->err, SD_E_NOTFOUND, "tensor %s is missing", name);
+    if (!t) return missing(b, name);
     if (t->rank != 2 || t->dim[0] < 1 || t->dim[0] > INT32_MAX)
         return sd_fail(b->err, SD_E_SHAPE, "%s: expected a matrix with a row a token", name);
     m->cfg.n_vocab = t->dim[0];
@@ -353,16 +377,6 @@ static bool is_leftover(const sd_arch *arch, sd_slice name)
     for (const char *const *p = arch->leftover; *p; p++)
         if (**p == '*' ? sd_slice_ends(name, *p + 1) : sd_slice_eq_str(name, *p)) return true;
     return false;
-}
-
-/* "model.layers.7.x" of a model with 7 layers: the layer, or -1. */
-static int64_t layer_of(sd_slice name)
-{
-    sd_slice part;
-    int64_t v;
-    while (sd_slice_cut(&name, '.', &part))
-        if (part.n < 8 && sd_parse_i64(part, &v) && v >= 0) return v;
-    return -1;
 }
 
 static sd_status check_leftovers(const sd_binder *b)

@@ -36,6 +36,9 @@ expect_error rank_is_named 4 'blk.0.ffn_up.weight.*rank 9' info models/rank.gguf
 expect_error missing_is_named 4 'blk.0.ffn_up.weight' trace models/missing.gguf --ids 1 -o t.safetensors
 expect_error leftover_is_named 4 'blk.0.ffn_sideways.weight' trace models/leftover.gguf --ids 1 -o t.safetensors
 expect_error shape_is_named 4 'blk.0.ffn_up.weight.*96' trace models/shape.gguf --ids 1 -o t.safetensors
+for f in missing leftover shape; do
+    expect_json "info_says_$f" sonde.info/1 'not d["runnable"] and d["n_layer"] == 2 and d["why_not"].startswith(("tensor blk.0.ffn_", "blk.0.ffn_up.weight: expected"))' info "models/$f.gguf" --json
+done
 nothing_left broken_models_leave_nothing 'new/*' acts d t.safetensors
 
 # No such file; a folder where a file is wanted; a file that may not be read.

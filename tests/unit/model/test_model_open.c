@@ -127,6 +127,9 @@ static void test_tensors_are_strict(void **state)
     s.drop = "model.layers.2.mlp.up_proj.weight";
     refused(&s, false, SD_E_NOTFOUND, "tensor model.layers.2.mlp.up_proj.weight is missing");
     refused(&s, true, SD_E_NOTFOUND, "tensor blk.2.ffn_up.weight is missing");
+    s.drop = "model.layers.2"; /* all of a layer: then the count is what is wrong */
+    refused(&s, false, SD_E_SHAPE, "there is no tensor of layer 2 (model.layers.2.input_layernorm.weight), but num_hidden_layers is 3");
+    refused(&s, true, SD_E_SHAPE, "there is no tensor of layer 2 (blk.2.attn_norm.weight), but the metadata's block_count is 3");
     s.drop = "lm_head.weight";
     refused(&s, false, SD_E_NOTFOUND, "tensor lm_head.weight is missing");
     s.drop = "model.embed_tokens.weight";
@@ -234,6 +237,9 @@ static void test_config_against_tensors(void **state)
     s.extra = "blk.3.ffn_up.weight";
     refused(&s, true, SD_E_FORMAT, "there is a tensor blk.3.ffn_up.weight, but the metadata's block_count is 3");
     s = tiny_default;
+    s.drop = "model.layers.2"; /* all of a layer: then the count is what is wrong */
+    refused(&s, false, SD_E_SHAPE, "there is no tensor of layer 2 (model.layers.2.input_layernorm.weight), but num_hidden_layers is 3");
+    refused(&s, true, SD_E_SHAPE, "there is no tensor of layer 2 (blk.2.attn_norm.weight), but the metadata's block_count is 3");
     s.drop = "lm_head.weight";
     refused(&s, false, SD_E_NOTFOUND, "config.json does not tie the head to the embedding (tie_word_embeddings)");
     s = tiny_default;
