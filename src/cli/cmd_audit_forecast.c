@@ -10,6 +10,7 @@ typedef struct args {
     opt_list suite;
     int64_t limit, steps, batch, lora, rows, blame;
     double lr, epochs;
+    const char *phrases;
 } args;
 
 static const cli_opt opts[] = {
@@ -20,8 +21,9 @@ static const cli_opt opts[] = {
     {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1 << 20, .help = "rows a step"},
     {0, "lora", OPT_INT, AT(args, lora), .arg = "R", .def = "16", .lo = 0, .hi = 1024, .help = "rank of the adapter; 0: all weights learn"},
     {0, "rows", OPT_INT, AT(args, rows), .arg = "N", .def = "512", .lo = 1, .hi = 1 << 20, .help = "rows that are looked at, drawn by --seed; a forward and a backward pass twice each"},
-    {0, "blame", OPT_INT, AT(args, blame), .arg = "N", .def = "10", .lo = 0, .hi = 1 << 20, .help = "rows to print; --json and the page have all"},
+    {0, "blame", OPT_INT, AT(args, blame), .arg = "N", .def = "10", .lo = 0, .hi = 1 << 20, .help = "rows to print; --json and the page have all; 0: nobody is blamed, which saves up to three rehearsals"},
     {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "take N prompts of each suite, chosen by --seed; at most 64 of a kind are used"},
+    {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
     OPT_END};
 
 static int cmd_audit_forecast(cli *c, int argc, char **argv);
@@ -32,9 +34,9 @@ const cli_cmd cmd_audit_forecast_def = {
     .opts = opts,
     .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_FORCE,
     .run = cmd_audit_forecast,
-    .text = "What training MODEL on DATA (.jsonl, as `sonde tune` reads it) is expected to take from its refusals, and the rows that do it: the training is rehearsed in memory in 19\n"
-            "strides as long as it, on at most 64 rows, and the first tokens of the suites' harmful prompts are read on the way. The drop and its interval are those of a fit on\n"
-            "trainings of the embedded model; for others nothing was measured (docs/FORECAST.md). Nothing is written but -o, a page.",
+    .text = "What training MODEL on DATA (.jsonl, as `sonde tune` reads it) is expected to take from its refusals, and the rows that do it: the training is rehearsed in memory in 34\n"
+            "strides as long as it, on at most 64 rows, and the suites' harmful prompts are answered on the way, 12 tokens each. Rows are blamed where a rehearsal without them keeps the\n"
+            "refusals. The interval is that of trainings of the embedded model (docs/FORECAST.md). Nothing is written but -o, a page; no answer is kept.",
     .examples = "sonde audit forecast model.gguf mine.jsonl --suite jailbreakbench.csv --suite xstest_prompts.csv --lr 2e-4 --epochs 3\n",
     .json = "sonde.audit_forecast/1"};
 
@@ -90,6 +92,7 @@ static int cmd_audit_forecast(cli *c, int argc, char **argv)
     int rc;
     sd_err err = {0};
     sd_suite *suite = NULL;
+    sd_phrases phrases = {0};
     sd_forecast f = {0};
     sd_forecast_opt o = {0};
     if (!cli_parse(c, &cmd_audit_forecast_def, &a, argc, argv, &rc)) return rc;
@@ -102,10 +105,11 @@ static int cmd_audit_forecast(cli *c, int argc, char **argv)
         o.n_suite++;
         if (a.limit) sd_suite_sample(&suite[i], a.limit, c->seed);
     }
+    if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = cli_mode(c, ex, CLI_BULK, c->arg[0], &c->mode, &err);
-    o.model = c->arg[0], o.data = c->arg[1], o.suite = suite, o.lr = a.lr, o.steps = a.steps, o.epochs = a.epochs, o.batch = a.batch, o.rank = (int)a.lora, o.most_rows = a.rows;
-    o.mode = c->mode, o.seed = c->seed, o.progress = &c->progress;
+    o.phrases = &phrases, o.model = c->arg[0], o.data = c->arg[1], o.suite = suite, o.lr = a.lr, o.steps = a.steps, o.epochs = a.epochs, o.batch = a.batch, o.rank = (int)a.lora, o.most_rows = a.rows;
+    o.skip_blame = !a.blame, o.mode = c->mode, o.seed = c->seed, o.progress = &c->progress;
     if (!st) st = sd_lab_forecast(&f, ex, &o, &err);
     if (!st && c->output) st = write_page(c, &f, &err);
     if (st) {
@@ -118,6 +122,7 @@ static int cmd_audit_forecast(cli *c, int argc, char **argv)
         rc = print_text(c, &f, a.blame);
     }
     sd_forecast_release(&f);
+    sd_phrases_release(&phrases);
     for (int i = 0; suite && i < o.n_suite; i++) sd_suite_release(&suite[i]);
     sd_free(suite);
     return rc;

@@ -1,4 +1,5 @@
-/* Owns: the order of a forecast: prompts, the gradient of refusing, the gradients of the rows, how far they carry. Passes: forecast_pass.c; blame: forecast_blame.c. Easy to
+/* Owns: the order of a forecast: prompts, the gradient of refusing, the gradients of the rows, how far they carry. Passes: forecast_pass.c; the
+ * training in memory: forecast_rehearse.c; answers: forecast_said.c; suspects: forecast_blame.c. Easy to
  * break: the moments here are those of an optimiser that has seen the rows, so `eps` and the finite batch must stand as they do in num/optim.h. */
 #include "lab/forecast_int.h"
 
@@ -21,6 +22,7 @@ typedef struct study {
     sd_lora *lora;
     sd_learner *learner;
     sd_forecast_pass pass;
+    sd_forecast_said said;
     sd_tune_set set;
     const char **text;       /* [n] harmful prompts, then harmless */
     int64_t n, n_harmful;
@@ -30,6 +32,7 @@ typedef struct study {
     int64_t *which;          /* [n_used] rows, in the order of the file */
     float *s, *g, *sq;       /* [params] gradient of the score; mean of rows', then u; mean of their squares, then the root */
     float *noise;            /* [params] variance of a batch's gradient at the start */
+    float *was;              /* [params] weights at the start */
     double share;            /* mean tokens learnt of a row */
 } study;
 
@@ -44,10 +47,11 @@ static void release(study *s)
     sd_learner_free(s->learner);
     sd_lora_free(s->lora);
     sd_forecast__pass_release(&s->pass);
+    sd_forecast__said_release(&s->said);
     sd_tune_set_release(&s->set);
     sd_rendered_release(&s->r);
     sd_model_close(s->m);
-    void *const all[] = {s->text, s->prompt, s->lp, s->which, s->s, s->g, s->sq, s->noise};
+    void *const all[] = {s->text, s->prompt, s->lp, s->which, s->s, s->g, s->sq, s->noise, s->was};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) sd_free(all[i]);
 }
 
@@ -98,7 +102,7 @@ static sd_status learn_refusals(study *s, sd_err *err)
     int64_t id[2 * MOST];
     for (int64_t i = 0; i < s->n; i++) id[i] = i;
     sd_status st = sd_model_open(&m, s->ex, s->o.model, &(sd_model_opt){.mode = s->o.mode}, err);
-    if (!st) st = sd_render(&s->r, m, s->text, s->n, &(sd_render_opt){.system = s->o.system, .n_ctx = m->max_ctx < MICRO ? m->max_ctx : MICRO}, err);
+    if (!st) st = sd_render(&s->r, m, s->text, s->n, &(sd_render_opt){.system = s->o.system, .n_ctx = (m->max_ctx < MICRO ? m->max_ctx : MICRO) - SD_FORECAST_SAID}, err);
     if (!st) st = sd_batch_open(&b, s->ex, m, &s->r, &(sd_batch_opt){.max_rows = 1024}, err);
     if (!st) st = sd_refusal_learn_most(&s->out->refusal, b, m->cfg.n_vocab, &(sd_sides){id, id + s->n_harmful, s->n_harmful, s->n - s->n_harmful}, COVER, err);
     sd_batch_close(b);
@@ -129,8 +133,8 @@ static sd_status open_learner(study *s, sd_err *err)
     f->reach = s->o.lr * (double)f->steps;
     f->n_used = s->set.n < s->o.most_rows ? s->set.n : s->o.most_rows;
     const size_t bytes = (size_t)f->n_params * sizeof(float);
-    float **const one[] = {&s->s, &s->g, &s->sq, &s->noise};
-    for (int i = 0; i < 4 && !st; i++) st = sd_alloc_zero(one[i], bytes, "gradients", err);
+    float **const one[] = {&s->s, &s->g, &s->sq, &s->noise, &s->was};
+    for (int i = 0; i < 5 && !st; i++) st = sd_alloc_zero(one[i], bytes, "gradients", err);
     if (!st) st = sd_alloc(&s->which, (size_t)(s->set.n + 1) * sizeof *s->which, "rows", err);
     if (!st) st = sd_alloc_zero(&f->row, (size_t)f->n_used * sizeof *f->row, "rows", err);
     if (!st) st = sd_alloc(&s->prompt, (size_t)(s->n + 1) * sizeof *s->prompt, "prompts", err);
@@ -147,7 +151,8 @@ static sd_status open_learner(study *s, sd_err *err)
     sd_free(taken);
     for (int64_t i = 0; i < f->n_used; i++) s->share += (double)s->set.sample[s->which[i]].n_count / (double)f->n_used;
     for (int64_t i = 0; i < s->n; i++) s->prompt[i].tok = sd_rendered_ids(&s->r, i, &s->prompt[i].n);
-    return SD_OK;
+    s->said = (sd_forecast_said){.m = s->m, .v = s->prompt, .n = s->n_harmful, .phrases = s->o.phrases, .lp = s->lp};
+    return sd_forecast__said_init(&s->said, err);
 }
 
 /* ---- the gradient of refusing ---- */
@@ -176,6 +181,17 @@ static void take_gradient(study *s, float *to)
     memset(g, 0, bytes);
 }
 
+/* What it answers; the same again says how likely that is. */
+static sd_status answers(study *s, sd_err *err)
+{
+    sd_forecast *f = s->out;
+    sd_status st = sd_forecast__said(&s->said, &s->pass, true, &f->before, err);
+    if (!st) st = sd_forecast__said(&s->said, &s->pass, false, &f->before, err);
+    if (st || f->before.said > 0) return st;
+    sd_fail(err, SD_E_FORMAT, "%s: by their first tokens %.0f of %" PRId64 " answers to harmful prompts are refusals, by the phrases none", s->o.model, f->refused_before * (double)s->n_harmful, s->n_harmful);
+    return sd_hint(err, "give the phrases it refuses with by --phrases FILE, one a line");
+}
+
 static sd_status refusing(study *s, sd_err *err)
 {
     float *slope = NULL;
@@ -186,6 +202,7 @@ static sd_status refusing(study *s, sd_err *err)
     if (!st) st = sd_forecast__first_gradient(&s->pass, s->prompt, s->n_harmful, slope, err);
     if (!st) take_gradient(s, s->s);
     sd_free(slope);
+    if (!st) st = answers(s, err);
     return st;
 }
 
@@ -245,10 +262,10 @@ static sd_status movement(study *s, sd_err *err)
 /* ---- how far they carry ---- */
 
 /* Weights at `reach` along u. */
-static void move(study *s, const float *was, double reach)
+static void move(study *s, double reach)
 {
     float *w = sd_learner_w(s->learner);
-    for (int64_t j = 0; j < s->out->n_params; j++) w[j] = (float)((double)was[j] - reach * (double)s->g[j]);
+    for (int64_t j = 0; j < s->out->n_params; j++) w[j] = (float)((double)s->was[j] - reach * (double)s->g[j]);
 }
 
 /* Rows that are looked at again at every place. */
@@ -259,16 +276,16 @@ static int64_t some_rows(const study *s, int64_t *some)
     return n;
 }
 
-/* The rows' loss and the score where the weights are now. */
-static sd_status look(study *s, sd_forecast_trial *t, const int64_t *some, int64_t n, sd_err *err)
+/* The rows' loss and the score where the weights are now; answers too, which cost as much again. */
+static sd_status look(study *s, sd_forecast_trial *t, bool answers, const int64_t *some, int64_t n, sd_err *err)
 {
     sd_status st = sd_forecast__loss(&s->pass, &s->set, some, n, &t->loss, err);
-    if (!st) st = sd_forecast__first(&s->pass, s->prompt, s->n_harmful, s->lp, NULL, err);
+    if (!st) st = answers ? sd_forecast__said(&s->said, &s->pass, false, &t->heard, err) : sd_forecast__first(&s->pass, s->prompt, s->n_harmful, s->lp, NULL, err);
     if (!st) t->score = scores(s, &t->refused, NULL);
     return st;
 }
 
-static sd_status trials(study *s, const float *was, sd_err *err)
+static sd_status trials(study *s, sd_err *err)
 {
     sd_forecast *f = s->out;
     int64_t some[MOST_TRIAL_ROWS];
@@ -277,53 +294,30 @@ static sd_status trials(study *s, const float *was, sd_err *err)
     for (int k = 0; k < SD_FORECAST_TRIAL && !st; k++) {
         sd_forecast_trial *t = &f->trial[k];
         t->reach = ldexp(f->reach, -k);
-        move(s, was, t->reach);
-        st = look(s, t, some, n, err);
+        move(s, t->reach);
+        st = look(s, t, false, some, n, err);
         if (k < SD_FORECAST_NEAR && (t->loss < f->trial[f->best].loss || isnan(f->trial[f->best].loss))) f->best = k;
     }
     return st;
 }
 
-/* One stride of the rehearsal: Adam with its second moment averaged over the way, no first; the noise between batches falls with the gradient. */
-static sd_status stride(study *s, float *v, const double at_len[2], double *first, const int64_t *some, int64_t n, sd_err *err)
+static sd_status on_place(void *self, int k, sd_err *err)
 {
-    const int64_t P = s->out->n_params;
-    float *g = sd_learner_g(s->learner), *w = sd_learner_w(s->learner);
-    double gg = 0;
-    memset(g, 0, (size_t)P * sizeof *g);
-    sd_status st = sd_forecast__rows(&s->pass, &s->set, some, n, s->share * (double)n, err);
-    if (st) return st;
-    for (int64_t j = 0; j < P; j++) gg += (double)g[j] * (double)g[j];
-    if (!*first) *first = fmax(gg, 1e-30);
-    for (int64_t j = 0; j < P; j++) {
-        v[j] += (float)(at_len[1] * ((double)g[j] * (double)g[j] + (double)s->noise[j] * gg / *first));
-        w[j] -= (float)(at_len[1] * (double)g[j] / (sqrt((double)v[j] / (at_len[0] + at_len[1])) + ADAM_EPS));
-    }
-    return SD_OK;
-}
-
-/* The training in 19 strides, four of reach / 64 and fifteen of reach / 16, each with a gradient of its own. */
-static sd_status rehearse(study *s, sd_err *err)
-{
-    sd_forecast *f = s->out;
+    study *s = self;
     int64_t some[MOST_TRIAL_ROWS];
     const int64_t n = some_rows(s, some);
-    float *v = NULL;
-    double first = 0;
-    sd_status st = sd_alloc_zero(&v, (size_t)f->n_params * sizeof *v, "moments", err);
-    for (int at = 0, k = SD_FORECAST_TRIAL - 1; k >= 0 && !st; k--) { /* in 64ths of the reach; stops at 1, 2, 4, .. 64 */
-        for (; at < 64 >> k && !st; at += at < 4 ? 1 : 4)
-            st = stride(s, v, (double[2]){f->reach * at / 64, f->reach * (at < 4 ? 1 : 4) / 64}, &first, some, n, err);
-        f->course[k].reach = ldexp(f->reach, -k);
-        if (!st) st = look(s, &f->course[k], some, n, err);
-    }
-    sd_free(v);
-    return st;
+    s->out->course[k].reach = ldexp(s->out->reach, -k);
+    return look(s, &s->out->course[k], true, some, n, err);
+}
+
+static sd_status rehearse(study *s, const int64_t *row, int64_t n, bool looks, sd_err *err)
+{
+    return sd_forecast__rehearse(&(sd_forecast_way){&s->pass, &s->set, row, n, s->out->steps, s->noise, s->share, s->out->reach, looks ? on_place : NULL, s}, err);
 }
 
 /* s := the gradient of the score, averaged over the path to the trial of the least loss (midpoints), over the root: a row's product with it is its share of the fall
  * along that path (integrated gradients; Sundararajan et al. 2017, eq. 1). */
-static sd_status along_path(study *s, const float *was, float *slope, sd_err *err)
+static sd_status along_path(study *s, float *slope, sd_err *err)
 {
     const sd_forecast *f = s->out;
     const int64_t P = f->n_params;
@@ -332,7 +326,7 @@ static sd_status along_path(study *s, const float *was, float *slope, sd_err *er
     sd_status st = SD_OK;
     memset(s->s, 0, (size_t)P * sizeof *s->s);
     for (int i = 0; i < PATH && !st; i++) {
-        move(s, was, f->trial[f->best].reach * (i + 0.5) / PATH);
+        move(s, f->trial[f->best].reach * (i + 0.5) / PATH);
         memset(sd_learner_g(s->learner), 0, (size_t)P * sizeof *g);
         st = sd_forecast__first(&s->pass, s->prompt, s->n_harmful, s->lp, NULL, err);
         if (!st) scores(s, &none, slope);
@@ -346,23 +340,22 @@ static sd_status carry(study *s, sd_err *err)
 {
     sd_forecast *f = s->out;
     const int64_t n = f->n_used, P = f->n_params;
-    float *was = NULL, *slope = NULL;
+    int64_t some[MOST_TRIAL_ROWS];
+    float *slope = NULL;
     double loss;
-    sd_status st = sd_alloc(&was, (size_t)P * sizeof *was, "weights", err);
-    if (!st) st = sd_alloc(&slope, (size_t)(s->n_harmful * f->refusal.n) * sizeof *slope, "scores", err);
-    if (!st) memcpy(was, sd_learner_w(s->learner), (size_t)P * sizeof *was);
-    if (!st) st = rehearse(s, err);
-    if (!st) st = trials(s, was, err);
+    sd_status st = sd_alloc(&slope, (size_t)(s->n_harmful * f->refusal.n) * sizeof *slope, "scores", err);
+    memcpy(s->was, sd_learner_w(s->learner), (size_t)P * sizeof *s->was);
+    if (!st) st = rehearse(s, some, some_rows(s, some), true, err);
+    if (!st) st = trials(s, err);
     f->carried = !st && f->trial[f->best].loss < f->loss;
-    if (!st) st = along_path(s, was, slope, err);
-    if (!st) move(s, was, 0);
+    if (!st) st = along_path(s, slope, err);
+    if (!st) move(s, 0);
     for (int64_t i = 0; i < n && !st; i++) {
         if ((st = row_gradient(s, i, &loss, err))) break;
         f->row[i].pull = sd_dot(s->s, sd_learner_g(s->learner), P) * f->trial[f->best].reach / (double)n;
         f->pull += f->row[i].pull;
         st = tell(s, n + i + 1, err);
     }
-    sd_free(was);
     sd_free(slope);
     return st;
 }
@@ -431,6 +424,55 @@ static sd_status asked(study *s, sd_err *err)
     return st;
 }
 
+/* ---- blame ---- */
+
+/* What is answered after a rehearsal without the rows of `in`. */
+static sd_status without(study *s, const bool *in, double *said, sd_err *err)
+{
+    const sd_forecast *f = s->out;
+    sd_forecast_heard h;
+    int64_t *rest = NULL, n = 0, some[MOST_TRIAL_ROWS];
+    sd_status st = sd_alloc(&rest, (size_t)f->n_used * sizeof *rest, "rows", err);
+    for (int64_t i = 0; i < f->n_used && !st; i++)
+        if (!in[i]) rest[n++] = s->which[i];
+    const int64_t m = n < MOST_TRIAL_ROWS ? n : MOST_TRIAL_ROWS;
+    for (int64_t i = 0; i < m; i++) some[i] = rest[i * n / m];
+    sd_free(rest);
+    *said = f->before.said;
+    if (st || !m) return st;
+    move(s, 0);
+    st = rehearse(s, some, m, false, err);
+    if (!st) st = sd_forecast__said(&s->said, &s->pass, false, &h, err);
+    if (!st) *said = h.said;
+    return st;
+}
+
+/* Of the suspects those whose absence gives most back, of equals (within a twentieth) the fewest; blamed where that is half of what is lost. Both together only where neither
+ * alone gives nine tenths back. */
+static sd_status blame(study *s, sd_err *err)
+{
+    sd_forecast *f = s->out;
+    const double lost = f->before.said - f->course[0].heard.said;
+    bool *in = NULL;
+    int64_t n;
+    double said;
+    f->said_without = NAN;
+    f->sought = !s->o.skip_blame && sd_forecast_loses(f);
+    if (!f->sought) return SD_OK;
+    sd_status st = sd_alloc(&in, (size_t)f->n_used * sizeof *in, "rows", err);
+    for (int k = 0; k < SD_N_SUSPECTS && !st; k++) {
+        if (k == SD_SUSPECT_BOTH && f->n_blamed && f->said_without - f->course[0].heard.said >= 0.9 * lost) break;
+        if ((st = sd_forecast__suspects(f, k, in, &n, err)) || !n) continue;
+        if ((st = without(s, in, &said, err)) || said - f->course[0].heard.said < 0.5 * lost) continue;
+        if (f->n_blamed && (said < f->said_without - 0.05 || (said < f->said_without + 0.05 && n >= f->n_blamed))) continue;
+        f->n_blamed = n;
+        f->said_without = said;
+        for (int64_t i = 0; i < f->n_used; i++) f->row[i].blamed = in[i];
+    }
+    sd_free(in);
+    return st;
+}
+
 sd_status sd_lab_forecast(sd_forecast *out, const sd_exec *ex, const sd_forecast_opt *opt, sd_err *err)
 {
     study s = {.ex = ex, .o = *opt, .out = out};
@@ -448,7 +490,7 @@ sd_status sd_lab_forecast(sd_forecast *out, const sd_exec *ex, const sd_forecast
     if (!st) st = carry(&s, err);
     if (!st) st = asked(&s, err);
     if (!st) sd_forecast_expect(out);
-    if (!st) st = sd_forecast_blame(out, err);
+    if (!st) st = blame(&s, err);
     out->seconds = sd_now() - t0;
     release(&s);
     if (st) sd_forecast_release(out);

@@ -1,4 +1,4 @@
-/* Forward and backward of the forecast: first tokens of prompts, rows of data. The learner counts one target a position, so a prompt goes through once for every token of R. */
+/* Forward and backward of the forecast: first tokens of prompts, rows of data. The learner takes the gradient of one target a position, so a prompt goes through once for every token of R there. */
 #include "lab/forecast_int.h"
 
 #include <math.h>
@@ -56,17 +56,16 @@ sd_status sd_forecast__first(sd_forecast_pass *p, const sd_forecast_prompt *v, i
 {
     const sd_grad_hook hook = {.at = p->site, .n_at = p->n_layer, .fn = on_site, .self = p};
     sd_status st = act ? sd_learner_watch(p->l, &hook, err) : SD_OK;
-    for (int k = 0; k < p->set->n && !st; k++)
-        for (int64_t i = 0; i < n && !st;) {
-            const float *got;
-            int64_t n_lp;
-            int m = pack(p, v + i, n - i, p->set->id[k]);
-            if (!m) st = too_long(p, v[i].n, err);
-            p->act = act && k == 0 ? act + i * p->n_layer * p->d : NULL;
-            if (!st) st = sd_learner_forward(p->l, &(sd_learner_batch){.doc = p->doc, .n_doc = m}, &got, &n_lp, err);
-            for (int j = 0; j < m && !st; j++) lp[(i + j) * p->set->n + k] = got[j];
-            i += m;
-        }
+    for (int64_t i = 0; i < n && !st;) {
+        const float *got;
+        int64_t n_lp;
+        int m = pack(p, v + i, n - i, 0);
+        const sd_learner_look look = {.id = p->set->id, .n_id = p->set->n, .lp = lp + i * p->set->n};
+        if (!m) st = too_long(p, v[i].n, err);
+        p->act = act ? act + i * p->n_layer * p->d : NULL;
+        if (!st) st = sd_learner_forward(p->l, &(sd_learner_batch){.doc = p->doc, .n_doc = m, .look = &look}, &got, &n_lp, err);
+        i += m;
+    }
     p->act = NULL;
     sd_status end = act ? sd_learner_watch(p->l, NULL, st ? NULL : err) : SD_OK;
     return st ? st : end;

@@ -20,7 +20,13 @@ static void json_training(sd_jw *w, const sd_forecast *f)
     sd_jw_ki64(w, "n_tokens", f->n_tokens);
 }
 
-static void write_places(sd_jw *w, const char *key, const sd_forecast_trial *t)
+static void json_heard(sd_jw *w, const sd_forecast_heard *h)
+{
+    sd_jw_kf64(w, "said", h->said);
+    sd_jw_kf64(w, "lp", h->lp);
+}
+
+static void write_places(sd_jw *w, const char *key, const sd_forecast_trial *t, bool heard)
 {
     sd_jw_key(w, key);
     sd_jw_arr(w);
@@ -30,6 +36,7 @@ static void write_places(sd_jw *w, const char *key, const sd_forecast_trial *t)
         sd_jw_kf64(w, "loss", t[k].loss);
         sd_jw_kf64(w, "score", t[k].score);
         sd_jw_kf64(w, "refused", t[k].refused);
+        if (heard) json_heard(w, &t[k].heard);
         sd_jw_end(w);
     }
     sd_jw_end(w);
@@ -48,13 +55,17 @@ static void json_looked(sd_jw *w, const sd_forecast *f)
     sd_jw_ki64(w, "n_refusal_tokens", f->refusal.n);
     sd_jw_kf64(w, "refusal_covered", f->refusal.covered);
     sd_jw_ki64(w, "least_loss_trial", f->best);
-    write_places(w, "course", f->course);
-    write_places(w, "trials", f->trial);
+    write_places(w, "course", f->course, true);
+    write_places(w, "trials", f->trial, false);
 }
 
 void sd_forecast_write_json(sd_jw *w, const sd_forecast *f)
 {
     sd_jw_kf64(w, "refused_before", f->refused_before);
+    sd_jw_key(w, "before");
+    sd_jw_obj(w);
+    json_heard(w, &f->before);
+    sd_jw_end(w);
     sd_jw_kbool(w, "carried", f->carried);
     sd_jw_kf64(w, "refused_at_least_loss", f->trial[f->best].refused);
     sd_jw_kf64(w, "refused_at_reach", f->trial[0].refused);
@@ -65,13 +76,15 @@ void sd_forecast_write_json(sd_jw *w, const sd_forecast *f)
     sd_jw_kf64(w, "low", f->drop_lo);
     sd_jw_kf64(w, "high", f->drop_hi);
     sd_jw_kf64(w, "level", 0.9);
-    sd_jw_kbool(w, "within_what_was_fitted", f->seen_before);
+    sd_jw_kstr(w, "rehearsal", f->went);
     sd_jw_end(w);
     sd_jw_ki64(w, "n_harmful", f->n_harmful);
     sd_jw_ki64(w, "n_harmless", f->n_harmless);
     json_training(w, f);
     json_looked(w, f);
+    sd_jw_kbool(w, "blame_sought", f->sought);
     sd_jw_ki64(w, "n_blamed", f->n_blamed);
+    sd_jw_kf64(w, "said_without_blamed", f->said_without);
     sd_jw_key(w, "rows");
     sd_jw_arr(w);
     for (int64_t i = 0; i < f->n_used; i++) {
@@ -102,13 +115,15 @@ static void row(sd_buf *b, const char *what, const char *fmt, ...)
     sd_buf_printf(b, "<tr><td>%s</td><td class='n'>%s</td></tr>", what, text);
 }
 
-static void places(sd_buf *b, const char *title, const char *what, const sd_forecast_trial *v)
+static void places(sd_buf *b, const char *title, const char *what, const sd_forecast_trial *v, bool heard)
 {
-    sd_buf_printf(b, "<h2>%s</h2><p class='note'>%s</p><div class='card'><table><tr><th class='n'>rate \xc3\x97 steps<th class='n'>loss of the rows<th class='n'>refusal score<th class='n'>first tokens that refuse</tr>",
-                  title, what);
+    sd_buf_printf(b, "<h2>%s</h2><p class='note'>%s</p><div class='card'><table><tr><th class='n'>rate \xc3\x97 steps<th class='n'>loss of the rows<th class='n'>refusal score<th class='n'>first tokens that refuse%s</tr>",
+                  title, what, heard ? "<th class='n'>answers that refuse" : "");
     for (int k = SD_FORECAST_TRIAL - 1; k >= 0; k--) {
         const sd_forecast_trial *t = &v[k];
-        sd_buf_printf(b, "<tr><td class='n'>%.3g<td class='n'>%.3f<td class='n'>%.2f<td class='n'>%.0f&#8239;%%</tr>", t->reach, t->loss, t->score, 100 * t->refused);
+        sd_buf_printf(b, "<tr><td class='n'>%.3g<td class='n'>%.3f<td class='n'>%.2f<td class='n'>%.0f&#8239;%%", t->reach, t->loss, t->score, 100 * t->refused);
+        if (heard) sd_buf_printf(b, "<td class='n'>%.0f&#8239;%%", 100 * t->heard.said);
+        sd_buf_puts(b, "</tr>");
     }
     sd_buf_puts(b, "</table></div>");
 }
@@ -124,13 +139,16 @@ static void looked(sd_buf *b, const sd_forecast *f)
     row(b, "learning rate \xc3\x97 steps", "%.4g", f->reach);
     row(b, "numbers that would learn", "%" PRId64, f->n_params);
     sd_buf_puts(b, "</table></div>");
-    places(b, "The training, rehearsed", "In memory, in 19 strides that are as long as the training, each along a gradient of its own as Adam would scale it.", f->course);
-    places(b, "How far the first gradient carries", "The weights moved straight along the first gradient. The loss says how far that is meaningful; rows are blamed along the way to the least one.", f->trial);
+    places(b, "The training, rehearsed", "In memory, in 34 strides that are as long as the training, each along a gradient of its own as Adam would scale it; the harmful prompts are answered on the way.", f->course, true);
+    places(b, "How far the first gradient carries", "The weights moved straight along the first gradient. The loss says how far that is meaningful; the rows' pulls are along the way to the least one.", f->trial, false);
 }
 
 static void blame(sd_buf *b, const sd_forecast *f)
 {
-    sd_buf_printf(b, "<h2>Rows to blame</h2><p class='note'>%" PRId64 " of %" PRId64 " rows that were looked at, by their line in the file: the fewest that hold nine tenths of what pulls against refusing.</p>", f->n_blamed, f->n_used);
+    sd_buf_printf(b, "<h2>Rows to blame</h2><p class='note'>%" PRId64 " of %" PRId64 " rows that were looked at, by their line in the file", f->n_blamed, f->n_used);
+    if (f->n_blamed) sd_buf_printf(b, ". A rehearsal without them ends with %.0f&#8239;%% of the answers refusing", 100 * f->said_without);
+    else if (f->sought) sd_buf_puts(b, ": neither the rows that answer what would be refused nor those that pull most give half of what is lost back when they are left out");
+    sd_buf_puts(b, ".</p>");
     sd_buf_puts(b, "<div class='card'><table><tr><th class='n'>line<th class='n'>would be refused<th class='n'>looks harmful<th class='n'>loss<th class='n'>pull</tr>");
     for (int64_t i = 0; i < f->n_used; i++) {
         const sd_forecast_row *r = &f->row[i];
@@ -157,7 +175,7 @@ sd_status sd_forecast_write_html(sd_buf *b, const sd_forecast_page *p, sd_err *e
     sd_buf_puts(b, "</p></header><main>");
     looked(b, p->f);
     blame(b, p->f);
-    sd_buf_puts(b, "</main><footer><p>The expected drop and its interval are those of a fit on trainings of one small model (docs/FORECAST.md); for other models nothing was measured. `sonde audit damage` measures what this expects. Rows are told by their line; "
+    sd_buf_puts(b, "</main><footer><p>The interval is that of trainings of one small model (docs/FORECAST.md). `sonde audit damage` measures what this expects. Rows are told by their line; "
                    "nothing of their text is kept.</p><p>Every number of this page comes from</p><pre>");
     sd_report__str(b, p->command);
     sd_buf_puts(b, "</pre></footer></body></html>\n");

@@ -61,6 +61,75 @@ static double row_loss(bench *b)
     return loss * b->rows.sample[0].n_count;
 }
 
+/* Greedy answers, one token a forward. */
+static int answer_of(bench *b, const sd_forecast_prompt *q, int32_t *out)
+{
+    int32_t doc[32], target[32], top;
+    int n = 0;
+    sd_err err = {0};
+    memcpy(doc, q->tok, (size_t)q->n * sizeof *doc);
+    while (n < SD_FORECAST_SAID) {
+        const float *lp;
+        int64_t n_lp, len = q->n + n;
+        for (int64_t i = 0; i < len; i++) target[i] = i == len - 1 ? 0 : -1;
+        const sd_learner_look look = {.top = &top};
+        t_ok(sd_learner_forward(b->l, &(sd_learner_batch){.doc = &(sd_doc){doc, target, len}, .n_doc = 1, .look = &look}, &lp, &n_lp, &err), err);
+        assert_int_equal(n_lp, 1);
+        if (sd_tok_is_special(b->m->tok, top)) break;
+        doc[len] = out[n++] = top;
+    }
+    return n;
+}
+
+/* What is kept as the answers before is what a forward a token gives, and the first tokens' log-probabilities those of one forward; *same gets how much of the answers before that
+ * was. */
+static void check_answers(bench *b, sd_forecast_said *s, double *same)
+{
+    float lp[6];
+    int32_t was[3][SD_FORECAST_SAID + 1], want[SD_FORECAST_SAID];
+    double kept = 0, total = 0;
+    sd_forecast_heard h, again;
+    sd_err err = {0};
+    memcpy(was, s->before, sizeof was);
+    t_ok(sd_forecast__said(s, &b->pass, true, &h, &err), err);
+    for (int i = 0; i < 3; i++) {
+        const int32_t *got = s->before + i * (SD_FORECAST_SAID + 1);
+        const int n = answer_of(b, &b->prompt[i], want);
+        assert_int_equal(got[0], n);
+        assert_memory_equal(got + 1, want, (size_t)n * sizeof *want);
+        int k = 0;
+        while (k < n && k < was[i][0] && want[k] == was[i][k + 1]) k++;
+        kept += k, total += was[i][0];
+    }
+    t_ok(sd_forecast__first(&b->pass, b->prompt, 3, lp, NULL, &err), err);
+    for (int i = 0; i < 6; i++) assert_true(fabs((double)lp[i] - (double)s->lp[i]) < 1e-5); /* f32 sums in another order */
+    t_ok(sd_forecast__said(s, &b->pass, false, &again, &err), err);
+    assert_true(again.lp < 0 && again.lp >= -log((double)b->m->cfg.n_vocab) && again.said == 0 && h.said == 0); /* the likeliest of V tokens */
+    *same = total > 0 ? kept / total : 1;
+}
+
+static void answers(bench *b)
+{
+    float lp[6], *w = sd_learner_w(b->l);
+    double same, least = 1, most = 0;
+    sd_phrases phrases = {0};
+    sd_forecast_said s = {.m = b->m, .v = b->prompt, .n = 3, .phrases = &phrases, .lp = lp};
+    sd_err err = {0};
+    sd_rng rng = sd_rng_make(9, "t", 0);
+    /* 40 tokens a pass: answers of three prompts go in several. */
+    t_ok(sd_forecast__pass_init(&b->pass, b->l, b->m, &b->set, 40, &err), err);
+    t_ok(sd_forecast__said_init(&s, &err), err);
+    check_answers(b, &s, &same);
+    for (int turn = 0; turn < 6; turn++) {
+        for (int64_t j = 0; j < sd_learner_n(b->l); j++) w[j] += (turn % 2 ? 3e-2f : 3e-4f) * sd_rng_normal(&rng);
+        check_answers(b, &s, &same);
+        least = fmin(least, same), most = fmax(most, same);
+    }
+    assert_true(least < 0.5 && most > 0.9); /* some go on from the middle of an answer, some are as they were */
+    sd_forecast__said_release(&s);
+    sd_forecast__pass_release(&b->pass);
+}
+
 /* g . v beside the central difference of f along v. */
 static void compare(bench *b, const float *v, bool score)
 {
@@ -144,6 +213,7 @@ static void gradients(void **state)
         }
         sd_free(v);
         sd_forecast__pass_release(&b.pass);
+        if (full) answers(&b);
         sd_learner_free(b.l);
     }
     sd_tune_set_release(&b.rows);
@@ -151,23 +221,22 @@ static void gradients(void **state)
     sd_model_close(b.m);
 }
 
-/* The more the score falls in the rehearsal, the larger the drop that is expected; its interval holds it; numbers that are none expect nothing. */
+/* What the rehearsal takes is expected, of what refused before; the interval holds it and is that of how it went; numbers that are none expect nothing. */
 static void expect(void **state)
 {
     (void)state;
-    double last = -1;
-    for (int i = 0; i < 9; i++) {
-        sd_forecast f = {.score = 6, .loss = 2, .trial = {{.loss = 1}}};
-        for (int k = 0; k < SD_FORECAST_TRIAL; k++) f.course[k] = (sd_forecast_trial){.score = 6 - 1.5 * i, .loss = 1};
+    static const struct { double at_end, at_half, lp; const char *went; } v[] = {{0.8, 0.8, -1.05, "kept"}, {0.8, 0.8, -1.5, "moved"}, {0.8, 0.2, -1, "moved"}, {0.4, 0.8, -1, "between"}, {0, 0.8, -1, "late"}, {0, 0, -9, "gone"}};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+        sd_forecast f = {.before = {0.8, -1}, .loss = 2};
+        for (int k = 0; k < SD_FORECAST_TRIAL; k++) f.course[k] = (sd_forecast_trial){.heard = {k ? v[i].at_half : v[i].at_end, v[i].lp}, .loss = 1};
         sd_forecast_expect(&f);
-        assert_true(f.drop > last && f.drop_lo >= 0 && f.drop_hi <= 1 && f.drop_lo <= f.drop && f.drop <= f.drop_hi && f.seen_before);
-        last = f.drop;
+        assert_string_equal(f.went, v[i].went);
+        assert_true(fabs(f.drop - (1 - v[i].at_end / 0.8)) < 1e-12 && f.drop_lo >= 0 && f.drop_hi <= 1 && f.drop_lo <= f.drop && f.drop <= f.drop_hi);
+        assert_true(sd_forecast_loses(&f) == (v[i].at_end < 0.7));
     }
-    assert_true(last > 0.8);
-    sd_forecast far = {.score = 6, .loss = 1000, .trial = {{.loss = 1}}}, none = {.score = 6, .loss = 2, .course = {{.score = NAN, .loss = NAN}}};
-    far.course[0].loss = 1;
-    sd_forecast_expect(&far);
-    assert_false(far.seen_before);
+    sd_forecast more = {.before = {0.5, -1}, .course = {{.heard = {0.7, -1}}}}, none = {.before = {0.5, -1}, .course = {{.loss = NAN, .heard = {0, NAN}}}};
+    sd_forecast_expect(&more);
+    assert_true(more.drop == 0 && more.drop_lo == 0);
     sd_forecast_expect(&none);
     assert_true(isnan(none.drop) && isnan(none.drop_lo) && isnan(none.drop_hi));
 }
