@@ -1,8 +1,9 @@
 /* The dtype table, half and bfloat16 conversions, rows of typed matrices.
- * Owns the plain types; the quantised blocks are decoded in dtype_quant.c. A type without a row here (name NULL)
+ * Owns the plain types; the quantised blocks are decoded in dtype_quant.c and dtype_iq.c. A type without a row here (name NULL)
  * does not exist for the rest of the program: containers refuse it by its number. */
 #include "num/dtype.h"
 #include "num/dtype_blocks.h"
+#include "num/dtype_iq.h"
 #include "base/err.h"
 #include <string.h>
 
@@ -106,6 +107,17 @@ static const sd_dtype_info dtype_info[SD_DTYPE_COUNT] = {
     [SD_Q6_K] = {"Q6_K", 14, NULL, SD_QKK, sizeof(sd_block_q6_k), sd_decode_q6_k},
     [SD_IQ4_NL] = {"IQ4_NL", 20, NULL, SD_QK, sizeof(sd_block_iq4_nl), sd_decode_iq4_nl},
     [SD_IQ4_XS] = {"IQ4_XS", 23, NULL, SD_QKK, sizeof(sd_block_iq4_xs), sd_decode_iq4_xs},
+    [SD_IQ1_S] = {"IQ1_S", 19, NULL, SD_QKK, sizeof(sd_block_iq1_s), sd_decode_iq1_s},
+    [SD_IQ1_M] = {"IQ1_M", 29, NULL, SD_QKK, sizeof(sd_block_iq1_m), sd_decode_iq1_m},
+    [SD_IQ2_XXS] = {"IQ2_XXS", 16, NULL, SD_QKK, sizeof(sd_block_iq2_xxs), sd_decode_iq2_xxs},
+    [SD_IQ2_XS] = {"IQ2_XS", 17, NULL, SD_QKK, sizeof(sd_block_iq2_xs), sd_decode_iq2_xs},
+    [SD_IQ2_S] = {"IQ2_S", 22, NULL, SD_QKK, sizeof(sd_block_iq2_s), sd_decode_iq2_s},
+    [SD_IQ3_XXS] = {"IQ3_XXS", 18, NULL, SD_QKK, sizeof(sd_block_iq3_xxs), sd_decode_iq3_xxs},
+    [SD_IQ3_S] = {"IQ3_S", 21, NULL, SD_QKK, sizeof(sd_block_iq3_s), sd_decode_iq3_s},
+    [SD_TQ1_0] = {"TQ1_0", 34, NULL, SD_QKK, sizeof(sd_block_tq1_0), sd_decode_tq1_0},
+    [SD_TQ2_0] = {"TQ2_0", 35, NULL, SD_QKK, sizeof(sd_block_tq2_0), sd_decode_tq2_0},
+    [SD_MXFP4] = {"MXFP4", 39, NULL, SD_QK, sizeof(sd_block_mxfp4), sd_decode_mxfp4},
+    [SD_NVFP4] = {"NVFP4", 40, NULL, SD_QNV, sizeof(sd_block_nvfp4), sd_decode_nvfp4},
 };
 
 const sd_dtype_info *sd_dtype_get(sd_dtype t)

@@ -13,6 +13,7 @@ typedef enum sd_dtype {
     SD_F32, SD_F16, SD_BF16, SD_F64, SD_I8, SD_I16, SD_I32, SD_I64, SD_U8,
     SD_Q4_0, SD_Q4_1, SD_Q5_0, SD_Q5_1, SD_Q8_0,
     SD_Q2_K, SD_Q3_K, SD_Q4_K, SD_Q5_K, SD_Q6_K, SD_IQ4_NL, SD_IQ4_XS,
+    SD_IQ1_S, SD_IQ1_M, SD_IQ2_XXS, SD_IQ2_XS, SD_IQ2_S, SD_IQ3_XXS, SD_IQ3_S, SD_TQ1_0, SD_TQ2_0, SD_MXFP4, SD_NVFP4, /* decoded only */
     SD_DTYPE_COUNT
 } sd_dtype;
 

@@ -4,8 +4,8 @@
  *             the bits depend neither on the rows of a batch, nor on how a prompt is split, nor on threads, nor on --cpu.
  *   bf16      bf16 weights and activations, f32 accumulation; f32 products where the CPU has no bf16 (sd_linear_mode says so). Bits
  *             do not depend on rows, splits and threads.
- *   fast      activations in int8 blocks of 32 against quantised weights of every type that dtype.h knows; the same sums for
- *             one row and for many, for any threads and any --cpu. Weights that are not quantised are multiplied as in bf16 (or f32).
+ *   fast      activations in int8 blocks of 32 against quantised weights (but those of dtype_iq.h); the same sums for
+ *             one row and for many, for any threads and any --cpu. Other weights are multiplied as in bf16 (or f32).
  * The inner loops are our own, at the same rate as oneDNN's (linear_f32.c has the figures). */
 #ifndef SD_NUM_LINEAR_H
 #define SD_NUM_LINEAR_H

@@ -92,7 +92,7 @@ static void quants_equal_the_gguf_package(void **state)
         }
         sd_free(row);
     }
-    assert_int_equal(n_known, 14); /* the file's types that have a row in the table */
+    assert_int_equal(n_known, n); /* no type of the file is left out */
     json_decref(head);
     sd_map_close(&mg);
     sd_map_close(&ms);

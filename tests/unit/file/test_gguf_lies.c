@@ -166,7 +166,7 @@ static void type_withdrawn(sd_buf *b)
 }
 static void type_unread(sd_buf *b)
 {
-    one_tensor(b, 1, (uint64_t[]){256}, 16, 0);
+    one_tensor(b, 1, (uint64_t[]){128}, 41, 0);
 }
 static void past_end(sd_buf *b)
 {
@@ -300,7 +300,7 @@ static void every_lie_is_refused_by_name(void **state)
         LIE(rank_huge, SD_E_FORMAT, "blk.3.ffn_up.weight", "rank 4294967295"),
         LIE(type_99, SD_E_UNSUPPORTED, "blk.3.ffn_up.weight", "type 99"),
         LIE(type_withdrawn, SD_E_UNSUPPORTED, "blk.3.ffn_up.weight", "type 4"),
-        LIE(type_unread, SD_E_UNSUPPORTED, "blk.3.ffn_up.weight", "type 16 (IQ2_XXS)"),
+        LIE(type_unread, SD_E_UNSUPPORTED, "blk.3.ffn_up.weight", "type 41 (Q1_0)"),
         LIE(past_end, SD_E_FORMAT, "tensor blk.3.ffn_up.weight ends at byte 356 of a file of 352"),
         LIE(offset_past_end, SD_E_FORMAT, "tensor blk.3.ffn_up.weight ends at byte 4196 of a file of 352"),
         LIE(offset_wraps, SD_E_FORMAT, "blk.3.ffn_up.weight", "beyond any file"),
