@@ -1,8 +1,10 @@
-/* The ten models of fixtures/models against transformers in float32: every hidden state and the logits, from the folder
- * and, of six, from the GGUF, both rows of ids as two segments of one batch. Bound: 1e-5 relative (CONTRACT section 4). */
+/* The ten models of fixtures/models against transformers in float32: every hidden state and the logits, from the folder,
+ * of six from the GGUF, and from the GGUFs that we write of all ten, both rows of ids as two segments of one batch. Bound: 1e-5 relative (CONTRACT section 4). */
 #include "t.h"
 
 #include "file/weights.h"
+#include "model/gguf_save.h"
+#include "model/model.h"
 #include "model/session.h"
 #include "num/stats.h"
 
@@ -43,12 +45,26 @@ static void check(const char *what, const float *got, const sd_tensor *want, int
     }
 }
 
-static void compare(const char *name, bool gguf, int64_t n_rows)
+typedef enum form { FOLDER, GGUF, WRITTEN } form;
+
+/* A GGUF of the folder, in dir. */
+static const char *write_gguf(char out[512], const sd_exec *ex, const char *dir, const char *folder)
 {
-    char rel[96], rel_golden[96];
-    snprintf(rel, sizeof rel, "fixtures/models/%s%s", name, gguf ? "/model.gguf" : "");
+    sd_err err = {0};
+    sd_model *m;
+    snprintf(out, 512, "%s/model.gguf", dir);
+    t_ok(sd_model_open(&m, ex, folder, &(sd_model_opt){.views = true}, &err), err);
+    t_ok(sd_model_save_gguf(m, out, SD_F32, &err), err);
+    sd_model_close(m);
+    return out;
+}
+
+static void compare(const char *name, form f, int64_t n_rows)
+{
+    char rel[96], rel_golden[96], written[512];
+    snprintf(rel, sizeof rel, "fixtures/models/%s%s", name, f == GGUF ? "/model.gguf" : "");
     snprintf(rel_golden, sizeof rel_golden, "fixtures/models/%s/golden.safetensors", name);
-    const char *path = t_shared(rel), *golden_path = t_shared(rel_golden);
+    const char *path = t_shared(rel), *golden_path = t_shared(rel_golden), *dir = f == WRITTEN ? t_tmpdir() : NULL;
     if (!path || !golden_path) t_skip("no %s under SONDE_SHARED", rel);
     sd_err err = {0};
     sd_exec *ex;
@@ -56,6 +72,7 @@ static void compare(const char *name, bool gguf, int64_t n_rows)
     sd_weights *golden;
     worst = 0;
     t_ok(sd_exec_new(&ex, NULL, &err), err);
+    if (dir) path = write_gguf(written, ex, dir, path);
     t_ok(sd_model_open(&m, ex, path, NULL, &err), err);
     t_ok(sd_weights_open(&golden, golden_path, &err), err);
     const sd_config *c = sd_model_get_config(m);
@@ -85,7 +102,8 @@ static void compare(const char *name, bool gguf, int64_t n_rows)
     }
     /* The rows of logits of a batch lie one after another. */
     check("logits", seg[0].logits.data, sd_weights_find(golden, "logits"), c->n_vocab, n_rows);
-    printf("%s: worst relative difference %.2e\n", rel, worst);
+    printf("%s%s: worst relative difference %.2e\n", rel, dir ? ", written" : "", worst);
+    if (dir) t_rmtree(dir);
     free(hidden);
     sd_runner_free(run);
     for (int r = 0; r < ROWS; r++) sd_session_free(s[r]);
@@ -94,38 +112,36 @@ static void compare(const char *name, bool gguf, int64_t n_rows)
     sd_exec_free(ex);
 }
 
-#define FOLDER(name)                          \
-    static void folder_##name(void **state)   \
-    {                                         \
-        (void)state;                          \
-        compare(#name, false, N);             \
+#define CASE(name, what, form, rows)            \
+    static void what##_##name(void **state)     \
+    {                                           \
+        (void)state;                            \
+        compare(#name, form, rows);             \
     }
-#define GGUF(name, rows)                      \
-    static void gguf_##name(void **state)     \
-    {                                         \
-        (void)state;                          \
-        compare(#name, true, rows);           \
-    }
-FOLDER(llama)
-FOLDER(mistral)
-FOLDER(qwen2)
-FOLDER(qwen3)
-FOLDER(gemma2)
-FOLDER(gemma3_text)
-FOLDER(gpt2)
-FOLDER(gpt_neox)
-FOLDER(phi3)
-FOLDER(olmo2)
-GGUF(llama, N)
+#define OF_FOLDER(name) CASE(name, folder, FOLDER, N) CASE(name, written, WRITTEN, N)
+#define OF_GGUF(name, rows) CASE(name, gguf, GGUF, rows)
+OF_FOLDER(llama)
+OF_FOLDER(mistral)
+OF_FOLDER(qwen2)
+OF_FOLDER(qwen3)
+OF_FOLDER(gemma2)
+OF_FOLDER(gemma3_text)
+OF_FOLDER(gpt2)
+OF_FOLDER(gpt_neox)
+OF_FOLDER(phi3)
+OF_FOLDER(olmo2)
+OF_GGUF(llama, N)
 /* llama.cpp's converter leaves mistral's window of 16 out: the rows that it does not reach beyond are the same. */
-GGUF(mistral, 16)
-GGUF(qwen2, N)
-GGUF(qwen3, N)
-GGUF(gemma3_text, N)
-GGUF(olmo2, N)
+OF_GGUF(mistral, 16)
+OF_GGUF(qwen2, N)
+OF_GGUF(qwen3, N)
+OF_GGUF(gemma3_text, N)
+OF_GGUF(olmo2, N)
 
 static const struct CMUnitTest tests[] = {
     T(folder_llama),    T(folder_mistral),     T(folder_qwen2), T(folder_qwen3),    T(folder_gemma2), T(folder_gemma3_text),
     T(folder_gpt2),     T(folder_gpt_neox),    T(folder_phi3),  T(folder_olmo2),    T(gguf_llama),    T(gguf_mistral),
-    T(gguf_qwen2),      T(gguf_qwen3),         T(gguf_gemma3_text), T(gguf_olmo2)};
+    T(gguf_qwen2),      T(gguf_qwen3),         T(gguf_gemma3_text), T(gguf_olmo2),
+    T(written_llama),   T(written_mistral),    T(written_qwen2), T(written_qwen3),  T(written_gemma2), T(written_gemma3_text),
+    T(written_gpt2),    T(written_gpt_neox),   T(written_phi3), T(written_olmo2)};
 T_MAIN(tests)
