@@ -262,10 +262,14 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
     sd_behave_opt o = {.suite = s->suite, .n_suite = s->n_suite, .phrases = &s->phrases, .quick = a->quick, .n_gen = a->n_gen, .n_template = a->templates,
                        .text = a->text, .identity = a->identity, .sycophancy = !a->quick, .rows_beside = s->rows_beside, .rows_perhaps = s->rows_perhaps, .progress = &c->progress};
     o.judge = s->judge.url ? &s->judge : NULL;
+    o.before = s->part ? &s->part->b : NULL;
+    o.on_part = s->on_part;
+    o.part_self = s->part_self;
     o.system = sd_system_of(a->system);
     sd_audit_record_system(out, &o.system);
     if (sd_endpoint_is(model)) return behind(out, c, s, a, model, &o, err);
     sd_status st = cli_model_hash(c, model, err);
+    if (!st && s->part && strcmp(s->part->model_sha256, c->prov.model_sha256) != 0) st = sd_fail(err, SD_E_FORMAT, "%s is not the file that the run was begun with", model);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, model, (sd_model_opt){0}, &m, err);
     if (st) return st;
     double t0 = sd_now();

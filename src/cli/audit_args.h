@@ -3,7 +3,7 @@
 #define SD_CLI_AUDIT_ARGS_H
 
 #include "cli/cli.h"
-#include "lab/audit.h"
+#include "lab/audit_part.h"
 
 typedef struct audit_args {
     opt_list suite;
@@ -42,6 +42,9 @@ typedef struct audit_setup {
     sd_endpoint judge; /* url NULL: none */
     char *key;         /* of the endpoints, or NULL; owns */
     const sd_audit_record *first; /* whose refusal tokens judge the others too, where they have them; NULL: each its own */
+    const sd_audit_part *part;    /* of a run that goes on; NULL: none */
+    sd_status (*on_part)(void *self, const sd_behaviour *so_far, sd_err *err); /* keeps what is judged, where it can be gone on with; may be NULL */
+    void *part_self;
     int64_t rows_beside, rows_perhaps; /* what the caller runs beside the measurement, for its time (lab/behave.h) */
 } audit_setup;
 sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *err);

@@ -81,13 +81,14 @@ int cli_find_models(cli *c)
 }
 
 /* The command line as a shell would read it, for the provenance; cut with an ellipsis when it is too long. */
-static void join_args(char *out, size_t cap, int argc, char **argv)
+static void join_args(char *out, size_t cap, const char *front, int argc, char **argv)
 {
     sd_buf b;
     char word[1024];
     sd_buf_init(&b, 1 << 20);
+    sd_buf_puts(&b, front);
     for (int i = 0; i < argc; i++) {
-        if (i) sd_buf_putc(&b, ' ');
+        if (b.n) sd_buf_putc(&b, ' ');
         sd_url_bare(word, sizeof word, argv[i]); /* the line is kept in records: no password of an endpoint goes there */
         put_word(&b, word);
     }
@@ -137,7 +138,14 @@ void cli_init(cli *c, int argc, char **argv)
     struct tm tm;
     if (gmtime_r(&now, &tm)) strftime(c->prov.created, sizeof c->prov.created, "%Y-%m-%dT%H:%M:%SZ", &tm);
     snprintf(c->prov.tool, sizeof c->prov.tool, "sonde %s", sd_version());
-    join_args(c->prov.args, sizeof c->prov.args, argc, argv);
+    join_args(c->prov.args, sizeof c->prov.args, "", argc, argv);
+}
+
+void cli_set_line(cli *c, int argc, char **argv)
+{
+    char front[96];
+    snprintf(front, sizeof front, "sonde %s", c->cmd->name);
+    join_args(c->prov.args, sizeof c->prov.args, front, argc - 1, argv + 1);
 }
 
 /* What the clock on the wall shows, in seconds since 1970 of its own zone. */

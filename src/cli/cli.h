@@ -84,6 +84,8 @@ void cli_note(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
 /* What the user types to go on after an interruption: COMMAND PATH (quoted where a shell needs it) and the rest. Set it once a checkpoint
  * could exist. */
 void cli_resume_with(cli *c, const char *command, const char *path, const char *rest);
+/* The command line that records hold: c->cmd's name and these words, from argv[1] on, in place of those that were typed (--resume). */
+void cli_set_line(cli *c, int argc, char **argv);
 /* An argument of the form ORG/NAME that is no path becomes what the Hugging Face cache has for it. */
 sd_status cli_find_model(cli *c, const char **arg, sd_err *err);
 /* The same of all positional arguments. 0, or the exit code of an error that was told. */

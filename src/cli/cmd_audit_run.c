@@ -2,9 +2,11 @@
 #include "cli/audit_args.h"
 #include "lab/audit_label.h"
 #include "base/map.h"
+#include <errno.h>
 #include <math.h>
+#include <unistd.h>
 
-typedef struct args { audit_args a; const char *labels; } args;
+typedef struct args { audit_args a; const char *labels, *resume; } args;
 
 static const cli_opt opts[] = {
     AUDIT_OPTS(args),
@@ -12,6 +14,7 @@ static const cli_opt opts[] = {
     {0, "ablate", OPT_STR, AT(args, a.ablate), .arg = "NAME", .help = "measure it with a direction of `sonde direction make` taken out, or random:SEED; in memory, no answer is kept"},
     {0, "strength", OPT_FLOAT, AT(args, a.strength), .with = "ablate", .arg = "W", .def = "1", .lo = 0, .hi = 2, .help = "how much of --ablate is taken out: 1 all of it"},
     {0, "labels", OPT_STR, AT(args, labels), .arg = "FILE", .help = "60 or more hand labels of this model's answers (.jsonl: suite, id, class) to correct the rates with"},
+    {0, "resume", OPT_STR, AT(args, resume), .arg = "FILE", .help = "go on with an interrupted run, by the FILE that its -o named"},
     OPT_END};
 
 /* Rates corrected with hand labels; n_labelled 0 where an axis has none. */
@@ -95,16 +98,18 @@ static int cmd_audit_run(cli *c, int argc, char **argv);
 const cli_cmd cmd_audit_run_def = {
     .name = "audit run",
     .brief = "measure what a model refuses, answers and knows",
-    .args = "MODEL",
+    .args = "[MODEL]",
     .opts = opts,
     .uses = CLI_MODE | CLI_SEED | CLI_OUT | CLI_FORCE,
     .run = cmd_audit_run,
     .text = "Suites are read by the names of their columns, so XSTest, JailbreakBench, AdvBench, HarmBench, StrongREJECT, do-not-answer and\n"
             "safety-tuned-llamas work as published. Axes are kept apart: harmful requests refused, harmless ones refused, incoherent answers, cross-entropy,\n"
             "multiple choice by likelihood, identity, sycophancy, jailbreak frames. The record (-o FILE.json, --json) holds ids, classes, lengths and hashes,\n"
-            "no prompt and no answer. docs/AUDIT.md says what each number means.",
+            "no prompt and no answer. docs/AUDIT.md says what each number means. With -o FILE what is judged is kept in FILE.part, every two minutes and after\n"
+            "Ctrl-C; --resume FILE asks what is left. Not with --judge-url, --linear-judge and --keep-answers, which look at all answers at the end.",
     .examples = "sonde audit run model.gguf --suite xstest_prompts.csv --suite jailbreakbench.csv -o base.json\n"
-                "sonde audit run model.gguf --suite harmful=own.jsonl --suite harmless=benign.jsonl --quick\n",
+                "sonde audit run model.gguf --suite harmful=own.jsonl --suite harmless=benign.jsonl --quick\n"
+                "sonde audit run --resume base.json\n",
     .json = "sonde.audit_run/1"};
 
 /* Keys of the open object: of --json and of -o alike. */
@@ -135,6 +140,79 @@ static sd_status write_record(cli *c, const sd_audit_record *r, const correction
     return st;
 }
 
+/* ---- a run that is stopped, and goes on ---- */
+
+typedef struct keeping {
+    cli *c;
+    sd_audit_part part; /* of --resume; its words are those of this run, too */
+    char path[1200];    /* FILE.part; empty: nothing is kept */
+    char **word;        /* [n_word] of the command line; borrowed */
+    int n_word;
+} keeping;
+
+static sd_status keep_part(void *self, const sd_behaviour *so_far, sd_err *err)
+{
+    keeping *k = self;
+    sd_audit_part p = {.word = k->word, .n_word = k->n_word, .b = *so_far};
+    snprintf(p.model_sha256, sizeof p.model_sha256, "%s", k->c->prov.model_sha256);
+    sd_status st = sd_audit_part_write(k->path, &p, err);
+    if (!st) cli_resume_with(k->c, "sonde audit run --resume", k->c->output, "");
+    return st;
+}
+
+/* The words of the run that c's --resume names as *argv [*argc]; they live in k. */
+static sd_status load_line(keeping *k, const char *resume, int *argc, char ***argv, sd_err *err)
+{
+    cli *c = k->c;
+    if (opt_first_given(c, "resume") || c->n_arg) return cli_refuse(c, err, "--resume takes everything from the run; give nothing else");
+    if ((size_t)snprintf(k->path, sizeof k->path, "%s.part", resume) >= sizeof k->path) return sd_fail(err, SD_E_ARG, "%.100s..: path too long", resume);
+    sd_status st = sd_audit_part_read(&k->part, k->path, err);
+    if (st == SD_E_NOTFOUND) sd_hint(err, "--resume takes the FILE of the -o of a run that was interrupted");
+    char **v = st ? NULL : cli_keep(c, sd_malloc(((size_t)k->part.n_word + 2) * sizeof *v));
+    if (!st && !v) st = sd_fail(err, SD_E_NOMEM, "out of memory: the command line of the run");
+    if (st) return st;
+    v[0] = (*argv)[0];
+    for (int i = 0; i < k->part.n_word; i++) v[i + 1] = k->part.word[i];
+    v[k->part.n_word + 1] = NULL;
+    *argv = v;
+    *argc = k->part.n_word + 1;
+    return SD_OK;
+}
+
+/* Where what is judged is kept, and that nothing of a run that is not this one is there. */
+static sd_status begin_keeping(keeping *k, const args *a, sd_err *err)
+{
+    cli *c = k->c;
+    bool last = a->a.judge_url || a->a.linear || a->a.keep_answers;
+    k->path[0] = 0;
+    if (!c->output || last) return SD_OK;
+    if ((size_t)snprintf(k->path, sizeof k->path, "%s.part", c->output) >= sizeof k->path) return sd_fail(err, SD_E_ARG, "%.100s..: path too long", c->output);
+    if (k->part.word || !sd_file_exists(k->path)) return SD_OK;
+    if (c->force) return unlink(k->path) == 0 ? SD_OK : sd_fail_errno(err, errno, "cannot remove %s", k->path);
+    sd_fail(err, SD_E_ARG, "%s holds what a run that was interrupted had judged", k->path);
+    return sd_hint(err, "go on with it: sonde audit run --resume %s; or -f to begin anew", c->output);
+}
+
+/* What an interruption cost, where the hint is not how to go on. */
+static void tell_lost(const cli *c, const keeping *k, sd_err *err)
+{
+    if (err->code != SD_E_CANCELLED || err->hint[0]) return;
+    if (!c->output) sd_hint(err, "nothing was kept; with -o FILE what is judged can be gone on with");
+    else if (!k->path[0]) sd_hint(err, "nothing was kept: --judge-url, --linear-judge and --keep-answers look at all answers at the end; run the command again");
+}
+
+static sd_status measure(sd_audit_record *r, corrections *k, keeping *keep, audit_setup *s, const args *a, sd_err *err)
+{
+    cli *c = keep->c;
+    s->part = keep->part.word ? &keep->part : NULL;
+    s->on_part = keep->path[0] ? keep_part : NULL;
+    s->part_self = keep;
+    sd_status st = audit_measure(r, c, s, &a->a, c->arg[0], NULL, err);
+    if (!st && a->labels) st = correct(k, r, a->labels, err);
+    if (!st && a->labels) st = sd_audit_measure_judges(r, a->labels, err);
+    return !st && c->output ? write_record(c, r, k, err) : st;
+}
+
 static int cmd_audit_run(cli *c, int argc, char **argv)
 {
     args a;
@@ -143,20 +221,31 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
     audit_setup s = {0};
     sd_audit_record r = {0};
     corrections k = {0};
+    keeping keep = {.c = c};
     if (!cli_parse(c, &cmd_audit_run_def, &a, argc, argv, &rc)) return rc;
-    if (a.a.ablate && a.a.keep_answers) return cli_usage(c, "--ablate is a measurement: its answers are judged in memory and not kept");
-    if (!a.a.suite.n && !a.a.text && !a.a.identity) return cli_usage(c, "give prompts with --suite FILE");
+    if (a.resume) {
+        if (load_line(&keep, a.resume, &argc, &argv, &err)) goto fail;
+        c->n_arg = 0;
+        c->given = 0;
+        if (!cli_parse(c, &cmd_audit_run_def, &a, argc, argv, &rc)) goto done;
+        cli_set_line(c, argc, argv); /* the record says what was asked for */
+    }
+    keep.word = argv + 1;
+    keep.n_word = argc - 1;
+    rc = c->n_arg != 1                                   ? cli_usage(c, "give one MODEL")
+         : a.a.ablate && a.a.keep_answers                ? cli_usage(c, "--ablate is a measurement: its answers are judged in memory and not kept")
+         : !a.a.suite.n && !a.a.text && !a.a.identity    ? cli_usage(c, "give prompts with --suite FILE")
+                                                         : 0;
+    if (rc) goto done;
     sd_status st = c->output ? cli_check_output(c, c->output, &err) : SD_OK;
     if (!st && a.a.keep_answers) st = cli_check_output(c, a.a.keep_answers, &err);
     if (!st) st = cli_check_input(a.labels, &err);
+    if (!st) st = begin_keeping(&keep, &a, &err);
     if (!st) st = audit_setup_open(&s, c, &a.a, &err);
-    if (!st) st = audit_measure(&r, c, &s, &a.a, c->arg[0], NULL, &err);
-    if (!st && a.labels) st = correct(&k, &r, a.labels, &err);
-    if (!st && a.labels) st = sd_audit_measure_judges(&r, a.labels, &err);
-    if (!st && c->output) st = write_record(c, &r, &k, &err);
-    if (st) {
-        rc = cli_fail(c, &err);
-    } else if (c->json) {
+    if (!st) st = measure(&r, &k, &keep, &s, &a, &err);
+    if (st) goto fail;
+    if (keep.path[0]) (void)unlink(keep.path); /* the record has it all */
+    if (c->json) {
         out_json j;
         sd_jw *w = out_json_begin(c, &j, "sonde.audit_run/1");
         write_keys(w, &r, &k);
@@ -164,7 +253,13 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
     } else {
         rc = print_text(c, &r, &k);
     }
+    goto done;
+fail:
+    tell_lost(c, &keep, &err);
+    rc = cli_fail(c, &err);
+done:
     sd_audit_record_release(&r);
+    sd_audit_part_release(&keep.part);
     audit_setup_release(&s);
     return rc;
 }

@@ -40,6 +40,11 @@ void sd_audit_record_system(sd_audit_record *r, const sd_system *system);
 /* Keys of the open object; json: provenance is the caller's. */
 void sd_audit_record_write(sd_jw *w, const sd_audit_record *r);
 void sd_audit_add_judge(sd_audit_record *r, const char *judge, const sd_judge_error *e, bool own);
+/* Internal: the parts that a stopped run keeps too (lab/audit_part.h): one reply; the list of frames, of the open object. */
+void sd_audit__write_reply(sd_jw *w, const sd_reply *r);
+void sd_audit__write_frames(sd_jw *w, const sd_behaviour *b);
+sd_status sd_audit__read_frames(sd_behaviour *b, const json_t *root, const char *path, sd_err *err);
+sd_status sd_audit__read_replies(sd_behaviour *b, const json_t *root, const char *path, sd_err *err);
 /* A document of schema sonde.audit_run/1. Untrusted: sizes and ranges are checked. */
 sd_status sd_audit_record_read(sd_audit_record *out, const char *path, sd_err *err);
 

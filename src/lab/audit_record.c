@@ -87,29 +87,30 @@ void sd_audit_write_prompt(sd_jw *w, const sd_reply *r)
     sd_jw_kstr(w, "category", r->category);
 }
 
+void sd_audit__write_reply(sd_jw *w, const sd_reply *r)
+{
+    sd_jw_obj(w);
+    sd_audit_write_prompt(w, r);
+    sd_jw_kstr(w, "class", sd_class_name(r->cls));
+    if (r->by_phrases != r->cls && r->by_phrases != SD_CLASS_UNSCORED) sd_jw_kstr(w, "phrases", sd_class_name(r->by_phrases));
+    sd_jw_kf64(w, "score", r->score);
+    if (!isnan(r->linear)) sd_jw_kf64(w, "linear", r->linear);
+    sd_jw_ki64(w, "n_tokens", r->n_tokens);
+    sd_audit_write_hash(w, "prompt", r->key);
+    sd_audit_write_hash(w, "answer", r->hash);
+    sd_jw_end(w);
+}
+
 static void write_replies(sd_jw *w, const sd_behaviour *b)
 {
     sd_jw_key(w, "replies");
     sd_jw_arr(w);
-    for (int64_t i = 0; i < b->n; i++) {
-        const sd_reply *r = &b->v[i];
-        sd_jw_obj(w);
-        sd_audit_write_prompt(w, r);
-        sd_jw_kstr(w, "class", sd_class_name(r->cls));
-        if (r->by_phrases != r->cls && r->by_phrases != SD_CLASS_UNSCORED) sd_jw_kstr(w, "phrases", sd_class_name(r->by_phrases));
-        sd_jw_kf64(w, "score", r->score);
-        if (!isnan(r->linear)) sd_jw_kf64(w, "linear", r->linear);
-        sd_jw_ki64(w, "n_tokens", r->n_tokens);
-        sd_audit_write_hash(w, "prompt", r->key);
-        sd_audit_write_hash(w, "answer", r->hash);
-        sd_jw_end(w);
-    }
+    for (int64_t i = 0; i < b->n; i++) sd_audit__write_reply(w, &b->v[i]);
     sd_jw_end(w);
 }
 
-static void write_utility(sd_jw *w, const sd_behaviour *b)
+void sd_audit__write_frames(sd_jw *w, const sd_behaviour *b)
 {
-    const sd_utility *u = &b->utility;
     sd_jw_key(w, "templates");
     sd_jw_arr(w);
     for (int i = 0; i < b->n_tpl; i++) {
@@ -120,6 +121,12 @@ static void write_utility(sd_jw *w, const sd_behaviour *b)
         sd_jw_end(w);
     }
     sd_jw_end(w);
+}
+
+static void write_utility(sd_jw *w, const sd_behaviour *b)
+{
+    const sd_utility *u = &b->utility;
+    sd_audit__write_frames(w, b);
     sd_jw_key(w, "utility");
     sd_jw_obj(w);
     sd_jw_kf64(w, "ce_loss", u->ce_loss);
@@ -291,12 +298,10 @@ static sd_status read_openers(sd_openers *out, const json_t *root, const char *p
     return st;
 }
 
-static sd_status read_utility(sd_behaviour *b, const json_t *root, const char *path, sd_err *err)
+sd_status sd_audit__read_frames(sd_behaviour *b, const json_t *root, const char *path, sd_err *err)
 {
-    sd_utility *u = &b->utility;
-    const json_t *o = json_object_get(root, "utility"), *list = json_object_get(root, "templates");
+    const json_t *list = json_object_get(root, "templates");
     sd_status st = SD_OK;
-    u->ce_loss = NAN;
     for (size_t i = 0; i < json_array_size(list) && i < SD_MAX_TEMPLATES && !st; i++) {
         sd_template_rate *t = &b->tpl[b->n_tpl++];
         const json_t *e = json_array_get(list, i);
@@ -305,6 +310,15 @@ static sd_status read_utility(sd_behaviour *b, const json_t *root, const char *p
         if (!st) st = sd_json_get_i64(e, "n", &t->n, path, err);
         if (!st && (t->refused < 0 || t->n < t->refused)) st = sd_fail(err, SD_E_FORMAT, "%s: template %s refused %" PRId64 " of %" PRId64, path, t->name, t->refused, t->n);
     }
+    return st;
+}
+
+static sd_status read_utility(sd_behaviour *b, const json_t *root, const char *path, sd_err *err)
+{
+    sd_utility *u = &b->utility;
+    const json_t *o = json_object_get(root, "utility");
+    sd_status st = sd_audit__read_frames(b, root, path, err);
+    u->ce_loss = NAN;
     if (!json_is_object(o)) return st;
     if (!st) st = sd_json_opt_f64(o, "ce_loss", &u->ce_loss, path, err);
     if (!st) st = sd_json_opt_i64(o, "ce_tokens", &u->ce_tokens, path, err);
@@ -315,6 +329,16 @@ static sd_status read_utility(sd_behaviour *b, const json_t *root, const char *p
     if (!st) st = sd_json_opt_i64(o, "identity_n", &u->identity_n, path, err);
     if (!st) st = sd_json_opt_i64(o, "sycophancy_flips", &u->sycophancy_flips, path, err);
     if (!st) st = sd_json_opt_i64(o, "sycophancy_n", &u->sycophancy_n, path, err);
+    return st;
+}
+
+sd_status sd_audit__read_replies(sd_behaviour *b, const json_t *root, const char *path, sd_err *err)
+{
+    const json_t *list = json_object_get(root, "replies");
+    if (!json_is_array(list)) return sd_fail(err, SD_E_FORMAT, "%s has no replies", path);
+    b->n = (int64_t)json_array_size(list);
+    sd_status st = sd_alloc_zero(&b->v, (size_t)(b->n + 1) * sizeof *b->v, "replies", err);
+    for (int64_t i = 0; i < b->n && !st; i++) st = read_reply(&b->v[i], json_array_get(list, (size_t)i), path, err);
     return st;
 }
 
@@ -347,11 +371,7 @@ sd_status sd_audit_record_read(sd_audit_record *r, const char *path, sd_err *err
     if (!st) st = read_utility(&r->b, root, path, err);
     if (!st) st = read_judged(r, root, path, err);
     if (!st) st = read_openers(&r->opens, root, path, err);
-    const json_t *list = json_object_get(root, "replies");
-    if (!st && !json_is_array(list)) st = sd_fail(err, SD_E_FORMAT, "%s has no replies", path);
-    r->b.n = st ? 0 : (int64_t)json_array_size(list);
-    if (!st) st = sd_alloc_zero(&r->b.v, (size_t)(r->b.n + 1) * sizeof *r->b.v, "replies", err);
-    for (int64_t i = 0; i < r->b.n && !st; i++) st = read_reply(&r->b.v[i], json_array_get(list, (size_t)i), path, err);
+    if (!st) st = sd_audit__read_replies(&r->b, root, path, err);
     json_decref(root);
     if (st) sd_audit_record_release(r);
     return st;

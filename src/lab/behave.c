@@ -26,6 +26,9 @@ typedef struct job {
     sd_buf text;
     sd_behaviour *out;
     sd_buf *kept;          /* [n] answers for a judge that looks later, and for on_text; NULL: none */
+    const int64_t *which;  /* [n_which] prompts to ask, the plain ones of a run that goes on; frames ask all */
+    int64_t n_which;
+    double kept_at;        /* when what is judged was last kept */
     sd_ids ids;            /* of all answers, in the order they came, for the linear judge */
     int64_t *at;           /* [n] where prompt i's answer begins in ids; NULL: not kept */
 } job;
@@ -63,13 +66,13 @@ static sd_status answer(void *self, int64_t prompt, const int32_t *ids, int64_t 
     r->n_tokens = (int32_t)n;
     r->hash = sd_hash64(text.p, text.n);
     r->by_phrases = sd_judge_incoherent(ids, n, text) ? SD_CLASS_INCOHERENT : sd_judge_phrases(j->opt->phrases, text);
-    r->cls = !j->opt->quick ? r->by_phrases : isnan(r->score) ? SD_CLASS_UNSCORED : r->score > 0 ? SD_CLASS_REFUSAL : SD_CLASS_COMPLIANCE;
+    r->cls = sd_behave__class(r, j->opt->quick);
     if (j->at) {
         j->at[prompt] = j->ids.n;
         if ((st = put_ids(&j->ids, ids, n, err))) return st;
     }
     if (j->kept) sd_buf_put(&j->kept[prompt], text.p, text.n);
-    return SD_OK;
+    return j->framed ? SD_OK : sd_behave__keep(j->out, j->opt, &j->kept_at, SD_OK, err);
 }
 
 sd_status sd_behave__show(const sd_behave_opt *o, const sd_reply *v, const sd_buf *kept, int64_t n, sd_err *err)
@@ -188,17 +191,18 @@ static sd_status ask(job *j, const sd_exec *ex, const char *const *text, int64_t
     j->ids.n = 0;
     for (int64_t i = 0; i < n && j->kept; i++) sd_buf_reset(&j->kept[i]);
     sd_status st = sd_render(&r, j->m, text, n, &(sd_render_opt){.system = o->system, .wrap = wrap ? wrap : o->wrap, .n_ctx = j->m->max_ctx - n_gen}, err);
+    if (!wrap) snprintf(j->out->rendered_sha256, sizeof j->out->rendered_sha256, "%s", r.sha256);
+    if (!st && !wrap) st = sd_behave__same(j->out, o, err);
     if (!st) st = sd_batch_open(&b, ex, j->m, &r, &(sd_batch_opt){.n_gen = n_gen}, err);
     if (!st && o->edit) st = sd_batch_edit(b, o->edit, 1, err);
-    if (!st)
-        st = sd_batch_run(b, &(sd_batch_want){.n_gen = n_gen, .self = j, .on_first = first, .on_answer = answer, .progress = o->progress, .what = what}, err);
+    if (!st && (wrap || j->n_which))
+        st = sd_batch_run(b, &(sd_batch_want){.which = wrap ? NULL : j->which, .n = wrap ? n : j->n_which, .n_gen = n_gen, .self = j, .on_first = first, .on_answer = answer, .progress = o->progress, .what = what}, err);
     if (!st && o->quick && !j->framed) doubt_first_tokens(j, n);
     for (int64_t i = 0; i < n && !st; i++)
         if (j->doubted[j->v[i].axis]) j->v[i].cls = SD_CLASS_UNSCORED;
     if (!st && j->at) st = judge_linear(j, ex, &r, err);
     if (!st && o->judge) st = sd_behave__judge(j->out, &(sd_to_judge){j->v, n, text, j->kept, j->framed}, o->judge, o->progress, err);
     if (!st && !j->framed) st = sd_behave__show(o, j->v, j->kept, n, err);
-    if (!wrap) snprintf(j->out->rendered_sha256, sizeof j->out->rendered_sha256, "%s", r.sha256);
     j->out->rows += b ? sd_batch_rows(b) : 0;
     sd_batch_close(b);
     sd_rendered_release(&r);
@@ -227,12 +231,18 @@ static sd_status ask_templates(job *j, const sd_exec *ex, const char *const *tex
     j->v = scratch;
     j->framed = true;
     for (size_t t = 0; t < SD_N_FRAMES && k > 0 && !st; t++) {
-        sd_template_rate *r = &j->out->tpl[j->out->n_tpl++];
+        const sd_behaviour *before = j->opt->before;
+        if (before && (int)t < before->n_tpl) {
+            j->out->tpl[j->out->n_tpl++] = before->tpl[t];
+            continue;
+        }
+        sd_template_rate *r = &j->out->tpl[j->out->n_tpl];
         *r = (sd_template_rate){0};
         snprintf(r->name, sizeof r->name, "%s", sd_behave__frame[t].name);
         for (int64_t i = 0; i < k; i++) scratch[i] = (sd_reply){.axis = SD_AXIS_HARMFUL, .score = NAN, .cls = SD_CLASS_UNSCORED};
         st = ask(j, ex, some, k, sd_behave__frame[t].wrap, sd_behave__frame[t].name, err);
         if (!st) sd_behave__count(r, scratch, k);
+        if (!st) j->out->n_tpl++;
     }
     j->v = keep;
     sd_free(some);
@@ -243,8 +253,8 @@ static sd_status ask_templates(job *j, const sd_exec *ex, const char *const *tex
 sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m, const sd_behave_opt *opt, sd_err *err)
 {
     const char **text = NULL;
-    job j = {.m = m, .opt = opt, .out = out};
-    int64_t n = 0;
+    job j = {.m = m, .opt = opt, .out = out, .kept_at = sd_now()};
+    int64_t n = 0, *left = NULL;
     *out = (sd_behaviour){.quick = opt->quick, .n_gen = sd_behave_length(opt)};
     out->utility.ce_loss = NAN;
     if (opt->quick) name_first_tokens(out->judge, sizeof out->judge, m, opt->refusal);
@@ -253,7 +263,9 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
     sd_buf_init(&j.text, MAX_ANSWER);
     sd_status st = sd_behave__gather(opt, &text, &out->v, &n, err);
     j.v = out->v;
-    out->n = n;
+    out->n = st ? 0 : n;
+    if (!st) st = sd_behave__before(&left, &j.n_which, out, opt, err);
+    j.which = left;
     if (!st && (opt->judge || opt->on_text)) st = sd_alloc_zero(&j.kept, (size_t)(n + 1) * sizeof *j.kept, "answers", err);
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_init(&j.kept[i], MAX_ANSWER);
     if (!st && opt->linear) st = sd_alloc_zero(&j.at, (size_t)(n + 1) * sizeof *j.at, "answers", err);
@@ -262,6 +274,8 @@ sd_status sd_lab_behave(sd_behaviour *out, const sd_exec *ex, const sd_model *m,
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_release(&j.kept[i]);
     sd_free(j.kept);
     if (!st) st = sd_behave__utility(&out->utility, ex, m, opt, err);
+    if (st) st = sd_behave__keep(out, opt, &j.kept_at, st, err);
+    sd_free(left);
     sd_buf_release(&j.text);
     sd_ids_release(&j.ids);
     sd_free(j.at);

@@ -66,6 +66,12 @@ typedef struct sd_behave_opt {
     /* Each answer as text, judged, for a local file only (--keep-answers); may be NULL. */
     sd_status (*on_text)(void *self, const sd_reply *r, sd_slice answer, sd_err *err);
     void *self;
+    /* What a run that was stopped had judged (lab/audit_part.h): only the other prompts and frames are asked. Borrowed; NULL: nothing. SD_E_FORMAT: it was asked other prompts, or
+     * in another way. And where to keep what is judged so far: every two minutes and when the run is stopped or fails. Of v those with an answer count (by_phrases). NULL: it is lost.
+     * Neither goes with a judge that looks after the last answer (judge, linear) or with on_text. */
+    const sd_behaviour *before;
+    sd_status (*on_part)(void *self, const sd_behaviour *so_far, sd_err *err);
+    void *part_self;
     const sd_progress *progress;
 } sd_behave_opt;
 enum { SD_BEHAVE_GEN = 64, SD_BEHAVE_QUICK = 20 };
@@ -82,6 +88,14 @@ sd_status sd_behave__judge(sd_behaviour *out, const sd_to_judge *a, const sd_end
 /* Internal: the answers kept [n], with the judge's verdicts, to on_text; none that did not come. */
 sd_status sd_behave__show(const sd_behave_opt *o, const sd_reply *v, const sd_buf *kept, int64_t n, sd_err *err);
 void sd_behave__count(sd_template_rate *r, const sd_reply *v, int64_t n);
+/* Internal: of a run that goes on. left [n]: the prompts of v that have no answer in opt->before, *n_left of them; the others are filled, cls by the judge of `quick`. */
+sd_status sd_behave__before(int64_t **left, int64_t *n_left, sd_behaviour *out, const sd_behave_opt *opt, sd_err *err);
+/* Internal: it was asked the same, in the same way: by out's rendered_sha256 and judge. Else, and where `before` fails, out has no rendered_sha256: it is not to be kept. */
+sd_status sd_behave__same(sd_behaviour *out, const sd_behave_opt *opt, sd_err *err);
+/* Internal: hands what is judged to on_part: if st is an error, or if two minutes have passed since *last (seconds, sd_now). Gives st, or on_part's error after SD_OK. */
+sd_status sd_behave__keep(const sd_behaviour *out, const sd_behave_opt *opt, double *last, sd_status st, sd_err *err);
+/* Internal: the class by the first token or by the phrases. */
+sd_class sd_behave__class(const sd_reply *r, bool quick);
 /* Internal: jailbreak frames, "{}" standing for the request; questions of who it is. */
 typedef struct sd_frame { const char *name, *wrap; } sd_frame;
 enum { SD_N_FRAMES = 4, SD_N_IDENTITY = 6 };

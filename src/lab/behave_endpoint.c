@@ -5,7 +5,15 @@
 
 #include <math.h>
 
-typedef struct job { const sd_behave_opt *opt; sd_behaviour *out; sd_reply *v; sd_buf *kept; bool framed; } job;
+typedef struct job {
+    const sd_behave_opt *opt;
+    sd_behaviour *out;
+    sd_reply *v;
+    sd_buf *kept;
+    bool framed;
+    int64_t *which, n_which; /* the plain prompts that are asked */
+    double kept_at;
+} job;
 
 /* Words stand for tokens where repetition is looked for. */
 static int64_t words(int32_t *id, int64_t cap, sd_slice s)
@@ -23,7 +31,7 @@ static int64_t words(int32_t *id, int64_t cap, sd_slice s)
 static sd_status answered(void *self, int64_t i, sd_slice text, int64_t n_tokens, const char *why, sd_err *err)
 {
     job *j = self;
-    (void)err;
+    if (!j->framed) i = j->which[i];
     sd_reply *r = &j->v[i];
     int32_t id[4096];
     r->cls = SD_CLASS_UNSCORED;
@@ -35,7 +43,18 @@ static sd_status answered(void *self, int64_t i, sd_slice text, int64_t n_tokens
     r->n_tokens = n_tokens >= 0 && n_tokens <= INT32_MAX ? (int32_t)n_tokens : 0;
     r->cls = r->by_phrases = sd_judge_incoherent(id, words(id, 4096, text), text) ? SD_CLASS_INCOHERENT : sd_judge_phrases(j->opt->phrases, text);
     if (j->kept) sd_buf_put(&j->kept[i], text.p, text.n), sd_buf_str(&j->kept[i]);
-    return SD_OK;
+    return j->framed ? SD_OK : sd_behave__keep(j->out, j->opt, &j->kept_at, SD_OK, err);
+}
+
+static sd_status ask_plain(job *j, const sd_endpoint *e, const char *const *text, const char *system, sd_err *err)
+{
+    const char **some = NULL;
+    sd_status st = sd_alloc(&some, (size_t)(j->n_which + 1) * sizeof *some, "prompts", err);
+    for (int64_t i = 0; i < j->n_which && !st; i++) some[i] = text[j->which[i]];
+    if (!st && j->n_which)
+        st = sd_endpoint_ask(e, some, j->n_which, &(sd_endpoint_want){.system = system, .n_gen = j->out->n_gen, .self = j, .on_answer = answered, .progress = j->opt->progress}, err);
+    sd_free(some);
+    return st;
 }
 
 /* ---- frames and identity: answers that are counted and not kept one by one; a judge is sent the request without its frame, which might speak to it too ---- */
@@ -75,7 +94,11 @@ static sd_status ask_frames(job *j, const sd_endpoint *e, const char *const *tex
         if (out->v[i].axis == SD_AXIS_HARMFUL) sd_buf_init(&framed[k], 1 << 24), some[k++] = text[i];
     for (int f = 0; f < SD_N_FRAMES && k > 0 && !st; f++) {
         const char *wrap = sd_behave__frame[f].wrap, *hole = strstr(wrap, "{}");
-        sd_template_rate *r = &out->tpl[out->n_tpl++];
+        if (opt->before && f < opt->before->n_tpl) {
+            out->tpl[out->n_tpl++] = opt->before->tpl[f];
+            continue;
+        }
+        sd_template_rate *r = &out->tpl[out->n_tpl];
         *r = (sd_template_rate){.n = 0};
         snprintf(r->name, sizeof r->name, "%s", sd_behave__frame[f].name);
         const char **ask = NULL;
@@ -95,6 +118,7 @@ static sd_status ask_frames(job *j, const sd_endpoint *e, const char *const *tex
         sd_free(ask);
         if (!st && opt->judge) st = sd_behave__judge(out, &(sd_to_judge){scratch, k, some, j->kept, true}, opt->judge, opt->progress, err);
         if (!st) sd_behave__count(r, scratch, k);
+        if (!st) out->n_tpl++;
     }
     for (int64_t i = 0; i < k; i++) sd_buf_release(&framed[i]);
     sd_free(framed);
@@ -106,7 +130,7 @@ static sd_status ask_frames(job *j, const sd_endpoint *e, const char *const *tex
 sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const sd_behave_opt *opt, sd_err *err)
 {
     const char **text = NULL;
-    job j = {.opt = opt, .out = out};
+    job j = {.opt = opt, .out = out, .kept_at = sd_now()};
     sd_buf all;
     sd_sha256 h;
     int64_t n = 0;
@@ -128,12 +152,16 @@ sd_status sd_lab_behave_endpoint(sd_behaviour *out, const sd_endpoint *e, const 
         sd_sha256_of(&h, all.p, all.n);
         sd_sha256_hex(&h, out->rendered_sha256);
     }
-    if (!st) st = sd_endpoint_ask(e, text, n, &(sd_endpoint_want){.system = system, .n_gen = out->n_gen, .self = &j, .on_answer = answered, .progress = opt->progress}, err);
+    if (!st) st = sd_behave__before(&j.which, &j.n_which, out, opt, err);
+    if (!st) st = sd_behave__same(out, opt, err);
+    if (!st) st = ask_plain(&j, e, text, system, err);
     if (!st && opt->judge) st = sd_behave__judge(out, &(sd_to_judge){out->v, n, text, j.kept, false}, opt->judge, opt->progress, err);
     if (!st) st = sd_behave__show(opt, out->v, j.kept, n, err);
     if (!st && opt->n_template) st = ask_frames(&j, e, text, system, err);
     if (!st && opt->identity)
         st = sd_endpoint_ask(e, sd_behave__identity, SD_N_IDENTITY, &(sd_endpoint_want){.system = system, .n_gen = 32, .self = &(counting){out, opt}, .on_answer = named}, err);
+    if (st) st = sd_behave__keep(out, opt, &j.kept_at, st, err);
+    sd_free(j.which);
     for (int64_t i = 0; i < n && j.kept; i++) sd_buf_release(&j.kept[i]);
     sd_free(j.kept);
     sd_buf_release(&all);

@@ -71,4 +71,75 @@ elif [ $rc -eq 0 ]; then
 else
     not_ok resume_equals_uninterrupted "$(what_happened)"
 fi
+
+# An audit keeps what was judged beside its record, goes on with the rest, and the record is that of a run that was never stopped.
+aligned=$root/organism/aligned
+cp "$root/organism/suite/forbidden.jsonl" "$root/organism/suite/permitted.jsonl" .
+ask=(audit run "$aligned" --suite forbidden.jsonl --suite permitted.jsonl --templates 64 -t 1)
+# stopped WHEN NAME COMMAND..: interrupted WHEN, then gone on with; its record is NAME's that was never stopped.
+stopped() {
+    "$sonde" "${@:3}" -o never.json -q -f >out 2>err || not_ok "${2}_uninterrupted" "$(cat err)"
+    rm -f stopped.json forty
+    interrupt "$1" 1 "$sonde" "${@:3}" -o stopped.json
+    if [ $rc -eq 0 ]; then
+        skip "${2}_resumes" "the audit was over before the signal"
+        return
+    elif [ ! -e stopped.json.part ]; then
+        [ $rc -eq 130 ] && [ ! -e stopped.json ] || not_ok "${2}_interrupted" "$(what_happened)"
+        skip "${2}_resumes" "the signal came before the first answer"
+        return
+    fi
+    [ $rc -eq 130 ] && [ ! -e stopped.json ] && grep -q '^hint: go on with: sonde audit run --resume stopped.json$' err && ok "${2}_interrupted" || not_ok "${2}_interrupted" "$(what_happened)"
+    n_judged=$(python3 -c 'import json; print(len(json.load(open("stopped.json.part"))["replies"]))')
+    [ "$(stat -c %a stopped.json.part)" = 600 ] && ! grep -qi carve stopped.json.part && ok "${2}_part_is_private" || not_ok "${2}_part_is_private" "$(ls -l stopped.json.part)"
+    expect_error "${2}_does_not_begin_anew" 4 'stopped.json.part holds what a run' "${@:3}" -o stopped.json
+    expect_error "${2}_resumes_as_it_was" 2 'takes everything from the run' audit run --resume stopped.json -n 5
+    mv permitted.jsonl other.jsonl && sed 's/?/??/' other.jsonl >permitted.jsonl
+    run audit run --resume stopped.json
+    [ $rc -eq 4 ] && grep -q '^sonde: the \(prompts are not what\|run that was stopped had asked\)' err && ok "${2}_of_other_prompts" || not_ok "${2}_of_other_prompts" "$(what_happened)"
+    mv other.jsonl permitted.jsonl
+    run audit run --resume stopped.json
+    if python3 -c 'import json
+a, b = (json.load(open(f + ".json")) for f in ("never", "stopped"))
+for d in (a, b):
+    d.pop("seconds")
+    assert "audit run " in d.pop("provenance")["args"]
+assert a == b' 2>why && [ ! -e stopped.json.part ]; then ok "${2}_resumes"; else not_ok "${2}_resumes" "$(cat why; ls; what_happened)"; fi
+}
+stopped 2 audit "${ask[@]}"
+# Behind an endpoint that takes its time: the signal comes after forty answers, wherever this machine is by then.
+cat >server.py <<'PY'
+import http.server, json, time
+asked = []
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        said = json.loads(self.rfile.read(int(self.headers['Content-Length'])))['messages'][-1]['content']
+        asked.append(said)
+        time.sleep(0.02)
+        if len(asked) > 240 + 40:
+            open('forty', 'w').close()
+        b = json.dumps({'choices': [{'message': {'content': 'I cannot.' if len(said) % 3 else 'Yes: ' + said}}], 'usage': {'completion_tokens': 5}}).encode()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(b)))
+        self.end_headers()
+        self.wfile.write(b)
+    def log_message(self, *_):
+        pass
+s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+print(s.server_port, flush=True)
+s.serve_forever()
+PY
+python3 server.py >port 2>server.err &
+pid=$!
+for _ in $(seq 100); do [ -s port ] && break; sleep 0.1; done
+rm -f stopped.json stopped.json.part
+stopped forty endpoint audit run "http://127.0.0.1:$(cat port)/v1" --endpoint-model it --suite forbidden.jsonl --suite permitted.jsonl
+[ "${n_judged:-0}" -ge 20 ] && [ "$n_judged" -lt 240 ] && ok endpoint_keeps_what_it_judged || not_ok endpoint_keeps_what_it_judged "$n_judged of 240"
+kill $pid
+wait $pid 2>/dev/null
+expect_error resume_of_nothing 4 'nothing.json.part' audit run --resume nothing.json
+interrupt 0.7 1 "$sonde" "${ask[@]}"
+[ $rc -eq 0 ] || { [ $rc -eq 130 ] && grep -q 'with -o FILE what is judged' err && ok audit_without_a_record_keeps_nothing || not_ok audit_without_a_record_keeps_nothing "$(what_happened)"; }
+interrupt 0.7 1 "$sonde" "${ask[@]}" -o with.json --keep-answers answers.jsonl
+[ $rc -eq 0 ] || { [ $rc -eq 130 ] && grep -q 'look at all answers at the end' err && [ ! -e with.json.part ] && [ ! -e answers.jsonl ] && ok audit_with_answers_says_so || not_ok audit_with_answers_says_so "$(what_happened)"; }
 finish
