@@ -53,8 +53,33 @@ static sd_status check_plain(const json_t *c, const char *path, sd_err *err)
     return SD_OK;
 }
 
-/* target_modules: a list of names, or a pattern, which the tensors decide anyway. */
-static sd_status read_targets(const json_t *c, char out[512], const char *path, sd_err *err)
+/* A tensor of the half of a model that sees pictures (file/hf_text.c), which is left alone with that half. */
+static bool of_pictures(sd_slice name)
+{
+    if (!sd_slice_starts(name, PREFIX)) return false;
+    name = (sd_slice){name.p + strlen(PREFIX), name.n - strlen(PREFIX)};
+    if (sd_slice_starts(name, "model.")) name = (sd_slice){name.p + 6, name.n - 6};
+    return sd_slice_starts(name, "vision_tower.") || sd_slice_starts(name, "multi_modal_projector.");
+}
+
+/* Does the module stand in tensors of pictures only? */
+static bool sees_only(const sd_weights *w, const char *module)
+{
+    char end[160];
+    bool sees = false;
+    if (!w) return false;
+    snprintf(end, sizeof end, ".%.120s.lora_A.weight", module);
+    for (int64_t i = 0; i < sd_weights_count(w); i++) {
+        const sd_slice name = sd_weights_at(w, i)->name;
+        if (!sd_slice_ends(name, end)) continue;
+        if (!of_pictures(name)) return false;
+        sees = true;
+    }
+    return sees;
+}
+
+/* target_modules: a list of names. Those that only the half that sees pictures has are left out. */
+static sd_status read_targets(const json_t *c, const sd_weights *w, char out[512], const char *path, sd_err *err)
 {
     const json_t *v = json_object_get(c, "target_modules");
     size_t n = 0;
@@ -64,13 +89,14 @@ static sd_status read_targets(const json_t *c, char out[512], const char *path, 
         const char *s = json_string_value(json_array_get(v, i));
         const char *dot = s ? strrchr(s, '.') : NULL;
         if (!s) return refuse(err, path, "target_modules is no list of names");
+        if (sees_only(w, dot ? dot + 1 : s)) continue;
         n += (size_t)snprintf(out + n, 512 - n, "%s%s", n ? "," : "", dot ? dot + 1 : s);
         if (n >= 512) return refuse(err, path, "target_modules is longer than 512 bytes");
     }
     return SD_OK;
 }
 
-static sd_status read_config(sd_lora_opt *opt, char targets[512], const char *path, sd_err *err)
+static sd_status read_config(sd_lora_opt *opt, char targets[512], const sd_weights *w, const char *path, sd_err *err)
 {
     json_t *c = NULL;
     int64_t r = 0;
@@ -80,7 +106,7 @@ static sd_status read_config(sd_lora_opt *opt, char targets[512], const char *pa
     if (!st) st = sd_json_get_f64(c, "lora_alpha", &opt->alpha, path, err);
     if (!st) st = sd_json_opt_f64(c, "lora_dropout", &opt->dropout, path, err);
     if (!st) st = sd_json_opt_bool(c, "use_rslora", &opt->rslora, path, err);
-    if (!st) st = read_targets(c, targets, path, err);
+    if (!st) st = read_targets(c, w, targets, path, err);
     if (!st && (r < 1 || r > 1024)) st = sd_fail(err, SD_E_FORMAT, "%s: r is %lld", path, (long long)r);
     opt->rank = (int)r;
     opt->targets = targets;
@@ -96,12 +122,25 @@ static int64_t stored_row(const sd_lora_group *g, int64_t row)
     return (3 * (in / g->head) + which) * g->head + in % g->head;
 }
 
+/* A module's tensor, by the names it has in the text model alone, and in models that also see pictures: as published with transformers before 5, and since. */
+static const sd_tensor *find(char name[240], const sd_weights *w, const char *module, bool is_b)
+{
+    static const char *const front[] = {"", "language_model.", "model.language_model."};
+    const sd_tensor *t = NULL;
+    for (int i = 2; i >= 0 && !t; i--) { /* the plain name last: it is the one that is missing */
+        const char *rest = module;
+        if (i == 2 && strncmp(module, "model.", 6) == 0) rest += 6;
+        snprintf(name, 240, PREFIX "%s%s.lora_%s.weight", front[i], rest, is_b ? "B" : "A");
+        t = sd_weights_find(w, name);
+    }
+    return t;
+}
+
 static sd_status read_tensor(const sd_weights *w, const sd_lora_group *g, bool is_b, int rank, const char *path,
                              sd_err *err)
 {
-    char name[220];
-    snprintf(name, sizeof name, PREFIX "%s.lora_%s.weight", g->name, is_b ? "B" : "A");
-    const sd_tensor *t = sd_weights_find(w, name);
+    char name[240];
+    const sd_tensor *t = find(name, w, g->name, is_b);
     const int64_t rows = is_b ? g->out : rank, cols = is_b ? rank : g->in;
     if (!t) return sd_fail(err, SD_E_NOTFOUND, "%s: tensor %s is missing", path, name);
     if (t->rank != 2 || t->dim[0] != rows || t->dim[1] != cols) {
@@ -123,6 +162,17 @@ static sd_status read_tensor(const sd_weights *w, const sd_lora_group *g, bool i
     return SD_OK;
 }
 
+static void leave_pictures(const sd_weights *w)
+{
+    char name[512];
+    for (int64_t i = 0; i < sd_weights_count(w); i++) {
+        const sd_slice s = sd_weights_at(w, i)->name;
+        if (!of_pictures(s)) continue;
+        snprintf(name, sizeof name, "%.*s", (int)(s.n < sizeof name ? s.n : sizeof name - 1), s.p);
+        (void)sd_weights_find(w, name); /* asked for, and not used */
+    }
+}
+
 sd_status sd_lora_read(sd_lora **out, const sd_model *m, const char *dir, sd_err *err)
 {
     char config[1200], path[1200], targets[512];
@@ -134,17 +184,18 @@ sd_status sd_lora_read(sd_lora **out, const sd_model *m, const char *dir, sd_err
     if (!sd_path_join(config, sizeof config, dir, "adapter_config.json") ||
         !sd_path_join(path, sizeof path, dir, "adapter_model.safetensors"))
         return sd_fail(err, SD_E_ARG, "%s: path too long", dir);
-    sd_status st = read_config(&opt, targets, config, err);
-    if (st) return st;
+    sd_status st = sd_file_exists(config) ? sd_weights_open(&w, path, err) : SD_OK; /* without one it is told below */
+    if (!st) st = read_config(&opt, targets, w, config, err);
+    if (st) goto done;
     if ((st = sd_lora_new(&l, m, &opt, 0, err))) {
         sd_err_wrap(err, "%s", config);
         goto done;
     }
-    if ((st = sd_weights_open(&w, path, err))) goto done;
     for (int64_t i = 0; i < l->n_group; i++) {
         if ((st = read_tensor(w, &l->group[i], false, opt.rank, path, err))) goto done;
         if ((st = read_tensor(w, &l->group[i], true, opt.rank, path, err))) goto done;
     }
+    leave_pictures(w);
     if ((left = sd_weights_unasked(w))) {
         st = sd_fail(err, SD_E_FORMAT, "%s: there is a tensor %.*s, which this model has no place for", path,
                      (int)(left->name.n < 200 ? left->name.n : 200), left->name.p);

@@ -140,6 +140,36 @@ expect_json "what was pretrained runs" sonde.run/1 'len(d["tokens"]) == 4' run s
 expect_error "nothing to resume" 4 'cannot open|no such' tune --resume ad
 expect_error "flags beside --resume" 2 'takes everything' tune --resume cut --lr 1
 expect_error "no data" 2 'what to learn from' tune tiny.gguf -o x
+# The same adapter as PEFT writes it of a model that also sees pictures: other names, and tensors of the half that is left alone.
+if python3 -c 'import json, struct, sys
+b = open("ad/adapter_model.safetensors", "rb").read()
+n = struct.unpack("<Q", b[:8])[0]
+head, body = json.loads(b[8:8 + n]), b[8 + n:]
+front = "base_model.model."
+for name, now in (("old", lambda k: front + "language_model." + k), ("new", lambda k: front + "model.language_model." + k[6:])):
+    h = {k if k == "__metadata__" else now(k[len(front):]): v for k, v in head.items()}
+    for side in "AB":
+        h[front + ("" if name == "old" else "model.") + f"vision_tower.vision_model.encoder.layers.0.mlp.fc1.lora_{side}.weight"] = {"dtype": "F32", "shape": [2, 2], "data_offsets": [len(body), len(body) + 16]}
+        body += bytes(16)
+    import os
+    os.makedirs(name, exist_ok=True)
+    text = json.dumps(h).encode()
+    text += b" " * (-len(text) % 8)
+    open(name + "/adapter_model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + body)
+    body = b[8 + n:]
+    c = json.load(open("ad/adapter_config.json"))
+    c["target_modules"] = c["target_modules"] + ["fc1"]
+    json.dump(c, open(name + "/adapter_config.json", "w"))' 2>why; then
+    "$sonde" trace tiny.gguf+ad --ids 1,2,3 -o plain.st -q -f
+    for name in old new; do
+        run trace tiny.gguf+$name --ids 1,2,3 -o $name.st -q -f
+        if [ $rc -eq 0 ] && cmp -s plain.st $name.st; then ok "an adapter of a model that sees: $name names"; else not_ok "an adapter of a model that sees: $name names" "$(what_happened)"; fi
+    done
+    sed -i 's/language_model.layers.0.self_attn.q_proj.lora_A/language_model.layers.9.self_attn.q_proj.lora_A/' new/adapter_model.safetensors
+    expect_error "an adapter with a tensor too few" 4 'tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight is missing' trace tiny.gguf+new --ids 1,2,3 -o x.st
+else
+    not_ok "an adapter of a model that sees" "$(cat why)"
+fi
 expect_error "an adapter that is not there" 4 'adapter_config.json' run tiny.gguf+nowhere -p hello
 printf 'PAR1\x15\xff\x10PAR1' >rows.parquet
 expect_error "rows in parquet" 4 'rows.parquet: parquet files are not read' tune tiny.gguf --data rows.parquet --lora 2 -o x
