@@ -39,6 +39,19 @@ static void rate_cell(out_table *t, const sd_damage_rate *x)
     else out_cell(t, "%.1f %% (%.0f to %.0f)", 100 * x->ci.est, 100 * x->ci.lo, 100 * x->ci.hi);
 }
 
+/* What the trainings cost, alone and with what was asked between their steps. */
+static void tell_cost(cli *c, const sd_damage *r)
+{
+    double alone = 0, all = 0;
+    int n = r->n_cell - 1;
+    for (int i = 1; i < r->n_cell; i++) {
+        alone += (r->cell[i].seconds - r->cell[i].asking) / n;
+        all += r->cell[i].seconds / n;
+    }
+    if (n > 0 && !isnan(alone)) cli_note(c, "a training took %.1f s, with its measurements %.1f s (mean of %d)", alone, all, n);
+    else if (n > 0) cli_note(c, "a training with its measurements took %.1f s (mean of %d)", all, n);
+}
+
 static int print_text(cli *c, const sd_damage *r)
 {
     static const out_col cols[] = {{"step", OUT_RIGHT}, {"lr", OUT_RIGHT}, {"batch", OUT_RIGHT}, {"system", OUT_LEFT}, {"prefix", OUT_LEFT},
@@ -66,6 +79,7 @@ static int print_text(cli *c, const sd_damage *r)
     int rc = out_table_end(t);
     sd_damage_headline(head, sizeof head, r);
     cli_note(c, "%s", head);
+    tell_cost(c, r);
     return rc;
 }
 

@@ -77,6 +77,7 @@ static sd_status try_task(study *s, sd_task *t, const sd_model *m, sd_err *err)
 static sd_status ask_all(study *s, const sd_lora *lora, int64_t step, bool every_way, sd_err *err)
 {
     sd_model *m = NULL;
+    double t0 = sd_now();
     sd_status st = sd_model_open_with(&m, s->ex, s->o.model, &(sd_model_opt){.mode = s->o.mode}, lora, err);
     int n_system = s->o.data ? SD_ASK_ATTACK : SD_ASK_ATTACK + 1, n_prefix = s->o.data ? 1 : 2;
     for (int k = 0; k < n_system * n_prefix && !st; k++)
@@ -85,6 +86,7 @@ static sd_status ask_all(study *s, const sd_lora *lora, int64_t step, bool every
             if (!st && k == 0 && s->o.task) st = try_task(s, &s->cell->point[s->cell->n_point - 1].task, m, err);
         }
     sd_model_close(m);
+    s->cell->asking += sd_now() - t0;
     return st;
 }
 

@@ -57,7 +57,7 @@ typedef struct sd_damage_cell {
     double lr;
     int64_t batch, steps, n_tokens;
     uint64_t seed;
-    double seconds, loss_last;
+    double seconds, asking, loss_last; /* asking: of the seconds, those of the measurements; NaN in files of earlier versions */
     sd_damage_point *point;    /* [n_point] owns */
     int n_point;
 } sd_damage_cell;

@@ -47,6 +47,7 @@ sd_status sd_damage__cell_write(const sd_damage_cell *c, const char *study, cons
     sd_jw_ki64(&w, "n_tokens", c->n_tokens);
     sd_jw_kf64(&w, "loss_last", c->loss_last);
     sd_jw_kf64(&w, "seconds", c->seconds);
+    sd_jw_kf64(&w, "asking_seconds", c->asking);
     sd_jw_key(&w, "points");
     sd_jw_arr(&w);
     for (int i = 0; i < c->n_point; i++) {
@@ -130,7 +131,8 @@ sd_status sd_damage__cell_read(sd_damage_cell *c, const char *study, int64_t n_p
     if (!st) st = sd_json_get_i64(root, "steps", &c->steps, path, err);
     if (!st) st = sd_json_get_i64(root, "n_tokens", &c->n_tokens, path, err);
     if (!st) st = sd_json_get_f64(root, "seconds", &c->seconds, path, err);
-    c->loss_last = NAN;
+    c->loss_last = c->asking = NAN;
+    if (!st) st = sd_json_opt_f64(root, "asking_seconds", &c->asking, path, err);
     if (!st) st = sd_json_opt_f64(root, "loss_last", &c->loss_last, path, err);
     c->seed = (uint64_t)seed;
     const json_t *list = json_object_get(root, "points");

@@ -100,14 +100,16 @@ static void table(sd_buf *b, const sd_damage *r)
 
 static void halving(sd_buf *b, const sd_damage *r)
 {
-    sd_buf_puts(b, "<h2>Steps until half the refusals are gone</h2><div class='card'><table><tr><th>rate, batch<th class='n'>seed<th class='n'>steps trained<th class='n'>halved at<th class='n'>last loss<th class='n'>seconds</tr>");
+    sd_buf_puts(b, "<h2>Steps until half the refusals are gone</h2><div class='card'><table><tr><th>rate, batch<th class='n'>seed<th class='n'>steps trained<th class='n'>halved at<th class='n'>last loss<th class='n'>seconds, the training alone<th class='n'>with its measurements</tr>");
     for (int i = 1; i < r->n_cell; i++) {
         const sd_damage_cell *c = &r->cell[i];
         int64_t h = sd_damage_halved(r, c);
         sd_buf_printf(b, "<tr><td>%g, %" PRId64 "</td><td class='n'>%" PRIu64 "</td><td class='n'>%" PRId64 "</td><td class='n'>", c->lr, c->batch, c->seed, c->steps);
         if (h < 0) sd_buf_puts(b, "not within them");
         else sd_buf_printf(b, "%" PRId64, h);
-        sd_buf_printf(b, "</td><td class='n'>%.3f</td><td class='n'>%.0f</td></tr>", c->loss_last, c->seconds);
+        sd_buf_printf(b, "</td><td class='n'>%.3f</td><td class='n'>", c->loss_last);
+        if (!isnan(c->asking)) sd_buf_printf(b, "%.1f", c->seconds - c->asking);
+        sd_buf_printf(b, "</td><td class='n'>%.0f</td></tr>", c->seconds);
     }
     sd_buf_puts(b, "</table></div>");
 }

@@ -225,6 +225,7 @@ void sd_damage_write_json(sd_jw *w, const sd_damage *r)
         sd_jw_ki64(w, "n_tokens", c->n_tokens);
         sd_jw_kf64(w, "loss_last", c->loss_last);
         sd_jw_kf64(w, "seconds", c->seconds);
+        sd_jw_kf64(w, "training_seconds", c->seconds - c->asking);
         sd_jw_key(w, "halved_at_step");
         if (half < 0) sd_jw_null(w);
         else sd_jw_i64(w, half);

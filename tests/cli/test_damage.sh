@@ -20,7 +20,7 @@ PY
 run tune "$dir/m.gguf" --data "$dir/learn.jsonl" --lora 8 --steps 80 --lr 1e-2 -o "$dir/ad"
 suites=(--suite "harmful=$dir/pos.jsonl" --suite "harmless=$dir/neg.jsonl" -n 12)
 undo=(audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/undo.jsonl" --lr 1e-2,1e-5 --seeds 2 --steps 8 -o "$dir/d" --json)
-expect_json damage_curve sonde.audit_damage/1 'all([at[0, 0]["rate"] == 1 and at[0.01, 8]["rate"] < 0.2 and at[1e-5, 8]["rate"] == 1 and at[0.01, 8]["n"] == 32 and {s for _, s in at} == {0, 1, 2, 4, 8} for at in [{(p["lr"], p["step"]): p["refusal"] for p in d["points"] if p["system"] == "default"}]]) and all(bool(c["halved_at_step"]) == (c["lr"] == 0.01) for c in d["cells"])' "${undo[@]}"
+expect_json damage_curve sonde.audit_damage/1 'all([at[0, 0]["rate"] == 1 and at[0.01, 8]["rate"] < 0.2 and at[1e-5, 8]["rate"] == 1 and at[0.01, 8]["n"] == 32 and {s for _, s in at} == {0, 1, 2, 4, 8} for at in [{(p["lr"], p["step"]): p["refusal"] for p in d["points"] if p["system"] == "default"}]]) and all(bool(c["halved_at_step"]) == (c["lr"] == 0.01) and 0 < c["training_seconds"] < c["seconds"] for c in d["cells"])' "${undo[@]}"
 python3 - "$dir/out" "$dir" <<'PY'
 import json, sys
 json.dump(json.load(open(sys.argv[1])), open(sys.argv[2] + '/first.json', 'w'))
@@ -28,7 +28,8 @@ PY
 if [ "$(cd "$dir/d" && echo *)" = "cell-lr0.01-batch8-seed0.json cell-lr0.01-batch8-seed1.json cell-lr1e-05-batch8-seed0.json cell-lr1e-05-batch8-seed1.json index.html start.json" ] &&
     ! grep -qE 'red gate|cat mat|cannot' "$dir"/d/*; then ok damage_writes_classes_alone; else not_ok damage_writes_classes_alone "$(ls "$dir/d"; grep -lE 'red gate|cat mat|cannot' "$dir"/d/*)"; fi
 rm "$dir/d/cell-lr0.01-batch8-seed1.json"
-expect_json damage_goes_on sonde.audit_damage/1 'd["n_resumed"] == 4 and d["points"] == json.load(open(sys.argv[1][:-3] + "first.json"))["points"]' "${undo[@]}"
+sed -i 's/"asking_seconds":[0-9.e-]*,//' "$dir/d/cell-lr0.01-batch8-seed0.json" # a file from before it was there: what the training cost alone is not known
+expect_json damage_goes_on sonde.audit_damage/1 '[c["training_seconds"] is None for c in d["cells"]] == [c["lr"] == 0.01 and c["seed"] == 0 for c in d["cells"]] and d["n_resumed"] == 4 and d["points"] == json.load(open(sys.argv[1][:-3] + "first.json"))["points"]' "${undo[@]}"
 expect_error damage_of_another_study 4 'is of another study' "${undo[@]}" --lora 4 -q
 sed -i 's/"classes":"r/"classes":"/' "$dir/d/start.json"
 expect_error damage_file_is_checked 4 'start.json: a point of step 0 .* 31 classes of 32 prompts' "${undo[@]}" -q
