@@ -32,14 +32,15 @@ void sd_exec_free(sd_exec *ex);
 /* ---- model ---- */
 
 /* Numeric modes (docs/NUMERICS.md). faithful: f32 products, f32 key-value cache. bf16: bf16 products, f32
- * accumulation, f32 cache. fast: int8 activations on quantised weights, f16 cache. */
+ * accumulation, bf16 cache. fast: int8 activations on quantised weights, f16 cache. */
 typedef enum sd_mode { SD_MODE_DEFAULT = 0, SD_MODE_FAITHFUL, SD_MODE_BF16, SD_MODE_FAST } sd_mode;
 const char *sd_mode_name(sd_mode m); /* "faithful", "bf16", "fast" */
 
-/* How a session keeps keys and values. DEFAULT: what the model was opened with, there f16 in fast mode, else f32. q8: int8 in blocks
- * of 32 with a bf16 scale; attention then multiplies the decoded numbers as f32. */
-typedef enum sd_kv_type { SD_KV_DEFAULT = 0, SD_KV_F32, SD_KV_F16, SD_KV_Q8 } sd_kv_type;
-const char *sd_kv_type_name(sd_kv_type t); /* "f32", "f16", "q8" */
+/* How a session keeps keys and values. DEFAULT: what the model was opened with, there f16 in fast mode, bf16 in bf16 mode, else f32. q8:
+ * int8 in blocks of 32 with a bf16 scale; attention then multiplies the decoded numbers as f32. bf16: attention is in bf16 too; only where
+ * the CPU multiplies it. */
+typedef enum sd_kv_type { SD_KV_DEFAULT = 0, SD_KV_F32, SD_KV_F16, SD_KV_Q8, SD_KV_BF16 } sd_kv_type;
+const char *sd_kv_type_name(sd_kv_type t); /* "f32", "f16", "q8", "bf16" */
 
 /* The blueprint, read from metadata and validated. Symbols: d width, h heads, L layers, V vocabulary. */
 typedef struct sd_config {

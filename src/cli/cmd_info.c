@@ -33,7 +33,7 @@ static void json_memory(const cli *c, sd_jw *w, const sd_describe *d)
     sd_jw_ki64(w, "kv_bytes_per_1k_tokens", (int64_t)d->kv_per_1k);
     sd_jw_key(w, "kv_bytes");
     sd_jw_obj(w);
-    for (int i = 0; i < 3; i++) sd_jw_ki64(w, sd_kv_type_name((sd_kv_type)(SD_KV_F32 + i)), (int64_t)d->kv_types[i]);
+    for (int i = 0; i < SD_DESCRIBE_KV; i++) sd_jw_ki64(w, sd_kv_type_name((sd_kv_type)(SD_KV_F32 + i)), (int64_t)d->kv_types[i]);
     sd_jw_end(w);
     sd_jw_key(w, "modes");
     sd_jw_obj(w);
@@ -147,7 +147,7 @@ static int print_text(cli *c, const sd_describe *d)
                  sd_fmt_bytes(y, sizeof y, (double)m->packed), (long long)d->n_ctx, sd_fmt_bytes(z, sizeof z, (double)m->kv),
                  sd_fmt_bytes(u, sizeof u, (double)m->scratch));
     }
-    out_pair(p, "key-value cache", "%lld tokens take %s as f32, %s as f16, %s as q8 (--kv)", (long long)d->n_ctx,
+    out_pair(p, "key-value cache", "%lld tokens take %s as f32, %s as f16 or bf16, %s as q8 (--kv)", (long long)d->n_ctx,
              sd_fmt_bytes(x, sizeof x, (double)d->kv_types[0]), sd_fmt_bytes(y, sizeof y, (double)d->kv_types[1]),
              sd_fmt_bytes(z, sizeof z, (double)d->kv_types[2]));
     out_pair(p, "packed weights", "at most %s; what is beyond is packed in every step", sd_fmt_bytes(x, sizeof x, (double)cli_memory(c)));

@@ -26,7 +26,7 @@ static const struct { unsigned use; cli_opt row; } shared_rows[] = {
     {CLI_MODE | CLI_MODE_BULK | CLI_MODE_CHAT | CLI_MEMORY,
      {0, "memory", OPT_FLOAT, AT(cli, memory_mb), .arg = "MB", .lo = 0, .hi = 1e9, .unit = "megabytes", .help = "most packed weights; the rest is packed in every step", .def_words = "three quarters of what is free"}},
     {CLI_MODE | CLI_MODE_CHAT,
-     {0, "kv", OPT_STR, AT(cli, kv_name), .arg = "TYPE", .values = "f32|f16|q8", .help = "numbers of the key-value cache", .def_words = "f16 in fast mode, else f32"}},
+     {0, "kv", OPT_STR, AT(cli, kv_name), .arg = "TYPE", .values = "f32|f16|q8|bf16", .help = "numbers of the key-value cache", .def_words = "f16 in fast mode, bf16 in bf16 mode where the CPU multiplies it, else f32"}},
     {CLI_SEED, {0, "seed", OPT_INT, AT(cli, seed), .arg = "N", .def = "0", .hi = SEED_MAX, .help = "seed of everything random"}},
 };
 enum { N_SHARED = sizeof shared_rows / sizeof shared_rows[0], MAX_ROWS = 64 /* bits of cli.given */ };
@@ -275,7 +275,7 @@ static int check_needed(parse *p)
     if ((p->cmd->uses & CLI_NEED_SITE) && !c->site) return cli_usage(c, "`sonde %s` needs --site SITE", p->cmd->name);
     for (sd_mode m = SD_MODE_FAITHFUL; c->mode_name && m <= SD_MODE_FAST; m++)
         if (strcmp(sd_mode_name(m), c->mode_name) == 0) c->mode = m;
-    for (sd_kv_type t = SD_KV_F32; c->kv_name && t <= SD_KV_Q8; t++)
+    for (sd_kv_type t = SD_KV_F32; c->kv_name && t <= SD_KV_BF16; t++)
         if (strcmp(sd_kv_type_name(t), c->kv_name) == 0) c->kv = t;
     return 0;
 }

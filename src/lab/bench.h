@@ -21,7 +21,7 @@ typedef struct sd_bench_decode {
 typedef struct sd_bench_op {
     const char *phase, *name;
     double ms, gops, gb_s;
-    bool product; /* of a matrix, in the model's mode; else in f32 */
+    bool product; /* in the model's mode: of a matrix, and attention over a bf16 cache; else in f32 */
     bool moves;   /* numbers in and out are what it costs: norm, rope, gate */
 } sd_bench_op;
 enum { SD_BENCH_OPS = 2 * (SD_MAT_COUNT + 5) };

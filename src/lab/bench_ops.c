@@ -216,7 +216,7 @@ static void add_op(sd_bench_model *out, const bench_rows *b, const char *phase, 
                         .ms = 1e3 * seconds,
                         .gops = ops / seconds / 1e9,
                         .gb_s = bytes / seconds / 1e9,
-                        .product = k < SD_MAT_COUNT || k == OP_HEAD,
+                        .product = k < SD_MAT_COUNT || k == OP_HEAD || (k == OP_ATTENTION && m->mode == SD_MODE_BF16 && m->kv == SD_KV_BF16),
                         .moves = k == OP_NORM || k == OP_ROPE || k == OP_GATE};
     out->n_ops++;
 }

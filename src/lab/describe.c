@@ -212,7 +212,7 @@ static void read_tensors(sd_describe *d, const sd_weights *w, bool has_bf16)
         }
 }
 
-static void plan_session(sd_describe *d, int64_t n_ctx)
+static void plan_session(sd_describe *d, int64_t n_ctx, bool has_bf16)
 {
     int64_t limit = d->n_ctx_model && d->n_ctx_model < DEFAULT_CTX ? d->n_ctx_model : DEFAULT_CTX;
     double rows = STEP_ROWS, q = (double)(d->n_head * d->d_head), kv = (double)(d->n_head_kv * d->d_head);
@@ -220,13 +220,13 @@ static void plan_session(sd_describe *d, int64_t n_ctx)
     d->kv_per_1k = (uint64_t)(2.0 * (double)d->n_layer * kv * 4 * 1000);
     /* A step's rows: residual, normed, block output; q, heads' outputs; k, v; gate, up; then one row of logits. */
     double scratch = 4 * (rows * (3 * (double)d->d_model + 2 * q + 2 * kv + 2 * (double)d->d_ffn) + (double)d->n_vocab);
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < SD_DESCRIBE_KV; k++) {
         const double row = (double)sd_kv_row_bytes((sd_kv_type)(SD_KV_F32 + k), (int)d->d_head);
         d->kv_types[k] = (uint64_t)(2.0 * (double)d->n_layer * (double)d->n_head_kv * row * (double)d->n_ctx);
     }
     for (int k = 0; k < 3; k++) {
         sd_describe_memory *m = &d->memory[k];
-        m->kv = d->kv_types[m->mode == SD_MODE_FAST];
+        m->kv = d->kv_types[(m->mode == SD_MODE_FAST ? SD_KV_F16 : m->mode == SD_MODE_BF16 && has_bf16 ? SD_KV_BF16 : SD_KV_F32) - SD_KV_F32];
         m->scratch = (uint64_t)scratch;
         m->total += m->kv + m->scratch;
     }
@@ -297,7 +297,7 @@ sd_status sd_lab_describe(sd_describe *out, const char *path, const sd_describe_
     if (out->d_head == 0 && out->n_head) out->d_head = out->d_model / out->n_head;
     out->file_bytes = file_bytes(path);
     read_tensors(out, w, opt->has_bf16);
-    plan_session(out, opt->n_ctx);
+    plan_session(out, opt->n_ctx, opt->has_bf16);
     judge(out, w);
     sd_weights_close(w);
     if (out->runnable && opt->ex) try_open(out, path, opt->ex);

@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SD_DESCRIBE_TYPES = 40 }; /* more than GGUF and safetensors have types */
+enum { SD_DESCRIBE_TYPES = 40, /* more than GGUF and safetensors have types */
+       SD_DESCRIBE_KV = 4 };     /* sd_kv_type from SD_KV_F32 on */
 typedef struct sd_describe_type {
     const char *name;
     int64_t n_tensors, n_elements;
@@ -41,14 +42,14 @@ typedef struct sd_describe {
     char no_chat[200];      /* when chat is empty: "no template", or why it is not rendered */
     int32_t bos, eos;       /* -1: none */
     int64_t n_ctx;          /* positions that kv is for */
-    uint64_t kv_per_1k;     /* of 1,000 tokens at 4 bytes a number; half of it in fast mode */
-    uint64_t kv_types[3];   /* n_ctx positions as f32, f16, q8 */
+    uint64_t kv_per_1k;     /* of 1,000 tokens at 4 bytes a number; half of it in fast mode, and in bf16 mode where the CPU multiplies bf16 */
+    uint64_t kv_types[SD_DESCRIBE_KV]; /* n_ctx positions as f32, f16, q8, bf16 */
     sd_describe_memory memory[3]; /* faithful, bf16, fast */
 } sd_describe;
 
 typedef struct sd_describe_opt {
     int64_t n_ctx;      /* positions to plan for; 0: the model's own limit, at most 4096 */
-    bool has_bf16;      /* this CPU multiplies bf16: decides what fast mode falls back to */
+    bool has_bf16;      /* this CPU multiplies bf16: decides what fast mode falls back to, and bf16 mode's cache */
     const sd_exec *ex;  /* also try to open it, with nothing packed: tensors that contradict the configuration, a tokenizer that is not whole; NULL: don't */
     bool no_tokenizer;  /* leave tokenizer and chat template out: a folder's tokenizer.json takes longer to read than all else */
 } sd_describe_opt;

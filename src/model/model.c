@@ -16,7 +16,7 @@ static sd_status check_opt(sd_model *m, const sd_model_opt *opt, sd_err *err)
     m->n_layer_loaded = opt->max_layer ? opt->max_layer : m->cfg.n_layer;
     m->max_ctx = opt->n_ctx ? opt->n_ctx : m->cfg.n_ctx;
     m->mode = opt->mode ? opt->mode : SD_MODE_FAITHFUL;
-    m->kv = opt->kv ? opt->kv : m->mode == SD_MODE_FAST ? SD_KV_F16 : SD_KV_F32;
+    m->kv = opt->kv ? opt->kv : m->mode == SD_MODE_FAST ? SD_KV_F16 : m->mode == SD_MODE_BF16 && sd_kv_can(m->ex, SD_KV_BF16) ? SD_KV_BF16 : SD_KV_F32;
     m->pool.left = opt->memory_bytes ? opt->memory_bytes : sd_model_default_memory();
     return SD_OK;
 }

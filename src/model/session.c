@@ -29,12 +29,17 @@ sd_status sd_session_new(sd_session **out, const sd_model *m, const sd_session_o
                 (long long)m->max_ctx);
         return sd_hint(err, "give a context of 1 to %lld", (long long)m->max_ctx);
     }
+    const sd_kv_type kv = opt && opt->kv ? opt->kv : m->kv;
+    if (!sd_kv_can(m->ex, kv)) {
+        sd_fail(err, SD_E_UNSUPPORTED, "a key-value cache of %s: this CPU does not multiply it", sd_kv_type_name(kv));
+        return sd_hint(err, "f16 takes the same memory");
+    }
     sd_status st = sd_alloc_zero(&s, sizeof *s, "a session", err);
     if (st) return st;
     s->m = m;
     s->n_ctx = n_ctx;
     s->n_layer_cached = m->n_layer_loaded;
-    s->kv_type = opt && opt->kv ? opt->kv : m->kv;
+    s->kv_type = kv;
     for (int i = 0; i < m->wire.n_rope; i++)
         if ((st = sd_rope_make(&s->rope[i], &m->rope[i], n_ctx, err))) goto done;
     if ((st = plan(s, &total, err))) goto done;
@@ -71,7 +76,7 @@ void sd_session_rewind(sd_session *s, int64_t pos)
     if (s->pos == 0) s->n_layer_cached = s->m->n_layer_loaded;
 }
 
-/* Keys lie in panels of SD_KV_PANEL positions, so whole panels go over; what a panel holds beyond n is never read. */
+/* Keys lie in panels of SD_KV_PANEL positions and values of bf16 in pairs, so whole panels go over; what a panel holds beyond n is never read. */
 sd_status sd_session_copy_prefix(sd_session *dst, const sd_session *src, int64_t n, sd_err *err)
 {
     if (dst == src || dst->m != src->m || dst->kv_type != src->kv_type)
@@ -85,7 +90,7 @@ sd_status sd_session_copy_prefix(sd_session *dst, const sd_session *src, int64_t
         for (int h = 0; h < from.n_head; h++) {
             size_t a = (size_t)h * (size_t)from.cap * width, b = (size_t)h * (size_t)to.cap * width;
             memcpy((uint8_t *)to.k + b, (const uint8_t *)from.k + a, (size_t)sd_kv_cap(n) * width);
-            memcpy((uint8_t *)to.v + b, (const uint8_t *)from.v + a, (size_t)n * width);
+            memcpy((uint8_t *)to.v + b, (const uint8_t *)from.v + a, (size_t)sd_kv_cap(n) * width);
         }
     }
     dst->pos = n;

@@ -41,7 +41,9 @@ void sd_rope_apply(const sd_exec *ex, sd_mat x, int n_head, int half, const floa
  *   v: each kv head holds [cap][d_head]
  * q8: a position's numbers in blocks of 32, int8 times a bf16 scale; the product is exact in f32, so that attention has the bits of
  * an f32 cache which holds the decoded numbers.
- *   a panel of keys: int8 [d_head][16], then scales [ceil(d_head/32)][16]; a row of values: int8 [d_head], then scales [ceil(d_head/32)] */
+ *   a panel of keys: int8 [d_head][16], then scales [ceil(d_head/32)][16]; a row of values: int8 [d_head], then scales [ceil(d_head/32)]
+ * bf16: pairs of numbers as kern_half.h has them, where sd_kv_can says so.
+ *   a panel of keys: pairs of neighbours of the width [ceil(d_head/2)][16]; values: pairs of neighbouring positions [cap/2][2 ceil(d_head/2)] */
 enum { SD_KV_PANEL = 16 };
 typedef struct sd_kv {
     void *k, *v;
@@ -50,17 +52,18 @@ typedef struct sd_kv {
     sd_kv_type type; /* not DEFAULT */
 } sd_kv;
 int64_t sd_kv_cap(int64_t n_pos); /* n_pos rounded up to panels */
+bool sd_kv_can(const sd_exec *ex, sd_kv_type type); /* false: bf16 on a CPU that does not multiply it */
 /* Bytes of k (the same again for v); false when it does not fit in a size_t. */
 bool sd_kv_bytes(size_t *out, int64_t cap, int n_head, int d_head, sd_kv_type type);
-size_t sd_kv_row_bytes(sd_kv_type type, int d_head); /* of one position's keys, or values, of one head */
+size_t sd_kv_row_bytes(sd_kv_type type, int d_head); /* of one position's keys, or values, of one head; of bf16 half of a pair's */
 /* Stores rows k, v [n, n_head * d_head] at positions pos0.. (rounded to nearest even). */
 void sd_kv_write(const sd_exec *ex, sd_kv kv, int64_t pos0, sd_mat k, sd_mat v);
 
 /* Causal attention with grouped queries, a batch of sequences: row i of a sequence (position pos0+i) over keys
- * 0..pos0+i. p = softmax(scale q k^T), out = p v A score is one chain of fused multiply-adds over the head's width, an
+ * 0..pos0+i. p = softmax(scale q k^T), out = p v. A score is one chain of fused multiply-adds over the head's width, an
  * output one chain over the keys in order, and the normaliser is summed in lanes counted from the row's first key: a
  * row's bits depend neither on the split of a prompt nor on the batch nor on threads. window 0: none; else only keys j
- * with i - j < window. */
+ * with i - j < window. Over a bf16 cache q and p are rounded to bf16 as well, and the chains are of pairs (kern_half.h); the softmax is f32. */
 typedef struct sd_attn_opt {
     int n_head, n_head_kv, d_head;
     float scale;

@@ -1,10 +1,10 @@
-/* Attention over a key-value cache, and the cache's layout.
+/* Attention over a key-value cache.
  *
  * A task is one kv head and a block of positions with all the query heads that share it: its scores [rows, keys] stay
  * in the second cache, keys and values are read once for all its rows. Scores are kept whole (no running maximum):
  * every row's arithmetic is then the plain definition, and the same however rows are grouped into blocks, which is what
  * makes the bits independent of the split of a prompt. */
-#include "num/ops.h"
+#include "num/ops_kv_int.h"
 
 #include "base/par.h"
 #include "num/kern_ops.h"
@@ -20,143 +20,6 @@ enum { TASK_SCORE_BYTES = 384 * 1024 };
 enum { SERIAL_WORK = 128 * 1024 };
 /* Numbers of a q8 cache that are decoded at a time: 16 KB, half of a first cache. */
 enum { WIDE = 4096 };
-
-/* ---- cache ---- */
-
-int64_t sd_kv_cap(int64_t n_pos)
-{
-    return (n_pos + SD_KV_PANEL - 1) / SD_KV_PANEL * SD_KV_PANEL;
-}
-
-const char *sd_kv_type_name(sd_kv_type t)
-{
-    static const char *const names[] = {"default", "f32", "f16", "q8"};
-    SD_ASSERT((unsigned)t < sizeof names / sizeof *names);
-    return names[t];
-}
-
-size_t sd_kv_row_bytes(sd_kv_type type, int d_head)
-{
-    if (type == SD_KV_Q8) return (size_t)d_head + (size_t)sd_kv_blocks(d_head) * sizeof(uint16_t);
-    return (size_t)d_head * (type == SD_KV_F16 ? 2 : 4);
-}
-
-bool sd_kv_bytes(size_t *out, int64_t cap, int n_head, int d_head, sd_kv_type type)
-{
-    return cap >= 0 && sd_mul_size((size_t)cap, (size_t)n_head, out) && sd_mul_size(*out, sd_kv_row_bytes(type, d_head), out);
-}
-
-/* The row of position pos, or, where pos begins a panel, the panel. */
-static uint8_t *kv_at(const sd_kv *kv, void *base, int head, int64_t pos)
-{
-    return (uint8_t *)base + (size_t)(head * kv->cap + pos) * sd_kv_row_bytes(kv->type, kv->d_head);
-}
-
-typedef struct kv_job {
-    const sd_kern_ops *kern;
-    sd_kv kv;
-    int64_t pos0;
-    sd_mat k, v;
-} kv_job;
-
-/* Position pos of one head: its bytes and scales go to lane pos % 16 of their panel. */
-static void write_key_q8(const kv_job *j, int head, int64_t pos)
-{
-    enum { COLS = 1024 };
-    const int64_t d = j->kv.d_head, lane = pos % SD_KV_PANEL;
-    uint8_t *to = kv_at(&j->kv, j->kv.k, head, pos - lane) + lane, *scale = to + d * SD_KV_PANEL + lane;
-    const float *from = sd_mat_row(j->k, pos - j->pos0) + head * d;
-    for (int64_t c0 = 0; c0 < d; c0 += COLS) { /* a multiple of SD_KV_BLOCK */
-        const int64_t n = d - c0 < COLS ? d - c0 : COLS;
-        int8_t q[COLS];
-        uint16_t s[COLS / SD_KV_BLOCK];
-        j->kern->to_q8(q, s, from + c0, n);
-        for (int64_t c = 0; c < n; c++) to[(c0 + c) * SD_KV_PANEL] = (uint8_t)q[c];
-        for (int64_t b = 0; b < sd_kv_blocks(n); b++) memcpy(scale + (c0 / SD_KV_BLOCK + b) * SD_KV_PANEL * 2, &s[b], 2);
-    }
-}
-
-/* Positions [pos, pos + n) of one panel and one head. */
-static void write_keys(const kv_job *j, int head, int64_t pos, int64_t n)
-{
-    enum { COLS = 64 };
-    const bool half = j->kv.type == SD_KV_F16;
-    int64_t d = j->kv.d_head, lane = pos % SD_KV_PANEL, width = half ? 2 : 4;
-    uint8_t *panel = kv_at(&j->kv, j->kv.k, head, pos - lane);
-    if (j->kv.type == SD_KV_Q8) {
-        for (int64_t i = 0; i < n; i++) write_key_q8(j, head, pos + i);
-        return;
-    }
-    for (int64_t c0 = 0; c0 < d; c0 += COLS) {
-        int64_t nc = d - c0 < COLS ? d - c0 : COLS;
-        float t[COLS * SD_KV_PANEL];
-        uint16_t h[COLS * SD_KV_PANEL];
-        for (int64_t c = 0; c < nc; c++)
-            for (int64_t i = 0; i < n; i++) t[c * n + i] = sd_mat_row(j->k, pos - j->pos0 + i)[head * d + c0 + c];
-        if (half) j->kern->to_f16(h, t, nc * n);
-        for (int64_t c = 0; c < nc; c++) {
-            void *to = panel + ((c0 + c) * SD_KV_PANEL + lane) * width;
-            if (half)
-                memcpy(to, h + c * n, (size_t)n * 2);
-            else
-                memcpy(to, t + c * n, (size_t)n * 4);
-        }
-    }
-}
-
-static void write_value_q8(const kv_job *j, uint8_t *to, const float *from)
-{
-    enum { COLS = 1024 };
-    const int64_t d = j->kv.d_head;
-    for (int64_t c0 = 0; c0 < d; c0 += COLS) {
-        const int64_t n = d - c0 < COLS ? d - c0 : COLS;
-        uint16_t s[COLS / SD_KV_BLOCK]; /* the row's own place may be odd */
-        j->kern->to_q8((int8_t *)to + c0, s, from + c0, n);
-        memcpy(to + d + c0 / SD_KV_BLOCK * 2, s, (size_t)sd_kv_blocks(n) * 2);
-    }
-}
-
-static void write_values(const kv_job *j, int head, int64_t pos, int64_t n)
-{
-    int64_t d = j->kv.d_head;
-    for (int64_t i = 0; i < n; i++) {
-        const float *from = sd_mat_row(j->v, pos - j->pos0 + i) + head * d;
-        void *to = kv_at(&j->kv, j->kv.v, head, pos + i);
-        if (j->kv.type == SD_KV_Q8)
-            write_value_q8(j, to, from);
-        else if (j->kv.type == SD_KV_F16)
-            j->kern->to_f16(to, from, d);
-        else
-            memcpy(to, from, (size_t)d * 4);
-    }
-}
-
-static void kv_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    (void)chunk;
-    const kv_job *j = arg;
-    int64_t panel0 = j->pos0 / SD_KV_PANEL, limit = j->pos0 + j->k.rows;
-    for (int64_t p = panel0 + begin; p < panel0 + end; p++) {
-        int64_t from = p * SD_KV_PANEL > j->pos0 ? p * SD_KV_PANEL : j->pos0;
-        int64_t to = (p + 1) * SD_KV_PANEL < limit ? (p + 1) * SD_KV_PANEL : limit;
-        for (int h = 0; h < j->kv.n_head; h++) {
-            write_keys(j, h, from, to - from);
-            write_values(j, h, from, to - from);
-        }
-    }
-}
-
-void sd_kv_write(const sd_exec *ex, sd_kv kv, int64_t pos0, sd_mat k, sd_mat v)
-{
-    SD_ASSERT(pos0 >= 0 && pos0 + k.rows <= kv.cap && k.rows == v.rows);
-    SD_ASSERT(k.cols == (int64_t)kv.n_head * kv.d_head && v.cols == k.cols);
-    if (k.rows == 0) return;
-    kv_job j = {.kern = sd_kern_ops_select(ex->cpu.flags), .kv = kv, .pos0 = pos0, .k = k, .v = v};
-    int64_t n_panel = (pos0 + k.rows - 1) / SD_KV_PANEL - pos0 / SD_KV_PANEL + 1;
-    sd_parallel_for(ex->n_threads, n_panel, 4, kv_panels, &j);
-}
-
-/* ---- attention ---- */
 
 static int64_t block_positions(const sd_attn_opt *o, int64_t n_kv)
 {
@@ -198,6 +61,7 @@ size_t sd_attn_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv)
 
 typedef struct attn_job {
     const sd_kern_ops *kern;
+    const sd_exec *ex;
     const sd_attn_opt *o;
     const sd_attn_seq *seq;
     int n_seq;
@@ -214,7 +78,8 @@ typedef struct attn_task {
     int head, group;
     int64_t i0, i1, d, ld, base; /* base: the key of column 0 of scores */
     float *scores, *q, *out;     /* [rows, ld], [rows, d], [rows, d] */
-    float *wide;                 /* [wide_floats] decoded keys or values of a q8 cache */
+    float *wide;                 /* [wide_floats] decoded keys or values of a q8 cache; of a bf16 one, [d] pairs of which a row sees a half */
+    const sd_kern_half *half;    /* of a bf16 cache: then q, and scores once they are probabilities, hold pairs */
 } attn_task;
 
 static int64_t key_end(const attn_task *t, int64_t r)
@@ -245,8 +110,9 @@ static void score_keys(const attn_task *t, int64_t rows, int64_t n_panel)
 {
     const sd_kv *kv = &t->s->kv;
     const size_t panel_bytes = SD_KV_PANEL * sd_kv_row_bytes(kv->type, kv->d_head);
-    const uint8_t *k = kv_at(kv, kv->k, t->head, t->base);
+    const uint8_t *k = sd_kv__at(kv, kv->k, t->head, t->base);
     const int64_t step = kv->type == SD_KV_Q8 ? (int64_t)wide_floats(t->d) / (t->d * SD_KV_PANEL) : n_panel;
+    for (int64_t r = 0; r < rows; r++) memcpy(t->q + r * t->d, row_of(t, t->s->q, r), (size_t)t->d * 4);
     for (int64_t p0 = 0; p0 < n_panel; p0 += step) {
         const int64_t n = n_panel - p0 < step ? n_panel - p0 : step;
         const void *keys = k + (size_t)p0 * panel_bytes;
@@ -267,16 +133,43 @@ static void score_keys(const attn_task *t, int64_t rows, int64_t n_panel)
     }
 }
 
+static void score_keys_half(const attn_task *t, int64_t rows, int64_t n_panel)
+{
+    const int64_t n_pair = sd_kv__pairs(t->d);
+    uint32_t *q = (uint32_t *)(void *)t->q;
+    for (int64_t r = 0; r < rows; r++) t->half->row(q + r * n_pair, row_of(t, t->s->q, r), t->d);
+    t->half->scores(&(sd_half_scores){.s = t->scores,
+                                      .q = q,
+                                      .k = (const uint32_t *)(const void *)sd_kv__at(&t->s->kv, t->s->kv.k, t->head, t->base),
+                                      .lds = t->ld,
+                                      .m = rows,
+                                      .n_panel = n_panel,
+                                      .n_pair = n_pair,
+                                      .scale = t->j->o->scale});
+}
+
+/* Probabilities of row r become pairs as they are made: nobody looks at them, and its first key begins a pair. */
+static bool rounds_at_once(const attn_task *t, int64_t r)
+{
+    return t->half && !t->s->pattern && (key_begin(t, r) - t->base) % 2 == 0;
+}
+
 static void weigh(const attn_task *t, int64_t rows)
 {
     int64_t n_kv = t->s->pos0 + t->s->q.rows,
             n_panel = (key_end(t, rows - 1) - t->base + SD_KV_PANEL - 1) / SD_KV_PANEL;
-    for (int64_t r = 0; r < rows; r++) memcpy(t->q + r * t->d, row_of(t, t->s->q, r), (size_t)t->d * 4);
-    score_keys(t, rows, n_panel);
+    if (t->half)
+        score_keys_half(t, rows, n_panel);
+    else
+        score_keys(t, rows, n_panel);
     for (int64_t r = 0; r < rows; r++) {
         int64_t lo = key_begin(t, r), hi = key_end(t, r);
         float *p = t->scores + r * t->ld + lo - t->base;
         if (t->j->o->cap > 0) t->j->kern->softcap(p, t->j->o->cap, hi - lo);
+        if (rounds_at_once(t, r)) {
+            t->half->softmax((uint32_t *)(void *)(t->scores + r * t->ld) + (lo - t->base) / 2, p, hi - lo);
+            continue;
+        }
         t->j->kern->softmax(p, hi - lo);
         if (!t->s->pattern) continue;
         float *to = pattern_row(t, r);
@@ -295,9 +188,9 @@ typedef struct span {
 static span open_span(const attn_task *t, int64_t from, int64_t to)
 {
     const sd_kv *kv = &t->s->kv;
-    span s = {kv_at(kv, kv->v, t->head, from), from, to};
+    span s = {sd_kv__at(kv, kv->v, t->head, from), from, to};
     if (kv->type != SD_KV_Q8) return s;
-    for (int64_t i = from; i < to; i++) t->j->kern->values_q8(t->wide + (i - from) * t->d, kv_at(kv, kv->v, t->head, i), t->d);
+    for (int64_t i = from; i < to; i++) t->j->kern->values_q8(t->wide + (i - from) * t->d, sd_kv__at(kv, kv->v, t->head, i), t->d);
     s.v = t->wide;
     return s;
 }
@@ -338,12 +231,76 @@ static void mix_rows(const attn_task *t, int64_t rows)
 {
     const int64_t end = key_end(t, rows - 1);
     const int64_t step = t->s->kv.type == SD_KV_Q8 ? (int64_t)wide_floats(t->d) / t->d : end - t->base;
-    memset(t->out, 0, (size_t)(rows * t->d) * 4);
     for (int64_t from = t->base; from < end; from += step) {
         const span s = open_span(t, from, end - from < step ? end : from + step);
         mix_span(t, &s, rows);
     }
-    for (int64_t r = 0; r < rows; r++) memcpy(row_of(t, t->s->out, r), t->out + r * t->d, (size_t)t->d * 4);
+}
+
+/* ---- the mix over a bf16 cache: pair i of a task is positions base + 2 i and the next, wherever a row begins and ends ---- */
+
+static const uint32_t *probabilities(const attn_task *t, int64_t r)
+{
+    return (const uint32_t *)(const void *)(t->scores + r * t->ld);
+}
+
+static const uint32_t *values_of(const attn_task *t, int64_t i)
+{
+    return (const uint32_t *)(const void *)sd_kv__at(&t->s->kv, t->s->kv.v, t->head, t->base + 2 * i);
+}
+
+/* Rows [r, r + m) over pair i, of which they see the half that the mask keeps: what they do not see is not touched. */
+static void mix_one(const attn_task *t, int64_t r, int64_t m, int64_t i, uint32_t mask)
+{
+    const uint32_t *v = values_of(t, i);
+    uint32_t p[SD_MIX_ROWS], *seen = (uint32_t *)(void *)t->wide;
+    for (int64_t k = 0; k < m; k++) p[k] = probabilities(t, r + k)[i] & mask;
+    for (int64_t c = 0; c < t->d; c++) seen[c] = v[c] & mask;
+    t->half->mix(&(sd_half_mix){.o = t->out + r * t->d, .p = p, .v = seen, .ldp = 1, .ldv = t->d, .m = m, .n = 1, .d = t->d});
+}
+
+/* Rows [r, r + m) over pairs [from, to); where row r begins or ends in one of them all are of one position. */
+static void mix_pairs(const attn_task *t, int64_t r, int64_t m, int64_t from, int64_t to)
+{
+    const int64_t begin = key_begin(t, r) - t->base, end = key_end(t, r) - t->base;
+    if (from < to && 2 * from < begin) mix_one(t, r, m, from++, 0xffff0000u);
+    const bool one = from < to && 2 * to > end;
+    to -= one;
+    if (from < to)
+        t->half->mix(&(sd_half_mix){.o = t->out + r * t->d,
+                                    .p = probabilities(t, r) + from,
+                                    .v = values_of(t, from),
+                                    .ldp = t->ld,
+                                    .ldv = 2 * sd_kv__pairs(t->d),
+                                    .m = m,
+                                    .n = to - from,
+                                    .d = t->d});
+    if (one) mix_one(t, r, m, to, 0xffffu);
+}
+
+/* How many rows from r on, before `end`, are of its position. */
+static int64_t alike(const attn_task *t, int64_t r, int64_t end)
+{
+    const int64_t n = t->group - r % t->group;
+    return n < end - r ? n : end - r;
+}
+
+/* Pairs that all rows of a tile see whole go through the tile at once, as in mix_span. */
+static void mix_rows_half(const attn_task *t, int64_t rows)
+{
+    for (int64_t r = 0; r < rows; r++)
+        if (!rounds_at_once(t, r)) t->half->row((uint32_t *)(void *)(t->scores + r * t->ld), t->scores + r * t->ld, key_end(t, r) - t->base);
+    for (int64_t r0 = 0; r0 < rows; r0 += SD_MIX_ROWS) {
+        const int64_t end = rows - r0 < SD_MIX_ROWS ? rows : r0 + SD_MIX_ROWS;
+        int64_t lo = (key_begin(t, end - 1) - t->base + 1) / 2, hi = (key_end(t, r0) - t->base) / 2, n;
+        if (lo > hi) lo = hi;
+        for (int64_t r = r0; r < end; r += n) mix_pairs(t, r, n = alike(t, r, end), (key_begin(t, r) - t->base) / 2, lo);
+        mix_pairs(t, r0, end - r0, lo, hi);
+        for (int64_t r = r0; r < end; r += n) {
+            const int64_t from = (key_begin(t, r) - t->base) / 2;
+            mix_pairs(t, r, n = alike(t, r, end), from > hi ? from : hi, (key_end(t, r) - t->base + 1) / 2);
+        }
+    }
 }
 
 static int64_t blocks_of(const attn_job *j, const sd_attn_seq *s)
@@ -363,6 +320,7 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     int64_t block = blocks_of(j, s) - 1 - chunk / n_kv_head, b = block_positions(j->o, s->pos0 + s->q.rows);
     attn_task t = {
         .j = j, .s = s, .head = (int)(chunk % n_kv_head), .group = j->o->n_head / n_kv_head, .d = j->o->d_head};
+    t.half = sd_kv__half(j->ex, s->kv.type);
     t.i0 = block * b;
     t.i1 = t.i0 + b < s->q.rows ? t.i0 + b : s->q.rows;
     t.ld = score_ld(s->pos0 + s->q.rows);
@@ -381,13 +339,19 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
         }
     else
         weigh(&t, rows);
-    mix_rows(&t, rows);
+    memset(t.out, 0, (size_t)(rows * t.d) * 4);
+    if (t.half)
+        mix_rows_half(&t, rows);
+    else
+        mix_rows(&t, rows);
+    for (int64_t r = 0; r < rows; r++) memcpy(row_of(&t, s->out, r), t.out + r * t.d, (size_t)t.d * 4);
 }
 
 static void run_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, int n_seq, bool mix_only,
                      void *scratch)
 {
     attn_job j = {.kern = sd_kern_ops_select(ex->cpu.flags),
+                  .ex = ex,
                   .o = o,
                   .seq = seq,
                   .n_seq = n_seq,

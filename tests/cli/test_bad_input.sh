@@ -66,6 +66,7 @@ expect_error capture_site 4 'resid_psot' capture tiny.gguf corpus --site resid_p
 expect_error capture_layer 4 'resid_post.9: layer 9 of a model with 2' capture tiny.gguf corpus --site resid_post.9 -o acts
 expect_error dict_train_site 4 'resid_post.9: layer 9 of a model with 2' dict train tiny.gguf corpus --site resid_post.9 --width 64 --k 4 -o d
 expect_error token_outside 4 '297' trace tiny.gguf --ids 1,297 -o t.safetensors
+expect_error kv_bf16_without_bf16 4 'a key-value cache of bf16: this CPU does not multiply it' trace tiny.gguf --ids 1 --kv bf16 --cpu ref -o t.safetensors
 expect_error context_full 4 '(256|context)' trace tiny.gguf --ids "$(seq -s , 1 257)" -o t.safetensors
 expect_error steer_not_json 2 'steer: line 1, column 11' run tiny.gguf -p the --steer '{"feature":'
 echo '{"name":"r","steer":[]}' >recipe.json

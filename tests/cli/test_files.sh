@@ -18,7 +18,7 @@ cp tiny.gguf tiny8.gguf
 want=$(sha256sum tiny8.gguf | cut -d ' ' -f 1)
 run info tiny8.gguf
 grep -q "$want" out && ok changed_file_changes_the_hash || not_ok changed_file_changes_the_hash "$(what_happened)"
-expect_json info_ctx sonde.info/1 'd["memory"]["n_ctx"] == 250 and d["memory"]["kv_bytes"]["f16"] == 2*2*2*16*2*250 and d["memory"]["kv_bytes"]["q8"] == 2*2*2*18*250 and d["memory"]["modes"]["faithful"]["kv_bytes"] * 4 == d["memory"]["kv_bytes_per_1k_tokens"]
+expect_json info_ctx sonde.info/1 'd["memory"]["n_ctx"] == 250 and d["memory"]["kv_bytes"]["f16"] == 2*2*2*16*2*250 and d["memory"]["kv_bytes"]["q8"] == 2*2*2*18*250 and d["memory"]["kv_bytes"]["bf16"] == 2*2*2*16*2*250 and d["memory"]["modes"]["faithful"]["kv_bytes"] * 4 == d["memory"]["kv_bytes_per_1k_tokens"]
     and d["memory"]["modes"]["fast"]["kv_bytes"] * 8 == d["memory"]["kv_bytes_per_1k_tokens"]' info tiny.gguf --ctx 250 --json
 expect_json info_of_other_architectures sonde.info/1 'not d["runnable"] and "mamba3" in d["why_not"] and d["n_layer"] == 2 and d["parameters"] == 93056' info other.gguf --json
 chmod a-w "$XDG_CACHE_HOME/sonde" 2>/dev/null

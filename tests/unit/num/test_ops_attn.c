@@ -33,8 +33,8 @@ static sd_mat random_rows(int64_t n, int64_t cols, uint64_t index)
     return sd_mat_of(p, n, cols);
 }
 
-static const sd_kv_type types[] = {SD_KV_F32, SD_KV_F16, SD_KV_Q8};
-enum { N_TYPES = 3 };
+static const sd_kv_type types[] = {SD_KV_F32, SD_KV_F16, SD_KV_Q8, SD_KV_BF16};
+enum { N_TYPES = 4 };
 
 static seq make_seq(sd_attn_opt o, int64_t n, sd_kv_type type, uint64_t index)
 {
@@ -70,9 +70,16 @@ static void run(const sd_exec *ex, seq *s, int64_t from, int64_t to, float *patt
     sd_attn(ex, &s->o, &a, 1, s->scratch);
 }
 
+/* A query as it is multiplied. */
+static double taken(const seq *s, float x)
+{
+    return (double)(s->kv.type == SD_KV_BF16 ? sd_bf16_to_f32(sd_f32_to_bf16(x)) : x);
+}
+
 /* Number c of a head's row x as the cache gives it back. */
 static double stored(const seq *s, const float *x, int64_t c)
 {
+    if (s->kv.type == SD_KV_BF16) return taken(s, x[c]);
     if (s->kv.type != SD_KV_Q8) return (double)(s->kv.type == SD_KV_F16 ? sd_f16_to_f32(sd_f32_to_f16(x[c])) : x[c]);
     int8_t q[256];
     uint16_t scale[8];
@@ -85,12 +92,12 @@ static void check_row(const seq *s, int64_t i, int h)
 {
     int64_t d = s->o.d_head, g = h / (s->o.n_head / s->o.n_head_kv), lo = 0;
     if (s->o.window > 0 && i + 1 > s->o.window) lo = i + 1 - s->o.window;
-    double p[1024], max = -INFINITY, sum = 0, z[256] = {0};
+    double p[1024], max = -INFINITY, sum = 0, z[256] = {0}, mag[256] = {0};
     assert_true(i < 1024 && d <= 256);
     for (int64_t j = lo; j <= i; j++) {
         p[j] = 0;
         for (int64_t c = 0; c < d; c++)
-            p[j] += (double)sd_mat_row(s->q, i)[h * d + c] * stored(s, sd_mat_row(s->k, j) + g * d, c);
+            p[j] += taken(s, sd_mat_row(s->q, i)[h * d + c]) * stored(s, sd_mat_row(s->k, j) + g * d, c);
         p[j] *= (double)s->o.scale;
         max = fmax(max, p[j]);
     }
@@ -101,11 +108,15 @@ static void check_row(const seq *s, int64_t i, int h)
         if (!(fabs(got - want) <= 1e-5 * want))
             fail_msg("pattern head %d row %d key %d: %g, expected %g", h, (int)i, (int)j, got, want);
         if (j >= lo && j <= i)
-            for (int64_t c = 0; c < d; c++) z[c] += want * stored(s, sd_mat_row(s->v, j) + g * d, c);
+            for (int64_t c = 0; c < d; c++) {
+                const double v = want * stored(s, sd_mat_row(s->v, j) + g * d, c);
+                z[c] += v, mag[c] += fabs(v);
+            }
     }
     for (int64_t c = 0; c < d; c++) {
         double got = (double)sd_mat_row(s->out, i)[h * d + c];
-        if (!(fabs(got - z[c]) <= 3e-5))
+        /* Over bf16 a probability is off by up to 2^-8 of itself. */
+        if (!(fabs(got - z[c]) <= 3e-5 + (s->kv.type == SD_KV_BF16 ? 0x1p-8 * mag[c] : 0)))
             fail_msg("out head %d row %d col %d: %g, expected %g", h, (int)i, (int)c, got, z[c]);
     }
 }
@@ -121,6 +132,7 @@ static void check_shapes(const char *level)
     make_exec(&ex, 2, level);
     for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++)
         for (int k = 0; k < N_TYPES; k++) {
+            if (!sd_kv_can(&ex, types[k])) continue;
             seq s = make_seq(shapes[t], 75, types[k], 100 * t);
             run(&ex, &s, 0, 75, s.pattern);
             for (int64_t i = 0; i < s.n; i++)
@@ -143,6 +155,7 @@ static void test_split_and_threads(void **state)
     for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++)
         for (int k = 0; k < N_TYPES; k++) {
             enum { N = 205 };
+            if (!sd_kv_can(&one, types[k])) continue;
             seq a = make_seq(shapes[t], N, types[k], 7), b = make_seq(shapes[t], N, types[k], 7);
             size_t bytes = (size_t)(N * a.q.cols) * 4;
             run(&one, &a, 0, N, NULL);
@@ -158,14 +171,27 @@ static void test_split_and_threads(void **state)
         }
 }
 
+static void test_bf16_only_where_it_is(void **state)
+{
+    (void)state;
+    static const char *const levels[] = {"ref", "avx2"};
+    for (int i = 0; i < 2; i++) {
+        sd_exec ex;
+        make_exec(&ex, 1, levels[i]);
+        assert_false(sd_kv_can(&ex, SD_KV_BF16));
+        assert_true(sd_kv_can(&ex, SD_KV_F16));
+    }
+}
+
 /* A row never reads what comes after it: poison there stays there. */
 static void test_no_leak_from_the_future(void **state)
 {
     (void)state;
     sd_exec ex;
     make_exec(&ex, 2, "auto");
-    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++) {
-        seq a = make_seq(shapes[t], 40, types[t % N_TYPES], 11), b = make_seq(shapes[t], 40, types[t % N_TYPES], 11);
+    for (size_t t = 0; t < N_TYPES * sizeof shapes / sizeof *shapes; t++) {
+        if (!sd_kv_can(&ex, types[t % N_TYPES])) continue;
+        seq a = make_seq(shapes[t / N_TYPES], 40, types[t % N_TYPES], 11), b = make_seq(shapes[t / N_TYPES], 40, types[t % N_TYPES], 11);
         for (int64_t i = 20; i < 40; i++)
             for (int64_t c = 0; c < b.k.cols; c++) sd_mat_row(b.k, i)[c] = sd_mat_row(b.v, i)[c] = NAN;
         run(&ex, &a, 0, 40, NULL), run(&ex, &b, 0, 40, NULL);
@@ -206,13 +232,13 @@ static void test_batch(void **state)
     (void)state;
     sd_exec ex;
     make_exec(&ex, 2, "auto");
-    enum { S = 3 };
-    const int64_t n[S] = {70, 1, 23};
+    enum { S = 4 };
+    const int64_t n[S] = {70, 1, 23, 41};
     seq alone[S], both[S];
     sd_attn_seq a[S];
     for (int i = 0; i < S; i++) {
-        alone[i] = make_seq(shapes[0], n[i], types[i], 31 + (uint64_t)i),
-        both[i] = make_seq(shapes[0], n[i], types[i], 31 + (uint64_t)i);
+        const sd_kv_type type = sd_kv_can(&ex, types[i]) ? types[i] : SD_KV_F32;
+        alone[i] = make_seq(shapes[0], n[i], type, 31 + (uint64_t)i), both[i] = make_seq(shapes[0], n[i], type, 31 + (uint64_t)i);
         run(&ex, &alone[i], 0, n[i], NULL);
         sd_kv_write(&ex, both[i].kv, 0, both[i].k, both[i].v);
         a[i] = (sd_attn_seq){.out = both[i].out, .q = both[i].q, .kv = both[i].kv};
@@ -228,9 +254,10 @@ static void test_mix(void **state)
     (void)state;
     sd_exec ex;
     make_exec(&ex, 2, "auto");
-    for (size_t t = 0; t < sizeof shapes / sizeof *shapes; t++) {
-        enum { N = 60, FROM = 20 };
-        seq s = make_seq(shapes[t], N, SD_KV_F32, 41);
+    for (size_t t = 0; t < 2 * sizeof shapes / sizeof *shapes; t++) {
+        enum { N = 60, FROM = 21 };
+        if (!sd_kv_can(&ex, t % 2 ? SD_KV_BF16 : SD_KV_F32)) continue;
+        seq s = make_seq(shapes[t / 2], N, t % 2 ? SD_KV_BF16 : SD_KV_F32, 41);
         run(&ex, &s, 0, FROM, NULL);
         run(&ex, &s, FROM, N, s.pattern);
         size_t bytes = (size_t)(N * s.q.cols) * 4;
@@ -245,14 +272,15 @@ static void test_mix(void **state)
         s.pattern[N - 1] = 0.5f; /* head 0, row 0: in the future, not read */
         sd_attn_mix(&ex, &s.o, &a, s.scratch);
         assert_memory_equal(before, s.out.data, bytes);
-        /* All attention of the last row's last head on key FROM + 39 = itself: out is that value. */
+        /* All attention of the last row's last head on key N - 1 = itself: out is that value. */
         float *row = s.pattern + ((int64_t)s.o.n_head * (N - FROM) - 1) * N;
         memset(row, 0, N * 4);
         row[N - 1] = 1.0f;
         sd_attn_mix(&ex, &s.o, &a, s.scratch);
         int64_t d = s.o.d_head;
-        assert_memory_equal(sd_mat_row(s.out, N - 1) + (s.o.n_head - 1) * d,
-                            sd_mat_row(s.v, N - 1) + (s.o.n_head_kv - 1) * d, (size_t)d * 4);
+        for (int64_t c = 0; c < d; c++)
+            assert_true((double)sd_mat_row(s.out, N - 1)[(s.o.n_head - 1) * d + c] ==
+                        stored(&s, sd_mat_row(s.v, N - 1) + (s.o.n_head_kv - 1) * d, c));
         assert_memory_equal(before, s.out.data, (size_t)((N - 1) * s.q.cols) * 4);
         sd_free(before), free_seq(&s);
     }
@@ -290,6 +318,7 @@ static const struct CMUnitTest tests[] = {
     {"test_definition/avx512", test_definition, NULL, NULL, (void *)(uintptr_t) "avx512"},
     {"test_definition/amx", test_definition, NULL, NULL, (void *)(uintptr_t) "amx"},
     T(test_split_and_threads),
+    T(test_bf16_only_where_it_is),
     T(test_no_leak_from_the_future),
     T(test_q8_is_f32_of_its_numbers),
     T(test_batch),

@@ -1,0 +1,47 @@
+/* The inner loops of attention over a bf16 cache: queries and probabilities rounded to bf16 as well and multiplied in pairs, sums in f32.
+ * kern_ref_half.c is the meaning of every slot, kern_avx512_half.c computes the same with VDPBF16PS.
+ *
+ * A pair is a uint32: the even one of two numbers in the low half, the odd one in the high half, both rounded to nearest even. Subnormal
+ * numbers count as zero, in and out. */
+#ifndef SD_NUM_KERN_HALF_H
+#define SD_NUM_KERN_HALF_H
+
+#include <stdint.h>
+
+/* Scores of m >= 1 rows of queries against panels of 16 keys. */
+typedef struct sd_half_scores {
+    float *s;          /* [m, 16 n_panel], rows lds apart */
+    const uint32_t *q; /* [m, n_pair] */
+    const uint32_t *k; /* [n_panel][n_pair][16] */
+    int64_t lds, m, n_panel, n_pair;
+    float scale;
+} sd_half_scores;
+
+/* Weighted sums of n pairs of rows of values. */
+typedef struct sd_half_mix {
+    float *o;          /* [m, d], 1 <= m <= SD_MIX_ROWS */
+    const uint32_t *p; /* [m, n], rows ldp apart */
+    const uint32_t *v; /* [n, d], rows ldv apart */
+    int64_t ldp, ldv, m, n, d;
+} sd_half_mix;
+
+typedef struct sd_kern_half {
+    /* n numbers of a row as ceil(n/2) pairs of neighbours, the last odd one zero where n is odd. dst may be src. */
+    void (*row)(uint32_t *dst, const float *src, int64_t n);
+    /* The same of the softmax of x, n >= 1, which is what sd_kern_ops.softmax of this ISA gives. x is overwritten; dst may be x or lie before
+     * it. */
+    void (*softmax)(uint32_t *dst, float *x, int64_t n);
+    /* Two rows as pairs. */
+    void (*pair)(uint32_t *dst, const float *even, const float *odd, int64_t n);
+    /* s[r, 16 p + j] = scale * sum_c q[r, c] k[p][c][j]: one chain in order of c from +0, of each pair the odd one first, each a fused
+     * multiply-add. The same bits on every ISA. */
+    void (*scores)(const sd_half_scores *a);
+    /* o[r, c] = the same chain over i of p[r, i] v[i, c], starting from o[r, c]. The same bits on every ISA. */
+    void (*mix)(const sd_half_mix *a);
+} sd_kern_half;
+
+extern const sd_kern_half sd_kern_half_ref, sd_kern_half_avx512;
+/* NULL where the CPU does not multiply bf16 (sd_cpu.flags). */
+const sd_kern_half *sd_kern_half_select(uint32_t cpu_flags);
+
+#endif

@@ -1,0 +1,177 @@
+/* The slots of sd_kern_half against the reference bit for bit, with odd and unaligned sizes, guard words behind each output, and the
+ * numbers that VDPBF16PS treats apart: subnormals, NaN and infinities. */
+#include "t.h"
+
+#include "base/cpu.h"
+#include "base/rng.h"
+#include "num/kern_half.h"
+#include "num/kern_ops.h"
+
+#include <math.h>
+
+enum { GUARD = 16, MOST_D = 81, MOST_PAIR = 41, MOST_PANEL = 6, MOST_ROWS = 13 };
+static const uint32_t guard_value = 0x5a5a5a5au;
+
+static const sd_kern_half *table(void)
+{
+    sd_cpu cpu;
+    assert_true(sd_cpu_detect(&cpu, NULL));
+    const sd_kern_half *k = sd_kern_half_select(cpu.flags);
+    if (!k) t_skip("this CPU does not multiply bf16");
+    return k;
+}
+
+static void put_guard(void *p)
+{
+    for (int i = 0; i < GUARD; i++) memcpy((uint32_t *)p + i, &guard_value, 4);
+}
+
+static void check_guard(const void *p)
+{
+    for (int i = 0; i < GUARD; i++) assert_memory_equal((const uint32_t *)p + i, &guard_value, 4);
+}
+
+/* Normal numbers; odd: some of them as small as the smallest, and infinite. */
+static void fill(float *x, int64_t n, bool odd, uint64_t index)
+{
+    sd_rng r = sd_rng_make(7, "test_kern_half", index);
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = sd_rng_normal(&r);
+        if (odd && i % 5 == 0) x[i] *= 1e-38f;
+        if (odd && i % 7 == 3) x[i] *= 1e-20f;
+    }
+}
+
+/* NaN for NaN, else the same bits. */
+static void same(const float *a, const float *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (isnan(a[i]) ? !isnan(b[i]) : memcmp(&a[i], &b[i], 4) != 0) fail_msg("element %d: %a, expected %a", (int)i, (double)a[i], (double)b[i]);
+}
+
+static void test_select(void **state)
+{
+    (void)state;
+    assert_null(sd_kern_half_select(0));
+    assert_null(sd_kern_half_select(SD_CPU_AVX2 | SD_CPU_AVX512 | SD_CPU_AVX512_VNNI));
+}
+
+static void test_pairs(void **state)
+{
+    (void)state;
+    const sd_kern_half *k = table(), *ref = &sd_kern_half_ref;
+    static const int64_t widths[] = {1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 80, 81};
+    static float x[1 + 2 * MOST_D];
+    static uint32_t a[MOST_D + GUARD], b[MOST_D];
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (int odd = 0; odd < 2; odd++) {
+            const int64_t d = widths[w], half = (d + 1) / 2;
+            float *at = x + 1;
+            fill(at, 2 * d, odd, (uint64_t)d);
+            if (odd) at[0] = INFINITY, at[d / 2] = -INFINITY, at[d - 1] = 3.4e38f;
+            put_guard(a + half);
+            k->row(a, at, d), ref->row(b, at, d);
+            check_guard(a + half);
+            assert_memory_equal(a, b, (size_t)half * 4);
+            if (d % 2) assert_true(a[half - 1] >> 16 == 0);
+            put_guard(a + d);
+            k->pair(a, at, at + d, d), ref->pair(b, at, at + d, d);
+            check_guard(a + d);
+            assert_memory_equal(a, b, (size_t)d * 4);
+            for (int64_t i = 0; i < d; i++) { /* pair and row round alike */
+                const float two[2] = {at[i], at[d + i]};
+                ref->row(b, two, 2);
+                assert_int_equal(a[i], b[0]);
+            }
+            float in_place[MOST_D + 1];
+            memcpy(in_place, at, (size_t)d * 4);
+            ref->row(b, at, d);
+            k->row((uint32_t *)(void *)in_place, in_place, d);
+            assert_memory_equal(in_place, b, (size_t)half * 4);
+        }
+    float one[2] = {1, NAN};
+    k->row(a, one, 2);
+    assert_true((a[0] & 0xffff) == 0x3f80 && (a[0] >> 16 & 0x7fff) > 0x7f80);
+}
+
+/* The softmax of the same ISA, rounded; in place, and a few words before its place. */
+static void test_softmax(void **state)
+{
+    (void)state;
+    enum { MOST = 301 };
+    sd_cpu cpu;
+    const sd_kern_half *k = table();
+    assert_true(sd_cpu_detect(&cpu, NULL));
+    for (int64_t n = 1; n <= MOST; n += n < 70 ? 1 : 77)
+        for (int64_t at = 0; at < 8; at += 2) {
+            float x[MOST + 8 + GUARD], y[MOST];
+            uint32_t want[MOST];
+            fill(y, n, false, (uint64_t)n);
+            for (int64_t i = 0; i < n; i++) y[i] *= 9;
+            memcpy(x + at, y, (size_t)n * 4);
+            put_guard(x + at + n);
+            sd_kern_ops_select(cpu.flags)->softmax(y, n);
+            k->row(want, y, n);
+            k->softmax((uint32_t *)(void *)x + at / 2, x + at, n);
+            check_guard(x + at + n);
+            assert_memory_equal(x + at / 2, want, (size_t)(n + 1) / 2 * 4);
+        }
+    float x[3] = {0, NAN, 1};
+    k->softmax((uint32_t *)(void *)x, x, 3);
+    for (int i = 0; i < 2; i++) assert_true(isnan(x[i]));
+}
+
+static void test_scores(void **state)
+{
+    (void)state;
+    const sd_kern_half *k = table();
+    static const int64_t pairs[] = {1, 2, 8, 32, 41}, rows[] = {1, 2, 3, 4, 5, 6, 7, 13};
+    static float x[MOST_PANEL * 2 * MOST_PAIR * 16], s[MOST_ROWS * (MOST_PANEL + 1) * 16 + GUARD], want[MOST_ROWS * (MOST_PANEL + 1) * 16];
+    static uint32_t q[MOST_ROWS * MOST_PAIR], keys[MOST_PANEL * MOST_PAIR * 16];
+    for (size_t w = 0; w < sizeof pairs / sizeof *pairs; w++)
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (int64_t np = 1; np <= MOST_PANEL; np++)
+                for (int odd = 0; odd < 2; odd++) {
+                    const int64_t n = pairs[w], m = rows[r], lds = np * 16 + 16;
+                    fill(x, m * n * 2, odd, 10), sd_kern_half_ref.row(q, x, m * n * 2);
+                    fill(x, np * n * 32, odd, 11);
+                    if (odd) x[0] = NAN, x[17] = INFINITY;
+                    sd_kern_half_ref.row(keys, x, np * n * 32);
+                    sd_half_scores a = {.s = s, .q = q, .k = keys, .lds = lds, .m = m, .n_panel = np, .n_pair = n, .scale = 0.125f};
+                    put_guard(s + (m - 1) * lds + np * 16);
+                    k->scores(&a);
+                    check_guard(s + (m - 1) * lds + np * 16);
+                    a.s = want;
+                    sd_kern_half_ref.scores(&a);
+                    for (int64_t i = 0; i < m; i++) same(s + i * lds, want + i * lds, np * 16);
+                    if (odd) assert_true(isnan(s[0]) && isfinite(s[2]));
+                }
+}
+
+static void test_mix(void **state)
+{
+    (void)state;
+    const sd_kern_half *k = table();
+    static const int64_t widths[] = {1, 3, 8, 16, 24, 33, 64, 81}, ns[] = {1, 2, 3, 20};
+    static float x[2 * 20 * (MOST_D + 4)], o[SD_MIX_ROWS * MOST_D + GUARD], want[SD_MIX_ROWS * MOST_D];
+    static uint32_t p[SD_MIX_ROWS * 24], v[20 * (MOST_D + 4)];
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (size_t l = 0; l < sizeof ns / sizeof *ns; l++)
+            for (int64_t m = 1; m <= SD_MIX_ROWS; m++)
+                for (int odd = 0; odd < 2; odd++) {
+                    const int64_t d = widths[w], n = ns[l], ldp = n + 4, ldv = d + (int64_t)l;
+                    fill(x, m * ldp * 2, odd, 20), sd_kern_half_ref.row(p, x, m * ldp * 2);
+                    fill(x, 2 * n * ldv, odd, 21), sd_kern_half_ref.row(v, x, 2 * n * ldv);
+                    fill(o, m * d, false, 22), memcpy(want, o, (size_t)(m * d) * 4);
+                    put_guard(o + m * d);
+                    sd_half_mix a = {.o = o, .p = p, .v = v, .ldp = ldp, .ldv = ldv, .m = m, .n = n, .d = d};
+                    k->mix(&a);
+                    check_guard(o + m * d);
+                    a.o = want;
+                    sd_kern_half_ref.mix(&a);
+                    same(o, want, m * d);
+                }
+}
+
+static const struct CMUnitTest tests[] = {T(test_select), T(test_pairs), T(test_softmax), T(test_scores), T(test_mix)};
+T_MAIN(tests)
