@@ -101,7 +101,7 @@ static int cmd_serve(cli *c, int argc, char **argv)
     if (!c->n_arg && (a.dict.n || a.recipe.n || a.monitor.n)) return cli_usage(c, "--dict, --recipe and --monitor need a model");
     if (a.alias && (!a.alias[0] || strchr(a.alias, '@'))) return cli_usage(c, "--alias: a name without '@'");
     if (c->n_arg) name_model(name, file, c->arg[0]);
-    sd_serve_opt o = {.model_name = a.alias ? a.alias : name, .model_file = file, .data_dir = c->data_dir,
+    sd_serve_opt o = {.model_name = a.alias ? a.alias : name, .model_file = file, .model_path = c->n_arg ? c->arg[0] : NULL, .data_dir = c->data_dir,
                       .dict = a.dict.v, .n_dict = a.dict.n, .store = a.store.v, .n_store = a.store.n, .recipe = a.recipe.v, .n_recipe = a.recipe.n,
                       .monitor = a.monitor.v, .n_monitor = a.monitor.n,
                       .run = a.run.v, .n_run = a.run.n, .audit = a.audit.v, .n_audit = a.audit.n,

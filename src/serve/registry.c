@@ -70,6 +70,7 @@ static sd_status open_dict(sd_server *s, const char *text, sd_err *err)
     if (st) return st;
     if (sd_registry__dict(s, d->name)) return taken("dictionaries", d->name, err);
     if ((st = sd_dict_open(&d->dict, path, err))) return st;
+    d->path = path;
     s->n_dict++;
     const char *site = sd_dict_site_name(d->dict);
     if (!*site) return SD_OK;

@@ -17,6 +17,7 @@ typedef struct sd_serve_model {
 typedef struct sd_serve_opt {
     const char *model_name;      /* as clients say it */
     const char *model_file;      /* the file's or folder's own name, which the page puts into commands; NULL: unknown */
+    const char *model_path;      /* as the command line has it: what a loopback server tells instead, so that those commands run; NULL: the name */
     const char *data_dir;
     const char *const *dict;     /* [n_dict] DIR or NAME=DIR */
     const char *const *store;    /* [n_store] FILE or NAME=FILE */

@@ -9,7 +9,7 @@
 
 struct MHD_Daemon;
 
-typedef struct sd_reg_dict { char name[65]; sd_dict *dict; sd_site site; bool has_site; } sd_reg_dict; /* no site: a crosscoder, or it does not say */
+typedef struct sd_reg_dict { char name[65]; const char *path; sd_dict *dict; sd_site site; bool has_site; } sd_reg_dict; /* no site: a crosscoder, or it does not say */
 /* A handle serves one thread at a time. What counts over the whole store (searches, co-activation) takes seconds where there are a million features,
  * and has a handle of its own, opened when it is first wanted, so that a feature is answered meanwhile. Of both locks search_lock comes first. */
 typedef struct sd_reg_store { char name[65]; const char *path; sd_store *store, *search; pthread_mutex_t lock, search_lock; } sd_reg_store;

@@ -29,6 +29,7 @@ static void put_dicts(sd_jw *w, const sd_server *s)
         sd_jw_kf64(w, "l0", in->l0);
         sd_jw_kbool(w, "same_model", sd_registry__same_model(s, in->model_sha256));
         if (of) sd_jw_kstr(w, "store", of->name);
+        if (s->loopback) sd_jw_kstr(w, "path", s->dict[i].path);
         sd_jw_end(w);
     }
     sd_jw_end(w);
@@ -44,6 +45,7 @@ static void put_stores(sd_jw *w, const sd_server *s)
         const sd_store_info *in = sd_store_get_info(r->store);
         sd_jw_obj(w);
         sd_jw_kstr(w, "name", r->name);
+        if (s->loopback) sd_jw_kstr(w, "path", r->path);
         sd_jw_kbool(w, "same_model", sd_registry__same_model(s, in->model.sha256));
         sd_jw_ki64(w, "n_features", in->n_features);
         sd_jw_ki64(w, "n_alive", in->n_alive);
@@ -137,7 +139,9 @@ int sd_handle__config(sd_server *s, const sd_request *rq, sd_reply *rp, sd_probl
     sd_jw_kstr(&w, "schema", "sonde.config/1");
     sd_jw_kstr(&w, "version", sd_version());
     sd_jw_kstr(&w, "name", s->opt.m ? s->opt.model_name : "");
-    if (s->opt.m && s->opt.model_file) sd_jw_kstr(&w, "file", s->opt.model_file);
+    /* Who asks a loopback server sits at this machine: the page's commands then name the files as they were named to it. Others learn no path. */
+    const char *file = s->loopback && s->opt.model_path ? s->opt.model_path : s->opt.model_file;
+    if (s->opt.m && file) sd_jw_kstr(&w, "file", file);
     sd_jw_kstr(&w, "model_sha256", s->opt.model_sha256);
     if (s->engine) sd_jw_ki64(&w, "n_ctx", sd_engine_ctx(s->engine));
     put_dicts(&w, s);

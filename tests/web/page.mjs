@@ -9,7 +9,7 @@ const VIEWS = [
   ['features', '#/features/tiny', async (p) => { await p.waitForSelector('.vrow .label, .map-stage'); }],
   ['feature', '#/feature/tiny/3', async (p) => { await p.waitForSelector('.examples h2'); }],
   ['text', '#/text?t=the+cat+sat', async (p) => { await p.waitForSelector('table.lens td'); await p.waitForSelector('.feature-bars li, .text-side .soft'); }],
-  ['contrast', '#/contrast?a=the+cat+sat%0Athe+cat+ran&b=a+red+bridge%0Athe+old+gate', async (p) => { await p.waitForSelector('.contrast table.plain td'); }],
+  ['contrast', '#/contrast?a=the+cat+sat%0Athe+cat+ran&b=a+red+bridge%0Athe+old+gate', async (p) => { await p.waitForSelector('.contrast table.plain td.n'); must(await p.evaluate(() => [...document.querySelectorAll('.contrast .scroll')].every((x) => x.scrollWidth <= x.clientWidth)), 'the table of features scrolls sideways'); }],
   ['steer', '#/steer?recipe=more&n=12&p=the+cat', async (p) => { await p.waitForSelector('.quality .card, .quality .badge, .quality p'); }],
   ['runs', '#/runs/adapter', async (p) => { await p.waitForSelector('.run-card canvas'); }],
   ['audit', '#/audit/change', async (p) => { await p.waitForSelector('.forest'); }],
@@ -35,7 +35,7 @@ await test('contrast: the sets are read, what differs is told beside chance, cau
   await page.fill('textarea >> nth=0', Array.from({ length: 8 }, (_, i) => `the cat sat on ${i}`).join('\n'));
   await page.fill('textarea >> nth=1', Array.from({ length: 8 }, (_, i) => `red bridge ${i} gate`).join('\n'));
   await page.click('text=Compare');
-  await page.waitForSelector('.contrast table.plain td');
+  await page.waitForSelector('.contrast table.plain td.n');
   must(/floor of/.test(await page.textContent('.contrast .card:nth-of-type(2) header')), 'the floor is not told');
   must((await page.textContent('.contrast tbody td.n >> nth=0')).trim() !== '', 'no share');
   must((await page.locator('.contrast tbody tr:not(.dim)').count()) > 0, 'nothing tells cats from bridges');
@@ -50,9 +50,25 @@ await test('what is copied is a command, and JSON', async () => {
   const page = await open('#/feature/tiny/3');
   await page.waitForSelector('.examples h2');
   await page.click('[data-copy=command]');
-  must((await page.evaluate(() => navigator.clipboard.readText())) === 'sonde feature show tiny.db 3', 'the command');
+  must((await page.evaluate(() => navigator.clipboard.readText())) === `sonde feature show ${join(dir, 'tiny.db')} 3`, 'the command');
   await page.click('[data-copy=json]');
   must(JSON.parse(await page.evaluate(() => navigator.clipboard.readText())).index === 3, 'the JSON');
+  await close(page);
+});
+
+await test('steer: what is copied runs where the server was started, and a number out of bounds is said', async () => {
+  const page = await open('#/steer?recipe=more&n=12&p=the+cat');
+  await page.waitForSelector('.quality .card, .quality .badge, .quality p');
+  await page.click('[data-copy=command]');
+  const line = await page.evaluate(() => navigator.clipboard.readText());
+  must(line.startsWith(`sonde run ${join(dir, 'tiny.gguf')} -p 'the cat'`) && line.includes(`"dict":"${join(dir, 'l0')}"`), line);
+  writeFileSync(join(dir, 'copied'), line);
+  const n = page.locator('.sampling input >> nth=0');
+  await n.fill('99999');
+  must((await n.getAttribute('aria-invalid')) === 'true', 'the field is not marked');
+  must(/Tokens: 1 to 1024, a whole number. It stays at 12/.test(await page.textContent('.doubt')), await page.textContent('.doubt'));
+  await n.fill('16');
+  must((await page.textContent('.doubt')) === '' && (await n.getAttribute('aria-invalid')) === 'false', 'the doubt stays');
   await close(page);
 });
 
@@ -145,7 +161,7 @@ await test('steer: nothing added is identical, much is not, and all three panes 
 });
 
 await test('what is not there, left out or too little is said', async () => {
-  const page = await open('#/steer', { width: 360 });
+  const page = await open('#/steer?n=12', { width: 360 });
   const inside = await page.evaluate(() => [...document.querySelectorAll('.sampling input')].every((x) => x.getBoundingClientRect().right <= document.querySelector('.prompt-tools').getBoundingClientRect().right + 0.5));
   must(inside, 'the seed is wider than its card');
   await page.fill('.add-steer input', '99999');

@@ -12,7 +12,7 @@ const VIEWS = [
   ['by-text', '#/features/smollm2?mode=text&q=the+Golden+Gate+Bridge', async (p) => { await p.waitForFunction(() => /strongest on/.test(document.querySelector('.count')?.textContent || '')); }],
   ['feature', `#/feature/smollm2/${feature}`, async (p) => { await p.waitForSelector('.examples h2'); }],
   ['text', `#/text?t=${line}`, async (p) => { await p.waitForSelector('table.lens td'); await p.waitForSelector('.feature-bars li, .text-side .soft'); }],
-  ['contrast', '#/contrast?a=The+bridge+is+red%0AThe+tower+is+tall&b=The+cell+divides%0AThe+gene+is+read', async (p) => { await p.waitForSelector('.contrast table.plain td'); }],
+  ['contrast', '#/contrast?a=The+bridge+is+red%0AThe+tower+is+tall&b=The+cell+divides%0AThe+gene+is+read', async (p) => { await p.waitForSelector('.contrast table.plain td.n'); }],
   ['steer', `#/steer?n=24&p=Who+are+you%3F&temp=0&base=You+are+the+Golden+Gate+Bridge.&s=${steer}`, async (p) => { await p.waitForSelector('.quality .facts'); }],
   ['recipe', '#/steer?recipe=more&n=12&p=Who+are+you%3F', async (p) => { await p.waitForSelector('.quality .card, .quality .badge, .quality p'); }],
   ['runs', '#/runs/dict', async (p) => { await p.waitForSelector('.run-card canvas'); }],

@@ -68,6 +68,12 @@ for _ in $(seq 100); do url=$(sed -n 's/^listening on //p' "$dir/listen"); [ -n 
 files=$!
 for _ in $(seq 100); do port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$dir/files"); [ -n "$port" ] && break; sleep 0.1; done
 node "$root/tests/web/page.mjs" "$browser" "$url/" "http://127.0.0.1:$port/" "$dir" "${SONDE_SHOTS:-}" || n_failed=$((n_failed + 1))
+# The copied command, as a shell reads it.
+if [ -s "$dir/copied" ]; then
+    (sonde() { "$sonde" "$@"; }; eval "$(cat "$dir/copied")") >"$dir/out" 2>"$dir/err" </dev/null
+    rc=$?
+    [ $rc -eq 0 ] && ok "the copied command runs" || not_ok "the copied command runs" "$(cat "$dir/copied"; what_happened)"
+fi
 kill "$files"
 kill -TERM $pid
 wait $pid || not_ok "the server ends well" "$(cat "$dir/serve.err")"

@@ -1,4 +1,5 @@
 // What the page knows comes through here: from the server it was loaded from, or from files beside it (`sonde view bundle`).
+import * as command from './command.js';
 import * as files from './files.js';
 
 export class Problem extends Error {
@@ -73,6 +74,7 @@ let config;
 export async function getConfig(fresh) {
   if (!config || fresh) {
     config = files.there ? await files.config() : await get('sonde/v1/config');
+    command.of(config);
   }
   return config;
 }

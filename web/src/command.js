@@ -1,25 +1,33 @@
-// The `sonde` commands that give what a view shows. Paths are what the server calls things: the reader puts the files there.
+// The `sonde` commands that give what a view shows. A server of this machine tells the paths it was started with, and the commands run where it was started; others tell
+// what they call things, and the reader puts the files there.
 import { quote } from './format.js';
 
 export const model = (config) => (config.file ? quote(config.file) : 'MODEL');
 // The stream after the middle block: where a first dictionary finds most.
 export const middle = (config) => `resid_post.${config.model ? Math.floor((config.model.n_layer - 1) / 2) : 'LAYER'}`;
 export const learn = (config) => `sonde dict train ${model(config)} TEXT/ --site ${middle(config)} --width 8192 --k 32 -o dict`;
-export const store = (name) => quote(`${name}.db`);
-export const serve = (config) => ['sonde serve', config.model ? model(config) : '', ...config.dicts.map((d) => `--dict ${quote(`${d.name}=DIR`)}`), ...config.stores.map((s) => `--store ${store(s.name)}`)].filter(Boolean).join(' ');
+let known = { dicts: [], stores: [] };
+export const of = (config) => { known = config; };
+export const store = (name) => quote(known.stores.find((s) => s.name === name)?.path ?? `${name}.db`);
+const dict = (name) => known.dicts.find((d) => d.name === name)?.path;
+const registered = (name, path, own) => quote(path && own(path) === name ? path : `${name}=${path ?? 'DIR'}`);
+const base = (path) => path.replace(/\/+$/, '').replace(/.*\//, '');
+export const serve = (config) => ['sonde serve', config.model ? model(config) : '', ...config.dicts.map((d) => `--dict ${registered(d.name, d.path, base)}`), ...config.stores.map((s) => `--store ${s.path ? registered(s.name, s.path, (p) => base(p).replace(/\.db$/, '')) : store(s.name)}`)].filter(Boolean).join(' ');
 export const search = (name, q, limit) => `sonde feature search ${store(name)} ${q ? quote(q) : ''}${limit ? ` --limit ${limit}` : ''}`.replace(/ +/g, ' ').trim();
 export const show = (name, index) => `sonde feature show ${store(name)} ${index}`;
 export const lens = (config, text) => `sonde lens ${model(config)} --text ${quote(text)}`;
-export const contrast = (config, of, words) => `sonde feature contrast ${store(of || 'STORE')} a.txt b.txt --dict DIR --model ${model(config)}${words ? words.split(',').map((w) => w.trim()).filter(Boolean).map((w) => ` --count ${quote(w)}`).join('') : ''}`;
+export const contrast = (config, stored, words, of_dict) => `sonde feature contrast ${stored ? store(stored) : 'STORE.db'} a.txt b.txt --dict ${quote(dict(of_dict) ?? 'DIR')} --model ${model(config)}${words ? words.split(',').map((w) => w.trim()).filter(Boolean).map((w) => ` --count ${quote(w)}`).join('') : ''}`;
 // A number's own command in an audit ends with its place in the JSON: the same with another place, beside `x` or in `.inside`.
 export const within = (text, name) => (text || '').replace(/\.(inside|refusal)'$/, (_, last) => `${last === 'inside' ? '.inside' : ''}.${name}'`);
 // A conversation is more than `sonde run` takes: the same request to this server.
 export const ask = (path, body) => `curl -s ${location.origin}/${path} -H 'Content-Type: application/json' -d ${quote(JSON.stringify(body))}`;
+// A steer as `sonde run` reads it: dictionaries by their folders.
+const onDisk = (s) => ({ ...s, ...(s.feature && { feature: { ...s.feature, dict: dict(s.feature.dict) ?? s.feature.dict } }), ...(s.when?.feature && { when: { ...s.when, feature: { ...s.when.feature, dict: dict(s.when.feature.dict) ?? s.when.feature.dict } } }) });
 export function run(config, { prompt, chat, steers, compare, n, temp, seed, system }) {
   const part = [`sonde run ${model(config)} -p ${quote(prompt)}`];
   if (chat) part.push('--chat');
   if (system) part.push(`--system ${quote(system)}`);
-  for (const s of steers) part.push(`--steer ${quote(JSON.stringify(s))}`);
+  for (const s of steers) part.push(`--steer ${quote(JSON.stringify(onDisk(s)))}`);
   if (compare) part.push('--compare');
   part.push(`-n ${n} --temp ${temp} --seed ${seed}`);
   return part.join(' ');

@@ -30,8 +30,8 @@ export async function show({ config, query }) {
     if (!found) return fill(box, h('h2', 'Features'), h('p.soft', 'Two texts a side at least; a line each. The more, the smaller the differences that can be told from chance.'));
     const rows = found.features;
     fill(box, h('header', h('h2', 'Features'), h('span.soft', `${whole(found.n_above)} of ${whole(found.n_features)} above the floor of ${percent(found.floor)}`)),
-      rows.length ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Features that differ' }, h('table.plain', h('thead', h('tr', ['Feature', 'Responds to', 'in A', 'in B', 'Difference', 'p'].map((x, i) => h(i > 1 ? 'th.n' : 'th', { scope: 'col' }, x)))),
-        h('tbody', rows.map((f, i) => h('tr', { class: i < found.n_above ? null : 'dim' }, h('th', { scope: 'row' }, store() ? h('a', { href: featureLink(store(), f.index) }, String(f.index)) : String(f.index)), h('td', called(f.label, '–')),
+      rows.length ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Features that differ' }, h('table.plain.found', h('thead', h('tr', ['Feature', 'Responds to', 'in A', 'in B', 'Difference', 'p'].map((x, i) => h(i > 1 ? 'th.n' : i ? 'th.wide' : 'th', { scope: 'col' }, x)))),
+        h('tbody', rows.map((f, i) => h('tr', { class: i < found.n_above ? null : 'dim' }, h('th', { scope: 'row' }, store() ? h('a', { href: featureLink(store(), f.index) }, String(f.index)) : String(f.index), h('span.narrow', called(f.label, '–'))), h('td.wide', called(f.label, '–')),
           h('td.n', percent(f.share_a)), h('td.n', percent(f.share_b)), h('td.n', h('strong', { class: i < found.n_above ? null : 'soft' }, `${f.difference > 0 ? '+' : '−'}${percent(Math.abs(f.difference))}`)), h('td.n', num(f.p))))))) : h('p.soft', 'No feature is active in these texts.'),
       h('p.note', `Shares of the ${whole(found.n_a)} and ${whole(found.n_b)} texts in which a feature is active anywhere. Floor: what the largest difference of any feature reaches in 1 of 20 shufflings of the two sets; p counts shufflings, for all features together. Grey: below it.${splits(found.n_a, found.n_b) < 20 ? ' So few texts can be shared out in so few ways that nothing can be above it: take four a side at least.' : ''}`));
   }
@@ -107,7 +107,7 @@ export async function show({ config, query }) {
 
   const areaA = h('textarea', { rows: 8, spellcheck: 'false', value: state.a, placeholder: 'one text a line', 'data-search': true }), areaB = h('textarea', { rows: 8, spellcheck: 'false', value: state.b, placeholder: 'one text a line' });
   const chat = h('input', { type: 'checkbox', checked: Boolean(state.chat), onchange: () => { state.chat = chat.checked ? '1' : ''; } });
-  const el = h('div.view.contrast', h('header.view-head', title, h('div.view-tools', copies(() => command.contrast(config, store(), state.words), () => ({ asked: { a: lines(state.a), b: lines(state.b) }, found, counted })))),
+  const el = h('div.view.contrast', h('header.view-head', title, h('div.view-tools', copies(() => command.contrast(config, store(), state.words, state.dict), () => ({ asked: { a: lines(state.a), b: lines(state.b) }, found, counted })))),
     h('section.card', h('div.contrast-sets', field('A: it happens', areaA), field('B: it does not', areaB)),
       h('div.text-tools', h('button.primary', { type: 'button', onclick: run }, 'Compare'), h('label.check', chat, 'as messages in a chat'),
         config.dicts.length > 1 ? select(config.dicts.map((d) => [d.name, d.name]), state.dict, (v) => { state.dict = v; }, { 'aria-label': 'Dictionary' }) : null, status)),

@@ -345,7 +345,17 @@ export async function show({ config, query }) {
   const soon = debounce(run, 400);
   const area = h('textarea', { rows: 3, value: state.p, oninput: () => { state.p = area.value; save(); } });
   const baseline = h('textarea', { rows: 2, value: state.base, placeholder: 'You love bridges and speak of them at every chance.', oninput: () => { state.base = baseline.value; save(); } });
-  const number = (key, attrs) => { const el = h('input', { type: 'number', value: state[key], ...attrs, oninput: () => { if (el.validity.valid && el.value !== '') { state[key] = el.value; save(); soon(); } } }); return el; };
+  // A number out of its bounds is not taken, and that is said where it stands: what runs is the last good one.
+  const doubts = h('p.note.doubt', { role: 'status' });
+  const number = (name, key, attrs) => {
+    const el = h('input', { type: 'number', value: state[key], ...attrs, oninput: () => {
+      const good = el.validity.valid && el.value !== '';
+      el.setAttribute('aria-invalid', String(!good));
+      fill(doubts, good ? '' : `${name}: ${el.min} to ${el.max || 'any'}${el.step === '1' ? ', a whole number' : ''}. It stays at ${state[key]}.`);
+      if (good) { state[key] = el.value; save(); soon(); }
+    } });
+    return el;
+  };
   const go = h('button.primary', { type: 'button', onclick: () => (abort ? stop() : run()) }, 'Run');
   const modes = segmented('How the prompt is read', [['chat', 'A message'], ['text', 'A text to go on with']], state.mode, (v) => { state.mode = v; if (v !== 'chat') more = []; save(); soon(); });
   const el = h('div.view.steer',
@@ -354,7 +364,7 @@ export async function show({ config, query }) {
     h('div.steer-grid',
       h('div.rail', picker(), rail),
       h('div.steer-main',
-        h('section.card.prompt-card', h('div.prompt-fields', field('Prompt', area), field('The same by a prompt alone (a system message)', baseline)), h('div.prompt-tools', modes, h('div.sampling', field('Tokens', number('n', { min: 1, max: 1024, step: 1 })), field('Temperature', number('temp', { min: 0, max: 2, step: 0.1 })), field('Seed', number('seed', { min: 0, step: 1 }))), go), status),
+        h('section.card.prompt-card', h('div.prompt-fields', field('Prompt', area), field('The same by a prompt alone (a system message)', baseline)), h('div.prompt-tools', modes, h('div.sampling', field('Tokens', number('Tokens', 'n', { min: 1, max: 1024, step: 1 })), field('Temperature', number('Temperature', 'temp', { min: 0, max: 2, step: 0.1 })), field('Seed', number('Seed', 'seed', { min: 0, step: 1 }))), go), doubts, status),
         panes, further, quality, sweepBox)));
   drawRail();
   fill(panes, empty('No answer yet.', 'Run it: plain and steered are said side by side.'));
