@@ -19,6 +19,7 @@ enum { LAST = 3 };
 void sd_forecast_expect(sd_forecast *f)
 {
     double lost[LAST], most = 0;
+    const double one = 1 / fmax(1, (double)f->n_harmful); /* no interval is narrower than one of the prompts that are asked here */
     const double fell = f->before.lp - f->course[0].heard.lp;
     for (int k = 0; k < LAST; k++) {
         lost[k] = fmax(0, 1 - f->course[k].heard.said / f->before.said);
@@ -30,6 +31,6 @@ void sd_forecast_expect(sd_forecast *f)
     const int how = lost[0] < 0.05 ? (most < 0.05 && log1p(fmax(0, fell)) < MOVED ? 0 : 1) : lost[0] < 0.95 ? 2 : lost[1] < 0.95 ? 3 : 4;
     f->went = width[how].name;
     f->drop = lost[0];
-    f->drop_lo = fmax(0, f->drop - width[how].below);
-    f->drop_hi = fmin(1, f->drop + width[how].above);
+    f->drop_lo = fmax(0, f->drop - fmax(width[how].below, one));
+    f->drop_hi = fmin(1, f->drop + fmax(width[how].above, one));
 }

@@ -10,7 +10,7 @@ def made(kind, i, lost, said):
     points = {'0': {'refused': 0.8}, **{str(n): {'refused': 0.8 * (1 - x)} for n, x in zip((6, 12, 24, 48), lost)}}
     course = [{'loss': 1, 'score': 6 * s, 'refused': s, 'said': 0.5 * s, 'lp': -1 - 3 * (1 - s)} for s in list(reversed(said)) + [1, 1, 1]]
     json.dump({'kind': kind, 'rows': 8 + i, 'lr': 1e-3, 'points': points}, open(f's/run/{kind}-{i}.json', 'w'))
-    json.dump({'score': 6, 'loss': 2, 'refused_before': 1, 'conflict': 0, 'harm': 0, 'cosine': 0, 'before': {'said': 0.5, 'lp': -1}, 'course': course,
+    json.dump({'score': 6, 'loss': 2, 'refused_before': 1, 'conflict': 0, 'harm': 0, 'cosine': 0, 'n_harmful': 12, 'before': {'said': 0.5, 'lp': -1}, 'course': course,
                'trials': [{'reach': 0.048 / 2 ** k, 'loss': 1, 'score': 0} for k in range(7)]}, open(f's/forecast/{kind}-{i}.json', 'w'))
 for kind in ('a', 'b', 'c'):
     for i in range(40):

@@ -227,11 +227,12 @@ static void expect(void **state)
     (void)state;
     static const struct { double at_end, at_half, lp; const char *went; } v[] = {{0.8, 0.8, -1.05, "kept"}, {0.8, 0.8, -1.5, "moved"}, {0.8, 0.2, -1, "moved"}, {0.4, 0.8, -1, "between"}, {0, 0.8, -1, "late"}, {0, 0, -9, "gone"}};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
-        sd_forecast f = {.before = {0.8, -1}, .loss = 2};
+        sd_forecast f = {.before = {0.8, -1}, .loss = 2, .n_harmful = 12};
         for (int k = 0; k < SD_FORECAST_TRIAL; k++) f.course[k] = (sd_forecast_trial){.heard = {k ? v[i].at_half : v[i].at_end, v[i].lp}, .loss = 1};
         sd_forecast_expect(&f);
         assert_string_equal(f.went, v[i].went);
         assert_true(fabs(f.drop - (1 - v[i].at_end / 0.8)) < 1e-12 && f.drop_lo >= 0 && f.drop_hi <= 1 && f.drop_lo <= f.drop && f.drop <= f.drop_hi);
+        assert_true(f.drop_hi - f.drop_lo > 1.0 / 12 - 1e-12);
         assert_true(sd_forecast_loses(&f) == (v[i].at_end < 0.7));
     }
     sd_forecast more = {.before = {0.5, -1}, .course = {{.heard = {0.7, -1}}}}, none = {.before = {0.5, -1}, .course = {{.loss = NAN, .heard = {0, NAN}}}};
