@@ -30,10 +30,11 @@ static const cli_opt opts[] = {
     {0, "aux-weight", OPT_FLOAT, AT(dict_run, aux_weight), .arg = "W", .def = "0.03125", .lo = 1e-9, .hi = 1e3, .help = "weight of their loss"},
     {0, "dead-after", OPT_INT, AT(dict_run, dead_after), .arg = "N", .lo = 1, .hi = 1e12, .unit = "tokens", .help = "silence after which a feature is dead", .def_words = "a quarter of the run, at most 10 million"},
     {0, "bandwidth", OPT_FLOAT, AT(dict_run, bandwidth), .arg = "W", .def = "0.5", .lo = 1e-3, .hi = 100, .help = "width of jumprelu's window around a threshold"},
-    {0, "parents", OPT_INT, AT(dict_run, parents), .arg = "P", .lo = 2, .hi = 1 << 22, .help = "topk: find features by way of P groups, instead of a product with every feature"},
-    {0, "near", OPT_INT, AT(dict_run, near), .with = "parents", .arg = "N", .lo = 1, .hi = 1 << 16, .help = "groups from which a token's features are chosen", .def_words = "P / 64, at least 2 K"},
-    {0, "parents-alone", OPT_FLOAT, AT(dict_run, parents_alone), .with = "parents", .arg = "SHARE", .def = "0.05", .lo = 1e-6, .hi = 1, .help = "share of the steps in which only parents compete"},
-    {0, "exact-from", OPT_FLOAT, AT(dict_run, exact_from), .with = "parents", .arg = "SHARE", .def = "0.9", .lo = 1e-6, .hi = 1, .help = "share of the steps after which all features do"},
+    {0, "routes", OPT_INT, AT(dict_run, routes), .arg = "P", .lo = 2, .hi = 1 << 22, .help = "topk: divide tokens among P groups and score each against its group's list of features, instead of all"},
+    {0, "listed", OPT_INT, AT(dict_run, listed), .with = "routes", .arg = "L", .lo = 1, .hi = INT32_MAX - 1, .help = "features of a list", .def_words = "width / 16, at least 8 K"},
+    {0, "exact-every", OPT_INT, AT(dict_run, exact_every), .with = "routes", .arg = "N", .def = "16", .lo = 1, .hi = 1 << 20, .help = "one of so many steps looks at all features and renews the lists"},
+    {0, "exact-until", OPT_FLOAT, AT(dict_run, exact_until), .with = "routes", .arg = "SHARE", .def = "0.1", .lo = 1e-6, .hi = 1, .help = "share of the steps, at first, that look at all features"},
+    {0, "exact-from", OPT_FLOAT, AT(dict_run, exact_from), .with = "routes", .arg = "SHARE", .def = "0.9", .lo = 1e-6, .hi = 1, .help = "share of the steps after which all look at all features"},
     {0, "init", OPT_STR, AT(dict_run, init), .arg = "FILE", .help = "weights to start from: W_enc [d, F], W_dec [F, d], b_enc, b_dec, for rows centred and scaled to a mean norm of sqrt(d)"},
     {0, "order", OPT_STR, AT(dict_run, order), .arg = "FILE", .help = "the rows of DIR in this order: `order`, int32, of the rows that are no sinks and are not held out"},
     {0, "without", OPT_LIST, AT(dict_run, without), .arg = "NAME,..", .help = "leave out centring, scaling, sink-filter, special-filter, shuffle, tied-init, unit-decoder, parallel-grad, aux-k"},
@@ -179,7 +180,7 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
                                 .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed, .moments8 = a->moments8, .proven = a->proven, .k_start = (int)a->k_start, .k_anneal = a->k_anneal,
                                 .sparsity = a->sparsity, .sparsity_warmup = a->sparsity_warmup,
                                 .warmup = a->warmup > 0 ? a->warmup : -1, .decay = a->decay > 0 ? a->decay : -1, .aux_k = (int)a->aux_k, .aux_alpha = a->aux_weight,
-                                .dead_after = a->dead_after, .bandwidth = a->bandwidth, .parents = a->parents, .near = (int)a->near, .parents_alone = a->parents_alone, .exact_from = a->exact_from,
+                                .dead_after = a->dead_after, .bandwidth = a->bandwidth, .routes = a->routes, .listed = a->listed, .exact_every = (int)a->exact_every, .exact_until = a->exact_until, .exact_from = a->exact_from,
                                 .without = dict_run_without(a) | (a->order ? SD_WITHOUT_SHUFFLE | SD_WITHOUT_SINK_FILTER : 0), /* the order is of rows without sinks */
                                 .frozen_decoder = a->control && strcmp(a->control, "frozen-decoder") == 0},
                       .meta = s->meta, .n_heldout = a->heldout, .buffer_rows = a->buffer, .dir = c->output, .prov = &c->prov, .resume = c->resume != NULL,
@@ -233,9 +234,9 @@ const cli_cmd cmd_dict_train_def = {
             "--also trains more dictionaries from the same pass over the model, of other widths, kinds and sites: each is what a run of its own\n"
             "with the same seed, tokens and batch would have made, to the last bit. The model runs up to the deepest site.\n\n"
             "--without leaves out what training does by default, to see what it is worth.\n\n"
-            "--parents divides a topk dictionary's features among P groups: only one of each competes at first, then the rest are born around it\n"
-            "and a token's features are chosen among those of its N best groups, P + N F / P products instead of F; the last steps look at all.\n"
-            "`recall` in events.jsonl says how many of the exact choice are found. Cheaper and worse: docs/DICT.md has what it costs.\n\n"
+            "--routes divides tokens among P groups of like ones and learns for each group which L features its tokens use; a topk dictionary's\n"
+            "features are then chosen from that list, P + L products a token instead of one a feature. The first, the last and some steps in\n"
+            "between look at all. `recall` in events.jsonl says how many of the exact choice are found; docs/DICT.md has what it costs.\n\n"
             "--init and --order give a run the start and the rows of another trainer's, for a comparison: with --warmup 0 --decay 0\n"
             "--without aux-k a TopK dictionary is trained as plain PyTorch would (tools/dict-parity). Sinks are left out before rows are\n"
             "counted, the last --heldout are not in the order, and all rows are kept in memory.\n\n"

@@ -194,6 +194,11 @@ static sd_status check_training(const dict_run *a, cli *c, sd_err *err)
     }
     if (a->init && (maps || a->also.n)) return cli_refuse(c, err, "--init is of one dictionary that reads and writes the same rows, not for %s", maps ? a->kind : "--also");
     if (opt_given(c, "bandwidth") && strcmp(a->kind, "jumprelu") != 0) return cli_refuse(c, err, "--bandwidth is of jumprelu, not for %s", a->kind);
+    if (a->routes && strcmp(a->kind, "topk") != 0) return cli_refuse(c, err, "--routes are for topk, not for %s", a->kind);
+    for (int i = 0; i < 4; i++) {
+        static const char *const of[] = {"listed", "exact-every", "exact-until", "exact-from"};
+        if (opt_given(c, of[i]) && !a->routes) return cli_refuse(c, err, "--%s is of --routes, which is not given", of[i]);
+    }
     for (int i = 0; i < 2; i++) {
         static const char *const aux[] = {"aux-k", "aux-weight"};
         if (opt_given(c, aux[i]) && (maps || penalty)) return cli_refuse(c, err, "--%s is of an auxiliary loss, which a %s has not", aux[i], a->kind);

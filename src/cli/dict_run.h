@@ -11,8 +11,8 @@ typedef struct dict_run {
     int64_t width, k, tokens, batch, ctx, heldout, buffer;
     double lr, sparsity;
     int64_t k_start, k_anneal, sparsity_warmup;
-    double warmup, decay, aux_weight, bandwidth, parents_alone, exact_from;
-    int64_t aux_k, dead_after, parents, near;
+    double warmup, decay, aux_weight, bandwidth, exact_until, exact_from;
+    int64_t aux_k, dead_after, routes, listed, exact_every;
     const char *init, *order;     /* files; NULL: drawn */
     const char *control;          /* "random-model", "frozen-decoder"; NULL: none */
     opt_list without, also;

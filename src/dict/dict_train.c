@@ -22,11 +22,12 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
     if (o.aux_alpha == 0) o.aux_alpha = 1.0 / 32;
     if (sd_gate__of(o.kind) || o.without & SD_WITHOUT_AUX_K) o.aux_alpha = -1; /* a penalty's definition has no auxiliary loss */
     if (o.bandwidth <= 0) o.bandwidth = BANDWIDTH;
-    if (o.parents_alone <= 0) o.parents_alone = 0.05;
+    if (o.exact_until <= 0) o.exact_until = 0.1;
     if (o.exact_from <= 0) o.exact_from = 0.9;
-    if (o.parents && !o.near) {
-        const int64_t some = o.parents / 64, least = 2 * (int64_t)sd_step__most_k(&o);
-        o.near = (int)(some > least ? some : least < o.parents ? least : o.parents);
+    if (!o.exact_every) o.exact_every = 16;
+    if (o.routes && !o.listed) {
+        const int64_t least = 8 * (int64_t)sd_step__most_k(&o);
+        o.listed = o.m / 16 > least ? o.m / 16 : least < o.m ? least : o.m;
     }
     if (!o.aux_k) o.aux_k = (int)(o.d / 2 > 0 ? o.d / 2 : 1);
     return o;
@@ -90,7 +91,7 @@ static size_t lay_out(sd_dict_train *t, uint8_t *base)
     }
 #undef TAKE
     at += sd_train__aux_lay_out(t, base ? base + at : NULL);
-    at += sd_train__grow_lay_out(t, base ? base + at : NULL);
+    at += sd_train__route_lay_out(t, base ? base + at : NULL);
     return at + sd_train__dense_lay_out(t, base ? base + at : NULL);
 }
 
@@ -129,7 +130,8 @@ size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
     describe(&t, ex, opt);
     /* The auxiliary loss lays itself out only once its products exist; 8 matrices of k_aux x d dominate it. */
     aux = t.opt.aux_alpha > 0 ? (size_t)(2 * t.opt.aux_k + 64) * (size_t)t.opt.d * 8 * sizeof(float) : 0;
-    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.kind == SD_DICT_TOPK ? sd_step__most_k(&t.opt) : 0, !t.opt.proven);
+    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.kind == SD_DICT_TOPK ? sd_step__most_k(&t.opt) : 0, !t.opt.proven) +
+           (t.opt.routes ? sd_scan_plan(ex, t.opt.routes, t.opt.d, 1, true) : 0);
 }
 
 sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)
@@ -141,8 +143,8 @@ sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_tr
     if (st) return st;
     describe(t, ex, opt);
     st = sd_step__check(&t->opt, t->n_step, err);
-    if (!st) st = sd_train__grow_check(&t->opt, err);
-    if (!st) st = sd_train__grow_new(t, ex, err);
+    if (!st) st = sd_train__route_check(&t->opt, err);
+    if (!st) st = sd_train__route_new(t, ex, err);
     if (!st) st = sd_train__aux_new(t, ex, err);
     if (!st && t->gate) st = sd_train__dense_new(t, ex, err);
     if (!st) st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, t->opt.kind == SD_DICT_TOPK ? sd_step__most_k(&t->opt) : 0, err);
@@ -169,7 +171,7 @@ void sd_dict_train_free(sd_dict_train *t)
 {
     if (!t) return;
     sd_train__aux_free(t);
-    sd_train__grow_free(t);
+    sd_train__route_free(t);
     sd_train__dense_free(t);
     sd_scan_free(t->scan);
     sd_arena_release(&t->arena);
@@ -237,6 +239,7 @@ sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x,
     if (t->opt.without & SD_WITHOUT_TIED_INIT) sd_step__unit_rows(ex, &(sd_rows_draw){t->W, t->opt.m, d, t->chunk, t->opt.seed, "dict init encoder"});
     else memcpy(t->W, t->D, (size_t)(t->opt.m * d) * sizeof *t->W);
     if (t->opt.kind == SD_DICT_JUMPRELU) st = first_threshold(t, ex, x, err);
+    if (!st) st = sd_train__route_seed(t, x, err);
     t->ready = !st;
 done:
     sd_free(norm);

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, S_SPARSE, S_MOMENTS8, S_AUDITED, S_MISSED, S_PROVEN, S_K_START, S_K_ANNEAL, S_SPARSITY_WARMUP, S_WITHOUT, S_FROZEN, S_PARENTS, S_NEAR, S_WAS_SPLIT, N_STATE };
-enum { R_LR, R_AUX, R_WARMUP, R_DECAY, R_SCALE, R_MAX_NORM, R_SITE, R_SPARSITY, R_BANDWIDTH, R_WEIGHT, R_THETA, R_CUT, R_OFF, R_PARENTS_ALONE, R_EXACT_FROM, N_REAL };
-enum { VERSION = 5, N_TENSORS = 14 };
-_Static_assert(N_TENSORS + 8 + 3 * SD_GATE_OWN <= SD_PARTS, "a checkpoint has more parts than the list holds");
+enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, S_SPARSE, S_MOMENTS8, S_AUDITED, S_MISSED, S_PROVEN, S_K_START, S_K_ANNEAL, S_SPARSITY_WARMUP, S_WITHOUT, S_FROZEN, S_ROUTES, S_LISTED, S_EXACT_EVERY, S_WON_AT, S_N_WON, N_STATE };
+enum { R_LR, R_AUX, R_WARMUP, R_DECAY, R_SCALE, R_MAX_NORM, R_SITE, R_SPARSITY, R_BANDWIDTH, R_WEIGHT, R_THETA, R_CUT, R_OFF, R_EXACT_UNTIL, R_EXACT_FROM, N_REAL };
+enum { VERSION = 6, N_TENSORS = 14 };
+_Static_assert(N_TENSORS + 11 + 3 * SD_GATE_OWN <= SD_PARTS, "a checkpoint has more parts than the list holds");
 
 static int list_parts(const sd_dict_train *t, sd_part out[SD_PARTS], int64_t *state, double *real)
 {
@@ -32,10 +32,7 @@ static int list_parts(const sd_dict_train *t, sd_part out[SD_PARTS], int64_t *st
         const sd_part q[] = {{"m.W_enc", SD_F32, m, d, t->moW.m}, {"v.W_enc", SD_F32, m, d, t->moW.v}, {"m.W_dec", SD_F32, m, d, t->moD.m}, {"v.W_dec", SD_F32, m, d, t->moD.v}};
         for (int i = 0; i < 4; i++) out[n++] = q[i];
     }
-    if (t->opt.parents) {
-        out[n++] = (sd_part){"parents", SD_F32, t->opt.parents, d, t->grow.W};
-        out[n++] = (sd_part){"b_parents", SD_F32, t->opt.parents, 0, t->grow.b};
-    }
+    n += sd_train__route_parts(t, out + n);
     for (int i = 0; i < SD_GATE_OWN && t->own[i]; i++) {
         float *const data[] = {t->own[i], t->mown[i], t->vown[i]};
         for (int j = 0; j < 3; j++, n++) {
@@ -54,10 +51,10 @@ sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *e
                               [S_LAZY] = o->lazy, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next, [S_SPARSE] = t->sparse, [S_MOMENTS8] = o->moments8,
                               [S_AUDITED] = t->pick.n_audited, [S_MISSED] = t->pick.n_missed, [S_PROVEN] = o->proven,
                               [S_K_START] = o->k_start, [S_K_ANNEAL] = o->k_anneal, [S_SPARSITY_WARMUP] = o->sparsity_warmup, [S_WITHOUT] = o->without, [S_FROZEN] = o->frozen_decoder,
-                              [S_PARENTS] = o->parents, [S_NEAR] = o->near, [S_WAS_SPLIT] = t->grow.was_split};
+                              [S_ROUTES] = o->routes, [S_LISTED] = o->listed, [S_EXACT_EVERY] = o->exact_every, [S_WON_AT] = t->route.at, [S_N_WON] = t->route.n_won};
     double real[N_REAL] = {[R_LR] = o->lr, [R_AUX] = o->aux_alpha, [R_WARMUP] = o->warmup, [R_DECAY] = o->decay, [R_SCALE] = t->scale,
                            [R_MAX_NORM] = t->max_norm, [R_SITE] = t->site_rms, [R_SPARSITY] = o->sparsity,
-                           [R_BANDWIDTH] = o->bandwidth, [R_WEIGHT] = t->weight, [R_THETA] = t->pick.theta, [R_CUT] = t->pick.cut, [R_OFF] = t->off, [R_PARENTS_ALONE] = o->parents_alone, [R_EXACT_FROM] = o->exact_from};
+                           [R_BANDWIDTH] = o->bandwidth, [R_WEIGHT] = t->weight, [R_THETA] = t->pick.theta, [R_CUT] = t->pick.cut, [R_OFF] = t->off, [R_EXACT_UNTIL] = o->exact_until, [R_EXACT_FROM] = o->exact_from};
     sd_part p[SD_PARTS];
     SD_ASSERT(t->ready);
     const int n = list_parts(t, p, state, real);
@@ -73,7 +70,7 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t s
     bool sane = state[S_VERSION] == VERSION && state[S_KIND] >= 0 && state[S_KIND] < SD_DICT_ENCODER_COUNT && state[S_K] >= 1 && state[S_K] <= INT32_MAX &&
                 state[S_BATCH] >= 1 && state[S_AUX_K] >= 1 && state[S_AUX_K] <= INT32_MAX && state[S_STEP] >= 0 && state[S_STEP] < INT32_MAX && state[S_SEEN] >= 0 && state[S_K_START] >= 0 &&
                 state[S_K_START] <= INT32_MAX && state[S_WITHOUT] >= 0 && state[S_WITHOUT] < 1 << SD_WITHOUT_COUNT &&
-                state[S_PARENTS] >= 0 && state[S_PARENTS] < INT32_MAX && state[S_NEAR] >= 0 && state[S_NEAR] <= state[S_PARENTS];
+                state[S_ROUTES] >= 0 && state[S_ROUTES] <= state[S_M] && state[S_LISTED] >= 0 && state[S_LISTED] <= state[S_M] && state[S_EXACT_EVERY] >= 1 && state[S_EXACT_EVERY] <= INT32_MAX;
     for (int i = 0; i < N_REAL; i++) sane = sane && isfinite(real[i]);
     if (!sane || !(real[R_SCALE] > 0) || !(real[R_LR] > 0))
         return sd_fail(err, SD_E_FORMAT, "%s: the state of the checkpoint makes no sense (version %lld).", sd_weights_path(w), (long long)state[S_VERSION]);
@@ -82,8 +79,8 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t s
                              .dead_after = state[S_DEAD_AFTER], .seed = (uint64_t)state[S_SEED], .warmup = real[R_WARMUP], .decay = real[R_DECAY],
                              .lazy = state[S_LAZY] != 0, .moments8 = state[S_MOMENTS8] != 0, .proven = state[S_PROVEN] != 0, .k_start = (int)state[S_K_START], .k_anneal = state[S_K_ANNEAL],
                              .sparsity_warmup = state[S_SPARSITY_WARMUP], .without = (uint32_t)state[S_WITHOUT], .frozen_decoder = state[S_FROZEN] != 0,
-                             .parents = state[S_PARENTS], .near = (int)state[S_NEAR], .sparsity = real[R_SPARSITY], .bandwidth = real[R_BANDWIDTH],
-                             .parents_alone = real[R_PARENTS_ALONE], .exact_from = real[R_EXACT_FROM]};
+                             .routes = state[S_ROUTES], .listed = state[S_LISTED], .exact_every = (int)state[S_EXACT_EVERY], .sparsity = real[R_SPARSITY], .bandwidth = real[R_BANDWIDTH],
+                             .exact_until = real[R_EXACT_UNTIL], .exact_from = real[R_EXACT_FROM]};
     return SD_OK;
 }
 
@@ -105,7 +102,7 @@ sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char 
     t->step = state[S_STEP];
     t->n_tokens = state[S_SEEN];
     t->aux.next = state[S_AUX_NEXT];
-    t->grow.was_split = state[S_WAS_SPLIT] != 0;
+    if (!st) st = sd_train__route_restore(t, path, state[S_WON_AT], state[S_N_WON], err);
     t->sparse = state[S_SPARSE] != 0;
     t->pick.n_audited = state[S_AUDITED];
     t->pick.n_missed = state[S_MISSED];

@@ -54,19 +54,24 @@ typedef struct sd_aux {
     double *loss;              /* [chunks] */
 } sd_aux;
 
-/* See dict_train_grow.c. */
-typedef struct sd_grow_worker { float *x, *out, *best; uint8_t *packed; } sd_grow_worker; /* [TILE, d], [TILE, c], [near c] */
-typedef struct sd_grow {
-    int64_t split, finish;     /* steps */
-    float *W, *b;              /* [parents, d], [parents] mean rows and biases */
-    int32_t *idx; float *val;  /* [B, near] a row's groups, ascending */
-    int64_t *col; int32_t *row; /* [parents + 1]; [B near] pairs by group */
-    float *score, *look;       /* [B near, c]; [audited rows, m] */
-    sd_grow_worker *worker;    /* [workers] */
+/* See dict_train_route.c. A worker's: [TILE, d], [BLOCK, d], [TILE, BLOCK], [TILE, listed], [listed]; [m], [RANKS^2]. */
+typedef struct sd_route_worker { float *x, *W, *out, *score, *best; uint8_t *packed; int32_t *count, *hist; } sd_route_worker;
+typedef struct sd_route {
+    int64_t until, finish;       /* steps */
+    float *mean, *unit, *zero;   /* [routes, d] mean of the unit rows of a group; the same, unit; [routes] */
+    int64_t *n_row;              /* [routes] rows that made the mean */
+    int32_t *of; float *cosine;  /* [B] a row's group */
+    int32_t *list;               /* [routes, listed] ascending */
+    int32_t *won, *won_of;       /* [MEMORY, k], [MEMORY] the winners and groups of the last rows of exact steps, a ring */
+    int64_t at, n_won;           /* next place, places filled */
+    int64_t *col; int32_t *row;  /* [routes + 1]; [rows] rows by group */
+    int32_t *all; uint8_t *rank; /* [m] wins in memory, and their logarithm */
+    float *look;                 /* [audited rows, m] */
+    sd_route_worker *worker;     /* [workers] */
     sd_scan *scan;
     sd_score *product;
-    bool packed, was_split;
-} sd_grow;
+    bool packed;
+} sd_route;
 
 struct sd_dict_train {
     sd_dict_train_opt opt;
@@ -114,7 +119,7 @@ struct sd_dict_train {
     float **grad;              /* [workers] -> [4, d] gD, gW; a row's moments */
     double *rate;              /* [n_step + 2] lr sqrt(1 - beta2^t) / (1 - beta1^t) */
     sd_aux aux;
-    sd_grow grow;
+    sd_route route;
     sd_scan *scan;
     sd_arena arena;
     int n_workers;
@@ -173,13 +178,19 @@ void sd_train__moments_put(const sd_dict_train *t, const sd_moments *of, int64_t
 /* Moves a row's parameters and moments to what dense Adam has after idle steps last_step+1 .. now. */
 void sd_train__drift(const sd_dict_train *t, int64_t f, int64_t now, float *p, float *m, float *v);
 
-/* dict_train_grow.c */
-bool sd_train__grows(const sd_dict_train *t); /* this step's features are found by way of parents */
-sd_status sd_train__grow_check(const sd_dict_train_opt *o, sd_err *err);
-sd_status sd_train__grow_new(sd_dict_train *t, const sd_exec *ex, sd_err *err);
-void sd_train__grow_free(sd_dict_train *t);
-size_t sd_train__grow_lay_out(sd_dict_train *t, uint8_t *base);
-sd_status sd_train__grow_pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t *bad);
+/* dict_train_route.c */
+bool sd_train__routed(const sd_dict_train *t);      /* this step's rows have groups */
+bool sd_train__route_exact(const sd_dict_train *t); /* but all features compete in it */
+sd_status sd_train__route_check(const sd_dict_train_opt *o, sd_err *err);
+sd_status sd_train__route_new(sd_dict_train *t, const sd_exec *ex, sd_err *err);
+void sd_train__route_free(sd_dict_train *t);
+size_t sd_train__route_lay_out(sd_dict_train *t, uint8_t *base);
+sd_status sd_train__route_seed(sd_dict_train *t, sd_mat x, sd_err *err);         /* x: the raw rows of the calibration, whose mean is known */
+int64_t sd_train__route_rows(sd_dict_train *t, const sd_exec *ex, int64_t n);    /* their groups; a row that is not finite, or -1 */
+void sd_train__route_learn(sd_dict_train *t, const sd_exec *ex, int64_t n);      /* from an exact step's entries */
+int sd_train__route_parts(const sd_dict_train *t, sd_part *out);                 /* of a checkpoint; how many */
+sd_status sd_train__route_restore(sd_dict_train *t, const char *path, int64_t at, int64_t n_won, sd_err *err); /* after they were read: numbers that lead nowhere are SD_E_FORMAT */
+void sd_train__route_pick(sd_dict_train *t, const sd_exec *ex, int64_t n);       /* the entries of a step that is not exact */
 
 /* dict_train_aux.c: memory, then the loss and its gradients for up to n_feat dead features; 0 when there are none. */
 sd_status sd_train__aux_new(sd_dict_train *t, const sd_exec *ex, sd_err *err);

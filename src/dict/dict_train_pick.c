@@ -1,5 +1,5 @@
 /* Owns the choice of a batch's entries.
- *   topk        the k best of every row, with parents by way of their groups (dict_train_grow.c)
+ *   topk        the k best of every row, with routes from its group's list (dict_train_route.c)
  *   batchtopk, matryoshka   the n k best of the whole batch of n rows (sd_choice__best); their smallest value, averaged over steps, becomes
  *               the threshold of the finished dictionary
  *   with a gate everything above the gate's floor */
@@ -61,11 +61,18 @@ sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t
         }
         return sd_fail(err, SD_E_SHAPE, "step %lld: more active features than %lld.", (long long)t->step, (long long)t->cap_ent);
     }
-    if (sd_train__grows(t)) return sd_train__grow_pick(t, ex, n, bad);
+    if (sd_train__routed(t)) {
+        if ((*bad = sd_train__route_rows(t, ex, n)) >= 0) return SD_OK;
+        if (!sd_train__route_exact(t)) {
+            sd_train__route_pick(t, ex, n);
+            return SD_OK;
+        }
+    }
     sd_scan_repack(t->scan, ex, t->W, t->b, NULL);
     *bad = sd_scan_topk(t->scan, ex, t->idx, t->val, x, NULL);
     for (int64_t r = 0; r <= n; r++) t->ptr[r] = r * found;
     if (*bad < 0) sd_choice__audit(&t->pick, ex, x, NULL, t->step);
     if (*bad < 0 && k < found) keep_k(t, n, found, k);
+    if (*bad < 0 && sd_train__routed(t)) sd_train__route_learn(t, ex, n);
     return SD_OK;
 }
