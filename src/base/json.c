@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "base/mem_int.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -163,6 +164,28 @@ sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err 
     sd_buf_init(&b, max_bytes);
     sd_status st = sd_file_read(&b, path, err);
     if (!st) st = sd_json_parse(out, b.p, b.n, path, err);
+    sd_buf_release(&b);
+    return st;
+}
+
+sd_status sd_json_lines(const char *path, size_t max_bytes, sd_json_line_fn *fn, void *self, sd_err *err)
+{
+    sd_buf b;
+    sd_slice rest, line;
+    int64_t number = 0;
+    sd_buf_init(&b, max_bytes);
+    sd_status st = sd_file_read(&b, path, err);
+    rest = (sd_slice){b.p, b.n};
+    while (!st && sd_slice_cut(&rest, '\n', &line)) {
+        char what[1100];
+        json_t *row = NULL;
+        number++;
+        if ((line = sd_slice_trim(line)).n == 0) continue;
+        snprintf(what, sizeof what, "%s, line %" PRId64, path, number);
+        st = sd_json_parse(&row, line.p, line.n, what, err);
+        if (!st) st = fn(self, row, what, err);
+        json_decref(row);
+    }
     sd_buf_release(&b);
     return st;
 }

@@ -10,6 +10,9 @@
  * names it in errors. */
 sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what, sd_err *err);
 sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err *err);
+/* JSON lines: each line of a file that is not empty, parsed, with `what` "PATH, line N"; stops at the first error, fn's own among them. row is borrowed. */
+typedef sd_status sd_json_line_fn(void *self, json_t *row, const char *what, sd_err *err);
+sd_status sd_json_lines(const char *path, size_t max_bytes, sd_json_line_fn *fn, void *self, sd_err *err);
 
 /* Typed getters on objects; `what` names the document. The _opt forms leave *out alone when the key is absent or null.
  */

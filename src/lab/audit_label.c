@@ -34,28 +34,20 @@ static sd_status read_label(label *l, const sd_audit_record *r, json_t *row, con
     return l->reply ? SD_OK : sd_fail(err, SD_E_NOTFOUND, "%s: the record holds no answer %s of %s", what, id, suite);
 }
 
+typedef struct labelling { on_label *fn; void *self; const sd_audit_record *r; } labelling;
+
+static sd_status on_row(void *self, json_t *row, const char *what, sd_err *err)
+{
+    const labelling *x = self;
+    label l;
+    sd_status st = read_label(&l, x->r, row, what, err);
+    if (!st) x->fn(x->self, &l);
+    return st;
+}
+
 static sd_status read_labels(on_label *fn, void *self, const sd_audit_record *r, const char *path, sd_err *err)
 {
-    sd_buf b;
-    sd_slice rest, line;
-    int64_t number = 0;
-    sd_buf_init(&b, MAX_FILE);
-    sd_status st = sd_file_read(&b, path, err);
-    rest = (sd_slice){b.p, b.n};
-    while (!st && sd_slice_cut(&rest, '\n', &line)) {
-        char what[1100];
-        json_t *row = NULL;
-        label l;
-        number++;
-        if ((line = sd_slice_trim(line)).n == 0) continue;
-        snprintf(what, sizeof what, "%s, line %" PRId64, path, number);
-        st = sd_json_parse(&row, line.p, line.n, what, err);
-        if (!st) st = read_label(&l, r, row, what, err);
-        if (!st) fn(self, &l);
-        json_decref(row);
-    }
-    sd_buf_release(&b);
-    return st;
+    return sd_json_lines(path, MAX_FILE, on_row, &(labelling){fn, self, r}, err);
 }
 
 /* ---- correction of a rate ---- */

@@ -1,5 +1,6 @@
 #include "lab/evaluate_rows.h"
 #include "base/mem.h"
+#include "lab/harvest.h"
 #include "num/exec.h"
 #include "num/stats.h"
 #include <math.h>
@@ -32,11 +33,7 @@ sd_status sd_lab_evaluate_rows(sd_rows_eval *e, const sd_exec *ex, const sd_dict
     for (int p = 0; p < e->n_part && !st; p++) st = sd_dict_metrics_init(&e->part[p], e->width[p], in->m, err);
     while (!st) {
         sd_act_block b;
-        if ((st = src.next(src.self, &b, err)) || b.x.rows == 0) break;
-        if (!(limit > 0)) {
-            if ((st = sd_median_norm(&limit, b.x, err))) break;
-            limit *= SD_SINK_FACTOR;
-        }
+        if ((st = sd_harvest_block(&b, &limit, &src, err)) || b.x.rows == 0) break;
         if (b.x.rows > cap) { /* rows and reconstructions */
             sd_free(x);
             x = NULL;

@@ -2,6 +2,7 @@
  * Easy to break: seek() needs the row of each context before the model has run, so which rows are kept may depend on
  * token ids only. */
 #include "lab/harvest.h"
+#include "num/stats.h"
 
 #include <inttypes.h>
 
@@ -293,4 +294,13 @@ const int32_t *sd_harvest_context(const sd_harvest *h, int64_t i, int64_t *n)
     SD_ASSERT(i >= 0 && i < h->n_ctx_list);
     *n = h->ctx[i].n;
     return h->ids.v + h->ctx[i].tok0;
+}
+
+sd_status sd_harvest_block(sd_act_block *out, double *limit, const sd_act_source *src, sd_err *err)
+{
+    sd_status st = src->next(src->self, out, err);
+    if (st || out->x.rows == 0 || *limit > 0) return st;
+    st = sd_median_norm(limit, out->x, err);
+    *limit *= SD_SINK_FACTOR;
+    return st;
 }

@@ -25,6 +25,8 @@ sd_status sd_harvest_open(sd_harvest **out, const sd_exec *ex, const sd_model *m
                           const sd_harvest_opt *opt, sd_err *err);
 void sd_harvest_close(sd_harvest *h);
 sd_act_source sd_harvest_source(sd_harvest *h);
+/* The next block of src (no rows: it has ended), and where *limit is not above 0 the norm beyond which a row is an attention sink: SD_SINK_FACTOR times the median of this block. */
+sd_status sd_harvest_block(sd_act_block *out, double *limit, const sd_act_source *src, sd_err *err);
 int64_t sd_harvest_rows(const sd_harvest *h);   /* rows a whole pass gives */
 int64_t sd_harvest_tokens(const sd_harvest *h); /* tokens the model sees for them */
 int64_t sd_harvest_docs(const sd_harvest *h);

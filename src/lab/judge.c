@@ -137,18 +137,22 @@ void sd_labelled_release(sd_labelled_set *s)
     *s = (sd_labelled_set){0};
 }
 
-static sd_status add_row(sd_labelled_set *s, int64_t *cap, json_t *row, const char *what, sd_err *err)
+typedef struct gathered { sd_labelled_set *s; int64_t cap; } gathered;
+
+static sd_status add_row(void *self, json_t *row, const char *what, sd_err *err)
 {
+    gathered *g = self;
+    sd_labelled_set *s = g->s;
     const char *text = NULL, *label = NULL, *prompt = json_string_value(json_object_get(row, "prompt"));
     sd_status st = sd_json_get_str(row, "completion", &text, what, err);
     if (!st) st = sd_json_get_str(row, "human_label", &label, what, err);
     if (st || (*label != '1' && *label != '2')) return st;
-    if (s->n == *cap) {
-        int64_t more = *cap ? 2 * *cap : 256;
+    if (s->n == g->cap) {
+        int64_t more = g->cap ? 2 * g->cap : 256;
         sd_labelled *v = sd_realloc(s->v, (size_t)more * sizeof *v);
         if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: labelled answers");
         s->v = v;
-        *cap = more;
+        g->cap = more;
     }
     sd_labelled *l = &s->v[s->n++];
     *l = (sd_labelled){.refusal = *label == '2', .answer = sd_strndup(text, strlen(text)), .prompt = prompt ? sd_strndup(prompt, strlen(prompt)) : NULL};
@@ -157,24 +161,8 @@ static sd_status add_row(sd_labelled_set *s, int64_t *cap, json_t *row, const ch
 
 sd_status sd_labelled_open(sd_labelled_set *s, const char *path, sd_err *err)
 {
-    sd_buf b;
-    sd_slice rest, line;
-    int64_t number = 0, cap = 0;
     *s = (sd_labelled_set){0};
-    sd_buf_init(&b, MAX_FILE);
-    sd_status st = sd_file_read(&b, path, err);
-    rest = (sd_slice){b.p, b.n};
-    while (!st && sd_slice_cut(&rest, '\n', &line)) {
-        char what[1100];
-        json_t *row = NULL;
-        number++;
-        if ((line = sd_slice_trim(line)).n == 0) continue;
-        snprintf(what, sizeof what, "%s, line %" PRId64, path, number);
-        st = sd_json_parse(&row, line.p, line.n, what, err);
-        if (!st) st = add_row(s, &cap, row, what, err);
-        json_decref(row);
-    }
-    sd_buf_release(&b);
+    sd_status st = sd_json_lines(path, MAX_FILE, add_row, &(gathered){s, 0}, err);
     if (st) sd_labelled_release(s);
     return st;
 }

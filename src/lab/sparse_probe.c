@@ -141,11 +141,7 @@ static sd_status read_texts(texts *t, const sd_exec *ex, const sd_model *m, cons
     sd_act_source src = st ? (sd_act_source){0} : sd_harvest_source(h);
     while (!st) {
         sd_act_block b;
-        if ((st = src.next(src.self, &b, err)) || b.x.rows == 0) break;
-        if (!(limit > 0)) {
-            if ((st = sd_median_norm(&limit, b.x, err))) break;
-            limit *= SD_SINK_FACTOR;
-        }
+        if ((st = sd_harvest_block(&b, &limit, &src, err)) || b.x.rows == 0) break;
         if ((st = sd_dict_encode(&z, ex, dict, b.x, err))) break;
         for (int64_t i = 0; i < b.x.rows && !st; i++) {
             const float *x = sd_mat_row(b.x, i);

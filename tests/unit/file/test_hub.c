@@ -23,12 +23,15 @@ static void found(const char *hub, const char *id, const char *end)
     if (!sd_slice_ends(sd_slice_of(out), end)) fail_msg("%s is %s", id, out);
 }
 
-static void missing(const char *hub, const char *id, sd_status want, const char *say)
+typedef sd_status look(char *out, size_t cap, const char *hub, const char *text, sd_err *err);
+
+/* What is not found by sd_hub_find or sd_hub_model, and what is said of it. */
+static void missing(look *by, const char *hub, const char *text, sd_status want, const char *say)
 {
-    char out[1024];
+    char out[2100];
     sd_err err = {0};
-    assert_int_equal(sd_hub_find(out, sizeof out, hub, id, &err), want);
-    if (!strstr(err.msg, say)) fail_msg("%s: %s", id, err.msg);
+    assert_int_equal(by(out, sizeof out, hub, text, &err), want);
+    if (!strstr(err.msg, say)) fail_msg("%s: %s", text, err.msg);
 }
 
 static void test_ids(void **state)
@@ -54,11 +57,11 @@ static void test_find(void **state)
     put(dir, "config.json", "{}");
     found(hub, "org/name", "/snapshots/abc123");
     found(hub, "org/name@abc123", "/snapshots/abc123");
-    missing(hub, "org/name@gone", SD_E_NOTFOUND, "no snapshot of the revision \"gone\"");
-    missing(hub, "org/name@evil", SD_E_NOTFOUND, "no snapshot");
-    missing(hub, "org/other", SD_E_NOTFOUND, "not in the Hugging Face cache");
-    missing(hub, "org/name:q8", SD_E_NOTFOUND, "no model");
-    missing(hub, "nothing", SD_E_ARG, "ORG/NAME");
+    missing(sd_hub_find, hub, "org/name@gone", SD_E_NOTFOUND, "no snapshot of the revision \"gone\"");
+    missing(sd_hub_find, hub, "org/name@evil", SD_E_NOTFOUND, "no snapshot");
+    missing(sd_hub_find, hub, "org/other", SD_E_NOTFOUND, "not in the Hugging Face cache");
+    missing(sd_hub_find, hub, "org/name:q8", SD_E_NOTFOUND, "no model");
+    missing(sd_hub_find, hub, "nothing", SD_E_ARG, "ORG/NAME");
 
     snprintf(dir, sizeof dir, "%s/models--org--quants/blobs", hub);
     put(dir, "blob", "x");
@@ -70,7 +73,7 @@ static void test_find(void **state)
     assert_int_equal(symlink("../../blobs/blob", link_path), 0);
     found(hub, "org/quants", "/m.Q4_0.gguf");
     put(dir, "m.Q8_0.gguf", "x");
-    missing(hub, "org/quants", SD_E_NOTFOUND, "2 GGUF files");
+    missing(sd_hub_find, hub, "org/quants", SD_E_NOTFOUND, "2 GGUF files");
     found(hub, "org/quants:Q8", "/m.Q8_0.gguf");
     put(dir, "m.F16-00001-of-00002.gguf", "x");
     put(dir, "m.F16-00002-of-00002.gguf", "x");
@@ -86,14 +89,6 @@ static void model(const char *hub, const char *text, const char *want)
     sd_err err = {0};
     t_ok(sd_hub_model(out, sizeof out, hub, text, &err), err);
     if (strcmp(out, want) != 0) fail_msg("%s is %s, not %s", text, out, want);
-}
-
-static void no_model(const char *hub, const char *text, const char *say)
-{
-    char out[2100];
-    sd_err err = {0};
-    assert_int_equal(sd_hub_model(out, sizeof out, hub, text, &err), SD_E_NOTFOUND);
-    if (!strstr(err.msg, say)) fail_msg("%s: %s", text, err.msg);
 }
 
 /* Ids and paths on both sides of the plus, and adapters that say whose they are. */
@@ -125,12 +120,12 @@ static void test_adapters(void **state)
     put(own, "adapter_config.json", "{\"base_model_name_or_path\":\"org/base\",\"revision\":\"b0\"}");
     model(hub, own, want);
     put(own, "adapter_config.json", "{\"base_model_name_or_path\":\"org/base\",\"revision\":\"other\"}");
-    no_model(hub, own, "no snapshot of the revision \"other\"");
+    missing(sd_hub_model, hub, own, SD_E_NOTFOUND, "no snapshot of the revision \"other\"");
     put(own, "adapter_config.json", "{\"base_model_name_or_path\":\"/nothing/here\"}");
-    no_model(hub, own, "is an adapter of \"/nothing/here\", which is no file or folder");
+    missing(sd_hub_model, hub, own, SD_E_NOTFOUND, "is an adapter of \"/nothing/here\", which is no file or folder");
     put(own, "adapter_config.json", "{}");
-    no_model(hub, own, "names no model");
-    no_model(hub, "org/base+me/other", "not in the Hugging Face cache");
+    missing(sd_hub_model, hub, own, SD_E_NOTFOUND, "names no model");
+    missing(sd_hub_model, hub, "org/base+me/other", SD_E_NOTFOUND, "not in the Hugging Face cache");
     /* A folder of weights that has an adapter beside them is the model, as it is opened. */
     put(own, "model.safetensors", "x");
     model(hub, own, own);
