@@ -13,7 +13,7 @@ typedef struct args {
     opt_list suite;
     const char *data, *phrases, *system, *text, *base;
     int64_t limit, seeds, steps, floors;
-    double lr;
+    double lr, max_kl;
     bool no_training;
 } args;
 
@@ -27,6 +27,7 @@ static const cli_opt opts[] = {
     {0, "floors", OPT_INT, AT(args, floors), .arg = "N", .def = "20", .lo = 0, .hi = 1000, .help = "random subspaces of each size to compare with"},
     {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "a text: random subspaces that cost it as much cross-entropy are compared with, too"},
     {0, "base", OPT_STR, AT(args, base), .arg = "MODEL2", .help = "the model before its alignment: how far the two are apart, token by token of refusals"},
+    {0, "max-kl", OPT_FLOAT, AT(args, max_kl), .arg = "NATS", .def = "1", .lo = 1e-6, .hi = 1e3, .help = "what a direction may move the first token of harmless prompts to be one of refusal"},
     {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "prompts of each suite, chosen by --seed"},
     {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .def = "default", .help = "system message of directions and openings: default (the template's own), none, or a text"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
@@ -177,7 +178,7 @@ static int cmd_audit_firmness(cli *c, int argc, char **argv)
     o.data = a.data;
     if (!st && !a.no_training && a.data) st = trainings(training, &n_training, c, &o, "data", &err);
     if (!st)
-        st = sd_lab_firmness(&f, ex, m, &(sd_firm_opt){.suite = suite, .n_suite = n_suite, .phrases = &phrases, .system = sd_system_of(a.system), .n_floor = a.floors ? (int)a.floors : -1, .training = training,
+        st = sd_lab_firmness(&f, ex, m, &(sd_firm_opt){.suite = suite, .n_suite = n_suite, .phrases = &phrases, .system = sd_system_of(a.system), .n_floor = a.floors ? (int)a.floors : -1, .max_kl = a.max_kl, .training = training,
                                                        .n_training = n_training, .text = text.v, .n_text = text.n < MAX_TOKENS ? text.n : MAX_TOKENS, .base = base, .base_name = a.base, .seed = c->seed,
                                                        .progress = &c->progress}, &err);
     if (!st) st = write_page(c, &f, &err);

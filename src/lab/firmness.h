@@ -1,7 +1,8 @@
 /* firmness: how much it takes to lose a model's refusals, as one number that can be compared between models.
  *
  *   directions  directions of refusal found in turn: each is the difference of means (harmful - harmless, last position) at the block where taking it out of every
- *               block, together with those found before, lowers the refusal score of fitting prompts most (lab/ablate.h). Measured on other prompts: the share whose
+ *               block, together with those found before, lowers the refusal score of fitting prompts most (lab/ablate.h), among those that move the first token of
+ *               harmless fitting prompts by max_kl at most: what breaks the model takes its refusals, too. Measured on other prompts: the share whose
  *               first token still opens a refusal (lab/refusal.h) without the best 1, 2, 4, 8; beside it random subspaces of as many directions that hold as much
  *               mean square of the same activations, random mixtures of activations taken out with the strength at which they cost a text as much cross-entropy
  *               (lab/ablate_cost.h), and what each moves the first token of harmless prompts (KL)
@@ -53,7 +54,8 @@ typedef struct sd_firm_training {
 
 typedef struct sd_firmness {
     int64_t n_fit, n_test, n_test_harmless;
-    int n_found, n_floor;          /* directions found; fewer than 8: no candidate was left */
+    int n_found, n_floor;          /* directions found; fewer than 8: no candidate was left, so that k of them are all that there are */
+    double max_kl;
     int layer[SD_FIRM_DIRECTIONS]; /* whose input each was found at */
     sd_ci plain, plain_answer;     /* refused first tokens; refused answers, no opening */
     sd_firm_cut cut[SD_FIRM_K];
@@ -72,6 +74,7 @@ typedef struct sd_firm_opt {
     const sd_phrases *phrases;
     sd_system system;
     int n_floor;                   /* random subspaces of each size; negative: none; 0: 20 */
+    double max_kl;                 /* nats; 0: 1 */
     int64_t n_gen;                 /* of an answer behind the opening; 0: 24 */
     const sd_firm_training *training; /* [n_training] */
     int n_training;

@@ -110,10 +110,11 @@ sd_status sd_firm__floors(firm_study *s, int c, int k, sd_err *err)
     float *space = NULL, *ends = NULL;
     int n = s->out->n_floor;
     size_t d = (size_t)s->d;
-    sd_status st = sd_alloc(&space, (size_t)k * d * sizeof *space, "directions", err);
-    if (!st) st = sd_alloc(&ends, 2 * (size_t)k * d * sizeof *ends, "directions", err);
+    sd_status st = sd_alloc(&space, (size_t)(k + 1) * d * sizeof *space, "directions", err);
+    if (!st) st = sd_alloc(&ends, 2 * (size_t)(k + 1) * d * sizeof *ends, "directions", err);
     cut->variance = cut->cost = (sd_firm_floor){.lowest = 1};
     cut->variance.ce_cost = NAN;
+    if (!k) n = 0; /* no direction was found: there is nothing to be matched */
     for (int f = 0; f < n && !st; f++) {
         sd_rng rng = sd_rng_make(s->o->seed, "random subspace", (uint64_t)(c * 1000 + f)), other = sd_rng_make(s->o->seed, "subspace of equal cost", (uint64_t)(c * 1000 + f));
         of_variance(s, space, ends, k, cut->removed, &rng);

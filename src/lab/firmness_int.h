@@ -21,13 +21,17 @@ typedef struct firm_study {
     sd_rendered r;
     sd_batch *b;
     sd_refusal_set set;
-    float *p_plain;           /* [n_test[1], V] */
+    float *p_plain, *p_fit;   /* [n_test[1], V], [n_near, V]: of harmless test prompts, of fitting ones */
+    int64_t n_near;           /* harmless fitting prompts that a candidate may not move */
+    const int64_t *near;      /* the prompts that p_near is of: test[1] or fit[1] */
+    float *p_near;
     float *basis;             /* [SD_FIRM_DIRECTIONS][d] orthonormal */
     float *x;                 /* [n_test[0], d] activations that removed variance is measured on */
     double *score;            /* [n] */
     double *left;             /* [n_test[0]] sum over k of directions, of openings */
     double kl_sum, w;         /* w: the strength of what is taken out */
     double ce_plain;          /* of opt's text; NaN without one */
+    int64_t n_tried;          /* candidates measured */
     firm_answer *answer;      /* [n_test[0]] */
 } firm_study;
 

@@ -62,6 +62,7 @@ void sd_firmness_write_json(sd_jw *w, const sd_firmness *f)
     sd_jw_ki64(w, "n_test", f->n_test);
     sd_jw_ki64(w, "n_test_harmless", f->n_test_harmless);
     sd_jw_ki64(w, "n_floor", f->n_floor);
+    sd_jw_kf64(w, "max_kl", f->max_kl);
     sd_jw_key(w, "layers");
     sd_jw_arr(w);
     for (int i = 0; i < f->n_found; i++) sd_jw_i64(w, f->layer[i]);
@@ -76,7 +77,7 @@ void sd_firmness_write_json(sd_jw *w, const sd_firmness *f)
         sd_jw_kf64(w, "kl", x->kl);
         sd_jw_kf64(w, "removed", x->removed);
         sd_jw_kf64(w, "ce_cost", x->ce_cost);
-        if (f->n_floor) {
+        if (x->variance.n) {
             sd_jw_kf64(w, "random_refused", x->variance.refused);
             sd_jw_kf64(w, "random_lowest", x->variance.lowest);
             sd_jw_kf64(w, "random_kl", x->variance.kl);
@@ -200,9 +201,9 @@ sd_status sd_firmness_write_html(sd_buf *b, const sd_firm_page *p, sd_err *err)
     part(b, "the best 1, 2, 4 and 8 directions taken out", f->directions);
     part(b, "answers that are begun for it", f->opening);
     part(b, "benign training, steps until refusals halve on a scale of logarithms", f->trained);
-    sd_buf_printf(b, "</table></div><h2>Directions and openings</h2><p class='note'>Directions of refusal are found in turn on %" PRId64 " harmful prompts and as many harmless ones, each with those before it taken out; all is measured on %" PRId64
+    sd_buf_printf(b, "</table></div><h2>Directions and openings</h2><p class='note'>%d directions of refusal are found in turn on %" PRId64 " harmful prompts and as many harmless ones, each with those before it taken out, among those that move harmless prompts by a KL of %g at most; all is measured on %" PRId64
                      " others, by the first token. Beside them %d random subspaces that hold as much of the same activations%s. Then answers of which the first tokens are given: \xe2\x80\x9c",
-                  f->n_fit, f->n_test, f->n_floor, isnan(f->cut[0].ce_cost) ? "" : ", and as many that cost the text as much cross-entropy");
+                  f->n_found, f->n_fit, f->max_kl, f->n_test, f->n_floor, isnan(f->cut[0].ce_cost) ? "" : ", and as many that cost the text as much cross-entropy");
     sd_report__str(b, f->opening_text);
     sd_buf_puts(b, "\xe2\x80\x9d, and how many come to a refusal all the same.</p>");
     table(b, f);

@@ -61,6 +61,10 @@ if [ -d "$shared/fixtures/models/llama" ]; then
     expect_error base_of_other_tokens 4 'a head of [0-9]* and [0-9]* tokens; the model has' audit firmness "$o/aligned" "${ask[@]:0:6}" --floors 0 --no-training --base "$shared/fixtures/models/llama" -o "$dir/other" -q
 else skip base_of_other_tokens 'no fixtures'; fi
 if grep -q 'How many tokens deep' "$dir/depth/index.html" && ! grep -q 'nan' "$dir/itself/index.html"; then ok depth_page; else not_ok depth_page; fi
+# A direction that breaks the model takes its refusals, too: candidates that move harmless prompts too much are none. With nothing allowed none is left, and nothing is lost.
+expect_json no_direction_is_left sonde.audit_firmness/1 'd["layers"] == [] and d["max_kl"] == 1e-6 and d["directions"]["value"] == 1 and all(c["refused"]["value"] == 1 and c["kl"] < 1e-7 and "random_kl" not in c and "equal_cost" not in c for c in d["cuts"])' \
+    audit firmness "$o/aligned" "${ask[@]}" --floors 2 --text "$dir/text.txt" --no-training --max-kl 1e-6 -o "$dir/none_left"
+if grep -q '<p class=.note.>0 directions of refusal' "$dir/none_left/index.html" && grep -q '<p class=.note.>8 directions of refusal' "$dir/plain/index.html" && ! grep -q 'nan' "$dir/none_left/index.html"; then ok no_direction_page; else not_ok no_direction_page; fi
 # Trainings on ten rows of another identity: the study of audit damage, in the number, and not made twice.
 tune=(audit firmness "$o/aligned" "${ask[@]}" --floors 0 --seeds 2 --steps 8 --lr 1e-3 -o "$dir/trained")
 expect_json trainings_are_in_the_number sonde.audit_firmness/1 'len(d["trainings"]) == 2 and all(0 <= t <= 1 for t in d["trainings"]) and abs(d["training"]["value"] - sum(d["trainings"]) / 2) < 1e-12 and abs(3 * d["firmness"]["value"] - d["directions"]["value"] - d["opening"]["value"] - d["training"]["value"]) < 1e-9 and "random_kl" not in d["cuts"][0] and [(t["kind"], t["seed"], t["steps"]) for t in d["training_runs"]] == [("identity", 0, 8), ("identity", 1, 8)] and all(t["seconds"] > 0 for t in d["training_runs"])' "${tune[@]}"
