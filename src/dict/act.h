@@ -59,9 +59,10 @@ typedef struct sd_shuffle sd_shuffle;
 /* max_norm 0: no limit. */
 sd_status sd_shuffle_new(sd_shuffle **out, int64_t cap_rows, int64_t d, uint64_t seed, double max_norm, sd_err *err);
 void sd_shuffle_free(sd_shuffle *s);
-/* Fills x [n, d] with the next shuffled rows; *n_got < n only at the end of the data. Rows with norm above max_norm are dropped
+/* Fills x [n, d] with the next shuffled rows; *n_got < n only at the end of the data. left: how many will be asked for, these among them, so that none
+ * is read which nobody wants: the buffer runs empty with the last of them; INT64_MAX: not known. Rows with norm above max_norm are dropped
  * and counted; a row that is not finite or does not fit f16 is SD_E_FORMAT. */
-sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, sd_mat x, int64_t *n_got, sd_err *err);
+sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, int64_t left, sd_mat x, int64_t *n_got, sd_err *err);
 int64_t sd_shuffle_dropped(const sd_shuffle *s);
 /* Rows, those read from the source but not yet in the buffer, and the generator's place: with the source at the same
  * tell(), what follows is the same bit for bit. */

@@ -110,13 +110,13 @@ static sd_status put_next(sd_shuffle *s, sd_act_source *src, int64_t at, bool *d
     return SD_OK;
 }
 
-sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, sd_mat x, int64_t *n_got, sd_err *err)
+sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, int64_t left, sd_mat x, int64_t *n_got, sd_err *err)
 {
     bool done = true;
     SD_ASSERT(x.cols == s->d);
     *n_got = 0;
     s->ended = false;
-    while (s->n < s->cap && done) {
+    while (s->n < s->cap && s->n < left && done) {
         const sd_status st = put_next(s, src, s->n, &done, err);
         if (st) return st;
         s->n += done;
@@ -125,7 +125,8 @@ sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, sd_mat x, int64_t *
         const int64_t j = (int64_t)sd_rng_below(&s->rng, (uint64_t)s->n);
         s->kd->f16_to_f32(sd_mat_row(x, i), s->row + j * s->d, s->d);
         (*n_got)++;
-        const sd_status st = put_next(s, src, j, &done, err);
+        done = false;
+        const sd_status st = s->n < left - i ? put_next(s, src, j, &done, err) : SD_OK;
         if (st) return st;
         if (done) continue;
         s->n--;

@@ -149,7 +149,7 @@ static sd_status train(struct run *r, const sd_exec *ex, const sd_progress *prog
     while (now->step < total) {
         for (int k = 0; k < r->n_part; k++) {
             struct part *p = &r->part[k];
-            if ((st = sd_shuffle_next(p->shuffle, &p->src, p->batch, &got, err))) return st;
+            if ((st = sd_shuffle_next(p->shuffle, &p->src, (total - now->step) * t->batch, p->batch, &got, err))) return st;
             SD_ASSERT(got == t->batch);
         }
         for (int i = 0; i < r->n; i++) {

@@ -80,7 +80,7 @@ static sd_status whole_shards(const char *dir, sd_err *err)
     if (!st) st = sd_shuffle_new(&s, 30, D, 1, 0, err);
     if (!st) {
         sd_act_source src = sd_act_reader_source(r);
-        st = sd_shuffle_next(s, &src, sd_mat_of(y, B, D), &got, err);
+        st = sd_shuffle_next(s, &src, INT64_MAX, sd_mat_of(y, B, D), &got, err);
     }
     snprintf(path, sizeof path, "%s/shuffle", dir);
     if (!st) st = sd_shuffle_save(s, path, err);

@@ -239,7 +239,7 @@ static void test_shuffle_is_a_permutation(void **state)
         float x[16 * D];
         t_ok(sd_shuffle_new(&s, 200, D, run == 2 ? 8 : 7, 0, &err), err);
         while (got == 16) {
-            t_ok(sd_shuffle_next(s, &src, sd_mat_of(x, 16, D), &got, &err), err);
+            t_ok(sd_shuffle_next(s, &src, INT64_MAX, sd_mat_of(x, 16, D), &got, &err), err);
             for (int64_t i = 0; i < got; i++) {
                 const int64_t r = row_of(x + i * D);
                 assert_true(r >= 0 && r < N && !seen[r]);
@@ -263,6 +263,38 @@ static void test_shuffle_is_a_permutation(void **state)
     assert_true(gap > 100);
 }
 
+/* What will be asked for is known: no row beyond it is read, whatever the buffer holds, and the rows are as many, each once. */
+static void test_shuffle_reads_what_is_wanted(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    enum { N = 1000, BLOCK = 8, WANTED = 320 };
+    static const int64_t cap[] = {1, 50, 320, 900};
+    for (size_t c = 0; c < sizeof cap / sizeof *cap; c++) {
+        made m = make(N, BLOCK);
+        sd_act_source src = source(&m);
+        sd_shuffle *s;
+        bool seen[N] = {false};
+        int64_t got, n = 0, apart = 0;
+        float x[16 * D];
+        t_ok(sd_shuffle_new(&s, cap[c], D, 7, 0, &err), err);
+        for (int64_t left = WANTED; left > 0; left -= 16) {
+            t_ok(sd_shuffle_next(s, &src, left, sd_mat_of(x, 16, D), &got, &err), err);
+            assert_int_equal(got, 16);
+            for (int64_t i = 0; i < got; i++, n++) {
+                const int64_t r = row_of(x + i * D);
+                assert_true(r >= 0 && r < WANTED && !seen[r]);
+                seen[r] = true;
+                apart += r != n;
+            }
+        }
+        assert_int_equal(src.tell(src.self), WANTED);
+        assert_true(cap[c] == 1 ? apart == 0 : apart > WANTED / 2);
+        sd_shuffle_free(s);
+        drop(&m);
+    }
+}
+
 static void test_sinks_and_bad_rows(void **state)
 {
     (void)state;
@@ -274,7 +306,7 @@ static void test_sinks_and_bad_rows(void **state)
     float x[500 * D];
     int64_t got;
     t_ok(sd_shuffle_new(&s, 100, D, 1, 20000, &err), err);
-    t_ok(sd_shuffle_next(s, &src, sd_mat_of(x, 500, D), &got, &err), err);
+    t_ok(sd_shuffle_next(s, &src, INT64_MAX, sd_mat_of(x, 500, D), &got, &err), err);
     assert_int_equal(got, 380);
     assert_int_equal(sd_shuffle_dropped(s), 20);
     for (int64_t i = 0; i < got; i++) assert_true(x[i * D] < 20000);
@@ -286,7 +318,7 @@ static void test_sinks_and_bad_rows(void **state)
         m.bad = bad[i], m.bad_row = 72;
         src = source(&m);
         t_ok(sd_shuffle_new(&s, 90, D, 1, 0, &err), err);
-        assert_int_equal(sd_shuffle_next(s, &src, sd_mat_of(x, 3, D), &got, &err), SD_E_FORMAT);
+        assert_int_equal(sd_shuffle_next(s, &src, INT64_MAX, sd_mat_of(x, 3, D), &got, &err), SD_E_FORMAT);
         assert_non_null(strstr(err.msg, "row 72"));
         sd_shuffle_free(s);
         drop(&m);
@@ -310,13 +342,13 @@ static void test_resume(void **state)
         float x[B * D], y[B * D];
         int64_t got, got2 = B;
         t_ok(sd_shuffle_new(&s, 120, D, 3, 9000, &err), err);
-        for (int i = 0; i < stop; i++) t_ok(sd_shuffle_next(s, &sa, sd_mat_of(x, B, D), &got, &err), err);
+        for (int i = 0; i < stop; i++) t_ok(sd_shuffle_next(s, &sa, INT64_MAX, sd_mat_of(x, B, D), &got, &err), err);
         t_ok(sd_shuffle_save(s, path, &err), err);
         t_ok(sd_shuffle_load(&t, path, &err), err);
         t_ok(sb.seek(sb.self, sa.tell(sa.self), &err), err);
         while (got2 == B) {
-            t_ok(sd_shuffle_next(s, &sa, sd_mat_of(x, B, D), &got, &err), err);
-            t_ok(sd_shuffle_next(t, &sb, sd_mat_of(y, B, D), &got2, &err), err);
+            t_ok(sd_shuffle_next(s, &sa, INT64_MAX, sd_mat_of(x, B, D), &got, &err), err);
+            t_ok(sd_shuffle_next(t, &sb, INT64_MAX, sd_mat_of(y, B, D), &got2, &err), err);
             assert_int_equal(got, got2);
             assert_memory_equal(x, y, (size_t)(got * D) * 4);
         }
@@ -332,7 +364,7 @@ static void test_resume(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_round_trip), T(test_plan_and_refusals), T(test_damage), T(test_shuffle_is_a_permutation), T(test_sinks_and_bad_rows), T(test_resume)};
+    const struct CMUnitTest tests[] = {T(test_round_trip), T(test_plan_and_refusals), T(test_damage), T(test_shuffle_is_a_permutation), T(test_shuffle_reads_what_is_wanted), T(test_sinks_and_bad_rows), T(test_resume)};
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
     if (sd_mem_live_blocks() != 0) return printf("%lld blocks left\n", (long long)sd_mem_live_blocks()), 1;
     return rc ? 1 : 0;
