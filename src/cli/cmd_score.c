@@ -13,7 +13,7 @@ static const cli_opt opts[] = {
      .help = "windows begin N apart and their last N tokens are scored", .def_words = "disjoint windows, the second half of each"},
     {0, "against", OPT_STR, AT(args, against), .arg = "MODEL", .help = "also the divergence from this model's predictions, of the same vocabulary",
      .def_words = "with --against-mode the model itself"},
-    {0, "against-mode", OPT_STR, AT(args, against_mode), .with = "against", .arg = "MODE", .values = "faithful|bf16|fast", .help = "numbers of the model that is compared with",
+    {0, "against-mode", OPT_STR, AT(args, against_mode), .arg = "MODE", .values = "faithful|bf16|fast", .help = "numbers of the model that is compared with",
      .def_words = "with --against faithful"},
     OPT_END};
 

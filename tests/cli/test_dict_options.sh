@@ -150,7 +150,7 @@ expect_exit route_resume 0 dict train --resume route_resumed
 cmp -s route/sae_weights.safetensors route_resumed/sae_weights.safetensors && ok route_resume_equals || not_ok route_resume_equals "the weights differ"
 expect_error route_lists 4 'lists of 2 of 128 features are none to choose 4 from' "${train[@]}" --routes 8 --listed 2 -o x
 expect_error route_many 4 '200 groups of rows for 128 features' "${train[@]}" --routes 200 -o x
-expect_error route_needed 2 'listed is of --routes' "${train[@]}" --listed 16 -o x
+expect_error route_needed 2 'listed does nothing without --routes' "${train[@]}" --listed 16 -o x
 expect_error route_kind 2 'routes are for topk' "${train[@]}" --kind jumprelu --routes 8 -o x
 expect_error route_also 4 'routes are for topk' "${train[@]}" --also jumprelu:64:4 --routes 8 -o x
 
