@@ -1,5 +1,6 @@
 /* sonde audit damage: how fast small, benign fine-tunes undo a model's refusals. */
 #include "cli/guard_args.h"
+#include "cli/prompts.h"
 #include "lab/damage.h"
 #include "base/map.h"
 #include <inttypes.h>
@@ -101,17 +102,6 @@ const cli_cmd cmd_audit_damage_def = {
                 "sonde audit damage model.gguf --data mine.jsonl --task held_out.jsonl --guard lisa --safety safety.jsonl --suite jailbreakbench.csv -o lisa/\n",
     .json = "sonde.audit_damage/1"};
 
-static sd_status open_suites(sd_suite *s, int *n, const cli *c, const args *a, sd_err *err)
-{
-    sd_status st = SD_OK;
-    for (int i = 0; i < a->suite.n && !st; i++) {
-        if ((st = sd_suite_open(&s[i], a->suite.v[i], err))) break;
-        ++*n;
-        if (a->limit) sd_suite_sample(&s[i], a->limit, c->seed);
-    }
-    return st;
-}
-
 static sd_status numbers(double *out, int *n, const opt_list *l, sd_err *err)
 {
     for (int i = 0; i < l->n && i < SD_DAMAGE_MAX; i++) {
@@ -179,8 +169,7 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     sd_status st = ex ? numbers(lr, &o.n_lr, &a.lr, &err) : err.code;
     if (!st) st = mixed(&o, c, &a.mix, &err);
     if (!st) st = guard_of(&o.guard, c, &a.g, &err);
-    if (!st) st = sd_alloc_zero(&suite, (size_t)a.suite.n * sizeof *suite, "suites", &err);
-    if (!st) st = open_suites(suite, &o.n_suite, c, &a, &err);
+    if (!st) st = cli_suites_open(&suite, &o.n_suite, c, &a.suite, a.limit, &err);
     if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err);
@@ -202,8 +191,7 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
         rc = print_text(c, &r);
     }
     sd_damage_release(&r);
-    for (int i = 0; suite && i < o.n_suite; i++) sd_suite_release(&suite[i]);
-    sd_free(suite);
+    cli_suites_close(suite, o.n_suite);
     sd_phrases_release(&phrases);
     return rc;
 }

@@ -1,6 +1,5 @@
 /* sonde audit feature: whether a feature that tells harmful requests from harmless ones helps in practice. */
-#include "cli/cli.h"
-#include "base/map.h"
+#include "cli/prompts.h"
 #include "lab/safety_feature.h"
 #include <inttypes.h>
 #include <math.h>
@@ -63,16 +62,6 @@ static int print_text(cli *c, const sd_safety *s)
     return rc;
 }
 
-static sd_status read_text(sd_ids *ids, const sd_model *m, const char *path, sd_err *err)
-{
-    sd_buf b;
-    sd_buf_init(&b, 1 << 26);
-    sd_status st = sd_file_read(&b, path, err);
-    if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, ids, err);
-    sd_buf_release(&b);
-    return st;
-}
-
 static int cmd_audit_feature(cli *c, int argc, char **argv)
 {
     args a;
@@ -88,17 +77,12 @@ static int cmd_audit_feature(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_audit_feature_def, &a, argc, argv, &rc)) return rc;
     if (!a.suite.n) return cli_usage(c, "give prompts with --suite FILE");
     const sd_exec *ex = cli_exec(c, &err);
-    sd_status st = ex ? sd_alloc_zero(&suite, (size_t)a.suite.n * sizeof *suite, "suites", &err) : err.code;
-    for (int i = 0; i < a.suite.n && !st; i++) {
-        if ((st = sd_suite_open(&suite[i], a.suite.v[i], &err))) break;
-        n_suite++;
-        if (a.limit) sd_suite_sample(&suite[i], a.limit, c->seed);
-    }
+    sd_status st = ex ? cli_suites_open(&suite, &n_suite, c, &a.suite, a.limit, &err) : err.code;
     if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
     if (!st) st = sd_dict_open(&dict, c->arg[1], &err);
     if (!st) st = cli_dict_site(c, dict, &site, &err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err);
-    if (!st && a.text) st = read_text(&text, m, a.text, &err);
+    if (!st && a.text) st = cli_text_ids(&text, m, a.text, &err);
     if (!st)
         st = sd_lab_safety(&s, ex, m, &(sd_safety_opt){.suite = suite, .n_suite = n_suite, .phrases = &phrases, .dict = dict, .site = site, .prompt = a.prompt, .text = text.v,
                                                        .n_text = text.n < MAX_TOKENS ? text.n : MAX_TOKENS, .n_gen = a.n_gen, .seed = c->seed, .progress = &c->progress}, &err);
@@ -114,8 +98,7 @@ static int cmd_audit_feature(cli *c, int argc, char **argv)
     sd_model_close(m);
     sd_dict_free(dict);
     sd_ids_release(&text);
-    for (int i = 0; i < n_suite; i++) sd_suite_release(&suite[i]);
-    sd_free(suite);
+    cli_suites_close(suite, n_suite);
     sd_phrases_release(&phrases);
     return rc;
 }

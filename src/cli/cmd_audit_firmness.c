@@ -1,5 +1,5 @@
 /* sonde audit firmness: one number for how much it takes to lose a model's refusals. */
-#include "cli/cli.h"
+#include "cli/prompts.h"
 #include "lab/damage.h"
 #include "lab/firmness.h"
 #include "lab/same_tokens.h"
@@ -116,16 +116,6 @@ static int print_text(cli *c, const sd_firmness *f)
     return rc;
 }
 
-static sd_status read_text(sd_ids *ids, const sd_model *m, const char *path, sd_err *err)
-{
-    sd_buf b;
-    sd_buf_init(&b, 1 << 26);
-    sd_status st = sd_file_read(&b, path, err);
-    if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, ids, err);
-    sd_buf_release(&b);
-    return st;
-}
-
 static sd_status write_page(cli *c, const sd_firmness *f, sd_err *err)
 {
     char path[1200];
@@ -158,18 +148,13 @@ static int cmd_audit_firmness(cli *c, int argc, char **argv)
     for (size_t i = 0; i < sizeof trains / sizeof *trains && a.no_training; i++)
         if (opt_given(c, trains[i])) return cli_usage(c, "--%s is of the trainings, which --no-training leaves out", trains[i]);
     const sd_exec *ex = cli_exec(c, &err);
-    sd_status st = ex ? sd_alloc_zero(&suite, (size_t)a.suite.n * sizeof *suite, "suites", &err) : err.code;
-    for (int i = 0; i < a.suite.n && !st; i++) {
-        if ((st = sd_suite_open(&suite[i], a.suite.v[i], &err))) break;
-        n_suite++;
-        if (a.limit) sd_suite_sample(&suite[i], a.limit, c->seed);
-    }
+    sd_status st = ex ? cli_suites_open(&suite, &n_suite, c, &a.suite, a.limit, &err) : err.code;
     if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err);
     if (!st && a.base) st = cli_model_open(c, ex, CLI_EXACT, a.base, (sd_model_opt){0}, &base, &err);
     if (!st && a.base) st = sd_same_tokens(m, base, a.base, "the base's tokens must be the model's, one by one: take the model that was aligned", &err);
-    if (!st && a.text) st = read_text(&text, m, a.text, &err);
+    if (!st && a.text) st = cli_text_ids(&text, m, a.text, &err);
     if (!st) st = sd_dir_make(c->output, &err);
     o = (sd_damage_opt){.model = c->arg[0], .suite = suite, .n_suite = n_suite, .phrases = &phrases, .lr = &a.lr, .n_lr = 1, .n_seed = a.seeds, .seed = c->seed, .steps = a.steps, .mode = c->mode,
                         .progress = &c->progress};
@@ -194,8 +179,7 @@ static int cmd_audit_firmness(cli *c, int argc, char **argv)
     sd_model_close(m);
     sd_model_close(base);
     sd_ids_release(&text);
-    for (int i = 0; i < n_suite; i++) sd_suite_release(&suite[i]);
-    sd_free(suite);
+    cli_suites_close(suite, n_suite);
     sd_phrases_release(&phrases);
     return rc;
 }

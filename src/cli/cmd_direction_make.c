@@ -1,8 +1,7 @@
 /* sonde direction make: a direction that parts two sets of prompts, chosen by what it does to the model, kept in the data folder. */
-#include "cli/cli.h"
+#include "cli/prompts.h"
 #include "lab/direction_data.h"
 #include "lab/direction_file.h"
-#include "base/map.h"
 #include <math.h>
 
 typedef struct args {
@@ -253,16 +252,6 @@ const cli_cmd cmd_direction_make_def = {
 
 enum { MAX_TOKENS = 1024 };
 
-static sd_status read_text(sd_ids *ids, const sd_model *m, const char *path, sd_err *err)
-{
-    sd_buf b;
-    sd_buf_init(&b, 1 << 26);
-    sd_status st = sd_file_read(&b, path, err);
-    if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, ids, err);
-    sd_buf_release(&b);
-    return st;
-}
-
 static int cmd_direction_make(cli *c, int argc, char **argv)
 {
     args a;
@@ -286,7 +275,7 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
     sd_direction_opt o = {.select = strcmp(a.select, "best") == 0 ? SD_SELECT_BEST : SD_SELECT_ARDITI, .system = sd_system_of(a.system),
                           .keep_all = a.no_filter, .full = a.full, .max_kl = a.max_kl, .n_floor = a.floors ? (int)a.floors : -1, .seed = c->seed, .progress = &c->progress};
-    if (a.text && (st = read_text(&text, m, a.text, &err))) goto done;
+    if (a.text && (st = cli_text_ids(&text, m, a.text, &err))) goto done;
     if (a.text) o.text = text.v, o.n_text = text.n < MAX_TOKENS ? text.n : MAX_TOKENS;
     const char *kind = a.kind ? a.kind : o.select == SD_SELECT_ARDITI || sets.harmful ? "refusal" : "concept";
     if ((st = sd_lab_direction(&r, ex, m, &sets.data, &o, &err))) goto done;
