@@ -31,7 +31,7 @@ static size_t lay_out(sd_scan *s)
         TAKE(w->x, T * d);
         TAKE(w->score, T * B);
         if (s->k8)
-            TAKE(w->x8, T * s->dp), TAKE(w->q, s->dp), TAKE(w->turned, s->dp), TAKE(w->unit, T), TAKE(w->cut, T), TAKE(w->start, T);
+            TAKE(w->x8, T * s->dp), TAKE(w->q, s->dp), TAKE(w->turned, s->dp), TAKE(w->unit, T), TAKE(w->cut, T), TAKE(w->start, T), TAKE(w->lift, T * (s->dp / SD_SCAN8_ROTATE));
         else
             TAKE(w->xb, T * d), TAKE(w->rows, B * d * 4);
         TAKE(w->key, cap);

@@ -43,7 +43,7 @@ typedef struct sd_scan_worker {
     /* int8 */
     int8_t *x8, *q;         /* [TILE, dp] in groups; [dp] */
     float *turned, *unit, *cut; /* [dp]; [TILE] */
-    int32_t *start;         /* [TILE] */
+    int32_t *start, *lift;  /* [TILE]; [TILE, dp / 64] in groups */
     sd_scan8_out hit[SD_SCAN_MOST];
 } sd_scan_worker;
 

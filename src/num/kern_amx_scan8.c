@@ -94,4 +94,4 @@ static inline void all_tiles(sd_scan8_out *out, float *s, const sd_scan8_in *in,
 static void score_amx(float *s, const sd_scan8_in *in) { all_tiles(NULL, s, in, 0); }
 static void scan_amx(sd_scan8_out *out, const sd_scan8_in *in, int32_t first) { all_tiles(out, NULL, in, first); }
 
-const sd_kern_scan8 sd_kern_scan8_amx = {sd_scan8_rotate_avx512, sd_scan8_round_avx512, score_amx, scan_amx, 1, ROWS};
+const sd_kern_scan8 sd_kern_scan8_amx = {sd_scan8_rotate_avx512, sd_scan8_round_avx512, score_amx, scan_amx, 1, ROWS, 127, 128, 0};

@@ -105,4 +105,4 @@ static void scan_avx512(sd_scan8_out *out, const sd_scan8_in *in, int32_t first)
         }
 }
 
-const sd_kern_scan8 sd_kern_scan8_avx512 = {sd_scan8_rotate_avx512, sd_scan8_round_avx512, score_avx512, scan_avx512, G, G};
+const sd_kern_scan8 sd_kern_scan8_avx512 = {sd_scan8_rotate_avx512, sd_scan8_round_avx512, score_avx512, scan_avx512, G, G, 127, 128, 0};

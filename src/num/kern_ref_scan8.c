@@ -61,13 +61,14 @@ static void scan_ref(sd_scan8_out *out, const sd_scan8_in *in, int32_t first)
         }
 }
 
-const sd_kern_scan8 sd_kern_scan8_ref = {rotate_ref, round_ref, score_ref, scan_ref, 1, 1};
+const sd_kern_scan8 sd_kern_scan8_ref = {rotate_ref, round_ref, score_ref, scan_ref, 1, 1, 127, 128, 0};
 
 const sd_kern_scan8 *sd_kern_scan8_select(uint32_t cpu_flags)
 {
 #if defined(__x86_64__)
     if (cpu_flags & SD_CPU_AMX) return &sd_kern_scan8_amx;
     if ((cpu_flags & SD_CPU_AVX512) && (cpu_flags & SD_CPU_AVX512_VNNI)) return &sd_kern_scan8_avx512;
+    if (cpu_flags & SD_CPU_AVX2) return &sd_kern_scan8_avx2;
 #endif
     (void)cpu_flags;
     return NULL;

@@ -26,9 +26,39 @@ static void test_rotate_round(void **state)
         double before = 0, after = 0;
         for (int64_t i = 0; i < n; i++) before += i < d ? (double)x[i] * (double)x[i] : 0, after += (double)y[i] * (double)y[i];
         assert_true(fabs(before - after) < 1e-5 * before); /* a rotation */
-        assert_int_equal(k->round(p, y, u, 126.9f / top, n), ref->round(q, z, u, 126.9f / top, n));
+        assert_int_equal(k->round(p, y, u, ((float)k->most - 0.1f) / top, n), ref->round(q, z, u, ((float)k->most - 0.1f) / top, n));
         assert_memory_equal(p, q, (size_t)(n + 1));
     }
+}
+
+/* 64 numbers that the table may be given, and where it sets a norm with all of it used: the largest first (rep 0: no others, all positive, from place 0 on), all
+ * alike, or any. */
+static void draw64(int8_t *q, sd_rng *r, int rep)
+{
+    for (int half = 0; half < 2; half++) {
+        const uint64_t shape = rep ? sd_rng_below(r, 3) : 0, at = rep ? sd_rng_below(r, 32) : 0;
+        int64_t left = k->longest ? (int64_t)k->longest * k->longest : INT64_MAX;
+        for (uint64_t n = at; n < at + 32; n++) {
+            const int64_t i = (int64_t)(n % 32);
+            int v = shape == 0 ? k->most : shape == 1 && k->longest ? (int)(k->longest / sqrt(32.0)) : (int)sd_rng_below(r, (uint64_t)k->most + 1);
+            while ((int64_t)v * v > left) v--;
+            left -= (int64_t)v * v;
+            q[i / 2 * 4 + half * 2 + i % 2] = (int8_t)(rep && sd_rng_below(r, 2) ? -v : v);
+        }
+    }
+}
+
+/* Row t's (feature f's) numbers into their places; what w is stored as is `add` more. */
+static void put(uint8_t *to, const int8_t *q, int64_t at, int64_t wide, int64_t d, int add)
+{
+    for (int64_t i = 0; i < d; i++) to[at / wide * wide * d + i / 4 * 4 * wide + at % wide * 4 + i % 4] = (uint8_t)(q[i] + add);
+}
+
+static int32_t lift_of(const int8_t *q)
+{
+    int32_t a = 0, b = 0;
+    for (int i = 0; i < 64; i++) *(i & 2 ? &b : &a) -= k->zero * q[i];
+    return (int32_t)((uint32_t)b << 16 | ((uint32_t)a & 0xffffu));
 }
 
 /* The largest numbers there are, and a cut among the scores. */
@@ -39,18 +69,27 @@ static void test_scan(void **state)
     static uint8_t w[F * D];
     static int8_t x[T_ * D];
     static float scale[F], b[F], share[F], unit[T_], c[T_], cut[T_], s1[F * T_ + 1], s2[F * T_ + 1], up1[T_][CAP], up2[T_][CAP];
-    static int32_t start[T_], i1[T_][CAP], i2[T_][CAP];
+    static int32_t start[T_], lift[T_ * (D / 64)], i1[T_][CAP], i2[T_][CAP];
     sd_rng r = sd_rng_make(2, "scan8", 0);
     for (int rep = 0; rep < 20; rep++) {
-        for (int i = 0; i < F * D; i++) w[i] = rep ? (uint8_t)(1 + sd_rng_below(&r, 255)) : 255;
-        for (int i = 0; i < T_ * D; i++) x[i] = rep ? (int8_t)((int)sd_rng_below(&r, 255) - 127) : 127;
+        int8_t q[D];
+        for (int f = 0; f < F; f++) {
+            for (int g = 0; g < D; g += 64) draw64(q + g, &r, rep);
+            put(w, q, f, SD_SCAN8_PANEL, D, k->zero);
+        }
         for (int f = 0; f < F; f++) scale[f] = 0.01f * (float)sd_rng_uniform(&r), b[f] = sd_rng_normal(&r), share[f] = (float)sd_rng_uniform(&r);
         b[F - 1] = -INFINITY, scale[F - 1] = share[F - 1] = 0; /* padding */
         for (int t = 0; t < T_; t++) {
             unit[t] = 0.02f * (float)sd_rng_uniform(&r), c[t] = 0.1f, cut[t] = rep == 1 ? -3e38f : rep == 2 ? INFINITY : 2.0f * sd_rng_normal(&r), start[t] = 0;
-            for (int i = 0; i < D; i++) start[t] -= 128 * x[t / k->wide * k->wide * D + i / 4 * 4 * k->wide + t % k->wide * 4 + i % 4];
+            for (int g = 0; g < D; g += 64) {
+                draw64(q + g, &r, rep);
+                for (int i = g; i < g + 64 && rep == 0 && t % 2; i++) q[i] = (int8_t)-q[i];
+                lift[t / k->wide * k->wide * (D / 64) + g / 64 * k->wide + t % k->wide] = lift_of(q + g);
+            }
+            for (int i = 0; i < D; i++) start[t] -= k->zero * q[i];
+            put((uint8_t *)x, q, t, k->wide, D, 0);
         }
-        const sd_scan8_in in = {w, x, scale, b, share, unit, c, cut, start, D, F, T_, k->wide};
+        const sd_scan8_in in = {w, x, scale, b, share, unit, c, cut, start, lift, D, F, T_, k->wide};
         s1[F * T_] = s2[F * T_] = 3;
         k->score(s1, &in), ref->score(s2, &in);
         assert_memory_equal(s1, s2, sizeof s1);
@@ -73,8 +112,8 @@ int main(void)
     assert_true(sd_cpu_detect(&cpu, NULL));
     const struct CMUnitTest tests[] = {T(test_rotate_round), T(test_scan)};
     int bad = 0, n = 0;
-    const uint32_t flags[] = {cpu.flags & ~(uint32_t)SD_CPU_AMX, cpu.flags};
-    for (int i = 0; i < 2; i++) {
+    const uint32_t flags[] = {cpu.flags & SD_CPU_AVX2, cpu.flags & ~(uint32_t)SD_CPU_AMX, cpu.flags};
+    for (int i = 0; i < 3; i++) {
         const sd_kern_scan8 *last = k;
         k = sd_kern_scan8_select(flags[i]);
         if (!k || k == last) continue;

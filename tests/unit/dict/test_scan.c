@@ -325,7 +325,7 @@ static int run_level(const char *level)
 
 int main(void)
 {
-    static const struct { const char *name; bool int8; } level[] = {{"ref", false}, {"avx2", false}, {"avx512", true}, {"auto", false}, {"auto", true}};
+    static const struct { const char *name; bool int8; } level[] = {{"ref", false}, {"avx2", false}, {"avx2", true}, {"avx512", true}, {"auto", false}, {"auto", true}};
     int bad = 0, st;
     for (size_t i = 0; i < sizeof level / sizeof *level; i++) {
         int8 = level[i].int8;
