@@ -177,15 +177,15 @@ static double typical(const study *s, int64_t f, bool of_harmful, const char *ca
     return n ? sum / (double)n : 0;
 }
 
-/* The feature of the highest AUROC; of those with the same, the one with the highest activations. */
+/* The feature of the highest AUROC, `but` left out; of those with the same, the one with the highest activations. -1: none has one. */
 static int64_t best(const study *s, const char *category, int64_t but, double *score)
 {
     int64_t f = -1;
     double most = -1;
     *score = -1;
     for (int64_t k = 0; k < s->n_feature; k++) {
-        double v = k == but ? -1 : auroc(s, s->act + k * s->n, NULL, true, category), c;
-        if (!(v >= *score)) continue;
+        double v, c;
+        if (k == but || !((v = auroc(s, s->act + k * s->n, NULL, true, category)) >= *score)) continue;
         c = typical(s, k, !category, category);
         if (v == *score && c <= most) continue;
         *score = v;
@@ -388,7 +388,7 @@ static int by_auroc(const void *a, const void *b)
     return x->auroc != y->auroc ? (x->auroc > y->auroc ? -1 : 1) : strcmp(x->category, y->category);
 }
 
-/* The categories of harmless prompts that a feature tells best. */
+/* The categories of harmless prompts that a feature tells best; one that is all of them is told from nothing. */
 static sd_status topics(study *s, sd_err *err)
 {
     topic *v = NULL;
@@ -396,11 +396,12 @@ static sd_status topics(study *s, sd_err *err)
     sd_status st = sd_alloc(&v, (size_t)(s->n + 1) * sizeof *v, "topics", err);
     for (int64_t i = 0; i < s->n && !st; i++) {
         const char *c = s->prompt[i]->category;
-        int64_t in = 0;
+        int64_t in[2] = {0}; /* harmless prompts of the first half: of another category, of this one */
         bool known = harmful(s, i) || !*c;
         for (int64_t k = 0; k < n && !known; k++) known = strcmp(v[k].category, c) == 0;
-        for (int64_t k = 0; k < s->n && !known; k++) in += s->fit[k] && !harmful(s, k) && strcmp(s->prompt[k]->category, c) == 0;
-        if (known || in < LEAST_TOPIC) continue;
+        for (int64_t k = 0; k < s->n && !known; k++)
+            if (s->fit[k] && !harmful(s, k)) in[strcmp(s->prompt[k]->category, c) == 0]++;
+        if (known || in[1] < LEAST_TOPIC || !in[0]) continue;
         v[n].category = c;
         v[n].feature = best(s, c, s->out->feature, &v[n].auroc);
         n++;
@@ -409,7 +410,7 @@ static sd_status topics(study *s, sd_err *err)
     for (int64_t k = 0; k < n && done < SD_SAFETY_TOPICS && !st; k++) {
         bool used = false;
         for (int64_t q = 0; q < k; q++) used = used || v[q].feature == v[k].feature;
-        if (used || isnan(v[k].auroc)) continue;
+        if (used || v[k].feature < 0) continue;
         done++;
         st = raised(s, "topic", v[k].category, v[k].feature, typical(s, v[k].feature, false, v[k].category), UP, err);
     }

@@ -26,6 +26,10 @@ a, b = (json.load(open(f)) for f in sys.argv[1:])
 assert a["rows"] == b["rows"] and a["monitors"] == b["monitors"]
 PY
 then ok same_for_any_threads; else not_ok same_for_any_threads "$(cat why)"; fi
+# A category that is all of the harmless prompts is told from nothing: it is no topic.
+sed 's/"category":"[a-z]*"/"category":"one"/' organism/suite/permitted.jsonl >one.jsonl
+expect_json one_category_is_no_topic sonde.audit_feature/1 'len([r for r in d["rows"] if r["what"] == "up"]) == 3 and not [r for r in d["rows"] if r["what"] == "topic"]' \
+    audit feature organism/aligned dict --suite harmful=organism/suite/forbidden.jsonl --suite harmless=one.jsonl --limit 40 -n 2 --json
 head -n 10 organism/suite/forbidden.jsonl >few.jsonl
 expect_error too_few_prompts 4 '10 harmful and 40 harmless prompts, at least 16' audit feature organism/aligned dict --suite few.jsonl --suite organism/suite/permitted.jsonl --limit 40 -q
 cat organism/suite/forbidden.jsonl organism/suite/permitted.jsonl >mixed.jsonl
