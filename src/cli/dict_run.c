@@ -3,6 +3,7 @@
 #include "model/lora.h"
 
 #include "base/map.h"
+#include "lab/ckpt.h"
 #include <unistd.h>
 
 static const char *const FILE_NAME = "run.json";
@@ -100,7 +101,7 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
     if (!sd_path_join(p, sizeof p, c->resume, FILE_NAME)) return sd_fail(err, SD_E_ARG, "%s: path too long", c->resume);
     sd_status st = sd_json_load(&a->saved, p, 1 << 20, err);
     if (st) return sd_hint(err, "--resume takes the folder of a run that `sonde dict train` began");
-    if (!sd_learn_has_checkpoint(c->resume)) {
+    if (!sd_ckpt_exists(c->resume)) {
         sd_fail(err, SD_E_NOTFOUND, "%s has no checkpoint", c->resume);
         return sd_hint(err, "a finished run leaves none; start anew with -f");
     }
@@ -241,7 +242,7 @@ sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err)
     if (!st && !c->resume) st = check_kind(a, c, err);
     if (st || c->resume) return st ? st : load(a, c, err);
     if ((st = cli_check_output(c, c->output, err))) {
-        if (err && !c->force && sd_learn_has_checkpoint(c->output)) sd_hint(err, "go on with it: sonde dict train --resume %s; or -f to begin anew", c->output);
+        if (err && !c->force && sd_ckpt_exists(c->output)) sd_hint(err, "go on with it: sonde dict train --resume %s; or -f to begin anew", c->output);
         return st;
     }
     a->n_path = c->n_arg;
@@ -259,7 +260,7 @@ sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
     a->made_folder = !sd_dir_exists(c->output);
     sd_status st = sd_dir_make(c->output, err);
     if (st) return st;
-    sd_learn_forget_checkpoint(c->output);
+    sd_ckpt_forget(c->output);
     for (int i = 0; i < a->also.n && !st; i++) st = sd_dir_make(a->more[i].dir, err);
     if (st) return st;
     sd_buf_init(&b, 1 << 20);
@@ -306,7 +307,7 @@ void dict_run_discard(const dict_run *a, const cli *c)
 {
     static const char *const file[] = {"run.json", "events.jsonl"};
     char p[1200];
-    if (!a->made_folder || sd_learn_has_checkpoint(c->output)) return;
+    if (!a->made_folder || sd_ckpt_exists(c->output)) return;
     if (!sd_path_join(p, sizeof p, c->output, "cfg.json") || sd_file_exists(p)) return;
     for (int i = 0; i < 2; i++)
         if (sd_path_join(p, sizeof p, c->output, file[i])) (void)unlink(p);

@@ -1,5 +1,6 @@
 /* Owns: the order of a training run (held-out rows, calibration, steps, events, finish). Checkpoints are in learn_ckpt.c.
  * Easy to break: everything a step depends on (trainer, shuffle buffer, source row, epoch) must be in the checkpoint. */
+#include "lab/ckpt.h"
 #include "lab/learn_ahead.h"
 #include "lab/learn_int.h"
 
@@ -305,7 +306,7 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
         if ((st = finish(&r, i, ex, &out[i], err))) goto done;
     }
     for (int i = 0; i < r.n; i++) out[i].finish_seconds = sd_now() - t0 - out[0].train_seconds;
-    sd_learn_forget_checkpoint(opt->dir); /* the dictionaries are there: nothing is left to resume */
+    sd_ckpt_forget(opt->dir); /* the dictionaries are there: nothing is left to resume */
     for (int i = 0; i < r.n && opt->measure; i++, not_counted += spent)
         if ((st = opt->measure(opt->self, dir_of(&r, i), &out[i].ce_recovered, &spent, err))) goto done;
     for (int i = 0; i < r.n && !st; i++) {

@@ -63,7 +63,7 @@ typedef struct sd_learn_result {
  *   silent_whole_run                      never fired in training */
 const char *sd_dead_rule_name(int i);
 /* out [1 + opt->n_more]; times are those of all together. n_rows: rows a whole pass of src gives. Cancelled: a checkpoint is written and SD_E_CANCELLED returned. Writes into dir: the
- * SAELens directory, events.jsonl, and while it runs checkpoint-N/ named by checkpoint.json. */
+ * SAELens directory, events.jsonl, and while it runs checkpoints (lab/ckpt.h). */
 sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source src, int64_t n_rows, const sd_learn_opt *opt,
                        const sd_progress *progress, sd_err *err);
 /* Rows that a source must give for n_tokens to be trained on once; n_heldout as above. */
@@ -72,10 +72,5 @@ int64_t sd_learn_heldout(int64_t n_rows); /* rows held out of so many by default
 /* Seconds that the steps of a run will take, without the time of its rows. Two short runs on random rows of dictionaries that fit caches (at
  * most 16,384 features, about a second) and a line through their time a token: wider ones leave the caches and take up to half as long again. */
 sd_status sd_learn_forecast(double *seconds, const sd_exec *ex, const sd_dict_train_opt *t, sd_err *err);
-
-/* Is there a checkpoint to go on from? */
-bool sd_learn_has_checkpoint(const char *dir);
-/* Removes it: a run that begins anew in dir must not be resumed from the checkpoint of another. */
-void sd_learn_forget_checkpoint(const char *dir);
 
 #endif

@@ -1,6 +1,7 @@
 /* Owns: the order of a run (defaults, data, steps, events, the end). Losses are in tune_loss.c, checkpoints in
  * tune_ckpt.c, what is written at the end in tune_save.c. Easy to break: everything that a step depends on must be in
  * the checkpoint. */
+#include "lab/ckpt.h"
 #include "lab/tune_int.h"
 
 #include "base/rng.h"
@@ -233,14 +234,14 @@ static sd_status show_step(sd_tune_run *r, sd_err *err)
 static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *progress, sd_err *err)
 {
     double last = sd_now(), every = r->o.checkpoint_s ? r->o.checkpoint_s : 120;
-    char note[96], mark[1200];
+    char note[96];
     sd_status st = r->step == 0 ? show_step(r, err) : SD_OK;
     while (!st && r->step < r->total) {
         if ((st = take_step(r, err))) return st;
         if ((st = write_event(r, err))) return st;
         if (diverged(r)) {
             out->diverged_at = r->step;
-            const bool kept = r->o.dir && sd_path_join(mark, sizeof mark, r->o.dir, "checkpoint.json") && sd_file_exists(mark);
+            const bool kept = r->o.dir && sd_ckpt_exists(r->o.dir);
             sd_fail(err, SD_E_FAIL, "the loss diverged: %.4g at step %" PRId64 " of %" PRId64 ", %.4g at the start; %s%s", r->loss[r->step - 1], r->step, r->total, r->loss[0],
                     kept ? "the last checkpoint is from before, in " : "there is no checkpoint from before", kept ? r->o.dir : "");
             return sd_hint(err, "a lower --lr than %g", r->o.lr);
@@ -445,7 +446,7 @@ sd_status sd_lab_tune(sd_tune_result *out, const sd_exec *ex, const char *model,
         (void)sd_tune__checkpoint(&r, NULL); /* a full disk must not cost the run */
     }
     if (!st) st = write_end(&r, out, err);
-    if (!st && opt->dir) sd_tune__forget_checkpoint(&r);
+    if (!st && opt->dir) sd_ckpt_forget(opt->dir);
 done:
     release(&r);
     return st;

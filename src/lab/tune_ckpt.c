@@ -1,36 +1,9 @@
-/* Checkpoints of tuning: dir/checkpoint-STEP/state.safetensors, named by dir/checkpoint.json, which is replaced last
- * and atomically: a run that dies while writing goes on from the checkpoint before. */
+/* What a checkpoint of tuning holds: state.safetensors; where it lies: ckpt.h. */
+#include "lab/ckpt.h"
 #include "lab/tune_int.h"
 
-#include <dirent.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-static sd_status path_in(char out[1200], const char *dir, const char *name, sd_err *err)
-{
-    return sd_path_join(out, 1200, dir, name) ? SD_OK : sd_fail(err, SD_E_ARG, "%s: path too long", dir);
-}
-
-static void remove_folder(const char *dir)
-{
-    char p[1200];
-    if (sd_path_join(p, sizeof p, dir, "state.safetensors")) unlink(p);
-    rmdir(dir);
-}
-
-/* Removes every checkpoint-* folder of dir but `keep` (may be NULL). */
-static void sweep(const char *dir, const char *keep)
-{
-    DIR *d = opendir(dir);
-    char p[1200];
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (strncmp(e->d_name, "checkpoint-", 11) == 0 && (!keep || strcmp(e->d_name, keep) != 0) &&
-            sd_path_join(p, sizeof p, dir, e->d_name))
-            remove_folder(p);
-    if (d) closedir(d);
-}
 
 /* The arrays of a run, in the order of a checkpoint; data NULL: this run has no such array. */
 typedef struct array {
@@ -96,20 +69,18 @@ static void sames(const sd_tune_run *r, same out[N_SAME])
 
 sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)
 {
-    char name[64], dir[1200], p[1200];
+    sd_ckpt c;
+    char p[SD_CKPT_PATH];
     same s[N_SAME];
     sd_buf b;
     sd_jw w;
-    snprintf(name, sizeof name, "checkpoint-%08" PRId64, r->step);
-    sd_status st = path_in(dir, r->o.dir, name, err);
-    if (!st) st = sd_dir_make(dir, err);
-    if (!st) st = path_in(p, dir, "state.safetensors", err);
+    sd_status st = sd_ckpt_begin(&c, r->o.dir, r->step, err);
+    if (!st) st = sd_ckpt_file(p, &c, "state", 0, err);
     if (!st) st = write_arrays(r, p, err);
-    if (!st) st = path_in(p, r->o.dir, "checkpoint.json", err);
     sd_buf_init(&b, 4096);
     sd_jw_init(&w, &b);
     sd_jw_obj(&w);
-    sd_jw_kstr(&w, "checkpoint", name);
+    sd_jw_kstr(&w, "checkpoint", c.name);
     sd_jw_ki64(&w, "step", r->step);
     sd_jw_ki64(&w, "position", r->pool[SD_POOL_DATA].position);
     sd_jw_ki64(&w, "safety_position", r->pool[SD_POOL_SAFETY].position);
@@ -120,26 +91,17 @@ sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)
     for (int i = 0; i < N_SAME; i++) sd_jw_ki64(&w, s[i].key, s[i].v);
     sd_jw_end(&w);
     sd_buf_putc(&b, '\n');
-    if (!st) st = sd_buf_check(&b, "checkpoint.json", err);
-    if (!st) st = sd_file_write_atomic(p, b.p, b.n, err);
+    st = sd_ckpt_end(&c, r->o.dir, &b, st, err);
     sd_buf_release(&b);
-    if (st)
-        remove_folder(dir);
-    else
-        sweep(r->o.dir, name);
     return st;
 }
 
-static sd_status read_json(sd_tune_run *r, char name[64], sd_err *err)
+static sd_status read_json(sd_tune_run *r, sd_ckpt *c, sd_err *err)
 {
-    char p[1200];
-    const char *what = "checkpoint.json", *folder = "";
+    const char *what = "checkpoint.json";
     json_t *j = NULL;
     same s[N_SAME];
-    sd_status st = path_in(p, r->o.dir, what, err);
-    if (!st && (st = sd_json_load(&j, p, 1 << 16, err)))
-        return sd_hint(err, "there is nothing to resume in %s", r->o.dir);
-    if (!st) st = sd_json_get_str(j, "checkpoint", &folder, what, err);
+    sd_status st = sd_ckpt_open(c, &j, r->o.dir, err);
     if (!st) st = sd_json_get_i64(j, "step", &r->step, what, err);
     if (!st) st = sd_json_get_i64(j, "position", &r->pool[SD_POOL_DATA].position, what, err);
     if (!st) st = sd_json_opt_i64(j, "safety_position", &r->pool[SD_POOL_SAFETY].position, what, err); /* not in older ones */
@@ -151,25 +113,24 @@ static sd_status read_json(sd_tune_run *r, char name[64], sd_err *err)
         int64_t v = 0;
         st = sd_json_opt_i64(j, s[i].key, &v, what, err); /* "guard" is not in older ones, and 0 then */
         if (!st && v != s[i].v)
-            st = sd_fail(err, SD_E_FORMAT, "%s was written by another run: %s was %" PRId64 " and is now %" PRId64, p,
+            st = sd_fail(err, SD_E_FORMAT, "%s was written by another run: %s was %" PRId64 " and is now %" PRId64, c->dir,
                          s[i].key, v, s[i].v);
     }
-    if (!st && (strlen(folder) >= 64 || strncmp(folder, "checkpoint-", 11) != 0 || strchr(folder, '/') || r->step < 0 ||
-                r->step > r->total || r->pool[SD_POOL_DATA].position < 0 || r->pool[SD_POOL_SAFETY].position < 0))
-        st = sd_fail(err, SD_E_FORMAT, "%s is no checkpoint of this folder", p);
-    if (!st) memcpy(name, folder, strlen(folder) + 1);
+    if (!st && (r->step < 0 || r->step > r->total || r->pool[SD_POOL_DATA].position < 0 || r->pool[SD_POOL_SAFETY].position < 0))
+        st = sd_fail(err, SD_E_FORMAT, "%s: step %" PRId64 " of %" PRId64 " with %" PRId64 " and %" PRId64 " rows taken makes no sense", c->dir, r->step, r->total,
+                     r->pool[SD_POOL_DATA].position, r->pool[SD_POOL_SAFETY].position);
     json_decref(j);
     return st;
 }
 
 sd_status sd_tune__restore(sd_tune_run *r, sd_err *err)
 {
-    char name[64], dir[1200], p[1200];
+    sd_ckpt c;
+    char p[SD_CKPT_PATH];
     array a[N_ARRAYS];
     sd_weights *w = NULL;
-    sd_status st = read_json(r, name, err);
-    if (!st) st = path_in(dir, r->o.dir, name, err);
-    if (!st) st = path_in(p, dir, "state.safetensors", err);
+    sd_status st = read_json(r, &c, err);
+    if (!st) st = sd_ckpt_file(p, &c, "state", 0, err);
     if (!st) st = sd_weights_open(&w, p, err);
     if (!st && (r->o.method == SD_TUNE_DPO || r->o.method == SD_TUNE_CONSTRAINED))
         st = sd_alloc(&r->ref, (size_t)r->set.n_tok * sizeof *r->ref, "reference log-probabilities", err);
@@ -185,11 +146,4 @@ sd_status sd_tune__restore(sd_tune_run *r, sd_err *err)
     }
     sd_weights_close(w);
     return st;
-}
-
-void sd_tune__forget_checkpoint(const sd_tune_run *r)
-{
-    char p[1200];
-    if (sd_path_join(p, sizeof p, r->o.dir, "checkpoint.json")) unlink(p);
-    sweep(r->o.dir, NULL);
 }

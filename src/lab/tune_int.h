@@ -100,7 +100,6 @@ void sd_tune__guard_hide(sd_tune_run *r);
 
 sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err);
 sd_status sd_tune__restore(sd_tune_run *r, sd_err *err);
-void sd_tune__forget_checkpoint(const sd_tune_run *r);
 
 /* Random weights of the configuration in model_path into dir, with the configuration and the tokenizer's files beside
  * them. */

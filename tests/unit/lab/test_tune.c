@@ -9,6 +9,9 @@
 #include "num/exec.h"
 
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 static sd_exec *ex;
 
@@ -273,6 +276,42 @@ static void test_resume(void **state)
         (sd_tune_opt){.method = SD_TUNE_DPO, .steps = 9, .batch = 1, .lora = {.rank = 2, .dropout = 0.2}, .lr = 0.01},
         config, pre, "dpo.jsonl", "adapter_model.safetensors");
     t_rmtree(config), t_rmtree(pre);
+}
+
+/* Nothing larger than `bytes` can be written: a full disk that is there for one call. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit l;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &l), 0);
+    l.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
+/* A result that cannot be written costs no training: its last checkpoint stays also when the disk is full and the step that it is of is to be written again. */
+static void test_full_disk(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    char blocked[600];
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *whole = t_tmpdir(), *out = t_tmpdir();
+    pretrain(config, pre);
+    job a = {.config = config, .model = pre, .file = "sft.jsonl", .o = {.method = SD_TUNE_SFT, .dir = whole, .steps = 4, .batch = 2, .lora = {.rank = 2}, .lr = 0.01}}, b = a;
+    t_ok(run(&a, &r, &err), err);
+    b.o.dir = out;
+    snprintf(blocked, sizeof blocked, "%s/adapter_model.safetensors", out);
+    assert_int_equal(mkdir(blocked, 0700), 0);
+    assert_int_not_equal(run(&b, &r, &err), SD_OK);
+    b.o.resume = true;
+    limit_files(1024);
+    sd_status st = run(&b, &r, &err);
+    limit_files(RLIM_INFINITY);
+    assert_int_not_equal(st, SD_OK);
+    assert_int_equal(rmdir(blocked), 0);
+    t_ok(run(&b, &r, &err), err);
+    same_file(whole, out, "adapter_model.safetensors");
+    t_rmtree(config), t_rmtree(pre), t_rmtree(whole), t_rmtree(out);
 }
 
 static const char *path_of(const char *dir, const char *name)
@@ -595,7 +634,7 @@ int main(void)
 {
     sd_err err = {0};
     const struct CMUnitTest tests[] = {T(test_pretrain_and_sft), T(test_task), T(test_dpo),      T(test_constrained),
-                                       T(test_resume), T(test_resume_foreseeing), T(test_resume_guarded), T(test_resume_deep_and_safelora), T(test_guards), T(test_deep), T(test_guards_refused), T(test_distill), T(test_other_vocabulary), T(test_diverges), T(test_refused)};
+                                       T(test_resume), T(test_full_disk), T(test_resume_foreseeing), T(test_resume_guarded), T(test_resume_deep_and_safelora), T(test_guards), T(test_deep), T(test_guards_refused), T(test_distill), T(test_other_vocabulary), T(test_diverges), T(test_refused)};
     if (sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err)) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sd_exec_free(ex);
