@@ -13,6 +13,8 @@ void sd_gather_add(const sd_kern *k, float *y, const sd_gather *g, const float *
 /* out_i = row_i.x, the bits of k->dot. */
 void sd_gather_dot(const sd_kern *k, float *out, const sd_gather *g, const float *x);
 
+void sd_gather_add_avx2(float *y, const sd_gather *g, const float *c);
+void sd_gather_dot_avx2(float *out, const sd_gather *g, const float *x);
 void sd_gather_add_avx512(float *y, const sd_gather *g, const float *c);
 void sd_gather_dot_avx512(float *out, const sd_gather *g, const float *x);
 

@@ -56,21 +56,28 @@ static int64_t count_ge_avx2(const float *x, float v, int64_t n)
 
 static void span_avx2(float out[2], const float *x, int64_t n)
 {
+    int64_t i = 0;
     out[0] = out[1] = x[0];
-    for (int64_t i = 1; i < n; i++) {
-        out[0] = x[i] < out[0] ? x[i] : out[0];
-        out[1] = x[i] > out[1] ? x[i] : out[1];
+    if (n >= 8) {
+        __m256 lo = _mm256_loadu_ps(x), hi = lo;
+        float l[8], h[8];
+        for (i = 8; i + 8 <= n; i += 8) lo = _mm256_min_ps(lo, _mm256_loadu_ps(x + i)), hi = _mm256_max_ps(hi, _mm256_loadu_ps(x + i));
+        _mm256_storeu_ps(l, lo);
+        _mm256_storeu_ps(h, hi);
+        for (int j = 0; j < 8; j++) out[0] = l[j] < out[0] ? l[j] : out[0], out[1] = h[j] > out[1] ? h[j] : out[1];
     }
+    for (; i < n; i++) out[0] = x[i] < out[0] ? x[i] : out[0], out[1] = x[i] > out[1] ? x[i] : out[1];
 }
 
 static int64_t compact_avx2(int32_t *idx, float *val, float *with, int64_t n, float cut)
 {
     int64_t k = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (val[i] < cut) continue;
+    for (int64_t i = 0; i < n; i++) { /* no branch: which entries stay is anybody's guess */
+        const float v = val[i];
         idx[k] = idx[i];
         with[k] = with[i];
-        val[k++] = val[i];
+        val[k] = v;
+        k += !(v < cut);
     }
     return k;
 }
