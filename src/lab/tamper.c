@@ -16,6 +16,8 @@ const char *const sd_tamper_limits[] = {
     "triggers, chat templates and tokenizers are not weights: no claim about them",
     NULL};
 
+const char *const sd_tamper__role_name[SD_MAT_COUNT] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+
 const char *sd_tamper_kind_name(sd_tamper_kind k)
 {
     static const char *const name[] = {"o_proj", "down_proj", "o_proj and down_proj"};
@@ -77,11 +79,33 @@ static sd_status same_sizes(const sd_model *a, const sd_model *b, sd_err *err)
     return SD_OK;
 }
 
+/* A direction's energy in numbers that are none is no number either: without this, every comparison with them would say that nothing is missing. */
+static sd_status all_finite(const sd_model *m, const char *whose, sd_err *err)
+{
+    int64_t elements, side;
+    float *row = NULL;
+    sd_tamper__sizes(m, &elements, &side);
+    sd_status st = sd_alloc(&row, (size_t)(side + 1) * sizeof *row, "a row of a matrix", err);
+    for (int l = 0; l < m->n_layer_loaded && !st; l++)
+        for (int k = 0; k < SD_MAT_COUNT && !st; k++) {
+            const sd_wmat *w = &m->block[l].mat[k].w;
+            for (int64_t r = 0; w->data && r < w->rows && !st; r++) {
+                sd_wmat_decode_row(row, w, r);
+                if (!isfinite(sd_dot(row, row, w->cols)))
+                    st = sd_fail(err, SD_E_FORMAT, "%s: %s of block %d holds a number that is not finite, in row %lld: nothing can be said of such weights", whose, sd_tamper__role_name[k], l, (long long)r);
+            }
+        }
+    sd_free(row);
+    return st;
+}
+
 sd_status sd_lab_tamper(sd_tamper *out, const sd_exec *ex, const sd_model *m, const sd_model *ref, const sd_tamper_opt *opt, sd_err *err)
 {
     *out = (sd_tamper){.n_layer = m->cfg.n_layer, .d = m->cfg.d_model};
     sd_status st = ref ? same_sizes(m, ref, err) : SD_OK;
     if (st) sd_hint(err, "give the model that this one was made from");
+    if (!st) st = all_finite(m, "the model", err);
+    if (!st && ref) st = all_finite(ref, "the reference", err);
     if (!st) st = sd_tamper__weak(out, ex, m, opt, err);
     if (!st && ref) st = sd_tamper__ref(out, ex, m, ref, opt, err);
     out->consistent = out->weak.consistent || out->ref.consistent;

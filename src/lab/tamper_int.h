@@ -5,6 +5,7 @@
 #include "lab/tamper.h"
 #include "num/product.h"
 
+extern const char *const sd_tamper__role_name[SD_MAT_COUNT]; /* "o_proj" */
 /* n unit vectors of a seed as rows of v [n, d]. */
 void sd_tamper__random(float *v, int64_t n, int64_t d, uint64_t seed);
 /* w as numbers into to [rows, cols]; gives ||w||_F^2. */

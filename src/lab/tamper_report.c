@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-static const char *const role_name[SD_MAT_COUNT] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
-
 static const char *word(bool consistent) { return consistent ? "consistent" : "inconsistent"; }
 
 static void floats(sd_jw *w, const char *key, const float *v, int n)
@@ -64,7 +62,7 @@ static void ref_json(sd_jw *w, const sd_tamper_ref *r)
         if (isnan(x->relative)) continue;
         sd_jw_obj(w);
         sd_jw_ki64(w, "layer", x->layer);
-        sd_jw_kstr(w, "matrix", role_name[x->role]);
+        sd_jw_kstr(w, "matrix", sd_tamper__role_name[x->role]);
         sd_jw_kf64(w, "relative", x->relative);
         sd_jw_kf64(w, "rank_one", x->rank_one);
         sd_jw_kf64(w, "rank", x->rank);
@@ -158,7 +156,7 @@ static void ref_html(sd_buf *b, const sd_tamper_ref *r)
     for (int64_t i = 0; i < r->n; i++) {
         const sd_tamper_matrix *x = &r->v[i];
         if (isnan(x->relative)) continue;
-        sd_buf_printf(b, "<tr><td>block %d, %s%s</td>", x->layer, role_name[x->role], x->cut ? " <span class='fail'>cut</span>" : "");
+        sd_buf_printf(b, "<tr><td>block %d, %s%s</td>", x->layer, sd_tamper__role_name[x->role], x->cut ? " <span class='fail'>cut</span>" : "");
         const double v[] = {x->relative, x->rank_one, x->rank, x->removed, x->against, x->removed_random};
         for (int j = 0; j < 6; j++) {
             sd_buf_puts(b, "<td class='n'>");

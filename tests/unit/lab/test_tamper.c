@@ -5,9 +5,11 @@
 #include "lab/ablate.h"
 #include "tiny_gguf.h"
 
+#include <math.h>
+
 enum { D = 64, LAYERS = 12 };
 
-typedef enum edit_kind { CUT, CUT_O, ADD_SHARED, ADD_OWN, SHRINK } edit_kind;
+typedef enum edit_kind { CUT, CUT_O, ADD_SHARED, ADD_OWN, SHRINK, BREAK } edit_kind;
 typedef struct edit { edit_kind kind; float w; int n; } edit;
 
 static bool ends(const char *s, const char *tail)
@@ -36,7 +38,8 @@ static void apply(const char *hf, float *data, int64_t rows, int64_t cols, const
     float r[D], x[256];
     bool o = ends(hf, "o_proj.weight"), down = ends(hf, "down_proj.weight");
     (void)rows;
-    if (!(o || (down && e->kind != CUT_O))) return;
+    if (e->kind == BREAK && o && strstr(hf, "layers.2.")) data[3 * cols + 1] = NAN;
+    if (!(o || (down && e->kind != CUT_O)) || e->kind == BREAK) return;
     for (int i = 0; i < e->n; i++) {
         random_unit(r, "direction", (uint64_t)i);
         if (i) { /* at a right angle to the first: cutting it must not bring the first back */
@@ -122,6 +125,22 @@ static void untouched_ones_do_not_alarm(void **state)
             if (t.weak.gap > 2.5) fail_msg("seed %d: gap %g", (int)seed, t.weak.gap); /* half of what alarms */
             sd_tamper_release(&t);
         }
+}
+
+/* Every comparison with NaN is false: a cut model with one in it would pass for untouched. */
+static void numbers_that_are_none(void **state)
+{
+    const edit e = {.kind = BREAK};
+    (void)state;
+    for (int side = 0; side < 2; side++) {
+        sd_tamper t;
+        sd_err err = {0};
+        sd_model *m = open_tiny(side ? NULL : &e, SD_F32, 1, LAYERS), *ref = open_tiny(side ? &e : NULL, SD_F32, 1, LAYERS);
+        assert_int_equal(sd_lab_tamper(&t, ex, m, ref, &(sd_tamper_opt){.seed = 0}, &err), SD_E_FORMAT);
+        assert_non_null(strstr(err.msg, side ? "the reference: o_proj of block 2" : "the model: o_proj of block 2"));
+        sd_model_close(m);
+        sd_model_close(ref);
+    }
 }
 
 static void beside_a_reference(void **state)
@@ -213,7 +232,7 @@ static void page_and_json(void **state)
 
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {T(without_a_reference), T(untouched_ones_do_not_alarm), T(beside_a_reference), T(sizes_and_threads), T(page_and_json)};
+    static const struct CMUnitTest tests[] = {T(without_a_reference), T(untouched_ones_do_not_alarm), T(beside_a_reference), T(numbers_that_are_none), T(sizes_and_threads), T(page_and_json)};
     sd_err err = {0};
     if (sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err)) return 1;
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
