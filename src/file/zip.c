@@ -6,6 +6,9 @@
 #include <zlib.h>
 
 enum { END = 22, END_COMMENT = 65535, LOCATOR = 20, CENTRAL = 46, LOCAL = 30, MOST_MEMBERS = 1 << 14 };
+/* Members may lie in the same bytes, and deflate packs a thousand to one: a megabyte could claim terabytes (Fifield 2019, A better zip bomb). All members
+ * together hold at most this many times the archive's size, beyond a little: numbers that are no long runs of one byte pack far less. */
+static const uint64_t MOST_TIMES = 64, FREE_BYTES = (uint64_t)64 << 20;
 static const uint32_t SIG_END = 0x06054b50, SIG_LOCATOR = 0x07064b50, SIG_END64 = 0x06064b50, SIG_CENTRAL = 0x02014b50, SIG_LOCAL = 0x04034b50;
 
 typedef struct dir { uint64_t n, at, bytes; } dir;
@@ -106,6 +109,8 @@ static sd_status read_member(sd_zip_member *m, sd_cursor *c, const uint8_t *p, s
     m->p = sd_cur_bytes(&l, m->packed);
     if (sd_cur_failed(&l)) return broken(path, "a member ends behind the end of the file", err);
     if (!m->deflated && m->n != m->packed) return broken(path, "a stored member has two sizes", err);
+    /* Deflate packs at most 1032 to 1 (zlib's technical details), so a larger claim is refused before memory is taken for it. */
+    if (m->n / 1032 > m->packed) return sd_fail(err, SD_E_FORMAT, "%s: %.*s claims %" PRIu64 " bytes from %" PRIu64 " packed ones.", path, SD_SLICE(m->name), m->n, m->packed);
     return SD_OK;
 }
 
@@ -113,13 +118,19 @@ sd_status sd_zip_open(sd_zip *z, const void *p, size_t n, const char *path, sd_e
 {
     dir d = {0};
     sd_cursor c;
+    const uint64_t most = FREE_BYTES + MOST_TIMES * n;
+    uint64_t all = 0;
     *z = (sd_zip){0};
     sd_status st = find_directory(&d, p, n, path, err);
     if (st) return st;
     st = sd_alloc_zero(&z->v, (size_t)(d.n + 1) * sizeof *z->v, "the directory of an archive", err);
     if (!st) st = sd_table_new(&z->by_name, (int64_t)d.n + 1, err);
     sd_cur_init(&c, (const uint8_t *)p + d.at, (size_t)d.bytes);
-    for (; (uint64_t)z->n < d.n && !st; z->n++) st = read_member(&z->v[z->n], &c, p, n, path, err);
+    for (; (uint64_t)z->n < d.n && !st; z->n++) {
+        st = read_member(&z->v[z->n], &c, p, n, path, err);
+        if (!st && z->v[z->n].n > most - all) st = sd_fail(err, SD_E_FORMAT, "%s: its members claim more than %" PRIu64 " bytes, in an archive of %zu.", path, most, n);
+        all += st ? 0 : z->v[z->n].n;
+    }
     for (int64_t i = z->n - 1; i >= 0 && !st; i--) st = sd_table_set(z->by_name, z->v[i].name, i, NULL, err); /* the first of a name comes last */
     if (st) sd_zip_release(z);
     return st;
@@ -167,8 +178,6 @@ sd_status sd_zip_bytes(const sd_zip_member *m, uint64_t max, const uint8_t **p, 
     if (m->n > max) return sd_fail(err, SD_E_FORMAT, "%s: %.*s has %" PRIu64 " bytes; at most %" PRIu64 " are read.", path, SD_SLICE(m->name), m->n, max);
     *p = m->p;
     if (!m->deflated || (m->n == 0 && m->packed == 0)) return SD_OK; /* some writers mark nothing at all as deflated */
-    /* Deflate packs at most 1032 to 1 (zlib's technical details), so a larger claim is refused before memory is taken for it. */
-    if (m->n / 1032 > m->packed) return sd_fail(err, SD_E_FORMAT, "%s: %.*s claims %" PRIu64 " bytes from %" PRIu64 " packed ones.", path, SD_SLICE(m->name), m->n, m->packed);
     uint8_t *to = NULL;
     const sd_status st = sd_alloc(&to, (size_t)m->n + 1, "an unpacked member of an archive", err);
     if (st) return st;

@@ -87,6 +87,7 @@ static void test_refused(void **state)
     refused("loop", SD_E_FORMAT, "nests dictionaries too deep");
     refused("spread", SD_E_FORMAT, "spreads a storage");
     refused("liar", SD_E_FORMAT, "bytes from");
+    refused("overlap", SD_E_FORMAT, "members claim more than"); /* forty members that unpack the same 4 kB to 4 MB each */
     refused("copies", SD_E_FORMAT, "twice the bytes in the file"); /* one storage as 2,000 tensors by columns: 33 MB from 30 kB */
     refused("skipped", SD_E_FORMAT, "more than 65,536 entries");   /* a dictionary of 200 Nones under 600 names */
     /* A model is never read this way: only who asks for arrays gets them. */
