@@ -13,18 +13,6 @@ enum {
     ENDPOINT_LABELS = 200, /* labelled answers an endpoint is asked about */
 };
 
-static sd_status read_key(char **out, const char *path, sd_err *err)
-{
-    sd_buf b;
-    sd_buf_init(&b, 1 << 16);
-    sd_status st = sd_file_read(&b, path, err);
-    sd_slice key = sd_slice_trim((sd_slice){b.p ? b.p : "", b.n});
-    if (!st && (key.n == 0 || key.n > 1000 || memchr(key.p, '\n', key.n))) st = sd_fail(err, SD_E_FORMAT, "%s: a key of one line is expected", path);
-    if (!st && !(*out = sd_strndup(key.p, key.n))) st = sd_fail(err, SD_E_NOMEM, "out of memory: a key");
-    sd_buf_release(&b);
-    return st;
-}
-
 /* Each prompt counts once: the same file twice, or two files of one name that share an id, whose answers a record could not tell apart. */
 static sd_status check_twice(cli *c, const sd_suite *v, int n, sd_err *err)
 {
@@ -79,7 +67,7 @@ sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *
         if ((st = check_twice(c, s->suite, s->n_suite, err))) break;
     }
     for (int i = 0; i < s->n_suite && a->limit && !st; i++) sd_suite_sample(&s->suite[i], a->limit, c->seed);
-    if (!st && a->key_file) st = read_key(&s->key, a->key_file, err);
+    if (!st && a->key_file) st = cli_read_key(&s->key, a->key_file, err);
     s->judge = (sd_endpoint){.url = a->judge_url, .model = a->judge_model, .key = s->key, .timeout_s = a->timeout};
     if (!st && a->judge_url && a->quick) st = cli_refuse(c, err, "--quick judges by the first token, --judge-url by the answer: one judge decides");
     if (!st) st = sd_phrases_open(&s->phrases, a->phrases, err);

@@ -378,6 +378,21 @@ sd_status cli_check_input(const char *path, sd_err *err)
     return access(path, R_OK) == 0 ? SD_OK : sd_fail_errno(err, errno, "cannot open %s", path);
 }
 
+sd_status cli_read_key(char **out, const char *path, sd_err *err)
+{
+    enum { MOST = 8192 }; /* what servers take of a header */
+    sd_buf b;
+    sd_slice key;
+    sd_buf_init(&b, 1 << 16);
+    sd_status st = sd_file_read(&b, path, err);
+    sd_slice rest = sd_slice_trim((sd_slice){b.p ? b.p : "", b.n});
+    if (!st && (!sd_slice_cut(&rest, '\n', &key) || (key = sd_slice_trim(key)).n == 0)) st = sd_fail(err, SD_E_FORMAT, "%s has no key in it", path);
+    if (!st && key.n > MOST) st = sd_fail(err, SD_E_FORMAT, "%s: its first line has %zu bytes, a key has at most %d", path, key.n, MOST);
+    if (!st && !(*out = sd_strndup(key.p, key.n))) st = sd_fail(err, SD_E_NOMEM, "out of memory: a key");
+    sd_buf_release(&b);
+    return st;
+}
+
 sd_status cli_check_model(const char *spec, sd_err *err)
 {
     sd_model_spec s;

@@ -99,6 +99,8 @@ sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
 sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
 /* Whether a file that is read only after long work can be read; NULL is fine. */
 sd_status cli_check_input(const char *path, sd_err *err);
+/* An endpoint's key: the first line of a file, without the space around it. *out is the caller's. SD_E_FORMAT: there is none, or it has more than 8 KB. */
+sd_status cli_read_key(char **out, const char *path, sd_err *err);
 /* The same of MODEL or MODEL+ADAPTER. */
 sd_status cli_check_model(const char *spec, sd_err *err);
 

@@ -129,7 +129,7 @@ static int print_made(cli *c, const args *a, const sd_label_result *r, int64_t n
 }
 
 /* Who labels, and what it needs while it does. */
-typedef struct labeler { sd_labeler by; sd_label_model m; sd_label_endpoint e; sd_model *model; sd_buf key; } labeler;
+typedef struct labeler { sd_labeler by; sd_label_model m; sd_label_endpoint e; sd_model *model; char *key; } labeler;
 
 static sd_status open_labeler(labeler *l, sd_store *s, cli *c, const args *a, sd_err *err)
 {
@@ -143,10 +143,8 @@ static sd_status open_labeler(labeler *l, sd_store *s, cli *c, const args *a, sd
         l->m = (sd_label_model){ex, l->model};
         l->by = sd_label_by_model(&l->m);
     } else {
-        if (a->key_file && (st = sd_file_read(&l->key, a->key_file, err))) return st;
-        for (size_t i = 0; i < l->key.n; i++)
-            if (l->key.p[i] == '\n' || l->key.p[i] == '\r') l->key.p[i] = '\0';
-        l->e = (sd_label_endpoint){.url = a->url, .model = a->url_model, .key = a->key_file ? sd_buf_str(&l->key) : NULL, .timeout_s = a->timeout};
+        if (a->key_file && (st = cli_read_key(&l->key, a->key_file, err))) return st;
+        l->e = (sd_label_endpoint){.url = a->url, .model = a->url_model, .key = l->key, .timeout_s = a->timeout};
         l->by = sd_label_by_endpoint(&l->e);
     }
     return SD_OK;
@@ -182,7 +180,6 @@ static int make_labels(cli *c, const args *a)
     sd_label_result *r = NULL;
     int64_t *feature = NULL, n = 0;
     sd_buf how;
-    sd_buf_init(&l.key, 1 << 12);
     sd_buf_init(&how, 1 << 14);
     sd_status st = sd_store_edit(&s, c->arg[0], &err);
     if (!st) st = open_labeler(&l, s, c, a, &err);
@@ -196,7 +193,7 @@ static int make_labels(cli *c, const args *a)
     int rc = st ? cli_fail(c, &err) : print_made(c, a, r, n, l.e.n_requests);
     sd_free(r);
     sd_free(feature);
-    sd_buf_release(&l.key);
+    sd_free(l.key);
     sd_buf_release(&how);
     sd_model_close(l.model);
     return rc;

@@ -13,6 +13,7 @@ enum { PARALLEL = 4, MAX_PARALLEL = 32, RETRIES = 2, SAME = 16, WORD = 4 }; /* S
 #define PAUSE 0.5 /* before the first try again, doubled each time: what OpenAI's client does */
 #define MAX_PAUSE 60.0
 #define MAX_BODY ((size_t)1 << 24)
+#define MAX_KEY ((size_t)1 << 14) /* of a header: servers take 8 KB, 16 at most */
 
 bool sd_endpoint_is(const char *spec)
 {
@@ -260,7 +261,7 @@ sd_status sd_endpoint_ask(const sd_endpoint *e, const char *const *text, int64_t
 {
     static bool begun;
     asker *a = NULL;
-    char auth[1100];
+    sd_buf auth;
     sd_status st = sd_alloc_zero(&a, sizeof *a, "requests", err);
     if (st) return st;
     if (!begun) curl_global_init(CURL_GLOBAL_DEFAULT), begun = true; /* from the main thread, before any transfer */
@@ -275,10 +276,13 @@ sd_status sd_endpoint_ask(const sd_endpoint *e, const char *const *text, int64_t
     a->n_t = e->parallel > 0 ? e->parallel < MAX_PARALLEL ? e->parallel : MAX_PARALLEL : PARALLEL;
     sd_buf_init(&a->answer, MAX_BODY);
     a->headers = curl_slist_append(NULL, "Content-Type: application/json");
+    sd_buf_init(&auth, MAX_KEY);
     if (e->key) {
-        snprintf(auth, sizeof auth, "Authorization: Bearer %s", e->key);
-        a->headers = curl_slist_append(a->headers, auth);
+        sd_buf_printf(&auth, "Authorization: Bearer %s", e->key);
+        if (!st) st = sd_buf_check(&auth, "the endpoint's key", err);
+        if (!st) a->headers = curl_slist_append(a->headers, sd_buf_str(&auth));
     }
+    sd_buf_release(&auth);
     a->multi = curl_multi_init();
     if (!st && !a->multi) st = sd_fail(err, SD_E_NOMEM, "out of memory: requests");
     for (int i = 0; i < a->n_t; i++) {

@@ -33,7 +33,9 @@ static sd_status on_answer(void *self, int64_t i, sd_slice text, int64_t n_token
     answers *a = self;
     (void)n_tokens;
     if (why) {
-        sd_fail(err, SD_E_FAIL, "the endpoint %s gave no answer: %s", a->e->url, why);
+        char bare[1100];
+        sd_url_bare(bare, sizeof bare, a->e->url);
+        sd_fail(err, SD_E_FAIL, "the endpoint %s gave no answer: %s", bare, why);
         return sd_hint(err, "ask again when the server is well; nothing was written");
     }
     if (!a->text) return read_numbers(a->score + a->g[i].at, a->g[i].n, text, err);

@@ -52,7 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             f.write(json.dumps(body) + '\n')
         if way == 'slow':
             time.sleep(3)
-        if way == 'key' and self.headers.get('Authorization') != 'Bearer secret':
+        if way == 'key' and self.headers.get('Authorization') not in ('Bearer secret', 'Bearer ' + 'k' * 2000):
             return self.answer(401, {'error': {'message': 'a key is needed'}})
         if way == 'broken':
             return self.answer(500, {})
@@ -108,6 +108,11 @@ expect_error endpoint_echo_is_cut 4 'answers 400: a sentence that repeats the pr
 expect_exit endpoint_with_a_password 0 audit run "http://me:s3cr3t@${at#http://}/ok/v1" "${suites[@]}" --endpoint-model it -o "$dir/bare.json"
 if grep -q s3cr3t "$dir/bare.json"; then not_ok record_holds_no_password "$(grep -o '.\{20\}s3cr3t.\{10\}' "$dir/bare.json")"; else ok record_holds_no_password; fi
 expect_exit endpoint_key 0 audit run "$at/key/v1" "${suites[@]}" --endpoint-model it --api-key-file "$dir/key"
+# A signed token is long; what follows the first line is not the key.
+printf '%02000d\nsecret\n' 0 | tr 0 k >"$dir/long"
+expect_exit endpoint_long_key 0 audit run "$at/key/v1" "${suites[@]}" --endpoint-model it --api-key-file "$dir/long"
+printf ' \n' >"$dir/none"
+expect_error endpoint_no_key_in_it 4 'none has no key in it' audit run "$at/key/v1" "${suites[@]}" --endpoint-model it --api-key-file "$dir/none"
 expect_json judge_at_an_endpoint sonde.audit_run/1 'd["judge"].startswith("endpoint big at 127.0.0.1:") and d["refusal"]["rate"] == 1 and d["over_refusal"]["rate"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/judge/v1" --judge-model big --keep-answers "$dir/kept.jsonl" --json
 if python3 -c 'import json, sys
 kept, told = [json.loads(l)["class"] for l in open(sys.argv[1])], [r["class"] for r in json.load(open(sys.argv[2]))["replies"]]

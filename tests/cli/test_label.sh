@@ -98,6 +98,10 @@ for mode in status shape redirect cut words far floats; do
     if [ $rc -ne 0 ] && [ -s err ] && [ "$(labels s.db)" = "$before" ]; then ok "endpoint_fails_closed_$mode"; else not_ok "endpoint_fails_closed_$mode" "$(labels s.db), before $before" "$(what_happened)"; fi
     kill $server
 done
+ask status
+run feature label s.db --by endpoint --endpoint "http://me:s3cr3t@127.0.0.1:$port/v1" --api-key-file key --features "$judged" -q
+if [ $rc -ne 0 ] && grep -q 'the endpoint http://127.0.0.1' err && ! grep -q s3cr3t err; then ok password_is_not_shown; else not_ok password_is_not_shown "$(what_happened)"; fi
+kill $server
 ask good
 expect_error no_key 4 '401' feature label s.db --by endpoint --endpoint "http://127.0.0.1:$port/v1" -n 1
 expect_json by_endpoint sonde.feature.label.made/1 'd["n"] >= 10 and d["n_requests"] == 11 * d["n"] and sum(l["fuzzing"] > 0.6 for l in d["labels"]) > d["n"] / 2' \
