@@ -8,6 +8,7 @@
 #include "num/kern_dict.h"
 #include <limits.h>
 #include <math.h>
+#include <sys/stat.h>
 
 enum { BLOCK_ROWS = 4096 };
 
@@ -18,6 +19,7 @@ struct sd_act_reader {
     char dir[PATH_MAX];
     shard *shard;
     int64_t n_shard, row; /* the next row */
+    int64_t most;         /* rows of the largest shard */
     int64_t open;         /* which shard is mapped; -1: none */
     sd_weights *w;
     const sd_tensor *acts, *token_id, *doc, *pos;
@@ -43,6 +45,7 @@ static sd_status read_shard_list(sd_act_reader *r, const json_t *list, const cha
         const json_t *e = json_array_get(list, (size_t)i);
         const char *file = "", *sha = "";
         char full[PATH_MAX];
+        struct stat on_disk;
         shard *s = &r->shard[i];
         st = sd_json_get_str(e, "file", &file, path, err);
         if (!st) st = sd_json_get_i64(e, "rows", &s->rows, path, err);
@@ -56,7 +59,10 @@ static sd_status read_shard_list(sd_act_reader *r, const json_t *list, const cha
         s->row0 = at;
         at += s->rows;
         if (!sd_path_join(full, sizeof full, r->dir, file)) return sd_fail(err, SD_E_ARG, "%s: the path is too long.", r->dir);
-        if (!sd_file_exists(full)) st = sd_fail(err, SD_E_NOTFOUND, "%s: the shard is missing; the manifest lists it.", full);
+        if (stat(full, &on_disk) != 0) st = sd_fail(err, SD_E_NOTFOUND, "%s: the shard is missing; the manifest lists it.", full);
+        else if (s->rows > on_disk.st_size / (r->m.d * (r->m.f16 ? 2 : 4))) /* before memory is taken for what a manifest claims */
+            st = sd_fail(err, SD_E_SHAPE, "%s: %lld rows of width %lld, as the manifest says, do not fit in its %lld bytes.", full, (long long)s->rows, (long long)r->m.d, (long long)on_disk.st_size);
+        if (s->rows > r->most) r->most = s->rows;
     }
     if (!st && at != r->m.n_rows) st = sd_fail(err, SD_E_FORMAT, "%s: the shards hold %lld rows, \"n_rows\" says %lld.", path, (long long)at, (long long)r->m.n_rows);
     return st;
@@ -103,7 +109,7 @@ sd_status sd_act_reader_open(sd_act_reader **out, const char *dir, sd_err *err)
     r->kd = sd_kern_dict_select(cpu.flags);
     if (!sd_path_join(r->dir, sizeof r->dir, dir, "")) st = sd_fail(err, SD_E_ARG, "%s: the path is too long.", dir);
     if (!st) st = read_manifest(r, err);
-    if (!st) st = sd_alloc(&r->x, (size_t)(BLOCK_ROWS * r->m.d) * sizeof *r->x, "a block of activations", err);
+    if (!st) st = sd_alloc(&r->x, (size_t)((r->most < BLOCK_ROWS ? r->most : BLOCK_ROWS) * r->m.d) * sizeof *r->x, "a block of activations", err);
     if (st)
         sd_act_reader_close(r);
     else

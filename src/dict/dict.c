@@ -29,20 +29,26 @@ static size_t lay_out(sd_dict *d, bool with_gate)
     return at;
 }
 
-sd_status sd_dict__new(sd_dict **out, const sd_dict_info *info, bool topk, bool with_gate, sd_err *err)
+sd_status sd_dict__possible(const sd_dict_info *info, sd_err *err)
 {
-    sd_dict *d = NULL;
     size_t cells;
-    *out = NULL;
     const int64_t o = info->d_out ? info->d_out : info->d;
     if (info->d < 1 || o < 1 || info->m < 1 || info->m >= INT32_MAX || info->d > 1 << 24 || o > 1 << 24 ||
         !sd_mul_size((size_t)(info->d > o ? info->d : o), (size_t)info->m, &cells) || cells > SIZE_MAX / 64)
         return sd_fail(err, SD_E_SHAPE, "a dictionary of %lld features of width %lld is impossible.", (long long)info->m, (long long)info->d);
-    sd_status st = sd_alloc_zero(&d, sizeof *d, "a dictionary", err);
+    return SD_OK;
+}
+
+sd_status sd_dict__new(sd_dict **out, const sd_dict_info *info, bool topk, bool with_gate, sd_err *err)
+{
+    sd_dict *d = NULL;
+    *out = NULL;
+    sd_status st = sd_dict__possible(info, err);
+    if (!st) st = sd_alloc_zero(&d, sizeof *d, "a dictionary", err);
     if (st) return st;
     (void)pthread_mutex_init(&d->lock, NULL);
     d->info = *info;
-    d->info.d_out = o;
+    if (!info->d_out) d->info.d_out = info->d;
     d->topk = topk;
     d->input_centred = true;
     st = sd_arena_init(&d->arena, lay_out(d, with_gate), "a dictionary's weights", err);

@@ -120,16 +120,22 @@ sd_status sd_format__dims(const sd_weights *w, const char *name, int64_t dim[2],
     return st;
 }
 
+sd_status sd_format__expect(const sd_weights *w, const char *name, int64_t rows, int64_t cols, sd_err *err)
+{
+    const sd_tensor *t;
+    const sd_status st = find(&t, w, name, 2, err);
+    if (st || (t->dim[0] == rows && t->dim[1] == cols)) return st;
+    return sd_fail(err, SD_E_SHAPE, "%s: %s is [%lld, %lld], not [%lld, %lld].", sd_weights_path(w), name, (long long)t->dim[0], (long long)t->dim[1], (long long)rows, (long long)cols);
+}
+
 sd_status sd_format__matrix(float *out, int64_t rows, int64_t cols, const sd_weights *w, const char *name, bool transposed, sd_err *err)
 {
     enum { STRIP = 16 };
-    const sd_tensor *t;
+    const sd_tensor *t = sd_weights_find(w, name);
     float *strip = NULL;
     const int64_t n = transposed ? cols : rows, m = transposed ? rows : cols; /* as it lies */
-    sd_status st = find(&t, w, name, 2, err);
+    sd_status st = sd_format__expect(w, name, n, m, err);
     if (st) return st;
-    if (t->dim[0] != n || t->dim[1] != m)
-        return sd_fail(err, SD_E_SHAPE, "%s: %s is [%lld, %lld], not [%lld, %lld].", sd_weights_path(w), name, (long long)t->dim[0], (long long)t->dim[1], (long long)n, (long long)m);
     if (!transposed) {
         sd_dtype_get(t->dtype)->decode(out, t->data, rows * cols);
         return SD_OK;

@@ -11,6 +11,8 @@
 
 /* dict_format.c. The two dimensions of a matrix, by name. */
 sd_status sd_format__dims(const sd_weights *w, const char *name, int64_t dim[2], sd_err *err);
+/* The matrix has this shape as it lies. To be asked of a skip before sd_dict__new: [d_out, d] numbers are more than the other matrices have. */
+sd_status sd_format__expect(const sd_weights *w, const char *name, int64_t rows, int64_t cols, sd_err *err);
 /* out [rows, cols] from the tensor of that shape, or of the transposed one. F32, F16, BF16, F64. */
 sd_status sd_format__matrix(float *out, int64_t rows, int64_t cols, const sd_weights *w, const char *name, bool transposed, sd_err *err);
 sd_status sd_format__vector(float *out, int64_t n, const sd_weights *w, const char *name, sd_err *err);

@@ -26,6 +26,8 @@ struct sd_dict {
     sd_scan *scan;        /* packed encoder, made at first use, remade when another exec needs another */
 };
 
+/* SD_E_SHAPE when no dictionary has such a width and so many features: before memory is asked for. */
+sd_status sd_dict__possible(const sd_dict_info *info, sd_err *err);
 /* All arrays zero, threshold and density NaN; info.d, d_out (0: d), m, k and kind are taken from `info`; a skip where the kind has one.
  * with_gate: gate is there. */
 sd_status sd_dict__new(sd_dict **out, const sd_dict_info *info, bool topk, bool with_gate, sd_err *err);

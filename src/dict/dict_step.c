@@ -222,7 +222,7 @@ sd_status sd_parts__read(const sd_weights *w, const sd_part *p, int n, sd_err *e
         const sd_tensor *t = sd_weights_find(w, p[i].name);
         if (!t || t->dtype != p[i].dtype || t->rank != (p[i].cols ? 2 : 1) || t->dim[0] != p[i].rows || (p[i].cols && t->dim[1] != p[i].cols))
             return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing or has another shape: this is no checkpoint of this kind.", sd_weights_path(w), p[i].name);
-        memcpy(p[i].data, t->data, t->bytes);
+        if (p[i].data) memcpy(p[i].data, t->data, t->bytes);
     }
     return SD_OK;
 }

@@ -67,6 +67,7 @@ void sd_choice__audit(sd_choice *c, const sd_exec *ex, sd_mat x, const int64_t *
 typedef struct sd_part { char name[24]; sd_dtype dtype; int64_t rows, cols; void *data; } sd_part;
 enum { SD_PARTS = 32 };
 sd_status sd_parts__write(const char *path, const sd_part *p, int n, sd_err *err);
+/* data NULL: only looks whether the tensor is there. */
 sd_status sd_parts__read(const sd_weights *w, const sd_part *p, int n, sd_err *err);
 /* Every row's stamp is a step that was, and its weights are finite. */
 sd_status sd_parts__check_rows(const char *path, const sd_kern *k, const float *W, const int32_t *last_step, int64_t step, const sd_dict_train_opt *o, sd_err *err);

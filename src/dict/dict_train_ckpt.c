@@ -95,6 +95,7 @@ sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char 
     *out = NULL;
     sd_status st = sd_weights_open(&w, path, err);
     if (!st) st = read_state(w, &o, state, real, err);
+    if (!st) st = sd_parts__read(w, &(sd_part){"W_enc", SD_F32, o.m, o.d, NULL}, 1, err); /* before memory is taken for what the state claims */
     if (!st) st = sd_train__new(&t, ex, &o, err);
     if (st) goto done;
     const int n = list_parts(t, p, state, real);

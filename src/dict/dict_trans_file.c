@@ -162,6 +162,7 @@ sd_status sd_trans_load(sd_trans **out, const sd_exec *ex, const char *path, sd_
     *out = NULL;
     sd_status st = sd_weights_open(&w, path, err);
     if (!st) st = read_state(w, &o, s, r, err);
+    if (!st) st = sd_parts__read(w, &(sd_part){"W_enc", SD_F32, (int64_t)((uint64_t)o.m * (uint64_t)o.d), 0, NULL}, 1, err); /* before memory is taken for what the state claims */
     if (!st) st = sd_trans__new(&t, ex, &o, err);
     if (st) goto done;
     const int n = list_parts(t, p, s, r);

@@ -90,7 +90,9 @@ sd_status sd_format__open_circuit(sd_dict **out, const char *path, sd_err *err)
         st = sd_fail(err, SD_E_FORMAT, "%s: k is %lld of %lld features.", file, (long long)k, (long long)info.m);
         goto done;
     }
-    if ((st = sd_dict__new(&d, &info, info.k > 0, gate, err))) goto done;
+    if (skip) st = sd_format__expect(w, "W_skip", info.d_out, info.d, err);
+    if (!st) st = sd_dict__new(&d, &info, info.k > 0, gate, err);
+    if (st) goto done;
     st = sd_format__matrix(d->W_enc, info.m, info.d, w, "W_enc", false, err);
     if (!st) st = sd_format__matrix(d->W_dec, info.m, info.d_out, w, "W_dec", turned, err);
     if (!st) st = sd_format__vector(d->b_enc, info.m, w, "b_enc", err);

@@ -120,7 +120,7 @@ static sd_status read(sd_dict **out, sd_dict_info *info, const char *class_name,
     info->kind = s->kind;
     info->d = enc[s->matrices ? 0 : 1], info->m = enc[s->matrices ? 1 : 0];
     if (s->kind == SD_DICT_TOPK && !(k >= 1 && k <= (double)info->m)) return sd_fail(err, SD_E_FORMAT, "%s: k is %g; 1 to %lld features are possible.", sd_weights_path(w), k, (long long)info->m);
-    info->k = (int)(k <= (double)info->m ? k : 0);
+    info->k = (int)(k >= 1 && k <= (double)info->m ? k : 0);
     const bool gate = s->kind != SD_DICT_STANDARD && s->kind != SD_DICT_TOPK;
     if ((st = sd_dict__new(&d, info, s->kind == SD_DICT_TOPK, gate, err))) return st;
     st = sd_format__matrix(d->W_enc, info->m, info->d, w, s->matrices ? "W_enc" : "encoder.weight", s->matrices, err);

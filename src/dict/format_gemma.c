@@ -92,7 +92,9 @@ static sd_status read(sd_dict **out, sd_dict_info *info, bool maps, const names 
     if (!maps && dec[1] != enc[0]) maps = true;
     info->kind = skip ? SD_DICT_SKIP_TRANSCODER : maps ? SD_DICT_TRANSCODER : SD_DICT_JUMPRELU;
     info->d = enc[0], info->m = enc[1], info->d_out = dec[1];
-    if ((st = sd_dict__new(&d, info, false, true, err))) return st;
+    if (skip) st = sd_format__expect(w, n->skip, info->d, info->d_out, err);
+    if (!st) st = sd_dict__new(&d, info, false, true, err);
+    if (st) return st;
     st = sd_format__matrix(d->W_enc, info->m, info->d, w, n->enc, true, err);
     if (!st) st = sd_format__matrix(d->W_dec, info->m, info->d_out, w, n->dec, false, err);
     if (!st) st = sd_format__vector(d->b_enc, info->m, w, "b_enc", err);
@@ -126,7 +128,7 @@ sd_status sd_format__open_gemma(sd_dict **out, const char *path, sd_err *err)
     }
     if (!st) st = sd_weights_open_opt(&w, weights, &(sd_weights_opt){.arrays = true}, err);
     if (!st) st = read(&d, &info, maps, second ? &two : sd_weights_find(w, "W_enc") ? &one : &one_small, w, err);
-    if (!st && strcmp(info.hook_name, "hook_embed") == 0) {
+    if (!st && !second && info.kind == SD_DICT_JUMPRELU && strcmp(info.hook_name, "hook_embed") == 0) {
         const float s = sqrtf((float)info.d);
         for (int64_t i = 0; i < info.m * info.d; i++) d->W_enc[i] /= s, d->W_dec[i] *= s;
     }

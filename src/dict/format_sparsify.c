@@ -29,6 +29,8 @@ static sd_status read_cfg(cfg *c, const char *path, sd_err *err)
     if (!st) st = sd_json_opt_str(j, "activation", &activation, path, err);
     if (!st && strcmp(activation, "topk") != 0) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: activation \"%.40s\": topk is read.", path, activation);
     if (!st && sign) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: signed: it keeps negative activations.", path);
+    if (!st && !c->latents && c->expansion && (c->d < 1 || c->expansion < 1 || c->expansion > INT32_MAX / c->d))
+        st = sd_fail(err, SD_E_SHAPE, "%s: a width of %lld times %lld is impossible.", path, (long long)c->d, (long long)c->expansion);
     if (!st && c->skip && !c->transcode) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: a skip connection without transcode: it reads and writes one site past its own features.", path);
     json_decref(j);
     return st;
@@ -79,7 +81,9 @@ sd_status sd_format__open_sparsify(sd_dict **out, const char *dir, sd_err *err)
     sd_dict_info info = {.kind = !c.transcode ? SD_DICT_TOPK : c.skip ? SD_DICT_SKIP_TRANSCODER : SD_DICT_TRANSCODER, .d = c.d, .d_out = turned ? dec[0] : dec[1], .m = m,
                          .k = (int)c.k, .fvu = NAN, .l0 = NAN};
     name_sites(&info, dir, c.transcode);
-    if ((st = sd_dict__new(&d, &info, true, false, err))) goto done;
+    if (c.skip) st = sd_format__expect(w, "W_skip", info.d_out, c.d, err);
+    if (!st) st = sd_dict__new(&d, &info, true, false, err);
+    if (st) goto done;
     st = sd_format__matrix(d->W_enc, m, c.d, w, "encoder.weight", false, err);
     if (!st) st = sd_format__vector(d->b_enc, m, w, "encoder.bias", err);
     if (!st) st = sd_format__matrix(d->W_dec, m, info.d_out, w, "W_dec", turned, err);

@@ -324,6 +324,16 @@ static sd_status check_scaling(const sd_weights *w, int64_t m, float *spare, sd_
     return st;
 }
 
+/* What cfg.json claims is what the matrices have: asked before memory is taken for it. */
+static sd_status check_claims(const cfg *c, const sd_weights *w, sd_err *err)
+{
+    const sd_tensor *t;
+    sd_status st = find(w, "W_enc", c->d, c->m, &t, err);
+    if (!st) st = find(w, "W_dec", c->m, c->out, &t, err);
+    if (!st && c->kind == SD_DICT_SKIP_TRANSCODER) st = find(w, "W_skip", c->out, c->d, &t, err);
+    return st;
+}
+
 static sd_status read_weights(const cfg *c, const sd_weights *w, sd_dict *d, sd_err *err)
 {
     const int64_t m = c->m, n = c->d, out = c->out;
@@ -396,8 +406,10 @@ sd_status sd_dict__open_saelens(sd_dict **out, const char *dir, sd_err *err)
     }
     c.j = doc;
     st = read_cfg(&c, &info, err);
-    if (!st) st = sd_dict__new(&d, &info, c.kind == SD_DICT_TOPK, c.gated_by_threshold || c.kind == SD_DICT_GATED, err);
+    if (!st) st = sd_dict__possible(&info, err);
     if (!st) st = sd_weights_open(&w, weights, err);
+    if (!st) st = check_claims(&c, w, err);
+    if (!st) st = sd_dict__new(&d, &info, c.kind == SD_DICT_TOPK, c.gated_by_threshold || c.kind == SD_DICT_GATED, err);
     if (!st) st = read_weights(&c, w, d, err);
     if (!st) st = read_statistics(&c, dir, d, err);
 done:

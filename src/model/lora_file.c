@@ -162,6 +162,16 @@ static sd_status read_tensor(const sd_weights *w, const sd_lora_group *g, bool i
     return SD_OK;
 }
 
+/* Before memory is taken for the rank that the configuration claims: some tensor has it. */
+static sd_status check_rank(const sd_weights *w, int rank, const char *path, sd_err *err)
+{
+    for (int64_t i = 0; i < sd_weights_count(w); i++) {
+        const sd_tensor *t = sd_weights_at(w, i);
+        if (sd_slice_ends(t->name, ".lora_A.weight") && t->dim[0] == rank) return SD_OK;
+    }
+    return sd_fail(err, SD_E_SHAPE, "%s: adapter_config.json says r %d, and no lora_A.weight has as many rows", path, rank);
+}
+
 static void leave_pictures(const sd_weights *w)
 {
     char name[512];
@@ -186,6 +196,7 @@ sd_status sd_lora_read(sd_lora **out, const sd_model *m, const char *dir, sd_err
         return sd_fail(err, SD_E_ARG, "%s: path too long", dir);
     sd_status st = sd_file_exists(config) ? sd_weights_open(&w, path, err) : SD_OK; /* without one it is told below */
     if (!st) st = read_config(&opt, targets, w, config, err);
+    if (!st) st = check_rank(w, opt.rank, path, err);
     if (st) goto done;
     if ((st = sd_lora_new(&l, m, &opt, 0, err))) {
         sd_err_wrap(err, "%s", config);

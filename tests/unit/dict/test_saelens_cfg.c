@@ -94,6 +94,7 @@ static void test_settings(void **state)
         {META("standard", "\"hook_name\":null,\"hook_head_index\":null,\"anything\":[1]"), SD_OK, ""},
         {"{\"d_in\":6,\"d_sae\":11,\"architecture\":\"standard\",\"metadata\":{\"sae_lens_version\":\"6.0.0\"}}", SD_E_SHAPE, "W_enc"},
         {"{\"d_in\":7,\"d_sae\":10,\"architecture\":\"standard\",\"metadata\":{\"sae_lens_version\":\"6.0.0\"}}", SD_E_SHAPE, "W_enc"},
+        {"{\"d_in\":6,\"d_sae\":2000000000,\"architecture\":\"standard\",\"metadata\":{\"sae_lens_version\":\"6.0.0\"}}", SD_E_SHAPE, "W_enc"}, /* not 96 GB first */
         {"{\"d_in\":-6,\"d_sae\":10,\"architecture\":\"standard\",\"metadata\":{\"sae_lens_version\":\"6.0.0\"}}", SD_E_SHAPE, "impossible"},
         {"{\"d_in\":4611686018427387904,\"d_sae\":10,\"architecture\":\"standard\",\"metadata\":{\"sae_lens_version\":\"6.0.0\"}}", SD_E_SHAPE, "impossible"},
         {"[1,2]", SD_E_FORMAT, "object"},
