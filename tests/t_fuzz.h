@@ -13,6 +13,55 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Targets that read files: a folder of the process's own (in memory, where TMPDIR says so), removed at its end. */
+#include <ftw.h>
+#include <unistd.h>
+static char t_fuzz_root[256];
+static inline int t_fuzz_gone(const char *path, const struct stat *s, int type, struct FTW *at)
+{
+    (void)s, (void)type, (void)at;
+    return remove(path);
+}
+
+static inline void t_fuzz_clean(void)
+{
+    if (nftw(t_fuzz_root, t_fuzz_gone, 8, FTW_DEPTH | FTW_PHYS) != 0) perror(t_fuzz_root);
+}
+
+static inline const char *t_fuzz_dir(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    if (t_fuzz_root[0]) return t_fuzz_root;
+    snprintf(t_fuzz_root, sizeof t_fuzz_root, "%s/sonde-fuzz-XXXXXX", tmp && strlen(tmp) < 200 ? tmp : "/tmp");
+    if (!mkdtemp(t_fuzz_root) || atexit(t_fuzz_clean)) abort();
+    return t_fuzz_root;
+}
+
+/* Writes a file of that name into the folder and gives its path, which is good until eight others were written. */
+static inline const char *t_fuzz_write(const char *name, const uint8_t *p, size_t n)
+{
+    static char path[8][400];
+    static int next;
+    char *at = path[next++ & 7];
+    if (snprintf(at, 400, "%s/%s", t_fuzz_dir(), name) >= 400) abort();
+    FILE *f = fopen(at, "wb");
+    if (!f || fwrite(p, 1, n, f) != n || fclose(f)) abort();
+    return at;
+}
+
+/* One input as several files: what stands between lines "%%". */
+typedef struct t_fuzz_part { const uint8_t *p; size_t n; } t_fuzz_part;
+static inline int t_fuzz_parts(t_fuzz_part *part, int most, const uint8_t *p, size_t n)
+{
+    for (int k = 0;;) {
+        const uint8_t *end = k < most - 1 && n ? memmem(p, n, "\n%%\n", 4) : NULL;
+        part[k++] = (t_fuzz_part){p, end ? (size_t)(end - p) : n};
+        if (!end) return k;
+        n -= (size_t)(end - p) + 4;
+        p = end + 4;
+    }
+}
+
 #ifndef SD_LIBFUZZER
 #include <dirent.h>
 

@@ -1,8 +1,6 @@
 /* Any bytes as numpy's or torch's archive; changed and cut copies of files that those tools wrote. */
 #include "t_fuzz.h"
-#define SD_LIBFUZZER /* only fuzz_open of this header */
 #include "fuzz_weights.h"
-#undef SD_LIBFUZZER
 
 static void open_arrays(const uint8_t *p, size_t n)
 {

@@ -1,7 +1,7 @@
 /* Any bytes as a gguf file. */
+#include "t_fuzz.h"
 #include "fuzz_weights.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     fuzz_open(p, n, "fuzz.gguf", false);
@@ -9,9 +9,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     return 0;
 }
 
-#ifndef SD_LIBFUZZER
-int main(int argc, char **argv)
-{
-    return fuzz_replay("fuzz_gguf", argc, argv);
-}
-#endif
+T_FUZZ_MAIN("fuzz_gguf")

@@ -1,7 +1,7 @@
 /* Any bytes as a safetensors file. */
+#include "t_fuzz.h"
 #include "fuzz_weights.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     fuzz_open(p, n, "fuzz.safetensors", false);
@@ -9,9 +9,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     return 0;
 }
 
-#ifndef SD_LIBFUZZER
-int main(int argc, char **argv)
-{
-    return fuzz_replay("fuzz_safetensors", argc, argv);
-}
-#endif
+T_FUZZ_MAIN("fuzz_safetensors")

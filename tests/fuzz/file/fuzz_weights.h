@@ -1,5 +1,4 @@
-/* What both container fuzzers share: open any bytes, and when they open, touch everything that was promised to be
- * there. Without SD_LIBFUZZER a plain main replays every file of the folder given as argv[1]. */
+/* What the fuzzers of containers share: open any bytes, and when they open, touch everything that was promised to be there. */
 #ifndef SD_FUZZ_WEIGHTS_H
 #define SD_FUZZ_WEIGHTS_H
 
@@ -57,32 +56,5 @@ static inline void fuzz_open(const uint8_t *p, size_t n, const char *name, bool 
     sd_weights_close(w);
     sd_free(copy);
 }
-
-#ifndef SD_LIBFUZZER
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
-
-static int fuzz_replay(const char *name, int argc, char **argv)
-{
-    sd_paths files = {0};
-    sd_err err = {0};
-    if (argc != 2 || sd_dir_list(&files, argv[1], &err) || files.n == 0) {
-        printf("[  FAILED  ] %s: no corpus: %s\n", name, err.msg);
-        return 1;
-    }
-    for (int64_t i = 0; i < files.n; i++) {
-        sd_buf b;
-        sd_buf_init(&b, (size_t)64 << 20);
-        if (sd_file_read(&b, files.v[i], &err)) {
-            printf("[  FAILED  ] %s: %s\n", name, err.msg);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput((const uint8_t *)b.p, b.n);
-        sd_buf_release(&b);
-    }
-    printf("[       OK ] %s (%lld inputs)\n", name, (long long)files.n);
-    sd_paths_free(&files);
-    return 0;
-}
-#endif
 
 #endif

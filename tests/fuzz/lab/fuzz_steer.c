@@ -4,7 +4,7 @@
 
 #include "t_fuzz.h"
 
-static void write(sd_buf *b, const sd_steer_spec *s)
+static void write_spec(sd_buf *b, const sd_steer_spec *s)
 {
     sd_jw w;
     sd_buf_init(b, 1 << 24);
@@ -23,9 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     SD_ASSERT(st == SD_OK || (st == SD_E_ARG && err.msg[0]));
     if (!st) {
         SD_ASSERT((s.feature >= 0) + (s.vector != NULL) + (s.direction[0] != 0) == 1);
-        write(&a, &s);
+        write_spec(&a, &s);
         SD_ASSERT(!sd_steer_spec_parse(&again, (sd_slice){a.p, a.n}, &err));
-        write(&b, &again);
+        write_spec(&b, &again);
         SD_ASSERT(a.n == b.n && memcmp(a.p, b.p, a.n) == 0);
         sd_buf_release(&a);
         sd_buf_release(&b);

@@ -3,14 +3,6 @@
 #include "lab/audit_report.h"
 
 #include "t_fuzz.h"
-#include <unistd.h>
-
-static char dir[64];
-
-static void clean(void)
-{
-    (void)rmdir(dir);
-}
 
 static void a_suite(const char *path)
 {
@@ -55,16 +47,9 @@ static void a_record(const char *path)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const name[] = {"harmful.csv", "harmful.jsonl", "harmful.json", "record.json"};
-    char path[128];
     if (size == 0) return 0;
-    if (!dir[0]) {
-        snprintf(dir, sizeof dir, "/tmp/sonde-fuzz-XXXXXX");
-        if (!mkdtemp(dir) || atexit(clean)) abort();
-    }
     int kind = data[0] % 4;
-    snprintf(path, sizeof path, "%s/%s", dir, name[kind]);
-    FILE *f = fopen(path, "wb");
-    if (!f || fwrite(data + 1, 1, size - 1, f) != size - 1 || fclose(f)) abort();
+    const char *path = t_fuzz_write(name[kind], data + 1, size - 1);
     if (kind < 3) a_suite(path);
     else a_record(path);
     unlink(path);

@@ -3,31 +3,15 @@
 #include "text/corpus.h"
 
 #include "t_fuzz.h"
-#include <unistd.h>
-
-static char dir[64];
-
-static void clean(void)
-{
-    (void)rmdir(dir);
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const name[] = {"fuzz.jsonl", "fuzz.csv", "fuzz.txt"};
-    char path[128];
-    const char *list = path;
     sd_err err = {0};
     sd_corpus *c;
     if (size == 0) return 0;
-    if (!dir[0]) {
-        snprintf(dir, sizeof dir, "/tmp/sonde-fuzz-XXXXXX");
-        if (!mkdtemp(dir) || atexit(clean)) abort();
-    }
-    snprintf(path, sizeof path, "%s/%s", dir, name[data[0] % 3]);
-    FILE *f = fopen(path, "wb");
-    if (!f || fwrite(data + 1, 1, size - 1, f) != size - 1 || fclose(f)) abort();
-    sd_status st = sd_corpus_open(&c, &list, 1, &err);
+    const char *path = t_fuzz_write(name[data[0] % 3], data + 1, size - 1);
+    sd_status st = sd_corpus_open(&c, &path, 1, &err);
     SD_ASSERT((st == SD_OK) == (c != NULL));
     SD_ASSERT(st == SD_OK || (st == SD_E_FORMAT && strstr(err.msg, name[data[0] % 3])));
     unlink(path);
