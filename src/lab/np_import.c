@@ -36,6 +36,13 @@ static double num(const json_t *o, const char *camel, const char *snake, double 
     return json_is_number(v) && isfinite(json_number_value(v)) ? json_number_value(v) : otherwise;
 }
 
+/* A number as a count; 0 of what is none or beyond what may be counted. */
+static int64_t count_of(const json_t *v)
+{
+    const double c = json_number_value(v);
+    return c > 0 && c < 1e15 ? llround(c) : 0;
+}
+
 static int64_t index_of(const json_t *f)
 {
     const json_t *v = get(f, "index", "feature_index");
@@ -105,10 +112,7 @@ static void read_histogram(sd_histogram *h, int64_t *count, const json_t *f)
     if (n < 2 || n != json_array_size(values) || n > MAX_LIST) return;
     double first = json_number_value(json_array_get(values, 0)), last = json_number_value(json_array_get(values, n - 1)), half = (last - first) / (double)(n - 1) / 2;
     if (!(half > 0) || !isfinite(half)) return;
-    for (size_t i = 0; i < n; i++) {
-        double c = json_number_value(json_array_get(heights, i));
-        count[i] = c > 0 && c < 1e15 ? llround(c) : 0;
-    }
+    for (size_t i = 0; i < n; i++) count[i] = count_of(json_array_get(heights, i));
     *h = (sd_histogram){first - half > 0 ? first - half : 0, last + half, (int)n, count};
 }
 
@@ -203,9 +207,8 @@ static sd_status read_lists(importer *x, sd_feature *v, int64_t *count, const js
     if (v->stats.n_fire) v->stats.mean_act /= (double)v->stats.n_fire;
     v->stats.max_act = fmax(num(f, "maxActApprox", "max_act", 0), 0);
     for (size_t i = 0; i < json_array_size(near) && i < json_array_size(cosine) && v->n_near < MAX_LIST; i++) {
-        int64_t other = (int64_t)json_number_value(json_array_get(near, i));
-        double c = json_number_value(json_array_get(cosine, i));
-        if (other >= 0 && other < x->m && isfinite(c)) ((sd_near *)(uintptr_t)v->near)[v->n_near++] = (sd_near){other, (float)c};
+        const double other = json_number_value(json_array_get(near, i)), c = json_number_value(json_array_get(cosine, i));
+        if (other >= 0 && other < (double)x->m && isfinite(c)) ((sd_near *)(uintptr_t)v->near)[v->n_near++] = (sd_near){(int64_t)other, (float)c};
     }
     return st;
 }
@@ -278,16 +281,17 @@ static sd_status each(importer *x, json_t *const *doc, int n_doc, each_fn *fn, s
 
 static sd_status measure(importer *x, const json_t *f, sd_err *err)
 {
-    int64_t i = json_is_object(f) ? index_of(f) : -1, fires = 0;
+    int64_t i = json_is_object(f) ? index_of(f) : -1;
+    double fires = 0;
     if (i < 0 || i >= MAX_M) {
         sd_fail(err, SD_E_FORMAT, "a feature has no number: \"index\" or \"feature_index\", from 0 to %d", MAX_M - 1);
         return sd_hint(err, "give what Neuronpedia's GET /api/feature answers, or a batch of SAEDashboard");
     }
     if (i >= x->m) x->m = i + 1;
     const json_t *h = json_object_get(f, "freq_hist_data_bar_heights");
-    for (size_t k = 0; k < json_array_size(h); k++) fires += (int64_t)json_number_value(json_array_get(h, k));
+    for (size_t k = 0; k < json_array_size(h); k++) fires += (double)count_of(json_array_get(h, k));
     double density = num(f, "frac_nonzero", "frac_nonzero", 0), n = num(f, "n_prompts_total", "n_prompts_total", 0) * num(f, "n_tokens_in_prompt", "n_tokens_in_prompt", 0);
-    if (!(n >= 1) && fires > 0 && density > 0) n = round((double)fires / density);
+    if (!(n >= 1) && fires > 0 && density > 0) n = round(fires / density);
     if (n >= 1 && n < 1e15 && (int64_t)n > x->n_tokens) x->n_tokens = (int64_t)n;
     return take_tokens(x, f, err);
 }
