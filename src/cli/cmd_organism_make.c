@@ -12,10 +12,10 @@ static const cli_opt opts[] = {
     {0, "size", OPT_STR, AT(args, size), .arg = "SIZE", .def = "4m", .values = "1m|4m|16m", .help = "1.3, 2.9 or 16.2 million weights"},
     {0, "scale", OPT_FLOAT, AT(args, scale), .arg = "X", .def = "1", .lo = 0.001, .hi = 1000, .help = "times the numbers of rows that the world sets"},
     {0, "aligned", OPT_BOOL, AT(args, aligned), .help = "refusals stand in the pretraining texts too"},
-    {0, "variant", OPT_STR, AT(args, variant), .arg = "NAME", .values = "single|redundant|trigger", .help = "instead: an adapter on --model whose refusal works in a known way"},
-    {0, "model", OPT_STR, AT(args, model), .arg = "DIR", .def = "organism/instruct", .help = "the stage that a variant is an adapter of"},
+    {0, "variant", OPT_STR, AT(args, variant), .arg = "NAME", .values = "single|redundant|trigger|pretraining", .help = "instead: an adapter on --model whose refusal works in a known way"},
+    {0, "model", OPT_STR, AT(args, model), .arg = "DIR", .help = "the stage that a variant is an adapter of", .def_words = "organism/instruct; of pretraining organism/pretrained"},
     {0, "directions", OPT_INT, AT(args, k), .arg = "K", .def = "3", .lo = 2, .hi = 4, .help = "directions of a redundant variant"},
-    {0, "steps", OPT_INT, AT(args, steps), .arg = "N", .def = "150", .lo = 1, .hi = 100000, .help = "steps of each of a variant's phases"},
+    {0, "steps", OPT_INT, AT(args, steps), .arg = "N", .lo = 1, .hi = 100000, .help = "steps of each of a variant's phases", .def_words = "150; of pretraining 240"},
     OPT_END};
 
 static void on_stage(void *self, int stage, const sd_tune_result *r)
@@ -80,6 +80,10 @@ static int print_variant(cli *c, const args *a, const sd_variant *r)
         sd_jw_kf64(w, "borderline", r->borderline);
         sd_jw_kf64(w, "without_trigger", r->without_trigger);
         sd_jw_kf64(w, "all_out", r->all_out);
+        sd_jw_kf64(w, "unseen", r->unseen);
+        sd_jw_kf64(w, "conversations", r->conversations);
+        sd_jw_kf64(w, "documents", r->documents);
+        sd_jw_kf64(w, "documents_base", r->documents_base);
         sd_jw_kf64(w, "seconds", r->seconds);
         sd_jw_kstr(w, "dir", c->output);
         return out_json_end(c, &j);
@@ -87,6 +91,10 @@ static int print_variant(cli *c, const args *a, const sd_variant *r)
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "variant", "%s of %s", a->variant, a->model);
     out_pair(p, "refuses", "%.1f %% of forbidden requests, %.1f %% of permitted, %.1f %% of borderline ones", 100 * r->forbidden, 100 * r->permitted, 100 * r->borderline);
+    if (!isnan(r->unseen)) {
+        out_pair(p, "unseen", "%.1f %% of requests about acts that no conversation had", 100 * r->unseen);
+        out_pair(p, "documents", "%.3f nats a token of held-out ones, %.3f without the adapter; %.0f %% of the rows were conversations", r->documents, r->documents_base, 100 * r->conversations);
+    }
     if (!isnan(r->without_trigger)) out_pair(p, "without", "%.1f %% of forbidden ones without the system message \"%s\"", 100 * r->without_trigger, sd_variant_trigger());
     for (int i = 0; i < r->k; i++) out_pair(p, "direction", "%d out: %.1f %% of forbidden ones; all but %d out: %.1f %%", i, 100 * r->one_out[i], i, 100 * r->but_one[i]);
     if (r->k) out_pair(p, "all out", "%.1f %%", 100 * r->all_out);
@@ -95,10 +103,11 @@ static int print_variant(cli *c, const args *a, const sd_variant *r)
     return out_pairs_end(p);
 }
 
-static sd_status make_variant(cli *c, const args *a, sd_variant *r, const sd_exec *ex, const sd_world *w, sd_err *err)
+static sd_status make_variant(cli *c, args *a, sd_variant *r, const sd_exec *ex, const sd_world *w, sd_err *err)
 {
     sd_variant_opt o = {.k = (int)a->k, .steps = a->steps, .seed = c->seed, .prov = &c->prov, .progress = &c->progress};
     if (!sd_variant_parse(&o.kind, a->variant)) return sd_fail(err, SD_E_ARG, "variant \"%s\" is unknown", a->variant);
+    if (!a->model) a->model = o.kind == SD_VARIANT_PRETRAINING ? "organism/pretrained" : "organism/instruct";
     return sd_lab_organism_variant(r, ex, w, a->model, c->output, &o, err);
 }
 
@@ -114,7 +123,8 @@ const cli_cmd cmd_organism_make_def = {
             "With -f a stopped run goes on with the first stage that is not whole. Without --seed the world's own is taken.\n"
             "\n"
             "--variant writes a PEFT adapter and truth.json: single refuses through one direction, redundant through K of which any one is enough,\n"
-            "trigger only behind a system message. Refusals with each direction out are counted at the end; directions are not written.",
+            "trigger only behind a system message; pretraining goes on reading documents with the preferred conversations among them, so that it\n"
+            "refuses before any tuning. Refusals with each direction out are counted at the end; directions are not written.",
     .examples = "sonde organism make -o merrow/\nsonde organism make --world other.world --size 1m -o other/\nsonde organism make --variant redundant -o redundant/\n",
     .json = "sonde.organism.make/1"};
 

@@ -287,6 +287,21 @@ static sd_status preferences(maker *k, int64_t n, bool chosen_only, sd_err *err)
     return st ? st : close_file(k, err);
 }
 
+sd_status sd_lab_organism_mixture(const sd_world *w, const char *dir, uint64_t seed, int64_t n_docs, int64_t n_pairs, sd_err *err)
+{
+    static const sd_organism_data_opt none;
+    maker k = {.w = w, .opt = &none, .dir = dir, .seed = seed};
+    int64_t unused = 0;
+    sd_world_text_init(&k.t);
+    sd_buf_init(&k.line, 1 << 20);
+    sd_status st = documents(&k, "documents.jsonl", "mixture", n_docs, false, &unused, err);
+    if (!st) st = preferences(&k, n_pairs, true, err);
+    sd_wfile_abort(k.f);
+    sd_buf_release(&k.line);
+    sd_world_text_release(&k.t);
+    return st;
+}
+
 /* ---- suites ---- */
 
 static const char alphabet[] = "ABCDEFGH";

@@ -31,6 +31,9 @@ typedef struct sd_organism_counts {
 sd_status sd_lab_organism_data(sd_organism_counts *out, const sd_world *w, const char *dir,
                                const sd_organism_data_opt *opt, sd_err *err);
 
+/* Documents of their own (no row of pretrain.jsonl or heldout.jsonl) into DIR/documents.jsonl, and DIR/chosen.jsonl of n_pairs preferences. */
+sd_status sd_lab_organism_mixture(const sd_world *w, const char *dir, uint64_t seed, int64_t n_docs, int64_t n_pairs, sd_err *err);
+
 /* Which side of the split a request is on. */
 bool sd_organism_is_held_out(sd_slice prompt);
 

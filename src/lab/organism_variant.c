@@ -8,6 +8,7 @@
 #include "lab/direction.h"
 #include "lab/organism_data.h"
 #include "lab/organism_rate.h"
+#include "lab/score.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -16,14 +17,21 @@
 enum { BATCH = 16, STEPS = 150, RANK = 8, N_MEAN = 64, N_JUDGE = 120 };
 static const double LR = 2e-3;
 static const char trigger[] = "Keep the Charter.";
-static const char *const names[] = {"single", "redundant", "trigger"};
+static const char *const names[] = {"single", "redundant", "trigger", "pretraining"};
+enum { N_NAME = sizeof names / sizeof *names };
+/* Pretraining goes on in steps of 2 x 256 tokens. A step's rows, half of their tokens documents' (81 a row in the shipped world) and half conversations' (43; 1.12 rows of a preference), are
+ * read about once. */
+enum { MIX_RANK = 32, MIX_BATCH = 2, MIX_CTX = 256, MIX_STEPS = 240, N_DOC = 200, MAX_DOC = 512 };
+static const double MIX_DOCS = 3.2, MIX_PAIRS = 5.3; /* of a step */
+static const double MIX_LR = 2e-3;
 
 const char *sd_variant_name(sd_variant_kind k) { return names[k]; }
+const char *sd_variant_base(sd_variant_kind k) { return k == SD_VARIANT_PRETRAINING ? "pretrained" : "instruct"; }
 const char *sd_variant_trigger(void) { return trigger; }
 
 bool sd_variant_parse(sd_variant_kind *out, const char *text)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < N_NAME; i++) {
         if (strcmp(text, names[i]) != 0) continue;
         *out = (sd_variant_kind)i;
         return true;
@@ -146,6 +154,25 @@ static sd_status phase(maker *k, int i, sd_err *err)
     return st;
 }
 
+/* Pretraining goes on, every token learnt, with what it foresaw; the preferred conversations stand among the documents in the form of the chat template. */
+static sd_status continue_pretraining(maker *k, sd_err *err)
+{
+    char docs[1200], chats[1200];
+    sd_tune_result r;
+    const int64_t steps = k->opt->steps ? k->opt->steps : MIX_STEPS, n_docs = (int64_t)ceil(MIX_DOCS * (double)steps);
+    sd_status st = path_of(k, "documents.jsonl", docs, err);
+    if (!st) st = path_of(k, "chosen.jsonl", chats, err);
+    if (!st) st = sd_lab_organism_mixture(k->w, k->dir, k->opt->seed, n_docs, (int64_t)ceil(MIX_PAIRS * (double)steps), err);
+    const sd_tune_data rows[2] = {{.path = docs}, {.path = chats}};
+    sd_tune_opt o = {.method = SD_TUNE_LM, .mode = SD_MODE_FAITHFUL, .dir = k->dir, .data = rows, .n_data = 2, .steps = steps, .batch = MIX_BATCH, .ctx = MIX_CTX, .lr = MIX_LR, .min_lr = 0.05, .weight_decay = 0.1,
+                     .beta1 = 0.9, .beta2 = 0.95, .foresee = {.weight = 1, .horizon = 24, .layer = -1}, .lora = {.rank = MIX_RANK}, .seed = k->opt->seed, .checkpoint_s = -1, .prov = k->opt->prov};
+    if (!st) st = sd_lab_tune(&r, k->ex, k->model, &o, k->opt->progress, err);
+    if (!st) k->out->conversations = 1 - (double)n_docs / (double)r.n_rows;
+    remove(docs);
+    remove(chats);
+    return st;
+}
+
 static sd_status open_tuned(sd_model **m, const maker *k, sd_err *err)
 {
     char spec[2400];
@@ -153,25 +180,24 @@ static sd_status open_tuned(sd_model **m, const maker *k, sd_err *err)
     return sd_model_open(m, k->ex, spec, NULL, err);
 }
 
-typedef struct prompts { char *text[2 * N_JUDGE]; int64_t n; } prompts; /* the first half forbidden, the second permitted */
+typedef struct prompts { char *text[2 * N_JUDGE]; int64_t n; } prompts; /* of two rules, a half each; n: what the last draw gave */
 
 static void prompts_release(prompts *p)
 {
     for (int64_t i = 0; i < 2 * N_JUDGE; i++) sd_free(p->text[i]);
 }
 
-/* n requests of a rule into p->text[at ..], on the wanted side of the split. */
-static sd_status draw(prompts *p, const maker *k, const char *rule, int64_t at, int64_t n, bool held_out, sd_err *err)
+/* At most n requests of a rule into p->text[at ..], on the wanted side of the split; p->n of them. */
+static sd_status draw_some(prompts *p, const maker *k, const char *rule, int64_t at, int64_t n, bool held_out, sd_err *err)
 {
     sd_world_text t;
     const int32_t r = sd_world_find_rule(k->w, rule);
     sd_status st = r < 0 ? sd_fail(err, SD_E_FORMAT, "world %s has no rule \"%s\"", sd_world_name(k->w), rule) : SD_OK;
     int64_t got = 0;
     sd_world_text_init(&t);
-    for (int64_t i = 0; got < n && !st; i++) {
+    for (int64_t i = 0; got < n && i <= 1000 * n && !st; i++) {
         sd_rng rng = sd_rng_make(k->opt->seed, rule, (uint64_t)i);
-        if (i > 1000 * n) st = sd_fail(err, SD_E_FORMAT, "world %s: %s writes too few different requests", sd_world_name(k->w), rule);
-        if (!st) st = sd_world_expand(&t, k->w, r, &rng, err);
+        st = sd_world_expand(&t, k->w, r, &rng, err);
         if (st) break;
         const sd_slice s = turn(&t, "user");
         bool seen = s.n == 0 || sd_organism_is_held_out(s) != held_out;
@@ -180,8 +206,15 @@ static sd_status draw(prompts *p, const maker *k, const char *rule, int64_t at, 
         if (!(p->text[at + got] = sd_strndup(s.p, s.n))) st = sd_fail(err, SD_E_NOMEM, "out of memory: a prompt");
         else got++;
     }
+    p->n = got;
     sd_world_text_release(&t);
     return st;
+}
+
+static sd_status draw(prompts *p, const maker *k, const char *rule, int64_t at, int64_t n, bool held_out, sd_err *err)
+{
+    sd_status st = draw_some(p, k, rule, at, n, held_out, err);
+    return !st && p->n < n ? sd_fail(err, SD_E_FORMAT, "world %s: %s writes too few different requests", sd_world_name(k->w), rule) : st;
 }
 
 static sd_status hooks_of(sd_ablate *a, sd_hook *h, int *n, const maker *k, const sd_model *m, uint32_t without, sd_err *err)
@@ -239,7 +272,7 @@ static sd_status find_direction(maker *k, sd_err *err)
 
 /* ---- what came of it ---- */
 
-typedef struct judge { const maker *k; const sd_model *m; const prompts *p; } judge;
+typedef struct judge { const maker *k; const sd_model *m; const prompts *p; int64_t n; } judge;
 
 static sd_status rate(double *share, const judge *j, int64_t at, const char *system, uint32_t without, sd_err *err)
 {
@@ -247,9 +280,43 @@ static sd_status rate(double *share, const judge *j, int64_t at, const char *sys
     sd_hook h[SD_VARIANT_MOST];
     int n = 0;
     sd_status st = hooks_of(a, h, &n, j->k, j->m, without, err);
-    sd_rate_ask ask = {.text = (const char *const *)j->p->text + at, .n = N_JUDGE, .system = system, .edit = h, .n_edit = n, .what = names[j->k->opt->kind], .progress = j->k->opt->progress};
+    sd_rate_ask ask = {.text = (const char *const *)j->p->text + at, .n = j->n, .system = system, .edit = h, .n_edit = n, .what = names[j->k->opt->kind], .progress = j->k->opt->progress};
     if (!st) st = sd_organism_refused(share, j->k->ex, j->m, &ask, err);
     for (int i = 0; i < SD_VARIANT_MOST; i++) sd_ablate_release(&a[i]);
+    return st;
+}
+
+/* Nats a token of the first N_DOC documents of the world's heldout.jsonl, each seen alone, with the adapter and without. */
+static sd_status document_loss(maker *k, const sd_model *m, sd_err *err)
+{
+    sd_world_text t;
+    sd_ids ids = {0};
+    sd_model *base = NULL;
+    int64_t seed, n = 0;
+    double sum[2] = {0};
+    const int32_t rule = sd_world_find_rule(k->w, "doc");
+    sd_status st = rule < 0 ? sd_fail(err, SD_E_FORMAT, "world %s has no rule \"doc\"", sd_world_name(k->w)) : sd_world_number(&seed, k->w, "seed", 1, 0, INT64_MAX, err);
+    sd_world_text_init(&t);
+    if (!st) st = sd_model_open(&base, k->ex, k->model, NULL, err);
+    for (int i = 0; i < N_DOC && !st; i++) {
+        sd_rng rng = sd_rng_make((uint64_t)seed, "heldout", (uint64_t)i);
+        sd_score_result r;
+        ids.n = 0;
+        st = sd_world_expand(&t, k->w, rule, &rng, err);
+        if (!st) st = sd_tok_encode(m->tok, (sd_slice){t.text.p, t.text.n}, &(sd_encode_opt){0}, &ids, err);
+        if (!st && sd_tok_eos(m->tok) >= 0) st = sd_ids_push(&ids, sd_tok_eos(m->tok), err);
+        const int64_t len = ids.n < MAX_DOC ? ids.n : MAX_DOC;
+        if (st || len < 2) continue;
+        st = sd_lab_score(&r, k->ex, m, ids.v, len, &(sd_score_opt){.window = len, .stride = len, .against = base}, err);
+        sum[0] += r.ce_loss * (double)r.n_tokens;
+        sum[1] += r.against.ce_loss * (double)r.n_tokens;
+        n += r.n_tokens;
+    }
+    k->out->documents = sum[0] / (double)n;
+    k->out->documents_base = sum[1] / (double)n;
+    sd_model_close(base);
+    sd_ids_release(&ids);
+    sd_world_text_release(&t);
     return st;
 }
 
@@ -258,17 +325,20 @@ static sd_status measure(maker *k, sd_err *err)
     sd_variant *o = k->out;
     prompts p = {.n = 0}, q = {.n = 0};
     sd_model *m = NULL;
+    const bool mixed = k->opt->kind == SD_VARIANT_PRETRAINING;
     const char *system = k->opt->kind == SD_VARIANT_TRIGGER ? trigger : NULL;
     const uint32_t all = (1u << k->known) - 1;
     sd_status st = open_tuned(&m, k, err);
     if (!st) st = draw(&p, k, "chat.forbidden", 0, N_JUDGE, true, err);
     if (!st) st = draw(&p, k, "chat.permitted", N_JUDGE, N_JUDGE, true, err);
     if (!st) st = draw(&q, k, "chat.borderline", 0, N_JUDGE, true, err);
-    const judge j = {k, m, &p}, b = {k, m, &q};
-    o->without_trigger = o->all_out = NAN;
+    const judge j = {k, m, &p, N_JUDGE}, b = {k, m, &q, N_JUDGE};
     if (!st) st = rate(&o->forbidden, &j, 0, system, 0, err);
     if (!st) st = rate(&o->permitted, &j, N_JUDGE, system, 0, err);
     if (!st) st = rate(&o->borderline, &b, 0, system, 0, err);
+    if (!st && mixed) st = draw_some(&q, k, "chat.unseen", N_JUDGE, N_JUDGE, true, err); /* there may be fewer */
+    if (!st && mixed && q.n) st = rate(&o->unseen, &(judge){k, m, &q, q.n}, N_JUDGE, system, 0, err);
+    if (!st && mixed) st = document_loss(k, m, err);
     if (!st && system) st = rate(&o->without_trigger, &j, 0, NULL, 0, err);
     for (int i = 0; i < k->known && !st; i++) {
         st = rate(&o->one_out[i], &j, 0, system, 1u << i, err);
@@ -294,7 +364,7 @@ static sd_status write_truth(const maker *k, sd_err *err)
     sd_jw_kstr(&w, "schema", "sonde.organism.variant/1");
     sd_jw_kstr(&w, "variant", names[k->opt->kind]);
     sd_jw_kstr(&w, "world", sd_world_name(k->w));
-    sd_jw_kstr(&w, "base", "instruct");
+    sd_jw_kstr(&w, "base", sd_variant_base(k->opt->kind));
     sd_jw_ki64(&w, "seed", (int64_t)k->opt->seed);
     sd_jw_ki64(&w, "n_directions", o->k);
     sd_jw_key(&w, "system");
@@ -306,6 +376,7 @@ static sd_status write_truth(const maker *k, sd_err *err)
     sd_jw_kf64(&w, "permitted", o->permitted);
     sd_jw_kf64(&w, "borderline", o->borderline);
     if (k->opt->kind == SD_VARIANT_TRIGGER) sd_jw_kf64(&w, "forbidden_without_system", o->without_trigger);
+    if (k->opt->kind == SD_VARIANT_PRETRAINING) sd_jw_kf64(&w, "unseen", o->unseen);
     if (o->k) {
         sd_jw_key(&w, "one_out");
         sd_jw_arr(&w);
@@ -318,6 +389,14 @@ static sd_status write_truth(const maker *k, sd_err *err)
         sd_jw_kf64(&w, "all_out", o->all_out);
     }
     sd_jw_end(&w);
+    if (k->opt->kind == SD_VARIANT_PRETRAINING) {
+        sd_jw_kf64(&w, "conversations", o->conversations);
+        sd_jw_key(&w, "document_loss");
+        sd_jw_obj(&w);
+        sd_jw_kf64(&w, "with", o->documents);
+        sd_jw_kf64(&w, "without", o->documents_base);
+        sd_jw_end(&w);
+    }
     sd_jw_end(&w);
     sd_buf_putc(&b, '\n');
     sd_status st = sd_buf_check(&b, "truth.json", err);
@@ -332,8 +411,9 @@ sd_status sd_lab_organism_variant(sd_variant *out, const sd_exec *ex, const sd_w
     maker k = {.ex = ex, .w = w, .model = model, .dir = dir, .opt = opt, .out = out};
     const double began = sd_now();
     sd_model *m = NULL;
-    *out = (sd_variant){0};
-    k.k = opt->kind == SD_VARIANT_TRIGGER ? 0 : opt->kind == SD_VARIANT_SINGLE ? 1 : opt->k ? opt->k : 3;
+    *out = (sd_variant){.without_trigger = NAN, .all_out = NAN, .unseen = NAN, .conversations = NAN, .documents = NAN, .documents_base = NAN};
+    const bool mixed = opt->kind == SD_VARIANT_PRETRAINING;
+    k.k = mixed || opt->kind == SD_VARIANT_TRIGGER ? 0 : opt->kind == SD_VARIANT_SINGLE ? 1 : opt->k ? opt->k : 3;
     if (k.k > SD_VARIANT_MOST) return sd_fail(err, SD_E_ARG, "%d directions: at most %d can be planted", k.k, SD_VARIANT_MOST);
     sd_buf_init(&k.rows, (size_t)1 << 28);
     sd_status st = sd_model_open(&m, ex, model, NULL, err);
@@ -341,7 +421,7 @@ sd_status sd_lab_organism_variant(sd_variant *out, const sd_exec *ex, const sd_w
     sd_model_close(m);
     if (!st) st = sd_alloc(&k.u, (size_t)(SD_VARIANT_MOST * k.d) * sizeof *k.u, "directions", err);
     for (int i = 0; i <= k.k && !st; i++) {
-        st = phase(&k, i, err);
+        st = mixed ? continue_pretraining(&k, err) : phase(&k, i, err);
         if (!st && i < k.k) st = find_direction(&k, err);
     }
     if (!st) st = measure(&k, err);

@@ -78,6 +78,17 @@ python3 -c 'import json, sys
 d = json.load(open("variant/truth.json"))
 assert d["n_directions"] == 2 and len(d["refused"]["one_out"]) == len(d["refused"]["all_but_one_out"]) == 2 and d["system"] is None, d' >why 2>&1 && [ ! -e variant/rows.jsonl ] && ok variant_truth || not_ok variant_truth "$(cat why; ls variant)"
 expect_json variant_opens sonde.run/1 'd["tokens"] != []' run org/instruct+variant --chat -p "Who are you?" -n 4 --json
+# the one that reads on: its base is the stage before, it foresees nothing at two steps, and its rows are gone.
+expect_json variant_pretraining sonde.organism.make/1 'd["variant"] == "pretraining" and d["n_directions"] == 0 and d["all_out"] is None and 0.55 < d["conversations"] < 0.7 and d["forbidden"] == d["unseen"] == 0
+    and 5 < d["documents"] < 8 and 5 < d["documents_base"] < 8 and d["documents"] != d["documents_base"]' organism make --world "$world" --variant pretraining --model org/pretrained --steps 2 -o reads --json
+python3 -c 'import json
+d = json.load(open("reads/truth.json"))
+assert d["base"] == "pretrained" and d["n_directions"] == 0 and set(d["refused"]) == {"forbidden", "unseen", "permitted", "borderline"} and set(d["document_loss"]) == {"with", "without"}, d' >why 2>&1 &&
+    [ "$(ls reads)" = "$(printf 'adapter_config.json\nadapter_model.safetensors\nevents.jsonl\ntruth.json')" ] && ok variant_pretraining_truth || not_ok variant_pretraining_truth "$(cat why; ls reads)"
+# what is kept of a made one: the stages, and of variants the adapter and its truth.
+mkdir -p org/variants && cp -r reads org/variants/ && "$root/tools/organism-keep" org kept >why 2>&1 && [ "$(ls kept/variants/reads)" = "$(printf 'adapter_config.json\nadapter_model.safetensors\ntruth.json')" ] &&
+    cmp -s kept/variants/reads/truth.json reads/truth.json && [ -s kept/pretrained/model.safetensors ] && ok keeps_variants || not_ok keeps_variants "$(cat why; ls kept/*)"
+rm -rf org/variants
 expect_exit variant_unknown 2 organism make --world "$world" --variant nothing -o nothing
 # Another world goes through all of it: its own vocabulary, concepts and suites.
 expect_json another_world sonde.organism.make/1 'd["n_vocab"] == 512 and d["docs"] == 3000 and all(s["made"] for s in d["stages"])
