@@ -1,5 +1,5 @@
 /* sd_kern_ops for AVX2 with FMA and F16C. Scores and mixes are register tiles: 6 rows by 2 vectors of 8 sums, which
- * with two vectors of keys or values and one broadcast fill 15 of the 16 registers. */
+ * with two vectors of keys or values and one broadcast fill 15 of the 16 registers; up to 3 rows by 4 vectors. */
 #include "num/kern_ops.h"
 
 #include "num/kern_act_plain.h"
@@ -47,54 +47,72 @@ static inline __m256 exp_ps(__m256 x)
     return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
 }
 
+/* Whole vectors are loaded and stored whole: a masked store takes a dozen cycles on AMD's CPUs. What is a tail's own is the mask only. */
+static inline __m256 take(const float *p, int64_t n)
+{
+    return n >= W ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, tail_mask(n));
+}
+static inline void put(float *p, int64_t n, __m256 v)
+{
+    if (n >= W)
+        _mm256_storeu_ps(p, v);
+    else
+        _mm256_maskstore_ps(p, tail_mask(n), v);
+}
+
 static void silu_mul(float *out, const float *g, const float *u, int64_t n)
 {
     const __m256 one = _mm256_set1_ps(1.0f);
     for (int64_t i = 0; i < n; i += W) {
-        __m256i k = tail_mask(n - i);
-        __m256 a = _mm256_maskload_ps(g + i, k);
+        __m256 a = take(g + i, n - i);
         __m256 e = exp_ps(_mm256_sub_ps(_mm256_setzero_ps(), a));
         __m256 s = _mm256_div_ps(a, _mm256_add_ps(one, e));
-        _mm256_maskstore_ps(out + i, k, _mm256_mul_ps(s, _mm256_maskload_ps(u + i, k)));
+        put(out + i, n - i, _mm256_mul_ps(s, take(u + i, n - i)));
     }
 }
 
-static void softmax(float *x, int64_t n)
+/* The largest of x, NaN where there is one. */
+static float largest(const float *x, int64_t n)
 {
     const __m256 low = _mm256_set1_ps(-__builtin_inff());
     __m256 m = low, nan = _mm256_setzero_ps();
     for (int64_t i = 0; i < n; i += W) {
-        __m256i k = tail_mask(n - i);
-        __m256 a = _mm256_blendv_ps(low, _mm256_maskload_ps(x + i, k), _mm256_castsi256_ps(k));
+        __m256 a = take(x + i, n - i);
+        if (n - i < W) a = _mm256_blendv_ps(low, a, _mm256_castsi256_ps(tail_mask(n - i)));
         nan = _mm256_or_ps(nan, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
         m = _mm256_max_ps(m, a);
     }
     float lane[W], max = -__builtin_inff();
     _mm256_storeu_ps(lane, m);
     for (int i = 0; i < W; i++) max = lane[i] > max ? lane[i] : max;
-    if (_mm256_movemask_ps(nan)) max = __builtin_nanf("");
+    return _mm256_movemask_ps(nan) ? __builtin_nanf("") : max;
+}
+
+static void softmax(float *x, int64_t n)
+{
+    const __m256 max = _mm256_set1_ps(largest(x, n));
     __m256 sum = _mm256_setzero_ps();
     for (int64_t i = 0; i < n; i += W) {
-        __m256i k = tail_mask(n - i);
-        __m256 e = exp_ps(_mm256_sub_ps(_mm256_maskload_ps(x + i, k), _mm256_set1_ps(max)));
-        _mm256_maskstore_ps(x + i, k, e);
-        sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(k)));
+        __m256 e = exp_ps(_mm256_sub_ps(take(x + i, n - i), max));
+        put(x + i, n - i, e);
+        if (n - i < W) e = _mm256_and_ps(e, _mm256_castsi256_ps(tail_mask(n - i)));
+        sum = _mm256_add_ps(sum, e);
     }
-    __m256 r = _mm256_set1_ps(1.0f / sum_lanes(sum));
-    for (int64_t i = 0; i < n; i += W) {
-        __m256i k = tail_mask(n - i);
-        _mm256_maskstore_ps(x + i, k, _mm256_mul_ps(_mm256_maskload_ps(x + i, k), r));
-    }
+    const __m256 r = _mm256_set1_ps(1.0f / sum_lanes(sum));
+    for (int64_t i = 0; i < n; i += W) put(x + i, n - i, _mm256_mul_ps(take(x + i, n - i), r));
 }
 
 static void to_f16(uint16_t *dst, const float *src, int64_t n)
 {
     for (int64_t i = 0; i < n; i += W) {
-        __m128i h = _mm256_cvtps_ph(_mm256_maskload_ps(src + i, tail_mask(n - i)),
-                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        __m128i h = _mm256_cvtps_ph(take(src + i, n - i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         uint16_t lane[W];
+        if (n - i >= W) {
+            _mm_storeu_si128((__m128i *)(void *)(dst + i), h);
+            continue;
+        }
         _mm_storeu_si128((__m128i *)(void *)lane, h);
-        memcpy(dst + i, lane, (size_t)(n - i < W ? n - i : W) * sizeof *dst);
+        memcpy(dst + i, lane, (size_t)(n - i) * sizeof *dst);
     }
 }
 
@@ -110,8 +128,17 @@ static inline __m256 load(const void *p, bool f16, int64_t i, int64_t n)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)part));
 }
 
-/* Score tile: rows [r0, r0 + M) by panel p0 of 16 keys. */
-static inline __attribute__((always_inline)) void score_tile(int M, bool f16, const sd_score_args *a, int64_t r0,
+/* Up to this many rows (a decoded token's heads) tiles are twice as wide: else there are too few sums to keep the multipliers busy. */
+enum { FEW = 3, NEAR = 64 /* rows of values whose columns a few rows go through in parts: 8 to 32 KB */ };
+
+/* A decoded token's keys and values come from memory: asks for element i of a typed array, which may be past its end. */
+static inline void fetch(const void *p, bool f16, int64_t i)
+{
+    _mm_prefetch((const char *)p + i * (f16 ? 2 : 4), _MM_HINT_T0);
+}
+
+/* Score tile: rows [r0, r0 + M) by P panels of 16 keys from p0 on. */
+static inline __attribute__((always_inline)) void score_tile(int M, int P, bool f16, const sd_score_args *a, int64_t r0,
                                                              int64_t p0)
 {
     const int64_t d = a->d, lds = a->lds;
@@ -119,53 +146,58 @@ static inline __attribute__((always_inline)) void score_tile(int M, bool f16, co
     const void *k = a->k;
     float *s = a->s + r0 * lds + p0 * PANEL;
     const __m256 scale = _mm256_set1_ps(a->scale);
-    __m256 acc[SD_MIX_ROWS][2];
+    __m256 acc[SD_MIX_ROWS][4];
 #pragma GCC unroll 6
-    for (int r = 0; r < M; r++) acc[r][0] = acc[r][1] = _mm256_setzero_ps();
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < 2 * P; j++) acc[r][j] = _mm256_setzero_ps();
     for (int64_t c = 0; c < d; c++) {
-        __m256 k0 = load(k, f16, (p0 * d + c) * PANEL, W), k1 = load(k, f16, (p0 * d + c) * PANEL + W, W);
+        __m256 x[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 2 * P; j++) x[j] = load(k, f16, ((p0 + j / 2) * d + c) * PANEL + j % 2 * W, W);
+        if (P == 2) fetch(k, f16, ((p0 + 2) * d + 2 * c) * PANEL), fetch(k, f16, ((p0 + 2) * d + 2 * c + 1) * PANEL);
 #pragma GCC unroll 6
         for (int r = 0; r < M; r++) {
             __m256 b = _mm256_set1_ps(q[r * d + c]);
-            acc[r][0] = _mm256_fmadd_ps(b, k0, acc[r][0]);
-            acc[r][1] = _mm256_fmadd_ps(b, k1, acc[r][1]);
+#pragma GCC unroll 4
+            for (int j = 0; j < 2 * P; j++) acc[r][j] = _mm256_fmadd_ps(b, x[j], acc[r][j]);
         }
     }
 #pragma GCC unroll 6
-    for (int r = 0; r < M; r++) {
-        _mm256_storeu_ps(s + r * lds, _mm256_mul_ps(acc[r][0], scale));
-        _mm256_storeu_ps(s + r * lds + W, _mm256_mul_ps(acc[r][1], scale));
-    }
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < 2 * P; j++) _mm256_storeu_ps(s + r * lds + j * W, _mm256_mul_ps(acc[r][j], scale));
 }
 
 /* Mix tile: M rows by V vectors of columns from c0; full: the last vector is whole. */
 static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool full, bool f16, const sd_mix_args *a,
                                                            int64_t c0)
 {
-    const int64_t d = a->d, n = a->n, ldp = a->ldp, left = full ? 2 * W : d - c0;
+    const int64_t d = a->d, n = a->n, ldp = a->ldp, left = full ? V * W : d - c0;
     const float *p = a->p;
     const void *v = a->v;
     float *o = a->o + c0;
     const __m256i last = tail_mask(left - (V - 1) * W);
-    __m256 acc[SD_MIX_ROWS][2];
+    __m256 acc[SD_MIX_ROWS][4];
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int j = 0; j < V; j++) acc[r][j] = load(o, false, r * d + j * W, left - j * W);
     for (int64_t i = 0; i < n; i++) {
-        __m256 x[2];
-#pragma GCC unroll 2
+        __m256 x[4];
+#pragma GCC unroll 4
         for (int j = 0; j < V; j++) x[j] = load(v, f16, i * d + c0 + j * W, left - j * W);
+        if (V == 4) fetch(v, f16, (i + NEAR) * d + c0);
 #pragma GCC unroll 6
         for (int r = 0; r < M; r++) {
             __m256 b = _mm256_set1_ps(p[r * ldp + i]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int j = 0; j < V; j++) acc[r][j] = _mm256_fmadd_ps(b, x[j], acc[r][j]);
         }
     }
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int j = 0; j < V; j++) {
             float *to = o + r * d + j * W;
             if (full || j + 1 < V)
@@ -182,24 +214,36 @@ typedef void mix_fn(const sd_mix_args *a);
 #define DEFINE(M, H)                                                                                                   \
     static void score_##M##_##H(const sd_score_args *a, int64_t r0, int64_t p0)                                        \
     {                                                                                                                  \
-        score_tile(M, H, a, r0, p0);                                                                                   \
+        score_tile(M, 1, H, a, r0, p0);                                                                                \
     }                                                                                                                  \
     static void mix_##M##_##H(const sd_mix_args *a)                                                                    \
     {                                                                                                                  \
         int64_t c = 0;                                                                                                 \
+        for (; M <= FEW && c + 4 * W <= a->d; c += 4 * W) mix_tile(M, 4, true, H, a, c);                               \
         for (; c + 2 * W <= a->d; c += 2 * W) mix_tile(M, 2, true, H, a, c);                                           \
         for (; c < a->d; c += W) mix_tile(M, 1, false, H, a, c);                                                       \
     }
 ALL(DEFINE)
 #define SCORE_ROW(M, H) [H][M - 1] = score_##M##_##H,
 #define MIX_ROW(M, H)   [H][M - 1] = mix_##M##_##H,
+#define FEW_ROWS(X) X(1, 0) X(2, 0) X(3, 0) X(1, 1) X(2, 1) X(3, 1)
+#define DEFINE_FEW(M, H)                                                                                               \
+    static void score_few_##M##_##H(const sd_score_args *a, int64_t r0, int64_t p0)                                    \
+    {                                                                                                                  \
+        score_tile(M, 2, H, a, r0, p0);                                                                                \
+    }
+FEW_ROWS(DEFINE_FEW)
+#define SCORE_FEW_ROW(M, H) [H][M - 1] = score_few_##M##_##H,
+static score_fn *const score_few_table[2][FEW] = {FEW_ROWS(SCORE_FEW_ROW)};
 static score_fn *const score_table[2][SD_MIX_ROWS] = {ALL(SCORE_ROW)};
 static mix_fn *const mix_table[2][SD_MIX_ROWS] = {ALL(MIX_ROW)};
 
 static void scores(const sd_score_args *a)
 {
+    int64_t p = 0;
+    for (; a->m <= FEW && p + 2 <= a->n_panel; p += 2) score_few_table[a->f16][a->m - 1](a, 0, p);
     /* A panel of keys (4 KB at a width of 64) stays in the first cache while all rows pass. */
-    for (int64_t p = 0; p < a->n_panel; p++)
+    for (; p < a->n_panel; p++)
         for (int64_t r = 0; r < a->m; r += SD_MIX_ROWS) {
             int64_t mr = a->m - r < SD_MIX_ROWS ? a->m - r : SD_MIX_ROWS;
             score_table[a->f16][mr - 1](a, r, p);
@@ -208,7 +252,13 @@ static void scores(const sd_score_args *a)
 
 static void mix(const sd_mix_args *a)
 {
-    mix_table[a->f16][a->m - 1](a);
+    sd_mix_args part = *a;
+    for (int64_t i = 0; i < a->n; i += part.n) {
+        part.n = a->m <= FEW && a->n - i > NEAR ? NEAR : a->n - i;
+        part.p = a->p + i;
+        part.v = (const char *)a->v + i * a->d * (a->f16 ? 2 : 4);
+        mix_table[a->f16][a->m - 1](&part);
+    }
 }
 
 const sd_kern_ops sd_kern_ops_avx2 = {

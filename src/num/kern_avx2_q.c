@@ -151,11 +151,12 @@ static void quantise_avx2(int8_t *q, sd_qact *act, const float *x, int64_t n_blo
         for (int i = 0; i < 4; i++)
             v[i] = live ? _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inv)) : _mm256_setzero_si256();
         /* The packs work within 128-bit halves; `order` puts the words back in sequence. */
-        const __m256i p = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
-        _mm256_storeu_si256((__m256i *)(void *)q, _mm256_permutevar8x32_epi32(p, order));
-        int low = 0, sum = 0;
-        for (int i = 0; i < SD_QBLOCK / 2; i++) low += q[i], sum += q[SD_QBLOCK / 2 + i];
-        sum += low;
+        const __m256i p = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3])), order);
+        /* Sums of eight bytes each with 128 added, in one instruction. */
+        const __m256i sad = _mm256_sad_epu8(_mm256_xor_si256(p, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
+        const __m256i halves = _mm256_add_epi64(sad, _mm256_unpackhi_epi64(sad, sad));
+        const int low = _mm256_extract_epi32(halves, 0) - 16 * 128, sum = low + _mm256_extract_epi32(halves, 4) - 16 * 128;
+        _mm256_storeu_si256((__m256i *)(void *)q, p);
         act[b].d = live ? d : finite ? 0.0f : NAN;
         act[b].ds = act[b].d * (float)sum;
         act[b].nsum = -sum;
