@@ -56,7 +56,9 @@ $(O)/%.o: %.c Makefile
 	$(call say,CC,$<)$(CC) $(CFLAGS_ALL) $(ISA) -c $< -o $@
 # The page goes into the program as it stands in web/dist (src/lab/page_asset.c).
 $(O)/src/lab/page_asset.o: $(wildcard web/dist/*)
-$(O)/src/num/kern_avx2%o: ISA := -mavx2 -mfma -mf16c
+# No floating-point exception is ever looked at; GCC otherwise takes a choice between two numbers for one that may raise it and leaves
+# loops over exp in scalars where there are no masks.
+$(O)/src/num/kern_avx2%o: ISA := -mavx2 -mfma -mf16c -fno-trapping-math
 $(O)/src/num/kern_avx512%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512
 $(O)/src/num/kern_amx%o: ISA := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -mamx-tile -mamx-int8 -mamx-bf16
 # clang takes minutes to instrument these, and they see no bytes from outside.

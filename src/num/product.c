@@ -111,6 +111,14 @@ static const float *row_part(const sd_wmat *b, int64_t r, int64_t c0, int64_t n,
     return to;
 }
 
+/* A panel's part of a row is a few lines of cache, too short for the CPU to see where the next row's lie. */
+enum { AHEAD = 12 };
+static void fetch(const sd_wmat *b, int64_t r, int64_t c0, int64_t cols)
+{
+    const float *at = (const float *)sd_wmat_row(b, r) + c0;
+    for (int64_t c = 0; c < cols; c += 16) __builtin_prefetch(at + c);
+}
+
 /* Rows [k0, k0 + kp) of b, the columns of panels [p, p + group): b is [k, n]. */
 static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, int64_t kp)
 {
@@ -132,6 +140,7 @@ static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, i
             hx = (const uint16_t *)sd_wmat_row(b, r) + c0;
             if (odd) hy = (const uint16_t *)sd_wmat_row(b, r + 1) + c0;
         } else {
+            if (b->dtype == SD_F32 && i + AHEAD < lines) fetch(b, r + AHEAD * step, c0, cols);
             x = row_part(b, r, c0, cols, d->rows);
             if (odd) y = row_part(b, r + 1, c0, cols, d->rows + 16 * PIECE);
         }
@@ -142,6 +151,8 @@ static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, i
                 j->kern->pair_bf16(to, hx + c, odd ? hy + c : hy, n);
             else if (j->bf16)
                 j->kern->pair_f32(to, x + c, odd ? y + c : y, n);
+            else if (n == SD_PANEL) /* of a constant length: no call, and not the slow start of a string instruction */
+                memcpy(to, x + c, SD_PANEL * sizeof(float));
             else
                 memcpy(to, x + c, (size_t)n * sizeof(float));
         }
