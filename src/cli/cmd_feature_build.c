@@ -47,10 +47,10 @@ static sd_status open_shards(inputs *x, const args *a, cli *c, sd_err *err)
     sd_status st = sd_act_reader_open(&x->reader, a->acts, err);
     if (st) return st;
     const sd_act_manifest *m = sd_act_reader_manifest(x->reader);
-    const sd_dict_info *d = sd_dict_get_info(x->dict);
-    if (m->site[0] && d->site[0] && strcmp(m->site, d->site) != 0) {
-        sd_fail(err, SD_E_SHAPE, "%s holds activations of %s, the dictionary %s is of %s", a->acts, m->site, c->arg[0], d->site);
-        return sd_hint(err, "capture that site: sonde capture %s CORPUS --site %s -o DIR", c->arg[1], d->site);
+    char site[SD_CROSS_NAME];
+    if (m->site[0] && *sd_cross_site_of(site, x->dict) && strcmp(m->site, site) != 0) {
+        sd_fail(err, SD_E_SHAPE, "%s holds activations of %s, the dictionary %s is of %s", a->acts, m->site, c->arg[0], site);
+        return sd_hint(err, "capture that site: sonde capture %s CORPUS --site %s -o DIR", c->arg[1], site);
     }
     if (m->model_sha256[0] && strcmp(m->model_sha256, c->prov.model_sha256) != 0) {
         sd_fail(err, SD_E_SHAPE, "%s holds activations of another model file (%.12s.., %s is %.12s..)", a->acts, m->model_sha256, c->arg[1],

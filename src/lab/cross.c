@@ -49,6 +49,14 @@ sd_status sd_cross_sites_print(char *out, size_t cap, const sd_cross_sites *s, b
     return SD_OK;
 }
 
+const char *sd_cross_site_of(char out[SD_CROSS_NAME], const sd_dict *dict)
+{
+    const char *says = sd_dict_site_name(dict);
+    sd_cross_sites of = {.n = 0};
+    if (sd_cross_sites_parse(&of, says, NULL) || sd_cross_sites_print(out, SD_CROSS_NAME, &of, false, NULL)) snprintf(out, SD_CROSS_NAME, "%s", says);
+    return out;
+}
+
 static sd_status next(void *self, sd_act_block *out, sd_err *err)
 {
     sd_cross *c = self;

@@ -14,6 +14,10 @@ sd_status sd_cross_sites_parse(sd_cross_sites *out, const char *text, sd_err *er
 /* "resid_post.5+2:resid_post.5"; transformer_lens: with its names. SD_E_ARG where cap is too small. */
 sd_status sd_cross_sites_print(char *out, size_t cap, const sd_cross_sites *s, bool transformer_lens, sd_err *err);
 
+/* Where a dictionary reads, in our spelling; as the dictionary says it where that is no site of ours, "" where it does not say. Returns out. */
+enum { SD_CROSS_NAME = 96 };
+const char *sd_cross_site_of(char out[SD_CROSS_NAME], const sd_dict *dict);
+
 typedef struct sd_cross sd_cross;
 /* a gives the parts of the first model, b (self NULL: none) those of the second; width [n] of each part. With scale every part is
  * multiplied so that its rows lie sqrt(width) from their mean on average (the first 4,096 rows say; sinks apart), so that no site

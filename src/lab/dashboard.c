@@ -7,6 +7,7 @@
 #include "lab/dashboard.h"
 
 #include "base/par.h"
+#include "lab/cross.h"
 #include "lab/feature_places.h"
 #include "lab/feature_study.h"
 #include "lab/feature_words.h"
@@ -178,6 +179,7 @@ static void fill_info(const build *b, sd_store_info *o)
 {
     const sd_dict_info *d = sd_dict_get_info(b->in->dict);
     const sd_prov *p = b->in->prov;
+    char site[SD_CROSS_NAME];
     *o = (sd_store_info){0};
     copy(o->model.name, sizeof o->model.name, b->in->model_name ? b->in->model_name : d->model_name);
     copy(o->model.sha256, sizeof o->model.sha256, b->in->model_sha256 ? b->in->model_sha256 : d->model_sha256);
@@ -185,7 +187,7 @@ static void fill_info(const build *b, sd_store_info *o)
     o->model.d_model = b->in->model ? b->in->model->cfg.d_model : b->d;
     o->model.n_vocab = sd_tok_n_vocab(b->in->tok);
     copy(o->dict.kind, sizeof o->dict.kind, sd_dict_kind_name(d->kind));
-    copy(o->dict.site, sizeof o->dict.site, d->site);
+    copy(o->dict.site, sizeof o->dict.site, sd_cross_site_of(site, b->in->dict));
     copy(o->dict.dataset, sizeof o->dict.dataset, d->dataset);
     o->dict.d = d->d_out, o->dict.m = d->m, o->dict.k = d->k, o->dict.n_dead = d->n_dead, o->dict.n_tokens = d->n_tokens;
     o->dict.site_rms = d->site_rms, o->dict.fvu = d->fvu, o->dict.l0 = d->l0, o->dict.seed = d->seed;

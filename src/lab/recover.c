@@ -258,9 +258,10 @@ sd_status sd_lab_recover(sd_recovery *out, const sd_exec *ex, const sd_model *m,
     labelled *l = NULL;
     sd_site site;
     const sd_dict_info *info = sd_dict_get_info(dict);
+    const char *reads = sd_dict_site_name(dict);
     double began = sd_now();
     *out = r;
-    sd_status st = sd_site_parse(&site, info->site, strlen(info->site), err);
+    sd_status st = sd_site_parse(&site, reads, strlen(reads), err);
     if (!st) st = sd_alloc_zero(&l, sizeof *l, "labels", err);
     if (!st) st = sd_corpus_open(&corpus, &labels, 1, err);
     if (!st) st = read_labels(l, labels, corpus, m->tok, err);
@@ -269,7 +270,7 @@ sd_status sd_lab_recover(sd_recovery *out, const sd_exec *ex, const sd_model *m,
     sd_progress_update(opt->progress, "recover", 0, 7, "activations");
     if ((st = gather(&s, &from, site, err))) goto done;
     if (s.half[0].x.cols != info->d) {
-        st = sd_fail(err, SD_E_SHAPE, "the dictionary is of %" PRId64 " columns, %s of this model has %" PRId64, info->d, info->site,
+        st = sd_fail(err, SD_E_SHAPE, "the dictionary is of %" PRId64 " columns, %s of this model has %" PRId64, info->d, reads,
                      s.half[0].x.cols);
         goto done;
     }

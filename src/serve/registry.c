@@ -191,12 +191,14 @@ sd_reg_store *sd_registry__store(const sd_server *s, const char *name)
     for (int i = 0; i < s->n_store; i++)
         if (strcmp(s->store[i].name, name) == 0) return &s->store[i];
     /* A dictionary's store: the one that was built of a dictionary of the same site and width. */
+    char site[SD_CROSS_NAME];
+    if (d) sd_cross_site_of(site, d->dict);
     for (int i = 0; d && i < s->n_store; i++) {
         sd_reg_store *r = &s->store[i];
         const sd_dict_info *in = sd_dict_get_info(d->dict);
         pthread_mutex_lock(&r->lock); /* a label by hand opens the store anew */
         const sd_store_dict *of = &sd_store_get_info(r->store)->dict;
-        bool same = of->d == in->d_out && of->m == in->m && of->seed == in->seed && strcmp(of->site, sd_dict_site_name(d->dict)) == 0;
+        bool same = of->d == in->d_out && of->m == in->m && of->seed == in->seed && strcmp(of->site, site) == 0;
         pthread_mutex_unlock(&r->lock);
         if (same) return r;
     }

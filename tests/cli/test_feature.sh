@@ -2,6 +2,7 @@
 # feature build from captured shards, what it refuses, what a killed build leaves; search, show and near as a person sees them; the page.
 . "$(dirname "$0")/lib.bash"
 cd "$dir" || exit 1
+export SONDE_BIN=$sonde
 python3 "$here/make_model.py" tiny.gguf && python3 "$here/make_model.py" other.gguf --type Q8_0 || not_ok make_model failed
 mkdir corpus
 python3 - <<'X'
@@ -23,6 +24,16 @@ expect_json from_shards sonde.feature.build/1 'd["n_features"] == 128 and d["n_t
 expect_exit from_shards_alone 0 feature build d tiny.gguf --acts acts0 -o s2.db
 expect_error needs_rows 2 'no text' feature build d tiny.gguf -o x.db
 expect_error other_site 4 'resid_post.1, the dictionary d is of resid_post.0' feature build d tiny.gguf --acts acts1 -o x.db
+# A dictionary that says its site as SAELens does, and not as we do.
+python3 -c '
+import json, shutil
+shutil.copytree("d", "theirs")
+c = json.load(open("theirs/cfg.json"))
+del c["metadata"]["sonde"]["site"]
+json.dump(c, open("theirs/cfg.json", "w"))'
+expect_error other_site_by_its_name 4 'resid_post.1, the dictionary theirs is of resid_post.0' feature build theirs tiny.gguf --acts acts1 -o x.db
+expect_exit site_by_its_name 0 feature build theirs tiny.gguf --acts acts0 -o theirs.db
+expect_json site_is_ours sonde.feature.show/1 'd["store"]["site"] == "resid_post.0"' feature show theirs.db 3 --json
 expect_error other_model 4 'another model' feature build d other.gguf --acts acts0 -o x.db
 expect_error other_text 4 'another text' feature build d tiny.gguf corpus2 --acts acts0 -o x.db
 expect_error no_shards 4 'corpus' feature build d tiny.gguf --acts corpus -o x.db
