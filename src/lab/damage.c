@@ -141,6 +141,11 @@ static sd_status one_cell(study *s, double lr, int64_t batch, uint64_t seed, sd_
     if (!sd_path_join(path, sizeof path, s->o.dir, name)) return sd_fail(err, SD_E_ARG, "%s: path too long", s->o.dir);
     if (sd_file_exists(path)) {
         sd_status st = sd_damage__cell_read(c, s->out->study, s->out->n_prompt, path, err);
+        if (!st && (c->lr != lr || c->batch != batch || c->seed != seed)) { /* a name holds six digits of lr; a file may have been moved */
+            st = sd_fail(err, SD_E_FORMAT, "%s is a cell of learning rate %.12g, batch %" PRId64 " and seed %" PRIu64 ", not of %.12g, %" PRId64 " and %" PRIu64, path, c->lr, c->batch, c->seed, lr, batch, seed);
+            sd_hint(err, "give another folder with -o");
+            sd_damage__cell_release(c);
+        }
         if (st) return st;
         s->out->n_resumed++;
     } else {

@@ -31,6 +31,10 @@ rm "$dir/d/cell-lr0.01-batch8-seed1.json"
 sed -i 's/"asking_seconds":[0-9.e-]*,//' "$dir/d/cell-lr0.01-batch8-seed0.json" # a file from before it was there: what the training cost alone is not known
 expect_json damage_goes_on sonde.audit_damage/1 '[c["training_seconds"] is None for c in d["cells"]] == [c["lr"] == 0.01 and c["seed"] == 0 for c in d["cells"]] and d["n_resumed"] == 4 and d["points"] == json.load(open(sys.argv[1][:-3] + "first.json"))["points"]' "${undo[@]}"
 expect_error damage_of_another_study 4 'is of another study' "${undo[@]}" --lora 4 -q
+mv "$dir/d/cell-lr1e-05-batch8-seed0.json" "$dir/d/kept"
+cp "$dir/d/cell-lr1e-05-batch8-seed1.json" "$dir/d/cell-lr1e-05-batch8-seed0.json"
+expect_error damage_cell_of_another_seed 4 'seed0.json is a cell of .* and seed 1, not of .* and 0' "${undo[@]}" -q
+mv "$dir/d/kept" "$dir/d/cell-lr1e-05-batch8-seed0.json"
 sed -i 's/"classes":"r/"classes":"/' "$dir/d/start.json"
 expect_error damage_file_is_checked 4 'start.json: a point of step 0 .* 31 classes of 32 prompts' "${undo[@]}" -q
 # The same training by tune, asked by audit run.
