@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 enum { BLOCK_ROWS = 4096 };
+static const int64_t MAX_ROWS = (int64_t)1 << 40; /* whoever sizes memory by a manifest multiplies it by d and the size of a number */
 
 typedef struct shard { char file[SD_ACT_NAME], sha256[65]; int64_t row0, rows; bool checked; } shard; /* sha256 empty: written before there was one */
 
@@ -90,7 +91,7 @@ static sd_status read_manifest(sd_act_reader *r, sd_err *err)
     if (!st) {
         r->m.f16 = strcmp(dtype, "F16") == 0;
         if (!r->m.f16 && strcmp(dtype, "F32") != 0) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: dtype \"%s\"; F16 and F32 are read.", path, dtype);
-        else if (r->m.d < 1 || r->m.d > 1 << 20 || r->m.n_rows < 1) st = sd_fail(err, SD_E_FORMAT, "%s: %lld rows of width %lld are impossible.", path, (long long)r->m.n_rows, (long long)r->m.d);
+        else if (r->m.d < 1 || r->m.d > 1 << 20 || r->m.n_rows < 1 || r->m.n_rows > MAX_ROWS) st = sd_fail(err, SD_E_FORMAT, "%s: %lld rows of width %lld are impossible.", path, (long long)r->m.n_rows, (long long)r->m.d);
     }
     if (!st) st = read_shard_list(r, json_object_get(j, "shards"), path, err);
     json_decref(j);

@@ -211,6 +211,14 @@ static void test_damage(void **state)
         const sd_status st = sd_act_reader_open(&r, dir, &err);
         assert_true(st == SD_E_FORMAT || st == SD_E_UNSUPPORTED);
     }
+    /* So many rows that n_rows * d * 4 is 0 again: an order of rows would get no memory and write its rows there. */
+    char text[4096];
+    char *at = strstr(copy, "\"n_rows\":500"), *last = strstr(copy, "\"rows\":100");
+    assert_true(at && last && at < last);
+    snprintf(text, sizeof text, "%.*s\"n_rows\":%lld%.*s\"rows\":%lld%s", (int)(at - copy), copy, 1LL << 60, (int)(last - at - 12), at + 12, (1LL << 60) - 400, last + 10);
+    t_ok(sd_file_write_atomic(manifest, text, strlen(text), &err), err);
+    assert_int_equal(sd_act_reader_open(&r, dir, &err), SD_E_FORMAT);
+    assert_non_null(strstr(err.msg, "impossible"));
     t_ok(sd_file_write_atomic(manifest, copy, strlen(copy), &err), err);
     assert_int_equal(unlink(shard), 0);
     assert_int_equal(sd_act_reader_open(&r, dir, &err), SD_E_NOTFOUND);
