@@ -2,6 +2,7 @@
 
 #include "base/rng.h"
 #include "lab/steer.h"
+#include "num/stats.h"
 
 #include <math.h>
 
@@ -65,12 +66,6 @@ static sd_status step(double *seconds, bench *b, int way, int64_t at, const int3
     return st;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 sd_status sd_lab_bench_steer(sd_bench_steer *out, const sd_exec *ex, const sd_model *m, const sd_bench_steer_opt *opt, const sd_progress *progress, sd_err *err)
 {
     sd_bench_steer_opt o = *opt;
@@ -90,7 +85,7 @@ sd_status sd_lab_bench_steer(sd_bench_steer *out, const sd_exec *ex, const sd_mo
         if (!st && sd_progress_cancelled(progress)) st = sd_fail(err, SD_E_CANCELLED, "interrupted while measuring");
     }
     for (int w = 0; w < SD_BENCH_WAYS && !st; w++) {
-        qsort(b.t[w], (size_t)o.turns, sizeof(double), by_value);
+        sd_sort_f64(b.t[w], o.turns);
         out->row[w].ms = 1e3 * b.t[w][o.turns / 10];
         out->row[w].cost_median = b.t[w][o.turns / 2];
     }

@@ -3,9 +3,9 @@
 
 #include "base/rng.h"
 #include "lab/feature_json.h"
+#include "num/stats.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 enum { WINDOW = 65, BINS = 50, LOGITS = 15, NEAR = 10, FIRES = 10, INTERVALS = 10, DOC = 1000, MAX_ASKED = 10000, D = 64, PAGE = 50, MAX_EXAMPLES = 70 };
@@ -161,12 +161,6 @@ static sd_status one(sd_store *s, sd_bench_ask ask, sd_rng *rng, sd_err *err)
     return st;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static sd_status ask_all(sd_bench_store *out, sd_store *s, const sd_bench_store_opt *o, sd_err *err)
 {
     double *t = NULL;
@@ -179,7 +173,7 @@ static sd_status ask_all(sd_bench_store *out, sd_store *s, const sd_bench_store_
             t[i] = 1e3 * (sd_now() - t0);
         }
         if (st) break;
-        qsort(t, (size_t)o->n_asked, sizeof *t, by_value);
+        sd_sort_f64(t, o->n_asked);
         out->ask[a] = (sd_bench_times){t[o->n_asked / 2], t[(o->n_asked - 1) * 99 / 100], t[o->n_asked - 1], o->n_asked};
     }
     sd_free(t);

@@ -2,6 +2,7 @@
 #include "lab/contrast.h"
 
 #include "base/rng.h"
+#include "num/stats.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -21,12 +22,6 @@ static int by_diff(const void *a, const void *b)
     double p = fabs(x->diff), q = fabs(y->diff);
     if (p != q) return p > q ? -1 : 1;
     return x->feature < y->feature ? -1 : x->feature > y->feature;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
 }
 
 static double difference(int64_t in_a, int64_t all, int64_t n_a, int64_t n_b) { return (double)in_a / (double)n_a - (double)(all - in_a) / (double)n_b; }
@@ -81,7 +76,7 @@ sd_status sd_lab_contrast(sd_contrast *out, const sd_text_codes *z, int64_t n_a,
             most[s] = d > most[s] ? d : most[s];
         }
     }
-    qsort(most, (size_t)n_shuffle, sizeof *most, ascending);
+    sd_sort_f64(most, n_shuffle);
     out->floor = most[(int64_t)ceil(0.95 * n_shuffle) - 1];
     out->floor_median = most[n_shuffle / 2];
     for (int64_t i = 0; i < out->n; i++) {

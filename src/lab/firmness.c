@@ -3,10 +3,10 @@
 
 #include "base/rng.h"
 #include "lab/direction.h"
+#include "num/stats.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 
 enum { LEAST = 16, MOST_FIT = 64, MOST_CHOOSE = 24, MOST_TEST = 96, DEFAULT_FLOOR = 20, DEFAULT_GEN = 24, DRAWS = 2000 };
 #define DEFAULT_MAX_KL 1.0 /* nats */
@@ -118,18 +118,17 @@ static sd_status first_tokens(firm_study *s, const float *basis, int n_dir, cons
 
 /* ---- directions in turn ---- */
 
-/* basis[k] := part of v that the first k do not hold, at unit norm; false when none is left (a thousandth of its norm). */
-static bool orthogonal(float *basis, int k, const float *v, int64_t d)
+bool sd_firm__orthonormal(float *basis, int k, int64_t d)
 {
     float *u = basis + k * d;
-    double before = sd_dot(v, v, d);
-    memcpy(u, v, (size_t)d * sizeof *u);
+    double before = sd_dot(u, u, d);
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < k; i++) {
             double c = sd_dot(u, basis + i * d, d);
             for (int64_t j = 0; j < d; j++) u[j] -= (float)(c * (double)basis[i * d + j]);
         }
-    return isfinite(before) && sd_dot(u, u, d) > 1e-6 * before && sd_unit(u, u, d);
+    bool left = isfinite(before) && sd_dot(u, u, d) > 1e-6 * before;
+    return sd_unit(u, u, d) && left;
 }
 
 static double mean_score(const firm_study *s, const int64_t *which, int64_t n)
@@ -178,7 +177,8 @@ static sd_status find_one(firm_study *s, float *diff, float *best, sd_err *err)
     if (!st) st = sd_batch_edit(s->b, NULL, 0, err);
     sd_ablate_release(&a);
     for (int l = 0; l < (last > 1 ? last : 1) && !st; l++) {
-        if (!orthogonal(s->basis, k, diff + l * s->d, s->d)) continue;
+        memcpy(s->basis + k * s->d, diff + l * s->d, (size_t)s->d * sizeof *best);
+        if (!sd_firm__orthonormal(s->basis, k, s->d)) continue;
         if ((st = first_tokens(s, s->basis, k + 1, s->fit[0], n_choose, on_first, err))) break;
         double score = mean_score(s, s->fit[0], n_choose);
         s->n_tried++;
@@ -338,12 +338,6 @@ static sd_status backed(const sd_firmness *f, int64_t n, sd_err *err)
 
 /* ---- the number ---- */
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* Parts [3] and their mean over one resampling of prompts and trainings; rng NULL: as they are. */
 static void parts(double *out, const firm_study *s, sd_rng *rng)
 {
@@ -403,7 +397,7 @@ static sd_status number(firm_study *s, sd_err *err)
         for (int k = 0; k < 4; k++) draw[k * DRAWS + t] = one[k];
     }
     for (int k = 0; k < 4; k++) {
-        qsort(draw + k * DRAWS, DRAWS, sizeof *draw, ascending);
+        sd_sort_f64(draw + k * DRAWS, DRAWS);
         *to[k] = (sd_ci){own[k], draw[k * DRAWS + DRAWS / 40], draw[k * DRAWS + DRAWS - 1 - DRAWS / 40]};
     }
     if (!s->o->n_training) s->out->trained = (sd_ci){NAN, 0, 1};

@@ -3,9 +3,9 @@
 
 #include "base/rng.h"
 #include "model/sample.h"
+#include "num/stats.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 enum { DRAWS = 2000 };
 
@@ -34,12 +34,6 @@ static sd_status read_answer(reader *o, const int32_t *prompt, int64_t n_prompt,
     return st;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* first, all [n]: KL of each refusal's first tokens, and of all of them. NaN when there is none at all: the base is the model. */
 static sd_status share(sd_ci *out, const double *first, const double *all, int64_t n, uint64_t seed, sd_err *err)
 {
@@ -55,7 +49,7 @@ static sd_status share(sd_ci *out, const double *first, const double *all, int64
         }
         if (t < DRAWS) draw[t] = b > 0 ? a / b : 0;
     }
-    if (!st) qsort(draw, DRAWS, sizeof *draw, ascending);
+    if (!st) sd_sort_f64(draw, DRAWS);
     if (!st) *out = b > 0 ? (sd_ci){a / b, draw[DRAWS / 40], draw[DRAWS - 1 - DRAWS / 40]} : (sd_ci){NAN, 0, 1};
     sd_free(draw);
     return st;

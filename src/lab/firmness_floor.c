@@ -17,18 +17,6 @@ double sd_firm__removed(const firm_study *s, const float *basis, int k)
     return sum;
 }
 
-/* to := part of it that the q directions before it do not hold, at unit norm. */
-static void orthogonal(float *basis, int q, int64_t d)
-{
-    float *to = basis + q * d;
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < q; i++) {
-            double c = sd_dot(to, basis + i * d, d);
-            for (int64_t j = 0; j < d; j++) to[j] -= (float)(c * (double)basis[i * d + j]);
-        }
-    sd_unit(to, to, d);
-}
-
 /* A random mixture of the activations, at unit norm. */
 static void mixture(const firm_study *s, float *to, sd_rng *rng)
 {
@@ -56,7 +44,7 @@ static void of_variance(const firm_study *s, float *basis, float *ends, int k, d
         for (int q = 0; q < k; q++) {
             const float *a = ends + 2 * q * d, *b = a + d;
             for (int64_t j = 0; j < d; j++) basis[q * d + j] = (float)((1 - mid) * (double)a[j] + mid * (double)b[j]);
-            orthogonal(basis, q, d);
+            sd_firm__orthonormal(basis, q, d);
         }
         if (sd_firm__removed(s, basis, k) < target) lo = mid;
         else hi = mid;
@@ -94,14 +82,15 @@ static sd_status of_cost(firm_study *s, sd_firm_cut *cut, float *space, int k, s
     bool matched;
     for (int q = 0; q < k; q++) {
         mixture(s, space + q * s->d, rng);
-        orthogonal(space, q, s->d);
+        sd_firm__orthonormal(space, q, s->d);
     }
     sd_status st = sd_ablate_strength(&w, &matched, &text, space, k, (const double[2]){s->ce_plain, cut->ce_cost}, err);
     if (!st) st = sd_ablate_cross_entropy(&ce, &text, space, k, w, err);
     if (!st) st = count(s, &cut->cost, cut->refused.est, space, k, w, err);
+    if (st) return st;
     cut->cost.ce_cost += ce - s->ce_plain;
     cut->cost.n_unmatched += !matched;
-    return st;
+    return SD_OK;
 }
 
 sd_status sd_firm__floors(firm_study *s, int c, int k, sd_err *err)

@@ -37,6 +37,8 @@ typedef struct firm_study {
 
 /* First-token scores of harmful test prompts, and the KL of harmless ones, with n_dir directions of basis out at strength w. */
 sd_status sd_firm__measure(firm_study *s, const float *basis, int n_dir, double w, double share_kl[2], sd_err *err);
+/* Row k of basis := the part of it that the k rows before it do not hold, at unit norm; false when less than a thousandth of its norm was left. */
+bool sd_firm__orthonormal(float *basis, int k, int64_t d);
 /* Mean square of x that k directions hold. */
 double sd_firm__removed(const firm_study *s, const float *basis, int k);
 /* Random subspaces beside the best k directions, into cut: of equal variance, and (with a text) of equal cost in cross-entropy. */

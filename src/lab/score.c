@@ -3,9 +3,9 @@
 #include "lab/score.h"
 
 #include "model/sample.h"
+#include "num/stats.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 enum { DEFAULT_WINDOW = 512, LOGIT_ROWS = 64 };
 
@@ -95,12 +95,6 @@ static sd_status open_lane(scorer *sc, const sd_model *m, const sd_hook *edit, i
     return st;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void result(sd_score_result *out, scorer *sc, int64_t n_windows)
 {
     int64_t finite = sc->n - sc->n_nonfinite;
@@ -110,7 +104,7 @@ static void result(sd_score_result *out, scorer *sc, int64_t n_windows)
     if (sc->n_lanes < 2) return;
     double sum = 0;
     for (int64_t i = 0; i < sc->n_kl; i++) sum += sc->kl[i];
-    qsort(sc->kl, (size_t)sc->n_kl, sizeof *sc->kl, by_value);
+    sd_sort_f64(sc->kl, sc->n_kl);
     out->against = (sd_score_pair){.ce_loss = finite > 0 ? sc->lane[1].nll / (double)finite : NAN, .n_same_top = sc->n_same_top,
                                    .kl_mean = finite > 0 ? sum / (double)finite : NAN,
                                    .kl_p99 = finite > 0 ? sc->kl[(sc->n_kl - 1) * 99 / 100] : NAN,

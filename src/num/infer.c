@@ -1,6 +1,7 @@
 /* Owns: intervals and tests for rates. Each function is the formula of its source and nothing else; tests/interop/infer.py holds them
  * against scipy, statsmodels and published tables. */
 #include "num/infer.h"
+#include "num/stats.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -169,19 +170,13 @@ double sd_rogan_gladen(double observed, double fpr, double fnr)
     return d > 0 ? fmin(1, fmax(0, (observed - fpr) / d)) : NAN;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double sd_auroc(double *a, int64_t n_a, double *b, int64_t n_b)
 {
     double sum = 0;
     int64_t below = 0, same = 0;
     if (n_a < 1 || n_b < 1) return NAN;
-    qsort(a, (size_t)n_a, sizeof *a, by_value);
-    qsort(b, (size_t)n_b, sizeof *b, by_value);
+    sd_sort_f64(a, n_a);
+    sd_sort_f64(b, n_b);
     for (int64_t i = 0; i < n_a; i++) {
         while (below < n_b && b[below] < a[i]) below++;
         for (same = below; same < n_b && b[same] == a[i];) same++;

@@ -1,16 +1,10 @@
 /* The bootstrap. Draws come from the caller's stream in order, one thread: a resample is a few thousand additions. */
 #include "num/infer.h"
+#include "num/stats.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 enum { DEFAULT_DRAWS = 2000 };
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* Linear between order statistics (numpy's default; Hyndman and Fan 1996, type 7). x sorted. */
 static double quantile(const double *x, int64_t n, double q)
@@ -73,7 +67,7 @@ sd_status sd_ci_bootstrap(sd_ci *out, const double *x, int64_t n, const sd_boot_
     if (st) goto done;
     for (int64_t i = 0; i < n; i++) sum += x[i];
     for (int b = 0; b < draws; b++) mean[b] = opt->group ? draw_nested(x, &g, &rng) : draw_flat(x, n, &rng);
-    qsort(mean, (size_t)draws, sizeof *mean, by_value);
+    sd_sort_f64(mean, draws);
     *out = (sd_ci){sum / (double)n, quantile(mean, draws, (1 - level) / 2), quantile(mean, draws, 1 - (1 - level) / 2)};
 done:
     sd_free(mean);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include <math.h>
+#include <stdlib.h>
 
 sd_diff sd_diff_f32(const float *a, const float *b, int64_t n)
 {
@@ -95,4 +96,16 @@ double sd_median_f32(float *x, int64_t n)
     if (n % 2 == 1) return upper;
     double lower = sd_select_f32(x, n / 2, n / 2 - 1); /* selection leaves everything below n/2 in front */
     return (lower + upper) / 2;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    if (isnan(x) || isnan(y)) return (isnan(x) != 0) - (isnan(y) != 0);
+    return (x > y) - (x < y);
+}
+
+void sd_sort_f64(double *x, int64_t n)
+{
+    if (n > 1) qsort(x, (size_t)n, sizeof *x, by_value);
 }

@@ -18,6 +18,7 @@ sd_diff sd_diff_f32(const float *a, const float *b, int64_t n);
 /* k-th smallest by selection; x is reordered. */
 float sd_select_f32(float *x, int64_t n, int64_t k);
 double sd_median_f32(float *x, int64_t n); /* reorders x */
+void sd_sort_f64(double *x, int64_t n);    /* ascending, NaN last */
 
 /* Rows whose norm is above this many times that of usual rows are attention sinks, on which no dictionary is trained or judged
  * (dictionary_learning's max_activation_norm_multiple). Usual: the median, or a mean that was taken without sinks. */

@@ -86,6 +86,16 @@ static void median_norm_is_that_of_usual_rows(void **state)
     assert_true(5e6 > SD_SINK_FACTOR * m);
 }
 
+static void sorting_puts_nan_last(void **state)
+{
+    double x[6] = {NAN, 2, -INFINITY, NAN, -1, INFINITY};
+    (void)state;
+    sd_sort_f64(x, 6);
+    assert_true(isinf(x[0]) && x[0] < 0 && x[1] == -1 && x[2] == 2 && isinf(x[3]) && isnan(x[4]) && isnan(x[5]));
+    sd_sort_f64(NULL, 0);
+}
+
 T_MAIN(((const struct CMUnitTest[]){T(diff_finds_the_worst), T(diff_counts_what_is_not_finite),
                                     T(selection_equals_sorting), T(selection_ends_with_nan),
-                                    T(median_norm_is_that_of_usual_rows)}))
+                                    T(median_norm_is_that_of_usual_rows),
+                                    T(sorting_puts_nan_last)}))
