@@ -1,11 +1,12 @@
 /* Losses over log-probabilities of targets: each gives row_i = d loss / d lp_i, and the learner does the rest.
  *
  *   lm, sft       - sum lp / N
- *   distill       a T^2 sum KL(teacher || model) / N - (1 - a) sum lp / N, both softmaxes at T, a = kd_ratio        Hinton et al. 2015
- *   dpo           - log sigma(b (lp_c - ref_c - lp_r + ref_r)) / pairs                         Rafailov et al. 2023,
- * eq. 7 constrained   - sum_t (2 / b_t) log sigma(b_t (lp_t - ref_t)) / N, b_1 = 0.5, b_2..5 = 2,  Qi et al. 2024, eq.
- * 3 b_t = beta after; its slope is CE's times 2 sigma(b_t (ref_t - lp_t)) N counts the targets of a whole step,
- * whatever its parts. */
+ *   distill       a T^2 sum KL(teacher || model) / N - (1 - a) sum lp / N, both softmaxes at T, a = kd_ratio
+ *   dpo           - log sigma(b (lp_c - ref_c - lp_r + ref_r)) / pairs
+ *   constrained   - sum_t (2 / b_t) log sigma(b_t (lp_t - ref_t)) / N, b_1 = 0.5, b_2..5 = 2, b_t = beta after;
+ *                 its slope is CE's times 2 sigma(b_t (ref_t - lp_t))
+ *
+ * N counts the targets of a whole step, whatever its parts. Hinton et al. 2015; Rafailov et al. 2023, eq. 7; Qi et al. 2024, eq. 3. */
 #include "lab/tune_int.h"
 
 #include <math.h>
