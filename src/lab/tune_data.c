@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_MESSAGES = 256, MAX_TEXT = 64 << 20, NAMED = 8 };
@@ -433,6 +434,12 @@ static sd_status split(lines *out, sd_map file, sd_err *err)
     return SD_OK;
 }
 
+static int by_number(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
 /* want rows (0: all) of a .jsonl, or of `rows` where it is not NULL, drawn by the seed without putting back, in the order of the file. */
 static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_no)
 {
@@ -450,11 +457,7 @@ static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_
     if (!st && want) {
         sd_rng rng = sd_rng_make(r->opt->seed, "tune mix", (uint64_t)file_no);
         sd_rng_shuffle_i64(&rng, order, l.n);
-        for (int64_t i = 1; i < want; i++) /* back into the file's order */
-            for (int64_t k = i; k > 0 && order[k - 1] > order[k]; k--) {
-                const int64_t t = order[k];
-                order[k] = order[k - 1], order[k - 1] = t;
-            }
+        qsort(order, (size_t)want, sizeof *order, by_number); /* back into the file's order */
     }
     for (int64_t i = 0; !st && i < (want ? want : l.n); i++) {
         r->line = l.number[order[i]];
