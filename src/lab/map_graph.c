@@ -68,7 +68,8 @@ static void sort_row(half *v, int n)
         }
 }
 
-/* Row i of the graph from its own list a (ascending) and the lists it stands in b (ascending): w = p + q - p q. */
+/* Row i of the graph from its own list a (ascending) and the lists it stands in b (ascending): w = p + q - p q. A far neighbour of a feature with
+ * near copies has exp(-2500) = 0; such an edge is none. */
 static int64_t merge(int32_t *to, float *w, const half *a, int64_t na, const half *b, int64_t nb)
 {
     int64_t n = 0, i = 0, j = 0;
@@ -76,7 +77,8 @@ static int64_t merge(int32_t *to, float *w, const half *a, int64_t na, const hal
         bool left = j >= nb || (i < na && a[i].to <= b[j].to), right = i >= na || (j < nb && b[j].to <= a[i].to);
         float p = left ? a[i].w : 0, q = right ? b[j].w : 0;
         to[n] = left ? a[i].to : b[j].to;
-        w[n++] = p + q - p * q;
+        w[n] = p + q - p * q;
+        n += w[n] > 0;
         i += left;
         j += right;
     }

@@ -4,7 +4,7 @@
 
 #include "lab/feature_map.h"
 
-/* Symmetric: row i holds its neighbours ascending, with weights in (0, 1]. */
+/* Symmetric: row i holds its neighbours ascending, each once, with weights in (0, 1]; clusters rely on it. */
 typedef struct sd_map_graph { int64_t n; int64_t *start; int32_t *to; float *w; } sd_map_graph;
 void sd_map__graph_release(sd_map_graph *g);
 /* index, cosine [n, k], -1 at the end of a short list. */

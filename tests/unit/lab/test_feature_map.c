@@ -137,8 +137,34 @@ static void graph_is_symmetric(void **state)
     sd_exec_free(ex);
 }
 
+/* Ten groups of ten copies, each with six more neighbours far away: the weights towards those are nothing, and nothing is no edge. */
+static void copies_are_clusters(void **state)
+{
+    (void)state;
+    enum { G = 10, S = 10, N = G * S, K = 15 };
+    static int32_t near[N * K], of[N];
+    static float cosine[N * K];
+    sd_err err = {0};
+    sd_map_graph g;
+    int64_t n_cluster;
+    double q;
+    for (int i = 0; i < N; i++) {
+        int n = 0;
+        for (int s = 0; s < S; s++)
+            if (s != i % S) near[i * K + n] = i / S * S + s, cosine[i * K + n++] = nextafterf(1, 0);
+        for (int j = 1; n < K; j++) near[i * K + n] = (i + j * S) % N, cosine[i * K + n++] = 0.1f;
+    }
+    t_ok(sd_map__graph(&g, near, cosine, N, K, &err), err);
+    assert_int_equal(g.start[N], N * (S - 1));
+    for (int64_t e = 0; e < g.start[N]; e++) assert_true(g.w[e] > 0);
+    t_ok(sd_map__clusters(of, &n_cluster, &q, &g, &err), err);
+    assert_int_equal(n_cluster, G);
+    for (int i = 0; i < N; i++) assert_int_equal(of[i], of[i / S * S]);
+    sd_map__graph_release(&g);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(near_stays_near), T(quality_is_what_it_says), T(clusters_that_are_there), T(graph_is_symmetric)};
+    const struct CMUnitTest tests[] = {T(copies_are_clusters), T(near_stays_near), T(quality_is_what_it_says), T(clusters_that_are_there), T(graph_is_symmetric)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
