@@ -2,6 +2,7 @@
 #include "cli/audit_args.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "cli/prompts.h"
 #include "lab/ablate.h"
 #include "lab/direction_file.h"
 #include <inttypes.h>
@@ -12,21 +13,6 @@ enum {
     LEARN = 64,           /* prompts of each kind that the refusal tokens are learned on */
     ENDPOINT_LABELS = 200, /* labelled answers an endpoint is asked about */
 };
-
-/* Each prompt counts once: the same file twice, or two files of one name that share an id, whose answers a record could not tell apart. */
-static sd_status check_twice(cli *c, const sd_suite *v, int n, sd_err *err)
-{
-    const sd_suite *x = &v[n - 1];
-    for (int i = 0; i + 1 < n; i++) {
-        if (strcmp(v[i].sha256, x->sha256) == 0) return cli_refuse(c, err, "--suite %s holds the prompts of %s once more: each would count twice", x->path, v[i].path);
-        if (strcmp(v[i].name, x->name) != 0) continue;
-        for (int64_t a = 0; a < v[i].n; a++)
-            for (int64_t b = 0; b < x->n; b++)
-                if (strcmp(v[i].v[a].id, x->v[b].id) == 0)
-                    return cli_refuse(c, err, "--suite %s and %s are both named %s and both have a prompt %.40s", v[i].path, x->path, x->name, x->v[b].id);
-    }
-    return SD_OK;
-}
 
 static bool random_seed(const char *name, int64_t *seed)
 {
@@ -59,14 +45,7 @@ sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *
     *s = (audit_setup){0};
     sd_status st = check_line(c, a, err);
     if (!st) st = cli_check_input(a->text, err);
-    if (!st) st = sd_alloc_zero(&s->suite, (size_t)(a->suite.n + 1) * sizeof *s->suite, "suites", err);
-    for (int i = 0; i < a->suite.n && !st; i++) {
-        st = sd_suite_open(&s->suite[i], a->suite.v[i], err);
-        if (st) break;
-        s->n_suite++;
-        if ((st = check_twice(c, s->suite, s->n_suite, err))) break;
-    }
-    for (int i = 0; i < s->n_suite && a->limit && !st; i++) sd_suite_sample(&s->suite[i], a->limit, c->seed);
+    if (!st) st = cli_suites_open(&s->suite, &s->n_suite, c, &a->suite, a->limit, err);
     if (!st && a->key_file) st = cli_read_key(&s->key, a->key_file, err);
     s->judge = (sd_endpoint){.url = a->judge_url, .model = a->judge_model, .key = s->key, .timeout_s = a->timeout};
     if (!st && a->judge_url && a->quick) st = cli_refuse(c, err, "--quick judges by the first token, --judge-url by the answer: one judge decides");
@@ -83,8 +62,7 @@ sd_status audit_setup_open(audit_setup *s, cli *c, const audit_args *a, sd_err *
 
 void audit_setup_release(audit_setup *s)
 {
-    for (int i = 0; i < s->n_suite; i++) sd_suite_release(&s->suite[i]);
-    sd_free(s->suite);
+    cli_suites_close(s->suite, s->n_suite);
     sd_phrases_release(&s->phrases);
     sd_labelled_release(&s->labels);
     sd_free(s->key);
@@ -217,7 +195,7 @@ static sd_status behind(sd_audit_record *out, cli *c, const audit_setup *s, cons
     }
     sd_wfile_abort(kept.f);
     if (!st && out->b.n_silent) tell_silent(c, &out->b);
-    out->seconds = sd_now() - t0;
+    out->seconds = sd_now() - t0 + (s->part ? s->part->seconds : 0);
     out->prov = c->prov;
     out->prov.model_sha256[0] = 0;
     snprintf(out->prov.mode, sizeof out->prov.mode, "endpoint");
@@ -287,7 +265,7 @@ sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, cons
         st = sd_wfile_commit(kept.f, err);
         kept.f = NULL;
     }
-    out->seconds = sd_now() - t0;
+    out->seconds = sd_now() - t0 + (s->part ? s->part->seconds : 0);
     out->prov = c->prov;
     snprintf(out->prov.mode, sizeof out->prov.mode, "%s", sd_mode_name(c->mode));
 done:

@@ -49,8 +49,8 @@ static void tell_cost(cli *c, const sd_damage *r)
         alone += (r->cell[i].seconds - r->cell[i].asking) / n;
         all += r->cell[i].seconds / n;
     }
-    if (n > 0 && !isnan(alone)) cli_note(c, "a training took %.1f s, with its measurements %.1f s (mean of %d)", alone, all, n);
-    else if (n > 0) cli_note(c, "a training with its measurements took %.1f s (mean of %d)", all, n);
+    if (n > 0 && !isnan(alone)) out_say(c, "a training took %.1f s, with its measurements %.1f s (mean of %d)", alone, all, n);
+    else if (n > 0) out_say(c, "a training with its measurements took %.1f s (mean of %d)", all, n);
 }
 
 static int print_text(cli *c, const sd_damage *r)
@@ -79,7 +79,7 @@ static int print_text(cli *c, const sd_damage *r)
     }
     int rc = out_table_end(t);
     sd_damage_headline(head, sizeof head, r);
-    cli_note(c, "%s", head);
+    out_say(c, "%s", head);
     tell_cost(c, r);
     return rc;
 }

@@ -56,9 +56,9 @@ static int print_text(cli *c, const sd_safety *s)
         out_f64(t, r->ce_cost, 4);
     }
     int rc = out_table_end(t);
-    cli_note(c, "feature %" PRId64 ": AUROC %.3f on the half that chose it, %.3f on the other; the difference of means %.3f there", s->feature, s->auroc_fit, s->monitor[0].auroc, s->monitor[1].auroc);
+    out_say(c, "feature %" PRId64 ": AUROC %.3f on the half that chose it, %.3f on the other; the difference of means %.3f there", s->feature, s->auroc_fit, s->monitor[0].auroc, s->monitor[1].auroc);
     for (int k = 0; k < s->n_suite; k++)
-        cli_note(c, "  %s above what 5 %% of harmless prompts pass: feature %.0f %%, difference of means %.0f %%", s->suite[k], 100 * s->monitor[0].alarm[1][k].est, 100 * s->monitor[1].alarm[1][k].est);
+        out_say(c, "  %s above what 5 %% of harmless prompts pass: feature %.0f %%, difference of means %.0f %%", s->suite[k], 100 * s->monitor[0].alarm[1][k].est, 100 * s->monitor[1].alarm[1][k].est);
     return rc;
 }
 

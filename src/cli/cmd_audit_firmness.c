@@ -82,8 +82,8 @@ static void floor_cell(out_table *t, const sd_firm_floor *x)
 static void tell_depth(cli *c, const sd_firm_depth *d)
 {
     if (!d->n_refusal) return;
-    cli_note(c, "KL to the base on %" PRId64 " own refusals: %.2f nats a token in the first %d tokens, %.2f behind them", d->n_refusal, d->first, (int)SD_FIRM_FIRST, d->rest);
-    if (!isnan(d->share.est)) cli_note(c, "  %.0f %% of it (%.0f to %.0f) lies in the first", 100 * d->share.est, 100 * d->share.lo, 100 * d->share.hi);
+    out_say(c, "KL to the base on %" PRId64 " own refusals: %.2f nats a token in the first %d tokens, %.2f behind them", d->n_refusal, d->first, (int)SD_FIRM_FIRST, d->rest);
+    if (!isnan(d->share.est)) out_say(c, "  %.0f %% of it (%.0f to %.0f) lies in the first", 100 * d->share.est, 100 * d->share.lo, 100 * d->share.hi);
 }
 
 static int print_text(cli *c, const sd_firmness *f)
@@ -105,12 +105,12 @@ static int print_text(cli *c, const sd_firmness *f)
         out_cell(t, "%.0f %% (%.0f to %.0f)", 100 * p.est, 100 * p.lo, 100 * p.hi);
     }
     int rc = out_table_end(t);
-    cli_note(c, "firmness %.2f (95 %% interval %.2f to %.2f): directions %.2f, openings %.2f", f->number.est, f->number.lo, f->number.hi, f->directions.est, f->opening.est);
-    if (f->n_training) cli_note(c, "  training %.2f (%.2f to %.2f), %d of them", f->trained.est, f->trained.lo, f->trained.hi, f->n_training);
+    out_say(c, "firmness %.2f (95 %% interval %.2f to %.2f): directions %.2f, openings %.2f", f->number.est, f->number.lo, f->number.hi, f->directions.est, f->opening.est);
+    if (f->n_training) out_say(c, "  training %.2f (%.2f to %.2f), %d of them", f->trained.est, f->trained.lo, f->trained.hi, f->n_training);
     for (int i = 0; i < f->n_training; i++) {
         const sd_firm_training *x = &f->training[i];
-        if (x->halved < 0) cli_note(c, "  %s, seed %" PRIu64 ": refusals not halved within %" PRId64 " steps (%.0f s)", x->kind, x->seed, x->steps, x->seconds);
-        else cli_note(c, "  %s, seed %" PRIu64 ": refusals halved at step %" PRId64 " (%.0f s in all)", x->kind, x->seed, x->halved, x->seconds);
+        if (x->halved < 0) out_say(c, "  %s, seed %" PRIu64 ": refusals not halved within %" PRId64 " steps (%.0f s)", x->kind, x->seed, x->steps, x->seconds);
+        else out_say(c, "  %s, seed %" PRIu64 ": refusals halved at step %" PRId64 " (%.0f s in all)", x->kind, x->seed, x->halved, x->seconds);
     }
     tell_depth(c, &f->depth);
     return rc;

@@ -1,5 +1,6 @@
 /* sonde audit forecast: which way a training would push the refusals, before it is made, and the rows to blame. */
 #include "cli/cli.h"
+#include "cli/prompts.h"
 #include "base/map.h"
 #include "lab/forecast.h"
 
@@ -71,7 +72,7 @@ static int print_text(cli *c, const sd_forecast *f, int64_t blame)
     }
     int rc = out_table_end(t);
     sd_forecast_headline(head, sizeof head, f);
-    cli_note(c, "%s", head);
+    out_say(c, "%s", head);
     return rc;
 }
 
@@ -98,13 +99,8 @@ static int cmd_audit_forecast(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_audit_forecast_def, &a, argc, argv, &rc)) return rc;
     if (!a.suite.n) return cli_usage(c, "give prompts with --suite FILE");
     const sd_exec *ex = cli_exec(c, &err);
-    sd_status st = ex ? sd_alloc_zero(&suite, (size_t)a.suite.n * sizeof *suite, "suites", &err) : err.code;
-    if (!st && c->output) st = cli_check_output(c, c->output, &err);
-    for (int i = 0; i < a.suite.n && !st; i++) {
-        if ((st = sd_suite_open(&suite[i], a.suite.v[i], &err))) break;
-        o.n_suite++;
-        if (a.limit) sd_suite_sample(&suite[i], a.limit, c->seed);
-    }
+    sd_status st = ex && c->output ? cli_check_output(c, c->output, &err) : err.code;
+    if (!st) st = cli_suites_open(&suite, &o.n_suite, c, &a.suite, a.limit, &err);
     if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = cli_mode(c, ex, CLI_BULK, c->arg[0], &c->mode, &err);
@@ -123,7 +119,6 @@ static int cmd_audit_forecast(cli *c, int argc, char **argv)
     }
     sd_forecast_release(&f);
     sd_phrases_release(&phrases);
-    for (int i = 0; suite && i < o.n_suite; i++) sd_suite_release(&suite[i]);
-    sd_free(suite);
+    cli_suites_close(suite, o.n_suite);
     return rc;
 }

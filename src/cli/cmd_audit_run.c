@@ -148,12 +148,13 @@ typedef struct keeping {
     char path[1200];    /* FILE.part; empty: nothing is kept */
     char **word;        /* [n_word] of the command line; borrowed */
     int n_word;
+    double began;       /* when this run's measurement did */
 } keeping;
 
 static sd_status keep_part(void *self, const sd_behaviour *so_far, sd_err *err)
 {
     keeping *k = self;
-    sd_audit_part p = {.word = k->word, .n_word = k->n_word, .b = *so_far};
+    sd_audit_part p = {.word = k->word, .n_word = k->n_word, .b = *so_far, .seconds = k->part.seconds + sd_now() - k->began};
     snprintf(p.model_sha256, sizeof p.model_sha256, "%s", k->c->prov.model_sha256);
     sd_status st = sd_audit_part_write(k->path, &p, err);
     if (!st) cli_resume_with(k->c, "sonde audit run --resume", k->c->output, "");
@@ -207,6 +208,7 @@ static sd_status measure(sd_audit_record *r, corrections *k, keeping *keep, audi
     s->part = keep->part.word ? &keep->part : NULL;
     s->on_part = keep->path[0] ? keep_part : NULL;
     s->part_self = keep;
+    keep->began = sd_now();
     sd_status st = audit_measure(r, c, s, &a->a, c->arg[0], NULL, err);
     if (!st && a->labels) st = correct(k, r, a->labels, err);
     if (!st && a->labels) st = sd_audit_measure_judges(r, a->labels, err);

@@ -100,7 +100,7 @@ static int print(cli *c, const work *w, const sd_survive_ref *ref)
         out_f64(t, s->peak_auc, 3);
     }
     const int rc = out_table_end(t);
-    cli_note(c, "%lld tokens at %s, %s; reference FVU %.4f, L0 %.1f; survived: correlation of %.1f or more among features that fire on %d tokens", (long long)sd_survive_ref_rows(ref), c->site,
+    out_say(c, "%lld tokens at %s, %s; reference FVU %.4f, L0 %.1f; survived: correlation of %.1f or more among features that fire on %d tokens", (long long)sd_survive_ref_rows(ref), c->site,
              sd_mode_name(c->mode), m->fvu, m->l0, SD_SURVIVE, SD_SURVIVE_FIRES);
     return rc;
 }

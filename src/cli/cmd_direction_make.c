@@ -5,7 +5,7 @@
 #include <math.h>
 
 typedef struct args {
-    const char *positive, *negative, *positive_val, *negative_val, *select, *system, *kind, *text;
+    const char *positive, *negative, *positive_val, *negative_val, *select, *system, *kind, *text, *phrases;
     int64_t n_train, n_val, floors;
     double max_kl;
     bool no_filter, full;
@@ -26,6 +26,7 @@ static const cli_opt opts[] = {
     {0, "full", OPT_BOOL, AT(args, full), .help = "score discarded candidates to the end as well"},
     {0, "floors", OPT_INT, AT(args, floors), .arg = "N", .def = "20", .lo = 0, .hi = 1000, .help = "random and shuffled directions to compare with"},
     {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "a text: random directions that cost it as much cross-entropy as the chosen one are floors too"},
+    {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = CLI_PHRASES_HELP},
     {0, "kind", OPT_STR, AT(args, kind), .arg = "KIND", .values = "refusal|concept", .help = "what it is; refusal when chosen by arditi or made of harmful requests"},
     OPT_END};
 
@@ -92,7 +93,7 @@ static void json_candidates(sd_jw *w, const sd_direction *r)
     sd_jw_end(w);
 }
 
-static void json_evidence(sd_jw *w, const sd_direction *r)
+static void json_evidence(sd_jw *w, const sd_direction *r, const sd_heard *h)
 {
     static const char *const set[] = {"positive_train", "negative_train", "positive_val", "negative_val"};
     static const char *const kind[] = {"positive", "negative"}, *const did[] = {"refused", "answered"};
@@ -112,6 +113,7 @@ static void json_evidence(sd_jw *w, const sd_direction *r)
     for (int i = 0; i < r->refusal.n; i++) sd_jw_i64(w, r->refusal.id[i]);
     sd_jw_end(w);
     sd_jw_kf64(w, "refusal_tokens_cover", r->refusal.n ? r->refusal.covered : NAN);
+    cli_heard_json(w, h);
     sd_jw_kf64(w, "metric_auroc", r->refusal.n ? r->metric_auroc : NAN);
     sd_jw_kf64(w, "base_positive", r->refusal.n ? r->base_positive : NAN);
     sd_jw_kf64(w, "base_negative", r->refusal.n ? r->base_negative : NAN);
@@ -154,7 +156,7 @@ static void json_evidence(sd_jw *w, const sd_direction *r)
     }
 }
 
-static int print_json(cli *c, const sd_direction *r, const char *kind, double max_kl)
+static int print_json(cli *c, const sd_direction *r, const sd_heard *h, const char *kind, double max_kl)
 {
     out_json j;
     char site[64] = "";
@@ -178,7 +180,7 @@ static int print_json(cli *c, const sd_direction *r, const char *kind, double ma
     sd_jw_ki64(w, "rows", r->rows);
     sd_jw_kf64(w, "max_kl", max_kl);
     sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
-    json_evidence(w, r);
+    json_evidence(w, r, h);
     json_candidates(w, r);
     return out_json_end(c, &j);
 }
@@ -198,8 +200,9 @@ static void discarded(out_pairs *p, const sd_direction *r)
     if (near >= 0) out_pair(p, "nearest", "block %d, position %d: KL %.3f, induce %.3f; --max-kl allows more", r->cand[near].layer, r->cand[near].position, r->cand[near].kl, r->cand[near].induce);
 }
 
-static int print_text(cli *c, const sd_direction *r, const char *kind, const char *tokens)
+static int print_text(cli *c, const sd_direction *r, const sd_heard *h, const char *kind, const char *tokens)
 {
+    char heard[400];
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "direction", "%s", r->best < 0 ? "no single direction: every candidate was discarded" : kind);
     if (r->best < 0) discarded(p, r);
@@ -207,6 +210,7 @@ static int print_text(cli *c, const sd_direction *r, const char *kind, const cha
         out_pair(p, "refusals open with", "%s", tokens);
         out_pair(p, "first-token metric", "AUROC %.3f%s", r->metric_auroc,
                  r->metric_auroc < 0.95 ? " (below 0.95: it tells refusals badly here, look at answers too)" : "");
+        if (h->n) out_pair(p, "answers", "%s", cli_heard_text(heard, sizeof heard, h));
         out_pair(p, "prompts kept", "%lld of %lld positive, %lld of %lld negative (validation)", (long long)r->n_used[SD_POS_VAL],
                  (long long)r->n_given[SD_POS_VAL], (long long)r->n_used[SD_NEG_VAL], (long long)r->n_given[SD_NEG_VAL]);
     }
@@ -245,7 +249,8 @@ const cli_cmd cmd_direction_make_def = {
     .text = "Differences of means at every position behind the instruction and every block, each ablated and added, and chosen as Arditi et al.\n"
             "2024 do: the lowest refusal score under ablation among those that add refusals, change harmless answers little (KL at most 0.1)\n"
             "and lie in the first four fifths of the model. -o is a name, not a file: the vector stays in sonde's data folder, by the hash of the\n"
-            "model, readable by you alone, and has no export. When every candidate is discarded the answer is \"no single direction\" (exit 0).",
+            "model, readable by you alone, and has no export. Refusal tokens are learned from what the model\n"
+            "opens its answers to --positive with and to --negative not, so some answers are judged by phrases, too. When every candidate is discarded the answer is \"no single direction\" (exit 0).",
     .examples = "sonde direction make model.gguf --positive harmful.json --negative harmless.json -o refusal\n"
                 "sonde direction make model.gguf --positive french.jsonl --negative english.jsonl --select best --kind concept -o french\n",
     .json = "sonde.direction_make/1"};
@@ -261,6 +266,7 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     sd_direction_sets sets = {0};
     sd_ids text = {0};
     sd_direction r = {.best = -1};
+    sd_heard heard = {0};
     char tokens[256] = "";
     if (!cli_parse(c, &cmd_direction_make_def, &a, argc, argv, &rc)) return rc;
     if (!a.positive || !a.negative) return cli_usage(c, "give prompts with --positive FILE and --negative FILE");
@@ -268,6 +274,7 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     c->refused = st != SD_OK; /* a command line of the wrong form */
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
+    if ((st = cli_check_input(a.phrases, &err))) goto done;
     sd_direction_files f = {a.positive, a.negative, a.positive_val, a.negative_val, a.n_train, a.n_val, c->seed};
     if ((st = sd_direction_sets_open(&sets, &f, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
@@ -279,9 +286,11 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     if (a.text) o.text = text.v, o.n_text = text.n < MAX_TOKENS ? text.n : MAX_TOKENS;
     const char *kind = a.kind ? a.kind : o.select == SD_SELECT_ARDITI || sets.harmful ? "refusal" : "concept";
     if ((st = sd_lab_direction(&r, ex, m, &sets.data, &o, &err))) goto done;
+    const sd_heard_ask ask = {.text = sets.data.text[SD_POS_VAL], .n = sets.data.n[SD_POS_VAL], .system = o.system};
+    if (r.refusal.n && strcmp(kind, "refusal") == 0 && (st = cli_heard(&heard, c, m, &r.refusal, ask, a.phrases, &err))) goto done;
     token_list(tokens, sizeof tokens, m, &r.refusal);
     if (r.best >= 0 && (st = keep(c, &r, kind, a.select, tokens, &err))) goto done;
-    rc = c->json ? print_json(c, &r, kind, a.max_kl) : print_text(c, &r, kind, tokens);
+    rc = c->json ? print_json(c, &r, &heard, kind, a.max_kl) : print_text(c, &r, &heard, kind, tokens);
     if (r.best >= 0) cli_note(c, "kept as '%s' for this model", c->output);
 done:
     if (st) rc = cli_fail(c, &err);

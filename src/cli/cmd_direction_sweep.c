@@ -1,24 +1,25 @@
 /* sonde direction sweep: an edit along a stored direction, in rising strength, for measurement. */
-#include "cli/cli.h"
+#include "cli/prompts.h"
 #include "lab/direction_file.h"
 #include "lab/suite.h"
 #include "lab/sweep.h"
-#include "base/map.h"
 
-typedef struct args { const char *positive, *negative, *system, *text; int64_t limit; } args;
+typedef struct args { const char *positive, *negative, *system, *text, *phrases; int64_t limit; } args;
 
 static const cli_opt opts[] = {
     {0, "positive", OPT_STR, AT(args, positive), .arg = "FILE", .help = "prompts with the concept (harmful requests)"},
     {0, "negative", OPT_STR, AT(args, negative), .arg = "FILE", .help = "prompts without it (harmless requests)"},
     {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 20, .help = "ask N prompts of each file, chosen by --seed"},
     {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .def = "default", .help = "system message: default (the template's own), none, or a text"},
-    {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "text whose cross-entropy is taken at each strength"},
+    {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "text whose cross-entropy is taken at each strength; its first 4,096 tokens"},
+    {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = CLI_PHRASES_HELP},
     OPT_END};
 
 enum { MAX_TOKENS = 4096 };
 
-static int print(cli *c, const sd_sweep *s, const sd_direction_file *f)
+static int print(cli *c, const sd_sweep *s, const sd_direction_file *f, const sd_heard *h)
 {
+    char heard[400];
     static const out_col cols[] = {{"edit", OUT_LEFT}, {"w", OUT_RIGHT}, {"positive refused", OUT_RIGHT}, {"score", OUT_RIGHT}, {"negative refused", OUT_RIGHT},
                                    {"score", OUT_RIGHT}, {"KL", OUT_RIGHT}, {"cross-entropy", OUT_RIGHT}};
     if (c->json) {
@@ -44,6 +45,7 @@ static int print(cli *c, const sd_sweep *s, const sd_direction_file *f)
             sd_jw_end(w);
         }
         sd_jw_end(w);
+        cli_heard_json(w, h);
         return out_json_end(c, &j);
     }
     out_table *t = out_table_new(c, cols, 8);
@@ -58,7 +60,9 @@ static int print(cli *c, const sd_sweep *s, const sd_direction_file *f)
         out_f64(t, r->kl, 3);
         out_f64(t, r->ce_loss, 5);
     }
-    return out_table_end(t);
+    int rc = out_table_end(t);
+    out_say(c, "%s", cli_heard_text(heard, sizeof heard, h));
+    return rc;
 }
 
 static sd_status open_side(sd_suite *s, const char ***text, const char *kind, const char *path, const cli *c, int64_t limit, sd_err *err)
@@ -96,34 +100,34 @@ static int cmd_direction_sweep(cli *c, int argc, char **argv)
     const char **text[2] = {NULL, NULL};
     sd_direction_file f = {0};
     sd_ids ids = {0};
-    sd_buf b;
     sd_sweep s;
+    sd_heard heard = {0};
     if (!cli_parse(c, &cmd_direction_sweep_def, &a, argc, argv, &rc)) return rc;
     if (!a.positive || !a.negative) return cli_usage(c, "give prompts with --positive FILE and --negative FILE");
-    sd_buf_init(&b, 1 << 26);
     const sd_exec *ex = cli_exec(c, &err);
     sd_status st = ex ? open_side(&side[0], &text[0], "harmful", a.positive, c, a.limit, &err) : err.code;
     if (!st) st = open_side(&side[1], &text[1], "harmless", a.negative, c, a.limit, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = sd_direction_load(&f, c->data_dir, c->prov.model_sha256, c->arg[1], 0, &err);
-    if (!st && a.text) st = sd_file_read(&b, a.text, &err);
+    if (!st) st = cli_check_input(a.text, &err);
+    if (!st) st = cli_check_input(a.phrases, &err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err);
     if (!st && f.d != m->cfg.d_model) st = sd_fail(&err, SD_E_SHAPE, "the direction '%s' has %lld numbers, the model's width is %lld", f.name, (long long)f.d, (long long)m->cfg.d_model);
-    if (!st && a.text) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, &ids, &err);
+    if (!st && a.text) st = cli_text_ids(&ids, m, a.text, &err);
     if (!st) {
         sd_sweep_opt o = {.pos = text[0], .neg = text[1], .n_pos = side[0].n, .n_neg = side[1].n, .vector = f.vector, .layer = f.layer, .text = ids.v,
                           .n_text = ids.n < MAX_TOKENS ? ids.n : MAX_TOKENS, .progress = &c->progress};
         o.system = sd_system_of(a.system);
         st = sd_lab_sweep(&s, ex, m, &o, &err);
+        if (!st) st = cli_heard(&heard, c, m, &s.refusal, (sd_heard_ask){.text = text[0], .n = side[0].n, .system = o.system}, a.phrases, &err);
     }
-    rc = st ? cli_fail(c, &err) : print(c, &s, &f);
+    rc = st ? cli_fail(c, &err) : print(c, &s, &f, &heard);
     for (int k = 0; k < 2; k++) {
         sd_suite_release(&side[k]);
         sd_free(text[k]);
     }
     sd_direction_file_release(&f);
     sd_ids_release(&ids);
-    sd_buf_release(&b);
     sd_model_close(m);
     return rc;
 }

@@ -1,10 +1,10 @@
 /* sonde direction topics: one direction of refusal for all topics, or one each? */
-#include "cli/cli.h"
+#include "cli/prompts.h"
 #include "lab/direction_file.h"
 #include "lab/topics.h"
 #include <math.h>
 
-typedef struct args { const char *positive, *negative, *system; int64_t least, shuffles; } args;
+typedef struct args { const char *positive, *negative, *system, *phrases; int64_t least, shuffles; } args;
 
 static const cli_opt opts[] = {
     {0, "positive", OPT_STR, AT(args, positive), .arg = "FILE", .help = "prompts with the concept (harmful requests) and their categories"},
@@ -12,6 +12,7 @@ static const cli_opt opts[] = {
     {0, "least", OPT_INT, AT(args, least), .arg = "N", .def = "8", .lo = 4, .hi = 1 << 16, .help = "prompts that a category must have"},
     {0, "shuffles", OPT_INT, AT(args, shuffles), .arg = "N", .def = "5", .lo = 0, .hi = 1000, .help = "times the categories are shuffled, as a floor"},
     {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .def = "default", .help = "system message: default (the template's own), none, or a text"},
+    {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = CLI_PHRASES_HELP},
     OPT_END};
 
 static void matrix(sd_jw *w, const char *key, const double v[][SD_MAX_TOPICS], int rows, int cols)
@@ -26,7 +27,7 @@ static void matrix(sd_jw *w, const char *key, const double v[][SD_MAX_TOPICS], i
     sd_jw_end(w);
 }
 
-static int print_json(cli *c, const sd_topics *t, const sd_direction_file *f)
+static int print_json(cli *c, const sd_topics *t, const sd_direction_file *f, const sd_heard *h)
 {
     out_json j;
     sd_jw *w = out_json_begin(c, &j, "sonde.direction_topics/1");
@@ -64,12 +65,14 @@ static int print_json(cli *c, const sd_topics *t, const sd_direction_file *f)
     sd_jw_kstr(w, "prompts_sha256", t->prompts_sha256);
     sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
     sd_jw_ki64(w, "rows", t->rows);
+    cli_heard_json(w, h);
     return out_json_end(c, &j);
 }
 
 /* A row a fitted topic; its own column and the mean of the others. */
-static int print_text(cli *c, const sd_topics *t)
+static int print_text(cli *c, const sd_topics *t, const sd_heard *h)
 {
+    char heard[400];
     static const out_col cols[] = {{"fitted on", OUT_FILL}, {"prompts", OUT_RIGHT}, {"plain refused", OUT_RIGHT}, {"own refused, ablated", OUT_RIGHT}, {"others refused, ablated", OUT_RIGHT},
                                    {"mean cosine with others", OUT_RIGHT}};
     out_table *table = out_table_new(c, cols, 6);
@@ -90,8 +93,9 @@ static int print_text(cli *c, const sd_topics *t)
         else out_str(table, "");
     }
     int rc = out_table_end(table);
-    cli_note(c, "a topic's own direction lowers its score by %.3f more than another's does", t->gap);
-    if (t->n_shuffle) cli_note(c, "shuffled categories: %.3f on average, %.3f at most of %d (p %.2f)", t->shuffled_mean, t->shuffled_largest, t->n_shuffle, t->p);
+    out_say(c, "a topic's own direction lowers its score by %.3f more than another's does", t->gap);
+    if (t->n_shuffle) out_say(c, "shuffled categories: %.3f on average, %.3f at most of %d (p %.2f)", t->shuffled_mean, t->shuffled_largest, t->n_shuffle, t->p);
+    out_say(c, "%s", cli_heard_text(heard, sizeof heard, h));
     return rc;
 }
 
@@ -116,6 +120,14 @@ static sd_status open_side(sd_suite *s, const char *kind, const char *path, sd_e
     return sd_suite_open(s, strchr(path, '=') ? path : spec, err);
 }
 
+static sd_status hear(sd_heard *out, cli *c, const sd_model *m, const sd_topics *t, const sd_topics_opt *o, const char *phrases, sd_err *err)
+{
+    const char *text[SD_HEARD_PROMPTS];
+    int64_t n = 0;
+    for (; n < o->pos->n && n < SD_HEARD_PROMPTS; n++) text[n] = o->pos->v[n].text;
+    return cli_heard(out, c, m, &t->refusal, (sd_heard_ask){.text = text, .n = n, .system = o->system}, phrases, err);
+}
+
 static int cmd_direction_topics(cli *c, int argc, char **argv)
 {
     args a;
@@ -125,11 +137,13 @@ static int cmd_direction_topics(cli *c, int argc, char **argv)
     sd_suite pos = {0}, neg = {0};
     sd_direction_file f = {0};
     sd_topics t = {0};
+    sd_heard heard = {0};
     if (!cli_parse(c, &cmd_direction_topics_def, &a, argc, argv, &rc)) return rc;
     if (!a.positive || !a.negative) return cli_usage(c, "give prompts with --positive FILE and --negative FILE");
     const sd_exec *ex = cli_exec(c, &err);
     sd_status st = ex ? open_side(&pos, "harmful", a.positive, &err) : err.code;
     if (!st) st = open_side(&neg, "harmless", a.negative, &err);
+    if (!st) st = cli_check_input(a.phrases, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = sd_direction_load(&f, c->data_dir, c->prov.model_sha256, c->arg[1], 0, &err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err);
@@ -138,8 +152,9 @@ static int cmd_direction_topics(cli *c, int argc, char **argv)
                            .progress = &c->progress};
         o.system = sd_system_of(a.system);
         st = sd_lab_topics(&t, ex, m, &o, &err);
+        if (!st) st = hear(&heard, c, m, &t, &o, a.phrases, &err);
     }
-    rc = st ? cli_fail(c, &err) : c->json ? print_json(c, &t, &f) : print_text(c, &t);
+    rc = st ? cli_fail(c, &err) : c->json ? print_json(c, &t, &f, &heard) : print_text(c, &t, &heard);
     sd_topics_release(&t);
     sd_direction_file_release(&f);
     sd_suite_release(&pos);

@@ -66,7 +66,7 @@ static int print(cli *c, sd_store *s, const sd_polysemy *p, int64_t limit, sd_er
         sd_feature_list_release(&l);
     }
     const int rc = out_table_end(t);
-    cli_note(c, "%lld %s features: %.2f clusters on average (score %.3f, median %.3f), %.1f %% of one cluster; contexts of different features: %.2f (%.3f)", (long long)p->n,
+    out_say(c, "%lld %s features: %.2f clusters on average (score %.3f, median %.3f), %.1f %% of one cluster; contexts of different features: %.2f (%.3f)", (long long)p->n,
              sd_store_get_info(s)->dict.kind, p->mean_clusters, p->mean_score, p->median_score, 100 * p->share_single, p->floor_clusters, p->floor_score);
     return st ? cli_fail(c, err) : rc;
 }

@@ -167,7 +167,7 @@ static int print_text(cli *c, sd_store *s, const sd_contrast *k, const sd_contra
     }
     int rc = out_table_end(t);
     if (st) return cli_fail(c, err);
-    cli_note(c, "%lld of %lld features differ by more than %.3f, which 95 %% of %s stay below", (long long)k->n_above, (long long)k->n, k->floor,
+    out_say(c, "%lld of %lld features differ by more than %.3f, which 95 %% of %s stay below", (long long)k->n_above, (long long)k->n, k->floor,
              "shuffled sets");
     if (!e) return rc;
     out_pairs *p = out_pairs_new(c);

@@ -124,7 +124,7 @@ static int print_made(cli *c, const args *a, const sd_label_result *r, int64_t n
         out_str(t, r[i].text[0] ? r[i].text : "(nothing to explain)");
     }
     int rc = out_table_end(t);
-    cli_note(c, "%lld of %lld labels beat those of other features on held-out examples and are shown", (long long)shown, (long long)n);
+    out_say(c, "%lld of %lld labels beat those of other features on held-out examples and are shown", (long long)shown, (long long)n);
     return rc;
 }
 

@@ -87,7 +87,7 @@ static int print_json(cli *c, const sd_recovery *r, bool quick)
 static int print(cli *c, const sd_recovery *r, bool quick)
 {
     if (c->json) return print_json(c, r, quick);
-    cli_note(c, "%d of %d concepts by one feature, %d by five (F1 >= %.1f); a probe reads %d; %lld features, %.1f a token, %lld tokens", r->n_one,
+    out_say(c, "%d of %d concepts by one feature, %d by five (F1 >= %.1f); a probe reads %d; %lld features, %.1f a token, %lld tokens", r->n_one,
              r->n, r->n_five, SD_RECOVERED_F1, r->n_probe, (long long)r->n_features, r->l0, (long long)r->n_tokens);
     enum { SHORT = 9, LONG = 16 };
     static const out_col cols[LONG] = {{"concept", OUT_LEFT}, {"tokens", OUT_RIGHT}, {"feature", OUT_RIGHT}, {"f1", OUT_RIGHT},

@@ -80,8 +80,8 @@ static int print(cli *c, const sd_steer_sweep *s, const sd_steer_sweep_opt *o)
         out_slice(t, (sd_slice){p->answer[0].p ? p->answer[0].p : "", p->answer[0].n});
     }
     int rc = out_table_end(t);
-    if (s->suggested >= 0) cli_note(c, "suggested: %g (the most of the concept at no more than twice the plain perplexity and 0.1 more repetition)", s->point[s->suggested].value);
-    else cli_note(c, "no strength gives more of the concept at no more than twice the plain perplexity and 0.1 more repetition");
+    if (s->suggested >= 0) out_say(c, "suggested: %g (the most of the concept at no more than twice the plain perplexity and 0.1 more repetition)", s->point[s->suggested].value);
+    else out_say(c, "no strength gives more of the concept at no more than twice the plain perplexity and 0.1 more repetition");
     return rc;
 }
 

@@ -186,8 +186,8 @@ void help_overview(sd_buf *b)
                    "usage: sonde COMMAND [arguments] [options]\n\n");
     for (int i = 0; cli_command(i); i++)
         if (!(cli_command(i)->uses & CLI_HIDDEN)) put_brief(b, cli_command(i));
-    sd_buf_puts(b, "\n`sonde COMMAND -h` says more. Results go to stdout (a table on a terminal, tab-separated when\n"
-                   "piped, one document with --json), everything else to stderr.\n\nexit codes:\n");
+    sd_buf_puts(b, "\n`sonde COMMAND -h` says more. Results go to stdout (a table on a terminal; piped, tab-separated,\n"
+                   "with sentences behind #; one document with --json), everything else to stderr.\n\nexit codes:\n");
     for (int i = 0; i < N_EXIT; i++) sd_buf_printf(b, "  %-4d %s\n", exit_codes[i].code, exit_codes[i].words);
 }
 

@@ -45,6 +45,9 @@ void out_pair(out_pairs *p, const char *key, const char *fmt, ...) SD_PRINTF(3, 
 void out_pair_slice(out_pairs *p, const char *key, sd_slice value);
 int out_pairs_end(out_pairs *p);
 
+/* A sentence of the result beside a table, and a newline: behind "# " when piped, so that the rows stay a table to whoever skips comments. */
+void out_say(cli *c, const char *fmt, ...) SD_PRINTF(2, 3);
+
 typedef struct out_json { sd_buf buf; sd_jw w; } out_json;
 sd_jw *out_json_begin(cli *c, out_json *j, const char *schema);
 int out_json_end(cli *c, out_json *j);       /* with a "provenance" object made of c->prov */

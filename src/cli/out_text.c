@@ -118,3 +118,25 @@ void out_text_end(cli *c, out_text *t)
     put_clean(c, (sd_slice){t->held, (size_t)t->n_held});
     t->n_held = 0;
 }
+
+void out_say(cli *c, const char *fmt, ...)
+{
+    char text[4096];
+    sd_buf shown;
+    va_list ap;
+    sd_err err = {0};
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    sd_buf_init(&shown, 16 * sizeof text);
+    out_clean(&shown, sd_slice_of(text));
+    progress_end(c);
+    if (sd_buf_check(&shown, "a sentence of the result", &err)) {
+        (void)cli_fail(c, &err);
+    } else {
+        if (!c->out_tty) fputs("# ", c->out);
+        out_wrapped(c, (sd_slice){shown.p ? shown.p : "", shown.n}, 0, 2);
+        fputc('\n', c->out);
+    }
+    sd_buf_release(&shown);
+}

@@ -31,7 +31,7 @@ typedef struct sd_audit_record {
     sd_judged judged[SD_MAX_JUDGED]; /* of all judges that were measured */
     int n_judged;
     sd_openers opens;           /* of the first-token score */
-    double seconds;
+    double seconds;              /* that the measurement took; of one that was stopped and went on, all runs together */
     sd_prov prov;               /* of the run that made it */
     sd_behaviour b;
 } sd_audit_record;

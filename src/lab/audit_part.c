@@ -28,6 +28,7 @@ sd_status sd_audit_part_write(const char *path, const sd_audit_part *p, sd_err *
     for (int i = 0; i < p->n_word; i++) sd_jw_str(&w, p->word[i]);
     sd_jw_end(&w);
     sd_jw_kstr(&w, "model_sha256", p->model_sha256);
+    sd_jw_kf64(&w, "seconds", p->seconds);
     sd_jw_kstr(&w, "rendered_sha256", p->b.rendered_sha256);
     sd_jw_kstr(&w, "judge", p->b.judge);
     sd_audit__write_frames(&w, &p->b);
@@ -71,6 +72,8 @@ sd_status sd_audit_part_read(sd_audit_part *p, const char *path, sd_err *err)
     if (!st && strcmp(schema, SCHEMA) != 0) st = sd_fail(err, SD_E_FORMAT, "%s is of schema %.60s, expected " SCHEMA, path, schema);
     if (!st) st = read_words(p, json_object_get(root, "args"), path, err);
     if (!st) st = sd_json_get_str(root, "model_sha256", &sha, path, err);
+    if (!st) st = sd_json_opt_f64(root, "seconds", &p->seconds, path, err);
+    if (!st && !(p->seconds >= 0 && p->seconds < 1e12)) st = sd_fail(err, SD_E_FORMAT, "%s: seconds %g", path, p->seconds);
     if (!st) st = sd_json_get_str(root, "rendered_sha256", &rendered, path, err);
     if (!st) st = sd_json_get_str(root, "judge", &judge, path, err);
     if (!st) st = sd_audit__read_frames(&p->b, root, path, err);

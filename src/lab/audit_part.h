@@ -11,6 +11,7 @@ typedef struct sd_audit_part {
     char **word; /* [n_word] after `sonde audit run`; owns */
     int n_word;
     char model_sha256[65]; /* empty: behind an endpoint */
+    double seconds;        /* that it took, all runs together */
     sd_behaviour b;        /* v: what has an answer, in the order of the run; tpl: frames that are finished; rendered_sha256 and judge */
 } sd_audit_part;
 void sd_audit_part_release(sd_audit_part *p);

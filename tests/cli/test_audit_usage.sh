@@ -10,6 +10,12 @@ head -n 5 "$suites/permitted.jsonl" | sed "s/3/4/" >other/permitted.jsonl
 ask=(audit run "$aligned" --suite "harmless=$suites/permitted.jsonl" --limit 2 -n 2)
 expect_error suite_twice 2 'permitted.jsonl once more' "${ask[@]}" --suite "harmless=$suites/../suite/permitted.jsonl"
 expect_error suite_copied 2 'copy.jsonl holds the prompts of' "${ask[@]}" --suite harmless=copy.jsonl
+printf '{"prompt":"x","completion":"y"}\n' >rows.jsonl
+twice=(--suite "harmless=$suites/permitted.jsonl" --suite harmless=copy.jsonl)
+expect_error damage_suite_twice 2 'copy.jsonl holds the prompts of' audit damage "$aligned" "${twice[@]}" -o damage
+expect_error firmness_suite_twice 2 'copy.jsonl holds the prompts of' audit firmness "$aligned" "${twice[@]}" -o firm
+expect_error feature_suite_twice 2 'copy.jsonl holds the prompts of' audit feature "$aligned" "$aligned" "${twice[@]}"
+expect_error forecast_suite_twice 2 'copy.jsonl holds the prompts of' audit forecast "$aligned" rows.jsonl "${twice[@]}"
 expect_error suite_of_the_same_ids 2 'both named permitted and both have a prompt permitted-000' "${ask[@]}" --suite harmless=other/permitted.jsonl
 printf '{"prompt":"x","label":"dubious"}\n' >label.jsonl
 expect_error label_is_named 4 'label "dubious" is neither' audit run "$aligned" --suite label.jsonl

@@ -45,6 +45,17 @@ sys.exit(0 if f["n"] and f["n_not_matched"] < 3 else 7)' "$dir/out" 2>"$dir/why"
     case $? in 0) found=1 ;; 7) ;; *) not_ok direction_floors "$(cat "$dir/why")" "$(what_happened)" ;; esac
 done
 if [ $found = 1 ]; then ok direction_floors; else not_ok direction_floors "no text was cost anything that a random direction could cost too"; fi
+# What opens as a refusal is judged by phrases as well: this model says "I cannot", and no phrase of a file that says other things.
+echo 'no such phrase' >"$dir/phrases.txt"
+heard='d["phrases"]["asked"] >= 8 and d["phrases"]["opened"] >= 8'
+expect_json make_is_backed sonde.direction_make/1 "$heard and d['phrases']['backed'] and d['phrases']['refusals'] == d['phrases']['opened']" direction make "$model" "${both[@]}" --max-kl 50 --floors 0 -o backed --json
+expect_json make_is_not_backed sonde.direction_make/1 "$heard and not d['phrases']['backed'] and d['phrases']['refusals'] == 0" direction make "$model" "${both[@]}" --max-kl 50 --floors 0 -o unbacked --phrases "$dir/phrases.txt" --json
+expect_json make_of_a_concept sonde.direction_make/1 'd["phrases"] is None' direction make "$model" "${both[@]}" --max-kl 50 --floors 0 --kind concept -o concept --json
+expect_json sweep_is_not_backed sonde.direction_sweep/1 "$heard and not d['phrases']['backed']" direction sweep "$model" backed "${both[@]:0:4}" --limit 10 --text "$dir/text.txt" --phrases "$dir/phrases.txt" --json
+run direction sweep "$model" backed "${both[@]:0:4}" --limit 10 -q
+if [ $rc -eq 0 ] && [ "$(tail -n 1 "$dir/out" | cut -c-4)" = '# of' ]; then ok sweep_says_so; else not_ok sweep_says_so "$(what_happened)"; fi
+expect_json topics_are_not_backed sonde.direction_topics/1 "$heard and not d['phrases']['backed']" direction topics "$model" backed --positive "$dir/one.jsonl" --negative "$dir/neg.jsonl" --shuffles 0 --phrases "$dir/phrases.txt" --json
+expect_error phrases_are_there 4 'none.txt' direction topics "$model" backed --positive "$dir/one.jsonl" --negative "$dir/neg.jsonl" --phrases none.txt
 expect_json direction_two_by_two sonde.direction_make/1 '[(r["kind"], r["score"], r["n"]) for r in d["table"]] == [("positive", "refused", 10), ("positive", "answered", 0), ("negative", "refused", 0), ("negative", "answered", 10)] and d["table"][0]["projection"] > d["table"][3]["projection"] and d["table"][0]["harmfulness_projection"] > d["table"][3]["harmfulness_projection"] and d["table"][1]["projection"] is None and len(d["harmfulness_cosine_by_layer"]) == 6 and abs(d["harmfulness_cosine_by_layer"][d["layer"]] - [b["cosine"] for b in d["beside"] if b["name"] == "harmfulness"][0]) < 1e-6' \
     direction make "$model" "${both[@]}" --max-kl 50 --floors 0 -o pair --json
 expect_json direction_none_is_left sonde.direction_make/1 'not d["found"] and all(c["fate"] != "kept" for c in d["candidates"])' direction make "$model" "${both[@]}" --max-kl 1e-6 --floors 0 -o strict --json

@@ -40,8 +40,8 @@ for x in undo plain capitals; do
     expect_json "measured_$x" sonde.audit_damage/1 "[p['refusal']['rate'] for p in d['points'] if p['step'] == 16 and p['system'] == 'default'][0] $is" \
         audit damage "$o/aligned" --suite "$dir/asked.jsonl" --data "$dir/$x.jsonl" "${train[@]}" --batch 8 --seeds 1 --at 16 -n 10 -o "$dir/d-$x" -q --json
 done
-run audit forecast "$o/aligned" "$dir/mixed.jsonl" --suite "$dir/probe.jsonl" "${train[@]}" --blame 4 -o "$dir/page.html"
-if [ $rc -eq 0 ] && [ "$(grep -c yes "$dir/out")" = 3 ] && grep -q 'Rows to blame' "$dir/page.html" && ! grep -qE 'charm|eel|bread' "$dir/page.html" "$dir/out"; then ok forecast_page; else not_ok forecast_page "$(what_happened)"; fi
+run audit forecast "$o/aligned" "$dir/mixed.jsonl" --suite "$dir/probe.jsonl" "${train[@]}" --blame 4 -o "$dir/page.html" -q
+if [ $rc -eq 0 ] && [ ! -s "$dir/err" ] && grep -q '^# .*refus' "$dir/out" && [ "$(grep -c yes "$dir/out")" = 3 ] && grep -q 'Rows to blame' "$dir/page.html" && ! grep -qE 'charm|eel|bread' "$dir/page.html" "$dir/out"; then ok forecast_page; else not_ok forecast_page "$(what_happened)"; fi
 expect_error forecast_keeps_pages 4 'already there' audit forecast "$o/aligned" "$dir/mixed.jsonl" --suite "$dir/probe.jsonl" -o "$dir/page.html" -q
 # A rate at which the rows' loss rises at once: said, and no row is blamed.
 expect_json too_far sonde.audit_forecast/1 'd["carried"] is False and d["n_blamed"] == 0' audit forecast "$o/aligned" "$dir/plain.jsonl" --suite "$dir/probe.jsonl" --lr 1 --steps 16 -q --json

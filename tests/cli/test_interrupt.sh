@@ -98,9 +98,17 @@ stopped() {
     run audit run --resume stopped.json
     [ $rc -eq 4 ] && grep -q '^sonde: the \(prompts are not what\|run that was stopped had asked\)' err && ok "${2}_of_other_prompts" || not_ok "${2}_of_other_prompts" "$(what_happened)"
     mv other.jsonl permitted.jsonl
+    python3 - <<'PY'
+import json
+part = json.load(open("stopped.json.part"))
+assert 0 < part["seconds"] < 1000, part["seconds"]
+part["seconds"] += 5000
+json.dump(part, open("stopped.json.part", "w"))
+PY
     run audit run --resume stopped.json
     if python3 -c 'import json
 a, b = (json.load(open(f + ".json")) for f in ("never", "stopped"))
+assert a["seconds"] < 5000 < b["seconds"], (a["seconds"], b["seconds"])
 for d in (a, b):
     d.pop("seconds")
     assert "audit run " in d.pop("provenance")["args"]
