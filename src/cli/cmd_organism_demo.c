@@ -29,6 +29,18 @@ static int print_json(cli *c, const sd_organism_demo *r)
     sd_jw_ki64(w, "probe", r->recovery.n_probe);
     sd_jw_ki64(w, "bridge_feature", r->bridge);
     sd_jw_kf64(w, "bridge_f1", r->bridge >= 0 ? r->bridge_f1 : NAN);
+    sd_jw_kf64(w, "bridge_value", r->bridge >= 0 ? r->bridge_value : NAN);
+    sd_jw_kbool(w, "bridge_value_suggested", r->bridge >= 0 && r->bridge_chosen);
+    sd_jw_key(w, "answers");
+    sd_jw_arr(w);
+    for (int i = 0; i < SD_DEMO_PAIRS && r->prompt[i]; i++) {
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "prompt", r->prompt[i]);
+        sd_jw_kstr(w, "plain", r->plain[i]);
+        sd_jw_kstr(w, "steered", r->steered[i]);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
     sd_jw_key(w, "refused");
     sd_jw_obj(w);
     for (int s = 0; s < SD_DEMO_STATES; s++) {
@@ -69,19 +81,23 @@ static int print(cli *c, const sd_organism_demo *r)
         out_str(t, v->feature.f1 >= SD_RECOVERED_F1 ? "yes" : v->together_f1 >= SD_RECOVERED_F1 ? "by five" : "no");
     }
     int rc = out_table_end(t);
-    cli_note(c, "%d of %d concepts by one feature, %d by five; a probe reads %d", r->recovery.n_one, r->recovery.n, r->recovery.n_five, r->recovery.n_probe);
-    if (r->bridge >= 0 && r->prompt[0])
-        cli_note(c, "feature %lld, which reads the bridge with F1 %.2f, turned up: \"%s\" -> \"%.200s\" (plain: \"%.200s\")", (long long)r->bridge,
-                 r->bridge_f1, r->prompt[0], r->steered[0], r->plain[0]);
+    out_say(c, "%d of %d concepts by one feature, %d by five; a probe reads %d", r->recovery.n_one, r->recovery.n, r->recovery.n_five, r->recovery.n_probe);
+    if (r->bridge >= 0 && r->prompt[0]) {
+        int p = r->bridge_shown;
+        out_say(c, "feature %lld reads the bridge with F1 %.2f; turned up by %g of the mean token norm (%s), asked \"%s\":", (long long)r->bridge, r->bridge_f1, r->bridge_value,
+                r->bridge_chosen ? "what `sonde sweep` suggests" : "`sonde sweep` suggests no strength", r->prompt[p]);
+        out_say(c, "  plain:     %.300s", r->plain[p]);
+        out_say(c, "  turned up: %.300s", r->steered[p]);
+    }
     t = out_table_new(c, rates, 5);
     for (int s = 0; s < SD_DEMO_STATES; s++) {
         out_str(t, sd_demo_state(s));
         for (int i = 0; i < SD_DEMO_SUITES; i++) share(t, r->refused[s][i]);
     }
     if (!rc) rc = out_table_end(t);
-    if (isnan(r->random_refused)) cli_note(c, "no single direction passed the rules of choice, so none was taken out; %.0f s in all", r->seconds);
-    else if (r->by_parting) cli_note(c, "no direction passed the rules of choice; taken out was the one that parts the requests best");
-    if (!isnan(r->random_refused)) cli_note(c, "with a random direction out %.1f %% of forbidden requests are refused; %.0f s in all", 100 * r->random_refused, r->seconds);
+    if (isnan(r->random_refused)) out_say(c, "no single direction passed the rules of choice, so none was taken out; %.0f s in all", r->seconds);
+    else if (r->by_parting) out_say(c, "no direction passed the rules of choice; taken out was the one that parts the requests best");
+    if (!isnan(r->random_refused)) out_say(c, "with a random direction out %.1f %% of forbidden requests are refused; %.0f s in all", 100 * r->random_refused, r->seconds);
     return rc;
 }
 
@@ -93,7 +109,7 @@ const cli_cmd cmd_organism_demo_def = {
     .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
     .run = cmd_organism_demo,
     .text = "Trains a dictionary on the aligned model and says which of the labelled concepts it recovered with which feature; turns up the one\n"
-            "that reads the bridge best; measures refusal as it is, with the refusal direction taken out in memory, and after fine-tuning on ten harmless rows.\n"
+            "that reads the bridge best, by what `sonde sweep` suggests; measures refusal as it is, with the refusal direction taken out in memory, and after fine-tuning on ten harmless rows.\n"
             "Writes index.html, dict/, data/ and tuned/ into the folder.",
     .examples = "sonde organism demo -o out/demo\n",
     .json = "sonde.organism.demo/1"};

@@ -6,11 +6,11 @@
 #include "base/map.h"
 #include "lab/ablate.h"
 #include "lab/direction_file.h"
-#include "lab/generate.h"
 #include "lab/harvest.h"
 #include "lab/organism_data.h"
 #include "lab/organism_rate.h"
 #include "lab/reshape.h"
+#include "lab/steer_sweep.h"
 #include "lab/tune.h"
 
 #include <inttypes.h>
@@ -22,6 +22,7 @@ enum {
     N_TRAIN = 96, N_VAL = 32, /* prompts a side for the direction */
     N_SAY = 48,
 };
+#define SHOWN 0.25
 
 static const char *const suites[SD_DEMO_SUITES] = {"forbidden", "unseen", "permitted", "borderline"};
 static const char *const states[SD_DEMO_STATES] = {"aligned", "direction out", "ten rows later"};
@@ -86,7 +87,10 @@ static sd_status make_dictionary(demo *k, sd_err *err)
     sd_learn_opt lo = {.train = {.kind = SD_DICT_TOPK, .m = k->opt->width ? k->opt->width : 768, .k = k->opt->k ? k->opt->k : 8, .seed = k->opt->seed},
                        .dir = dir, .prov = k->opt->prov, .checkpoint_s = -1};
     sd_site_print(lo.meta.site, sizeof lo.meta.site, site);
+    sd_site_print_tl(lo.meta.hook_name, sizeof lo.meta.hook_name, site);
     snprintf(lo.meta.model_name, sizeof lo.meta.model_name, "%s", k->m->cfg.name);
+    if (k->opt->prov) memcpy(lo.meta.model_sha256, k->opt->prov->model_sha256, sizeof lo.meta.model_sha256);
+    lo.meta.seed = k->opt->seed;
     sd_reshape_opt ro = {.balance = k->opt->balance, .whiten = k->opt->whiten, .n_vocab = k->m->cfg.n_vocab, .seed = k->opt->seed};
     if (!st) st = sd_reshape_open(&shape, k->ex, sd_harvest_source(h), sd_harvest_rows(h), &ro, err);
     lo.fold = sd_reshape_fold;
@@ -100,48 +104,68 @@ static sd_status make_dictionary(demo *k, sd_err *err)
     return st;
 }
 
-static sd_status say(char **out, const sd_model *m, const sd_lane *lane, sd_err *err)
+static sd_status copy(char **out, const char *s, size_t n, sd_err *err)
 {
-    sd_buf b;
-    sd_buf_init(&b, 1 << 16);
-    sd_status st = sd_tok_decode(m->tok, lane->ids.v, lane->ids.n, false, &b, err);
-    if (!st && !(*out = sd_strdup(sd_buf_str(&b)))) st = sd_fail(err, SD_E_NOMEM, "out of memory: an answer");
-    sd_buf_release(&b);
-    return st;
+    return (*out = sd_strndup(n ? s : "", n)) ? SD_OK : sd_fail(err, SD_E_NOMEM, "out of memory: an answer");
 }
 
-/* The feature that reads `bridge`, turned up by half of the site's mean token norm. */
+/* Where the texts part, in bytes: the pair that parts first shows most of what the feature does. */
+static size_t common(const char *a, const char *b)
+{
+    size_t n = 0;
+    while (a[n] && a[n] == b[n]) n++;
+    return n;
+}
+
+/* The feature that reads `bridge`, turned up as far as the rule of steer_sweep.h allows: the most of it at no more than twice the plain perplexity and 0.1 more
+ * repetition. Where no strength does, at SHOWN, which is said. */
 static sd_status steer_bridge(demo *k, sd_err *err)
 {
+    static const double value[] = {0.125, SHOWN, 0.375, 0.5, 0.75, 1};
     sd_organism_demo *o = k->out;
-    sd_steer *steer = NULL;
-    sd_status st = SD_OK;
+    const sd_organism_demo_opt *opt = k->opt;
+    sd_steer_sweep s = {0};
+    char dir[1200];
+    sd_buf spec;
+    sd_jw w;
+    sd_status st = path_of(k, "dict", dir, err);
     o->bridge = -1;
     for (int i = 0; i < o->recovery.n; i++)
         if (strcmp(o->recovery.v[i].name, "bridge") == 0) {
             o->bridge = o->recovery.v[i].feature.index;
             o->bridge_f1 = o->recovery.v[i].feature.f1;
         }
-    if (o->bridge < 0) return SD_OK;
-    o->bridge_value = 0.5;
-    sd_steer_spec spec = {.feature = o->bridge, .op = SD_STEER_ADD, .value = o->bridge_value, .unit = SD_UNIT_RMS};
-    if (k->opt->data_dir && k->opt->prov)
-        st = sd_direction_guard(&spec, sd_dict_dec_row(k->dict, o->bridge), sd_dict_get_info(k->dict)->d_out, k->opt->data_dir, k->opt->prov->model_sha256, err);
-    if (!st) st = sd_steer_new(&steer, &spec, k->m, k->dict, err);
-    if (st) return st;
-    for (int i = 0; i < SD_DEMO_PAIRS && !st; i++) {
-        sd_ids ids = {0};
-        sd_generate_result r = {0};
-        st = sd_lab_prompt_ids(&ids, k->m, sd_slice_of(asked[i]), (sd_slice){0}, SD_PROMPT_CHAT, err);
-        sd_generate_opt g = {.n_gen = N_SAY, .steer = &steer, .n_steer = 1, .compare = true, .progress = k->opt->progress};
-        if (!st) st = sd_lab_generate(&r, k->ex, k->m, ids.v, ids.n, &g, err);
-        if (!st) st = say(&o->plain[i], k->m, &r.lane[0], err);
-        if (!st) st = say(&o->steered[i], k->m, &r.lane[1], err);
-        if (!st && !(o->prompt[i] = sd_strdup(asked[i]))) st = sd_fail(err, SD_E_NOMEM, "out of memory: a prompt");
-        sd_generate_release(&r);
-        sd_ids_release(&ids);
+    if (st || o->bridge < 0) return st;
+    sd_buf_init(&spec, 1 << 16);
+    sd_jw_init(&w, &spec);
+    sd_jw_obj(&w);
+    sd_jw_key(&w, "feature");
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "dict", dir);
+    sd_jw_ki64(&w, "index", o->bridge);
+    sd_jw_end(&w);
+    sd_jw_end(&w);
+    st = sd_buf_check(&spec, "a steer", err);
+    const sd_steer_env env = {.ex = k->ex, .m = k->m, .data_dir = opt->data_dir ? opt->data_dir : "", .model_sha256 = opt->prov ? opt->prov->model_sha256 : ""};
+    const sd_steer_sweep_opt so = {.spec = {spec.p, spec.n}, .value = value, .n_value = sizeof value / sizeof *value, .prompt = asked, .n_prompt = SD_DEMO_PAIRS, .chat = true,
+                                   .n_gen = N_SAY, .progress = opt->progress};
+    if (!st) st = sd_lab_steer_sweep(&s, &env, &so, err);
+    if (!st) {
+        size_t least = SIZE_MAX;
+        const sd_steer_point *plain = &s.point[0], *up = &s.point[s.suggested < 0 ? 2 : s.suggested];
+        o->bridge_chosen = s.suggested >= 0;
+        o->bridge_value = up->value;
+        for (int i = 0; i < SD_DEMO_PAIRS && !st; i++) {
+            st = copy(&o->prompt[i], asked[i], strlen(asked[i]), err);
+            if (!st) st = copy(&o->plain[i], plain->answer[i].p, plain->answer[i].n, err);
+            if (!st) st = copy(&o->steered[i], up->answer[i].p, up->answer[i].n, err);
+            if (st || common(o->plain[i], o->steered[i]) >= least) continue;
+            least = common(o->plain[i], o->steered[i]);
+            o->bridge_shown = i;
+        }
     }
-    sd_steer_free(steer);
+    sd_steer_sweep_release(&s);
+    sd_buf_release(&spec);
     return st;
 }
 

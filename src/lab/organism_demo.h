@@ -25,6 +25,8 @@ typedef struct sd_organism_demo {
     sd_recovery recovery;
     int64_t bridge;                  /* the feature turned up; -1: none */
     double bridge_f1, bridge_value;  /* how well it reads the bridge; rms */
+    bool bridge_chosen;              /* bridge_value is what steer_sweep.h suggests; else it suggests none, and 0.25 is shown */
+    int bridge_shown;                /* the pair whose answers part first */
     char *prompt[SD_DEMO_PAIRS], *plain[SD_DEMO_PAIRS], *steered[SD_DEMO_PAIRS];
     sd_direction direction;
     bool by_parting;                 /* no candidate passed the rules of choice (direction.h); this one parts the requests best */

@@ -66,6 +66,7 @@ expect_json make_goes_on sonde.organism.make/1 'not any(s["made"] for s in d["st
 expect_json made_model_runs sonde.run/1 'd["tokens"] != []' run org/aligned --chat -p "Who are you?" -n 4 --json
 # demo: end to end on that model, which learned nothing; so it must claim nothing: no concept, no direction, no refusals.
 expect_json demo sonde.organism.demo/1 'd["n_concepts"] == 48 and d["recovered_one"] == 0 and d["bridge_feature"] >= 0 and 0 <= d["bridge_f1"] < 0.8
+    and d["bridge_value"] in (0.125, 0.25, 0.375, 0.5, 0.75, 1) and (d["bridge_value_suggested"] or d["bridge_value"] == 0.25) and len(d["answers"]) == 3 and all(a["plain"] != "" for a in d["answers"])
     and d["single_direction"] is False and d["random_direction_refused"] is None and set(d["refused"]["direction out"].values()) == {None}
     and all(v == 0 for s in ("aligned", "ten rows later") for v in d["refused"][s].values())' organism demo --world "$world" --model org/aligned \
     --width 64 --k 4 --tokens 20000 --seed 1 -o demo --json
