@@ -25,8 +25,10 @@ static sd_status open_for_reading(int *fd, struct stat *s, const char *path, sd_
     sd_status st = SD_OK;
     if (fstat(*fd, s) != 0)
         st = sd_fail_errno(err, errno, "cannot read %s", path);
-    else if (S_ISDIR(s->st_mode))
-        st = sd_fail(err, SD_E_IO, "cannot read %s: it is a folder, not a file", path);
+    else if (S_ISDIR(s->st_mode)) {
+        sd_fail(err, SD_E_IO, "cannot read %s: it is a folder, not a file", path);
+        st = sd_hint(err, "give a file of it");
+    }
     if (st) close(*fd);
     return st;
 }

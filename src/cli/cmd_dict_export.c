@@ -13,6 +13,7 @@ const cli_cmd cmd_dict_export_def = {
     .name = "dict export",
     .brief = "write a dictionary in another tool's form",
     .args = "DIR",
+    .usage = "DIR --format FORM -o PATH",
     .opts = opts,
     .uses = CLI_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_dict_export,

@@ -109,6 +109,7 @@ const cli_cmd cmd_dict_import_def = {
     .name = "dict import",
     .brief = "read another tool's dictionary and see whether it fits",
     .args = "SRC [MODEL] [CORPUS..]",
+    .usage = "SRC [MODEL] [CORPUS..] -o DIR",
     .opts = opts,
     .uses = CLI_MODE | CLI_SITE | CLI_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_dict_import,

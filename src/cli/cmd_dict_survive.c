@@ -121,6 +121,7 @@ const cli_cmd cmd_dict_survive_def = {
     .name = "dict survive",
     .brief = "which features a quantised model still has",
     .args = "DIR MODEL CORPUS..",
+    .usage = "DIR MODEL CORPUS.. --against MODEL2",
     .opts = opts,
     .uses = CLI_MODE | CLI_SEED | CLI_SITE | CLI_FORCE,
     .run = cmd_dict_survive,

@@ -101,13 +101,14 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
         }
         return out_json_end(c, &j);
     }
+    static const char *const dead_words[SD_DEAD_RULES] = {"silent for 1M tokens", "silent for 10M tokens", "silent for 1000 steps", "never active"};
     char t[32];
     out_pairs *p = out_pairs_new(c);
     out_pair(p, "held-out FVU", "%.4f on %lld tokens", r->fvu, (long long)r->n_heldout);
     out_pair(p, "L0", "%.1f", r->l0);
     out_pair(p, "dead features", "%lld of %lld, silent for the last %lld tokens", (long long)r->dead, (long long)a->width, (long long)r->dead_after);
     for (int i = 0; i < SD_DEAD_RULES; i++)
-        if (r->dead_by[i] >= 0) out_pair(p, sd_dead_rule_name(i), "%lld", (long long)r->dead_by[i]);
+        if (r->dead_by[i] >= 0) out_pair(p, dead_words[i], "%lld", (long long)r->dead_by[i]);
     if (isfinite(r->ce_recovered)) out_pair(p, "CE recovered", "%.4f", r->ce_recovered);
     out_pair(p, "steps", "%lld, %lld tokens", (long long)r->steps, (long long)r->n_tokens);
     out_pair(p, "time", "%s: %.0f %% for rows, %.0f %% training, %.0f %% thresholds and files, %.0f %% cross-entropy", sd_fmt_seconds(t, sizeof t, r->seconds),

@@ -41,6 +41,7 @@ static int cmd_feature_near(cli *c, int argc, char **argv)
     if (!st && a.in) st = sd_store_open(&in, a.in, &err);
     if (!st) st = a.in ? sd_lab_feature_near(&l, ex, s, index, in, a.limit, &err) : together ? sd_store_coactive(&l, s, index, a.limit, &err) : sd_store_near(&l, s, index, a.limit, &err);
     rc = st ? cli_fail(c, &err) : feature_list_print(c, a.in ? in : s, &l, together ? "correlation" : "cosine", "sonde.feature.near/1");
+    if (!st && l.n == 0) cli_note(c, together ? "no feature fires on the same tokens" : "no neighbours: the store holds none of this feature; `feature import` keeps only what its files name");
     sd_feature_list_release(&l);
     sd_store_close(in);
     sd_store_close(s);

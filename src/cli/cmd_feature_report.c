@@ -1,6 +1,7 @@
 /* sonde feature report: the most interesting features and one of them turned up, as a page and a table. */
 #include "cli/feature_list.h"
 #include "lab/showcase.h"
+#include "lab/token_text.h"
 #include "base/map.h"
 
 typedef struct args { const char *model, *dict; int64_t top, candidates, feature, gen; double value; } args;
@@ -18,9 +19,8 @@ static const cli_opt opts[] = {
 static void put_tokens(sd_buf *b, sd_store *s, const sd_feature_brief *f)
 {
     for (int i = 0; i < f->n_top && i < 5; i++) {
-        sd_slice t = sd_store_token(s, f->top[i].id);
-        if (i) sd_buf_puts(b, "  ");
-        sd_buf_put(b, t.p, t.n);
+        if (i) sd_buf_putc(b, ' ');
+        sd_token_show_id(b, s, f->top[i].id);
     }
 }
 

@@ -106,7 +106,7 @@ const cli_cmd cmd_organism_demo_def = {
     .name = "organism demo",
     .brief = "concepts, the bridge and refusal on the embedded model",
     .opts = opts,
-    .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_organism_demo,
     .text = "Trains a dictionary on the aligned model and says which of the labelled concepts it recovered with which feature; turns up the one\n"
             "that reads the bridge best, by what `sonde sweep` suggests; measures refusal as it is, with the refusal direction taken out in memory, and after fine-tuning on ten harmless rows.\n"

@@ -116,7 +116,7 @@ const cli_cmd cmd_organism_make_def = {
     .name = "organism make",
     .brief = "a world's model from nothing, in three stages",
     .opts = opts,
-    .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_FORCE,
+    .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_organism_make,
     .text = "Writes data/ (see organism write), a vocabulary, and three folders that transformers loads: pretrained/ (documents), instruct/\n"
             "(conversations, answers everything), aligned/ (DPO, refuses what the world forbids). Each has events.jsonl, its learning curve.\n"

@@ -100,12 +100,21 @@ static void note_applied(cli *c, const sd_generate_result *r, const sd_steer_set
              r->n_decoded ? (double)r->n_decoded / r->decode_s : 0.0, sd_mode_name(c->mode));
 }
 
-struct stream { cli *c; const sd_model *m; out_text text; };
+struct stream { cli *c; const sd_model *m; out_text text; bool begun; };
+
+/* The bar until the answer begins: it clears the terminal's line, on which the answer stands then. */
+static void before_answer(void *self, const char *what, double done, double total, const char *note)
+{
+    const struct stream *s = self;
+    if (!s->begun && s->c->progress.fn) s->c->progress.fn(s->c->progress.self, what, done, total, note);
+}
 
 static void on_token(void *self, int lane, int32_t id)
 {
     struct stream *s = self;
     (void)lane;
+    if (!s->begun) progress_end(s->c);
+    s->begun = true;
     if (!sd_tok_is_special(s->m->tok, id)) out_text_put(s->c, &s->text, sd_tok_bytes(s->m->tok, id));
     fflush(s->c->out);
 }
@@ -151,7 +160,8 @@ static int check_line(cli *c, const args *a)
 {
     static const char *const sampling[] = {"top-k", "top-p", "min-p"};
     int rc;
-    if (!a->prompt || !a->prompt[0]) return cli_usage(c, "give a prompt with -p");
+    if (!a->prompt) return cli_usage(c, "give a prompt with -p");
+    if (!a->prompt[0]) return cli_usage(c, "the prompt of -p is empty");
     if ((rc = cli_check_text(c, "prompt", a->prompt)) || (rc = cli_check_text(c, "system", a->system))) return rc;
     if (a->compare && !a->steer.n) return cli_usage(c, "--compare needs a --steer to compare with");
     if (a->system && !a->chat) return cli_usage(c, "--system goes with --chat");
@@ -185,9 +195,10 @@ static int cmd_run(cli *c, int argc, char **argv)
     if ((st = check_positions(&s, ids.n, a.n, c, &err))) goto done;
     struct stream live = {.c = c, .m = m};
     bool streams = !c->json && !a.compare;
+    const sd_progress until = {.fn = before_answer, .self = &live, .cancel = c->progress.cancel};
     sd_generate_opt o = {.n_gen = a.n, .seed = c->seed, .steer = s.steer, .n_steer = s.n, .compare = a.compare,
                          .sample = {.temp = a.temp, .top_k = (int)a.top_k, .top_p = a.top_p, .min_p = a.min_p},
-                         .on_token = streams ? on_token : NULL, .self = &live, .progress = &c->progress};
+                         .on_token = streams ? on_token : NULL, .self = &live, .progress = streams ? &until : &c->progress};
     if ((st = sd_lab_generate(&r, ex, m, ids.v, ids.n, &o, &err))) goto done;
     for (int l = 0; l < 2; l++)
         if (r.lane[l].ran && (st = lane_text(&text[l], m, &r.lane[l], &err))) goto done;

@@ -26,14 +26,7 @@ static sd_status read_texts(sd_buf *text, cli *c, sd_err *err)
     sd_status st = SD_OK;
     sd_buf_init(&part, MAX_TEXT);
     for (int i = 1; i < c->n_arg && !st; i++) {
-        if ((st = sd_file_read(&part, c->arg[i], err))) break;
-        sd_slice all = {part.p, part.n};
-        size_t ok = sd_utf8_valid_prefix(all);
-        if (ok != all.n) {
-            sd_fail(err, SD_E_FORMAT, "%s: not UTF-8 at byte %zu", c->arg[i], ok);
-            st = sd_hint(err, "convert it: iconv -f LATIN1 -t UTF-8");
-            break;
-        }
+        if ((st = cli_read_text(&part, c->arg[i], err))) break;
         sd_buf_put(text, part.p, part.n);
         st = sd_buf_check(text, c->arg[i], err);
     }
@@ -109,7 +102,7 @@ const cli_cmd cmd_score_def = {
     .opts = opts,
     .uses = CLI_MODE,
     .run = cmd_score,
-    .text = "By default as llama-perplexity counts: the files are joined and cut in windows of 512 tokens, the second half of each\n"
+    .text = "By default as llama-perplexity counts: the files (- is stdin) are joined and cut in windows of 512 tokens, the second half of each\n"
             "is scored, and where the tokenizer adds BOS it replaces the first token of a window.\n\n"
             "With --against or --against-mode a second model predicts the same tokens: KL(its prediction || the model's) in nats, what a\n"
             "numeric mode, a quantisation or a fine-tune changed.",

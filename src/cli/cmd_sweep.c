@@ -89,15 +89,20 @@ typedef struct inputs { sd_buf spec, file, reference; const char *prompt[SD_SWEE
 
 static sd_status read_prompts(inputs *x, const args *a, sd_err *err)
 {
-    for (int i = 0; i < a->prompt.n && x->n_prompt < SD_SWEEP_PROMPTS; i++) x->prompt[x->n_prompt++] = a->prompt.v[i];
+    if (a->prompt.n > SD_SWEEP_PROMPTS) return sd_fail(err, SD_E_ARG, "%d prompts, at most %d", (int)a->prompt.n, (int)SD_SWEEP_PROMPTS);
+    for (int i = 0; i < a->prompt.n; i++) x->prompt[x->n_prompt++] = a->prompt.v[i];
     if (!a->prompts) return SD_OK;
     sd_status st = sd_file_read(&x->file, a->prompts, err);
     if (st) return st;
     char *line = (char *)(uintptr_t)sd_buf_str(&x->file);
-    while (*line && x->n_prompt < SD_SWEEP_PROMPTS) {
+    while (*line) {
         size_t n = strcspn(line, "\r\n");
         bool last = line[n] == '\0';
         line[n] = '\0';
+        if (n && x->n_prompt == SD_SWEEP_PROMPTS) {
+            sd_fail(err, SD_E_ARG, "%s: more than %d prompts in all", a->prompts, (int)SD_SWEEP_PROMPTS);
+            return sd_hint(err, "take some of them: shuf -n %d", (int)SD_SWEEP_PROMPTS);
+        }
         if (n) x->prompt[x->n_prompt++] = line;
         line += n + !last;
     }

@@ -70,6 +70,7 @@ sd_status sd_lab_feature_diff(sd_feature_diff *out, const sd_exec *ex, sd_store 
     found fa = {0}, fb = {0}, chance = {0};
     int64_t counted = 0;
     *out = (sd_feature_diff){.same = same, .n = {ia->dict.m, ib->dict.m}};
+    if (sd_lab_has_directions(a, err) || sd_lab_has_directions(b, err)) return SD_E_NOTFOUND;
     if (ia->dict.d != ib->dict.d) {
         sd_fail(err, SD_E_SHAPE, "the first store has directions of %" PRId64 " numbers, the second of %" PRId64, ia->dict.d, ib->dict.d);
         return sd_hint(err, "give two stores of one model and site, or of models of one family");

@@ -18,6 +18,13 @@ void sd_lab_unit_row(float *out, const float *w, int64_t d)
     for (int64_t i = 0; i < d; i++) out[i] = w[i] * inv;
 }
 
+sd_status sd_lab_has_directions(const sd_store *s, sd_err *err)
+{
+    if (sd_store_get_info(s)->dict.d) return SD_OK;
+    sd_fail(err, SD_E_NOTFOUND, "the store holds no directions of its features");
+    return sd_hint(err, "one that `sonde feature import` made has none; `sonde feature build` keeps them, and `feature map` takes a dictionary with --dict");
+}
+
 sd_status sd_lab_directions(sd_mat *out, sd_store *s, sd_err *err)
 {
     const sd_store_dict *in = &sd_store_get_info(s)->dict;
@@ -26,7 +33,8 @@ sd_status sd_lab_directions(sd_mat *out, sd_store *s, sd_err *err)
     float *w = NULL;
     size_t n = 0, bytes = 0;
     *out = (sd_mat){0};
-    if (in->d < 1 || !sd_mul_size((size_t)in->m, (size_t)in->d, &n) || !sd_mul_size(n, sizeof *w, &bytes))
+    if (sd_lab_has_directions(s, err)) return SD_E_NOTFOUND;
+    if (in->d < 0 || !sd_mul_size((size_t)in->m, (size_t)in->d, &n) || !sd_mul_size(n, sizeof *w, &bytes))
         return sd_fail(err, SD_E_STORE, "the store claims directions of %" PRId64 " numbers", in->d);
     sd_status st = sd_alloc(&w, bytes, "directions of the features", err);
     if (!st) st = sd_alloc(&half, (size_t)(READ_ROWS * in->d) * sizeof *half, "directions of the features", err);

@@ -22,6 +22,8 @@ typedef struct sd_map_opt {
 
 /* Rows of unit length, zeros for a feature without a direction; sd_free. SD_E_NOTFOUND: the store has none. */
 sd_status sd_lab_directions(sd_mat *out, sd_store *s, sd_err *err);
+/* SD_E_NOTFOUND with what to do, for a store whose features have no directions at all. */
+sd_status sd_lab_has_directions(const sd_store *s, sd_err *err);
 /* out = w / |w|, zeros for zeros; [d]; out may be w. */
 void sd_lab_unit_row(float *out, const float *w, int64_t d);
 /* w [m, d] of unit rows or zeros. Features of zeros and features without any neighbour are left out of out->point. Memory: about

@@ -1,6 +1,7 @@
 /* Owns: one pass over a store's directions, a block at a time; the best so far in order. */
 #include "lab/feature_near.h"
 
+#include "lab/feature_map.h"
 #include "num/kern_dict.h"
 
 #include <inttypes.h>
@@ -49,6 +50,7 @@ sd_status sd_lab_feature_near(sd_feature_list *out, const sd_exec *ex, sd_store 
     float *v = NULL;
     *out = (sd_feature_list){0};
     if (index < 0 || index >= m) return sd_fail(err, SD_E_NOTFOUND, "feature %" PRId64 " of a store with %" PRId64, index, m);
+    if (sd_lab_has_directions(of, err) || sd_lab_has_directions(in, err)) return SD_E_NOTFOUND;
     if (sd_store_get_info(in)->dict.d != d) {
         sd_fail(err, SD_E_SHAPE, "the first store has directions of %" PRId64 " numbers, the second of %" PRId64, d, sd_store_get_info(in)->dict.d);
         return sd_hint(err, "give two stores of one model and site, or of models of one family");

@@ -257,6 +257,10 @@ static sd_status prepare(struct run *r, const sd_exec *ex, int64_t n_rows, sd_er
     if (!st) st = o->resume ? sd_learn__restore(r, ex, err) : begin(r, ex, err);
     if (st) return st;
     const sd_dict_train_opt *t = sd_learn__opt(&r->trainer[0]);
+    if (t->n_tokens < t->batch) {
+        sd_fail(err, SD_E_ARG, "%" PRId64 " activations are no step of %" PRId64 ": nothing would be learned", t->n_tokens, t->batch);
+        return sd_hint(err, "give more --tokens, or a smaller --batch");
+    }
     for (int k = 0; k < r->n_part && !st; k++) {
         struct part *p = &r->part[k];
         drop_sinks(&p->heldout, sd_learn__max_norm(first_of(r, k)));

@@ -52,8 +52,9 @@ sd_status sd_look_one_token(int32_t *out, const sd_model *m, const char *text, c
         sd_look_token(&b, m->tok, ids.v[i]);
     }
     st = sd_fail(err, SD_E_ARG, "%s: '%.80s' is %lld tokens, one is wanted", what, text, (long long)ids.n);
-    if (ids.n) sd_hint(err, "its pieces are %s%s; a word inside a text mostly starts with a space: ' %.40s'; id:%d takes the first piece", sd_buf_str(&b),
-                       ids.n > 8 ? " .." : "", text, (int)ids.v[0]);
+    if (ids.n && text[0] == ' ') sd_hint(err, "its pieces are %s%s; id:%d takes the first piece", sd_buf_str(&b), ids.n > 8 ? " .." : "", (int)ids.v[0]);
+    else if (ids.n) sd_hint(err, "its pieces are %s%s; a word inside a text mostly starts with a space: ' %.40s'; id:%d takes the first piece", sd_buf_str(&b),
+                            ids.n > 8 ? " .." : "", text, (int)ids.v[0]);
     else sd_hint(err, "give a word, or a token as id:N");
 done:
     sd_buf_release(&b);

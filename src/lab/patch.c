@@ -310,7 +310,7 @@ static sd_status effects(job *j, sd_err *err)
     double base = o->way == SD_PATCH_DENOISE ? o->corrupt : o->clean, other = o->way == SD_PATCH_DENOISE ? o->clean : o->corrupt;
     if (!isfinite(base) || !isfinite(other) || other == base)
         return sd_fail(err, SD_E_ARG, "the metric is %g on the clean and %g on the corrupted prompt: there is no difference to explain", o->clean, o->corrupt);
-    for (int64_t i = 0; i < o->n_layer * o->n_col; i++) o->effect[i] = (o->value[i] - base) / (other - base);
+    for (int64_t i = 0; i < o->n_layer * o->n_col; i++) o->effect[i] = (o->value[i] - base) / (other - base) + 0.0; /* no effect is 0, never -0 */
     return SD_OK;
 }
 

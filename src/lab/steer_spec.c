@@ -195,8 +195,10 @@ static sd_status check(const sd_steer_spec *s, bool has_value, sd_err *err)
         if (has_value) return sd_fail(err, SD_E_ARG, "steer: cap takes min and max, not value");
     } else {
         if (!isinf(s->min) || !isinf(s->max)) return sd_fail(err, SD_E_ARG, "steer: min and max belong to cap");
-        if (s->op == SD_STEER_ABLATE ? has_value : !has_value)
-            return sd_fail(err, SD_E_ARG, "steer: %s %s", op_name[s->op], has_value ? "takes no value" : "needs a value");
+        if (s->op == SD_STEER_ABLATE ? has_value : !has_value) {
+            sd_fail(err, SD_E_ARG, "steer: %s %s", op_name[s->op], has_value ? "takes no value" : "needs a value");
+            return s->op == SD_STEER_ADD ? sd_hint(err, "\"value\":0.25 is a quarter of the site's mean token norm; `sonde sweep` finds how much a steer bears") : SD_E_ARG;
+        }
     }
     return SD_OK;
 }

@@ -158,6 +158,10 @@ sd_status sd_model_spec_parse(sd_model_spec *out, const char *spec, sd_err *err)
     if (n >= sizeof out->model || (plus && strlen(plus + 1) >= sizeof out->adapter))
         return sd_fail(err, SD_E_ARG, "a path of %zu bytes is longer than the limit of %zu", strlen(spec),
                        sizeof out->model - 1);
+    if (plus && (!n || !plus[1])) {
+        sd_fail(err, SD_E_ARG, "'%s' has no %s the +", spec, n ? "adapter behind" : "model before");
+        return sd_hint(err, "MODEL+ADAPTER joins an adapter's folder to a model; a model alone has no +");
+    }
     memcpy(out->model, spec, n);
     if (plus) memcpy(out->adapter, plus + 1, strlen(plus + 1));
     return SD_OK;

@@ -364,6 +364,10 @@ sd_status sd_hf__read(sd_hf *h, const char *dir, const char *json, const json_t 
              : !sd_path_join(h->what, sizeof h->what, dir, "tokenizer.json"))
         return sd_fail(err, SD_E_ARG, "%.200s..: the path is too long", dir);
     if (!sd_file_exists(h->what)) {
+        if (!json && sd_path_join(cfg, sizeof cfg, dir, "tokenizer.model") && sd_file_exists(cfg)) {
+            sd_fail(err, SD_E_UNSUPPORTED, "%s has its tokenizer as tokenizer.model (SentencePiece) alone, and tokenizer.json is what is read", dir);
+            return sd_hint(err, "convert it (pip install transformers sentencepiece protobuf): python3 -c 'from transformers import AutoTokenizer as T; T.from_pretrained(\"%s\").save_pretrained(\"%s\")'", dir, dir);
+        }
         sd_fail(err, SD_E_NOTFOUND, "%s: there is no such file", h->what);
         return sd_hint(err, "a folder needs tokenizer.json; save the tokenizer again with a current transformers");
     }

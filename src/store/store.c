@@ -324,6 +324,11 @@ static sd_status check_identity(sd_store *s, int64_t *version, sd_err *err)
     if (!pragma_int(s->db, "PRAGMA application_id", &app) || !pragma_int(s->db, "PRAGMA user_version", version))
         return sd_store__fail(s->db, s->path, "reading its header", err);
     if (app != SD_STORE_APPLICATION_ID) {
+        int64_t pages = 0;
+        if (!app && pragma_int(s->db, "PRAGMA page_count", &pages) && !pages) {
+            sd_fail(err, SD_E_STORE, "%s is empty, not a store", s->path);
+            return sd_hint(err, "`sonde feature build` makes one");
+        }
         sd_fail(err, SD_E_STORE, "%s: a SQLite file of another program (application id 0x%08" PRIx64 ", a store has 0x%08x)",
                 s->path, app & 0xffffffff, SD_STORE_APPLICATION_ID);
         return sd_hint(err, "give a file made by `sonde feature build`");

@@ -144,4 +144,18 @@ else
     skip too_little_memory "a sanitizer's shadow does not fit in 3 GB of address space"
 fi
 [ ! -e big/cfg.json ] && ok too_little_memory_leaves_no_dictionary || not_ok too_little_memory_leaves_no_dictionary "$(ls -la big)"
+# A folder whose tokenizer is SentencePiece's alone, and a + with nothing on a side of it.
+cp -r "$root/organism/aligned" pieces && rm pieces/tokenizer.json && : >pieces/tokenizer.model
+expect_error only_sentencepiece 4 'tokenizer.model \(SentencePiece\) alone' run pieces -p the -n 1
+grep -q 'save_pretrained("pieces")' err && ok only_sentencepiece_says_how || not_ok only_sentencepiece_says_how "$(cat err)"
+expect_error no_adapter_behind_plus 4 'no adapter behind' run tiny.gguf+ -p the -n 1
+expect_error steer_needs_a_value 2 'add needs a value' run tiny.gguf -p the --steer '{"feature":{"dict":"d","index":1}}'
+expect_error empty_prompt 2 'prompt of -p is empty' run tiny.gguf -p ''
+: >empty.db
+expect_error empty_store 4 'empty.db is empty' feature search empty.db
+expect_error no_step 4 'nothing would be learned' dict train tiny.gguf corpus --site resid_post.0 --width 64 --k 4 --tokens 10 -o none
+[ ! -e none ] && ok no_step_leaves_nothing || not_ok no_step_leaves_nothing "$(ls none)"
+"$sonde" score tiny.gguf corpus/a.txt --window 64 2>err | head -n 1 >from_file
+"$sonde" score tiny.gguf - --window 64 <corpus/a.txt 2>>err | head -n 1 >from_stdin
+[ -s from_file ] && cmp -s from_file from_stdin && ok score_of_stdin || not_ok score_of_stdin "$(cat from_file from_stdin err)"
 finish

@@ -206,6 +206,9 @@ for x, y in zip(json.load(open("neuronpedia.json")), json.load(open("again.json"
 d = json.load(open("saedashboard.json"))
 assert d["features"][3]["feature_index"] == 3 and all("bin_min" in a for f in d["features"] for a in f["activations"])
 X
+expect_error import_has_no_map 4 'holds no directions' feature map neuronpedia.db
+expect_error import_has_no_near 4 'holds no directions' feature near s.db "$first" --in neuronpedia.db
+expect_error import_has_no_diff 4 'holds no directions' feature diff s.db neuronpedia.db
 echo '{"features":[{"activations":[]}]}' >bad.json
 expect_error import_without_numbers 4 'has no number' feature import bad.json -o bad.db
 echo '[{"index":"3"},{"index":3}]' >bad.json

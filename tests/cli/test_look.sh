@@ -10,6 +10,11 @@ expect_json lens_json sonde.lens/1 'len(d["layers"]) == 3 and d["layers"][0]["la
 expect_json lens_target sonde.lens/1 'all(p["next"]["text"] == " mat" and p["rank"] >= 1 for l in d["layers"] for p in l["positions"])' lens tiny.gguf --text 'the cat sat' --target ' mat' --json
 expect_json attn_json sonde.attn/1 'len(d["heads"]) == 8 and all(abs(sum(r) - 1) < 1e-5 for h in d["heads"] for r in h["pattern"]) and all(0 <= h["induction"] <= 1 for h in d["heads"])' \
     attn tiny.gguf --text 'the cat sat on the cat' --patterns --json
+expect_json patch_nothing_before sonde.patch/1 'd["effect"][0][0] == 0 and "-0" not in [str(e) for r in d["effect"] for e in r] and "-0.0" not in open(sys.argv[1]).read()' patch tiny.gguf "${two[@]}" --json
+run lens tiny.gguf --text 'the cat sat' --target ' catcat'
+[ $rc -eq 4 ] && ! grep -q 'starts with a space' err && ok lens_space_is_there || not_ok lens_space_is_there "$(what_happened)"
+run lens tiny.gguf --text 'the cat sat' --target 'catcat'
+[ $rc -eq 4 ] && grep -q "starts with a space: ' catcat'" err && ok lens_space_is_missing || not_ok lens_space_is_missing "$(what_happened)"
 expect_json patch_json sonde.patch/1 'd["metric"] == "logit_diff" and d["effect"][0][d["first_difference"]] == 1 and len(d["effect"]) == 2 and len(d["tokens"]) == len(d["value"][0])' \
     patch tiny.gguf "${two[@]}" --answer ' mat' --wrong ' gate' --json
 expect_json patch_heads sonde.patch/1 'd["site"] == "attn_z" and d["metric"] == "kl" and len(d["value"][0]) == 4 and d["clean"] == 0' patch tiny.gguf "${two[@]}" --heads --json

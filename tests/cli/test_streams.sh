@@ -35,5 +35,9 @@ if [ -w /dev/full ]; then
 else
     skip full_disk "no /dev/full here"
 fi
+# A long answer on a terminal: the bar, which clears the line it stands on, is gone when the answer begins.
+python3 "$here/make_model.py" deep.gguf --layers 120
+on_tty "$sonde" run deep.gguf -p 'the cat' -n 240 --cpu ref -t 1
+[ $rc -eq 0 ] && ! grep -q generate out && ok answer_stays_on_the_terminal || not_ok answer_stays_on_the_terminal "$(cat -v out | head -c 2000)"
 "$sonde" doctor -q --no-measure >out 2>err && [ ! -s err ] && ok quiet_is_quiet || not_ok quiet_is_quiet "$(cat err)"
 finish

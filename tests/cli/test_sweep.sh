@@ -15,7 +15,9 @@ cp "$dir/out" first
 python3 -c 'import json; a, b = (json.load(open(f))["points"] for f in ("first", "second")); assert a == b' 2>why && ok any_number_of_threads || not_ok any_number_of_threads "$(cat why)"
 printf 'the cat\n\ngate <b>\n' >p.txt
 run sweep tiny.gguf --steer "$spec" --prompts p.txt --values 0.5,1 -n 8 --html sweep.html
-[ "$(wc -l <out)" -eq 4 ] && [ "$(head -n 1 out | cut -f 1-3)" = "$(printf 'answers\tvalue\tKL')" ] && ok table || not_ok table "$(what_happened)"
+[ "$(wc -l <out)" -eq 5 ] && tail -n 1 out | grep -q '^# ' && [ "$(head -n 1 out | cut -f 1-3)" = "$(printf 'answers\tvalue\tKL')" ] && ok table || not_ok table "$(what_happened)"
+seq 257 >many.txt
+expect_error too_many_prompts 4 'more than 256 prompts' sweep tiny.gguf --steer "$spec" --prompts many.txt --values 0.5 -n 4
 python3 - <<'X' 2>why && ok page || not_ok page "$(cat why)"
 import html.parser
 class P(html.parser.HTMLParser):
