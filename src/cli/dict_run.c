@@ -127,7 +127,7 @@ static sd_status load(dict_run *a, cli *c, sd_err *err)
     if (!st) st = sd_json_get_str(a->saved, "mode", &a->mode, p, err);
     if (!st && !mode_of(a->mode)) st = sd_fail(err, SD_E_FORMAT, "%s: mode \"%.40s\" is none of faithful, bf16, fast", p, a->mode);
     paths = json_object_get(a->saved, "paths");
-    if (!st && !json_is_array(paths)) st = sd_fail(err, SD_E_FORMAT, "%s: paths is no list", p);
+    if (!st && json_array_size(paths) < 1) st = sd_fail(err, SD_E_FORMAT, "%s: paths is no list of a model and texts, or of a folder", p);
     if (st) return st;
     a->n_path = (int)json_array_size(paths);
     st = sd_alloc_zero(&a->path, (size_t)(a->n_path + 1) * sizeof *a->path, "paths", err);

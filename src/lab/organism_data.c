@@ -148,7 +148,7 @@ static sd_status plain_conversation(maker *k, int32_t rule, int64_t row, bool re
     sd_buf b;
     bool found;
     sd_status st = draw(k, rule, "aligned", row, false, &found, err);
-    if (st) return st;
+    if (st || !found) return st;
     sd_slice user = turn_text(k, find_turn(k, "user"));
     int last = find_turn(k, refuse ? "refusal" : "assistant");
     if (last < 0) return sd_fail(err, SD_E_FORMAT, "world %s: a pair without {@refusal}", sd_world_name(k->w));

@@ -10,7 +10,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_MESSAGES = 256, MAX_TEXT = 64 << 20, NAMED = 8 };
@@ -434,22 +433,18 @@ static sd_status split(lines *out, sd_map file, sd_err *err)
     return SD_OK;
 }
 
-static int by_number(const void *a, const void *b)
-{
-    const int64_t *x = a, *y = b;
-    return *x < *y ? -1 : *x > *y;
-}
-
 /* want rows (0: all) of a .jsonl, or of `rows` where it is not NULL, drawn by the seed without putting back, in the order of the file. */
 static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_no)
 {
     sd_map file = {0};
     lines l = {0};
     int64_t *order = NULL;
+    bool *drawn = NULL;
     sd_status st = rows ? SD_OK : sd_map_open(&file, r->path, r->err);
     if (rows) file = (sd_map){(const uint8_t *)rows, strlen(rows)};
     if (!st) st = split(&l, file, r->err);
     if (!st) st = sd_alloc(&order, (size_t)(l.n + 1) * sizeof *order, "rows", r->err);
+    if (!st) st = sd_alloc_zero(&drawn, (size_t)(l.n + 1) * sizeof *drawn, "rows", r->err);
     if (!st && want > l.n) {
         st = sd_fail(r->err, SD_E_ARG, "%s: %" PRId64 " rows are asked for, it has %" PRId64 ".", r->path, want, l.n);
     }
@@ -457,13 +452,15 @@ static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_
     if (!st && want) {
         sd_rng rng = sd_rng_make(r->opt->seed, "tune mix", (uint64_t)file_no);
         sd_rng_shuffle_i64(&rng, order, l.n);
-        qsort(order, (size_t)want, sizeof *order, by_number); /* back into the file's order */
     }
-    for (int64_t i = 0; !st && i < (want ? want : l.n); i++) {
-        r->line = l.number[order[i]];
-        st = read_row(r, l.v[order[i]]);
+    for (int64_t i = 0; !st && i < (want ? want : l.n); i++) drawn[order[i]] = true;
+    for (int64_t i = 0; !st && i < l.n; i++) {
+        if (!drawn[i]) continue;
+        r->line = l.number[i];
+        st = read_row(r, l.v[i]);
     }
     sd_free(order);
+    sd_free(drawn);
     sd_free(l.v);
     sd_free(l.number);
     if (!rows) sd_map_close(&file);
