@@ -64,7 +64,7 @@ static sd_status plan(sd_linear *l, int n_threads, size_t *total, size_t *decode
 
 size_t sd_linear_plan_bytes(const sd_wmat *w, sd_mode mode, uint32_t cpu_flags)
 {
-    sd_linear l = {.rows = w->rows, .cols = w->cols};
+    sd_linear l = {.w = *w, .rows = w->rows, .cols = w->cols};
     size_t total, decode;
     choose_form(&l, cpu_flags, w, mode);
     return plan(&l, 1, &total, &decode, NULL) ? SIZE_MAX : total;
@@ -146,6 +146,7 @@ sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat
     if (st) goto done;
     st = sd_alloc_zero(&l, sizeof *l, "a linear layer", err);
     if (st) goto done;
+    l->w = *w;
     l->rows = w->rows;
     l->cols = w->cols;
     l->turn = sd_kern_train_select(ex->kern->cpu_flags);
@@ -154,7 +155,6 @@ sd_status sd_linear_new_within(sd_linear **out, const sd_exec *ex, const sd_wmat
     st = plan(l, ex->n_threads, &total, &decode, err);
     if (st) goto done;
     l->n_threads = ex->n_threads;
-    l->w = *w;
     if (!pool || total <= pool->left) {
         st = pack(l, ex, w, (pack_sizes){total, decode}, pool, err);
         if (st) goto done;
