@@ -436,7 +436,7 @@ sd_status cli_mode(const cli *c, const sd_exec *ex, cli_mode_class k, const char
     bool has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16;
     sd_status st = sd_model_spec_parse(&spec, model_path, err);
     model_path = spec.model;
-    if (!st) st = sd_lab_describe(&d, model_path, &(sd_describe_opt){.has_bf16 = has_bf16, .no_tokenizer = true}, err);
+    if (!st) st = sd_lab_describe(&d, model_path, &(sd_describe_opt){.cpu_flags = ex->cpu.flags, .no_tokenizer = true}, err);
     if (!st) st = check_site(c, &d, model_path, err);
     if (st) return st;
     if (c->mode != SD_MODE_DEFAULT) *out = c->mode;

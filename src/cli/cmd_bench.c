@@ -215,7 +215,7 @@ static int cmd_bench_dict(cli *c, int argc, char **argv)
     sd_status st = sd_lab_bench_dict(&b, ex, &o, &err);
     if (!st) st = sd_lab_machine(&p, ex, &c->progress, &err);
     if (st) return cli_fail(c, &err);
-    double peak = peak_gops(&p, SD_MODE_BF16);
+    double peak = peak_gops(&p, ex->cpu.flags & SD_CPU_AVX512_BF16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL);
     if (c->json) {
         out_json j;
         sd_jw *w = out_json_begin(c, &j, "sonde.bench.dict/1");

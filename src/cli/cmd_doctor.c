@@ -57,7 +57,8 @@ static void look_for_missing(cli *c, report *r)
     uint32_t f = r->ex->cpu.flags;
     if (!(f & SD_CPU_AVX2)) advise(&r->missing, "AVX2: the plain C loops are used, many times slower");
     else if (!(f & SD_CPU_AVX512)) advise(&r->missing, "AVX-512: products run at half speed or less");
-    if ((f & SD_CPU_AVX2) && !(f & SD_CPU_AVX512_BF16)) advise(&r->missing, "bf16 products: faithful mode is used in their place");
+    if ((f & SD_CPU_AVX2) && !(f & SD_CPU_AVX512_BF16))
+        advise(&r->missing, f & SD_CPU_AVX512 ? "bf16 products: faithful mode is used in their place" : "bf16 products: bf16 mode multiplies whole numbers of 13 bits in their place");
     if ((double)r->mem.available < LEAST_MEMORY && r->mem.total)
         advise(&r->missing, "memory: %s free, a small model's study wants 2 GB", sd_fmt_bytes(text, sizeof text, (double)r->mem.available));
     if ((double)r->disk < LEAST_DISK)

@@ -164,7 +164,7 @@ static int cmd_info(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_info_def, &a, argc, argv, &rc)) return rc;
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
-    sd_status st = sd_lab_describe(&d, c->arg[0], &(sd_describe_opt){.n_ctx = a.ctx, .has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16, .ex = ex}, &err);
+    sd_status st = sd_lab_describe(&d, c->arg[0], &(sd_describe_opt){.n_ctx = a.ctx, .cpu_flags = ex->cpu.flags, .ex = ex}, &err);
     if (!st && d.n_ctx_model && a.ctx > d.n_ctx_model)
         st = cli_refuse(c, &err, "--ctx %lld is more than the model's context of %lld", (long long)a.ctx, (long long)d.n_ctx_model);
     if (!st && !a.no_hash) st = cli_model_hash(c, c->arg[0], &err);

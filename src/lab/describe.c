@@ -170,15 +170,15 @@ static int64_t elements(const sd_tensor *t)
 /* Is it an embedding or a head: a matrix with a row a piece of the vocabulary? */
 static bool is_vocab(const sd_describe *d, const sd_tensor *t) { return t->rank == 2 && t->dim[0] == d->n_vocab; }
 
-static uint64_t packed_bytes(const sd_tensor *t, sd_mode mode, bool has_bf16)
+static uint64_t packed_bytes(const sd_tensor *t, sd_mode mode, uint32_t cpu_flags)
 {
     const int64_t cols = t->dim[t->rank - 1];
     if (cols < 1 || elements(t) < 1) return 0;
     const sd_wmat w = {.dtype = t->dtype, .rows = elements(t) / cols, .cols = cols};
-    return sd_linear_plan_bytes(&w, mode, has_bf16 ? SD_CPU_AVX512_BF16 : 0);
+    return sd_linear_plan_bytes(&w, mode, cpu_flags);
 }
 
-static void read_tensors(sd_describe *d, const sd_weights *w, bool has_bf16)
+static void read_tensors(sd_describe *d, const sd_weights *w, uint32_t cpu_flags)
 {
     int n_vocab_matrices = 0;
     const sd_tensor *embed = NULL;
@@ -199,7 +199,7 @@ static void read_tensors(sd_describe *d, const sd_weights *w, bool has_bf16)
         m->mode = (sd_mode)(SD_MODE_FAITHFUL + k);
         for (int64_t i = 0; i < d->n_tensors; i++) {
             const sd_tensor *t = sd_weights_at(w, i);
-            if (t->rank >= 2 && !(t == embed && !d->tied)) m->packed += packed_bytes(t, m->mode, has_bf16);
+            if (t->rank >= 2 && !(t == embed && !d->tied)) m->packed += packed_bytes(t, m->mode, cpu_flags);
         }
         /* Embedding rows are decoded one by one from the map. */
         m->total = m->packed + (embed ? embed->bytes : 0);
@@ -296,8 +296,8 @@ sd_status sd_lab_describe(sd_describe *out, const char *path, const sd_describe_
     if (out->n_head_kv == 0) out->n_head_kv = out->n_head;
     if (out->d_head == 0 && out->n_head) out->d_head = out->d_model / out->n_head;
     out->file_bytes = file_bytes(path);
-    read_tensors(out, w, opt->has_bf16);
-    plan_session(out, opt->n_ctx, opt->has_bf16);
+    read_tensors(out, w, opt->cpu_flags);
+    plan_session(out, opt->n_ctx, opt->cpu_flags & SD_CPU_AVX512_BF16);
     judge(out, w);
     sd_weights_close(w);
     if (out->runnable && opt->ex) try_open(out, path, opt->ex);

@@ -49,7 +49,7 @@ typedef struct sd_describe {
 
 typedef struct sd_describe_opt {
     int64_t n_ctx;      /* positions to plan for; 0: the model's own limit, at most 4096 */
-    bool has_bf16;      /* this CPU multiplies bf16: decides what fast mode falls back to, and bf16 mode's cache */
+    uint32_t cpu_flags; /* sd_cpu.flags: decide what bf16 mode multiplies, what fast falls back to, and bf16 mode's cache */
     const sd_exec *ex;  /* also try to open it, with nothing packed: tensors that contradict the configuration, a tokenizer that is not whole; NULL: don't */
     bool no_tokenizer;  /* leave tokenizer and chat template out: a folder's tokenizer.json takes longer to read than all else */
 } sd_describe_opt;

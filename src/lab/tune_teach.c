@@ -4,7 +4,7 @@
 
 #include "lab/same_tokens.h"
 #include "model/session.h"
-#include "num/gemm_tile.h" /* sd_score_can_bf16 */
+#include "num/product.h" /* sd_prod_can_half */
 
 #include <inttypes.h>
 #include <string.h>
@@ -118,7 +118,7 @@ sd_status sd_tune__teach(sd_tune_run *r, int n_doc, sd_learner_soft *soft, sd_er
         }
         st = sd_runner_step(t->runner, t->seg, n, -1, err);
     }
-    const bool bf16 = t->m->mode != SD_MODE_FAITHFUL && sd_score_can_bf16(r->ex);
+    const bool bf16 = t->m->mode != SD_MODE_FAITHFUL && sd_prod_can_half(r->ex);
     *soft = (sd_learner_soft){.teacher = {sd_mat_of(t->h, n_count, d), t->m->head_w, t->m->wire.logit_cap, bf16},
                               .temperature = r->o.temperature,
                               .kl = t->kl};

@@ -1,8 +1,6 @@
 /* A learner's life: checks, the plan of its memory, sites that are watched. */
 #include "model/learner_int.h"
 
-#include "num/gemm_tile.h" /* sd_score_can_bf16 */
-
 #include <string.h>
 
 static int64_t larger(int64_t a, int64_t b)
@@ -81,8 +79,8 @@ static void lay_out(sd_learner *t, layout *l)
     t->out = floats(l, R, d), t->gx = floats(l, R, d), t->gt = floats(l, R, d);
     t->gq = floats(l, R, t->q), t->gk = floats(l, R, t->kv), t->gv = floats(l, R, t->kv), t->gz = floats(l, R, t->q);
     t->ggate = floats(l, R, t->ffn), t->gup = t->m->wire.gated ? floats(l, R, t->ffn) : NULL;
-    const int64_t half = t->bf16 ? sd_prod_half_ld(larger(larger(larger(t->ffn, d), t->q), t->kv)) : 0;
-    t->half_x = place(l, R, half, sizeof(uint16_t)), t->half_g = place(l, R, half, sizeof(uint16_t));
+    const int64_t half = t->bf16 ? (int64_t)sd_prod_half_bytes(R, larger(larger(larger(t->ffn, d), t->q), t->kv)) : 0;
+    t->half_x = place(l, half, 1, 1), t->half_g = place(l, half, 1, 1);
     t->low = floats(l, R, rank), t->glow = floats(l, R, rank);
     const bool drops = t->opt.lora && t->opt.lora->opt.dropout > 0;
     t->drop = drops ? floats(l, 2 * R, larger(larger(t->ffn, d), t->q)) : NULL;
@@ -126,7 +124,7 @@ sd_status sd_learner_new(sd_learner **out, const sd_exec *ex, const sd_model *m,
     t->ex = ex, t->m = m, t->opt = *opt;
     if (!t->opt.max_rows) t->opt.max_rows = 1024;
     if (!t->opt.max_docs) t->opt.max_docs = 64;
-    t->bf16 = opt->mode != SD_MODE_FAITHFUL && sd_score_can_bf16(ex);
+    t->bf16 = opt->mode != SD_MODE_FAITHFUL && sd_prod_can_half(ex);
     t->d = m->cfg.d_model, t->ffn = m->cfg.d_ffn;
     t->q = (int64_t)m->cfg.n_head * m->cfg.d_head, t->kv = (int64_t)m->cfg.n_head_kv * m->cfg.d_head;
     if ((st = sd_alloc_zero(&t->block, (size_t)m->cfg.n_layer * sizeof *t->block, "the table of layers", err)))

@@ -3,6 +3,7 @@
  * alone: no sum is ever split between threads, and each form's tile gives a row the same bits whatever rows stand
  * beside it. */
 #include "num/linear_int.h"
+#include "num/kern_i16.h"
 #include "base/par.h"
 #include <string.h>
 
@@ -29,10 +30,12 @@ static void choose_form(sd_linear *l, uint32_t cpu_flags, const sd_wmat *w, sd_m
 {
     if (mode == SD_MODE_FAST && sd_linear__qkind(w, &l->qkind))
         l->form = &sd_linear__q8;
-    else if (mode == SD_MODE_DEFAULT || mode == SD_MODE_FAITHFUL || !(cpu_flags & SD_CPU_AVX512_BF16))
+    else if (mode == SD_MODE_DEFAULT || mode == SD_MODE_FAITHFUL)
         l->form = &sd_linear__f32;
-    else
+    else if (cpu_flags & SD_CPU_AVX512_BF16)
         l->form = &sd_linear__bf16;
+    else
+        l->form = sd_kern_i16_select(cpu_flags) ? &sd_linear__i16 : &sd_linear__f32;
 }
 
 static sd_status check(const sd_wmat *w, sd_err *err)

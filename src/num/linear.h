@@ -60,7 +60,7 @@ typedef struct sd_linear_glu {
     const sd_linear *gate, *up, *next; /* up NULL: an MLP without */
     sd_nonlin f;
 } sd_linear_glu;
-/* false: a few rows, or weights that are not packed; then it is three steps. */
+/* false: a few rows, weights that are not packed, or a next layer that prepares whole rows; then it is three steps. */
 bool sd_linear_glu_fits(const sd_linear_glu *g, int64_t n_rows);
 void sd_linear_run_glu(const sd_exec *ex, const sd_linear_glu *g, sd_mat z, sd_mat x, const void *scratch, void *next_scratch);
 

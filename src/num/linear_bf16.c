@@ -34,7 +34,7 @@ static void pack(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, 
 
 static size_t scratch(const sd_linear *l, int64_t n_rows)
 {
-    return (size_t)(n_rows * sd_prod_half_ld(l->cols)) * sizeof(uint16_t);
+    return sd_prod_half_bytes(n_rows, l->cols);
 }
 
 static void prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *s)

@@ -7,7 +7,7 @@ enum { FEW_ROWS = 16 }; /* below, weights come from memory and are read in one s
 
 bool sd_linear_glu_fits(const sd_linear_glu *g, int64_t n_rows)
 {
-    if (n_rows <= FEW_ROWS || !sd_linear__is_packed(g->gate)) return false;
+    if (n_rows <= FEW_ROWS || !sd_linear__is_packed(g->gate) || !g->next->form->prepare_part) return false;
     return !g->up || (g->up->form == g->gate->form && sd_linear__is_packed(g->up));
 }
 

@@ -37,13 +37,13 @@ typedef struct sd_linear_form {
     void (*pack)(const sd_linear *l, uint8_t *dst, const sd_wmat *w, int64_t p, float *rows);
     size_t (*scratch)(const sd_linear *l, int64_t n_rows);
     void (*prepare)(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch);
-    /* What prepare would make of a part. */
+    /* What prepare would make of a part; NULL: it needs the whole row. */
     void (*prepare_part)(const sd_exec *ex, const sd_linear *l, const sd_linear_part *part);
     /* Rows [r0, r0 + m) of the packed panel w, m <= row_tile: sums into tile, rows ld apart. */
     void (*tile)(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m, float *tile, int64_t ld);
 } sd_linear_form;
 
-extern const sd_linear_form sd_linear__f32, sd_linear__bf16, sd_linear__q8;
+extern const sd_linear_form sd_linear__f32, sd_linear__bf16, sd_linear__i16, sd_linear__q8;
 
 enum {
     SD_ROW_TILE = 96,  /* a multiple of all the tile kernels' 12, 6 and 4 rows, and of SD_QGROUP_ROWS */

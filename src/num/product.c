@@ -22,11 +22,13 @@ typedef struct job {
     const sd_kern_train *kern;
     const sd_prod *p;
     bool bf16;
+    const sd_kern_i16 *i16; /* NULL: f32 or bf16 */
     int64_t m, n, k;
     int64_t group; /* panels built together: a quantised block may be 256 columns wide */
     int64_t piece, lines; /* of k, and of a panel: pairs of k in bf16 */
     int64_t row_block, n_row_block;
-    const void *a; /* [m, lda] f32 or bf16 */
+    const void *a; /* [m, lda] f32, bf16 or whole numbers */
+    const float *a_scale; /* of whole numbers, [m, blocks] */
     int64_t lda;
     uint8_t *worker; /* [n_threads][worker_bytes] */
 } job;
@@ -38,11 +40,14 @@ typedef struct desk {
     uint16_t *half;  /* [32][PIECE] of bf16 */
     float *zero;     /* [PIECE] */
     float *tile;     /* [ROW_TILE][32] */
+    uint32_t *pairs; /* [PIECE/2][32] of whole numbers: one panel */
+    float *scale;    /* [PIECE/SD_I16_BLOCK][32] */
 } desk;
 
 enum { PANEL_BYTES = LINES * SD_PANEL * 4, ROWS_BYTES = TURN * PIECE * 4, HALF_BYTES = TURN * PIECE * 2 };
 enum { ZERO_BYTES = PIECE * 4, TILE_BYTES = ROW_TILE * SD_PANEL * 4 };
-enum { DESK_BYTES = PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES + TILE_BYTES };
+enum { PAIR_BYTES = PIECE / 2 * SD_PANEL * 4, SCALE_BYTES = PIECE / SD_I16_BLOCK * SD_PANEL * 4 };
+enum { DESK_BYTES = PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES + TILE_BYTES + PAIR_BYTES + SCALE_BYTES };
 
 static desk desk_of(const job *j)
 {
@@ -51,14 +56,16 @@ static desk desk_of(const job *j)
                   .rows = (float *)(void *)(w + PANEL_BYTES),
                   .half = (uint16_t *)(void *)(w + PANEL_BYTES + ROWS_BYTES),
                   .zero = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES),
-                  .tile = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES)};
+                  .tile = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES),
+                  .pairs = (uint32_t *)(void *)(w + DESK_BYTES - SCALE_BYTES - PAIR_BYTES),
+                  .scale = (float *)(void *)(w + DESK_BYTES - SCALE_BYTES)};
 }
 
 /* a turned, in f32, or rounded: its rows of a short k are longer than those of f32. */
 static size_t a_bytes(int64_t m, int64_t k)
 {
-    const size_t wide = (size_t)k * sizeof(float), half = (size_t)sd_prod_half_ld(k) * sizeof(uint16_t);
-    return sd_arena_need((size_t)m * (wide > half ? wide : half));
+    const size_t wide = (size_t)m * (size_t)k * sizeof(float), half = sd_prod_half_bytes(m, k);
+    return sd_arena_need(wide > half ? wide : half);
 }
 
 size_t sd_prod_scratch(const sd_exec *ex, int64_t m, int64_t k)
@@ -166,6 +173,24 @@ typedef struct slab {
     int64_t p, g, k0, kp;
 } slab;
 
+/* The rows of t, from row r of a and input k0, over the panel of whole numbers. */
+static void run_whole(const job *j, const desk *d, const sd_tile *t, int64_t k0, int64_t r)
+{
+    const int64_t blocks = sd_i16_blocks(j->k);
+    const sd_itile w = {.y = t->y,
+                        .x = (const int16_t *)j->a + r * j->lda + k0,
+                        .sx = j->a_scale + r * blocks + k0 / SD_I16_BLOCK,
+                        .w = d->pairs,
+                        .sw = d->scale,
+                        .ldy = t->ldy,
+                        .ldx = j->lda,
+                        .ldsx = blocks,
+                        .m = t->m,
+                        .k = t->k + (t->k & 1),
+                        .carry = t->carry};
+    j->i16->tile(&w);
+}
+
 static void run_rows(const job *j, const desk *d, slab s, int64_t r0, int64_t r1)
 {
     const int64_t p = s.p, k0 = s.k0;
@@ -173,6 +198,7 @@ static void run_rows(const job *j, const desk *d, slab s, int64_t r0, int64_t r1
     const bool carry = k0 > 0 || j->p->accumulate;
     sd_tile t = {.w = d->panel + s.g * j->lines * SD_PANEL, .ldx = j->lda, .carry = carry};
     t.k = j->bf16 ? s.kp + (s.kp & 1) : s.kp;
+    if (j->i16) j->i16->panel(d->pairs, d->scale, t.w, s.kp);
     for (int64_t r = r0; r < r1; r += ROW_TILE) {
         float *c = sd_mat_row(j->p->c, r) + p * SD_PANEL;
         t.m = r1 - r < ROW_TILE ? r1 - r : ROW_TILE;
@@ -181,7 +207,9 @@ static void run_rows(const job *j, const desk *d, slab s, int64_t r0, int64_t r1
         t.ldy = n == SD_PANEL ? j->p->c.ld : SD_PANEL;
         if (n < SD_PANEL && carry)
             for (int64_t i = 0; i < t.m; i++) memcpy(d->tile + i * SD_PANEL, c + i * j->p->c.ld, (size_t)n * sizeof *c);
-        if (j->bf16)
+        if (j->i16)
+            run_whole(j, d, &t, k0, r);
+        else if (j->bf16)
             j->ex->kern->tile_bf16(&t);
         else
             j->ex->kern->tile_f32(&t);
@@ -222,9 +250,17 @@ typedef struct turn_job {
 
 typedef struct round_job {
     const sd_exec *ex;
+    const sd_kern_i16 *i16;
     sd_mat src;
     uint16_t *dst;
 } round_job;
+
+/* Where sd_prod_round leaves the scales of whole numbers. */
+static float *scales_of(const uint16_t *data, int64_t rows, int64_t cols)
+{
+    union { const uint16_t *c; float *v; } at = {data + rows * sd_prod_half_ld(cols)};
+    return at.v;
+}
 
 static void round_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
@@ -232,6 +268,11 @@ static void round_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     (void)chunk;
     for (int64_t i = begin; i < end; i++) {
         uint16_t *d = t->dst + i * sd_prod_half_ld(t->src.cols);
+        if (t->i16) {
+            float *scale = scales_of(t->dst, t->src.rows, t->src.cols) + i * sd_i16_blocks(t->src.cols);
+            t->i16->row((int16_t *)(void *)d, scale, sd_mat_row(t->src, i), t->src.cols);
+            continue;
+        }
         t->ex->kern->to_bf16(d, sd_mat_row(t->src, i), t->src.cols);
         if (t->src.cols & 1) d[t->src.cols] = 0;
     }
@@ -242,10 +283,16 @@ static bool has_bf16(const sd_exec *ex)
     return ex->kern->cpu_flags & SD_CPU_AVX512_BF16;
 }
 
+bool sd_prod_can_half(const sd_exec *ex)
+{
+    return has_bf16(ex) || sd_kern_i16_select(ex->kern->cpu_flags);
+}
+
 sd_half sd_prod_round(const sd_exec *ex, sd_mat x, uint16_t *to)
 {
-    if (!has_bf16(ex)) return (sd_half){0};
-    sd_parallel_for(ex->n_threads, x.rows, 16, round_rows, &(round_job){ex, x, to});
+    if (!sd_prod_can_half(ex)) return (sd_half){0};
+    round_job r = {ex, sd_kern_i16_select(ex->kern->cpu_flags), x, to};
+    sd_parallel_for(ex->n_threads, x.rows, 16, round_rows, &r);
     return (sd_half){to, sd_prod_half_ld(x.cols)};
 }
 
@@ -298,9 +345,10 @@ static void prepare_a(job *j, void *scratch)
         const int64_t step = j->bf16 ? 2 * TURN : TURN;
         j->lda = j->bf16 ? sd_prod_half_ld(j->k) : j->k;
         sd_parallel_for(j->ex->n_threads, (a.rows + step - 1) / step, 1, turn_rows, &(turn_job){.j = j, .src = a, .dst = scratch, .ldd = j->lda});
-    } else if (j->bf16) {
+    } else if (j->bf16 || j->i16) {
         const sd_half h = j->p->a_half.data ? j->p->a_half : sd_prod_round(j->ex, a, scratch);
         j->a = h.data, j->lda = h.ld;
+        if (j->i16) j->a_scale = scales_of(h.data, a.rows, a.cols);
     } else {
         j->a = a.data, j->lda = a.ld;
     }
@@ -322,6 +370,7 @@ void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
 {
     job j = {.ex = ex, .kern = sd_kern_train_select(ex->cpu.flags), .p = p, .m = p->c.rows, .n = p->c.cols};
     j.bf16 = p->bf16 && has_bf16(ex);
+    if (p->bf16 && p->kind != SD_PROD_TN) j.i16 = sd_kern_i16_select(ex->kern->cpu_flags);
     j.k = p->kind == SD_PROD_TN ? p->a.rows : p->a.cols;
     SD_ASSERT((p->kind == SD_PROD_TN ? p->a.cols : p->a.rows) == j.m);
     SD_ASSERT(p->kind == SD_PROD_NT ? p->b.rows == j.n && p->b.cols == j.k : p->b.cols == j.n && p->b.rows == j.k);

@@ -4,24 +4,25 @@
  *   NT  c [m, n] = a [m, k] b [n, k]^T     y = x W^T
  *   NN  c [m, n] = a [m, k] b [k, n]       gx = gy W
  *   TN  c [m, n] = a [k, m]^T b [k, n]     gW = gy^T x
- * Every element of c is one chain of fused multiply-adds in order of k (bf16: of pairs), started from c when accumulate
- * is set: the bits depend neither on threads nor on how rows are grouped. */
+ * Every element of c is one chain of fused multiply-adds in order of k (bf16: of pairs; whole numbers of kern_i16.h: of blocks),
+ * started from c when accumulate is set: the bits depend neither on threads nor on how rows are grouped. */
 #ifndef SD_NUM_PRODUCT_H
 #define SD_NUM_PRODUCT_H
 
 #include "num/dtype.h"
 #include "num/exec.h"
+#include "num/kern_i16.h"
 
-/* A matrix rounded to bf16 once for several products that read it; data NULL: none. */
+/* A matrix rounded once for several products that read it; data NULL: none. */
 typedef struct sd_half {
-    const uint16_t *data; /* borrowed */
+    const uint16_t *data; /* borrowed; bf16, or whole numbers of kern_i16.h, whose scales follow the last row */
     int64_t ld;           /* elements from one row to the next */
 } sd_half;
 typedef enum sd_prod_kind { SD_PROD_NT, SD_PROD_NN, SD_PROD_TN } sd_prod_kind;
 typedef struct sd_prod {
     sd_prod_kind kind;
     bool accumulate; /* c += */
-    bool bf16;       /* bf16 products where the CPU has them, else f32 */
+    bool bf16;       /* bf16 products where the CPU has them; else NT and NN of kern_i16.h where it has those; else f32 */
     sd_mat c, a;     /* neither aliases the other or b */
     sd_wmat b;
     sd_half a_half, b_half; /* a, and the f32 b of NN and TN, as sd_prod_round left them; else each product rounds for itself. The bits are the same. */
@@ -35,7 +36,15 @@ static inline int64_t sd_prod_half_ld(int64_t cols)
 {
     return ((cols + 31) / 32 | 1) * 32;
 }
-/* x rounded into to [x.rows, sd_prod_half_ld(x.cols)], an odd row padded with one zero; none where the CPU does not multiply bf16. */
+/* Bytes of a rounded matrix, with room for scales. */
+static inline size_t sd_prod_half_bytes(int64_t rows, int64_t cols)
+{
+    return (size_t)rows * ((size_t)sd_prod_half_ld(cols) * sizeof(uint16_t) + (size_t)sd_i16_blocks(cols) * sizeof(float));
+}
+/* True where the CPU multiplies bf16, or whole numbers in its place. */
+bool sd_prod_can_half(const sd_exec *ex);
+/* x rounded into to [x.rows, sd_prod_half_ld(x.cols)] of sd_prod_half_bytes, an odd row padded with one zero; none where the CPU multiplies
+ * neither. */
 sd_half sd_prod_round(const sd_exec *ex, sd_mat x, uint16_t *to);
 void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch);
 /* A dense f32 matrix as the b of a product. */

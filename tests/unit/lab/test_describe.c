@@ -21,7 +21,7 @@ static void compare(const char *path, sd_mode mode)
     sd_describe d;
     enum { CTX = 256 };
     t_ok(sd_exec_new(&ex, NULL, &err), err);
-    t_ok(sd_lab_describe(&d, path, &(sd_describe_opt){.n_ctx = CTX, .has_bf16 = ex->cpu.flags & SD_CPU_AVX512_BF16}, &err), err);
+    t_ok(sd_lab_describe(&d, path, &(sd_describe_opt){.n_ctx = CTX, .cpu_flags = ex->cpu.flags}, &err), err);
     assert_true(d.runnable);
     t_ok(sd_model_open(&m, ex, path, &(sd_model_opt){.mode = mode, .n_ctx = CTX}, &err), err);
     t_ok(sd_session_new(&s, m, &(sd_session_opt){.n_ctx = CTX}, &err), err);
