@@ -5,11 +5,11 @@
 #include <math.h>
 
 enum {
-    NEAR = 12,     /* blocks of a stretch: 12 KB, and scales up to 6 */
+    NEAR = 24,     /* blocks of a stretch: 24 KB, all that a caller unpacks at a time */
     BYTE_ROWS = 3, /* 6 sums in 16 bits and 6 in floats, two lines, an activation, a product: all 16 registers */
 };
 
-/* A stretch of blocks: their weights and scales stay in the first cache while all rows pass. */
+/* A stretch of blocks: their weights stay in the first cache while all rows pass. */
 typedef struct stretch {
     int64_t b0, n;
 } stretch;
