@@ -9,7 +9,7 @@
 #include "num/stats.h"
 
 enum { ROWS = 2, N = 48, MAX_HIDDEN = 64 };
-static double worst; /* of one model */
+static double worst, bound; /* of one model */
 
 /* What a hook copies: hidden.l is what enters block l, the last one is after the final norm. */
 typedef struct keep {
@@ -32,6 +32,12 @@ static sd_status copy(void *self, sd_act *act, sd_err *err)
     return SD_OK;
 }
 
+/* 1e-5, but phi3's own: its golden numbers, which are f32's, are 1.5e-5 off those of f64 at hidden.4, and ours 1.4e-5 on AVX2, 1.2e-5 off them in plain C. */
+static double bound_of(const char *name)
+{
+    return strcmp(name, "phi3") == 0 ? 2e-5 : 1e-5;
+}
+
 /* Rows [0, n_rows) of both texts. */
 static void check(const char *what, const float *got, const sd_tensor *want, int64_t cols, int64_t n_rows)
 {
@@ -39,7 +45,7 @@ static void check(const char *what, const float *got, const sd_tensor *want, int
     assert_true(want->rank == 3 && want->dim[0] == ROWS && want->dim[1] == N && want->dim[2] == cols);
     for (int r = 0; r < ROWS; r++) {
         sd_diff d = sd_diff_f32(got + r * N * cols, (const float *)want->data + r * N * cols, n_rows * cols);
-        if (d.n_nonfinite || !(d.rel <= 1e-5))
+        if (d.n_nonfinite || !(d.rel <= bound))
             fail_msg("%s: rel %g at %lld: %g, expected %g", what, d.rel, (long long)d.worst, d.a_worst, d.b_worst);
         if (d.rel > worst) worst = d.rel;
     }
@@ -71,6 +77,7 @@ static void compare(const char *name, form f, int64_t n_rows)
     sd_model *m;
     sd_weights *golden;
     worst = 0;
+    bound = bound_of(name);
     t_ok(sd_exec_new(&ex, NULL, &err), err);
     if (dir) path = write_gguf(written, ex, dir, path);
     t_ok(sd_model_open(&m, ex, path, NULL, &err), err);
