@@ -197,6 +197,7 @@ static sd_status list_runs(sd_paths *out, const sd_server *s, sd_err *err)
     *out = (sd_paths){0};
     for (int i = 0; i < s->opt.n_run && !st; i++) {
         sd_paths all;
+        if (!sd_dir_exists(s->opt.run[i])) continue; /* removed since: the others are still there */
         if ((st = sd_dir_list_to(&all, s->opt.run[i], 1, err))) break;
         for (int64_t k = 0; k < all.n; k++) {
             if (!sd_slice_eq_str(base_name(all.v[k], ""), events_file) || has(out, all.v[k])) continue;

@@ -136,6 +136,13 @@ static void test_runs(void **state)
     assert_int_equal(ask("/sonde/v1/runs/first-2", NULL, &j), 200);
     assert_true(num(json_array_get(json_object_get(j, "events"), 0), "step") == 7);
     json_decref(j);
+    /* A folder that is gone takes its own runs along, not the others. */
+    char gone[300];
+    snprintf(gone, sizeof gone, "%s/gone", runs);
+    run_dirs[1] = gone;
+    assert_int_equal(ask("/sonde/v1/runs", NULL, &j), 200);
+    assert_int_equal(json_array_size(json_object_get(j, "runs")), 1);
+    json_decref(j);
     t.s.opt.n_run = 1;
 }
 
