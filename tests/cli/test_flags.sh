@@ -37,7 +37,7 @@ bad=$(printf 'a\xffb')
 for c in "run tiny.gguf -n 1 -p" "tokenize tiny.gguf --text" "trace tiny.gguf -o t.st --text" "run tiny.gguf -p a --chat -n 1 --system"; do
     expect_error "not_utf8_${c%% *}" 2 'is not UTF-8 at byte 1 \(0xff\)' $c "$bad"
 done
-expect_error prompt_empty 2 'give a prompt' run tiny.gguf -p ''
+expect_error prompt_empty 2 'the prompt of -p is empty' run tiny.gguf -p ''
 expect_error prompt_twice 2 'prompt is given twice' run tiny.gguf -p a -p b
 expect_error sampling_without_temp 2 'top-k is about sampling' run tiny.gguf -p a --top-k 5
 expect_exit sampling_with_temp 0 run tiny.gguf -p a --top-k 5 --temp 1 -n 1
