@@ -49,7 +49,7 @@ expect_json recover sonde.organism.recover/1 'd["n_concepts"] == 48 and len(d["c
 cp out first.json
 expect_json recover_one_thread sonde.organism.recover/1 'd["concepts"] == json.load(open("first.json"))["concepts"]' organism recover dict tiny.gguf held.jsonl --json -t 1
 run organism recover dict tiny.gguf held.jsonl --quick
-[ $rc -eq 0 ] && [ "$(wc -l <out)" -eq 50 ] && tail -n 1 out | grep -q '^# [0-9]* of 48 concepts' && ok recover_table || not_ok recover_table "$(what_happened)"
+[ $rc -eq 0 ] && [ "$(wc -l <out)" -eq 50 ] && head -n 1 out | grep -q '^# [0-9]* of 48 concepts' && ok recover_table || not_ok recover_table "$(what_happened)"
 printf '{"text": "one two three four five six seven eight nine ten", "labels": [["x", 0, 99]]}\n' >bad.jsonl
 expect_error recover_bad_label 4 'line 1: label 0 is not' organism recover dict tiny.gguf bad.jsonl
 printf '{"text": "one two three four five six seven eight nine ten", "labels": [["x", 0, 9]]}\n' >bad.jsonl
