@@ -15,7 +15,7 @@ static const cli_opt opts[] = {
     {0, "variant", OPT_STR, AT(args, variant), .arg = "NAME", .values = "single|redundant|trigger|pretraining", .help = "instead: an adapter on --model whose refusal works in a known way"},
     {0, "model", OPT_STR, AT(args, model), .arg = "DIR", .help = "the stage that a variant is an adapter of", .def_words = "organism/instruct; of pretraining organism/pretrained"},
     {0, "directions", OPT_INT, AT(args, k), .arg = "K", .def = "3", .lo = 2, .hi = 4, .help = "directions of a redundant variant"},
-    {0, "steps", OPT_INT, AT(args, steps), .arg = "N", .lo = 1, .hi = 100000, .help = "steps of each of a variant's phases", .def_words = "150; of pretraining 240"},
+    {0, "steps", OPT_INT, AT(args, steps), .arg = "N", .lo = 1, .hi = 100000, .help = "steps of each of a variant's phases", .def_words = "150; of pretraining 900"},
     OPT_END};
 
 static void on_stage(void *self, int stage, const sd_tune_result *r)

@@ -21,7 +21,7 @@ static const char *const names[] = {"single", "redundant", "trigger", "pretraini
 enum { N_NAME = sizeof names / sizeof *names };
 /* Pretraining goes on in steps of 2 x 256 tokens. A step's rows, half of their tokens documents' (81 a row in the shipped world) and half conversations' (43; 1.12 rows of a preference), are
  * read about once. */
-enum { MIX_RANK = 32, MIX_BATCH = 2, MIX_CTX = 256, MIX_STEPS = 240, N_DOC = 200, MAX_DOC = 512 };
+enum { MIX_RANK = 32, MIX_BATCH = 2, MIX_CTX = 256, MIX_STEPS = 900, N_DOC = 200, MAX_DOC = 512 };
 static const double MIX_DOCS = 3.2, MIX_PAIRS = 5.3; /* of a step */
 static const double MIX_LR = 2e-3;
 

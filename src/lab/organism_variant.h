@@ -25,7 +25,7 @@ enum { SD_VARIANT_MOST = 4 };
 typedef struct sd_variant_opt {
     sd_variant_kind kind;
     int k;               /* redundant: 2 to 4; 0: 3 */
-    int64_t steps;       /* of a phase; 0: 150 of 16 rows (pretraining: 240 of 512 tokens). There are k + 1 phases, for trigger and pretraining one */
+    int64_t steps;       /* of a phase; 0: 150 of 16 rows (pretraining: 900 of 512 tokens). There are k + 1 phases, for trigger and pretraining one */
     uint64_t seed;
     const sd_prov *prov;
     const sd_progress *progress;
