@@ -1,20 +1,8 @@
 /* AVX2 + FMA. The f32 tile holds 6 x 16 sums in 12 of 16 registers. */
 #include "num/dtype.h"
 #include "num/kern.h"
+#include "num/kern_avx2_vec.h"
 #include <immintrin.h>
-
-static float hsum(__m256 v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
-/* Loads n < 8 floats, zero above. */
-static inline __m256i mask8(int64_t n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
 
 static float dot_avx2(const float *a, const float *b, int64_t n)
 {
@@ -25,10 +13,10 @@ static float dot_avx2(const float *a, const float *b, int64_t n)
             s[j] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8 * j), _mm256_loadu_ps(b + i + 8 * j), s[j]);
     for (; i + 8 <= n; i += 8) s[0] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), s[0]);
     if (i < n) {
-        const __m256i m = mask8(n - i);
+        const __m256i m = live8(n - i);
         s[1] = _mm256_fmadd_ps(_mm256_maskload_ps(a + i, m), _mm256_maskload_ps(b + i, m), s[1]);
     }
-    return hsum(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
+    return hsum8(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
 }
 
 static void axpy_avx2(float *y, float a, const float *x, int64_t n)
@@ -38,7 +26,7 @@ static void axpy_avx2(float *y, float a, const float *x, int64_t n)
     for (; i + 8 <= n; i += 8)
         _mm256_storeu_ps(y + i, _mm256_fmadd_ps(va, _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
     if (i < n) {
-        const __m256i m = mask8(n - i);
+        const __m256i m = live8(n - i);
         _mm256_maskstore_ps(y + i, m, _mm256_fmadd_ps(va, _mm256_maskload_ps(x + i, m), _mm256_maskload_ps(y + i, m)));
     }
 }

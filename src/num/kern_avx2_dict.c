@@ -1,12 +1,8 @@
 /* AVX2 + FMA + F16C of the dictionary slots. Rounding to bf16 stays plain C: at this level scores are f32. */
 #include "num/kern_dict.h"
+#include "num/kern_avx2_vec.h"
 #include <float.h>
 #include <immintrin.h>
-
-static inline __m256i mask8(int64_t n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n > 8 ? 8 : n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
 
 static float to_bf16_avx2(uint16_t *y, const float *x, int64_t n) { return sd_kern_dict_ref.to_bf16(y, x, n); }
 
@@ -15,7 +11,7 @@ static int64_t scan_avx2(int32_t *idx, float *val, const sd_scan_in *in)
     const __m256 c = _mm256_set1_ps(in->c), cut = _mm256_set1_ps(in->cut);
     int64_t k = 0;
     for (int64_t i = 0; i < in->n; i += 8) {
-        const __m256i live = mask8(in->n - i);
+        const __m256i live = live8(in->n - i);
         const __m256 s = _mm256_add_ps(_mm256_maskload_ps(in->s + i, live), _mm256_maskload_ps(in->b + i, live));
         const __m256 u = _mm256_fmadd_ps(c, _mm256_maskload_ps(in->r + i, live), s);
         unsigned hit = (unsigned)_mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(u, cut, _CMP_NLT_UQ), _mm256_castsi256_ps(live)));

@@ -1,11 +1,11 @@
 /* AVX2 of gather.h. Lanes and order are those of axpy_avx2 and dot_avx2 (kern_avx2.c). Rows come from L3 or memory; a row's lines are asked for
  * while the rows before it are added. */
 #include "num/gather.h"
+#include "num/kern_avx2_vec.h"
 #include <immintrin.h>
 
 enum { AHEAD = 4 };
 
-static inline __m256i live8(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 static inline const float *row_at(const sd_gather *g, int64_t i) { return g->base + g->idx[i < g->n ? i : g->n - 1] * g->d; }
 
 #define EACH8(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
@@ -32,18 +32,11 @@ void sd_gather_add_avx2(float *y, const sd_gather *g, const float *c)
         EACH8(STORE)
     }
     for (; at < g->d; at += 8) {
-        const __m256i live = live8(g->d - at < 8 ? g->d - at : 8);
+        const __m256i live = live8(g->d - at);
         __m256 s = _mm256_maskload_ps(y + at, live);
         for (int64_t i = 0; i < g->n; i++) s = _mm256_fmadd_ps(_mm256_set1_ps(c[i]), _mm256_maskload_ps(row_at(g, i) + at, live), s);
         _mm256_maskstore_ps(y + at, live, s);
     }
-}
-
-static inline float hsum(__m256 v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
 #define EACH2(M) M(0) M(1)
@@ -57,7 +50,7 @@ static inline float hsum(__m256 v)
     _mm_prefetch((const char *)(n##r + at + 16), _MM_HINT_T0);
 #define ONE(r) a##r = _mm256_fmadd_ps(x0, _mm256_loadu_ps(w##r + at), a##r);
 #define LAST(r) b##r = _mm256_fmadd_ps(x0, _mm256_maskload_ps(w##r + at, live), b##r);
-#define SUM(r) if (i + r < g->n) out[i + r] = hsum(_mm256_add_ps(_mm256_add_ps(a##r, b##r), _mm256_add_ps(c##r, e##r)));
+#define SUM(r) if (i + r < g->n) out[i + r] = hsum8(_mm256_add_ps(_mm256_add_ps(a##r, b##r), _mm256_add_ps(c##r, e##r)));
 
 void sd_gather_dot_avx2(float *out, const sd_gather *g, const float *x)
 {

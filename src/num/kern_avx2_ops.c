@@ -3,25 +3,13 @@
 #include "num/kern_ops.h"
 
 #include "num/kern_act_plain.h"
+#include "num/kern_avx2_vec.h"
 #include "num/kern_ops_plain.h"
 
 #include <immintrin.h>
 #include <string.h>
 
 enum { W = 8, PANEL = 16 }; /* floats a vector; keys a panel */
-
-/* Lanes below n are all ones. */
-static inline __m256i tail_mask(int64_t n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n > W ? W : (int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-static inline float sum_lanes(__m256 v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
 
 /* exp(x) = 2^n exp(r), n = round(x log2 e), |r| <= ln2/2; the polynomial and the split of ln 2 are Cephes' expf
  * (Moshier). Operands are clamped to where f32 overflows or is zero; NaN passes through (max and min return their
@@ -50,14 +38,14 @@ static inline __m256 exp_ps(__m256 x)
 /* Whole vectors are loaded and stored whole: a masked store takes a dozen cycles on AMD's CPUs. What is a tail's own is the mask only. */
 static inline __m256 take(const float *p, int64_t n)
 {
-    return n >= W ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, tail_mask(n));
+    return n >= W ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, live8(n));
 }
 static inline void put(float *p, int64_t n, __m256 v)
 {
     if (n >= W)
         _mm256_storeu_ps(p, v);
     else
-        _mm256_maskstore_ps(p, tail_mask(n), v);
+        _mm256_maskstore_ps(p, live8(n), v);
 }
 
 static void silu_mul(float *out, const float *g, const float *u, int64_t n)
@@ -78,7 +66,7 @@ static float largest(const float *x, int64_t n)
     __m256 m = low, nan = _mm256_setzero_ps();
     for (int64_t i = 0; i < n; i += W) {
         __m256 a = take(x + i, n - i);
-        if (n - i < W) a = _mm256_blendv_ps(low, a, _mm256_castsi256_ps(tail_mask(n - i)));
+        if (n - i < W) a = _mm256_blendv_ps(low, a, _mm256_castsi256_ps(live8(n - i)));
         nan = _mm256_or_ps(nan, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
         m = _mm256_max_ps(m, a);
     }
@@ -95,10 +83,10 @@ static void softmax(float *x, int64_t n)
     for (int64_t i = 0; i < n; i += W) {
         __m256 e = exp_ps(_mm256_sub_ps(take(x + i, n - i), max));
         put(x + i, n - i, e);
-        if (n - i < W) e = _mm256_and_ps(e, _mm256_castsi256_ps(tail_mask(n - i)));
+        if (n - i < W) e = _mm256_and_ps(e, _mm256_castsi256_ps(live8(n - i)));
         sum = _mm256_add_ps(sum, e);
     }
-    const __m256 r = _mm256_set1_ps(1.0f / sum_lanes(sum));
+    const __m256 r = _mm256_set1_ps(1.0f / hsum8(sum));
     for (int64_t i = 0; i < n; i += W) put(x + i, n - i, _mm256_mul_ps(take(x + i, n - i), r));
 }
 
@@ -120,7 +108,7 @@ static void to_f16(uint16_t *dst, const float *src, int64_t n)
 static inline __m256 load(const void *p, bool f16, int64_t i, int64_t n)
 {
     if (!f16)
-        return n >= W ? _mm256_loadu_ps((const float *)p + i) : _mm256_maskload_ps((const float *)p + i, tail_mask(n));
+        return n >= W ? _mm256_loadu_ps((const float *)p + i) : _mm256_maskload_ps((const float *)p + i, live8(n));
     const uint16_t *h = (const uint16_t *)p + i;
     if (n >= W) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)h));
     uint16_t part[W] = {0};
@@ -177,7 +165,7 @@ static inline __attribute__((always_inline)) void mix_tile(int M, int V, bool fu
     const float *p = a->p;
     const void *v = a->v;
     float *o = a->o + c0;
-    const __m256i last = tail_mask(left - (V - 1) * W);
+    const __m256i last = live8(left - (V - 1) * W);
     __m256 acc[SD_MIX_ROWS][4];
 #pragma GCC unroll 6
     for (int r = 0; r < M; r++)

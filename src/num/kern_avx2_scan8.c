@@ -7,12 +7,11 @@
  * 4 rows x 16 features are summed in 8 registers. 52 multiply-adds a cycle are what Zen 3 does from registers (16 with f32): two
  * instructions for 32 of them, and the adds take turns from the multiplier's ports. */
 #include "num/kern_scan8.h"
+#include "num/kern_avx2_vec.h"
 #include <immintrin.h>
 #include <string.h>
 
 enum { G = 4, P = SD_SCAN8_PANEL, HALF = P / 2, MOST = 90, ROTATE = SD_SCAN8_ROTATE };
-
-static inline __m256i live8(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n > 8 ? 8 : n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 
 /* Stages 4, 2, 1 of the rotation: y = swapped + x where the bit is 0, swapped - x where it is 1. */
 static inline __m256 within(__m256 x)
