@@ -32,7 +32,7 @@ struct sd_corpus {
 
 static sd_status push(sd_corpus *c, size_t at, size_t n, sd_err *err)
 {
-    sd_slice s = sd_slice_trim((sd_slice){c->pool.p + at, n});
+    sd_slice s = n ? sd_slice_trim((sd_slice){c->pool.p + at, n}) : (sd_slice){"", 0};
     if (s.n == 0) return SD_OK;
     if (c->n == c->cap) {
         int64_t cap = c->cap ? c->cap * 2 : 1024;

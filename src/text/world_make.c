@@ -45,7 +45,7 @@ static sd_status push_span(sd_world_span **v, int64_t *n, int64_t *cap, sd_world
 static sd_slice value_of(const sd_world_text *t, int var)
 {
     const sd_world_value *v = &t->var[var];
-    return v->set ? (sd_slice){t->held.p + v->begin, v->n} : nobody;
+    return v->set && v->n ? (sd_slice){t->held.p + v->begin, v->n} : nobody;
 }
 
 /* What was written since (begin, span0) becomes the variable's value. */
@@ -72,7 +72,7 @@ static sd_status recall(maker *m, const world_node *d, sd_err *err)
     const sd_world_value v = t->var[d->var];
     uint32_t at = (uint32_t)t->text.n;
     if (!v.set) return refuse(m, err, "nothing is in the variable", m->w->var[d->var]);
-    sd_status st = put(m, t->held.p + v.begin, v.n, err);
+    sd_status st = v.n ? put(m, t->held.p + v.begin, v.n, err) : SD_OK;
     for (int64_t i = 0; i < v.n_span && !st; i++) {
         sd_world_span s = t->held_span[v.span0 + i];
         st = push_span(&t->span, &t->n_span, &t->cap_span, (sd_world_span){s.concept, s.begin + at, s.end + at}, err);
