@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -30,10 +31,11 @@ static const json_t *get(const json_t *o, const char *camel, const char *snake)
     return v ? v : json_object_get(o, snake);
 }
 
+/* A number that an activation could be. */
 static double num(const json_t *o, const char *camel, const char *snake, double otherwise)
 {
     const json_t *v = get(o, camel, snake);
-    return json_is_number(v) && isfinite(json_number_value(v)) ? json_number_value(v) : otherwise;
+    return json_is_number(v) && fabs(json_number_value(v)) <= FLT_MAX ? json_number_value(v) : otherwise;
 }
 
 /* A number as a count; 0 of what is none or beyond what may be counted. */
@@ -314,7 +316,8 @@ static const char *first_str(const json_t *o, const char *camel, const char *sna
 static sd_status put_info(importer *x, const json_t *doc, const sd_np_import_opt *opt, sd_err *err)
 {
     const json_t *o = json_is_array(doc) ? json_array_get(doc, 0) : doc;
-    sd_store_info in = {.model = {.n_vocab = x->n_id}, .dict = {.m = x->m, .d = 0, .site_rms = NAN, .fvu = NAN, .l0 = NAN}, .run = {.n_threads = 1, .n_tokens = x->n_tokens, .before = SD_FEATURE_WINDOW_MAX, .after = SD_FEATURE_WINDOW_MAX}};
+    /* A store has a vocabulary: where no document shows a token, of one without a text. */
+    sd_store_info in = {.model = {.n_vocab = x->n_id ? x->n_id : 1}, .dict = {.m = x->m, .d = 0, .site_rms = NAN, .fvu = NAN, .l0 = NAN}, .run = {.n_threads = 1, .n_tokens = x->n_tokens, .before = SD_FEATURE_WINDOW_MAX, .after = SD_FEATURE_WINDOW_MAX}};
     const char *hook = first_str(o, "hookName", "hook_name"), *layer = first_str(o, "layer", "layer");
     snprintf(in.model.name, sizeof in.model.name, "%s", first_str(o, "modelId", "model_id"));
     snprintf(in.dict.kind, sizeof in.dict.kind, "imported");

@@ -99,7 +99,8 @@ bool sd_store__get_values(sd_slice s, float *v, int n, float scale);
     "f.id, f.n_fire, f.density, f.max_act, f.mean_act, f.interest, f.threshold, f.words, f.top, " \
     "(SELECT text" SHOWN_LABEL "), (SELECT CASE WHEN source <> 'human' THEN coalesce(score, 0) END" SHOWN_LABEL ")"
 sd_status sd_store__brief(sd_store *s, store_pool *p, sqlite3_stmt *q, sd_feature_brief *out, sd_err *err);
-void sd_store__stats(sqlite3_stmt *q, sd_feature_stats *out); /* columns 0..6 */
+bool sd_store__stats_fit(const sd_feature_stats *v); /* each in its range, what is an activation in that of f32 */
+sd_status sd_store__stats(sd_feature_stats *out, const sd_store *s, sqlite3_stmt *q, sd_err *err); /* columns 0..6 */
 /* An empty list with room for cap rows; the row of feature `index` into it. */
 sd_status sd_store__list_init(sd_feature_list *l, int64_t cap, sd_err *err);
 sd_status sd_store__list_add(sd_feature_list *l, sd_store *s, int64_t index, double score, sd_err *err);

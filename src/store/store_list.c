@@ -31,7 +31,8 @@ sd_status sd_store__brief(sd_store *s, store_pool *p, sqlite3_stmt *q, sd_featur
 {
     const store_limits lim = {s->info.model.n_vocab, s->info.dict.m};
     *out = (sd_feature_brief){0};
-    sd_store__stats(q, &out->stats);
+    const sd_status st = sd_store__stats(&out->stats, s, q, err);
+    if (st) return st;
     if (out->stats.index < 0 || out->stats.index >= s->info.dict.m)
         return sd_store__damaged(s, err, "it has a feature %" PRId64 " of %" PRId64, out->stats.index, s->info.dict.m);
     sd_slice words = sd_store__text(q, 7);

@@ -2,6 +2,7 @@
  * Windows are put together from the corpus at read time; a window never holds more than SD_FEATURE_WINDOW_MAX tokens. */
 #include "store/store_int.h"
 
+#include <float.h>
 #include <math.h>
 
 /* Ceilings on what a file may claim; each is far above any model or dictionary that exists. */
@@ -177,7 +178,12 @@ sd_status sd_store__no_feature(const sd_store *s, int64_t index, sd_err *err)
     return sd_hint(err, "features are numbered 0 to %" PRId64, s->info.dict.m - 1);
 }
 
-void sd_store__stats(sqlite3_stmt *q, sd_feature_stats *out)
+bool sd_store__stats_fit(const sd_feature_stats *v)
+{
+    return v->n_fire >= 0 && v->density >= 0 && v->density <= 1 && v->max_act >= 0 && v->max_act <= FLT_MAX && isfinite(v->mean_act) && isfinite(v->interest) && isfinite(v->threshold);
+}
+
+sd_status sd_store__stats(sd_feature_stats *out, const sd_store *s, sqlite3_stmt *q, sd_err *err)
 {
     out->index = sqlite3_column_int64(q, 0);
     out->n_fire = sqlite3_column_int64(q, 1);
@@ -186,6 +192,7 @@ void sd_store__stats(sqlite3_stmt *q, sd_feature_stats *out)
     out->mean_act = sqlite3_column_double(q, 4);
     out->interest = sqlite3_column_double(q, 5);
     out->threshold = sqlite3_column_double(q, 6);
+    return sd_store__stats_fit(out) ? SD_OK : sd_store__damaged(s, err, "feature %" PRId64 ": its statistics are out of their bounds", out->index);
 }
 
 /* A feature and the memory of its lists: one handle for the caller. */
@@ -338,8 +345,8 @@ sd_status sd_store_feature(sd_feature **out, sd_store *s, int64_t index, int max
     sqlite3_bind_int64(q, 1, index);
     int rc = sqlite3_step(q);
     if (rc == SQLITE_ROW) {
-        sd_store__stats(q, &o->f.stats);
-        st = read_lists(s, q, o, err);
+        st = sd_store__stats(&o->f.stats, s, q, err);
+        if (!st) st = read_lists(s, q, o, err);
     } else if (rc == SQLITE_DONE) {
         st = sd_store__damaged(s, err, "feature %" PRId64 " is missing", index);
     } else {

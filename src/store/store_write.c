@@ -192,9 +192,7 @@ sd_status sd_store_put_feature(sd_store *s, const sd_feature *f, const sd_featur
     sd_status st = sd_store__stmt(s, SQL_PUT_FEATURE, &q, err);
     if (st) return st;
     const double reals[] = {a->density, a->max_act, a->mean_act, a->interest, a->threshold};
-    for (int i = 0; i < 5; i++)
-        if (!isfinite(reals[i]))
-            return sd_fail(err, SD_E_FAIL, "feature %" PRId64 ": its statistics are not finite numbers", a->index);
+    if (!sd_store__stats_fit(a)) return sd_fail(err, SD_E_FAIL, "feature %" PRId64 ": its statistics are out of their bounds", a->index);
     sqlite3_bind_int64(q, 1, a->index);
     sqlite3_bind_int64(q, 2, a->n_fire);
     for (int i = 0; i < 5; i++) sqlite3_bind_double(q, 3 + i, reals[i]);
