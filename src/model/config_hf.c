@@ -249,7 +249,7 @@ sd_status sd_config__hf(sd_raw_config *c, const sd_arch *arch, const json_t *j, 
     if ((st = sd_json_get_i64(j, k->n_layer, &c->n_layer, config_what, err))) return st;
     if ((st = or_default(&c->n_ctx, arch->def.n_ctx, j, k->n_ctx, err))) return st;
     if ((st = sd_json_get_i64(j, k->d_model, &c->d_model, config_what, err))) return st;
-    c->d_ffn = c->d_model <= INT64_MAX / 4 ? 4 * c->d_model : c->d_model; /* gpt2: n_inner is null */
+    c->d_ffn = c->d_model > 0 && c->d_model <= INT64_MAX / 4 ? 4 * c->d_model : c->d_model; /* gpt2: n_inner is null */
     if (arch->no_d_ffn)
         st = sd_json_opt_i64(j, k->d_ffn, &c->d_ffn, config_what, err);
     else
