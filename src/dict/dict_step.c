@@ -54,6 +54,11 @@ int64_t sd_step__silent(const int64_t *last_fired, int64_t m, int64_t n_tokens, 
 
 sd_status sd_step__check(const sd_dict_train_opt *o, int64_t n_step, sd_err *err)
 {
+    enum { MOST_STEPS = 1 << 24 }; /* each has its rate in memory: a second and 128 MB */
+    if (n_step > MOST_STEPS) {
+        (void)sd_fail(err, SD_E_ARG, "a run of %lld steps is impossible, at most %d.", (long long)n_step, MOST_STEPS);
+        return sd_hint(err, "a larger batch makes fewer steps of as many tokens");
+    }
     if (o->k_start < 0 || o->k_start > o->m || o->k_anneal < 0 || o->sparsity_warmup < 0)
         return sd_fail(err, SD_E_ARG, "a k of %d to begin with, of %lld features, is impossible.", o->k_start, (long long)o->m);
     if (o->k_anneal > 0 && o->k_start == 0) return sd_fail(err, SD_E_ARG, "k anneals over %lld steps, but from which k is not said.", (long long)o->k_anneal);

@@ -498,6 +498,9 @@ static void test_refusals(void **state)
     o.k_anneal = 10;
     assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
     assert_non_null(strstr(err.msg, "has 10 steps, annealing would take 10"));
+    o = plain((1 << 24) + 1); /* each step has a number in memory: a checkpoint may not claim them */
+    assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "a run of 16777217 steps is impossible"));
     o = plain(10);
     o.kind = SD_DICT_STANDARD, o.without = SD_WITHOUT_UNIT_DECODER;
     assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
