@@ -106,7 +106,7 @@ test:
 	@$(MAKE) --no-print-directory all
 	@tools/run-tests --all
 
-# libFuzzer on every fuzz target, or on those of ONLY, for SECONDS each: clang builds them, inputs that were found stay in out/fuzz.
+# libFuzzer on every fuzz target, or on those of ONLY, for SECONDS each, FUZZ_JOBS at a time: clang builds them, inputs that were found stay in out/fuzz.
 FUZZ_CC ?= $(firstword $(shell command -v clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14))
 ONLY ?= $(notdir $(FUZZ:.c=))
 fuzz-bins: $(foreach t,$(FUZZ),$(if $(filter $(ONLY),$(notdir $(t:.c=))),$(call test_bin,$(t))))

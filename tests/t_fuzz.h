@@ -13,7 +13,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Targets that read files: a folder of the process's own (in memory, where TMPDIR says so), removed at its end. */
+/* Targets that read files: a folder of the process's own, in memory where there is no TMPDIR to say otherwise, removed at its end. */
 #include <ftw.h>
 #include <unistd.h>
 static char t_fuzz_root[256];
@@ -32,7 +32,7 @@ static inline const char *t_fuzz_dir(void)
 {
     const char *tmp = getenv("TMPDIR");
     if (t_fuzz_root[0]) return t_fuzz_root;
-    snprintf(t_fuzz_root, sizeof t_fuzz_root, "%s/sonde-fuzz-XXXXXX", tmp && strlen(tmp) < 200 ? tmp : "/tmp");
+    snprintf(t_fuzz_root, sizeof t_fuzz_root, "%s/sonde-fuzz-XXXXXX", tmp && strlen(tmp) < 200 ? tmp : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (!mkdtemp(t_fuzz_root) || atexit(t_fuzz_clean)) abort();
     return t_fuzz_root;
 }

@@ -3,6 +3,7 @@
 #include "base/json.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 static void check(bool ok, const char *what)
 {

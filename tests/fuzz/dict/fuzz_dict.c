@@ -6,6 +6,7 @@
 #include "num/exec.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* Any bytes as a folder of activations (first byte even: manifest.json and one shard) or as a checkpoint of a training (odd): refused with a sentence, or
- * all rows come, finite, or a trainer that stands whole. */
+ * all rows come, finite, or a trainer or a shuffle buffer that stands whole. */
 #include "dict/act.h"
 #include "dict/dict_train.h"
 #include "dict/dict_trans.h"
@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 #include <math.h>
 
@@ -54,11 +55,14 @@ static void checkpoint(const uint8_t *p, size_t n)
     const char *path = t_fuzz_write("checkpoint.safetensors", p, n);
     sd_dict_train *t;
     sd_trans *u;
+    sd_shuffle *s;
     sd_err err = {0};
     if (sd_dict_train_load(&t, ex, path, &err)) SD_ASSERT(!t && err.msg[0]);
     sd_dict_train_free(t);
     if (sd_trans_load(&u, ex, path, &err)) SD_ASSERT(!u && err.msg[0]);
     sd_trans_free(u);
+    if (sd_shuffle_load(&s, path, &err)) SD_ASSERT(!s && err.msg[0]);
+    sd_shuffle_free(s);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,6 +1,7 @@
 /* Any bytes as a folder with two shards (first byte even: config.json, the index, the shards) or as a GGUF in two parts (odd), "%%" lines between the
  * files: refused with a sentence, or all that was promised is there. */
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 #include "fuzz_weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

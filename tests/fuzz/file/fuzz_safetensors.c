@@ -1,5 +1,6 @@
 /* Any bytes as a safetensors file. */
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 #include "fuzz_weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

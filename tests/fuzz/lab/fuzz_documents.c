@@ -10,6 +10,7 @@
 #include "lab/np_json.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 #include <math.h>
 

@@ -4,6 +4,7 @@
 #include "lab/tune_data.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 static sd_exec *ex;
 

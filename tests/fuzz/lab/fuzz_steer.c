@@ -3,6 +3,7 @@
 #include "lab/steer.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 static void write_spec(sd_buf *b, const sd_steer_spec *s)
 {

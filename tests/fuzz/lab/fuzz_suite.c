@@ -3,6 +3,7 @@
 #include "lab/audit_report.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 static void a_suite(const char *path)
 {

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 static void check(const sd_blueprint *b)
 {

@@ -6,6 +6,7 @@
 #include "model/tokspec.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 static sd_exec *ex;
 

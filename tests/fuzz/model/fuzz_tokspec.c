@@ -4,6 +4,7 @@
 #include "model/tokspec.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -3,6 +3,7 @@
 #include "../../unit/store/store_sample.h"
 #include "tiny_server.h"
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 /* The monitor "x", which bodies can name. */
 static void add_monitor(sd_server *s)

@@ -3,6 +3,7 @@
 #include "text/corpus.h"
 
 #include "t_fuzz.h"
+#include "t_fuzz_json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
