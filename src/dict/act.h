@@ -64,6 +64,7 @@ void sd_shuffle_free(sd_shuffle *s);
  * and counted; a row that is not finite or does not fit f16 is SD_E_FORMAT. */
 sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, int64_t left, sd_mat x, int64_t *n_got, sd_err *err);
 int64_t sd_shuffle_dropped(const sd_shuffle *s);
+int64_t sd_shuffle_width(const sd_shuffle *s);
 /* Rows, those read from the source but not yet in the buffer, and the generator's place: with the source at the same
  * tell(), what follows is the same bit for bit. */
 sd_status sd_shuffle_save(const sd_shuffle *s, const char *path, sd_err *err);

@@ -54,6 +54,7 @@ void sd_shuffle_free(sd_shuffle *s)
 }
 
 int64_t sd_shuffle_dropped(const sd_shuffle *s) { return s->dropped; }
+int64_t sd_shuffle_width(const sd_shuffle *s) { return s->d; }
 
 /* One row into `pend`, or dropped. */
 static sd_status take_row(sd_shuffle *s, const float *x, int64_t source_row, sd_err *err)

@@ -82,6 +82,14 @@ static sd_status read_state(struct run *r, sd_ckpt *c, int64_t row[SD_LEARN_PART
     return st;
 }
 
+/* Files of a checkpoint may be those of another run. */
+static sd_status of_this_run(int64_t d, int64_t batch, const struct run *r, int part, const char *path, sd_err *err)
+{
+    const int64_t want = r->part[part].d, rows = sd_learn__opt(&r->trainer[0])->batch;
+    if (d == want && batch == rows) return SD_OK;
+    return sd_fail(err, SD_E_FORMAT, "%s: of rows of %" PRId64 " numbers and batches of %" PRId64 ", the run's have %" PRId64 " and %" PRId64, path, d, batch, want, rows);
+}
+
 sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
 {
     sd_ckpt c;
@@ -91,10 +99,13 @@ sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
     for (int i = 0; i < r->n && !st; i++) {
         st = sd_ckpt_file(p, &c, "trainer", i, err);
         if (!st) st = sd_learn__load(&r->trainer[i], ex, i ? r->opt->more[i - 1].train.kind : r->opt->train.kind, p, err);
+        const sd_dict_train_opt *o = st ? NULL : sd_learn__opt(&r->trainer[i]);
+        if (!st) st = of_this_run(o->d + o->d_out, o->batch, r, r->of[i], p, err);
     }
     for (int k = 0; k < r->n_part && !st; k++) {
         st = sd_ckpt_file(p, &c, "shuffle", k, err);
         if (!st) st = sd_shuffle_load(&r->part[k].shuffle, p, err);
+        if (!st) st = of_this_run(sd_shuffle_width(r->part[k].shuffle), sd_learn__opt(&r->trainer[0])->batch, r, k, p, err);
     }
     if (st) return st;
     at = row[0];

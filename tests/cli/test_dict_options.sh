@@ -197,6 +197,22 @@ long=("${train[@]}" --tokens 400000 --control random-model --without special-fil
 for _ in $(seq 200); do sleep 0.05; [ "$(wc -l < resumed/events.jsonl 2>/dev/null || echo 0)" -gt 20 ] && break; done
 kill -INT $p; wait $p
 [ -e resumed/checkpoint.json ] && ok interrupt_leaves_checkpoint || not_ok interrupt_leaves_checkpoint "$(ls resumed)"
+cp -r resumed mixed
+python3 - <<'X'
+import glob, json, struct # the buffer of a run of half the width
+path, = glob.glob("mixed/checkpoint-*/shuffle.safetensors")
+b = open(path, "rb").read()
+head = json.loads(b[8:8 + struct.unpack("<Q", b[:8])[0]])
+data = bytearray(b[8 + struct.unpack("<Q", b[:8])[0]:])
+at = head["state"]["data_offsets"][0]
+cap, d, n, waiting = struct.unpack("<4q", data[at:at + 32])
+data[at:at + 32] = struct.pack("<4q", 2 * cap, d // 2, 2 * n, 2 * waiting)
+for k in set(head) & {"rows", "waiting"}: head[k]["shape"] = [2 * head[k]["shape"][0], d // 2]
+text = json.dumps(head).encode()
+text += b" " * (-len(text) % 8)
+open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
+X
+expect_error mixed_checkpoint 4 'shuffle.safetensors: of rows of [0-9]* numbers and batches of 64, the run.s have [0-9]* and 64' dict train --resume mixed
 expect_exit resume 0 dict train --resume resumed
 expect_exit straight 0 "${long[@]}" -o straight
 cmp -s resumed/sae_weights.safetensors straight/sae_weights.safetensors && ok resume_equals_uninterrupted || not_ok resume_equals_uninterrupted "the weights differ"
