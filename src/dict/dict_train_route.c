@@ -29,6 +29,8 @@ sd_status sd_train__route_check(const sd_dict_train_opt *o, sd_err *err)
     if (o->kind != SD_DICT_TOPK) return sd_fail(err, SD_E_ARG, "routes are for topk: a %s is not chosen row by row.", sd_dict_kind_name(o->kind));
     if (o->routes < 2 || o->routes > o->m || o->exact_every < 1)
         return sd_fail(err, SD_E_ARG, "%" PRId64 " groups of rows for %" PRId64 " features, exact in every step of %d, are impossible.", o->routes, o->m, o->exact_every);
+    if (!(o->exact_until <= 1) || !(o->exact_from <= 1))
+        return sd_fail(err, SD_E_ARG, "exact until %g and from %g of the steps: a share is at most 1.", o->exact_until, o->exact_from);
     if (o->listed < sd_step__most_k(o) || o->listed > o->m) {
         (void)sd_fail(err, SD_E_ARG, "lists of %" PRId64 " of %" PRId64 " features are none to choose %d from.", o->listed, o->m, sd_step__most_k(o));
         return sd_hint(err, "a sixteenth of the width is the default");
