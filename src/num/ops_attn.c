@@ -1,7 +1,7 @@
 /* Attention over a key-value cache.
  *
- * A task is one kv head and a block of positions with all the query heads that share it: its scores [rows, keys] stay
- * in the second cache, keys and values are read once for all its rows. Scores are kept whole (no running maximum):
+ * A task is one kv head and a block of positions with the query heads that share it (a part of them, where there would be
+ * less than a task a thread): its scores [rows, keys] stay in the second cache, keys and values are read once for all its rows. Scores are kept whole (no running maximum):
  * every row's arithmetic is then the plain definition, and the same however rows are grouped into blocks, which is what
  * makes the bits independent of the split of a prompt. */
 #include "num/ops_kv_int.h"
@@ -65,17 +65,18 @@ typedef struct attn_job {
     const sd_attn_opt *o;
     const sd_attn_seq *seq;
     int n_seq;
+    int n_part;    /* tasks that share a block of positions of a kv head */
     bool mix_only; /* probabilities come from the pattern */
     uint8_t *scratch;
     size_t worker_bytes;
 } attn_job;
 
-/* One task: rows [i0, i1) of a sequence, one kv head; row r of it is position i0 + r / group, head r % group of the
- * group. */
+/* One task: positions [i0, i1) of a sequence, one kv head; row r of it is position i0 + r / group, query head
+ * first + r % group. */
 typedef struct attn_task {
     const attn_job *j;
     const sd_attn_seq *s;
-    int head, group;
+    int head, first, group; /* kv head; query heads */
     int64_t i0, i1, d, ld, base; /* base: the key of column 0 of scores */
     float *scores, *q, *out;     /* [rows, ld], [rows, d], [rows, d] */
     float *wide;                 /* [wide_floats] decoded keys or values of a q8 cache; of a bf16 one, [d] pairs of which a row sees a half */
@@ -96,12 +97,12 @@ static int64_t key_begin(const attn_task *t, int64_t r)
 /* Row r of the task in a [n, n_head * d_head] matrix. */
 static float *row_of(const attn_task *t, sd_mat m, int64_t r)
 {
-    return sd_mat_row(m, t->i0 + r / t->group) + (t->head * t->group + r % t->group) * t->d;
+    return sd_mat_row(m, t->i0 + r / t->group) + (t->first + r % t->group) * t->d;
 }
 
 static float *pattern_row(const attn_task *t, int64_t r)
 {
-    int64_t n = t->s->q.rows, h = t->head * t->group + r % t->group;
+    int64_t n = t->s->q.rows, h = t->first + r % t->group;
     return t->s->pattern + (h * n + t->i0 + r / t->group) * (t->s->pos0 + n);
 }
 
@@ -314,12 +315,11 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     (void)begin, (void)end; /* chunks of one task */
     const attn_job *j = arg;
     const sd_attn_seq *s = j->seq;
-    int n_kv_head = j->o->n_head_kv;
-    while (chunk >= blocks_of(j, s) * n_kv_head) chunk -= blocks_of(j, s++) * n_kv_head;
+    const int n_across = j->o->n_head_kv * j->n_part, across = (int)(chunk % n_across), group = j->o->n_head / n_across;
+    while (chunk >= blocks_of(j, s) * n_across) chunk -= blocks_of(j, s++) * n_across;
     /* The last block has the most keys: it goes first, so that the threads end together. */
-    int64_t block = blocks_of(j, s) - 1 - chunk / n_kv_head, b = block_positions(j->o, s->pos0 + s->q.rows);
-    attn_task t = {
-        .j = j, .s = s, .head = (int)(chunk % n_kv_head), .group = j->o->n_head / n_kv_head, .d = j->o->d_head};
+    int64_t block = blocks_of(j, s) - 1 - chunk / n_across, b = block_positions(j->o, s->pos0 + s->q.rows);
+    attn_task t = {.j = j, .s = s, .head = across / j->n_part, .first = across * group, .group = group, .d = j->o->d_head};
     t.half = sd_kv__half(j->ex, s->kv.type);
     t.i0 = block * b;
     t.i1 = t.i0 + b < s->q.rows ? t.i0 + b : s->q.rows;
@@ -347,6 +347,14 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     for (int64_t r = 0; r < rows; r++) memcpy(row_of(&t, s->out, r), t.out + r * t.d, (size_t)t.d * 4);
 }
 
+/* In how many parts a group of query heads is cut so that n_task tasks reach the threads: the least divisor that does, else all. */
+static int parts_of(int group, int64_t n_task, int n_threads)
+{
+    int n = 1;
+    while (n < group && (group % n || n_task * n < n_threads)) n++;
+    return n;
+}
+
 static void run_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, int n_seq, bool mix_only,
                      void *scratch)
 {
@@ -355,6 +363,7 @@ static void run_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq 
                   .o = o,
                   .seq = seq,
                   .n_seq = n_seq,
+                  .n_part = 1,
                   .mix_only = mix_only,
                   .scratch = scratch};
     int64_t most = 1, n_task = 0, work = 0;
@@ -367,7 +376,9 @@ static void run_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq 
         work += n * n_kv * o->n_head * o->d_head;
     }
     j.worker_bytes = worker_scratch(o, most);
-    sd_parallel_for(work < SERIAL_WORK ? 1 : ex->n_threads, n_task, 1, run_task, &j);
+    const int n_threads = work < SERIAL_WORK ? 1 : ex->n_threads;
+    j.n_part = parts_of(o->n_head / o->n_head_kv, n_task, n_threads);
+    sd_parallel_for(n_threads, n_task * j.n_part, 1, run_task, &j);
 }
 
 void sd_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, int n_seq, void *scratch)
