@@ -160,7 +160,7 @@ static void put_text_logprobs(sd_jw *w, const sd_run *r, int i, int64_t from, in
     sd_jw_key(w, "top_logprobs");
     sd_jw_arr(w);
     for (int64_t t = from; t < to; t++) {
-        const sd_top *top = s->top + t * s->n_top;
+        const sd_top *top = s->n_top ? s->top + t * s->n_top : NULL;
         sd_jw_obj(w);
         for (int k = 0; k < s->n_top; k++) put_text_top(w, tok, top, k);
         sd_jw_end(w);

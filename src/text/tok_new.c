@@ -100,7 +100,7 @@ static size_t wpm_bytes(char *out, sd_slice piece, const sd_tok_spec *s)
         skip = s->continuing.n;
     else if (s->continuing.n || marked)
         out[n++] = ' ', skip = s->continuing.n ? 0 : 3;
-    memcpy(out + n, piece.p + skip, piece.n - skip);
+    if (piece.n > skip) memcpy(out + n, piece.p + skip, piece.n - skip);
     return n + piece.n - skip;
 }
 
