@@ -44,7 +44,7 @@ static size_t scratch_bytes(const sd_learner *t)
 {
     const sd_config *c = &t->m->cfg;
     const int64_t R = t->opt.max_rows, longest = R < t->m->max_ctx ? R : t->m->max_ctx,
-                  wide = larger(larger(t->ffn, t->q), t->d);
+                  wide = larger(sd_learner__widest_input(t), most_rank(t)); /* an adapter's rows may be more than a matrix has */
     const sd_attn_opt fwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
     const sd_attn_grad bwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
     size_t s = sd_prod_scratch(t->ex, R, larger(wide, t->kv));
@@ -83,7 +83,7 @@ static void lay_out(sd_learner *t, layout *l)
     t->half_x = place(l, half, 1, 1), t->half_g = place(l, half, 1, 1);
     t->low = floats(l, R, rank), t->glow = floats(l, R, rank);
     const bool drops = t->opt.lora && t->opt.lora->opt.dropout > 0;
-    t->drop = drops ? floats(l, 2 * R, larger(larger(t->ffn, d), t->q)) : NULL;
+    t->drop = drops ? floats(l, 2 * R, sd_learner__widest_input(t)) : NULL;
     t->hn = floats(l, R, d), t->gh = floats(l, R, d), t->lp = floats(l, R, 1), t->lse = floats(l, R, 1),
     t->row = floats(l, R, 1);
     t->stat = floats(l, R, 2 * larger(c->n_head, c->n_head_kv));

@@ -60,7 +60,7 @@ struct sd_learner {
     sd_lact act;
     float *out, *gx, *gt, *gq, *gk, *gv, *gz, *ggate, *gup; /* gradients; out, gt [max_rows, d] */
     uint16_t *half_x, *half_g;       /* the input of matrices and its gradient, rounded once for all products that read them */
-    float *low, *glow, *drop;        /* adapters: [max_rows, rank] twice; their dropped-out input */
+    float *low, *glow, *drop;        /* adapters: [max_rows, rank] twice; their dropped-out input and its gradient, [max_rows, widest input] twice */
     float *hn, *gh, *lp, *lse, *row; /* rows that count: [max_rows, d] twice, [max_rows] */
     float *stat;                     /* of norms */
     float *cos[2], *sin[2], *nsin[2];
@@ -84,6 +84,12 @@ struct sd_learner {
 static inline sd_mat sd_learner__mat(const sd_learner *t, float *p, int64_t cols)
 {
     return sd_mat_of(p, t->rows, cols);
+}
+/* Columns of the widest input of a block's matrices. */
+static inline int64_t sd_learner__widest_input(const sd_learner *t)
+{
+    const int64_t own = t->ffn > t->q ? t->ffn : t->q;
+    return own > t->d ? own : t->d;
 }
 static inline float *sd_learner__x(const sd_learner *t, int layer)
 {
