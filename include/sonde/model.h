@@ -139,7 +139,8 @@ void sd_session_detach(sd_session *s, int id);
 /* Forget positions >= pos. */
 void sd_session_rewind(sd_session *s, int64_t pos);
 /* dst forgets what it holds and takes the first n positions of src (0 <= n <= src's position, <= dst's context) without computing them:
- * many prompts that begin alike. Both are of one model; hooks are not copied. Costs the bytes of n positions of the cache. */
+ * many prompts that begin alike. Both are of one model and type of cache; hooks are not copied. SD_E_ARG also for two contexts between which
+ * the rotary embedding changes (longrope, dynamic). Costs the bytes of n positions of the cache. */
 sd_status sd_session_copy_prefix(sd_session *dst, const sd_session *src, int64_t n, sd_err *err);
 int64_t sd_session_pos(const sd_session *s);
 int64_t sd_session_ctx(const sd_session *s);

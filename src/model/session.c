@@ -81,6 +81,10 @@ sd_status sd_session_copy_prefix(sd_session *dst, const sd_session *src, int64_t
 {
     if (dst == src || dst->m != src->m || dst->kv_type != src->kv_type)
         return sd_fail(err, SD_E_ARG, "a prefix goes from one session to another of the same model and the same type of cache");
+    for (int i = 0; i < src->m->wire.n_rope; i++) /* keys are kept turned */
+        if (memcmp(dst->rope[i].inv_freq, src->rope[i].inv_freq, (size_t)src->rope[i].half * sizeof(float)) != 0)
+            return sd_fail(err, SD_E_ARG, "a prefix of a session of %lld positions, for one of %lld: this model's rotary embedding depends on their number",
+                           (long long)src->n_ctx, (long long)dst->n_ctx);
     if (n < 0 || n > src->pos || n > dst->n_ctx)
         return sd_fail(err, SD_E_ARG, "a prefix of %lld positions of a session that holds %lld, for one of at most %lld", (long long)n,
                        (long long)src->pos, (long long)dst->n_ctx);

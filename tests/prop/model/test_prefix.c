@@ -59,8 +59,35 @@ static void copied_prefix_keeps_the_bits(void **state)
     t_rmtree(dir);
 }
 
+/* Dynamic scaling turns keys by the length of the session: those of a short one mean something else in a long one. */
+static void keys_of_another_rope_are_refused(void **state)
+{
+    (void)state;
+    const char *dir = t_tmpdir();
+    static const int32_t tok[] = {1, 2, 3, 4};
+    float logits[TINY_VOCAB];
+    sd_exec *ex = NULL;
+    sd_model *m = NULL;
+    sd_session *s[3] = {NULL};
+    sd_err err = {0};
+    tiny_spec spec = tiny_default;
+    spec.config_extra = ", \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4.0}";
+    tiny_write_hf(dir, &spec);
+    t_ok(sd_exec_new(&ex, NULL, &err), err);
+    t_ok(sd_model_open(&m, ex, dir, NULL, &err), err);
+    for (int i = 0; i < 3; i++) t_ok(sd_session_new(&s[i], m, &(sd_session_opt){.n_ctx = i == 2 ? 2 * spec.n_ctx : 64 * (i + 1)}, &err), err);
+    logits_of(logits, ex, m, s[0], tok, 4);
+    t_ok(sd_session_copy_prefix(s[1], s[0], 3, &err), err); /* both are within the length of pretraining */
+    assert_int_equal(sd_session_copy_prefix(s[2], s[0], 3, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "rotary embedding depends"));
+    for (int i = 0; i < 3; i++) sd_session_free(s[i]);
+    sd_model_close(m);
+    sd_exec_free(ex);
+    t_rmtree(dir);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(copied_prefix_keeps_the_bits)};
+    const struct CMUnitTest tests[] = {T(copied_prefix_keeps_the_bits), T(keys_of_another_rope_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
