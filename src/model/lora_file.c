@@ -108,6 +108,7 @@ static sd_status read_config(sd_lora_opt *opt, char targets[512], const sd_weigh
     if (!st) st = sd_json_opt_bool(c, "use_rslora", &opt->rslora, path, err);
     if (!st) st = read_targets(c, w, targets, path, err);
     if (!st && (r < 1 || r > 1024)) st = sd_fail(err, SD_E_FORMAT, "%s: r is %lld", path, (long long)r);
+    if (!st && !(opt->alpha > 0)) st = sd_fail(err, SD_E_FORMAT, "%s: lora_alpha is %g, with which an adapter changes nothing", path, opt->alpha); /* 0 is a default of ours */
     opt->rank = (int)r;
     opt->targets = targets;
     json_decref(c);

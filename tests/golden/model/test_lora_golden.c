@@ -135,8 +135,12 @@ static void test_round_trip(void **state)
         assert_memory_equal(a->data, b->data, (size_t)a->n_data * sizeof *a->data);
         assert_true(a->scale == b->scale);
         assert_string_equal(a->targets, b->targets);
-        sd_lora_free(a);
         sd_lora_free(b);
+        a->opt.alpha = 0; /* in a file it is a scale of 0, not the default of sd_lora_opt */
+        t_ok(sd_lora_write(a, m, dir, "base", &err), err);
+        assert_int_equal(sd_lora_read(&b, m, dir, &err), SD_E_FORMAT);
+        assert_non_null(strstr(err.msg, "lora_alpha is 0"));
+        sd_lora_free(a);
         sd_model_close(m);
         t_rmtree(dir);
     }
