@@ -226,6 +226,17 @@ static void put_scales(uint8_t to[12], const int s[8], const int m[8])
     }
 }
 
+/* d in f16 with which `steps` of it reach `most`, which its nearest may miss by far where f16 is coarse or 0 (below 2^-14): then the next one from 0. */
+static float put_step(uint8_t to[2], float most, float steps)
+{
+    put_half(to, most / steps);
+    if (fabsf(get_half(to)) * (steps + 1) < fabsf(most)) {
+        const uint16_t h = (uint16_t)((to[0] | to[1] << 8) + 1); /* magnitudes are in the order of their bits */
+        to[0] = (uint8_t)h, to[1] = (uint8_t)(h >> 8);
+    }
+    return get_half(to);
+}
+
 /* What Q4_K (top 15) and Q5_K (top 31) share: head [d, dmin, scales] and q [256]. */
 static void super_with_min(uint8_t head[16], float q[SD_QKK], const float *x, int top)
 {
@@ -240,9 +251,7 @@ static void super_with_min(uint8_t head[16], float q[SD_QKK], const float *x, in
         scale = own[g].scale > scale ? own[g].scale : scale;
         min = own[g].min > min ? own[g].min : min;
     }
-    put_half(head, scale / 63.0f);
-    put_half(head + 2, min / 63.0f);
-    const float d = get_half(head), dmin = get_half(head + 2);
+    const float d = put_step(head, scale, 63), dmin = put_step(head + 2, min, 63);
     for (int g = 0; g < 8; g++) {
         best_pair(&s[g], &m[g], &b[g], &own[g], d, dmin);
         (void)error_of(q + 32 * g, &b[g], d * (float)s[g], dmin * (float)m[g]);
@@ -304,8 +313,7 @@ static void block_q6_k(void *dst, const float *x)
         part[g] = (sub){x + 16 * g, w + 16 * g, 16, -32, 31};
         own[g] = best_scale(&part[g]);
     }
-    put_half(b->d, extreme(own, 16) / -128.0f); /* the largest scale is -128 d: that side has one integer more */
-    const float d = get_half(b->d);
+    const float d = put_step(b->d, -extreme(own, 16), 128); /* the largest scale is -128 d: that side has one integer more */
     for (int g = 0; g < 16; g++) {
         const int s0 = d != 0 ? (int)nearest(clamp(own[g] / d, -128, 127)) : 0;
         float least = INFINITY;

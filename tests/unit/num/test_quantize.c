@@ -60,6 +60,21 @@ static void errors_stay_within_a_step(void **state)
         }
 }
 
+/* Where f16 is coarse, or has nothing but 0, a K type's scale is the next one that reaches the block's largest number: cut off, or as zeros, they would come back otherwise. */
+static void small_blocks_are_kept(void **state)
+{
+    (void)state;
+    static const sd_dtype k_type[] = {SD_Q4_K, SD_Q5_K, SD_Q6_K};
+    for (int k = 0; k < 3; k++)
+        for (float top = 4e-6f; top < 1e-3f; top *= 1.37f) {
+            double off = 0, all = 0;
+            for (int i = 0; i < N; i++) x[i] = top * (float)(i % 31 - 15) / 15;
+            back(k_type[k]);
+            for (int i = 0; i < N; i++) off += ((double)y[i] - x[i]) * ((double)y[i] - x[i]), all += (double)x[i] * x[i];
+            if (!(sqrt(off / all) <= 0.25)) fail_msg("%s of at most %g: off by %g", sd_dtype_get(k_type[k])->name, (double)top, sqrt(off / all));
+        }
+}
+
 /* Values on a type's own grid are kept: what was decoded quantises to numbers that decode no further away than f16 rounds. */
 static void grids_are_kept(void **state)
 {
@@ -142,5 +157,5 @@ static void threads_change_nothing(void **state)
     }
 }
 
-T_MAIN(((const struct CMUnitTest[]){T(errors_stay_within_a_step), T(grids_are_kept), T(zeros_and_constants_stay), T(nan_is_counted),
+T_MAIN(((const struct CMUnitTest[]){T(errors_stay_within_a_step), T(small_blocks_are_kept), T(grids_are_kept), T(zeros_and_constants_stay), T(nan_is_counted),
                                    T(types_fall_back_as_in_llama_cpp), T(threads_change_nothing)}))
