@@ -375,6 +375,10 @@ void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
     SD_ASSERT((p->kind == SD_PROD_TN ? p->a.cols : p->a.rows) == j.m);
     SD_ASSERT(p->kind == SD_PROD_NT ? p->b.rows == j.n && p->b.cols == j.k : p->b.cols == j.n && p->b.rows == j.k);
     if (j.m == 0 || j.n == 0) return;
+    if (j.k == 0) { /* a sum of nothing */
+        for (int64_t i = 0; i < j.m && !p->accumulate; i++) memset(sd_mat_row(p->c, i), 0, (size_t)j.n * sizeof(float));
+        return;
+    }
     plan_panels(&j);
     j.worker = (uint8_t *)scratch + a_bytes(j.m, j.k);
     prepare_a(&j, scratch);

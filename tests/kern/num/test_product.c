@@ -82,7 +82,7 @@ static void run_one(sd_exec *ex, sd_prod_kind kind, const int64_t s[3], bool bf1
 }
 
 static const int64_t shapes[][3] = {{1, 1, 1},     {3, 32, 2},     {5, 33, 7},      {97, 64, 31},  {12, 96, 64},
-                                    {193, 40, 65}, {64, 31, 1025}, {200, 256, 100}, {7, 300, 1030}};
+                                    {193, 40, 65}, {64, 31, 1025}, {200, 256, 100}, {7, 300, 1030}, {5, 40, 0} /* a sum of nothing */};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 static void test_shapes(void **state)
