@@ -21,69 +21,8 @@ typedef struct norm_job {
     bool layer;
 } norm_job;
 
-/* sum_j g_j gy_j x_j (and sum_j g_j gy_j) of a row, in pieces so that no row-sized scratch is needed. */
-static void weighted_sums(const norm_job *j, int64_t i, float *dot, float *sum)
-{
-    const sd_norm_grad *a = j->a;
-    const float *gy = sd_mat_row(a->gy, i), *x = sd_mat_row(a->x, i);
-    float t[PART];
-    *dot = *sum = 0.0f;
-    for (int64_t c = 0; c < a->x.cols; c += PART) {
-        const int64_t n = a->x.cols - c < PART ? a->x.cols - c : PART;
-        for (int64_t k = 0; k < n; k++) t[k] = a->g[c + k] * gy[c + k];
-        *dot += j->kern->dot(t, x + c, n);
-        if (j->layer) *sum += j->kern->sum(t, n);
-    }
-}
-
-static void norm_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    const norm_job *j = arg;
-    const sd_norm_grad *a = j->a;
-    const int64_t n = a->x.cols;
-    (void)chunk;
-    for (int64_t i = begin; i < end; i++) {
-        const float *x = sd_mat_row(a->x, i), *gy = sd_mat_row(a->gy, i);
-        float *gx = sd_mat_row(a->gx, i), dot, sum;
-        const float mean = j->layer ? j->kern->sum(x, n) / (float)n : 0.0f;
-        /* Deviations squared one by one: the mean of squares less the squared mean would cancel. */
-        float square = 0.0f, t[PART];
-        for (int64_t c = 0; c < n; c += PART) {
-            const int64_t m = n - c < PART ? n - c : PART;
-            for (int64_t k = 0; k < m; k++) t[k] = x[c + k] - mean;
-            square += j->kern->dot(t, t, m);
-        }
-        const float r = 1.0f / sqrtf(square / (float)n + a->eps);
-        weighted_sums(j, i, &dot, &sum);
-        const float m_t = sum / (float)n, m_tx = (dot - sum * mean) / (float)n * r * r;
-        a->stat[2 * i] = r;
-        a->stat[2 * i + 1] = mean;
-        if (a->replace)
-            for (int64_t c = 0; c < n; c++) gx[c] = r * (a->g[c] * gy[c] - m_t - (x[c] - mean) * m_tx);
-        else
-            for (int64_t c = 0; c < n; c++) gx[c] += r * (a->g[c] * gy[c] - m_t - (x[c] - mean) * m_tx);
-    }
-}
-
-/* The rows' statistics, for the gradient of the weights: gy is still whole then. */
-static void norm_cols(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    const norm_job *j = arg;
-    const sd_norm_grad *a = j->a;
-    (void)chunk;
-    for (int64_t c0 = begin; c0 < end; c0 += CHUNK_COLS) {
-        const int64_t n = end - c0 < CHUNK_COLS ? end - c0 : CHUNK_COLS;
-        for (int64_t i = 0; i < a->x.rows; i++) {
-            const float *gy = sd_mat_row(a->gy, i) + c0, *x = sd_mat_row(a->x, i) + c0;
-            const float r = a->stat[2 * i], mean = a->stat[2 * i + 1];
-            for (int64_t c = 0; c < n; c++) a->gg[c0 + c] += gy[c] * (x[c] - mean) * r;
-            if (a->gb)
-                for (int64_t c = 0; c < n; c++) a->gb[c0 + c] += gy[c];
-        }
-    }
-}
-
-static void norm_stat_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+/* r and mean of every row: what both gradients need. Deviations are squared one by one: the mean of squares less the squared mean would cancel. */
+static void stat_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const norm_job *j = arg;
     const sd_norm_grad *a = j->a;
@@ -104,12 +43,63 @@ static void norm_stat_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
+/* Before rows: gx may be gy. */
+static void norm_cols(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const norm_job *j = arg;
+    const sd_norm_grad *a = j->a;
+    (void)chunk;
+    for (int64_t c0 = begin; c0 < end; c0 += CHUNK_COLS) {
+        const int64_t n = end - c0 < CHUNK_COLS ? end - c0 : CHUNK_COLS;
+        for (int64_t i = 0; i < a->x.rows; i++) {
+            const float *gy = sd_mat_row(a->gy, i) + c0, *x = sd_mat_row(a->x, i) + c0;
+            const float r = a->stat[2 * i], mean = a->stat[2 * i + 1];
+            for (int64_t c = 0; c < n; c++) a->gg[c0 + c] += gy[c] * (x[c] - mean) * r;
+            if (a->gb)
+                for (int64_t c = 0; c < n; c++) a->gb[c0 + c] += gy[c];
+        }
+    }
+}
+
+/* sum_j t_j (x_j - mean) of a row (and sum_j t_j), t = g gy, in pieces so that no row-sized scratch is needed. */
+static void weighted_sums(const norm_job *j, int64_t i, float *dot, float *sum)
+{
+    const sd_norm_grad *a = j->a;
+    const float *gy = sd_mat_row(a->gy, i), *x = sd_mat_row(a->x, i), mean = a->stat[2 * i + 1];
+    float t[PART], apart[PART];
+    *dot = *sum = 0.0f;
+    for (int64_t c = 0; c < a->x.cols; c += PART) {
+        const int64_t n = a->x.cols - c < PART ? a->x.cols - c : PART;
+        for (int64_t k = 0; k < n; k++) t[k] = a->g[c + k] * gy[c + k], apart[k] = x[c + k] - mean;
+        *dot += j->kern->dot(t, apart, n);
+        if (j->layer) *sum += j->kern->sum(t, n);
+    }
+}
+
+static void norm_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const norm_job *j = arg;
+    const sd_norm_grad *a = j->a;
+    const int64_t n = a->x.cols;
+    (void)chunk;
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = sd_mat_row(a->x, i), *gy = sd_mat_row(a->gy, i), r = a->stat[2 * i], mean = a->stat[2 * i + 1];
+        float *gx = sd_mat_row(a->gx, i), dot, sum;
+        weighted_sums(j, i, &dot, &sum);
+        const float m_t = sum / (float)n, m_tx = dot / (float)n * r * r;
+        if (a->replace)
+            for (int64_t c = 0; c < n; c++) gx[c] = r * (a->g[c] * gy[c] - m_t - (x[c] - mean) * m_tx);
+        else
+            for (int64_t c = 0; c < n; c++) gx[c] += r * (a->g[c] * gy[c] - m_t - (x[c] - mean) * m_tx);
+    }
+}
+
 static void norm_bwd(const sd_exec *ex, const sd_norm_grad *a, bool layer)
 {
     norm_job j = {sd_kern_train_select(ex->cpu.flags), a, layer};
     SD_ASSERT(a->gx.rows == a->x.rows && a->gy.rows == a->x.rows && a->gx.cols == a->x.cols && a->gy.cols == a->x.cols);
     if (a->x.rows == 0) return;
-    sd_parallel_for(ex->n_threads, a->x.rows, chunk_rows(a->x.cols), norm_stat_rows, &j);
+    sd_parallel_for(ex->n_threads, a->x.rows, chunk_rows(a->x.cols), stat_rows, &j);
     if (a->gg) sd_parallel_for(ex->n_threads, a->x.cols, CHUNK_COLS, norm_cols, &j);
     sd_parallel_for(ex->n_threads, a->x.rows, chunk_rows(a->x.cols), norm_rows, &j);
 }

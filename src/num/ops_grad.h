@@ -10,13 +10,12 @@
 
 /* y_i = g_i x_i r,  r = (mean(x^2) + eps)^(-1/2)                       Zhang & Sennrich 2019, eq. 4
  *   gx_i += r (g_i gy_i - x_i r^2 mean_j(g_j gy_j x_j))      gg_i += gy_i x_i r
- * gg NULL: not wanted. r [rows] is scratch. gx may be gy only when the two are the same matrix and `replace` is set: gx
- * = . */
+ * gg NULL: not wanted. gx may be gy only when the two are the same matrix and `replace` is set: gx = . */
 typedef struct sd_norm_grad {
     sd_mat gx, gy, x;
     const float *g; /* [cols] */
     float *gg, *gb; /* [cols] or NULL */
-    float *stat;    /* [2 rows] scratch */
+    float *stat;    /* [rows, 2] scratch: r and mean */
     float eps;
     bool replace; /* gx = instead of += */
 } sd_norm_grad;
