@@ -1,4 +1,4 @@
-/* What the rest of num knows of oneDNN; gemm.c and score.c alone include its header. */
+/* What the rest of num knows of oneDNN; gemm.c and gemm_tile.c alone include its header. */
 #ifndef SD_NUM_GEMM_H
 #define SD_NUM_GEMM_H
 

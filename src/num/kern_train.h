@@ -34,8 +34,6 @@ typedef struct sd_kern_train {
     float (*sum)(const float *x, int64_t n);
     /* gg = gh u f'(g), gu = gh f(g); u NULL: gg = gh f'(g), gu is not written. Outputs may alias gh, g or u. */
     void (*gate_bwd)(float *gg, float *gu, const float *gh, const float *g, const float *u, sd_nonlin f, int64_t n);
-    /* y += a * x * r, elementwise: a norm's column sums. */
-    void (*fma_rows)(float *y, const float *a, const float *x, float r, int64_t n);
     void (*adamw)(float *p, float *m, float *v, const float *g, const sd_adamw_k *k, int64_t n);
     /* Moments in 8 bits: shares of the largest |m| and of the largest sqrt(v), which are the scales, as small floats. What is not 0 in v
      * does not become 0: its inverse is a step. */

@@ -169,11 +169,6 @@ static void plain_gate_bwd(float *gg, float *gu, const float *gh, const float *g
 #undef GATE_CASE
 }
 
-static void plain_fma_rows(float *restrict y, const float *restrict a, const float *restrict x, float r, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) y[i] = __builtin_fmaf(a[i] * r, x[i], y[i]);
-}
-
 static void plain_adamw(float *restrict p, float *restrict m, float *restrict v, const float *restrict g,
                         const sd_adamw_k *k, int64_t n)
 {
@@ -237,7 +232,7 @@ static void plain_unpack8(float *restrict m, float *restrict v, const int8_t *re
     {                                                                                                                  \
         .transpose = TRANSPOSE, .pair_f32 = PAIR,           .pair_bf16 = plain_pair_bf16, .widen = plain_widen,        \
         .exp_sum = plain_exp_sum, .max = plain_max, .dot = plain_dot, .sum = plain_sum, .gate_bwd = plain_gate_bwd,    \
-        .fma_rows = plain_fma_rows, .adamw = plain_adamw, .pack8 = plain_pack8, .unpack8 = plain_unpack8,             \
+        .adamw = plain_adamw, .pack8 = plain_pack8, .unpack8 = plain_unpack8,                                          \
     }
 
 #endif

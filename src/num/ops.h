@@ -1,5 +1,5 @@
-/* The ops of a transformer, forward only so far. Row-major f32; rows are independent unless said, so the bits of a row
- * depend neither on the other rows nor on the number of threads. No op allocates. */
+/* The ops of a transformer, forward (backward: ops_grad.h). Row-major f32; rows are independent unless said, so the
+ * bits of a row depend neither on the other rows nor on the number of threads. No op allocates. */
 #ifndef SD_NUM_OPS_H
 #define SD_NUM_OPS_H
 
