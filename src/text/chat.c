@@ -75,8 +75,10 @@ sd_status sd_chat_render(const sd_chat *c, const sd_message *msg, int n_msg, boo
             json_decref(messages);
             return st;
         }
-        bad = json_object_set_new(m, "role", role) || json_object_set_new(m, "content", content) ||
-              json_array_append_new(messages, m);
+        /* All three, whatever fails: each takes its value over. */
+        bad = json_object_set_new(m, "role", role) != 0;
+        bad |= json_object_set_new(m, "content", content) != 0;
+        bad |= json_array_append_new(messages, m) != 0;
     }
     const sd_chat_input in = {.messages = messages, .add_generation_prompt = add_generation_prompt};
     sd_status st = bad ? no_memory(err) : sd_chat_render_json(c, &in, out, err);
