@@ -184,7 +184,7 @@ static double rounding_of(const float *x, sd_dtype t, int64_t cols, scratch *s)
     return sum;
 }
 
-static void one_matrix(sd_inside *out, const matrix_pair *p, scratch *s)
+static sd_status one_matrix(sd_inside *out, const matrix_pair *p, scratch *s, sd_err *err)
 {
     int64_t rows = p->wa->rows, cols = p->wa->cols;
     double base = 0, change = 0, rounding = 0;
@@ -198,6 +198,7 @@ static void one_matrix(sd_inside *out, const matrix_pair *p, scratch *s)
         for (int64_t j = 0; j < cols; j++) s->D[i * cols + j] -= s->x[j];
         change += sd_dot(s->D + i * cols, s->D + i * cols, cols);
     }
+    if (!isfinite(base) || !isfinite(change)) return sd_fail(err, SD_E_FORMAT, "%s of one of the models holds a number that is not finite: nothing can be said of how such weights changed", p->name);
     if (coarser) {
         out->n_requantised++;
         s->q_base += base;
@@ -207,11 +208,12 @@ static void one_matrix(sd_inside *out, const matrix_pair *p, scratch *s)
     s->base += base;
     s->change += change;
     out->n_matrix++;
-    if (!(change > 0)) return;
+    if (!(change > 0)) return SD_OK;
     out->n_changed++;
     sd_weight_change w = {.relative = base > 0 ? sqrt(change / base) : INFINITY, .rank_one = sigma1_squared(s->D, rows, cols, s->x, s->y) / change};
     snprintf(w.name, sizeof w.name, "%s", p->name);
     keep_top(out, w);
+    return SD_OK;
 }
 
 static const char *const role_name[SD_MAT_COUNT] = {"q", "k", "v", "o", "gate", "up", "down"};
@@ -224,7 +226,8 @@ static sd_status walk(sd_inside *out, const side *a, const side *b, scratch *s, 
             const sd_wmat *wa = &a->m->block[l].mat[k].w, *wb = &b->m->block[l].mat[k].w;
             if (!wa->data || !wb->data || wa->rows != wb->rows || wa->cols != wb->cols) continue;
             snprintf(name, sizeof name, "block %d, %s", l, role_name[k]);
-            one_matrix(out, &(matrix_pair){name, wa, wb, a->lora ? &a->lora->mat[l][k] : NULL, b->lora ? &b->lora->mat[l][k] : NULL}, s);
+            sd_status st = one_matrix(out, &(matrix_pair){name, wa, wb, a->lora ? &a->lora->mat[l][k] : NULL, b->lora ? &b->lora->mat[l][k] : NULL}, s, err);
+            if (st) return st;
         }
         sd_progress_update(progress, "weights", l + 1, a->m->n_layer_loaded, "blocks");
         if (sd_progress_cancelled(progress)) return sd_fail(err, SD_E_CANCELLED, "stopped after the weights of %d of %d blocks", l + 1, a->m->n_layer_loaded);

@@ -50,6 +50,7 @@ typedef struct sd_inside_opt {
 } sd_inside_opt;
 /* Positions that it runs, about, for the time that is told before the start; *perhaps: those of features put back, which are run when refusals are lost. */
 int64_t sd_inside_rows(int64_t *perhaps, const sd_inside_opt *opt);
+/* out is to be released. SD_E_FORMAT: a matrix with a number that is not finite. Cost: a forward of the prompts in each model, every matrix decoded twice, and a changed one read 24 times more. */
 sd_status sd_lab_inside(sd_inside *out, const sd_exec *ex, const sd_model *a, const sd_model *b, const sd_inside_opt *opt, sd_err *err);
 
 #endif

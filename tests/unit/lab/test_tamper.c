@@ -3,6 +3,7 @@
 #include "lab/tamper.h"
 
 #include "lab/ablate.h"
+#include "lab/audit_inside.h"
 #include "tiny_gguf.h"
 
 #include <math.h>
@@ -138,6 +139,9 @@ static void numbers_that_are_none(void **state)
         sd_model *m = open_tiny(side ? NULL : &e, SD_F32, 1, LAYERS), *ref = open_tiny(side ? &e : NULL, SD_F32, 1, LAYERS);
         assert_int_equal(sd_lab_tamper(&t, ex, m, ref, &(sd_tamper_opt){.seed = 0}, &err), SD_E_FORMAT);
         assert_non_null(strstr(err.msg, side ? "the reference: o_proj of block 2" : "the model: o_proj of block 2"));
+        sd_inside in; /* without prompts: weights alone. NaN is no change of 0. */
+        assert_int_equal(sd_lab_inside(&in, ex, m, ref, &(sd_inside_opt){.n_suite = 0}, &err), SD_E_FORMAT);
+        assert_non_null(strstr(err.msg, "block 2, o of one of the models"));
         sd_model_close(m);
         sd_model_close(ref);
     }
