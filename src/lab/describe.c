@@ -18,6 +18,8 @@
 #define TOKENIZER_MAX ((size_t)256 << 20)
 /* Rows of a prefill step, as sd_runner_new takes by default. */
 enum { STEP_ROWS = 512, DEFAULT_CTX = 4096 };
+/* A wider head is no model's (model/config.c). */
+enum { MAX_HEAD = 1 << 20 };
 
 static void copy(char *out, size_t cap, sd_slice s)
 {
@@ -212,22 +214,29 @@ static void read_tensors(sd_describe *d, const sd_weights *w, uint32_t cpu_flags
         }
 }
 
+/* The sizes are the file's claims: a product of them is taken in double, and stops here. Three of these fit into a signed count. */
+static uint64_t bytes_of(double x)
+{
+    return x < 0x1p61 ? (uint64_t)x : (uint64_t)1 << 61;
+}
+
 static void plan_session(sd_describe *d, int64_t n_ctx, bool has_bf16)
 {
-    int64_t limit = d->n_ctx_model && d->n_ctx_model < DEFAULT_CTX ? d->n_ctx_model : DEFAULT_CTX;
-    double rows = STEP_ROWS, q = (double)(d->n_head * d->d_head), kv = (double)(d->n_head_kv * d->d_head);
+    const int64_t limit = d->n_ctx_model && d->n_ctx_model < DEFAULT_CTX ? d->n_ctx_model : DEFAULT_CTX;
+    const double rows = STEP_ROWS, d_head = (double)d->d_head, q = (double)d->n_head * d_head, kv = (double)d->n_head_kv * d_head;
     d->n_ctx = n_ctx ? n_ctx : limit;
-    d->kv_per_1k = (uint64_t)(2.0 * (double)d->n_layer * kv * 4 * 1000);
+    d->kv_per_1k = bytes_of(2.0 * (double)d->n_layer * kv * 4 * 1000);
     /* A step's rows: residual, normed, block output; q, heads' outputs; k, v; gate, up; then one row of logits. */
-    double scratch = 4 * (rows * (3 * (double)d->d_model + 2 * q + 2 * kv + 2 * (double)d->d_ffn) + (double)d->n_vocab);
+    const double scratch = 4 * (rows * (3 * (double)d->d_model + 2 * q + 2 * kv + 2 * (double)d->d_ffn) + (double)d->n_vocab);
     for (int k = 0; k < SD_DESCRIBE_KV; k++) {
-        const double row = (double)sd_kv_row_bytes((sd_kv_type)(SD_KV_F32 + k), (int)d->d_head);
-        d->kv_types[k] = (uint64_t)(2.0 * (double)d->n_layer * (double)d->n_head_kv * row * (double)d->n_ctx);
+        const int head = d->d_head < MAX_HEAD ? (int)d->d_head : MAX_HEAD;
+        const double row = (double)sd_kv_row_bytes((sd_kv_type)(SD_KV_F32 + k), head);
+        d->kv_types[k] = bytes_of(2.0 * (double)d->n_layer * (double)d->n_head_kv * row * (double)d->n_ctx);
     }
     for (int k = 0; k < 3; k++) {
         sd_describe_memory *m = &d->memory[k];
         m->kv = d->kv_types[(m->mode == SD_MODE_FAST ? SD_KV_F16 : m->mode == SD_MODE_BF16 && has_bf16 ? SD_KV_BF16 : SD_KV_F32) - SD_KV_F32];
-        m->scratch = (uint64_t)scratch;
+        m->scratch = bytes_of(scratch);
         m->total += m->kv + m->scratch;
     }
 }

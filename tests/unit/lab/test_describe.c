@@ -1,5 +1,5 @@
 /* The plan that `info` prints against what a loaded model, session and runner really hold. */
-#include "t.h"
+#include "tiny_model.h"
 #include "lab/describe.h"
 #include "base/mem.h"
 #include "num/exec.h"
@@ -91,5 +91,26 @@ static void memory_may_run_out_anywhere(void **state)
     }
 }
 
-static const struct CMUnitTest tests[] = {T(the_plan_is_close), T(both_containers_say_the_same), T(memory_may_run_out_anywhere)};
+/* Sizes whose products leave 64 bits: a plan that says "more than there is", not what is left of the product. */
+static void sizes_are_claims(void **state)
+{
+    (void)state;
+    const char *dir = t_tmpdir();
+    sd_describe d;
+    sd_buf b;
+    tiny_write_hf(dir, &tiny_default);
+    sd_buf_init(&b, 1 << 12);
+    sd_buf_puts(&b, "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 9223372036854775807, \"num_hidden_layers\": 3, \"num_attention_heads\": 4294967296,"
+                    " \"num_key_value_heads\": 4294967296, \"head_dim\": 4294967296, \"max_position_embeddings\": 512, \"vocab_size\": 260}");
+    tiny_save(dir, "config.json", &b);
+    sd_buf_release(&b);
+    t_ok(sd_lab_describe(&d, dir, &(sd_describe_opt){0}, &err), err);
+    assert_true(d.kv_per_1k == (uint64_t)1 << 61);
+    for (int k = 0; k < SD_DESCRIBE_KV; k++) assert_true(d.kv_types[k] > (uint64_t)1 << 50);
+    for (int k = 0; k < 3; k++) assert_true(d.memory[k].scratch == (uint64_t)1 << 61 && d.memory[k].total > (uint64_t)1 << 61 && d.memory[k].total <= INT64_MAX);
+    t_rmtree(dir);
+    assert_int_equal(sd_mem_live_blocks(), 0);
+}
+
+static const struct CMUnitTest tests[] = {T(sizes_are_claims), T(the_plan_is_close), T(both_containers_say_the_same), T(memory_may_run_out_anywhere)};
 T_MAIN(tests)
