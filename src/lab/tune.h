@@ -40,7 +40,7 @@ typedef struct sd_tune_opt {
     int64_t steps;       /* 0: what epochs give */
     double epochs;       /* 0: 1 (3 for sft, dpo and constrained); not used when steps is given */
     int64_t batch;       /* rows (lm: windows of ctx tokens) a step; 0: 8 */
-    int64_t ctx;         /* tokens a row may have; 0: the model's, at most 1024 */
+    int64_t ctx;         /* tokens a row may have, at least 2; 0: the model's, at most 1024 */
     int64_t micro_rows;  /* tokens of one forward; 0: 2048, at least ctx */
     double lr;           /* 0: 1e-4 with an adapter, 2e-5 without, 5e-4 from scratch */
     double warmup;       /* share of the steps; 0: 0.05; negative: none */

@@ -492,6 +492,7 @@ sd_status sd_tune_set_read(sd_tune_set *out, const sd_model *m, const sd_tune_op
     reader r = {.set = out, .m = m, .opt = opt, .ctx = ctx, .err = err};
     sd_status st = SD_OK;
     *out = (sd_tune_set){0};
+    if (ctx < 2) return sd_fail(err, SD_E_ARG, "a context of %" PRId64 " tokens, at least 2 are needed: one is learnt from those before it", ctx);
     sd_buf_init(&r.text, MAX_TEXT);
     sd_buf_init(&r.said, MAX_TEXT);
     if (opt->n_data < 1) {

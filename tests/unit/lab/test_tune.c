@@ -625,6 +625,10 @@ static void test_refused(void **state)
     j.o = (sd_tune_opt){.method = SD_TUNE_SFT, .dir = out, .steps = 1, .foresee = {.weight = 1}};
     assert_int_equal(run(&j, &r, &err), SD_E_ARG);
     assert_non_null(strstr(err.msg, "--method lm"));
+    j.file = "lm.jsonl"; /* windows of one token would never come to a text's end */
+    j.o = (sd_tune_opt){.method = SD_TUNE_LM, .dir = out, .steps = 1, .ctx = 1};
+    assert_int_equal(run(&j, &r, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "at least 2"));
     j.o = (sd_tune_opt){.method = SD_TUNE_SFT, .dir = out, .resume = true};
     assert_int_not_equal(run(&j, &r, &err), SD_OK);
     t_rmtree(config), t_rmtree(pre), t_rmtree(out);
