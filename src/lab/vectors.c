@@ -36,7 +36,7 @@ typedef struct job {
 
 static sd_status encode(sd_ids *ids, const job *j, const char *text, bool space, sd_err *err)
 {
-    char spaced[128];
+    char spaced[sizeof((sd_near_word *)0)->text + 1];
     ids->n = 0;
     snprintf(spaced, sizeof spaced, "%s%s", space ? " " : "", text);
     return sd_tok_encode(j->m->tok, sd_slice_of(spaced), &(sd_encode_opt){.no_special = true}, ids, err);
@@ -46,6 +46,7 @@ static sd_status encode(sd_ids *ids, const job *j, const char *text, bool space,
 static sd_status read_word(sd_near_word *w, const job *j, const char *text, sd_err *err)
 {
     sd_ids ids = {0};
+    if (strlen(text) >= sizeof w->text) return sd_fail(err, SD_E_ARG, "'%.60s..' has %zu bytes; a word has at most %zu", text, strlen(text), sizeof w->text - 1);
     sd_status st = encode(&ids, j, text, text[0] != ' ', err);
     if (!st && ids.n != 1) {
         if (!(st = encode(&ids, j, text, false, err)) && ids.n != 1) st = encode(&ids, j, text, text[0] != ' ', err);

@@ -95,5 +95,6 @@ expect_error no_head 4 'head 9 of a model with 4' attn tiny.gguf --text cat --la
 expect_error no_position 4 'position -50 of a prompt' attribute tiny.gguf --text cat --position -50
 expect_error bad_expression 4 'byte 5: a word is missing' near tiny.gguf --expr 'cat -'
 expect_error nothing_left 4 'length 0' near tiny.gguf --expr 'cat - cat'
+expect_error long_word 4 '200 bytes; a word has at most 95' near tiny.gguf --expr cat --words "$(printf 'mat%.0s' {1..66})ma"
 expect_error wrong_width 4 'mlp_pre.0 is not a place' near tiny.gguf --expr cat --site mlp_pre.0
 finish
