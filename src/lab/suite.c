@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <strings.h>
 
+enum { MAX_CHOICES = 26 }; /* A to Z */
 static const char *const prompt_col[] = {"prompt", "goal", "instruction", "question", "forbidden_prompt", "behavior", "messages", "turns", NULL};
 static const char *const id_col[] = {"id", "index", "behaviorid", "question_id", NULL};
 static const char *const category_col[] = {"category", "semanticcategory", "risk_area", "type", "tags", NULL};
@@ -186,16 +187,17 @@ static json_t *choices_of(json_t *row, sd_prompt *p)
     if (json_is_object(mc)) return truthful(mc, &p->answer);
     if (json_is_string(best) && json_is_string(rest)) return p->answer = 0, best_and_rest(best, json_string_value(rest));
     p->by_sum = false;
-    if (json_is_integer(a)) p->answer = (int)json_integer_value(a);
+    if (json_is_integer(a)) p->answer = json_integer_value(a) >= 0 && json_integer_value(a) < MAX_CHOICES ? (int)json_integer_value(a) : -1;
     else if (json_is_string(a) && json_string_length(a) == 1) p->answer = (json_string_value(a)[0] | 32) - 'a';
     return json_is_array(v) ? json_deep_copy(v) : NULL;
 }
 
 static sd_status put_choices(sd_suite *s, sd_prompt *p, const json_t *list, int64_t number, sd_err *err)
 {
-    int n = (int)json_array_size(list);
-    if (p->answer < 0 || p->answer >= n || n < 2 || n > 26)
-        return sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " has %d choices, and the right one is %d", s->path, number, n, p->answer);
+    const size_t given = json_array_size(list);
+    const int n = given <= MAX_CHOICES ? (int)given : -1;
+    if (p->answer < 0 || p->answer >= n || n < 2)
+        return sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " has %zu choices, and the right one is %d", s->path, number, given, p->answer);
     sd_status st = sd_alloc_zero(&p->choice, (size_t)n * sizeof *p->choice, "choices", err);
     for (int i = 0; i < n && !st; i++) {
         const char *c = json_string_value(json_array_get(list, (size_t)i));

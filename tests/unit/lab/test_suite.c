@@ -127,6 +127,7 @@ static void what_is_refused(void **state)
     refused("harmful2.jsonl", "{\"prompt\":\"\"}\n", SD_E_FORMAT, "is empty");
     refused("h.txt", "x", SD_E_UNSUPPORTED, ".jsonl");
     refused("mc.jsonl", "{\"question\":\"q\",\"choices\":[\"a\"],\"answer\":0}", SD_E_FORMAT, "1 choices");
+    refused("mc.jsonl", "{\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"answer\":4294967296}", SD_E_FORMAT, "2 choices, and the right one is -1"); /* 0, if it were cut to 32 bits */
     refused("TruthfulQA.json", "[{\"question\":\"q\",\"mc1_targets\":{\"a\":0,\"b\":0}}]", SD_E_FORMAT, "the right one is -1");
 }
 
