@@ -7,12 +7,7 @@ enum { PROMPT = 512, GEN = 64, REPS = 5, MAX_REPS = 64 };
 
 double sd_bench_median(double *v, int n)
 {
-    for (int i = 1; i < n; i++)
-        for (int j = i; j > 0 && v[j] < v[j - 1]; j--) {
-            double t = v[j];
-            v[j] = v[j - 1];
-            v[j - 1] = t;
-        }
+    sd_sort_f64(v, n);
     return n % 2 ? v[n / 2] : (v[n / 2] + v[n / 2 - 1]) / 2;
 }
 
