@@ -37,6 +37,15 @@ static sd_wmat weights_of(sd_mat x)
     return sd_wmat_of(x.data, x.rows, x.cols);
 }
 
+/* gB += gy^T low, as (low^T gy)^T: only the narrow matrix is turned for the product, and all its columns are used. */
+static void adapter_out_bwd(const sd_learner *t, sd_mat gb, sd_mat low, sd_mat gy, sd_half gy_half)
+{
+    const sd_mat turned = sd_mat_of(t->turned, gb.cols, gb.rows);
+    run(t, (sd_prod){SD_PROD_TN, .c = turned, .a = low, .b = weights_of(gy), .b_half = gy_half});
+    for (int64_t o = 0; o < gb.rows; o++)
+        for (int64_t i = 0; i < gb.cols; i++) sd_mat_row(gb, o)[i] += sd_mat_row(turned, i)[o];
+}
+
 /* y = x W^T + b + s (x A^T) B^T:  gx (+)= gy W + (s gy B) A,  gW += gy^T x,  gb += sum gy,  gB += gy^T (s x A^T),  gA
  * += (s gy B)^T x */
 static void product_bwd(const sd_learner *t, int l, sd_mat_role role, sd_mat gx, bool accumulate, sd_mat gy, sd_linput *input)
@@ -54,14 +63,12 @@ static void product_bwd(const sd_learner *t, int l, sd_mat_role role, sd_mat gx,
     run(t, (sd_prod){SD_PROD_NN, .accumulate = accumulate, .c = gx, .a = gy, .b = w->w, .a_half = gy_half});
     if (!a->rank) return;
     const sd_wmat A = sd_wmat_of(a->a, a->rank, in), B = sd_wmat_of(a->b, out, a->rank);
-    sd_mat low = sd_learner__mat(t, t->low, a->rank), glow = sd_learner__mat(t, t->glow, a->rank), xd = x;
+    sd_mat glow = sd_learner__mat(t, t->glow, a->rank), xd = x;
     sd_half xd_half = {0};
     if (w->ga) {
         xd = sd_learner__dropped(t, l, role, x);
         if (xd.data == x.data) xd_half = sd_learner__half(t, input, t->half_x);
-        run(t, (sd_prod){SD_PROD_NT, .c = low, .a = xd, .b = A, .a_half = xd_half});
-        sd_scale(t->ex, low, a->scale);
-        run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->glb, out, a->rank), .a = gy, .b = weights_of(low), .a_half = gy_half});
+        adapter_out_bwd(t, sd_mat_of(w->glb, out, a->rank), sd_learner__low(t, l, role), gy, gy_half);
     }
     run(t, (sd_prod){SD_PROD_NN, .c = glow, .a = gy, .b = B, .a_half = gy_half});
     sd_scale(t->ex, glow, a->scale);
@@ -91,7 +98,7 @@ static sd_status mlp_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
     sd_mat in = normed ? sd_learner__mat(t, a->norm2, t->d) : mid;
     sd_linput in_once = {.x = in}, h_once = {.x = h};
     sd_status st;
-    memcpy(g.data, gx.data, (size_t)(t->rows * t->d) * sizeof(float));
+    sd_sum(t->ex, g, gx, none);
     if ((st = sd_learner__visit(t, SD_SITE_MLP_OUT, l, none, g, err))) return st;
     if (b->mlp_post.g) norm_bwd(t, g, g, sd_learner__mat(t, a->m_raw, t->d), &b->mlp_post, true);
     product_bwd(t, l, SD_MAT_DOWN, gg, false, g, &h_once);
@@ -185,11 +192,11 @@ static sd_status block_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
         sd_learner__restore(t, l);
     else if ((st = sd_learner__block(t, l, true, err)))
         return st;
-    if (t->m->wire.parallel) memcpy(g.data, gx.data, (size_t)(t->rows * t->d) * sizeof(float));
+    if (t->m->wire.parallel) sd_sum(t->ex, g, gx, (sd_mat){0});
     if ((st = mlp_bwd(t, l, gx, err))) return st;
     if (!t->m->wire.parallel) {
         if ((st = sd_learner__visit(t, SD_SITE_RESID_MID, l, sd_learner__mat(t, t->act.mid, t->d), gx, err))) return st;
-        memcpy(g.data, gx.data, (size_t)(t->rows * t->d) * sizeof(float));
+        sd_sum(t->ex, g, gx, (sd_mat){0});
     }
     if ((st = attention_bwd(t, l, g, gx, err))) return st;
     return sd_learner__visit(t, SD_SITE_RESID_PRE, l, x, gx, err);

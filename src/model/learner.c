@@ -73,7 +73,7 @@ static void lay_inside(sd_learner *t, layout *l)
 static void lay_out(sd_learner *t, layout *l)
 {
     const sd_config *c = &t->m->cfg;
-    const int64_t R = t->opt.max_rows, d = t->d, docs = t->opt.max_docs, rank = most_rank(t);
+    const int64_t R = t->opt.max_rows, d = t->d, docs = t->opt.max_docs, rank = t->rank;
     t->x = floats(l, (c->n_layer + 1) * R, d);
     lay_inside(t, l);
     t->out = floats(l, R, d), t->gx = floats(l, R, d), t->gt = floats(l, R, d);
@@ -81,7 +81,8 @@ static void lay_out(sd_learner *t, layout *l)
     t->ggate = floats(l, R, t->ffn), t->gup = t->m->wire.gated ? floats(l, R, t->ffn) : NULL;
     const int64_t half = t->bf16 ? (int64_t)sd_prod_half_bytes(R, larger(larger(larger(t->ffn, d), t->q), t->kv)) : 0;
     t->half_x = place(l, half, 1, 1), t->half_g = place(l, half, 1, 1);
-    t->low = floats(l, R, rank), t->glow = floats(l, R, rank);
+    float *low = floats(l, SD_MAT_COUNT * R, rank);
+    t->glow = floats(l, R, rank), t->turned = floats(l, rank, larger(larger(t->ffn, d), larger(t->q, t->kv)));
     const bool drops = t->opt.lora && t->opt.lora->opt.dropout > 0;
     t->drop = drops ? floats(l, 2 * R, sd_learner__widest_input(t)) : NULL;
     t->hn = floats(l, R, d), t->gh = floats(l, R, d), t->lp = floats(l, R, 1), t->lse = floats(l, R, 1),
@@ -101,8 +102,11 @@ static void lay_out(sd_learner *t, layout *l)
      * caches. */
     const size_t each = sd_learner__kept_bytes(t);
     size_t left = t->opt.keep_bytes;
-    for (int b = c->n_layer - 1; b >= 0 && left >= each; b--, left -= each)
-        t->block[b].kept = place(l, (int64_t)each, 1, 1);
+    for (int b = 0; b < c->n_layer; b++) t->block[b].low = low;
+    for (int b = c->n_layer - 1; b >= 0 && left >= each; b--, left -= each) {
+        t->block[b].low = floats(l, SD_MAT_COUNT * R, rank);
+        t->block[b].kept = place(l, (int64_t)(each - sd_arena_need((size_t)(SD_MAT_COUNT * R * rank) * sizeof(float))), 1, 1);
+    }
 }
 
 static sd_status check(const sd_model *m, const sd_learner_opt *o, sd_err *err)
@@ -135,6 +139,7 @@ sd_status sd_learner_new(sd_learner **out, const sd_exec *ex, const sd_model *m,
                                err)))
             goto done;
     if ((st = sd_learner__params(t, err))) goto done;
+    t->rank = most_rank(t);
     lay_out(t, &l);
     if ((st = sd_arena_init(&t->arena, l.used, "a step of learning", err))) goto done;
     l = (layout){.base = t->arena.base};

@@ -62,7 +62,7 @@ static void product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_
     if (!a->rank) return;
     const sd_mat in = sd_learner__dropped(t, l, role, x);
     if (in.data != x.data) p.a_half = (sd_half){0};
-    p.c = sd_learner__mat(t, t->low, a->rank), p.a = in, p.b = sd_wmat_of(a->a, a->rank, x.cols);
+    p.c = sd_learner__low(t, l, role), p.a = in, p.b = sd_wmat_of(a->a, a->rank, x.cols);
     sd_prod_run(t->ex, &p, t->scratch);
     sd_scale(t->ex, p.c, a->scale);
     p = (sd_prod){.kind = SD_PROD_NT, .accumulate = true, .bf16 = t->bf16, .c = y, .a = p.c, .b = sd_wmat_of(a->b, y.cols, a->rank)};
@@ -172,11 +172,6 @@ static sd_mat input(const sd_learner *t, float *to, sd_mat x, const sd_lnorm *n)
     return y;
 }
 
-static void copy(const sd_learner *t, float *to, const float *from, int64_t cols)
-{
-    memcpy(to, from, (size_t)(t->rows * cols) * sizeof *to);
-}
-
 /* ---- the inside of a block, kept ---- */
 
 typedef struct slot {
@@ -208,7 +203,7 @@ static int slots(const sd_learner *t, slot s[MAX_SLOTS])
 size_t sd_learner__kept_bytes(const sd_learner *t)
 {
     slot s[MAX_SLOTS];
-    size_t sum = 0;
+    size_t sum = sd_arena_need((size_t)(SD_MAT_COUNT * t->opt.max_rows * t->rank) * sizeof(float));
     for (int i = 0, n = slots(t, s); i < n; i++)
         sum += sd_arena_need((size_t)(t->opt.max_rows * s[i].cols) * (s[i].wide || !t->bf16 ? 4 : 2));
     return sum;
@@ -222,7 +217,7 @@ static void keep(const sd_learner *t, int l)
         const int64_t k = t->rows * s[i].cols;
         const bool wide = s[i].wide || !t->bf16;
         if (wide)
-            memcpy(to, s[i].data, (size_t)k * 4);
+            sd_sum(t->ex, sd_learner__mat(t, (float *)(void *)to, s[i].cols), sd_learner__mat(t, s[i].data, s[i].cols), (sd_mat){0});
         else
             sd_to_bf16(t->ex, (uint16_t *)(void *)to, s[i].data, k);
         to += sd_arena_need((size_t)(t->opt.max_rows * s[i].cols) * (wide ? 4 : 2));
@@ -232,13 +227,13 @@ static void keep(const sd_learner *t, int l)
 void sd_learner__restore(sd_learner *t, int l)
 {
     slot s[MAX_SLOTS];
-    const uint8_t *from = t->block[l].kept;
+    uint8_t *from = t->block[l].kept;
     const sd_lblock *b = &t->block[l];
     for (int i = 0, n = slots(t, s); i < n; i++) {
         const int64_t k = t->rows * s[i].cols;
         const bool wide = s[i].wide || !t->bf16;
         if (wide)
-            memcpy(s[i].data, from, (size_t)k * 4);
+            sd_sum(t->ex, sd_learner__mat(t, s[i].data, s[i].cols), sd_learner__mat(t, (float *)(void *)from, s[i].cols), (sd_mat){0});
         else
             sd_from_bf16(t->ex, s[i].data, (const uint16_t *)(const void *)from, k);
         from += sd_arena_need((size_t)(t->opt.max_rows * s[i].cols) * (wide ? 4 : 2));
@@ -264,15 +259,13 @@ sd_status sd_learner__block(sd_learner *t, int l, bool again, sd_err *err)
     sd_status st;
     if (!again && (st = sd_learner__visit(t, SD_SITE_RESID_PRE, l, x, none, err))) return st;
     if ((st = attention(t, l, again, input(t, t->act.norm, x, &b->attn_norm), err))) return st;
-    copy(t, t->act.mid, x.data, t->d);
-    sd_add(t->ex, mid, out);
+    sd_sum(t->ex, mid, x, out);
     if (!again && !parallel && (st = sd_learner__visit(t, SD_SITE_RESID_MID, l, mid, none, err))) return st;
     if ((st = mlp(t, l, again, input(t, t->act.norm2, parallel ? x : mid, &b->mlp_norm), err))) return st;
     if (again) return SD_OK;
     sd_mat next = sd_learner__mat(t, t->remembers ? sd_learner__x(t, l + 1) : x.data, t->d);
     if (t->remembers && b->kept) keep(t, l);
-    copy(t, next.data, t->act.mid, t->d);
-    sd_add(t->ex, next, out);
+    sd_sum(t->ex, next, mid, out);
     return sd_learner__visit(t, SD_SITE_RESID_POST, l, next, none, err);
 }
 

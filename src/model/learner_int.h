@@ -28,6 +28,7 @@ typedef struct sd_lblock {
     sd_lmat mat[SD_MAT_COUNT];
     sd_lnorm attn_norm, attn_post, mlp_norm, mlp_post, q_norm, k_norm;
     uint8_t *kept; /* the block's inside in a compact form; NULL: computed again */
+    float *low;    /* [SD_MAT_COUNT][max_rows, rank] scale x A^T of its adapters: kept too, or shared by the blocks that are computed again */
 } sd_lblock;
 
 /* The inside of the block that is being computed, [max_rows, ..] each. raw: before the norm of its name. */
@@ -60,7 +61,8 @@ struct sd_learner {
     sd_lact act;
     float *out, *gx, *gt, *gq, *gk, *gv, *gz, *ggate, *gup; /* gradients; out, gt [max_rows, d] */
     uint16_t *half_x, *half_g;       /* the input of matrices and its gradient, rounded once for all products that read them */
-    float *low, *glow, *drop;        /* adapters: [max_rows, rank] twice; their dropped-out input and its gradient, [max_rows, widest input] twice */
+    float *glow, *turned, *drop;     /* adapters: [max_rows, rank]; a gradient of B turned; their dropped-out input and its gradient, [max_rows, widest input] twice */
+    int rank;                        /* the largest of the adapters' */
     float *hn, *gh, *lp, *lse, *row; /* rows that count: [max_rows, d] twice, [max_rows] */
     float *stat;                     /* of norms */
     float *cos[2], *sin[2], *nsin[2];
@@ -102,6 +104,11 @@ sd_status sd_learner__params(sd_learner *t, sd_err *err);
  * visited. */
 sd_status sd_learner__block(sd_learner *t, int l, bool again, sd_err *err);
 void sd_learner__norm(const sd_learner *t, sd_mat y, sd_mat x, const sd_lnorm *n);
+/* scale x A^T of one adapter, [rows, rank], as forward left it for backward. */
+static inline sd_mat sd_learner__low(const sd_learner *t, int l, sd_mat_role role)
+{
+    return sd_learner__mat(t, t->block[l].low + (int64_t)role * t->opt.max_rows * t->rank, t->block[l].mat[role].lora.rank);
+}
 /* The inside of block l from what was kept. */
 void sd_learner__restore(sd_learner *t, int l);
 size_t sd_learner__kept_bytes(const sd_learner *t);

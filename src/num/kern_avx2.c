@@ -75,7 +75,10 @@ static void tile_f32_avx2(const sd_tile *t)
     int64_t left = t->k, r;
     do {
         q.k = left < most ? left : most;
-        for (r = 0; r + 6 <= t->m; r += 6) f32_rows(&q, r, 0, 6, 2), f32_rows(&q, r, 16, 6, 2);
+        for (r = 0; r + 6 <= t->m; r += 6) {
+            f32_rows(&q, r, 0, 6, 2);
+            if (!t->narrow) f32_rows(&q, r, 16, 6, 2);
+        }
         f32_few(&q, r);
         q.x = (const float *)q.x + q.k;
         q.w = (const float *)q.w + q.k * SD_PANEL;

@@ -126,7 +126,10 @@ static inline __attribute__((always_inline)) void block_rows(const sd_itile *t, 
 static void one_block(const sd_itile *t)
 {
     int64_t r = 0;
-    for (; r + 6 <= t->m; r += 6) block_rows(t, r, 0, 6, 2), block_rows(t, r, 16, 6, 2);
+    for (; r + 6 <= t->m; r += 6) {
+        block_rows(t, r, 0, 6, 2);
+        if (!t->narrow) block_rows(t, r, 16, 6, 2);
+    }
     switch (t->m - r) {
     case 5: block_rows(t, r, 0, 5, 2), block_rows(t, r, 16, 5, 2); break;
     case 4: block_rows(t, r, 0, 4, 2), block_rows(t, r, 16, 4, 2); break;

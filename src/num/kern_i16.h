@@ -21,6 +21,7 @@ typedef struct sd_itile {
     const float *sw;    /* [blocks, SD_PANEL] */
     int64_t ldy, ldx, ldsx, m, k; /* k even; cut between tiles at multiples of SD_I16_BLOCK */
     bool carry;         /* start from y instead of 0 */
+    bool narrow;        /* only the first half of the columns is wanted */
 } sd_itile;
 
 typedef struct sd_kern_i16 {

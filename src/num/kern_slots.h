@@ -11,6 +11,7 @@ typedef struct sd_tile {
     const void *w;  /* the panel, packed as the slot says */
     int64_t ldy, ldx, m, k;
     bool carry;     /* start the sums from y instead of 0 */
+    bool narrow;    /* only the first half of the columns is wanted: the others may be left as they are */
 } sd_tile;
 
 enum { SD_QPACK_ROWS = 4 };

@@ -5,6 +5,7 @@
 #include "num/kern_ops.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Elements of a chunk: about 8 us of work, several times what waking a thread costs; a single row stays on its thread.
  */
@@ -116,6 +117,27 @@ void sd_add(const sd_exec *ex, sd_mat y, sd_mat x)
     SD_ASSERT(y.rows == x.rows && y.cols == x.cols);
     rows_job j = {.kern = sd_kern_ops_select(ex->cpu.flags), .y = y, .a = x};
     sd_parallel_for(ex->n_threads, x.rows, chunk_rows(x.cols), add_rows, &j);
+}
+
+static void sum_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    (void)chunk;
+    const rows_job *j = arg;
+    for (int64_t i = begin; i < end; i++) {
+        float *y = sd_mat_row(j->y, i);
+        const float *a = sd_mat_row(j->a, i), *b = j->b.data ? sd_mat_row(j->b, i) : NULL;
+        if (!b)
+            memcpy(y, a, (size_t)j->a.cols * sizeof *y);
+        else
+            for (int64_t c = 0; c < j->a.cols; c++) y[c] = a[c] + b[c];
+    }
+}
+
+void sd_sum(const sd_exec *ex, sd_mat y, sd_mat a, sd_mat b)
+{
+    SD_ASSERT(y.rows == a.rows && y.cols == a.cols && (!b.data || (b.rows == a.rows && b.cols == a.cols)));
+    rows_job j = {.y = y, .a = a, .b = b};
+    sd_parallel_for(ex->n_threads, a.rows, chunk_rows(a.cols), sum_rows, &j);
 }
 
 sd_status sd_rope_init(sd_rope *r, int n_rot, double theta, sd_err *err)

@@ -19,6 +19,8 @@ void sd_softcap(const sd_exec *ex, sd_mat x, float cap);
 void sd_silu_mul(const sd_exec *ex, sd_mat out, sd_mat gate, sd_mat up);
 /* y += x, elementwise. */
 void sd_add(const sd_exec *ex, sd_mat y, sd_mat x);
+/* y = a + b; b.data NULL: a copy. Neither overlaps y. */
+void sd_sum(const sd_exec *ex, sd_mat y, sd_mat a, sd_mat b);
 
 /* Rotary embedding, Su et al. 2021, in the rotate-half layout of Hugging Face:
  *   (x_i, x_{i+half}) -> (x_i c - x_{i+half} s, x_{i+half} c + x_i s),  angle = pos * inv_freq[i],  inv_freq[i] =

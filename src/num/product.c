@@ -187,7 +187,8 @@ static void run_whole(const job *j, const desk *d, const sd_tile *t, int64_t k0,
                         .ldsx = blocks,
                         .m = t->m,
                         .k = t->k + (t->k & 1),
-                        .carry = t->carry};
+                        .carry = t->carry,
+                        .narrow = t->narrow};
     j->i16->tile(&w);
 }
 
@@ -196,7 +197,7 @@ static void run_rows(const job *j, const desk *d, slab s, int64_t r0, int64_t r1
     const int64_t p = s.p, k0 = s.k0;
     const int64_t left = j->n - p * SD_PANEL, n = left < SD_PANEL ? left : SD_PANEL;
     const bool carry = k0 > 0 || j->p->accumulate;
-    sd_tile t = {.w = d->panel + s.g * j->lines * SD_PANEL, .ldx = j->lda, .carry = carry};
+    sd_tile t = {.w = d->panel + s.g * j->lines * SD_PANEL, .ldx = j->lda, .carry = carry, .narrow = n <= SD_PANEL / 2};
     t.k = j->bf16 ? s.kp + (s.kp & 1) : s.kp;
     if (j->i16) j->i16->panel(d->pairs, d->scale, t.w, s.kp);
     for (int64_t r = r0; r < r1; r += ROW_TILE) {

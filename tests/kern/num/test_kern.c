@@ -146,7 +146,7 @@ static tile_case tile_new(int64_t m, int64_t k, bool carry, size_t elem)
     c.before = sd_malloc(ny * 4 + 4);
     fill_normal((float *)(void *)c.y.p, (int64_t)ny);
     memcpy(c.before, c.y.p, ny * 4);
-    c.t = (sd_tile){(float *)(void *)c.y.p, c.x.p, c.w.p, LDY, k + LDX_EXTRA, m, k, carry};
+    c.t = (sd_tile){(float *)(void *)c.y.p, c.x.p, c.w.p, LDY, k + LDX_EXTRA, m, k, carry, false};
     return c;
 }
 
