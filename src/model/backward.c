@@ -60,28 +60,29 @@ static void product_bwd(const sd_learner *t, int l, sd_mat_role role, sd_mat gx,
         run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->gw, out, in), .a = gy, .b = weights_of(x), .a_half = gy_half,
                          .b_half = sd_learner__half(t, input, t->half_x)});
     if (w->gb) sd_bias_bwd(t->ex, w->gb, gy);
-    run(t, (sd_prod){SD_PROD_NN, .accumulate = accumulate, .c = gx, .a = gy, .b = w->w, .a_half = gy_half});
-    if (!a->rank) return;
-    const sd_wmat A = sd_wmat_of(a->a, a->rank, in), B = sd_wmat_of(a->b, out, a->rank);
-    sd_mat glow = sd_learner__mat(t, t->glow, a->rank), xd = x;
-    sd_half xd_half = {0};
-    if (w->ga) {
-        xd = sd_learner__dropped(t, l, role, x);
-        if (xd.data == x.data) xd_half = sd_learner__half(t, input, t->half_x);
-        adapter_out_bwd(t, sd_mat_of(w->glb, out, a->rank), sd_learner__low(t, l, role), gy, gy_half);
+    sd_prod p = {SD_PROD_NN, .accumulate = accumulate, .c = gx, .a = gy, .b = w->w, .a_half = gy_half};
+    sd_mat xd = x;
+    if (a->rank) {
+        p.a2 = sd_learner__mat(t, t->glow, a->rank), p.b2 = sd_wmat_of(a->a, a->rank, in);
+        run(t, (sd_prod){SD_PROD_NN, .c = p.a2, .a = gy, .b = sd_wmat_of(a->b, out, a->rank), .a_half = gy_half});
+        sd_scale(t->ex, p.a2, a->scale);
     }
-    run(t, (sd_prod){SD_PROD_NN, .c = glow, .a = gy, .b = B, .a_half = gy_half});
-    sd_scale(t->ex, glow, a->scale);
-    if (w->ga)
-        run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->ga, a->rank, in), .a = glow, .b = weights_of(xd), .b_half = xd_half});
+    if (a->rank && w->ga) {
+        xd = sd_learner__dropped(t, l, role, x);
+        const sd_half xd_half = xd.data == x.data ? sd_learner__half(t, input, t->half_x) : (sd_half){0};
+        adapter_out_bwd(t, sd_mat_of(w->glb, out, a->rank), sd_learner__low(t, l, role), gy, gy_half);
+        run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->ga, a->rank, in), .a = p.a2, .b = weights_of(xd), .b_half = xd_half});
+    }
     if (xd.data == x.data) {
-        run(t, (sd_prod){SD_PROD_NN, .accumulate = true, .c = gx, .a = glow, .b = A});
+        run(t, p);
         return;
     }
     /* The mask again: what is zero in the dropped-out input takes no gradient. */
     sd_mat gd = sd_mat_of(t->drop + t->opt.max_rows * sd_learner__widest_input(t), t->rows, in);
     const float up = (float)(1.0 / (1.0 - t->opt.lora->opt.dropout));
-    run(t, (sd_prod){SD_PROD_NN, .c = gd, .a = glow, .b = A});
+    run(t, (sd_prod){SD_PROD_NN, .c = gd, .a = p.a2, .b = p.b2});
+    p.a2 = (sd_mat){0};
+    run(t, p);
     for (int64_t i = 0; i < t->rows * in; i++) gx.data[i] += xd.data[i] != 0.0f ? gd.data[i] * up : 0.0f;
 }
 

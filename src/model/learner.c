@@ -47,7 +47,7 @@ static size_t scratch_bytes(const sd_learner *t)
                   wide = larger(sd_learner__widest_input(t), most_rank(t)); /* an adapter's rows may be more than a matrix has */
     const sd_attn_opt fwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
     const sd_attn_grad bwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
-    size_t s = sd_prod_scratch(t->ex, R, larger(wide, t->kv));
+    size_t s = sd_prod_scratch(t->ex, R, larger(larger(wide, t->kv), t->rank)) + sd_prod_second_scratch(R, t->rank);
     s = larger_size(s, sd_prod_scratch(t->ex, wide, R)); /* gradients of weights */
     s = larger_size(s, sd_xent_scratch(t->ex, R, t->d));
     if (t->opt.teacher_cols) s = larger_size(s, sd_distill_scratch(t->ex, R, t->d, t->opt.teacher_cols));

@@ -57,16 +57,17 @@ static void product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_
     const sd_lora_mat *a = &w->lora;
     sd_mat y = sd_learner__mat(t, to, w->w.rows);
     sd_prod p = {.kind = SD_PROD_NT, .bf16 = t->bf16, .c = y, .a = x, .b = w->w, .a_half = sd_learner__half(t, input, t->half_x)};
+    if (a->rank) {
+        const sd_mat in = sd_learner__dropped(t, l, role, x);
+        sd_prod down = p;
+        if (in.data != x.data) down.a_half = (sd_half){0};
+        down.c = sd_learner__low(t, l, role), down.a = in, down.b = sd_wmat_of(a->a, a->rank, x.cols);
+        sd_prod_run(t->ex, &down, t->scratch);
+        sd_scale(t->ex, down.c, a->scale);
+        p.a2 = down.c, p.b2 = sd_wmat_of(a->b, y.cols, a->rank);
+    }
     sd_prod_run(t->ex, &p, t->scratch);
     if (w->b) sd_add_bias(t->ex, y, w->b);
-    if (!a->rank) return;
-    const sd_mat in = sd_learner__dropped(t, l, role, x);
-    if (in.data != x.data) p.a_half = (sd_half){0};
-    p.c = sd_learner__low(t, l, role), p.a = in, p.b = sd_wmat_of(a->a, a->rank, x.cols);
-    sd_prod_run(t->ex, &p, t->scratch);
-    sd_scale(t->ex, p.c, a->scale);
-    p = (sd_prod){.kind = SD_PROD_NT, .accumulate = true, .bf16 = t->bf16, .c = y, .a = p.c, .b = sd_wmat_of(a->b, y.cols, a->rank)};
-    sd_prod_run(t->ex, &p, t->scratch);
 }
 
 /* Norms of q and k: of each head, or of the whole row. raw -> y. */

@@ -31,6 +31,7 @@ typedef struct job {
     const float *a_scale; /* of whole numbers, [m, blocks] */
     int64_t lda;
     uint8_t *worker; /* [n_threads][worker_bytes] */
+    const struct job *then; /* the second term; NULL: none */
 } job;
 
 /* The memory of one worker. */
@@ -71,6 +72,11 @@ static size_t a_bytes(int64_t m, int64_t k)
 size_t sd_prod_scratch(const sd_exec *ex, int64_t m, int64_t k)
 {
     return a_bytes(m, k) + (size_t)ex->n_threads * DESK_BYTES;
+}
+
+size_t sd_prod_second_scratch(int64_t m, int64_t k2)
+{
+    return a_bytes(m, k2);
 }
 
 /* ---- the panel of b ---- */
@@ -228,15 +234,16 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     for (int64_t i = begin; i < end; i++) {
         const int64_t p0 = i / j->n_row_block * j->group, r0 = i % j->n_row_block * j->row_block;
         const int64_t r1 = r0 + j->row_block < j->m ? r0 + j->row_block : j->m;
-        for (int64_t k0 = 0; k0 < j->k; k0 += j->piece) {
-            const int64_t kp = j->k - k0 < j->piece ? j->k - k0 : j->piece;
-            if (j->p->kind == SD_PROD_NT)
-                panel_of_rows(j, &d, p0, k0, kp);
-            else
-                panels_of_cols(j, &d, p0, k0, kp);
-            for (int64_t g = 0; g < j->group && (p0 + g) * SD_PANEL < j->n; g++)
-                run_rows(j, &d, (slab){p0 + g, g, k0, kp}, r0, r1);
-        }
+        for (const job *q = j; q; q = q->then)
+            for (int64_t k0 = 0; k0 < q->k; k0 += q->piece) {
+                const int64_t kp = q->k - k0 < q->piece ? q->k - k0 : q->piece;
+                if (q->p->kind == SD_PROD_NT)
+                    panel_of_rows(q, &d, p0, k0, kp);
+                else
+                    panels_of_cols(q, &d, p0, k0, kp);
+                for (int64_t g = 0; g < q->group && (p0 + g) * SD_PANEL < q->n; g++)
+                    run_rows(q, &d, (slab){p0 + g, g, k0, kp}, r0, r1);
+            }
     }
 }
 
@@ -383,6 +390,15 @@ void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
     plan_panels(&j);
     j.worker = (uint8_t *)scratch + a_bytes(j.m, j.k);
     prepare_a(&j, scratch);
+    job second = j;
+    const sd_prod p2 = {.kind = p->kind, .accumulate = true, .bf16 = p->bf16, .c = p->c, .a = p->a2, .b = p->b2};
+    if (p->a2.data) {
+        SD_ASSERT(p->kind != SD_PROD_TN && p->a2.rows == j.m);
+        SD_ASSERT(p->kind == SD_PROD_NT ? p->b2.rows == j.n && p->b2.cols == p->a2.cols : p->b2.cols == j.n && p->b2.rows == p->a2.cols);
+        second.p = &p2, second.k = p->a2.cols;
+        prepare_a(&second, j.worker + (size_t)ex->n_threads * DESK_BYTES);
+        j.then = &second;
+    }
     const int64_t n_group = (j.n + j.group * SD_PANEL - 1) / (j.group * SD_PANEL), want = 8 * ex->n_threads;
     const int64_t cuts = n_group >= want ? 1 : (want + n_group - 1) / n_group, most = (j.m + MIN_ROWS - 1) / MIN_ROWS;
     const int64_t n_cut = cuts < most ? cuts : most, tiles = ((j.m + n_cut - 1) / n_cut + ROW_TILE - 1) / ROW_TILE;

@@ -25,11 +25,14 @@ typedef struct sd_prod {
     bool bf16;       /* bf16 products where the CPU has them; else NT and NN of kern_i16.h where it has those; else f32 */
     sd_mat c, a;     /* neither aliases the other or b */
     sd_wmat b;
+    sd_mat a2;  /* a second term of the same kind, NT or NN: c += a2 b2 while c is at hand; data NULL: none */
+    sd_wmat b2;
     sd_half a_half, b_half; /* a, and the f32 b of NN and TN, as sd_prod_round left them; else each product rounds for itself. The bits are the same. */
 } sd_prod;
 
-/* Bytes of scratch for products with c of at most m rows and a chain of at most k. */
+/* Bytes of scratch for products with c of at most m rows and a chain of at most k; what a second term with a chain of at most k2 takes beside them. */
 size_t sd_prod_scratch(const sd_exec *ex, int64_t m, int64_t k);
+size_t sd_prod_second_scratch(int64_t m, int64_t k2);
 /* Elements from one rounded row to the next: an odd number of cache lines, so that the rows of a tile do not meet in the same
  * sets (AMX, 96 x 32 x 576 and 1024: 1,497 and 1,548 GFLOP/s with rows end to end, 1,636 and 1,710 so). */
 static inline int64_t sd_prod_half_ld(int64_t cols)

@@ -176,6 +176,31 @@ static void test_rounded(void **state)
     sd_free(ex);
 }
 
+/* A second term gives the bits of a second product that adds to the first. */
+static void test_second(void **state)
+{
+    sd_exec *ex = make(*state, 2);
+    const int64_t sizes[][4] = {{1, 1, 1, 1}, {97, 33, 31, 16}, {64, 16, 65, 3}, {500, 300, 130, 8}, {33, 40, 9, 1100}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int f = 0; f < 8; f++) {
+            const int64_t m = sizes[i][0], n = sizes[i][1], k = sizes[i][2], k2 = sizes[i][3];
+            const bool nn = f & 4;
+            sd_prod p = {.kind = nn ? SD_PROD_NN : SD_PROD_NT, .accumulate = f & 1, .bf16 = f & 2};
+            float *a = fill(m * k, 14), *b = fill(n * k, 15), *a2 = fill(m * k2, 16), *b2 = fill(n * k2, 17), *c1 = fill(m * n, 18), *c2 = fill(m * n, 18);
+            void *s = sd_malloc(sd_prod_scratch(ex, m, k > k2 ? k : k2) + sd_prod_second_scratch(m, k2));
+            p.a = sd_mat_of(a, m, k), p.b = nn ? sd_wmat_of(b, k, n) : sd_wmat_of(b, n, k), p.c = sd_mat_of(c1, m, n);
+            sd_prod last = {.kind = p.kind, .accumulate = true, .bf16 = p.bf16, .c = p.c, .a = sd_mat_of(a2, m, k2)};
+            last.b = nn ? sd_wmat_of(b2, k2, n) : sd_wmat_of(b2, n, k2);
+            sd_prod_run(ex, &p, s);
+            sd_prod_run(ex, &last, s);
+            p.c = sd_mat_of(c2, m, n), p.a2 = last.a, p.b2 = last.b;
+            sd_prod_run(ex, &p, s);
+            assert_memory_equal(c1, c2, (size_t)(m * n) * sizeof *c1);
+            sd_free(a), sd_free(b), sd_free(a2), sd_free(b2), sd_free(c1), sd_free(c2), sd_free(s);
+        }
+    sd_free(ex);
+}
+
 int main(void)
 {
     static const char *const levels[] = {"ref", "avx2", "avx512", "auto"};
@@ -190,7 +215,8 @@ int main(void)
         const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(test_shapes, level.v),
                                            cmocka_unit_test_prestate(test_types, level.v),
                                            cmocka_unit_test_prestate(test_threads, level.v),
-                                           cmocka_unit_test_prestate(test_rounded, level.v)};
+                                           cmocka_unit_test_prestate(test_rounded, level.v),
+                                           cmocka_unit_test_prestate(test_second, level.v)};
         failed += cmocka_run_group_tests_name(levels[i], tests, NULL, NULL);
     }
     return failed ? 1 : 0;
