@@ -132,6 +132,18 @@ static void fetch(const sd_wmat *b, int64_t r, int64_t c0, int64_t cols)
     for (int64_t c = 0; c < cols; c += 16) __builtin_prefetch(at + c);
 }
 
+/* panels_of_cols of the n whole panels of a matrix of f32 as it lies, for f32 and whole numbers: no row is asked for by name. */
+static void panels_as_they_lie(const job *j, const desk *d, const float *from, int64_t n, int64_t kp)
+{
+    const int64_t ld = j->p->b.cols;
+    for (int64_t i = 0; i < kp; i++, from += ld)
+        for (int64_t g = 0; g < n; g++) {
+            const float *x = from + g * SD_PANEL;
+            if (i + AHEAD < kp) __builtin_prefetch(x + AHEAD * ld), __builtin_prefetch(x + AHEAD * ld + SD_PANEL / 2);
+            memcpy(d->panel + (g * j->lines + i) * SD_PANEL, x, SD_PANEL * sizeof *x);
+        }
+}
+
 /* Rows [k0, k0 + kp) of b, the columns of panels [p, p + group): b is [k, n]. */
 static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, int64_t kp)
 {
@@ -139,6 +151,10 @@ static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, i
     const int64_t c0 = p * SD_PANEL, cols = b->cols - c0 < j->group * SD_PANEL ? b->cols - c0 : j->group * SD_PANEL;
     const int64_t full = cols / SD_PANEL, rest = cols % SD_PANEL, step = j->bf16 ? 2 : 1,
                   lines = (kp + step - 1) / step;
+    if (!rest && !j->bf16 && b->dtype == SD_F32 && !b->perm) {
+        panels_as_they_lie(j, d, (const float *)b->data + k0 * b->cols + c0, full, kp);
+        return;
+    }
     if (rest) memset(d->panel + full * j->lines * SD_PANEL, 0, (size_t)(lines * SD_PANEL) * sizeof *d->panel);
     for (int64_t i = 0; i < lines; i++) {
         const int64_t r = k0 + i * step;
