@@ -1,14 +1,13 @@
 /* Owns: the split of prompts, the directions found in turn, the openings and the number. Random subspaces: firmness_floor.c; the depth: firmness_depth.c; the page: firmness_report.c. */
 #include "lab/firmness_int.h"
 
-#include "base/rng.h"
 #include "lab/direction.h"
 #include "num/stats.h"
 
 #include <inttypes.h>
 #include <math.h>
 
-enum { LEAST = 16, MOST_FIT = 64, MOST_CHOOSE = 24, MOST_TEST = 96, DEFAULT_FLOOR = 20, DEFAULT_GEN = 24, DRAWS = 2000 };
+enum { LEAST = 16, MOST_FIT = 64, MOST_CHOOSE = 24, MOST_TEST = 96, DEFAULT_FLOOR = 20, DEFAULT_GEN = 24 };
 #define DEFAULT_MAX_KL 1.0 /* nats */
 const int sd_firm_k[SD_FIRM_K] = {1, 2, 4, 8};
 /* Neutral: it promises an overview of nothing in particular. */
@@ -253,7 +252,7 @@ static sd_status directions(firm_study *s, sd_err *err)
         sd_progress_update(s->o->progress, "directions", k + 1, SD_FIRM_DIRECTIONS, "found in turn");
     }
     if (!st && !s->n_tried) st = sd_fail(err, SD_E_FORMAT, "the model's activations do not tell harmful from harmless prompts apart at all");
-    sd_site site = {SD_SITE_RESID_PRE, s->out->layer[0] > 0 ? s->out->layer[0] : 1};
+    sd_site site = s->out->layer[0] > 0 ? (sd_site){SD_SITE_RESID_PRE, s->out->layer[0]} : (sd_site){SD_SITE_RESID_POST, 0}; /* behind the first block at the earliest */
     if (!st)
         st = sd_batch_run(s->b, &(sd_batch_want){.which = s->test[0], .n = s->n_test[0], .self = s, .site = &site, .n_site = 1, .n_tail = 1, .last_layer = site.layer, .on_rows = on_rows}, err);
     if (!st && s->o->text) st = sd_ablate_cross_entropy(&s->ce_plain, &(sd_cost_text){s->m, s->o->text, s->o->n_text}, NULL, 0, 1, err);
@@ -338,9 +337,30 @@ static sd_status backed(const sd_firmness *f, int64_t n, sd_err *err)
 
 /* ---- the number ---- */
 
-/* Parts [3] and their mean over one resampling of prompts and trainings; rng NULL: as they are. */
-static void parts(double *out, const firm_study *s, sd_rng *rng)
+sd_status sd_firm__bootstrap(sd_ci *out, int n_stat, sd_firm_stat *stat, const void *self, sd_rng rng, sd_err *err)
 {
+    enum { DRAWS = 2000, MOST = 4 };
+    double *draw = NULL, one[MOST];
+    SD_ASSERT(n_stat <= MOST);
+    sd_status st = sd_alloc(&draw, (size_t)n_stat * DRAWS * sizeof *draw, "a bootstrap", err);
+    if (st) return st;
+    for (int t = 0; t < DRAWS; t++) {
+        stat(one, self, &rng);
+        for (int k = 0; k < n_stat; k++) draw[k * DRAWS + t] = one[k];
+    }
+    stat(one, self, NULL);
+    for (int k = 0; k < n_stat; k++) {
+        sd_sort_f64(draw + k * DRAWS, DRAWS);
+        out[k] = (sd_ci){one[k], draw[k * DRAWS + DRAWS / 40], draw[k * DRAWS + DRAWS - 1 - DRAWS / 40]};
+    }
+    sd_free(draw);
+    return SD_OK;
+}
+
+/* Parts [3] and their mean over one resampling of prompts and trainings; rng NULL: as they are. */
+static void parts(double *out, const void *self, sd_rng *rng)
+{
+    const firm_study *s = self;
     int64_t n = s->n_test[0];
     double sum[3] = {0};
     for (int64_t i = 0; i < n; i++) {
@@ -385,25 +405,15 @@ static void widen(firm_study *s)
 
 static sd_status number(firm_study *s, sd_err *err)
 {
-    double *draw = NULL, own[4];
-    sd_ci *to[4] = {&s->out->directions, &s->out->opening, &s->out->trained, &s->out->number};
-    sd_rng rng = sd_rng_make(s->o->seed, "firmness bootstrap", 0);
-    sd_status st = sd_alloc(&draw, 4 * DRAWS * sizeof *draw, "a bootstrap", err);
+    sd_ci ci[4];
+    sd_status st = sd_firm__bootstrap(ci, 4, parts, s, sd_rng_make(s->o->seed, "firmness bootstrap", 0), err);
     if (st) return st;
-    parts(own, s, NULL);
-    for (int t = 0; t < DRAWS; t++) {
-        double one[4];
-        parts(one, s, &rng);
-        for (int k = 0; k < 4; k++) draw[k * DRAWS + t] = one[k];
-    }
-    for (int k = 0; k < 4; k++) {
-        sd_sort_f64(draw + k * DRAWS, DRAWS);
-        *to[k] = (sd_ci){own[k], draw[k * DRAWS + DRAWS / 40], draw[k * DRAWS + DRAWS - 1 - DRAWS / 40]};
-    }
-    if (!s->o->n_training) s->out->trained = (sd_ci){NAN, 0, 1};
-    sd_free(draw);
+    s->out->directions = ci[0];
+    s->out->opening = ci[1];
+    s->out->trained = s->o->n_training ? ci[2] : (sd_ci){NAN, 0, 1};
+    s->out->number = ci[3];
     widen(s);
-    return st;
+    return SD_OK;
 }
 
 sd_status sd_lab_firmness(sd_firmness *out, const sd_exec *ex, const sd_model *m, const sd_firm_opt *opt, sd_err *err)

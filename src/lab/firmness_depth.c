@@ -3,11 +3,8 @@
 
 #include "base/rng.h"
 #include "model/sample.h"
-#include "num/stats.h"
 
 #include <math.h>
-
-enum { DRAWS = 2000 };
 
 typedef struct reader { sd_session *s; sd_runner *r; sd_mat logits; } reader;
 
@@ -34,25 +31,20 @@ static sd_status read_answer(reader *o, const int32_t *prompt, int64_t n_prompt,
     return st;
 }
 
-/* first, all [n]: KL of each refusal's first tokens, and of all of them. NaN when there is none at all: the base is the model. */
-static sd_status share(sd_ci *out, const double *first, const double *all, int64_t n, uint64_t seed, sd_err *err)
+/* first, all [n]: KL of each refusal's first tokens, and of all of them. */
+typedef struct refusals { const double *first, *all; int64_t n; } refusals;
+
+/* A draw in which there is no KL at all has none in its first tokens. */
+static void share(double *out, const void *self, sd_rng *rng)
 {
-    double *draw = NULL, a = 0, b = 0;
-    sd_rng rng = sd_rng_make(seed, "depth", 0);
-    sd_status st = sd_alloc(&draw, DRAWS * sizeof *draw, "a bootstrap", err);
-    for (int t = 0; t <= DRAWS && !st; t++) {
-        a = b = 0;
-        for (int64_t i = 0; i < n; i++) {
-            int64_t at = t < DRAWS ? (int64_t)sd_rng_below(&rng, (uint64_t)n) : i;
-            a += first[at];
-            b += all[at];
-        }
-        if (t < DRAWS) draw[t] = b > 0 ? a / b : 0;
+    const refusals *r = self;
+    double first = 0, all = 0;
+    for (int64_t i = 0; i < r->n; i++) {
+        int64_t at = rng ? (int64_t)sd_rng_below(rng, (uint64_t)r->n) : i;
+        first += r->first[at];
+        all += r->all[at];
     }
-    if (!st) sd_sort_f64(draw, DRAWS);
-    if (!st) *out = b > 0 ? (sd_ci){a / b, draw[DRAWS / 40], draw[DRAWS - 1 - DRAWS / 40]} : (sd_ci){NAN, 0, 1};
-    sd_free(draw);
-    return st;
+    *out = all > 0 ? first / all : rng ? 0 : NAN;
 }
 
 /* Sums over the refusals read; D_k where at least half of them have a token k. */
@@ -97,7 +89,8 @@ sd_status sd_firm__depth(firm_study *s, sd_err *err)
     }
     if (!st && o->n_refusal) {
         means(o, sum, count);
-        st = share(&o->share, first, all, o->n_refusal, s->o->seed, err);
+        st = sd_firm__bootstrap(&o->share, 1, share, &(refusals){first, all, o->n_refusal}, sd_rng_make(s->o->seed, "depth", 0), err);
+        if (!st && isnan(o->share.est)) o->share = (sd_ci){NAN, 0, 1}; /* no KL at all: the base is the model */
     }
     for (int k = 0; k < 2; k++) {
         sd_runner_free(of[k].r);

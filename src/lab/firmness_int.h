@@ -43,6 +43,10 @@ bool sd_firm__orthonormal(float *basis, int k, int64_t d);
 double sd_firm__removed(const firm_study *s, const float *basis, int k);
 /* Random subspaces beside the best k directions, into cut: of equal variance, and (with a text) of equal cost in cross-entropy. */
 sd_status sd_firm__floors(firm_study *s, int c, int k, sd_err *err);
+/* A statistic's values, of one resampling; rng NULL: of the sample as it is. */
+typedef void sd_firm_stat(double *out, const void *self, sd_rng *rng);
+/* Percentile bootstrap, 95 %, 2,000 draws, of n_stat values at once (at most 4), into out [n_stat]. */
+sd_status sd_firm__bootstrap(sd_ci *out, int n_stat, sd_firm_stat *stat, const void *self, sd_rng rng, sd_err *err);
 /* Per-token KL of the model to opt's base on its own refusals. */
 sd_status sd_firm__depth(firm_study *s, sd_err *err);
 
