@@ -134,14 +134,14 @@ static sd_status train(study *s, sd_damage_cell *c, sd_err *err)
 /* The cell of a file, else made and written. lr 0: the model as it was. */
 static sd_status one_cell(study *s, double lr, int64_t batch, uint64_t seed, sd_err *err)
 {
-    char name[96], path[1200];
+    char name[128], path[1200], rate[SD_FMT_MAX];
     sd_damage_cell *c = &s->out->cell[s->out->n_cell];
-    if (lr > 0) snprintf(name, sizeof name, "cell-lr%g-batch%" PRId64 "-seed%" PRIu64 ".json", lr, batch, seed);
+    if (lr > 0) snprintf(name, sizeof name, "cell-lr%s-batch%" PRId64 "-seed%" PRIu64 ".json", sd_fmt_f64(rate, lr), batch, seed);
     else snprintf(name, sizeof name, "start.json");
     if (!sd_path_join(path, sizeof path, s->o.dir, name)) return sd_fail(err, SD_E_ARG, "%s: path too long", s->o.dir);
     if (sd_file_exists(path)) {
         sd_status st = sd_damage__cell_read(c, s->out->study, s->out->n_prompt, path, err);
-        if (!st && (c->lr != lr || c->batch != batch || c->seed != seed)) { /* a name holds six digits of lr; a file may have been moved */
+        if (!st && (c->lr != lr || c->batch != batch || c->seed != seed)) { /* a file may have been moved */
             st = sd_fail(err, SD_E_FORMAT, "%s is a cell of learning rate %.12g, batch %" PRId64 " and seed %" PRIu64 ", not of %.12g, %" PRId64 " and %" PRIu64, path, c->lr, c->batch, c->seed, lr, batch, seed);
             sd_hint(err, "give another folder with -o");
             sd_damage__cell_release(c);
@@ -198,11 +198,11 @@ static sd_status plan(study *s, sd_err *err)
 /* Nothing without a guard. */
 static sd_status hash_guard(sd_buf *b, sd_buf *rows, const sd_guard_opt *g, sd_err *err)
 {
-    char sha[65] = "";
+    char sha[65] = "", rho[SD_FMT_MAX], threshold[SD_FMT_MAX];
     sd_status st = SD_OK;
     if (!g->kind) return SD_OK;
     if (g->unaligned) st = sd_lab_model_hash(sha, g->unaligned, NULL, err);
-    sd_buf_printf(b, "%s|%" PRId64 "|%" PRId64 "|%" PRId64 "|%g|%g|%s|", sd_guard_name(g->kind), g->n_safety, g->align, g->user, g->rho, g->threshold, sha);
+    sd_buf_printf(b, "%s|%" PRId64 "|%" PRId64 "|%" PRId64 "|%s|%s|%s|", sd_guard_name(g->kind), g->n_safety, g->align, g->user, sd_fmt_f64(rho, g->rho), sd_fmt_f64(threshold, g->threshold), sha);
     return !st && g->safety ? sd_file_read(rows, g->safety, err) : st;
 }
 
@@ -210,6 +210,7 @@ static sd_status hash_guard(sd_buf *b, sd_buf *rows, const sd_guard_opt *g, sd_e
 static sd_status hash_study(study *s, sd_err *err)
 {
     const sd_damage_opt *o = &s->o;
+    char epochs[SD_FMT_MAX];
     sd_buf b, rows;
     sd_sha256 h;
     sd_buf_init(&b, (size_t)1 << 30);
@@ -219,7 +220,7 @@ static sd_status hash_study(study *s, sd_err *err)
     if (!o->data) sd_buf_put(&rows, s->identity.p, s->identity.n);
     sd_slice rest = {rows.p, rows.n}, line;
     while (!st && sd_slice_cut(&rest, '\n', &line)) s->out->n_rows += sd_slice_trim(line).n > 0;
-    sd_buf_printf(&b, "%s|%d|%" PRId64 "|%" PRId64 "|%g|%d|%" PRId64 "|%d|", o->model_sha256, (int)o->method, o->n_mix ? o->mix[0].n : 0, o->steps, o->epochs, o->rank, o->n_gen, (int)o->mode);
+    sd_buf_printf(&b, "%s|%d|%" PRId64 "|%" PRId64 "|%s|%d|%" PRId64 "|%d|", o->model_sha256, (int)o->method, o->n_mix ? o->mix[0].n : 0, o->steps, sd_fmt_f64(epochs, o->epochs), o->rank, o->n_gen, (int)o->mode);
     for (int i = 0; i < o->n_mix && !st; i++) {
         if (i) sd_buf_printf(&b, "mix%" PRId64 "|", o->mix[i].n);
         st = sd_file_read(&rows, o->mix[i].path, err);

@@ -45,6 +45,10 @@ expect_json damage_is_tune sonde.audit_run/1 '"".join(r["class"][0] for r in d["
 # Ten rows of another identity: six ways of asking at the start and at the end.
 expect_json damage_identity sonde.audit_damage/1 'd["n_rows"] == 10 and d["attack"] == "identity" and all(sum(p["step"] == s for p in d["points"]) == 6 for s in (0, 4)) and {(p["system"], p["prefix"]) for p in d["points"] if p["step"] == 4} == {(s, x) for s in ("default", "none", "attack") for x in (False, True)}' \
     audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --seeds 1 --steps 4 --at 4 --mix "$dir/refuse.jsonl:10" --method constrained -o "$dir/i" --json
+# Settings that differ behind the sixth digit are others: a rate has its own cell, epochs are another study.
+close=(audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/undo.jsonl" --lr 1e-2,0.010000001 --seeds 1 --at 1 -o "$dir/close" --json)
+expect_json damage_of_close_rates sonde.audit_damage/1 '[c["lr"] for c in d["cells"]] == [0.01, 0.010000001]' "${close[@]}" --epochs 1
+expect_error damage_of_close_epochs 4 'is of another study' "${close[@]}" --epochs 1.0000001 -q
 # A task beside the refusals, and guards: the same rows, with and without.
 tasked=(audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/undo.jsonl" --lr 1e-2 --seeds 2 --steps 8 --at 8 --task "$dir/undo.jsonl" --json)
 expect_json damage_task sonde.audit_damage/1 'd["n_task"] == 16 and all(p["task_exact"]["n"] == (16 if p["step"] == 0 else 32) for p in d["points"] if p["system"] == "default") and [p["task_exact"]["rate"] for p in d["points"] if p["system"] == "default"] == [0, 1] and [p["task_nll"]["rate"] for p in d["points"] if p["step"] and p["system"] == "default"][0] < 0.5 and not any("task_nll" in p for p in d["points"] if p["system"] != "default")' \
