@@ -214,9 +214,15 @@ static void made_with(sd_buf *b, const sd_audit_page *p)
         const sd_audit_record *r = &p->record[i];
         sd_buf_puts(b, "<tr><td>");
         sd_report__str(b, r->name);
-        sd_buf_printf(b, "</td><td><code>%.16s</code></td><td>%s</td><td>", r->prov.model_sha256, r->prov.mode);
+        sd_buf_puts(b, "</td><td><code>");
+        sd_report__text(b, r->prov.model_sha256, strnlen(r->prov.model_sha256, 16));
+        sd_buf_puts(b, "</code></td><td>");
+        sd_report__str(b, r->prov.mode);
+        sd_buf_puts(b, "</td><td>");
         sd_report__str(b, r->b.judge);
-        sd_buf_printf(b, "</td><td>%s</td><td class='n'>%" PRId64 "</td><td class='n'>%.0f</td></tr>", r->system, r->b.n, r->seconds);
+        sd_buf_puts(b, "</td><td>");
+        sd_report__str(b, r->system);
+        sd_buf_printf(b, "</td><td class='n'>%" PRId64 "</td><td class='n'>%.0f</td></tr>", r->b.n, r->seconds);
     }
     sd_buf_puts(b, "</table></div>");
     bool any = false;
@@ -254,14 +260,27 @@ static void one(sd_buf *b, const sd_audit_page *p, int i)
     changed(b, c);
 }
 
-sd_status sd_audit_write_html(sd_buf *b, const sd_audit_page *p, sd_err *err)
+void sd_audit__begin(sd_buf *b, const char *what, const char *of, const char *kicker)
 {
-    sd_buf_puts(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
-                   "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Audit: ");
-    sd_report__str(b, p->record[p->n_record - 1].name);
+    sd_buf_printf(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
+                     "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>%s: ", what);
+    sd_report__str(b, of);
     sd_buf_puts(b, "</title><style>");
     for (int i = 0; sd_audit__style[i]; i++) sd_buf_puts(b, sd_audit__style[i]);
-    sd_buf_puts(b, "</style></head><body><header><p class='kicker'>Alignment audit</p><h1>");
+    sd_buf_printf(b, "</style></head><body><header><p class='kicker'>%s</p><h1>", kicker);
+}
+
+sd_status sd_audit__end(sd_buf *b, const char *command, sd_err *err)
+{
+    sd_buf_puts(b, "<p>Every number of this page comes from</p><pre>");
+    sd_report__str(b, command);
+    sd_buf_puts(b, "</pre></footer></body></html>\n");
+    return sd_buf_check(b, "the page", err);
+}
+
+sd_status sd_audit_write_html(sd_buf *b, const sd_audit_page *p, sd_err *err)
+{
+    sd_audit__begin(b, "Audit", p->record[p->n_record - 1].name, "Alignment audit");
     for (int i = 0; i < p->n_record; i++) {
         if (i) sd_buf_puts(b, "<em> \xe2\x86\x92 </em>");
         sd_report__str(b, p->record[i].name);
@@ -278,8 +297,6 @@ sd_status sd_audit_write_html(sd_buf *b, const sd_audit_page *p, sd_err *err)
     for (int i = 0; i + 1 < p->n_record; i++) one(b, p, i);
     made_with(b, p);
     sd_buf_puts(b, "</main><footer><p>Classes come from the judge named above, not from people: \xe2\x80\x9crefused\xe2\x80\x9d is what it calls a refusal. Rates hold for these prompts, this template and greedy answers. "
-                   "Nothing is claimed about triggered behaviour, about other requests, or about safety as a whole.</p><p>Every number of this page comes from</p><pre>");
-    sd_report__str(b, p->command);
-    sd_buf_puts(b, "</pre></footer></body></html>\n");
-    return sd_buf_check(b, "the page", err);
+                   "Nothing is claimed about triggered behaviour, about other requests, or about safety as a whole.</p>");
+    return sd_audit__end(b, p->command, err);
 }

@@ -262,6 +262,16 @@ static sd_status read_reply(sd_reply *r, const json_t *o, const char *path, sd_e
     return SD_OK;
 }
 
+/* What was counted, of how many: a file may claim anything, and rates are made of it. */
+typedef struct part { const char *name; int64_t k, n; } part;
+
+static sd_status check_parts(const part *v, int n, const char *path, sd_err *err)
+{
+    for (int i = 0; i < n; i++)
+        if (v[i].k < 0 || v[i].k > v[i].n) return sd_fail(err, SD_E_FORMAT, "%s: %s is %" PRId64 " of %" PRId64, path, v[i].name, v[i].k, v[i].n);
+    return SD_OK;
+}
+
 static sd_status read_judged(sd_audit_record *r, const json_t *root, const char *path, sd_err *err)
 {
     const json_t *list = json_object_get(root, "judges");
@@ -277,6 +287,7 @@ static sd_status read_judged(sd_audit_record *r, const json_t *root, const char 
         if (!st) st = sd_json_opt_f64(o, "fnr", &j->e.fnr, path, err);
         if (!st) st = sd_json_get_i64(o, "n_compliance", &j->e.n_compliance, path, err);
         if (!st) st = sd_json_get_i64(o, "n_refusal", &j->e.n_refusal, path, err);
+        if (!st) st = check_parts((part[]){{"n_compliance", j->e.n_compliance, INT64_MAX}, {"n_refusal", j->e.n_refusal, INT64_MAX}}, 2, path, err);
         j->own = strcmp(source, "own answers") == 0;
     }
     return st;
@@ -308,7 +319,7 @@ sd_status sd_audit__read_frames(sd_behaviour *b, const json_t *root, const char 
         st = text(t->name, sizeof t->name, e, "name", path, err);
         if (!st) st = sd_json_get_i64(e, "refused", &t->refused, path, err);
         if (!st) st = sd_json_get_i64(e, "n", &t->n, path, err);
-        if (!st && (t->refused < 0 || t->n < t->refused)) st = sd_fail(err, SD_E_FORMAT, "%s: template %s refused %" PRId64 " of %" PRId64, path, t->name, t->refused, t->n);
+        if (!st) st = check_parts(&(part){t->name, t->refused, t->n}, 1, path, err);
     }
     return st;
 }
@@ -329,7 +340,9 @@ static sd_status read_utility(sd_behaviour *b, const json_t *root, const char *p
     if (!st) st = sd_json_opt_i64(o, "identity_n", &u->identity_n, path, err);
     if (!st) st = sd_json_opt_i64(o, "sycophancy_flips", &u->sycophancy_flips, path, err);
     if (!st) st = sd_json_opt_i64(o, "sycophancy_n", &u->sycophancy_n, path, err);
-    return st;
+    const part v[] = {{"ce_tokens", u->ce_tokens, INT64_MAX}, {"choice_right", u->choice_right, u->choice_n}, {"identity_same", u->identity_same, u->identity_n},
+                      {"sycophancy_flips", u->sycophancy_flips, u->sycophancy_n}};
+    return st ? st : check_parts(v, sizeof v / sizeof *v, path, err);
 }
 
 sd_status sd_audit__read_replies(sd_behaviour *b, const json_t *root, const char *path, sd_err *err)
@@ -366,6 +379,8 @@ sd_status sd_audit_record_read(sd_audit_record *r, const char *path, sd_err *err
     if (!st) st = sd_json_get_i64(root, "d_model", &r->d_model, path, err);
     if (!st) st = sd_json_get_i64(root, "n_vocab", &r->n_vocab, path, err);
     if (!st) st = sd_json_get_i64(root, "n_gen", &r->b.n_gen, path, err);
+    const part size[] = {{"n_layer", r->n_layer, INT64_MAX}, {"d_model", r->d_model, INT64_MAX}, {"n_vocab", r->n_vocab, INT64_MAX}, {"n_gen", r->b.n_gen, INT64_MAX}};
+    if (!st) st = check_parts(size, sizeof size / sizeof *size, path, err);
     if (!st) st = sd_json_get_bool(root, "quick", &r->b.quick, path, err);
     if (!st) st = sd_json_opt_f64(root, "seconds", &r->seconds, path, err);
     if (!st) st = read_utility(&r->b, root, path, err);

@@ -118,12 +118,7 @@ sd_status sd_damage_write_html(sd_buf *b, const sd_damage *r, const char *comman
 {
     char head[400];
     sd_damage_headline(head, sizeof head, r);
-    sd_buf_puts(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
-                   "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Fine-tuning damage: ");
-    sd_report__str(b, r->model);
-    sd_buf_puts(b, "</title><style>");
-    for (int i = 0; sd_audit__style[i]; i++) sd_buf_puts(b, sd_audit__style[i]);
-    sd_buf_puts(b, "</style></head><body><header><p class='kicker'>Fine-tuning damage</p><h1>");
+    sd_audit__begin(b, "Fine-tuning damage", r->model, "Fine-tuning damage");
     sd_report__str(b, r->model);
     sd_buf_puts(b, "</h1><p class='say'>");
     sd_report__str(b, head);
@@ -138,8 +133,6 @@ sd_status sd_damage_write_html(sd_buf *b, const sd_damage *r, const char *comman
     sd_buf_printf(b, " and not written. %" PRId64 " harmful and %" PRId64 " harmless prompts, greedy answers of at most %" PRId64 " tokens, judge: ", r->n_harmful, r->n_harmless, r->n_gen);
     sd_report__str(b, r->judge);
     sd_buf_puts(b, ". Intervals: hierarchical bootstrap, seeds first, then prompts; Wilson\xe2\x80\x99s of one seed where all answers agree. Other data, other rates and longer training may do more harm or less; "
-                   "nothing is claimed about them.</p><p>Every number of this page comes from</p><pre>");
-    sd_report__str(b, command);
-    sd_buf_puts(b, "</pre></footer></body></html>\n");
-    return sd_buf_check(b, "the page", err);
+                   "nothing is claimed about them.</p>");
+    return sd_audit__end(b, command, err);
 }

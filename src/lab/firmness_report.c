@@ -188,12 +188,7 @@ static void depth(sd_buf *b, const sd_firmness *f)
 sd_status sd_firmness_write_html(sd_buf *b, const sd_firm_page *p, sd_err *err)
 {
     const sd_firmness *f = p->f;
-    sd_buf_puts(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
-                   "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Firmness: ");
-    sd_report__str(b, p->name);
-    sd_buf_puts(b, "</title><style>");
-    for (int i = 0; sd_audit__style[i]; i++) sd_buf_puts(b, sd_audit__style[i]);
-    sd_buf_puts(b, "</style></head><body><header><p class='kicker'>How firmly does it hold?</p><h1>");
+    sd_audit__begin(b, "Firmness", p->name, "How firmly does it hold?");
     sd_report__str(b, p->name);
     sd_buf_printf(b, "</h1><p class='say'>Firmness %.2f, 95&#8239;%% interval %.2f to %.2f: the mean share of harmful requests that are still refused under what is below. It refuses %.0f&#8239;%% of them plainly.</p></header><main>",
                   f->number.est, f->number.lo, f->number.hi, 100 * f->plain.est);
@@ -211,8 +206,6 @@ sd_status sd_firmness_write_html(sd_buf *b, const sd_firm_page *p, sd_err *err)
     depth(b, f);
     sd_buf_puts(b, "</main><footer><p>The directions live in memory while this is measured and are kept nowhere. A number of these prompts, of this judge (");
     sd_report__str(b, f->judge);
-    sd_buf_puts(b, ") and of these attacks: another attack may find less. A model that refuses little has little to lose and a low number; over-refusal is not in it.</p><p>Every number of this page comes from</p><pre>");
-    sd_report__str(b, p->command);
-    sd_buf_puts(b, "</pre></footer></body></html>\n");
-    return sd_buf_check(b, "the page", err);
+    sd_buf_puts(b, ") and of these attacks: another attack may find less. A model that refuses little has little to lose and a low number; over-refusal is not in it.</p>");
+    return sd_audit__end(b, p->command, err);
 }

@@ -161,12 +161,7 @@ sd_status sd_forecast_write_html(sd_buf *b, const sd_forecast_page *p, sd_err *e
 {
     char head[500];
     sd_forecast_headline(head, sizeof head, p->f);
-    sd_buf_puts(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
-                   "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Forecast: ");
-    sd_report__str(b, p->model);
-    sd_buf_puts(b, "</title><style>");
-    for (int i = 0; sd_audit__style[i]; i++) sd_buf_puts(b, sd_audit__style[i]);
-    sd_buf_puts(b, "</style></head><body><header><p class='kicker'>Before it is trained</p><h1>");
+    sd_audit__begin(b, "Forecast", p->model, "Before it is trained");
     sd_report__str(b, p->model);
     sd_buf_puts(b, " on ");
     sd_report__str(b, p->data);
@@ -176,8 +171,6 @@ sd_status sd_forecast_write_html(sd_buf *b, const sd_forecast_page *p, sd_err *e
     looked(b, p->f);
     blame(b, p->f);
     sd_buf_puts(b, "</main><footer><p>The interval is that of trainings of one small model (docs/FORECAST.md). `sonde audit damage` measures what this expects. Rows are told by their line; "
-                   "nothing of their text is kept.</p><p>Every number of this page comes from</p><pre>");
-    sd_report__str(b, p->command);
-    sd_buf_puts(b, "</pre></footer></body></html>\n");
-    return sd_buf_check(b, "the page", err);
+                   "nothing of their text is kept.</p>");
+    return sd_audit__end(b, p->command, err);
 }

@@ -172,12 +172,7 @@ static void ref_html(sd_buf *b, const sd_tamper_ref *r)
 sd_status sd_tamper_write_html(sd_buf *b, const sd_tamper_page *p, sd_err *err)
 {
     const sd_tamper *t = p->t;
-    sd_buf_puts(b, "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'><meta name='referrer' content='no-referrer'>"
-                   "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Weights: ");
-    sd_report__str(b, p->name);
-    sd_buf_puts(b, "</title><style>");
-    for (int i = 0; sd_audit__style[i]; i++) sd_buf_puts(b, sd_audit__style[i]);
-    sd_buf_puts(b, "</style></head><body><header><p class='kicker'>Was a direction cut out?</p><h1>");
+    sd_audit__begin(b, "Weights", p->name, "Was a direction cut out?");
     sd_report__str(b, p->name);
     sd_buf_printf(b, "</h1><span class='verdict %s'>%s with a cut</span></header><main><p class='say'>These weights are %s with one to four directions having been cut out of many blocks, as is done to remove refusals. ",
                   t->consistent ? "fail" : "inconclusive", word(t->consistent), word(t->consistent));
@@ -195,8 +190,6 @@ sd_status sd_tamper_write_html(sd_buf *b, const sd_tamper_page *p, sd_err *err)
         sd_report__str(b, sd_tamper_limits[i]);
         sd_buf_puts(b, "</li>");
     }
-    sd_buf_puts(b, "</ul></div></main><footer><p>Every number of this page comes from</p><pre>");
-    sd_report__str(b, p->command);
-    sd_buf_puts(b, "</pre></footer></body></html>\n");
-    return sd_buf_check(b, "the page", err);
+    sd_buf_puts(b, "</ul></div></main><footer>");
+    return sd_audit__end(b, p->command, err);
 }

@@ -243,6 +243,50 @@ static void records_round_trip(void **state)
     t_rmtree(dir);
 }
 
+/* Counts of a file that cannot have been counted. */
+static void records_count_nothing_negative(void **state)
+{
+    static const struct { const char *from, *to; } row[] = {{"\"choice_right\":4", "\"choice_right\":-4"}, {"\"choice_n\":7", "\"choice_n\":3"}, {"\"identity_n\":0", "\"identity_n\":-1"},
+        {"\"sycophancy_flips\":0", "\"sycophancy_flips\":1"}, {"\"ce_tokens\":0", "\"ce_tokens\":-5"}, {"\"n_compliance\":3", "\"n_compliance\":-3"}, {"\"n_refusal\":5", "\"n_refusal\":-5"},
+        {"\"n_layer\":2", "\"n_layer\":-2"}, {"\"n_gen\":0", "\"n_gen\":-1"}};
+    sd_audit_record a, b;
+    sd_buf buf;
+    sd_jw w;
+    sd_err err = {0};
+    const char *dir = t_tmpdir();
+    char path[300];
+    (void)state;
+    fill(&a, "a", 20, 11);
+    a.b.utility.choice_n = 7, a.b.utility.choice_right = 4;
+    sd_audit_add_judge(&a, "phrases", &(sd_judge_error){.n_compliance = 3, .n_refusal = 5}, true);
+    snprintf(path, sizeof path, "%s/a.json", dir);
+    sd_buf_init(&buf, 1 << 24);
+    sd_jw_init(&w, &buf);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "schema", "sonde.audit_run/1");
+    sd_audit_record_write(&w, &a);
+    sd_jw_end(&w);
+    t_ok(sd_file_write_atomic(path, buf.p, buf.n, &err), err);
+    t_ok(sd_audit_record_read(&b, path, &err), err);
+    assert_int_equal(b.b.utility.choice_right, 4);
+    sd_audit_record_release(&b);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        const char *at = strstr(sd_buf_str(&buf), row[i].from);
+        sd_buf lie;
+        assert_non_null(at);
+        sd_buf_init(&lie, 1 << 24);
+        sd_buf_put(&lie, buf.p, (size_t)(at - buf.p));
+        sd_buf_puts(&lie, row[i].to);
+        sd_buf_puts(&lie, at + strlen(row[i].from));
+        t_ok(sd_file_write_atomic(path, lie.p, lie.n, &err), err);
+        assert_int_equal(sd_audit_record_read(&b, path, &err), SD_E_FORMAT);
+        sd_buf_release(&lie);
+    }
+    sd_buf_release(&buf);
+    sd_audit_record_release(&a);
+    t_rmtree(dir);
+}
+
 static void pages_hold_no_markup_of_files(void **state)
 {
     sd_audit_record r[2];
@@ -254,6 +298,9 @@ static void pages_hold_no_markup_of_files(void **state)
     (void)state;
     fill(&r[0], "<script>a", 60, 58);
     fill(&r[1], "b|c", 60, 20);
+    for (int i = 0; i < 2; i++) {
+        set(r[i].system, "<b>s"), set(r[i].prov.mode, "<b>m"), set(r[i].prov.model_sha256, "<b>h");
+    }
     t_ok(sd_gate_parse(&g, "refusal_drop>0.05", &err), err);
     t_ok(sd_audit_compare(&c, &r[0], &r[1], &g, 1, &err), err);
     sd_audit_page p = {r, 2, &c, NULL, "sonde audit compare"};
@@ -264,7 +311,8 @@ static void pages_hold_no_markup_of_files(void **state)
     t_ok(sd_audit_write_card(&card, &p, &err), err);
     const char *s = sd_buf_str(&page);
     assert_null(strstr(s, "<script"));
-    assert_null(strstr(s, "<b>c1"));
+    static const char *const of_files[] = {"<b>c1", "<b>s", "<b>m", "<b>h"};
+    for (int i = 0; i < 4; i++) assert_null(strstr(s, of_files[i]));
     assert_null(strstr(s, "://"));
     assert_non_null(strstr(s, "class='blur'"));
     assert_non_null(strstr(s, "refusal retention 97 % -&gt; 33 %"));
@@ -383,7 +431,7 @@ static void hand_labels_correct_a_rate(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(three_outcomes), T(two_ways_of_measuring_pass_no_gate), T(judges_are_told_apart), T(unscored_is_in_no_rate), T(records_round_trip), T(pages_hold_no_markup_of_files),
+    const struct CMUnitTest tests[] = {T(three_outcomes), T(two_ways_of_measuring_pass_no_gate), T(judges_are_told_apart), T(unscored_is_in_no_rate), T(records_round_trip), T(records_count_nothing_negative), T(pages_hold_no_markup_of_files),
                                        T(pairs_are_names_classes_lengths_and_hashes), T(hand_labels_correct_a_rate)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
