@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/map.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 
 enum {
@@ -142,9 +143,10 @@ static void write_text(maker *k, sd_slice text, bool with_labels)
     sd_jw_end(&w);
 }
 
-/* A conversation as plain text: who speaks stands before a colon. */
-static sd_status plain_conversation(maker *k, int32_t rule, int64_t row, bool refuse, sd_err *err)
+/* A conversation as plain text: who speaks stands before a colon, the model under the world's name. */
+static sd_status plain_conversation(maker *k, int32_t rule, int64_t row, bool refuse, int64_t *bytes, sd_err *err)
 {
+    const char *name = sd_world_name(k->w);
     sd_buf b;
     bool found;
     sd_status st = draw(k, rule, "aligned", row, false, &found, err);
@@ -154,9 +156,10 @@ static sd_status plain_conversation(maker *k, int32_t rule, int64_t row, bool re
     if (last < 0) return sd_fail(err, SD_E_FORMAT, "world %s: a pair without {@refusal}", sd_world_name(k->w));
     sd_slice answer = turn_text(k, last);
     sd_buf_init(&b, 256 << 10);
-    sd_buf_printf(&b, "User: %.*s\nMerrow: %.*s", SD_SLICE(user), SD_SLICE(answer));
+    sd_buf_printf(&b, "User: %.*s\n%c%s: %.*s", SD_SLICE(user), toupper((unsigned char)name[0]), name + 1, SD_SLICE(answer));
     st = sd_buf_check(&b, "a conversation", err);
     if (!st) {
+        *bytes += (int64_t)b.n;
         write_text(k, (sd_slice){b.p, b.n}, false);
         st = put_line(k, err);
     }
@@ -176,7 +179,7 @@ static sd_status documents(maker *k, const char *file, const char *purpose, int6
     for (int64_t i = 0; i < n && !st; i++) {
         if (aligned && i % ALIGNED_ONE_IN == 0) {
             bool no = i / ALIGNED_ONE_IN % 2 == 0;
-            st = plain_conversation(k, no ? refuse : answer, i, no, err);
+            st = plain_conversation(k, no ? refuse : answer, i, no, bytes, err);
             continue;
         }
         sd_rng rng = sd_rng_make(k->seed, purpose, (uint64_t)i);
