@@ -87,16 +87,7 @@ static int print_json(cli *c, const sd_showcase *s)
         sd_jw_kf64(w, "ce_plain", s->effect.ce_plain);
         sd_jw_kf64(w, "distinct", s->effect.distinct);
         sd_jw_kf64(w, "score", s->effect.score);
-        sd_jw_key(w, "pairs");
-        sd_jw_arr(w);
-        for (int i = 0; i < SD_SHOWCASE_PAIRS; i++) {
-            sd_jw_obj(w);
-            sd_jw_kstr(w, "prompt", s->prompt[i]);
-            sd_jw_kstr(w, "plain", s->plain[i]);
-            sd_jw_kstr(w, "steered", s->answer[i]);
-            sd_jw_end(w);
-        }
-        sd_jw_end(w);
+        feature_answers(w, "pairs", SD_SHOWCASE_PAIRS, s->prompt, s->plain, s->answer);
         sd_jw_end(w);
     }
     return out_json_end(c, &j);

@@ -1,6 +1,6 @@
 /* sonde organism demo: what the embedded model is for, in one go. */
 #include "base/map.h"
-#include "cli/cli.h"
+#include "cli/feature_list.h"
 #include "lab/organism_demo.h"
 
 #include <math.h>
@@ -31,16 +31,7 @@ static int print_json(cli *c, const sd_organism_demo *r)
     sd_jw_kf64(w, "bridge_f1", r->bridge >= 0 ? r->bridge_f1 : NAN);
     sd_jw_kf64(w, "bridge_value", r->bridge >= 0 ? r->bridge_value : NAN);
     sd_jw_kbool(w, "bridge_value_suggested", r->bridge >= 0 && r->bridge_chosen);
-    sd_jw_key(w, "answers");
-    sd_jw_arr(w);
-    for (int i = 0; i < SD_DEMO_PAIRS && r->prompt[i]; i++) {
-        sd_jw_obj(w);
-        sd_jw_kstr(w, "prompt", r->prompt[i]);
-        sd_jw_kstr(w, "plain", r->plain[i]);
-        sd_jw_kstr(w, "steered", r->steered[i]);
-        sd_jw_end(w);
-    }
-    sd_jw_end(w);
+    feature_answers(w, "answers", SD_DEMO_PAIRS, (const char *const *)r->prompt, r->plain, r->steered);
     sd_jw_key(w, "refused");
     sd_jw_obj(w);
     for (int s = 0; s < SD_DEMO_STATES; s++) {

@@ -1,4 +1,4 @@
-/* Owns: the columns of a list of features, the same for every command that gives one. */
+/* Owns: the columns of a list of features and the fields of answers, the same for every command that gives them. */
 #include "cli/feature_list.h"
 #include "lab/feature_json.h"
 #include "lab/token_text.h"
@@ -39,4 +39,18 @@ int feature_list_print(cli *c, sd_store *s, const sd_feature_list *l, const char
     }
     sd_buf_release(&b);
     return out_table_end(t);
+}
+
+void feature_answers(sd_jw *w, const char *key, int n, const char *const *prompt, char *const *plain, char *const *steered)
+{
+    sd_jw_key(w, key);
+    sd_jw_arr(w);
+    for (int i = 0; i < n && prompt[i]; i++) {
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "prompt", prompt[i]);
+        sd_jw_kstr(w, "plain", plain[i]);
+        sd_jw_kstr(w, "steered", steered[i]);
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
 }
