@@ -87,6 +87,34 @@ static void tile_f32_avx2(const sd_tile *t)
     } while (left > 0);
 }
 
+/* n panels; a constant at every call. With four some sums are kept in memory, which costs less than the memory's waiting. */
+static inline __attribute__((always_inline)) void f32_panels(const sd_spread *t, const int n)
+{
+    const float *x = t->x, *w[SD_SPREAD];
+    __m256 s[SD_SPREAD][4];
+    for (int i = 0; i < n; i++) {
+        w[i] = t->w[i];
+        for (int j = 0; j < 4; j++) s[i][j] = _mm256_setzero_ps();
+    }
+    for (int64_t p = 0; p < t->k; p++) {
+        const __m256 a = _mm256_broadcast_ss(x + p);
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < 4; j++) s[i][j] = _mm256_fmadd_ps(a, _mm256_loadu_ps(w[i] + p * SD_PANEL + 8 * j), s[i][j]);
+    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < 4; j++) _mm256_storeu_ps(t->y[i] + 8 * j, s[i][j]);
+}
+
+static void spread_f32_avx2(const sd_spread *t)
+{
+    switch (t->n) {
+    case 1: f32_panels(t, 1); break;
+    case 2: f32_panels(t, 2); break;
+    case 3: f32_panels(t, 3); break;
+    default: f32_panels(t, SD_SPREAD); break;
+    }
+}
+
 /* Eight to nearest even, a NaN made quiet: sd_f32_to_bf16. */
 static inline __m256i rounded(const float *x)
 {
@@ -114,6 +142,7 @@ void sd_kern_fill_avx2(sd_kern *k, uint32_t cpu_flags)
     k->dot = dot_avx2;
     k->axpy = axpy_avx2;
     k->tile_f32 = tile_f32_avx2;
+    k->spread_f32 = spread_f32_avx2;
     k->to_bf16 = to_bf16_avx2;
     sd_kern_fill_avx2_q(k);
 }

@@ -152,4 +152,44 @@ static void tile_avx2(const sd_itile *t)
     }
 }
 
-const sd_kern_i16 sd_kern_i16_avx2 = {row_avx2, panel_avx2, tile_avx2};
+static inline __attribute__((always_inline)) void spread_panels(const sd_spread *t, const int n)
+{
+    const int16_t *x = t->x;
+    const float *sx = t->act, *sw[SD_SPREAD];
+    const uint32_t *w[SD_SPREAD];
+    for (int i = 0; i < n; i++) {
+        w[i] = t->w[i], sw[i] = (const float *)(const void *)(w[i] + t->k / 2 * SD_PANEL);
+        for (int j = 0; j < SD_PANEL; j++) t->y[i][j] = 0.0f;
+    }
+    for (int64_t k0 = 0; k0 < t->k; k0 += SD_I16_BLOCK, sx++) {
+        const int64_t end = t->k - k0 < SD_I16_BLOCK ? t->k : k0 + SD_I16_BLOCK;
+        __m256i s[SD_SPREAD][4];
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < 4; j++) s[i][j] = _mm256_setzero_si256();
+        for (int64_t p = k0; p < end; p += 2) {
+            int32_t pair;
+            memcpy(&pair, x + p, sizeof pair);
+            const __m256i a = _mm256_set1_epi32(pair);
+            for (int i = 0; i < n; i++)
+                for (int j = 0; j < 4; j++) add_pairs(&s[i][j], a, _mm256_loadu_si256((const __m256i *)(const void *)(w[i] + p / 2 * SD_PANEL + 8 * j)));
+        }
+        for (int i = 0; i < n; i++, sw[i - 1] += SD_PANEL)
+            for (int j = 0; j < 4; j++) {
+                float *to = t->y[i] + 8 * j;
+                const __m256 scale = _mm256_mul_ps(_mm256_broadcast_ss(sx), _mm256_loadu_ps(sw[i] + 8 * j));
+                _mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(s[i][j]), scale, _mm256_loadu_ps(to)));
+            }
+    }
+}
+
+static void spread_avx2(const sd_spread *t)
+{
+    switch (t->n) {
+    case 1: spread_panels(t, 1); break;
+    case 2: spread_panels(t, 2); break;
+    case 3: spread_panels(t, 3); break;
+    default: spread_panels(t, SD_SPREAD); break;
+    }
+}
+
+const sd_kern_i16 sd_kern_i16_avx2 = {row_avx2, panel_avx2, tile_avx2, spread_avx2};

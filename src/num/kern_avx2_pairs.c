@@ -43,4 +43,37 @@ static void few_avx2(const sd_tile *t)
     }
 }
 
-const sd_kern_pairs sd_kern_pairs_avx2 = {few_avx2, sd_pairs__widen};
+static inline __attribute__((always_inline)) void pair_panels(const sd_spread *t, const int n)
+{
+    const float *x = t->x;
+    const uint32_t *w[SD_SPREAD];
+    __m256 s[SD_SPREAD][4];
+    for (int i = 0; i < n; i++) {
+        w[i] = t->w[i];
+        for (int j = 0; j < 4; j++) s[i][j] = _mm256_setzero_ps();
+    }
+    for (int64_t p = 0; p < t->k; p += 2) {
+        const bool both = p + 1 < t->k;
+        const __m256 a = _mm256_broadcast_ss(x + p), b = _mm256_broadcast_ss(x + p + both);
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < 4; j++) {
+                const __m256i pair = _mm256_loadu_si256((const __m256i *)(const void *)(w[i] + p / 2 * SD_PANEL + 8 * j));
+                s[i][j] = _mm256_fmadd_ps(a, half_of(pair, false), s[i][j]);
+                if (both) s[i][j] = _mm256_fmadd_ps(b, half_of(pair, true), s[i][j]);
+            }
+    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < 4; j++) _mm256_storeu_ps(t->y[i] + 8 * j, s[i][j]);
+}
+
+static void spread_avx2(const sd_spread *t)
+{
+    switch (t->n) {
+    case 1: pair_panels(t, 1); break;
+    case 2: pair_panels(t, 2); break;
+    case 3: pair_panels(t, 3); break;
+    default: pair_panels(t, SD_SPREAD); break;
+    }
+}
+
+const sd_kern_pairs sd_kern_pairs_avx2 = {few_avx2, spread_avx2, sd_pairs__widen};

@@ -36,7 +36,7 @@ UNROLLED void byte_rows(const sd_qtile *t, const stretch of, int64_t row, int g,
             const part p = {f, top, h, 0};
             __m256i s[BYTE_ROWS][2];
             __m256 scale[4];
-            sum_lines(s, v, q, t->ldq, p, mr);
+            sum_lines(s, &v, q, t->ldq, p, mr, 1);
             for (int j = 0; j < 2; j++) {
                 scale[j] = _mm256_loadu_ps(sc + h * SD_PANEL + 8 * j);
                 scale[2 + j] = f.min ? _mm256_loadu_ps(sc + (n_half + h) * SD_PANEL + 8 * j) : scale[j];
@@ -168,6 +168,7 @@ void sd_kern_fill_avx2_q(sd_kern *k)
 {
     k->tile_q8 = tile_q8_avx2;
     k->tile_qpack = sd_kern__tile_qpack_avx2;
+    k->spread_q = sd_kern__spread_q_avx2;
     k->unpack_q = unpack_q_avx2;
     k->quantise = quantise_avx2;
 }

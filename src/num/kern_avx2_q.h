@@ -115,8 +115,8 @@ UNROLLED int line_of(const part p, const int k)
     return p.f.bits == 8 ? k : (k >> 1) + 4 * (k & 1);
 }
 
-/* Integer sums of a part for mr rows; LARGE values count from 128. */
-UNROLLED void sum_lines(__m256i s[][2], const uint8_t *v, const int8_t *q, int64_t ldq, const part p, const int mr)
+/* Integer sums of a part, LARGE values counting from 128: of mr rows with v[0], or of one row with each of np panels, a line of each in turn. */
+UNROLLED void sum_lines(__m256i s[][2], const uint8_t *const *v, const int8_t *q, int64_t ldq, const part p, const int mr, const int np)
 {
     const __m256i flip = _mm256_set1_epi8((char)0x80), one = _mm256_set1_epi16(1);
     const int n = p.f.halves ? 4 : 8, step = p.top == FEW ? n : p.top == SMALL ? 4 : p.top == MIDDLE ? 2 : 1;
@@ -126,15 +126,17 @@ UNROLLED void sum_lines(__m256i s[][2], const uint8_t *v, const int8_t *q, int64
 #pragma GCC unroll 8
         for (int c = 0; c < step; c++) {
             const int l = line_of(p, k + c);
-            __m256i w[2], mag[2];
-#pragma GCC unroll 2
-            for (int j = 0; j < 2; j++) {
-                w[j] = line_at(v, p.f, p.g, l, 32 * j);
-                if (p.top == LARGE) w[j] = _mm256_xor_si256(w[j], flip), mag[j] = _mm256_abs_epi8(w[j]);
-            }
+            __m256i w[2], mag[2], a;
 #pragma GCC unroll 4
-            for (int i = 0; i < mr; i++) {
-                const __m256i a = word_at(q + i * ldq + 4 * l);
+            for (int i = 0; i < mr * np; i++) {
+                const int panel = np > 1 ? i : 0, row = np > 1 ? 0 : i;
+                if (panel == i)
+#pragma GCC unroll 2
+                    for (int j = 0; j < 2; j++) {
+                        w[j] = line_at(v[panel], p.f, p.g, l, 32 * j);
+                        if (p.top == LARGE) w[j] = _mm256_xor_si256(w[j], flip), mag[j] = _mm256_abs_epi8(w[j]);
+                    }
+                if (row == i) a = word_at(q + row * ldq + 4 * l);
 #pragma GCC unroll 2
                 for (int j = 0; j < 2; j++) {
                     const __m256i x = p.top == LARGE ? _mm256_maddubs_epi16(mag[j], _mm256_sign_epi8(a, w[j]))
@@ -144,7 +146,7 @@ UNROLLED void sum_lines(__m256i s[][2], const uint8_t *v, const int8_t *q, int64
             }
         }
 #pragma GCC unroll 4
-        for (int i = 0; i < mr; i++)
+        for (int i = 0; i < mr * np; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < 2; j++) {
                 const __m256i x = _mm256_madd_epi16(sum[i][j], one);
@@ -178,5 +180,6 @@ UNROLLED void add_part(__m256 *y, __m256i *s, const sd_qact *a, const part p, co
 
 /* kern_avx2_qpack.c */
 void sd_kern__tile_qpack_avx2(const sd_qtile *t);
+void sd_kern__spread_q_avx2(const sd_spread *t);
 
 #endif

@@ -30,6 +30,7 @@ typedef struct sd_kern_i16 {
     /* SD_PANEL columns of k inputs [k, SD_PANEL] to pairs [(k + 1) / 2, SD_PANEL] and scales [blocks, SD_PANEL]. */
     void (*panel)(uint32_t *w, float *scale, const float *from, int64_t k);
     void (*tile)(const sd_itile *t);
+    void (*spread)(const sd_spread *t); /* w: pairs and their scales behind them */
 } sd_kern_i16;
 
 static inline int64_t sd_i16_blocks(int64_t k) { return (k + SD_I16_BLOCK - 1) / SD_I16_BLOCK; }

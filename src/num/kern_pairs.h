@@ -13,6 +13,8 @@ typedef struct sd_kern_pairs {
     /* sd_kern.tile_f32 with w in pairs, widened in registers: for the few rows of a decoding step, which wait for the memory.
      * m <= SD_PAIR_ROWS. */
     void (*few)(const sd_tile *t);
+    /* NULL unless sd_kern.spreads. */
+    void (*spread)(const sd_spread *t);
     /* Lines of SD_PANEL pairs to two lines each of f32. */
     void (*unpair)(float *dst, const uint32_t *src, int64_t lines);
 } sd_kern_pairs;

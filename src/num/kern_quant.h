@@ -117,6 +117,26 @@ typedef struct sd_qtile {
     bool carry; /* start the sums from y instead of 0 */
 } sd_qtile;
 
+/* Whether the lines of a packed block are multiplied in the order they lie in: no planes in turns, no heads of a super between blocks. */
+static inline bool sd_qkind_in_order(sd_qkind kind)
+{
+    const sd_qform f = sd_qform_of(kind);
+    return f.blocks == 1 && (f.bits == 4 || f.bits == 8);
+}
+
+/* One row of x against panels in several stretches of memory, a line of each in turn: y[i] [SD_PANEL] = x w[i]^T, the bits of the tile that
+ * takes such panels. A Zen 3 core reads 12 GB/s of one stretch and 17 of four: what it fetches ahead ends with a page. */
+enum { SD_SPREAD = 4 };
+typedef struct sd_spread {
+    float *y[SD_SPREAD];
+    const void *w[SD_SPREAD];
+    int n;         /* panels, 1 to SD_SPREAD */
+    const void *x; /* [k]: f32, or int8 or int16 with what `act` says of their blocks: sd_qact, or f32 scales */
+    const void *act;
+    int64_t k;
+    sd_qkind kind; /* of packed blocks: one in order, as the core fetches ahead nothing else */
+} sd_spread;
+
 /* n_block blocks (whole supers): values into bytes [n_block][SD_QBYTE_BYTES], the code book applied (NULL: left out),
  * scales and minima into scales [n_block][sd_qscale_floats], exact products of d and sub. */
 typedef struct sd_qunpack {

@@ -28,11 +28,17 @@ SD_REF_CLONES static void tile_f32_ref(const sd_tile *t)
     }
 }
 
+static void spread_f32_ref(const sd_spread *t)
+{
+    for (int i = 0; i < t->n; i++) tile_f32_ref(&(sd_tile){.y = t->y[i], .x = t->x, .w = t->w[i], .ldy = SD_PANEL, .m = 1, .k = t->k});
+}
+
 void sd_kern_fill_ref(sd_kern *k)
 {
     k->cpu_flags = 0;
     k->dot = dot_ref;
     k->axpy = axpy_ref;
     k->tile_f32 = tile_f32_ref;
+    k->spread_f32 = spread_f32_ref;
     sd_kern_fill_ref_q(k);
 }

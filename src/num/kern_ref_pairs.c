@@ -17,7 +17,7 @@ SD_REF_CLONES static void few_ref(const sd_tile *t)
     }
 }
 
-static const sd_kern_pairs plain = {few_ref, sd_pairs__widen};
+static const sd_kern_pairs plain = {few_ref, NULL, sd_pairs__widen};
 
 const sd_kern_pairs *sd_kern_pairs_select(uint32_t cpu_flags)
 {

@@ -126,6 +126,12 @@ static void tile_qpack_ref(const sd_qtile *t)
     }
 }
 
+static void spread_q_ref(const sd_spread *t)
+{
+    for (int i = 0; i < t->n; i++)
+        tile_qpack_ref(&(sd_qtile){.y = t->y[i], .ldy = SD_PANEL, .q = t->x, .act = t->act, .values = t->w[i], .m = 1, .n_block = t->k / SD_QBLOCK, .kind = t->kind});
+}
+
 static void quantise_ref(int8_t *q, sd_qact *act, const float *x, int64_t n_block)
 {
     for (int64_t b = 0; b < n_block; b++, q += SD_QBLOCK, x += SD_QBLOCK) {
@@ -172,6 +178,7 @@ void sd_kern_fill_ref_q(sd_kern *k)
     k->to_bf16 = to_bf16_ref;
     k->tile_q8 = tile_q8_ref;
     k->tile_qpack = tile_qpack_ref;
+    k->spread_q = spread_q_ref;
     k->unpack_q = unpack_q_ref;
     k->quantise = quantise_ref;
 }

@@ -19,6 +19,7 @@ enum { SD_QPACK_ROWS = 4 };
 typedef struct sd_kern {
     uint32_t cpu_flags;
     bool takes_groups; /* tile_q8 is faster with sd_qtile.group */
+    bool spreads;      /* one row is faster over several stretches of the weights at a time (sd_spread) */
 
     /* sum_i a_i b_i, fixed lanes of this ISA (not index order). n >= 0, any alignment. */
     float (*dot)(const float *a, const float *b, int64_t n);
@@ -28,6 +29,7 @@ typedef struct sd_kern {
     /* f32 tile; w [k, SD_PANEL]. Each output is the chain fma(x_0, w_0, s), fma(x_1, w_1, .), .. in index order, so its
      * bits depend neither on m nor on the ISA, and a long k may be cut in pieces with carry. m >= 0, k >= 0. */
     void (*tile_f32)(const sd_tile *t);
+    void (*spread_f32)(const sd_spread *t);
 
     /* bf16 tile; x bf16, w [k/2, SD_PANEL, 2] bf16, k even. Same bits for any m, and for any cut of k with carry at multiples of 32;
      * the order of the sums is the ISA's, subnormals count as zero:
@@ -42,6 +44,7 @@ typedef struct sd_kern {
      * packed form unpacks in registers what it multiplies: made for up to SD_QPACK_ROWS rows. */
     void (*tile_q8)(const sd_qtile *t);
     void (*tile_qpack)(const sd_qtile *t);
+    void (*spread_q)(const sd_spread *t);
     void (*unpack_q)(const sd_qunpack *u);
     void (*quantise)(int8_t *q, sd_qact *act, const float *x, int64_t n_block);
 } sd_kern;

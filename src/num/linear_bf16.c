@@ -68,4 +68,4 @@ static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64
     }
 }
 
-const sd_linear_form sd_linear__bf16 = {SD_MODE_BF16, SD_ROW_TILE, panel_bytes, pack, scratch, prepare, prepare_part, tile};
+const sd_linear_form sd_linear__bf16 = {SD_MODE_BF16, SD_ROW_TILE, panel_bytes, pack, scratch, prepare, prepare_part, tile, NULL};

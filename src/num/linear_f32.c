@@ -115,4 +115,16 @@ static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64
     }
 }
 
-const sd_linear_form sd_linear__f32 = {SD_MODE_FAITHFUL, SD_ROW_TILE, panel_bytes, pack, scratch, NULL, prepare_part, tile};
+/* Panels of a kind together. */
+static void spread(const sd_linear_job *const *job, const uint8_t *const *w, float *const *y, int n)
+{
+    const sd_kern *kern = job[0]->ex->kern;
+    for (int pairs = 0; pairs < 2; pairs++) {
+        sd_spread t = {.x = job[0]->x.data, .k = job[0]->x.cols};
+        for (int i = 0; i < n; i++)
+            if (in_pairs(job[i]->l) == pairs) t.y[t.n] = y[i], t.w[t.n++] = w[i];
+        if (t.n) (pairs ? sd_kern_pairs_select(kern->cpu_flags)->spread : kern->spread_f32)(&t);
+    }
+}
+
+const sd_linear_form sd_linear__f32 = {SD_MODE_FAITHFUL, SD_ROW_TILE, panel_bytes, pack, scratch, NULL, prepare_part, tile, spread};

@@ -81,5 +81,13 @@ static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64
     sd_kern_i16_select(j->ex->kern->cpu_flags)->tile(&t);
 }
 
+static void spread(const sd_linear_job *const *job, const uint8_t *const *w, float *const *y, int n)
+{
+    const int16_t *x = job[0]->scratch;
+    sd_spread t = {.n = n, .x = x, .act = x + sd_prod_half_ld(job[0]->l->cols), .k = even(job[0]->l->cols)};
+    for (int i = 0; i < n; i++) t.y[i] = y[i], t.w[i] = w[i];
+    sd_kern_i16_select(job[0]->ex->kern->cpu_flags)->spread(&t);
+}
+
 /* A block is wider than a panel, so no part of a matrix can be prepared alone. */
-const sd_linear_form sd_linear__i16 = {SD_MODE_BF16, SD_ROW_TILE, panel_bytes, pack, scratch, prepare, NULL, tile};
+const sd_linear_form sd_linear__i16 = {SD_MODE_BF16, SD_ROW_TILE, panel_bytes, pack, scratch, prepare, NULL, tile, spread};

@@ -41,6 +41,8 @@ typedef struct sd_linear_form {
     void (*prepare_part)(const sd_exec *ex, const sd_linear *l, const sd_linear_part *part);
     /* Rows [r0, r0 + m) of the packed panel w, m <= row_tile: sums into tile, rows ld apart. */
     void (*tile)(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m, float *tile, int64_t ld);
+    /* n panels w[i] of products job[i] with the same single row, into y[i] [SD_PANEL] (sd_kern.spreads); NULL: one after another. */
+    void (*spread)(const sd_linear_job *const *job, const uint8_t *const *w, float *const *y, int n);
 } sd_linear_form;
 
 extern const sd_linear_form sd_linear__f32, sd_linear__bf16, sd_linear__i16, sd_linear__q8;

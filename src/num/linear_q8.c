@@ -139,4 +139,18 @@ static void tile(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m
     }
 }
 
-const sd_linear_form sd_linear__q8 = {SD_MODE_FAST, SD_MOST_TILE, panel_bytes, pack, scratch, prepare, prepare_part, tile};
+/* Panels of a kind together: neighbours may be of two. */
+static void spread(const sd_linear_job *const *job, const uint8_t *const *w, float *const *y, int n)
+{
+    const parts p = parts_of((void *)job[0]->scratch, 1, job[0]->l->cols);
+    bool done[SD_SPREAD] = {false};
+    for (int i = 0; i < n; i++) {
+        if (done[i]) continue;
+        sd_spread t = {.x = p.q, .act = p.act, .k = job[i]->l->cols, .kind = job[i]->l->qkind};
+        for (int k = i; k < n; k++)
+            if (job[k]->l->qkind == t.kind) t.y[t.n] = y[k], t.w[t.n++] = w[k], done[k] = true;
+        job[i]->ex->kern->spread_q(&t);
+    }
+}
+
+const sd_linear_form sd_linear__q8 = {SD_MODE_FAST, SD_MOST_TILE, panel_bytes, pack, scratch, prepare, prepare_part, tile, spread};

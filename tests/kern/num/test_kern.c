@@ -453,6 +453,35 @@ static void q_tiles_equal_plain_c(void **state)
     }
 }
 
+/* One row over 1 to SD_SPREAD panels at once, each against the packed tile in plain C. */
+static void q_spread_equals_plain_c(void **state)
+{
+    (void)state;
+    for (int c = 0; c < N_ISA; c++) {
+        const sd_kern *k = table(c);
+        for (int kind = 0; k && kind < SD_QKIND_COUNT; kind++)
+            for (int i = 0; sd_qkind_in_order((sd_qkind)kind) && i < 4 * SD_SPREAD; i++) {
+                const int64_t nb = i < SD_SPREAD ? 0 : 8 * (i / SD_SPREAD);
+                const int n = i % SD_SPREAD + 1;
+                q_case t[SD_SPREAD] = {0};
+                float want[SD_SPREAD][SD_PANEL], got[SD_SPREAD][SD_PANEL];
+                sd_spread s = {.n = n, .k = nb * SD_QBLOCK, .kind = (sd_qkind)kind};
+                for (int p = 0; p < n; p++) {
+                    t[p] = q_new(1, nb, (sd_qkind)kind, i / SD_SPREAD == 2);
+                    sd_qtile r = t[p].t;
+                    r.y = want[p], r.q = t[0].t.q, r.act = t[0].t.act;
+                    sd_kern_select(0)->tile_qpack(&r);
+                    s.y[p] = got[p], s.w[p] = r.values;
+                }
+                s.x = t[0].t.q, s.act = t[0].t.act;
+                k->spread_q(&s);
+                for (int p = 0; p < n; p++)
+                    if (memcmp(got[p], want[p], sizeof want[p]) != 0) fail_msg("%s %s, panel %d of %d, %lld blocks", isas[c].name, kind_names[kind], p, n, (long long)nb);
+                for (int p = 0; p < n; p++) q_free(&t[p]);
+            }
+    }
+}
+
 /* Plain C against the formula in double, from the unpacked numbers and scales. (That packing and unpacking mean what the
  * file's types mean is test_linear's.) */
 static void q_tile_means_the_formula(void **state)
@@ -511,7 +540,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(tables_are_whole),        T(dot_is_close),           T(axpy_equals_plain_c),
         T(f32_tile_equals_plain_c), T(bf16_tile_is_close),     T(bf16_tile_sums_as_amx_does), T(bf16_rounds_to_even),
-        T(quantise_equals_plain_c), T(q_tiles_equal_plain_c), T(q_tile_means_the_formula)};
+        T(quantise_equals_plain_c), T(q_tiles_equal_plain_c), T(q_spread_equals_plain_c), T(q_tile_means_the_formula)};
     rng = sd_rng_make(1, "test_kern", 0);
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
