@@ -152,8 +152,8 @@ sd_status sd_dir_make(const char *path, sd_err *err)
         if (part[i] != '/' && part[i] != '\0') continue;
         char was = part[i];
         part[i] = '\0';
-        if (mkdir(part, 0777) != 0 && !sd_dir_exists(part)) {
-            int e = errno;
+        int e = mkdir(part, 0777) == 0 ? 0 : errno;
+        if (e && !sd_dir_exists(part)) {
             if (e == EEXIST) return sd_fail(err, SD_E_IO, "cannot make the folder %s: %s is a file", path, part);
             return sd_fail_errno(err, e, "cannot make the folder %s", part);
         }

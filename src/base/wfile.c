@@ -52,7 +52,7 @@ static sd_status write_error(const char *path, int e, sd_err *err)
     char bytes[32];
     sd_fail(err, SD_E_NOSPACE, "cannot write %s: the disk is full (%s free)", path,
             sd_fmt_bytes(bytes, sizeof bytes, (double)sd_disk_free(path)));
-    sd_hint(err, "Free some space, or write to a folder on another disk.");
+    sd_hint(err, "free some space, or write to a folder on another disk.");
     return SD_E_NOSPACE;
 }
 

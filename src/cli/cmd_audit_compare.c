@@ -132,14 +132,14 @@ static void change_row(out_table *t, const char *with, const sd_change *x, const
 /* What took the refusals, of the features that rose. */
 static void note_raised(cli *c, const sd_raised *r)
 {
-    if (*r->why) cli_note(c, "no feature was put back: %s", r->why);
+    if (*r->why) out_say(c, "no feature was put back: %s", r->why);
     if (!r->n) return;
-    cli_note(c, "features that rose, put back one at a time: %lld of %lld requests refused before, %lld now, at most %lld with as much taken out along random directions", (long long)r->refused_a,
+    out_say(c, "features that rose, put back one at a time: %lld of %lld requests refused before, %lld now, at most %lld with as much taken out along random directions", (long long)r->refused_a,
              (long long)r->n_harmful, (long long)r->refused_b, (long long)r->floor);
     for (int i = 0; i < r->n; i++)
         if (r->row[i].found)
-            cli_note(c, "  feature %lld put back from %.3g to %.3g: %lld (p %.2g)", (long long)r->row[i].feature, r->row[i].act_b, r->row[i].act_a, (long long)r->row[i].refused, r->row[i].p_holm);
-    if (!r->n_found) cli_note(c, "  none of %d brings refusals back: what took them is no single one of these", r->n);
+            out_say(c, "  feature %lld put back from %.3g to %.3g: %lld (p %.2g)", (long long)r->row[i].feature, r->row[i].act_b, r->row[i].act_a, (long long)r->row[i].refused, r->row[i].p_holm);
+    if (!r->n_found) out_say(c, "  none of %d brings refusals back: what took them is no single one of these", r->n);
 }
 
 /* What is not paired has no interval of the change; the sides' own are on the page. */
@@ -160,7 +160,7 @@ static void beside_rows(out_table *t, const sd_comparison *k)
     }
 }
 
-/* A verdict is a result, which --quiet does not silence; the notes say by how much it was missed, and what would decide. */
+/* A verdict is a result, which --quiet does not silence; the sentences below say by how much it was missed, and what would decide. */
 static void gate_rows(out_table *t, const sd_comparison *k)
 {
     for (int g = 0; g < k->n_gate; g++) {
@@ -184,16 +184,16 @@ static void note_inside(cli *c, const sd_inside *x)
     for (int l = 0; l < x->n_layer && x->comparable; l++)
         if (isfinite(x->cosine[l]) && (least < 0 || x->cosine[l] < x->cosine[least])) least = l;
     if (least >= 0)
-        cli_note(c, "what parts harmful from harmless requests: least alike at block %d of %d (cosine %.2f), where %.0f %% of its length is left", least, x->n_layer, x->cosine[least],
+        out_say(c, "what parts harmful from harmless requests: least alike at block %d of %d (cosine %.2f), where %.0f %% of its length is left", least, x->n_layer, x->cosine[least],
                  100 * x->gap_b[least] / x->gap_a[least]);
-    if (!x->comparable) cli_note(c, "%s", x->why);
+    if (!x->comparable) out_say(c, "%s", x->why);
     if (!x->weights_comparable) return;
     if (x->n_top)
-        cli_note(c, "weights: %lld of %lld matrices differ, by %.3g of their norm in all; most in %s (%.3g, %.0f %% of it of rank one)", (long long)x->n_changed, (long long)x->n_matrix, x->weight_total,
+        out_say(c, "weights: %lld of %lld matrices differ, by %.3g of their norm in all; most in %s (%.3g, %.0f %% of it of rank one)", (long long)x->n_changed, (long long)x->n_matrix, x->weight_total,
                  x->top[0].name, x->top[0].relative, 100 * x->top[0].rank_one);
-    else cli_note(c, "weights: none of %lld matrices differs", (long long)x->n_matrix);
+    else out_say(c, "weights: none of %lld matrices differs", (long long)x->n_matrix);
     if (x->n_requantised)
-        cli_note(c, "%lld of them are kept in a coarser type: they differ by %.3g, and rounding the first model to it, with nothing learnt, changes them by %.3g", (long long)x->n_requantised, x->requantised, x->rounding);
+        out_say(c, "%lld of them are kept in a coarser type: they differ by %.3g, and rounding the first model to it, with nothing learnt, changes them by %.3g", (long long)x->n_requantised, x->requantised, x->rounding);
 }
 
 static int print_text(cli *c, const sd_audit_page *p)
@@ -212,26 +212,26 @@ static int print_text(cli *c, const sd_audit_page *p)
     int rc = out_table_end(t);
     for (int i = 0; i + 1 < p->n_record; i++) {
         const sd_comparison *k = &p->cmp[i];
-        cli_note(c, "%s", k->headline);
-        if (k->n_unscored) cli_note(c, "%lld prompts are unscored on one side and in no rate", (long long)k->n_unscored);
+        out_say(c, "%s", k->headline);
+        if (k->n_unscored) out_say(c, "%lld prompts are unscored on one side and in no rate", (long long)k->n_unscored);
         sd_caution caution[SD_MAX_CAUTION];
         int n_caution = sd_audit_cautions(caution, k);
-        for (int j = 0; j < n_caution; j++) cli_note(c, "%s", caution[j].text);
+        for (int j = 0; j < n_caution; j++) out_say(c, "%s", caution[j].text);
         if (p->inside) note_inside(c, &p->inside[i]);
         if (p->inside && p->inside[i].has_drift) {
             const sd_drift *d = &p->inside[i].drift;
-            cli_note(c, "features at %s: %lld told harmful from harmless, %lld do now; %lld appeared, %lld are gone, %lld moved on harmful prompts", d->site, (long long)d->n_safety_a,
+            out_say(c, "features at %s: %lld told harmful from harmless, %lld do now; %lld appeared, %lld are gone, %lld moved on harmful prompts", d->site, (long long)d->n_safety_a,
                      (long long)d->n_safety_b, (long long)d->n_appeared, (long long)d->n_gone, (long long)d->n_moved);
             note_raised(c, &p->inside[i].raised);
         }
         for (int g = 0; g < k->n_gate; g++) {
             const sd_gate_result *r = &k->gate[g];
-            if (isfinite(r->ci.est)) cli_note(c, "gate %s: %s (%.3f, interval %.3f to %.3f)", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi);
-            else cli_note(c, "gate %s: %s", r->gate.text, sd_verdict_name(r->verdict));
-            if (*r->why) cli_note(c, "  %s", r->why);
-            else if (isfinite(r->visible)) cli_note(c, "  %lld prompts could have shown %.3f or more", (long long)r->n, r->visible);
-            if (r->verdict == SD_VERDICT_INCONCLUSIVE && !*r->why && r->n && !isfinite(r->visible)) cli_note(c, "  no change of these %lld prompts could have failed it", (long long)r->n);
-            else if (r->verdict == SD_VERDICT_INCONCLUSIVE && r->n_needed > 0) cli_note(c, "  about %lld prompts would decide at these rates", (long long)r->n_needed);
+            if (isfinite(r->ci.est)) out_say(c, "gate %s: %s (%.3f, interval %.3f to %.3f)", r->gate.text, sd_verdict_name(r->verdict), r->ci.est, r->ci.lo, r->ci.hi);
+            else out_say(c, "gate %s: %s", r->gate.text, sd_verdict_name(r->verdict));
+            if (*r->why) out_say(c, "  %s", r->why);
+            else if (isfinite(r->visible)) out_say(c, "  %lld prompts could have shown %.3f or more", (long long)r->n, r->visible);
+            if (r->verdict == SD_VERDICT_INCONCLUSIVE && !*r->why && r->n && !isfinite(r->visible)) out_say(c, "  no change of these %lld prompts could have failed it", (long long)r->n);
+            else if (r->verdict == SD_VERDICT_INCONCLUSIVE && r->n_needed > 0) out_say(c, "  about %lld prompts would decide at these rates", (long long)r->n_needed);
         }
     }
     return rc;

@@ -102,14 +102,14 @@ const cli_cmd cmd_audit_damage_def = {
                 "sonde audit damage model.gguf --data mine.jsonl --task held_out.jsonl --guard lisa --safety safety.jsonl --suite jailbreakbench.csv -o lisa/\n",
     .json = "sonde.audit_damage/1"};
 
-static sd_status numbers(double *out, int *n, const opt_list *l, sd_err *err)
+static sd_status numbers(double *out, int *n, cli *c, const opt_list *l, sd_err *err)
 {
     for (int i = 0; i < l->n && i < SD_DAMAGE_MAX; i++) {
         char *end;
         out[(*n)++] = strtod(l->v[i], &end);
-        if (*end || !(out[*n - 1] > 0) || !isfinite(out[*n - 1])) return sd_fail(err, SD_E_ARG, "--lr %s is no learning rate above 0", l->v[i]);
+        if (*end || !(out[*n - 1] > 0) || !isfinite(out[*n - 1])) return cli_refuse(c, err, "--lr %s is no learning rate above 0", l->v[i]);
     }
-    return l->n > SD_DAMAGE_MAX ? sd_fail(err, SD_E_ARG, "%d learning rates, at most %d", l->n, (int)SD_DAMAGE_MAX) : SD_OK;
+    return l->n > SD_DAMAGE_MAX ? cli_refuse(c, err, "%d learning rates, at most %d", l->n, (int)SD_DAMAGE_MAX) : SD_OK;
 }
 
 /* FILE:N each. */
@@ -120,7 +120,7 @@ static sd_status mixed(sd_damage_opt *o, cli *c, const opt_list *l, sd_err *err)
     o->mix = d;
     for (o->n_mix = 0; o->n_mix < l->n; o->n_mix++, d++) {
         const char *spec = l->v[o->n_mix], *colon = strrchr(spec, ':');
-        if (!colon || !sd_parse_i64(sd_slice_of(colon + 1), &d->n) || d->n < 1) return sd_fail(err, SD_E_ARG, "--mix %s is not FILE:N", spec);
+        if (!colon || !sd_parse_i64(sd_slice_of(colon + 1), &d->n) || d->n < 1) return cli_refuse(c, err, "--mix %s is not FILE:N", spec);
         if (!(d->path = cli_keep(c, sd_strndup(spec, (size_t)(colon - spec))))) return sd_fail(err, SD_E_NOMEM, "out of memory: the list of files");
     }
     return SD_OK;
@@ -166,7 +166,7 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_audit_damage_def, &a, argc, argv, &rc)) return rc;
     if (!a.suite.n) return cli_usage(c, "give prompts with --suite FILE");
     const sd_exec *ex = cli_exec(c, &err);
-    sd_status st = ex ? numbers(lr, &o.n_lr, &a.lr, &err) : err.code;
+    sd_status st = ex ? numbers(lr, &o.n_lr, c, &a.lr, &err) : err.code;
     if (!st) st = mixed(&o, c, &a.mix, &err);
     if (!st) st = guard_of(&o.guard, c, &a.g, &err);
     if (!st) st = cli_suites_open(&suite, &o.n_suite, c, &a.suite, a.limit, &err);

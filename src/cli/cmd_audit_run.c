@@ -241,7 +241,7 @@ static int cmd_audit_run(cli *c, int argc, char **argv)
     if (rc) goto done;
     sd_status st = c->output ? cli_check_output(c, c->output, &err) : SD_OK;
     if (!st && a.a.keep_answers) st = cli_check_output(c, a.a.keep_answers, &err);
-    if (!st) st = cli_check_input(a.labels, &err);
+    if (!st && a.labels) st = sd_audit_labels_check(a.labels, &err);
     if (!st) st = begin_keeping(&keep, &a, &err);
     if (!st) st = audit_setup_open(&s, c, &a.a, &err);
     if (!st) st = measure(&r, &k, &keep, &s, &a, &err);

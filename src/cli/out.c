@@ -7,7 +7,10 @@
 
 /* More text than this in one table or document on a terminal is not for reading. */
 #define OUT_MAX ((size_t)1 << 30)
-enum { MIN_FILL = 12 }; /* a filling column is not cut below this */
+enum {
+    MIN_FILL = 12,  /* a filling column is not cut below this */
+    MIN_VALUE = 20, /* where less is left beside the keys, a value stands below its key */
+};
 
 const char *out_sgr(const cli *c, out_style s)
 {
@@ -271,8 +274,10 @@ int out_pairs_end(out_pairs *p)
     for (int i = 0; i < p->n && !rc; i++) {
         const char *value = s + strlen(s) + 1;
         if (c->out_tty) {
-            fprintf(c->out, "%s%s%s%*s  ", out_sgr(c, OUT_BOLD), s, out_sgr(c, OUT_PLAIN), p->width - out_width(sd_slice_of(s)), "");
-            out_wrapped(c, sd_slice_of(value), p->width + 2, p->width + 2);
+            bool below = c->width < p->width + 2 + MIN_VALUE;
+            int indent = below ? 2 : p->width + 2;
+            fprintf(c->out, "%s%s%s%s%*s", out_sgr(c, OUT_BOLD), s, out_sgr(c, OUT_PLAIN), below ? "\n" : "", below ? indent : indent - out_width(sd_slice_of(s)), "");
+            out_wrapped(c, sd_slice_of(value), indent, indent);
             fputc('\n', c->out);
         } else {
             fprintf(c->out, "%s\t", s);

@@ -30,7 +30,8 @@ static sd_status read_label(label *l, const sd_audit_record *r, json_t *row, con
     if (!st) st = sd_json_get_str(row, "class", &name, what, err);
     if (st) return st;
     if (!sd_class_parse(name, &l->cls)) return sd_fail(err, SD_E_FORMAT, "%s: class \"%.40s\" is not known", what, name);
-    l->reply = reply_of(r, suite, id);
+    l->reply = r ? reply_of(r, suite, id) : NULL;
+    if (!r) return SD_OK;
     return l->reply ? SD_OK : sd_fail(err, SD_E_NOTFOUND, "%s: the record holds no answer %s of %s", what, id, suite);
 }
 
@@ -48,6 +49,21 @@ static sd_status on_row(void *self, json_t *row, const char *what, sd_err *err)
 static sd_status read_labels(on_label *fn, void *self, const sd_audit_record *r, const char *path, sd_err *err)
 {
     return sd_json_lines(path, MAX_FILE, on_row, &(labelling){fn, self, r}, err);
+}
+
+static void count_label(void *self, const label *l)
+{
+    (void)l;
+    ++*(int64_t *)self;
+}
+
+sd_status sd_audit_labels_check(const char *path, sd_err *err)
+{
+    int64_t n = 0;
+    sd_status st = read_labels(count_label, &n, NULL, path, err);
+    if (st || n >= SD_LEAST_LABELS) return st;
+    sd_fail(err, SD_E_ARG, "%s holds %" PRId64 " labels: too few to correct a rate", path, n);
+    return sd_hint(err, "label at least %d answers, of both kinds", (int)SD_LEAST_LABELS);
 }
 
 /* ---- correction of a rate ---- */

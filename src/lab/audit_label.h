@@ -13,6 +13,8 @@ typedef struct sd_corrected {
     int64_t n_labelled, n; /* labelled answers of the axis; scored ones */
     int64_t false_refusal, missed_refusal; /* what the judge got wrong among the labelled */
 } sd_corrected;
+/* Whether a file of labels can correct a record, before its answers are asked for: every line's form, and that there are SD_LEAST_LABELS of them. */
+sd_status sd_audit_labels_check(const char *path, sd_err *err);
 /* SD_E_FORMAT: a line that is none, a class that is not known; SD_E_NOTFOUND: a label of an answer that the record does not hold; SD_E_ARG: fewer than
  * SD_LEAST_LABELS labels of this axis (and the number there is). */
 sd_status sd_audit_correct(sd_corrected *out, const sd_audit_record *r, sd_axis axis, const char *path, sd_err *err);

@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "lab/model_hash.h"
+#include "lab/tune_data.h"
 #include "model/lora.h"
 
 #include <inttypes.h>
@@ -73,12 +74,24 @@ static sd_status try_task(study *s, sd_task *t, const sd_model *m, sd_err *err)
     return st;
 }
 
+/* Rows that cannot be learnt are told before anything is asked and a file of it is written. */
+static sd_status rows_fit(const study *s, const sd_model *m, sd_err *err)
+{
+    enum { LONGEST = 1024 }; /* as lab/tune cuts rows when no context is given */
+    sd_tune_set set;
+    sd_tune_opt t = {.method = s->o.method, .data = s->train, .n_data = 1 + s->o.n_mix, .guard = s->o.guard};
+    sd_status st = sd_tune_set_read(&set, m, &t, m->cfg.n_ctx < LONGEST ? m->cfg.n_ctx : LONGEST, err);
+    sd_tune_set_release(&set);
+    return st;
+}
+
 /* As by default at every point; at the first and the last in all the ways there are. */
 static sd_status ask_all(study *s, const sd_lora *lora, int64_t step, bool every_way, sd_err *err)
 {
     sd_model *m = NULL;
     double t0 = sd_now();
     sd_status st = sd_model_open_with(&m, s->ex, s->o.model, &(sd_model_opt){.mode = s->o.mode}, lora, err);
+    if (!st && step == 0) st = rows_fit(s, m, err);
     int n_system = s->o.data ? SD_ASK_ATTACK : SD_ASK_ATTACK + 1, n_prefix = s->o.data ? 1 : 2;
     for (int k = 0; k < n_system * n_prefix && !st; k++)
         if (every_way || k == 0) {

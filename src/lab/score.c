@@ -122,7 +122,7 @@ static sd_status check(const sd_model *m, int64_t n, int64_t window, int64_t str
                        (long long)window, (long long)stride, (long long)most);
     if (n >= window) return SD_OK;
     sd_fail(err, SD_E_FORMAT, "the text has %lld tokens, fewer than one window of %lld", (long long)n, (long long)window);
-    return sd_hint(err, "give more text or a smaller --window");
+    return sd_hint(err, "give more text, or a shorter window");
 }
 
 sd_status sd_lab_score(sd_score_result *out, const sd_exec *ex, const sd_model *m, const int32_t *ids, int64_t n,

@@ -195,7 +195,11 @@ sd_status sd_suite_open(sd_suite *s, const char *spec, sd_err *err)
         st = sd_fail(err, SD_E_UNSUPPORTED, "%s: a suite is a .csv, .jsonl or .json file", path);
         sd_hint(err, "rename it, or convert it");
     }
-    if (!st && s->n == 0) st = sd_fail(err, SD_E_FORMAT, "%s holds no prompt that can be asked (%" PRId64 " rows need a context)", path, s->n_skipped);
+    if (!st && s->n == 0) {
+        if (s->n_skipped) st = sd_fail(err, SD_E_FORMAT, "%s holds no prompt that can be asked (%" PRId64 " rows need a context)", path, s->n_skipped);
+        else st = sd_fail(err, SD_E_FORMAT, "%s holds no prompt", path);
+        sd_hint(err, "a suite has a row for each prompt; docs/AUDIT.md names the columns");
+    }
 done:
     sd_buf_release(&b);
     if (st) sd_suite_release(s);

@@ -28,6 +28,10 @@ for absent in "compare $dir/m.gguf $dir/nosuch" "compare $dir/m.gguf $dir/m.gguf
     "run $dir/m.gguf --labels $dir/nosuch" "compare $dir/m.gguf $dir/m.gguf --text $dir/nosuch"; do
     expect_error "absent_at_the_start_$((++n_absent))" 4 'cannot open .*/nosuch' audit $absent --suite "$dir/suite.csv" -n 4
 done
+echo '{"suite":"s","id":"1"}' >"$dir/torn.jsonl"
+echo '{"suite":"s","id":"1","class":"refusal"}' >"$dir/one.jsonl"
+expect_error torn_labels_at_the_start 4 'torn.jsonl, line 1: "class" is missing' audit run "$dir/m.gguf" --labels "$dir/torn.jsonl" --suite "$dir/suite.csv" -n 4
+expect_error few_labels_at_the_start 4 'one.jsonl holds 1 labels' audit run "$dir/m.gguf" --labels "$dir/one.jsonl" --suite "$dir/suite.csv" -n 4
 expect_error torn_record_at_the_start 4 'torn.json' audit compare "$dir/m.gguf" "$dir/torn.json" --suite "$dir/suite.csv" -n 4
 expect_json audit_run_json sonde.audit_run/1 'd["refusal"]["n"] == 12 and d["over_refusal"]["n"] == 12 and len(d["replies"]) == 24 and d["utility"]["ce_tokens"] > 0 and len(d["model_sha256"]) == 64' \
     audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --text "$dir/text.txt" -o "$dir/a.json" --keep-answers "$dir/answers.jsonl" --json
@@ -58,14 +62,15 @@ for gate in 'refusal_drop>5' 'over_refusal_rise>-0.1' 'ce_rise>nan'; do
     expect_exit "limit_of_${gate%%>*}" 2 audit compare "$dir/good.json" "$dir/good.json" --fail-on "$gate"
 done
 expect_exit gate_on_nothing 3 audit compare "$dir/good.json" "$dir/good.json" --fail-on 'over_refusal_rise>0.1' --allow-inconclusive
-if grep -q nan "$dir/err"; then not_ok nothing_measured_is_said "$(what_happened)"; else ok nothing_measured_is_said; fi
+if grep -q nan "$dir/err" "$dir/out"; then not_ok nothing_measured_is_said "$(what_happened)"; else ok nothing_measured_is_said; fi
 expect_exit gate_fails 3 audit compare "$dir/good.json" "$dir/bad.json" --fail-on 'refusal_drop>0.05' -o "$dir/page.html" --card "$dir/card.md"
 if grep -q '<html' "$dir/page.html" && grep -q 'fail' "$dir/card.md" && ! grep -q 'cat sat' "$dir/page.html"; then ok page_and_card; else not_ok page_and_card "$(head -c 300 "$dir/page.html")"; fi
 # The verdict is a result: it stands on stdout, whatever is silenced.
 for row in 'good pass 0' 'bad fail 3'; do
     set -- $row
     run audit compare "$dir/good.json" "$dir/$1.json" --fail-on 'refusal_drop>0.05' -q
-    if [ $rc -eq "$3" ] && grep -qP "^[^\t]+\tgate refusal_drop>0.05\t\t$2\t\t\t200\t$" "$dir/out"; then ok "quiet_says_$2"; else not_ok "quiet_says_$2" "$(what_happened)"; fi
+    if [ $rc -eq "$3" ] && grep -qP "^[^\t]+\tgate refusal_drop>0.05\t\t$2\t\t\t200\t$" "$dir/out" && grep -q '^# refusal retention' "$dir/out" &&
+        ! grep -qvP '^# |\t' "$dir/out"; then ok "quiet_says_$2"; else not_ok "quiet_says_$2" "$(what_happened)"; fi
 done
 expect_exit gate_inconclusive_fails 3 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05'
 expect_exit gate_inconclusive_allowed 0 audit compare "$dir/few.json" "$dir/few.json" --fail-on 'refusal_drop>0.05' --allow-inconclusive
@@ -75,7 +80,7 @@ a = json.load(open(sys.argv[1] + '/good.json'))
 json.dump(dict(a, judge='first-token log-odds'), open(sys.argv[1] + '/judged.json', 'w'))
 PY
 expect_exit gate_of_two_judges 3 audit compare "$dir/good.json" "$dir/judged.json" --fail-on 'refusal_drop>0.05'
-if grep -q 'or measured in two ways' "$dir/err" && grep -q 'judged by two judges' "$dir/err"; then ok two_judges_are_said; else not_ok two_judges_are_said "$(what_happened)"; fi
+if grep -q 'or measured in two ways' "$dir/err" && grep -q '^# .*judged by two judges' "$dir/out"; then ok two_judges_are_said; else not_ok two_judges_are_said "$(what_happened)"; fi
 # Cross-entropies of one text pass, of as many tokens of another they do not, nor when a record is too old to say of which. A system prompt on one side, or two of
 # them, might be what refuses; so might a direction that was taken out. None of it is for more prompts to decide, and none is let through.
 python3 - "$dir" <<'PY'
@@ -94,7 +99,7 @@ expect_exit one_text 0 audit compare "$dir/a.json" "$dir/c.json" --fail-on 'ce_r
 # two_ways NAME A B GATE REASON
 two_ways() {
     run audit compare "$dir/$2.json" "$dir/$3.json" --fail-on 'over_refusal_rise>0.9' --fail-on "$4" --allow-inconclusive
-    if [ $rc -eq 3 ] && grep -q 'or measured in two ways' "$dir/err" && grep -q "^  .*$5" "$dir/err"; then ok "$1"; else not_ok "$1" "$(what_happened)"; fi
+    if [ $rc -eq 3 ] && grep -q 'or measured in two ways' "$dir/err" && grep -q "^#   .*$5" "$dir/out"; then ok "$1"; else not_ok "$1" "$(what_happened)"; fi
 }
 two_ways two_judges good judged 'refusal_drop>0.05' 'two judges'
 two_ways two_texts a b 'ce_rise>5' 'of two texts'
@@ -147,7 +152,7 @@ expect_json compare_with_an_adapter sonde.audit_compare/1 'd["inside"]["weights"
     audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" --suite "$dir/suite.csv" -n 4 --json
 # In words, too: what lies inside, and what is measured beside the pairs, each side with its own interval on the card.
 run audit compare "$dir/m.gguf" "$dir/m.gguf+$dir/ad" "$dir/a.json" --suite "$dir/suite.csv" -n 8 --text "$dir/text.txt" --identity cat --card "$dir/card2.md"
-if [ "$(grep -c 'weights: 14 of 14 matrices differ' "$dir/err")" = 1 ] && grep -q 'what parts harmful from harmless requests: .*cosine' "$dir/err" && grep -q '^a record holds no' "$dir/err" &&
+if [ "$(grep -c 'weights: 14 of 14 matrices differ' "$dir/out")" = 1 ] && grep -q '^# what parts harmful from harmless requests: .*cosine' "$dir/out" && grep -q '^# a record holds no' "$dir/out" &&
     [ "$(grep -c 'cross-entropy of held-out text' "$dir/out")" = 2 ] && grep -q '^| gives its name | [0-9.]* % ([0-9.]* to [0-9.]*) | .* | 6 |$' "$dir/card2.md" && grep -q '^| gives its name | .* | - | | |$' "$dir/card2.md"; then ok inside_in_words
 else not_ok inside_in_words "$(what_happened)" "$(cat "$dir/card2.md")"; fi
 # Every number's own command gives that number again.

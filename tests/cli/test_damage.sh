@@ -62,6 +62,10 @@ expect_error damage_guard_needs 2 'needs safety rows' audit damage "$dir/m.gguf"
 expect_error damage_guard_method 4 'is for sft' audit damage "$dir/m.gguf" "${suites[@]}" --guard lisa --safety "$dir/refuse.jsonl" --method constrained -o "$dir/x2" -q
 expect_error damage_task_rows 4 'none of 16 rows' audit damage "$dir/m.gguf" "${suites[@]}" --task "$dir/pos.jsonl" -o "$dir/x3" -q
 expect_error damage_needs_harmful 4 'no harmful requests' audit damage "$dir/m.gguf" --suite "harmless=$dir/neg.jsonl" -o "$dir/x" -q
-expect_error damage_mix_form 4 'is not FILE:N' audit damage "$dir/m.gguf" "${suites[@]}" --mix "$dir/refuse.jsonl" -o "$dir/x"
-expect_error damage_lr_form 4 'no learning rate' audit damage "$dir/m.gguf" "${suites[@]}" --lr fast -o "$dir/x"
+expect_error damage_mix_form 2 'is not FILE:N' audit damage "$dir/m.gguf" "${suites[@]}" --mix "$dir/refuse.jsonl" -o "$dir/x"
+expect_error damage_lr_form 2 'no learning rate' audit damage "$dir/m.gguf" "${suites[@]}" --lr fast -o "$dir/x"
+# Rows that cannot be learnt leave no file behind that would be of another study.
+: >"$dir/none.jsonl"
+expect_error damage_empty_data 4 'none.jsonl is empty' audit damage "$dir/m.gguf" "${suites[@]}" --data "$dir/none.jsonl" -o "$dir/e" -q
+if [ -e "$dir/e/start.json" ]; then not_ok damage_asks_after_reading "$(ls "$dir/e")"; else ok damage_asks_after_reading; fi
 finish

@@ -11,6 +11,9 @@ on_tty "$sonde" tokenize tiny.gguf --text "the${esc}[31mcat"
 grep -q "^${esc}\[1m *id  piece" out && ok terminal_has_colours || not_ok terminal_has_colours "$(cat -v out)"
 grep -q "${esc}\[31m" out && not_ok terminal_is_not_steered "$(cat -v out)" || { grep -qF '\x1b' out && ok terminal_is_not_steered || not_ok terminal_is_not_steered "$(cat -v out)"; }
 grep -q '^ *257  the' out && ok terminal_has_columns || not_ok terminal_has_columns "$(cat -v out)"
+# Where a terminal is too narrow for keys and values side by side, a value stands below its key.
+TTY_COLUMNS=20 on_tty "$sonde" info tiny.gguf --no-hash -q
+if [ $rc -eq 0 ] && [ "$(tr -d '\r' <"$dir/out" | wc -l)" -lt 70 ] && tr -d '\r' <"$dir/out" | grep -qx '  llama'; then ok narrow_terminal; else not_ok narrow_terminal "$(what_happened)"; fi
 NO_COLOR=1 on_tty "$sonde" tokenize tiny.gguf --text the
 grep -q "$esc" out && not_ok no_color "$(cat -v out)" || ok no_color
 TERM=dumb on_tty "$sonde" tokenize tiny.gguf --text the

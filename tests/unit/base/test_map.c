@@ -117,6 +117,10 @@ static void folders(void **state)
     assert_true(sd_file_exists(in("x/file")) && !sd_dir_exists(in("x/file")));
     assert_int_equal(sd_dir_make(in("x/file"), &err), SD_E_IO);
     assert_non_null(strstr(err.msg, "is a file"));
+    /* What mkdir said is told, not what was looked for afterwards. */
+    assert_int_equal(symlink("nowhere", in("dangling")), 0);
+    assert_int_equal(sd_dir_make(in("dangling"), &err), SD_E_IO);
+    assert_null(strstr(err.msg, "No such file"));
     assert_int_equal(sd_dir_make(in("x/file/below"), &err), SD_E_IO);
     assert_int_equal(sd_dir_make("", &err), SD_E_ARG);
     assert_int_equal(sd_dir_make("/proc/sonde-cannot-be-made", &err), SD_E_NOTFOUND);
