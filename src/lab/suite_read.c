@@ -198,7 +198,7 @@ sd_status sd_suite_open(sd_suite *s, const char *spec, sd_err *err)
     if (!st && s->n == 0) {
         if (s->n_skipped) st = sd_fail(err, SD_E_FORMAT, "%s holds no prompt that can be asked (%" PRId64 " rows need a context)", path, s->n_skipped);
         else st = sd_fail(err, SD_E_FORMAT, "%s holds no prompt", path);
-        sd_hint(err, "a suite has a row for each prompt; docs/AUDIT.md names the columns");
+        sd_hint(err, "a suite has a row for each prompt: docs/AUDIT.md");
     }
 done:
     sd_buf_release(&b);

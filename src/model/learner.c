@@ -128,7 +128,8 @@ sd_status sd_learner_new(sd_learner **out, const sd_exec *ex, const sd_model *m,
     t->ex = ex, t->m = m, t->opt = *opt;
     if (!t->opt.max_rows) t->opt.max_rows = 1024;
     if (!t->opt.max_docs) t->opt.max_docs = 64;
-    t->bf16 = opt->mode != SD_MODE_FAITHFUL && sd_prod_can_half(ex);
+    /* Whole numbers stand in for bf16 only where bf16 is asked for. */
+    t->bf16 = opt->mode == SD_MODE_DEFAULT ? (ex->cpu.flags & SD_CPU_AVX512_BF16) != 0 : opt->mode != SD_MODE_FAITHFUL && sd_prod_can_half(ex);
     t->d = m->cfg.d_model, t->ffn = m->cfg.d_ffn;
     t->q = (int64_t)m->cfg.n_head * m->cfg.d_head, t->kv = (int64_t)m->cfg.n_head_kv * m->cfg.d_head;
     if ((st = sd_alloc_zero(&t->block, (size_t)m->cfg.n_layer * sizeof *t->block, "the table of layers", err)))

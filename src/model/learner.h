@@ -14,7 +14,7 @@
 #include "num/distill.h"
 
 typedef struct sd_learner_opt {
-    sd_mode mode;      /* FAITHFUL or BF16 products; DEFAULT: bf16 where the CPU has it */
+    sd_mode mode;      /* FAITHFUL or BF16 products; DEFAULT: bf16 where the CPU multiplies it */
     bool full;         /* every parameter learns */
     sd_lora *lora;     /* applied, and learns when !full; borrowed; NULL: none */
     int64_t max_rows;  /* tokens of a forward; 0: 1024 */

@@ -66,6 +66,6 @@ expect_error damage_mix_form 2 'is not FILE:N' audit damage "$dir/m.gguf" "${sui
 expect_error damage_lr_form 2 'no learning rate' audit damage "$dir/m.gguf" "${suites[@]}" --lr fast -o "$dir/x"
 # Rows that cannot be learnt leave no file behind that would be of another study.
 : >"$dir/none.jsonl"
-expect_error damage_empty_data 4 'none.jsonl is empty' audit damage "$dir/m.gguf" "${suites[@]}" --data "$dir/none.jsonl" -o "$dir/e" -q
-if [ -e "$dir/e/start.json" ]; then not_ok damage_asks_after_reading "$(ls "$dir/e")"; else ok damage_asks_after_reading; fi
+expect_error damage_empty_data 4 'none.jsonl is empty' audit damage "$dir/m.gguf" "${suites[@]}" --data "$dir/none.jsonl" -o "$dir/empty" -q
+if [ -e "$dir/empty/start.json" ]; then not_ok damage_asks_after_reading "$(ls "$dir/empty")"; else ok damage_asks_after_reading; fi
 finish
