@@ -44,10 +44,10 @@ static size_t scratch_bytes(const sd_learner *t)
 {
     const sd_config *c = &t->m->cfg;
     const int64_t R = t->opt.max_rows, longest = R < t->m->max_ctx ? R : t->m->max_ctx,
-                  wide = larger(sd_learner__widest_input(t), most_rank(t)); /* an adapter's rows may be more than a matrix has */
+                  wide = larger(sd_learner__widest_input(t), t->rank); /* an adapter's rows may be more than a matrix has */
     const sd_attn_opt fwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
     const sd_attn_grad bwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
-    size_t s = sd_prod_scratch(t->ex, R, larger(larger(wide, t->kv), t->rank)) + sd_prod_second_scratch(R, t->rank);
+    size_t s = sd_prod_scratch(t->ex, R, larger(wide, t->kv)) + sd_prod_second_scratch(R, t->rank);
     s = larger_size(s, sd_prod_scratch(t->ex, wide, R)); /* gradients of weights */
     s = larger_size(s, sd_xent_scratch(t->ex, R, t->d));
     if (t->opt.teacher_cols) s = larger_size(s, sd_distill_scratch(t->ex, R, t->d, t->opt.teacher_cols));
@@ -79,10 +79,10 @@ static void lay_out(sd_learner *t, layout *l)
     t->out = floats(l, R, d), t->gx = floats(l, R, d), t->gt = floats(l, R, d);
     t->gq = floats(l, R, t->q), t->gk = floats(l, R, t->kv), t->gv = floats(l, R, t->kv), t->gz = floats(l, R, t->q);
     t->ggate = floats(l, R, t->ffn), t->gup = t->m->wire.gated ? floats(l, R, t->ffn) : NULL;
-    const int64_t half = t->bf16 ? (int64_t)sd_prod_half_bytes(R, larger(larger(larger(t->ffn, d), t->q), t->kv)) : 0;
+    const int64_t half = t->bf16 ? (int64_t)sd_prod_half_bytes(R, larger(sd_learner__widest_input(t), t->kv)) : 0;
     t->half_x = place(l, half, 1, 1), t->half_g = place(l, half, 1, 1);
     float *low = floats(l, SD_MAT_COUNT * R, rank);
-    t->glow = floats(l, R, rank), t->turned = floats(l, rank, larger(larger(t->ffn, d), larger(t->q, t->kv)));
+    t->glow = floats(l, R, rank), t->turned = floats(l, rank, larger(sd_learner__widest_input(t), t->kv));
     const bool drops = t->opt.lora && t->opt.lora->opt.dropout > 0;
     t->drop = drops ? floats(l, 2 * R, sd_learner__widest_input(t)) : NULL;
     t->hn = floats(l, R, d), t->gh = floats(l, R, d), t->lp = floats(l, R, 1), t->lse = floats(l, R, 1),
