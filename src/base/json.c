@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define MAX_DEPTH 64
+#define TOO_DEEP "nested deeper than 64 levels"
 
 typedef struct scan {
     const char *p;
@@ -53,8 +54,17 @@ static size_t skip_number(const scan *s, size_t i, bool *wide)
     return i;
 }
 
+/* Which text is read: a document, or line `line` of a file of lines. */
+typedef struct source { const char *what; int64_t line; } source;
+
+static sd_status refuse(source of, int64_t line, size_t column, const char *why, sd_err *err)
+{
+    if (of.line) return sd_fail(err, SD_E_FORMAT, "%s, line %" PRId64 ", column %zu: %s", of.what, of.line, column, why);
+    return sd_fail(err, SD_E_FORMAT, "%s: line %" PRId64 ", column %zu: %s", of.what, line, column, why);
+}
+
 /* Checks the nesting and looks for wide integers. */
-static sd_status scan_text(scan *s, const char *what, sd_err *err)
+static sd_status scan_text(scan *s, source of, sd_err *err)
 {
     int depth = 0;
     for (size_t i = 0; i < s->n;) {
@@ -74,9 +84,7 @@ static sd_status scan_text(scan *s, const char *what, sd_err *err)
             s->line_start = i + 1;
         }
         if (c == ']' || c == '}') depth--;
-        if ((c == '[' || c == '{') && ++depth > MAX_DEPTH)
-            return sd_fail(err, SD_E_FORMAT, "%s: line %d, column %zu: nested deeper than %d levels", what, s->line,
-                           i - s->line_start + 1, MAX_DEPTH);
+        if ((c == '[' || c == '{') && ++depth > MAX_DEPTH) return refuse(of, s->line, i - s->line_start + 1, TOO_DEEP, err);
         i++;
     }
     return SD_OK;
@@ -120,24 +128,18 @@ __attribute__((constructor)) static void watch_json_memory(void)
     if (has_malloc == malloc && has_free == free) json_set_alloc_funcs(json_malloc, sd_mem__foreign_free);
 }
 
-static sd_status parse_error(const json_error_t *e, const char *what, sd_err *err)
-{
-    if (e->line < 1) return sd_fail(err, SD_E_FORMAT, "%s: %s", what, e->text);
-    return sd_fail(err, SD_E_FORMAT, "%s: line %d, column %d: %s", what, e->line, e->column, e->text);
-}
-
-sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what, sd_err *err)
+static sd_status parse(json_t **out, const char *p, size_t n, source of, sd_err *err)
 {
     *out = NULL;
     if (n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) p += 3, n -= 3; /* a byte order mark, RFC 8259 section 8.1 */
     scan s = {.p = p, .n = n, .line = 1};
-    sd_status st = scan_text(&s, what, err);
+    sd_status st = scan_text(&s, of, err);
     if (st) return st;
     sd_buf copy;
     sd_buf_init(&copy, n < SIZE_MAX / 4 ? 2 * n : n);
     if (s.wide) {
         widen(&s, &copy);
-        st = sd_buf_check(&copy, what, err);
+        st = sd_buf_check(&copy, of.what, err);
         p = copy.p;
         n = copy.n;
     }
@@ -148,13 +150,23 @@ sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what,
         if (json_memory_out || (!*out && !e.text[0])) {
             json_decref(*out);
             *out = NULL;
-            st = sd_fail(err, SD_E_NOMEM, "out of memory: parsing %s", what);
+            st = sd_fail(err, SD_E_NOMEM, "out of memory: parsing %s", of.what);
         } else if (!*out) {
-            st = parse_error(&e, what, err);
+            st = refuse(of, e.line, (size_t)e.column, e.text, err);
         }
     }
     sd_buf_release(&copy);
     return st;
+}
+
+sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what, sd_err *err)
+{
+    return parse(out, p, n, (source){what, 0}, err);
+}
+
+sd_status sd_json_parse_line(json_t **out, sd_slice line, const char *path, int64_t number, sd_err *err)
+{
+    return parse(out, line.p, line.n, (source){path, number}, err);
 }
 
 sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err *err)
@@ -180,9 +192,9 @@ sd_status sd_json_lines(const char *path, size_t max_bytes, sd_json_line_fn *fn,
         char what[1100];
         json_t *row = NULL;
         number++;
-        if ((line = sd_slice_trim(line)).n == 0) continue;
+        if (sd_slice_trim(line).n == 0) continue;
         snprintf(what, sizeof what, "%s, line %" PRId64, path, number);
-        st = sd_json_parse(&row, line.p, line.n, what, err);
+        st = sd_json_parse_line(&row, line, path, number, err);
         if (!st) st = fn(self, row, what, err);
         json_decref(row);
     }

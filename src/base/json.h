@@ -10,6 +10,8 @@
  * names it in errors. */
 sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what, sd_err *err);
 sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err *err);
+/* Line `number` of a file of lines: errors name that line of it. */
+sd_status sd_json_parse_line(json_t **out, sd_slice line, const char *path, int64_t number, sd_err *err);
 /* JSON lines: each line of a file that is not empty, parsed, with `what` "PATH, line N"; stops at the first error, fn's own among them. row is borrowed. */
 typedef sd_status sd_json_line_fn(void *self, json_t *row, const char *what, sd_err *err);
 sd_status sd_json_lines(const char *path, size_t max_bytes, sd_json_line_fn *fn, void *self, sd_err *err);

@@ -61,26 +61,17 @@ static sd_status path_of(const maker *k, const char *name, char out[1100], sd_er
 /* ---- vocabulary and configuration ---- */
 
 /* Requests and answers too: the vocabulary must know their words. */
-static sd_status add_conversations(sd_tok_trainer *t, const char *path, sd_err *err)
+static sd_status add_conversation(void *trainer, json_t *row, const char *what, sd_err *err)
 {
-    sd_buf b;
-    sd_slice rest, line;
-    sd_buf_init(&b, (size_t)1 << 30);
-    sd_status st = sd_file_read(&b, path, err);
-    rest = (sd_slice){b.p, b.n};
-    while (!st && sd_slice_cut(&rest, '\n', &line)) {
-        json_t *row = NULL, *m;
-        size_t i;
-        if (line.n == 0) continue;
-        if ((st = sd_json_parse(&row, line.p, line.n, path, err))) break;
-        json_array_foreach(json_object_get(row, "messages"), i, m)
-        {
-            const json_t *s = json_object_get(m, "content");
-            if (!st && json_is_string(s)) st = sd_tok_trainer_add(t, (sd_slice){json_string_value(s), json_string_length(s)}, err);
-        }
-        json_decref(row);
+    const json_t *m;
+    size_t i;
+    sd_status st = SD_OK;
+    (void)what;
+    json_array_foreach(json_object_get(row, "messages"), i, m)
+    {
+        const json_t *s = json_object_get(m, "content");
+        if (!st && json_is_string(s)) st = sd_tok_trainer_add(trainer, (sd_slice){json_string_value(s), json_string_length(s)}, err);
     }
-    sd_buf_release(&b);
     return st;
 }
 
@@ -100,7 +91,7 @@ static sd_status make_vocabulary(const maker *k, const char *init, int32_t *n_vo
     sd_tok_train_opt o = {.n_vocab = (int32_t)vocab, .special = special, .n_special = 3, .bos = special[1], .eos = special[2], .pad = special[0]};
     if (!st) st = sd_tok_trainer_new(&t, &o, err);
     for (int64_t i = 0; !st && i < sd_corpus_count(corpus) && i < VOCAB_DOCS; i++) st = sd_tok_trainer_add(t, sd_corpus_text(corpus, i), err);
-    if (!st) st = add_conversations(t, chats, err);
+    if (!st) st = sd_json_lines(chats, (size_t)1 << 30, add_conversation, t, err);
     if (!st) st = sd_tok_trainer_finish(&v, t, err);
     if (!st) st = sd_tok_trained_write(v, init, sd_slice_of(sd_tok_chatml), err);
     if (!st) *n_vocab = sd_tok_trained_n_vocab(v);

@@ -114,13 +114,10 @@ static sd_status read_jsonl(sd_suite *s, sd_slice text, sd_axis forced, sd_err *
     int64_t number = 0;
     sd_status st = SD_OK;
     while (!st && sd_slice_cut(&text, '\n', &line)) {
-        char what[1100];
         json_t *row = NULL;
         number++;
-        line = sd_slice_trim(line);
-        if (line.n == 0) continue;
-        snprintf(what, sizeof what, "%s, line %" PRId64, s->path, number);
-        st = sd_json_parse(&row, line.p, line.n, what, err);
+        if (sd_slice_trim(line).n == 0) continue;
+        st = sd_json_parse_line(&row, line, s->path, number, err);
         if (!st) st = put_row(s, row, number, forced, err);
         json_decref(row);
     }

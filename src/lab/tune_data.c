@@ -35,7 +35,7 @@ typedef struct reader {
 
 static sd_status bad(const reader *r, const char *what)
 {
-    return sd_fail(r->err, SD_E_FORMAT, "%s:%" PRId64 ": %s", r->path, r->line, what);
+    return sd_fail(r->err, SD_E_FORMAT, "%s, line %" PRId64 ": %s", r->path, r->line, what);
 }
 
 static void name_skipped(sd_tune_set *s, const char *what)
@@ -147,7 +147,7 @@ static sd_status render_template(reader *r, const sd_chat *chat, const sd_messag
             st = sd_fail(r->err, SD_E_NOMEM, "out of memory: a conversation");
     }
     if (!st && (st = sd_chat_spans(chat, &(sd_chat_input){.messages = list}, &r->text, span, &n_span, r->err)))
-        sd_err_wrap(r->err, "%s:%" PRId64, r->path, r->line);
+        sd_err_wrap(r->err, "%s, line %" PRId64, r->path, r->line);
     for (int i = 0; !st && i < n_span; i++) st = mark(r, span[i].from, span[i].to);
     json_decref(list);
     return st;
@@ -383,9 +383,7 @@ static bool is_chat(const json_t *row)
 static sd_status read_row(reader *r, sd_slice line)
 {
     json_t *row = NULL;
-    char what[1200];
-    snprintf(what, sizeof what, "%s:%" PRId64, r->path, r->line);
-    sd_status st = sd_json_parse(&row, line.p, line.n, what, r->err);
+    sd_status st = sd_json_parse_line(&row, line, r->path, r->line, r->err);
     if (!st && (st = read_without(r, row))) json_decref(row);
     if (st) return st;
     const sd_slice text = str_of(row, "text").p ? str_of(row, "text") : str_of(row, "content");

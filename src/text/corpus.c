@@ -96,19 +96,16 @@ static sd_status add_jsonl(sd_corpus *c, const char *path, sd_slice text, sd_err
     sd_status st = SD_OK;
     while (!st && sd_slice_cut(&text, '\n', &line)) {
         json_t *j = NULL;
-        char what[1100];
         no++;
-        line = sd_slice_trim(line);
-        if (line.n == 0) continue;
-        snprintf(what, sizeof what, "%s: line %" PRId64, path, no);
-        if (line.n > MAX_LINE) return sd_fail(err, SD_E_FORMAT, "%s: longer than %d bytes", what, MAX_LINE);
-        if ((st = sd_json_parse(&j, line.p, line.n, what, err))) return st;
+        if (sd_slice_trim(line).n == 0) continue;
+        if (line.n > MAX_LINE) return sd_fail(err, SD_E_FORMAT, "%s, line %" PRId64 ": longer than %d bytes", path, no, MAX_LINE);
+        if ((st = sd_json_parse_line(&j, line, path, no, err))) return st;
         const json_t *v = json_object_get(j, "text");
         if (!v) v = json_object_get(j, "content");
         if (json_is_string(v)) {
             st = put(c, (sd_slice){json_string_value(v), json_string_length(v)}, err);
         } else {
-            sd_fail(err, SD_E_FORMAT, "%s: no text field", what);
+            sd_fail(err, SD_E_FORMAT, "%s, line %" PRId64 ": no text field", path, no);
             st = sd_hint(err, "a row is {\"text\": \"..\"} or {\"content\": \"..\"}");
         }
         json_decref(j);

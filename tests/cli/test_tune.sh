@@ -174,7 +174,7 @@ expect_error "an adapter that is not there" 4 'adapter_config.json' run tiny.ggu
 printf 'PAR1\x15\xff\x10PAR1' >rows.parquet
 expect_error "rows in parquet" 4 'rows.parquet: parquet files are not read' tune tiny.gguf --data rows.parquet --lora 2 -o x
 printf '{"question":"?"}\n' >odd.jsonl
-expect_error "a row of no known form" 4 'odd.jsonl:1' tune tiny.gguf --data odd.jsonl --lora 2 -o y
+expect_error "a row of no known form" 4 'odd.jsonl, line 1: ' tune tiny.gguf --data odd.jsonl --lora 2 -o y
 expect_error "a target that is no module" 4 'has no module' tune tiny.gguf --data sft.jsonl --lora 2 --targets w_proj -o z
 expect_error "full fine-tuning of a GGUF" 4 'Hugging Face folder' tune tiny.gguf --data sft.jsonl --steps 1 -o f
 finish

@@ -173,11 +173,40 @@ static void loads_files(void **state)
     t_rmtree(dir);
 }
 
+static sd_status count_row(void *n, json_t *row, const char *what, sd_err *err)
+{
+    (void)what;
+    ++*(int *)n;
+    return json_is_object(row) ? SD_OK : sd_fail(err, SD_E_FORMAT, "no object");
+}
+
+/* The place is the file's: a row has no line 1 of its own. */
+static void lines_of_a_file(void **state)
+{
+    (void)state;
+    const char *dir = t_tmpdir(), *text = "{\"a\": 1}\r\n\n  {\"a\": 2}\n  {\"a\": }\n";
+    char path[512], want[600];
+    sd_err err = {0};
+    int n = 0;
+    sd_path_join(path, sizeof path, dir, "c.jsonl");
+    t_ok(sd_file_write_atomic(path, text, strlen(text), &err), err);
+    assert_int_equal(sd_json_lines(path, 1000, count_row, &n, &err), SD_E_FORMAT);
+    assert_int_equal(n, 2);
+    snprintf(want, sizeof want, "%s, line 4, column 9: ", path);
+    if (strncmp(err.msg, want, strlen(want)) != 0) fail_msg("\"%s\" does not begin with \"%s\"", err.msg, want);
+    char deep[201];
+    json_t *v;
+    memset(deep, '[', sizeof deep);
+    assert_int_equal(sd_json_parse_line(&v, (sd_slice){deep, sizeof deep}, "d.jsonl", 7, &err), SD_E_FORMAT);
+    assert_string_equal(err.msg, "d.jsonl, line 7, column 65: nested deeper than 64 levels");
+    t_rmtree(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(refuses_with_a_place), T(nesting_has_an_end), T(wide_integers_become_reals), T(any_document), T(getters),
-        T(loads_files),
+        T(loads_files), T(lines_of_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -617,7 +617,7 @@ static void test_refused(void **state)
     assert_non_null(strstr(err.msg, "none of 1 rows"));
     j.file = "other.jsonl";
     assert_int_equal(run(&j, &r, &err), SD_E_FORMAT);
-    assert_non_null(strstr(err.msg, "other.jsonl:1"));
+    assert_non_null(strstr(err.msg, "other.jsonl, line 1"));
     j.file = "sft.jsonl";
     j.o.lora = (sd_lora_opt){.rank = 4, .targets = "q_proj,w_proj"};
     assert_int_equal(run(&j, &r, &err), SD_E_ARG);

@@ -118,7 +118,7 @@ static void test_jsonl(void **state)
     refused(FILE_OF("b.jsonl", "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n"), SD_E_FORMAT, "line 2: no text field",
             "{\"text\"");
     refused(FILE_OF("c.jsonl", "{\"text\": \"a\"}\n\n{\"text\": 1}\n"), SD_E_FORMAT, "line 3: no text field", NULL);
-    refused(FILE_OF("d.jsonl", "{\"text\": \"a\"\n"), SD_E_FORMAT, "line 1", NULL);
+    refused(FILE_OF("d.jsonl", "{\"text\": \"a\"\n"), SD_E_FORMAT, "d.jsonl, line 1, column 12", NULL);
     refused(FILE_OF("e.jsonl", "[\"a\"]\n"), SD_E_FORMAT, "line 1: no text field", NULL);
 }
 
