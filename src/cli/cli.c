@@ -352,9 +352,22 @@ static sd_status dir_is_used(const char *path, bool *used, sd_err *err)
     return st;
 }
 
-sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
+sd_status cli_check_parent(const char *path, sd_err *err)
 {
     char parent[1024];
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--; /* DIR/ is DIR */
+    while (n > 0 && path[n - 1] != '/') n--;
+    if (n < 2) return SD_OK;
+    if (n > sizeof parent) return sd_fail(err, SD_E_ARG, "%.100s..: path too long", path);
+    snprintf(parent, sizeof parent, "%.*s", (int)n - 1, path);
+    if (sd_dir_exists(parent)) return SD_OK;
+    sd_fail(err, SD_E_NOTFOUND, "%s: the folder %s does not exist", path, parent);
+    return sd_hint(err, "make it with mkdir -p %s", parent);
+}
+
+sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
+{
     bool used = sd_file_exists(path);
     sd_status st;
     if (sd_dir_exists(path) && (st = dir_is_used(path, &used, err))) return st;
@@ -362,13 +375,7 @@ sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
         sd_fail(err, SD_E_ARG, "%s is already there", path);
         return sd_hint(err, sd_dir_exists(path) && !(c->cmd->uses & CLI_OUT_DIR) ? "it is a folder: give another -o" : "use -f to overwrite it, or another -o");
     }
-    const char *slash = strrchr(path, '/');
-    snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - path) : 0, path);
-    if (parent[0] && !sd_dir_exists(parent)) {
-        sd_fail(err, SD_E_NOTFOUND, "%s: the folder %s does not exist", path, parent);
-        return sd_hint(err, "make it with mkdir -p %s", parent);
-    }
-    return SD_OK;
+    return cli_check_parent(path, err);
 }
 
 sd_status cli_check_input(const char *path, sd_err *err)

@@ -43,6 +43,7 @@ static void rate_cell(out_table *t, const sd_damage_rate *x)
 /* What the trainings cost, alone and with what was asked between their steps. */
 static void tell_cost(cli *c, const sd_damage *r)
 {
+    char time[32];
     double alone = 0, all = 0;
     int n = r->n_cell - 1;
     for (int i = 1; i < r->n_cell; i++) {
@@ -51,6 +52,7 @@ static void tell_cost(cli *c, const sd_damage *r)
     }
     if (n > 0 && !isnan(alone)) out_say(c, "a training took %.1f s, with its measurements %.1f s (mean of %d)", alone, all, n);
     else if (n > 0) out_say(c, "a training with its measurements took %.1f s (mean of %d)", all, n);
+    out_say(c, "the study took %s in all%s", sd_fmt_seconds(time, sizeof time, r->seconds), r->n_resumed ? ", with what was done before" : "");
 }
 
 static int print_text(cli *c, const sd_damage *r)
@@ -135,7 +137,7 @@ static sd_status tell_plan(cli *c, const sd_exec *ex, const sd_damage_opt *o, in
     sd_behave_opt b = {.suite = o->suite, .n_suite = o->n_suite, .n_gen = o->n_gen};
     sd_status st = sd_model_open(&m, ex, o->model, &(sd_model_opt){.mode = o->mode}, err);
     if (!st) st = sd_behave_estimate(&e, ex, m, &b, err);
-    if (!st) cli_note(c, "%d trainings; one measurement of all prompts takes about %s, every point of a curve is one", n_cell, sd_fmt_seconds(time, sizeof time, e.seconds));
+    if (!st) cli_note(c, "%d training%s; one measurement of all prompts takes about %s, every point of a curve is one", n_cell, n_cell == 1 ? "" : "s", sd_fmt_seconds(time, sizeof time, e.seconds));
     sd_model_close(m);
     return st;
 }
@@ -166,7 +168,8 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_audit_damage_def, &a, argc, argv, &rc)) return rc;
     if (!a.suite.n) return cli_usage(c, "give prompts with --suite FILE");
     const sd_exec *ex = cli_exec(c, &err);
-    sd_status st = ex ? numbers(lr, &o.n_lr, c, &a.lr, &err) : err.code;
+    sd_status st = ex ? cli_check_parent(c->output, &err) : err.code;
+    if (!st) st = numbers(lr, &o.n_lr, c, &a.lr, &err);
     if (!st) st = mixed(&o, c, &a.mix, &err);
     if (!st) st = guard_of(&o.guard, c, &a.g, &err);
     if (!st) st = cli_suites_open(&suite, &o.n_suite, c, &a.suite, a.limit, &err);

@@ -148,7 +148,8 @@ static int cmd_audit_firmness(cli *c, int argc, char **argv)
     for (size_t i = 0; i < sizeof trains / sizeof *trains && a.no_training; i++)
         if (opt_given(c, trains[i])) return cli_usage(c, "--%s is of the trainings, which --no-training leaves out", trains[i]);
     const sd_exec *ex = cli_exec(c, &err);
-    sd_status st = ex ? cli_suites_open(&suite, &n_suite, c, &a.suite, a.limit, &err) : err.code;
+    sd_status st = ex ? cli_check_parent(c->output, &err) : err.code;
+    if (!st) st = cli_suites_open(&suite, &n_suite, c, &a.suite, a.limit, &err);
     if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err);

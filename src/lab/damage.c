@@ -4,7 +4,7 @@
 
 #include "base/map.h"
 #include "lab/model_hash.h"
-#include "lab/tune_data.h"
+#include "lab/tune.h"
 #include "model/lora.h"
 
 #include <inttypes.h>
@@ -74,15 +74,12 @@ static sd_status try_task(study *s, sd_task *t, const sd_model *m, sd_err *err)
     return st;
 }
 
-/* Rows that cannot be learnt are told before anything is asked and a file of it is written. */
-static sd_status rows_fit(const study *s, const sd_model *m, sd_err *err)
+/* Of all trainings. As the reference run in PyTorch trained: constant rate, no warm-up, no clipping, no decay. */
+static sd_tune_opt training(const study *s)
 {
-    enum { LONGEST = 1024 }; /* as lab/tune cuts rows when no context is given */
-    sd_tune_set set;
-    sd_tune_opt t = {.method = s->o.method, .data = s->train, .n_data = 1 + s->o.n_mix, .guard = s->o.guard};
-    sd_status st = sd_tune_set_read(&set, m, &t, m->cfg.n_ctx < LONGEST ? m->cfg.n_ctx : LONGEST, err);
-    sd_tune_set_release(&set);
-    return st;
+    const sd_damage_opt *o = &s->o;
+    return (sd_tune_opt){.method = o->method, .data = s->train, .n_data = 1 + o->n_mix, .guard = o->guard, .lora = {.rank = o->rank}, .steps = o->steps, .epochs = o->epochs, .warmup = -1, .clip = -1,
+                         .schedule = SD_SCHEDULE_CONSTANT};
 }
 
 /* As by default at every point; at the first and the last in all the ways there are. */
@@ -91,7 +88,8 @@ static sd_status ask_all(study *s, const sd_lora *lora, int64_t step, bool every
     sd_model *m = NULL;
     double t0 = sd_now();
     sd_status st = sd_model_open_with(&m, s->ex, s->o.model, &(sd_model_opt){.mode = s->o.mode}, lora, err);
-    if (!st && step == 0) st = rows_fit(s, m, err);
+    const sd_tune_opt t = training(s);
+    if (!st && step == 0) st = sd_tune_check(m, &t, err); /* before anything is asked and a file of it is written */
     int n_system = s->o.data ? SD_ASK_ATTACK : SD_ASK_ATTACK + 1, n_prefix = s->o.data ? 1 : 2;
     for (int k = 0; k < n_system * n_prefix && !st; k++)
         if (every_way || k == 0) {
@@ -131,9 +129,8 @@ static sd_status train(study *s, sd_damage_cell *c, sd_err *err)
 {
     const sd_damage_opt *o = &s->o;
     sd_tune_result r;
-    /* As the reference run in PyTorch trained: constant rate, no warm-up, no clipping, no decay. */
-    sd_tune_opt t = {.method = o->method, .data = s->train, .n_data = 1 + o->n_mix, .guard = o->guard, .lora = {.rank = o->rank}, .steps = o->steps, .epochs = o->epochs, .batch = c->batch, .lr = c->lr,
-                     .warmup = -1, .clip = -1, .schedule = SD_SCHEDULE_CONSTANT, .seed = c->seed, .on_step = on_step, .wants_step = wants_step, .self = s};
+    sd_tune_opt t = training(s);
+    t.batch = c->batch, t.lr = c->lr, t.seed = c->seed, t.on_step = on_step, t.wants_step = wants_step, t.self = s;
     double t0 = sd_now();
     s->cell = c;
     sd_status st = sd_lab_tune(&r, s->ex, o->model, &t, o->progress, err);

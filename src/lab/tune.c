@@ -45,6 +45,12 @@ static sd_status check(const sd_tune_opt *o, sd_err *err)
     return sd_tune__guard_check(o, err);
 }
 
+static int64_t context_of(const sd_model *m, const sd_tune_opt *o)
+{
+    const int64_t ctx = o->ctx ? o->ctx : MAX_CTX;
+    return ctx < m->max_ctx ? ctx : m->max_ctx;
+}
+
 static void fill_defaults(sd_tune_run *r)
 {
     sd_tune_opt *o = &r->o;
@@ -52,8 +58,7 @@ static void fill_defaults(sd_tune_run *r)
     *o = *r->opt;
     if (!o->epochs) o->epochs = chat ? 3 : 1;
     if (!o->batch) o->batch = 8;
-    if (!o->ctx) o->ctx = r->m->max_ctx < MAX_CTX ? r->m->max_ctx : MAX_CTX;
-    if (o->ctx > r->m->max_ctx) o->ctx = r->m->max_ctx;
+    o->ctx = context_of(r->m, o);
     const int64_t least = (o->method == SD_TUNE_DPO ? 2 : 1) * o->ctx;
     if (!o->micro_rows) o->micro_rows = 2048;
     if (o->micro_rows < least) o->micro_rows = least;
@@ -424,6 +429,16 @@ static void release(sd_tune_run *r)
     sd_model_close(r->m);
     void *const all[] = {r->pool[SD_POOL_DATA].order, r->pool[SD_POOL_SAFETY].order, r->mom, r->var, r->q.m, r->q.v, r->q.scale, r->ref, r->loss, r->right, r->part, r->pick, r->doc, r->row};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) sd_free(all[i]);
+}
+
+sd_status sd_tune_check(const sd_model *m, const sd_tune_opt *opt, sd_err *err)
+{
+    sd_tune_set set;
+    sd_status st = check(opt, err);
+    if (st) return st;
+    st = sd_tune_set_read(&set, m, opt, context_of(m, opt), err);
+    sd_tune_set_release(&set);
+    return st;
 }
 
 sd_status sd_lab_tune(sd_tune_result *out, const sd_exec *ex, const char *model, const sd_tune_opt *opt,

@@ -81,6 +81,8 @@ typedef struct sd_tune_result {
     char skipped[256];   /* the first rows without an answer: "data.jsonl:17, .." */
 } sd_tune_result;
 
+/* Whether a run of these options on m would begin: they go together, and their rows hold something to learn. Of each run that is made many times, once. */
+sd_status sd_tune_check(const sd_model *m, const sd_tune_opt *opt, sd_err *err);
 /* model: a folder, a GGUF, MODEL+ADAPTER, or (random_init) a folder with config.json and a tokenizer and no weights.
  * Writes into dir: events.jsonl; with an adapter PEFT's two files, else config.json, model.safetensors and the
  * tokenizer's files; while it runs checkpoint-N/. SD_E_CANCELLED: a checkpoint is written. A loss that is not finite or

@@ -64,6 +64,11 @@ expect_error damage_task_rows 4 'none of 16 rows' audit damage "$dir/m.gguf" "${
 expect_error damage_needs_harmful 4 'no harmful requests' audit damage "$dir/m.gguf" --suite "harmless=$dir/neg.jsonl" -o "$dir/x" -q
 expect_error damage_mix_form 2 'is not FILE:N' audit damage "$dir/m.gguf" "${suites[@]}" --mix "$dir/refuse.jsonl" -o "$dir/x"
 expect_error damage_lr_form 2 'no learning rate' audit damage "$dir/m.gguf" "${suites[@]}" --lr fast -o "$dir/x"
+# A folder is made, its parents are not; a study on a terminal or in a log ends with what it took.
+expect_error damage_no_parent 4 'the folder .*/no does not exist' audit damage "$dir/m.gguf" "${suites[@]}" -o "$dir/no/d/" -q
+expect_error firmness_no_parent 4 'the folder .*/no does not exist' audit firmness "$dir/m.gguf" "${suites[@]:0:4}" -o "$dir/no/f" -q
+run audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/undo.jsonl" --lr 1e-2 --seeds 1 --steps 1 -o "$dir/time/"
+if [ $rc -eq 0 ] && grep -Eq '^# the study took [0-9.]+ ?(ms|s) in all$' "$dir/out"; then ok damage_tells_its_time; else not_ok damage_tells_its_time "$(what_happened)"; fi
 # Rows that cannot be learnt leave no file behind that would be of another study.
 : >"$dir/none.jsonl"
 expect_error damage_empty_data 4 'none.jsonl is empty' audit damage "$dir/m.gguf" "${suites[@]}" --data "$dir/none.jsonl" -o "$dir/empty" -q
