@@ -468,6 +468,11 @@ sd_status cli_model_open(cli *c, const sd_exec *ex, cli_mode_class k, const char
 sd_status cli_corpus_open(cli *c, sd_corpus **out, const char *const *paths, int n_paths, sd_err *err)
 {
     const char *first;
+    for (int i = 0; i < n_paths; i++)
+        if (strcmp(paths[i], "-") == 0) { /* it is read again by --resume, and by whoever holds a result against its corpus */
+            cli_refuse(c, err, "a corpus is files and folders, standard input is none");
+            return sd_hint(err, "put the text in a file");
+        }
     const sd_status st = sd_corpus_open(out, paths, n_paths, err);
     if (st) return st;
     const int64_t n = sd_corpus_left_out(*out, &first);

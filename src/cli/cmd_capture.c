@@ -44,7 +44,8 @@ const cli_cmd cmd_capture_def = {
     .opts = opts,
     .uses = CLI_MODE_BULK | CLI_SEED | CLI_SITE | CLI_NEED_SITE | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_capture,
-    .text = "Writes acts-00000.safetensors, .. with `acts` [n, d] f16, `token_id`, `doc` and `pos` [n] int32, and manifest.json. Documents\n"
+    .text = "CORPUS: files (.txt, .jsonl, .csv, ..) and folders of them; standard input is none, a result names what it was made of.\n"
+            "Writes acts-00000.safetensors, .. with `acts` [n, d] f16, `token_id`, `doc` and `pos` [n] int32, and manifest.json. Documents\n"
             "come in an order drawn from --seed and are cut in contexts; special tokens are left out; blocks after the site do not run.",
     .examples = "sonde capture model.gguf corpus/ --site resid_post.14 --tokens 500000 -o acts/\n",
     .json = "sonde.capture/1"};

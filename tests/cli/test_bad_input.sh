@@ -62,6 +62,9 @@ grep -q 'did you mean' err && not_ok far_sites_are_not_guessed "$(cat err)" || o
 expect_error capture_logits 4 'inside the blocks, not at logits' capture tiny.gguf corpus --site logits -o acts
 grep -q 'any site with a layer' err && ok capture_says_which_sites || not_ok capture_says_which_sites "$(cat err)"
 expect_error site_layer 4 'layer 9' trace tiny.gguf --ids 1 --sites resid_post.9 -o t.safetensors
+for what in "capture tiny.gguf -" "dict train tiny.gguf corpus - --width 64 --k 4"; do
+    expect_error "corpus_on_stdin_${what%% *}" 2 'standard input is none' $what --site resid_post.0 -o acts
+done
 expect_error capture_site 4 'resid_psot' capture tiny.gguf corpus --site resid_psot.0 -o acts
 expect_error capture_layer 4 'resid_post.9: layer 9 of a model with 2' capture tiny.gguf corpus --site resid_post.9 -o acts
 expect_error dict_train_site 4 'resid_post.9: layer 9 of a model with 2' dict train tiny.gguf corpus --site resid_post.9 --width 64 --k 4 -o d
