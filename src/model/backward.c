@@ -77,13 +77,12 @@ static void product_bwd(const sd_learner *t, int l, sd_mat_role role, sd_mat gx,
         run(t, p);
         return;
     }
-    /* The mask again: what is zero in the dropped-out input takes no gradient. */
     sd_mat gd = sd_mat_of(t->drop + t->opt.max_rows * sd_learner__widest_input(t), t->rows, in);
-    const float up = (float)(1.0 / (1.0 - t->opt.lora->opt.dropout));
     run(t, (sd_prod){SD_PROD_NN, .c = gd, .a = p.a2, .b = p.b2});
+    sd_learner__drop(t, l, role, gd, gd);
     p.a2 = (sd_mat){0};
     run(t, p);
-    for (int64_t i = 0; i < t->rows * in; i++) gx.data[i] += xd.data[i] != 0.0f ? gd.data[i] * up : 0.0f;
+    for (int64_t i = 0; i < t->rows * in; i++) gx.data[i] += gd.data[i];
 }
 
 static sd_status mlp_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)

@@ -105,7 +105,7 @@ static void lay_out(sd_learner *t, layout *l)
     for (int b = 0; b < c->n_layer; b++) t->block[b].low = low;
     for (int b = c->n_layer - 1; b >= 0 && left >= each; b--, left -= each) {
         t->block[b].low = floats(l, SD_MAT_COUNT * R, rank);
-        t->block[b].kept = place(l, (int64_t)(each - sd_arena_need((size_t)(SD_MAT_COUNT * R * rank) * sizeof(float))), 1, 1);
+        t->block[b].kept = place(l, (int64_t)(each - sd_arena_need(sd_learner__low_bytes(t))), 1, 1);
     }
 }
 

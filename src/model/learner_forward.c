@@ -2,6 +2,7 @@
  * of blocks stay; the inside of a block stays compactly where there is memory, in the type of the mode's products. */
 #include "model/learner_int.h"
 
+#include "base/par.h"
 #include "base/rng.h"
 #include "num/kern_train.h"
 
@@ -28,25 +29,44 @@ sd_half sd_learner__half(const sd_learner *t, sd_linput *in, uint16_t *to)
     return in->half;
 }
 
-/* Each element stays with probability 1 - p and is divided by it; four elements a block of the generator. */
-sd_mat sd_learner__dropped(const sd_learner *t, int l, int mat, sd_mat x)
+typedef struct drop_job {
+    sd_mat to, from;
+    uint32_t key[2], of, step, cut;
+    float up;
+} drop_job;
+
+static void drop_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
-    const double p = t->opt.lora ? t->opt.lora->opt.dropout : 0;
-    if (p <= 0 || !t->remembers) return x;
-    const uint32_t cut = (uint32_t)(p * 4294967296.0);
-    const float up = (float)(1.0 / (1.0 - p));
-    const uint32_t key[2] = {(uint32_t)t->opt.seed, (uint32_t)(t->opt.seed >> 32) ^ 0x6472u};
-    for (int64_t i = 0; i < x.rows; i++) {
-        const float *from = sd_mat_row(x, i);
-        float *to = t->drop + i * x.cols;
-        for (int64_t c = 0; c < x.cols; c += 4) {
+    const drop_job *j = arg;
+    (void)chunk;
+    for (int64_t i = begin; i < end; i++) {
+        const float *from = sd_mat_row(j->from, i);
+        float *to = sd_mat_row(j->to, i);
+        for (int64_t c = 0; c < j->to.cols; c += 4) {
             uint32_t r[4];
-            const uint32_t ctr[4] = {(uint32_t)c, (uint32_t)i, (uint32_t)(l * SD_MAT_COUNT + mat), (uint32_t)t->step};
-            sd_philox(r, ctr, key);
-            for (int64_t k = c; k < x.cols && k < c + 4; k++) to[k] = r[k - c] < cut ? 0.0f : from[k] * up;
+            const uint32_t ctr[4] = {(uint32_t)c, (uint32_t)i, j->of, j->step};
+            sd_philox(r, ctr, j->key);
+            for (int64_t k = c; k < j->to.cols && k < c + 4; k++) to[k] = r[k - c] < j->cut ? 0.0f : from[k] * j->up;
         }
     }
-    return sd_mat_of(t->drop, x.rows, x.cols);
+}
+
+/* Four elements a block of the generator. */
+void sd_learner__drop(const sd_learner *t, int l, int mat, sd_mat to, sd_mat from)
+{
+    enum { CHUNK = 16 };
+    const double p = t->opt.lora->opt.dropout;
+    drop_job j = {.to = to, .from = from, .key = {(uint32_t)t->opt.seed, (uint32_t)(t->opt.seed >> 32) ^ 0x6472u}, .of = (uint32_t)(l * SD_MAT_COUNT + mat), .step = (uint32_t)t->step,
+                  .cut = (uint32_t)(p * 4294967296.0), .up = (float)(1.0 / (1.0 - p))};
+    sd_parallel_for(t->ex->n_threads, to.rows, CHUNK, drop_rows, &j);
+}
+
+sd_mat sd_learner__dropped(const sd_learner *t, int l, int mat, sd_mat x)
+{
+    if (!t->drop || !t->remembers) return x;
+    const sd_mat to = sd_mat_of(t->drop, x.rows, x.cols);
+    sd_learner__drop(t, l, mat, to, x);
+    return to;
 }
 
 /* y = x W^T + b + scale (x A^T) B^T */
@@ -204,7 +224,7 @@ static int slots(const sd_learner *t, slot s[MAX_SLOTS])
 size_t sd_learner__kept_bytes(const sd_learner *t)
 {
     slot s[MAX_SLOTS];
-    size_t sum = sd_arena_need((size_t)(SD_MAT_COUNT * t->opt.max_rows * t->rank) * sizeof(float));
+    size_t sum = sd_arena_need(sd_learner__low_bytes(t));
     for (int i = 0, n = slots(t, s); i < n; i++)
         sum += sd_arena_need((size_t)(t->opt.max_rows * s[i].cols) * (s[i].wide || !t->bf16 ? 4 : 2));
     return sum;

@@ -105,6 +105,11 @@ sd_status sd_learner__params(sd_learner *t, sd_err *err);
 sd_status sd_learner__block(sd_learner *t, int l, bool again, sd_err *err);
 void sd_learner__norm(const sd_learner *t, sd_mat y, sd_mat x, const sd_lnorm *n);
 /* scale x A^T of one adapter, [rows, rank], as forward left it for backward. */
+/* Of a block that is kept: what its adapters' low rows take, for all matrices. */
+static inline size_t sd_learner__low_bytes(const sd_learner *t)
+{
+    return (size_t)(SD_MAT_COUNT * t->opt.max_rows * t->rank) * sizeof(float);
+}
 static inline sd_mat sd_learner__low(const sd_learner *t, int l, sd_mat_role role)
 {
     return sd_learner__mat(t, t->block[l].low + (int64_t)role * t->opt.max_rows * t->rank, t->block[l].mat[role].lora.rank);
@@ -120,6 +125,9 @@ typedef struct sd_linput {
 } sd_linput;
 /* in->half, made in `to` if it is not; none in faithful mode. */
 sd_half sd_learner__half(const sd_learner *t, sd_linput *in, uint16_t *to);
+/* Dropout of a matrix's input, or of its gradient: each element stays with probability 1 - p and is divided by it, the others are 0. The step, the layer, the
+ * matrix and the place decide which. to may be from. */
+void sd_learner__drop(const sd_learner *t, int l, int mat, sd_mat to, sd_mat from);
 /* The adapter's input after dropout: x itself, or a copy in t->drop. */
 sd_mat sd_learner__dropped(const sd_learner *t, int l, int mat, sd_mat x);
 

@@ -171,16 +171,26 @@ static void test_sites(void **state)
     }
 }
 
-/* Along the gradient of an adapter the loss rises by the gradient's length, with dropout too, and where heads together are wider than the stream and the MLP. */
-static void test_dropout_slope(void **state)
+/* Of all adapters, or of B of the MLPs' linear half alone. */
+static double length_of(const sd_lora *lora, float *g, bool up_alone)
 {
-    (void)state;
+    double square = 0;
+    for (int64_t i = 0; i < lora->n_data; i++) {
+        bool in = !up_alone;
+        for (int l = 0; l < lora->n_layer && !in; l++) in = i >= lora->mat[l][SD_MAT_UP].b - lora->data && i < lora->mat[l][SD_MAT_UP].b - lora->data + tiny_default.ffn * lora->opt.rank;
+        g[i] = in ? g[i] : 0.0f;
+        square += (double)g[i] * (double)g[i];
+    }
+    return sqrt(square);
+}
+
+/* Along the gradient of an adapter the loss rises by the gradient's length. dead: the MLPs' linear half is exactly 0, and so is the input of what comes next. */
+static void slope_with_dropout(tiny_spec spec, bool dead)
+{
     setup s = {0};
     sd_err err = {0};
     sd_lora *lora = NULL;
-    tiny_spec spec = tiny_default;
     const char *dir = t_tmpdir();
-    spec.n_head = 8, spec.d_head = 24; /* 192 columns of heads, 64 of the stream, 96 of the MLP */
     tiny_write_hf(dir, &spec);
     t_ok(sd_exec_new(&s.ex, &(sd_exec_opt){.n_threads = 2}, &err), err);
     t_ok(sd_model_open(&s.m, s.ex, dir, &(sd_model_opt){.views = true}, &err), err);
@@ -189,13 +199,16 @@ static void test_dropout_slope(void **state)
     t_ok(sd_lora_new(&lora, s.m, &(sd_lora_opt){.rank = 8, .dropout = 0.5}, 3, &err), err);
     sd_rng r = sd_rng_make(2, "test_learner", 1);
     for (int64_t i = 0; i < lora->n_data; i++) lora->data[i] = 0.05f * sd_rng_normal(&r);
+    for (int l = 0; l < lora->n_layer && dead; l++) {
+        memset(lora->mat[l][SD_MAT_UP].b, 0, (size_t)(spec.ffn * 8) * sizeof(float));
+        for (int64_t i = 0; i < spec.d * 8; i++) lora->mat[l][SD_MAT_DOWN].b[i] *= 10; /* so that its path weighs as much as the matrix's own */
+    }
     const sd_learner_opt o = {.mode = SD_MODE_FAITHFUL, .lora = lora, .max_rows = 3 * N - 21, .max_docs = N_DOC, .seed = 5};
     float *g = malloc((size_t)lora->n_data * sizeof *g), *at = malloc((size_t)lora->n_data * sizeof *at);
-    double square = 0, loss[2];
+    double loss[2];
     pass(&s, &o, NULL, NULL, g);
     memcpy(at, lora->data, (size_t)lora->n_data * sizeof *at);
-    for (int64_t i = 0; i < lora->n_data; i++) square += (double)g[i] * (double)g[i];
-    const double length = sqrt(square), step = 2e-3; /* the loss is some 400 nats in f32, its curve is not yet seen */
+    const double length = length_of(lora, g, dead), step = 2e-3; /* the loss is some 400 nats in f32, its curve is not yet seen */
     for (int k = 0; k < 2; k++) {
         for (int64_t i = 0; i < lora->n_data; i++) lora->data[i] = at[i] + (float)((k ? -step : step) * (double)g[i] / length);
         loss[k] = pass(&s, &o, NULL, NULL, NULL);
@@ -205,6 +218,30 @@ static void test_dropout_slope(void **state)
     free(g), free(at);
     sd_lora_free(lora);
     end(&s);
+}
+
+/* Where heads together are wider than the stream and the MLP: 192 columns of heads, 64 of the stream, 96 of the MLP. */
+static void test_dropout_slope(void **state)
+{
+    (void)state;
+    tiny_spec spec = tiny_default;
+    spec.n_head = 8, spec.d_head = 24;
+    slope_with_dropout(spec, false);
+}
+
+static void no_linear_half(const char *hf, float *data, int64_t rows, int64_t cols, const void *arg)
+{
+    (void)arg;
+    if (strstr(hf, "up_proj")) memset(data, 0, (size_t)(rows * cols) * sizeof *data);
+}
+
+/* An input that is 0 and stays is not one that was dropped. */
+static void test_dropout_of_zeros(void **state)
+{
+    (void)state;
+    tiny_spec spec = tiny_default;
+    spec.edit = no_linear_half;
+    slope_with_dropout(spec, true);
 }
 
 static void test_watch_refuses(void **state)
@@ -223,6 +260,6 @@ static void test_watch_refuses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_bits), T(test_packing), T(test_sites), T(test_dropout_slope), T(test_watch_refuses)};
+    const struct CMUnitTest tests[] = {T(test_bits), T(test_packing), T(test_sites), T(test_dropout_slope), T(test_dropout_of_zeros), T(test_watch_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
