@@ -4,7 +4,7 @@
 
 #include "base/par.h"
 #include "base/rng.h"
-#include "num/jacobi.h"
+#include "num/eig.h"
 
 #include <math.h>
 
@@ -94,7 +94,7 @@ sd_status sd_recover__components(sd_recovered *v, const recover_set *s, sd_err *
     sd_parallel_for(s->ex->n_threads, d, 32, covariance_rows, &k);
     for (int64_t i = 0; i < d; i++)
         for (int64_t j = 0; j < i; j++) cov[i * d + j] = cov[j * d + i];
-    sd_jacobi(cov, vec, d);
+    sd_eig_all(cov, vec, d);
     for (int64_t i = 0; i < d * d; i++) u[i] = (float)vec[i];
     directions dirs = {s, u};
     st = sd_recover__best(best, s, &(recover_family){.n = d, .value = along, .self = &dirs, .both_signs = true}, false, err);

@@ -4,7 +4,7 @@
 
 #include "base/rng.h"
 #include "dict/dict_reshape.h"
-#include "num/jacobi.h"
+#include "num/eig.h"
 #include "num/product.h"
 
 #include <inttypes.h>
@@ -146,7 +146,7 @@ static sd_status shape(sd_reshape *r, float *x, const int32_t *token, int64_t n,
     sd_prod_run(r->ex, &(sd_prod){.kind = SD_PROD_TN, .c = sd_mat_of(c, d, d), .a = sd_mat_of(x, n, d), .b = sd_wmat_of(x, n, d)}, r->scratch);
     for (int64_t i = 0; i < d; i++)
         for (int64_t j = 0; j < d; j++) cov[i * d + j] = 0.5 * ((double)c[i * d + j] + (double)c[j * d + i]);
-    sd_jacobi(cov, vec, d);
+    sd_eig_all(cov, vec, d);
     for (int64_t i = 0; i < d; i++) mean_value += cov[i * d + i] / (double)d;
     memset(r->a, 0, (size_t)(d * d) * sizeof *r->a);
     memset(r->inv, 0, (size_t)(d * d) * sizeof *r->inv);

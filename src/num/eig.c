@@ -1,4 +1,4 @@
-/* Owns: subspace iteration. Four vectors more than asked for are carried along: they take up the error of the last ones. */
+/* Owns: cyclic Jacobi and subspace iteration. Four vectors more than asked for are carried along: they take up the error of the last ones. */
 #include "num/eig.h"
 
 #include "base/err.h"
@@ -59,47 +59,59 @@ static void orthonormal(double *v, int m, int64_t d)
     }
 }
 
-/* Cyclic Jacobi of a small symmetric h [m, m]; r gets the eigenvectors as rows. */
-static void jacobi(double h[WIDE][WIDE], double r[WIDE][WIDE], int m)
+void sd_eig_all(double *a, double *v, int64_t d)
 {
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j < m; j++) r[i][j] = i == j;
-    for (int sweep = 0; sweep < 30; sweep++) /* converges quadratically: 6 are enough for 16 columns, the rest cost nothing */
-        for (int p = 0; p < m; p++)
-            for (int q = p + 1; q < m; q++) {
-                if (fabs(h[p][q]) <= 1e-300) continue;
-                double theta = (h[q][q] - h[p][p]) / (2 * h[p][q]);
-                double t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1)), c = 1 / sqrt(t * t + 1), s = t * c;
-                for (int k = 0; k < m; k++) {
-                    double x = h[k][p], y = h[k][q];
-                    h[k][p] = c * x - s * y, h[k][q] = s * x + c * y;
+    enum { SWEEPS = 30 }; /* converges quadratically: 4 to 8 are enough for a few hundred columns */
+    for (int64_t i = 0; i < d * d; i++) v[i] = i % (d + 1) == 0;
+    for (int sweep = 0; sweep < SWEEPS; sweep++) {
+        double off = 0, diagonal = 0;
+        for (int64_t i = 0; i < d; i++) {
+            diagonal += a[i * d + i] * a[i * d + i];
+            for (int64_t j = i + 1; j < d; j++) off += a[i * d + j] * a[i * d + j];
+        }
+        if (off <= 1e-28 * diagonal) return; /* squares: rounding alone is left */
+        for (int64_t p = 0; p < d; p++) {
+            for (int64_t q = p + 1; q < d; q++) {
+                double apq = a[p * d + q];
+                if (apq == 0) continue;
+                double theta = (a[q * d + q] - a[p * d + p]) / (2 * apq);
+                double t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1));
+                double c = 1 / sqrt(t * t + 1), s = t * c;
+                for (int64_t k = 0; k < d; k++) {
+                    double x = a[k * d + p], y = a[k * d + q];
+                    a[k * d + p] = c * x - s * y;
+                    a[k * d + q] = s * x + c * y;
                 }
-                for (int k = 0; k < m; k++) {
-                    double x = h[p][k], y = h[q][k];
-                    h[p][k] = c * x - s * y, h[q][k] = s * x + c * y;
-                    x = r[p][k], y = r[q][k];
-                    r[p][k] = c * x - s * y, r[q][k] = s * x + c * y;
+                for (int64_t k = 0; k < d; k++) {
+                    double x = a[p * d + k], y = a[q * d + k];
+                    a[p * d + k] = c * x - s * y;
+                    a[q * d + k] = s * x + c * y;
+                    x = v[p * d + k], y = v[q * d + k];
+                    v[p * d + k] = c * x - s * y;
+                    v[q * d + k] = s * x + c * y;
                 }
             }
+        }
+    }
 }
 
 /* The k largest of the operator that turns v into y: values descending, vectors as rows of vec. */
 static void ritz(double *value, double *vec, const double *v, const double *y, int64_t d, int m, int k)
 {
-    double h[WIDE][WIDE], r[WIDE][WIDE];
+    double h[WIDE * WIDE], r[WIDE * WIDE];
     for (int i = 0; i < m; i++)
-        for (int j = 0; j < m; j++) h[i][j] = (dot(v + i * d, y + j * d, d) + dot(v + j * d, y + i * d, d)) / 2;
-    jacobi(h, r, m);
+        for (int j = 0; j < m; j++) h[i * m + j] = (dot(v + i * d, y + j * d, d) + dot(v + j * d, y + i * d, d)) / 2;
+    sd_eig_all(h, r, m);
     bool taken[WIDE] = {false};
     for (int i = 0; i < k; i++) {
         int best = -1;
         for (int j = 0; j < m; j++)
-            if (!taken[j] && (best < 0 || h[j][j] > h[best][best])) best = j;
+            if (!taken[j] && (best < 0 || h[j * m + j] > h[best * m + best])) best = j;
         taken[best] = true;
-        value[i] = h[best][best];
+        value[i] = h[best * m + best];
         memset(vec + i * d, 0, (size_t)d * sizeof *vec);
         for (int j = 0; j < m; j++)
-            for (int64_t t = 0; t < d; t++) vec[i * d + t] += r[best][j] * v[j * d + t];
+            for (int64_t t = 0; t < d; t++) vec[i * d + t] += r[best * m + j] * v[j * d + t];
     }
 }
 

@@ -1,4 +1,4 @@
-/* The ends of a spectrum against a matrix made of known eigenvalues and vectors, and against one that lacks directions. */
+/* A whole spectrum, and its ends, against a matrix made of known eigenvalues and vectors, and against one that lacks directions. */
 #include "num/eig.h"
 
 #include "base/mem.h"
@@ -39,6 +39,27 @@ static double alike(const double *x, const double *y)
     return fabs(c);
 }
 
+/* All of them, a pair of equal values and one of 0 among them. */
+static void known_spectrum(void **state)
+{
+    static double a[D * D], q[D * D], w[D], vec[D * D];
+    (void)state;
+    for (int i = 0; i < D; i++) w[i] = i < 2 ? 3 : 0.01 * (i - 2) * i;
+    make(a, q, w);
+    sd_eig_all(a, vec, D);
+    for (int i = 0; i < D; i++) {
+        int at = 0;
+        double in_pair = 0, sum = 0;
+        for (int k = 0; k < D; k++) /* ours that is nearest to the i-th */
+            if (fabs(a[k * D + k] - w[i]) < fabs(a[at * D + at] - w[i])) at = k;
+        assert_true(fabs(a[at * D + at] - w[i]) < 1e-11); /* rounding of sums of 60 terms up to 34 */
+        for (int k = 0; k < 2; k++) in_pair += alike(vec + at * D, q + k * D) * alike(vec + at * D, q + k * D);
+        for (int k = 0; k < D; k++) sum += alike(vec + i * D, vec + k * D);
+        assert_true((i < 2 ? in_pair : alike(vec + at * D, q + i * D)) > 1 - 1e-12);
+        assert_true(fabs(sum - 1) < 1e-12); /* rows of length 1, at right angles */
+    }
+}
+
 static void known_ends(void **state)
 {
     static double a[D * D], q[D * D], w[D], value[4], vec[4 * D];
@@ -74,5 +95,5 @@ static void a_direction_that_is_not_there(void **state)
     sd_free(scratch);
 }
 
-static const struct CMUnitTest tests[] = {T(known_ends), T(a_direction_that_is_not_there)};
+static const struct CMUnitTest tests[] = {T(known_spectrum), T(known_ends), T(a_direction_that_is_not_there)};
 T_MAIN(tests)
