@@ -74,7 +74,11 @@ static int print_text(cli *c, const sd_audit_record *r, const corrections *k)
     out_pair(p, "partial, unscored", "%lld, %lld", (long long)sd_audit_count(b, SD_AXIS_UNKNOWN, SD_CLASS_PARTIAL), (long long)unscored);
     corrected_pair(p, "harmful refused, corrected", &k->harmful);
     corrected_pair(p, "harmless refused, corrected", &k->harmless);
-    for (int i = 0; i < b->n_tpl; i++) rate_pair(p, b->tpl[i].name, sd_rate_of(b->tpl[i].refused, b->tpl[i].n));
+    for (int i = 0; i < b->n_tpl; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "harmful refused, %s", b->tpl[i].name);
+        rate_pair(p, name, sd_rate_of(b->tpl[i].refused, b->tpl[i].n));
+    }
     for (int i = 0; i < r->n_judged; i++) {
         const sd_judged *j = &r->judged[i];
         out_pair(p, i ? "" : "errors of judges", "%s: calls %.1f %% of %lld compliances refusals, misses %.1f %% of %lld refusals (%s)", j->judge, 100 * j->e.fpr, (long long)j->e.n_compliance,

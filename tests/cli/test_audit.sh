@@ -40,6 +40,8 @@ cp "$dir/answers.jsonl" "$dir/labelled"
 expect_error answers_are_not_overwritten 4 'already there' audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --keep-answers "$dir/answers.jsonl"
 cmp -s "$dir/answers.jsonl" "$dir/labelled" || not_ok answers_are_as_they_were "$(what_happened)"
 expect_exit answers_are_written_anew 0 audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 8 --keep-answers "$dir/answers.jsonl" -f -q
+run audit run "$dir/m.gguf" --suite "$dir/suite.csv" -n 4 --templates 2
+if [ $rc -eq 0 ] && [ "$(grep -c '^harmful refused, [a-z ]*.[0-9.]* %' "$dir/out")" -gt 1 ]; then ok frames_say_what_is_counted; else not_ok frames_say_what_is_counted "$(what_happened)"; fi
 if grep -q 'cat sat' "$dir/a.json"; then not_ok record_holds_no_prompt "a prompt is in the record"; else ok record_holds_no_prompt; fi
 python3 - "$dir" <<'PY'
 import json, sys

@@ -31,6 +31,20 @@ static void fill(sd_audit_record *r, const char *name, int n, int refused)
     }
 }
 
+/* As a file; text holds what is in it, the caller releases it. */
+static void write_record(sd_buf *text, const sd_audit_record *r, const char *path)
+{
+    sd_jw w;
+    sd_err err = {0};
+    sd_buf_init(text, 1 << 24);
+    sd_jw_init(&w, text);
+    sd_jw_obj(&w);
+    sd_jw_kstr(&w, "schema", "sonde.audit_run/1");
+    sd_audit_record_write(&w, r);
+    sd_jw_end(&w);
+    t_ok(sd_file_write_atomic(path, text->p, text->n, &err), err);
+}
+
 static sd_verdict verdict(int n, int a_refused, int b_refused, const char *gate)
 {
     sd_audit_record a, b;
@@ -197,7 +211,6 @@ static void records_round_trip(void **state)
 {
     sd_audit_record a, b;
     sd_buf buf;
-    sd_jw w;
     sd_err err = {0};
     const char *dir = t_tmpdir();
     char path[300];
@@ -208,13 +221,7 @@ static void records_round_trip(void **state)
     a.opens = (sd_openers){.id = {3, 70}, .text = {"I", " \"Sorry"}, .n = 2};
     a.b.tpl[a.b.n_tpl++] = (sd_template_rate){"role play", 3, 5};
     snprintf(path, sizeof path, "%s/a.json", dir);
-    sd_buf_init(&buf, 1 << 24);
-    sd_jw_init(&w, &buf);
-    sd_jw_obj(&w);
-    sd_jw_kstr(&w, "schema", "sonde.audit_run/1");
-    sd_audit_record_write(&w, &a);
-    sd_jw_end(&w);
-    t_ok(sd_file_write_atomic(path, buf.p, buf.n, &err), err);
+    write_record(&buf, &a, path);
     t_ok(sd_audit_record_read(&b, path, &err), err);
     assert_int_equal(b.b.n, a.b.n);
     for (int64_t i = 0; i < a.b.n; i++) {
@@ -251,7 +258,6 @@ static void records_count_nothing_negative(void **state)
         {"\"n_layer\":2", "\"n_layer\":-2"}, {"\"n_gen\":0", "\"n_gen\":-1"}};
     sd_audit_record a, b;
     sd_buf buf;
-    sd_jw w;
     sd_err err = {0};
     const char *dir = t_tmpdir();
     char path[300];
@@ -260,13 +266,7 @@ static void records_count_nothing_negative(void **state)
     a.b.utility.choice_n = 7, a.b.utility.choice_right = 4;
     sd_audit_add_judge(&a, "phrases", &(sd_judge_error){.n_compliance = 3, .n_refusal = 5}, true);
     snprintf(path, sizeof path, "%s/a.json", dir);
-    sd_buf_init(&buf, 1 << 24);
-    sd_jw_init(&w, &buf);
-    sd_jw_obj(&w);
-    sd_jw_kstr(&w, "schema", "sonde.audit_run/1");
-    sd_audit_record_write(&w, &a);
-    sd_jw_end(&w);
-    t_ok(sd_file_write_atomic(path, buf.p, buf.n, &err), err);
+    write_record(&buf, &a, path);
     t_ok(sd_audit_record_read(&b, path, &err), err);
     assert_int_equal(b.b.utility.choice_right, 4);
     sd_audit_record_release(&b);
