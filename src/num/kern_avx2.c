@@ -107,12 +107,7 @@ static inline __attribute__((always_inline)) void f32_panels(const sd_spread *t,
 
 static void spread_f32_avx2(const sd_spread *t)
 {
-    switch (t->n) {
-    case 1: f32_panels(t, 1); break;
-    case 2: f32_panels(t, 2); break;
-    case 3: f32_panels(t, 3); break;
-    default: f32_panels(t, SD_SPREAD); break;
-    }
+    SD_SPREAD_BY_N(f32_panels, t)
 }
 
 /* Eight to nearest even, a NaN made quiet: sd_f32_to_bf16. */

@@ -184,12 +184,7 @@ static inline __attribute__((always_inline)) void spread_panels(const sd_spread 
 
 static void spread_avx2(const sd_spread *t)
 {
-    switch (t->n) {
-    case 1: spread_panels(t, 1); break;
-    case 2: spread_panels(t, 2); break;
-    case 3: spread_panels(t, 3); break;
-    default: spread_panels(t, SD_SPREAD); break;
-    }
+    SD_SPREAD_BY_N(spread_panels, t)
 }
 
 const sd_kern_i16 sd_kern_i16_avx2 = {row_avx2, panel_avx2, tile_avx2, spread_avx2};

@@ -68,12 +68,7 @@ static inline __attribute__((always_inline)) void pair_panels(const sd_spread *t
 
 static void spread_avx2(const sd_spread *t)
 {
-    switch (t->n) {
-    case 1: pair_panels(t, 1); break;
-    case 2: pair_panels(t, 2); break;
-    case 3: pair_panels(t, 3); break;
-    default: pair_panels(t, SD_SPREAD); break;
-    }
+    SD_SPREAD_BY_N(pair_panels, t)
 }
 
 const sd_kern_pairs sd_kern_pairs_avx2 = {few_avx2, spread_avx2, sd_pairs__widen};

@@ -114,12 +114,8 @@ UNROLLED void packed_panels(const sd_spread *t, const int np, const sd_qkind kin
 UNROLLED void spread_all(const sd_spread *t, const sd_qkind kind)
 {
     if (!sd_qkind_in_order(kind)) return;
-    switch (t->n) {
-    case 1: packed_panels(t, 1, kind); break;
-    case 2: packed_panels(t, 2, kind); break;
-    case 3: packed_panels(t, 3, kind); break;
-    default: packed_panels(t, SD_SPREAD, kind); break;
-    }
+#define OF_KIND(t, n) packed_panels(t, n, kind)
+    SD_SPREAD_BY_N(OF_KIND, t)
 }
 
 #define DEFINE(K)                                                                                                      \

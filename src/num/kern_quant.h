@@ -137,6 +137,14 @@ typedef struct sd_spread {
     int64_t k;
     sd_qkind kind; /* of packed blocks: one in order, as the core fetches ahead nothing else */
 } sd_spread;
+/* panels(t, n) with t->n as a constant, by which its sums are kept in registers. */
+#define SD_SPREAD_BY_N(panels, t)           \
+    switch ((t)->n) {                       \
+    case 1: panels(t, 1); break;            \
+    case 2: panels(t, 2); break;            \
+    case 3: panels(t, 3); break;            \
+    default: panels(t, SD_SPREAD); break;   \
+    }
 
 /* n_block blocks (whole supers): values into bytes [n_block][SD_QBYTE_BYTES], the code book applied (NULL: left out),
  * scales and minima into scales [n_block][sd_qscale_floats], exact products of d and sub. */
