@@ -47,7 +47,7 @@ typedef struct sd_world_text {
 } sd_world_text;
 void sd_world_text_init(sd_world_text *t);
 void sd_world_text_release(sd_world_text *t);
-/* Overwrites t with one text of the rule. At most 64 KiB, 64 rules deep, 100,000 steps: a grammar that goes beyond, and
+/* Overwrites t with one text of the rule. At most 64 KiB, 65,536 labels, 64 rules deep, 100,000 steps: a grammar that goes beyond, and
  * a variable that is empty when it is used, are SD_E_FORMAT naming the rule. */
 sd_status sd_world_expand(sd_world_text *t, const sd_world *w, int32_t rule, sd_rng *rng, sd_err *err);
 /* A variable's value after an expansion; empty when it was not set. */

@@ -13,6 +13,7 @@ enum {
     WORLD_MAX_NAME = 96, /* bytes of a rule's name, variables put in */
     WORLD_MAX_DEPTH = 64,
     WORLD_MAX_STEPS = 100000,
+    WORLD_MAX_SPANS = 65536, /* of a text, and of what variables hold */
     WORLD_MAX_WEIGHT = 10000,
     WORLD_MAX_REPEAT = 64,
 };

@@ -29,8 +29,9 @@ static sd_status put(maker *m, const char *p, size_t n, sd_err *err)
     return sd_buf_check(&m->t->text, "a text", err);
 }
 
-static sd_status push_span(sd_world_span **v, int64_t *n, int64_t *cap, sd_world_span s, sd_err *err)
+static sd_status push_span(const maker *m, sd_world_span **v, int64_t *n, int64_t *cap, sd_world_span s, sd_err *err)
 {
+    if (*n == WORLD_MAX_SPANS) return refuse(m, err, "more than 65536 labels", nobody);
     if (*n == *cap) {
         int64_t more = *cap ? *cap * 2 : 64;
         sd_world_span *p = sd_realloc(*v, (size_t)more * sizeof *p);
@@ -59,7 +60,7 @@ static sd_status keep(maker *m, int var, size_t begin, int64_t span0, sd_err *er
     sd_status st = sd_buf_check(&t->held, "variables", err);
     for (int64_t i = span0; i < t->n_span && !st; i++) {
         sd_world_span s = {t->span[i].concept, t->span[i].begin - (uint32_t)begin, t->span[i].end - (uint32_t)begin};
-        st = push_span(&t->held_span, &t->n_held_span, &t->cap_held_span, s, err);
+        st = push_span(m, &t->held_span, &t->n_held_span, &t->cap_held_span, s, err);
     }
     v.n_span = t->n_held_span - v.span0;
     t->var[var] = v;
@@ -75,7 +76,7 @@ static sd_status recall(maker *m, const world_node *d, sd_err *err)
     sd_status st = v.n ? put(m, t->held.p + v.begin, v.n, err) : SD_OK;
     for (int64_t i = 0; i < v.n_span && !st; i++) {
         sd_world_span s = t->held_span[v.span0 + i];
-        st = push_span(&t->span, &t->n_span, &t->cap_span, (sd_world_span){s.concept, s.begin + at, s.end + at}, err);
+        st = push_span(m, &t->span, &t->n_span, &t->cap_span, (sd_world_span){s.concept, s.begin + at, s.end + at}, err);
     }
     return st;
 }
@@ -162,7 +163,7 @@ static sd_status label_part(maker *m, const world_node *d, sd_err *err)
             return refuse(m, err, "no concept", sd_slice_of(name));
     }
     sd_world_span s = {concept, (uint32_t)m->t->text.n, 0};
-    sd_status st = push_span(&m->t->span, &m->t->n_span, &m->t->cap_span, s, err);
+    sd_status st = push_span(m, &m->t->span, &m->t->n_span, &m->t->cap_span, s, err);
     if (st) return st;
     m->inside++;
     st = walk(m, d->body, err);

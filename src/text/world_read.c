@@ -146,7 +146,7 @@ static sd_status read_parts(reader *r, const char *stop, int32_t *first, sd_err 
 static sd_status text_part(reader *r, const char *stop, int32_t *out, sd_err *err)
 {
     static const char from[] = "ntsr", to[] = "\n\t \r";
-    char *begin = r->p, *put = r->p;
+    char *begin = r->p, *put = r->p, *solid = r->p; /* solid: behind the last byte that is no blank as written */
     while (r->n && *r->p != '{' && *r->p != '[' && !strchr(stop, *r->p)) {
         char c = *r->p;
         if (c == '\\') {
@@ -154,11 +154,13 @@ static sd_status text_part(reader *r, const char *stop, int32_t *out, sd_err *er
             r->p++, r->n--;
             const char *e = strchr(from, *r->p);
             c = e && *r->p ? to[e - from] : *r->p;
-            if (!e && !strchr("\\{}[]|#:=*", c)) return refuse_name(r, err, "unknown escape", (sd_slice){r->p, 1});
+            if (!e && !strchr("\\{}[]|#:=*'", c)) return refuse_name(r, err, "unknown escape", (sd_slice){r->p, 1});
         }
         *put++ = c;
+        if (*r->p != ' ') solid = put; /* of an escape this is its letter */
         r->p++, r->n--;
     }
+    if (*stop == '|' && (!r->n || *r->p == '|')) put = solid; /* a list's item ends without the blanks before the bar */
     sd_status st = add_node(r, W_TEXT, out, err);
     if (st) return st;
     r->w->node[*out].str = (uint32_t)(begin - r->w->pool);
@@ -206,7 +208,7 @@ static sd_status quoted_value(reader *r, int32_t node, sd_err *err)
 /* Behind "{": [^ or +] [LO[-HI] ] [x= or x:=] name | $x | @role */
 static sd_status brace_part(reader *r, int32_t *out, sd_err *err)
 {
-    bool composed = false;
+    bool composed = false, repeats = false;
     r->p++, r->n--;
     sd_status st = add_node(r, W_RULE, out, err);
     if (st) return st;
@@ -225,11 +227,12 @@ static sd_status brace_part(reader *r, int32_t *out, sd_err *err)
         d.hi = d.lo;
         if (take(r, "-") && !take_number(r, WORLD_MAX_REPEAT, &d.hi)) return refuse(r, err, "a repeat is 0 to 64");
         if (d.hi < d.lo || !take(r, " ")) return refuse(r, err, "a repeat is {3 rule} or {2-4 rule}");
+        repeats = true;
     }
     sd_slice name = take_name(r, true, &composed);
     bool only = take(r, ":=");
     if (only || take(r, "=")) {
-        if (name.n == 0 || composed) return refuse(r, err, "a variable's name is letters, digits, '_', '.' and '-'");
+        if (name.n == 0 || composed || memchr(name.p, '.', name.n)) return refuse(r, err, "a variable's name is letters, digits, '_' and '-'");
         d.bind = only ? W_BIND_ONLY : W_BIND;
         if ((st = find_or_add_var(r, name, &d.var, err))) return st;
         if (r->n && *r->p == '\'') {
@@ -243,13 +246,14 @@ static sd_status brace_part(reader *r, int32_t *out, sd_err *err)
     d.str = (uint32_t)(name.p - r->w->pool);
     d.len = (uint32_t)name.n;
     d.composed = composed;
-    if (composed && name.p[0] == '$' && !memchr(name.p + 1, '$', name.n - 1) && d.bind == W_PLAIN) {
+    if (composed && name.p[0] == '$' && !memchr(name.p + 1, '$', name.n - 1) && !memchr(name.p, '.', name.n) && d.bind == W_PLAIN) {
         d.op = W_VAR;
         if ((st = find_or_add_var(r, (sd_slice){name.p + 1, name.n - 1}, &d.var, err))) return st;
     } else if (!composed && (st = find_or_add_rule(r, name, &d.rule, err))) {
         return st;
     }
 close:
+    if (repeats && (d.op != W_RULE || d.body >= 0)) return refuse(r, err, "a rule is repeated, not what a variable holds nor a quoted value");
     if (!take(r, "}")) return refuse(r, err, "{..} does not end in }");
     r->w->node[*out] = d;
     return SD_OK;
@@ -283,24 +287,15 @@ static sd_status alternative(reader *r, int32_t rule, const char *stop, sd_err *
     sd_world *w = r->w;
     int32_t weight = 1, first;
     skip_blank(r);
-    reader back = *r;
-    if (!take_number(r, WORLD_MAX_WEIGHT, &weight) || !take(r, "*")) {
-        r->p = back.p, r->n = back.n;
-        weight = 1;
-    } else if (weight == 0) {
-        return refuse(r, err, "a weight of 0");
-    } else {
+    size_t digits = 0;
+    while (digits < r->n && r->p[digits] >= '0' && r->p[digits] <= '9') digits++;
+    if (digits && digits < r->n && r->p[digits] == '*') {
+        if (!take_number(r, WORLD_MAX_WEIGHT, &weight) || weight == 0) return refuse(r, err, "a weight is 1 to 10000; a star as text is \\*");
+        (void)take(r, "*");
         skip_blank(r);
     }
-    char *begin = r->p;
     sd_status st = read_parts(r, stop, &first, err);
     if (st) return st;
-    if (*stop && r->p > begin && first >= 0) { /* a list's item ends without the blanks before the bar */
-        int32_t last = first;
-        while (w->node[last].next >= 0) last = w->node[last].next;
-        world_node *d = &w->node[last];
-        while (d->op == W_TEXT && d->len && w->pool[d->str + d->len - 1] == ' ') d->len--;
-    }
     st = grow(&w->alt, &r->cap_alt, w->n_alt, WORLD_MAX_ALTS, sizeof *w->alt, "alternatives", err);
     if (st) return sd_err_wrap(err, "%s: line %" PRId32, r->what, r->line);
     w->alt[w->n_alt] = (world_alt){.weight = weight, .first = first, .next = -1};
@@ -419,8 +414,9 @@ sd_status sd_world_parse(sd_world **out, sd_slice text, const char *what, sd_err
     *out = NULL;
     if (text.n > WORLD_MAX_FILE) return sd_fail(err, SD_E_FORMAT, "%s: longer than 4 MB", what);
     size_t good = sd_utf8_valid_prefix(text);
-    if (good < text.n || (text.n && memchr(text.p, 0, text.n)))
-        return sd_fail(err, SD_E_FORMAT, "%s: not UTF-8 text (byte %zu)", what, good);
+    if (good < text.n) return sd_fail(err, SD_E_FORMAT, "%s: not UTF-8 text (byte %zu)", what, good);
+    const char *nul = text.n ? memchr(text.p, 0, text.n) : NULL;
+    if (nul) return sd_fail(err, SD_E_FORMAT, "%s: no text: byte %zu is 0", what, (size_t)(nul - text.p));
     sd_status st = sd_alloc_zero(&w, sizeof *w, "a world", err);
     if (!st) st = sd_alloc(&w->pool, text.n + 1, "a world", err);
     if (st) goto done;

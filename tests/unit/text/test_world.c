@@ -49,6 +49,12 @@ static void test_writes(void **state)
     says("r: [c: one [d:two]] {a}", "one two x");
     says("# note\nr:\n  only this\n", "only this");
     says("r: end\\s", "end ");
+    says("r = end\\s", "end ");
+    says("r = two\\s  ", "two ");
+    says("r = {a} | {a}", "x");
+    says("x.b = put together\nr: {v=a}{$v.b}", "xput together"); /* a variable's name ends at a dot */
+    says("r: 3\\* a", "3* a");
+    says("r: {v:='it\\'s'}{$v}", "it's");
 }
 
 /* Every alternative comes up as often as its weight says. */
@@ -162,7 +168,15 @@ static void test_refuses(void **state)
     refused("world 1 t\nset a 1\nset a 2\n", "line 3: set twice");
     refused("world 1 t\nr: {65 a}\n", "a repeat is 0 to 64");
     refused("world 1 t\nr: {3-2 a}\n", "a repeat is {3 rule}");
-    refused("world 1 t\nr: 0* a\n", "a weight of 0");
+    refused("world 1 t\nr: 0* a\n", "a weight is 1 to 10000");
+    refused("world 1 t\nr: 10001* a\n", "a weight is 1 to 10000");
+    refused("world 1 t\nv = x\nr: {w=v}{2 $w}\n", "line 3: a rule is repeated");
+    refused("world 1 t\nr: {2 w='x'}\n", "a rule is repeated");
+    refused("world 1 t\nv = x\nr: {w.x=v}\n", "a variable's name is");
+    sd_err err = {0};
+    sd_world *w;
+    assert_int_equal(sd_world_parse(&w, (sd_slice){"world 1 t\nr: a\0b\n", 17}, "some.world", &err), SD_E_FORMAT);
+    assert_string_equal(err.msg, "some.world: no text: byte 14 is 0");
     refused("world 1 t\nr: \\q\n", "unknown escape \"q\"");
     refused("world 1 t\nr: x\\\n", "a backslash with nothing behind it");
     refused("world 1 t\nr: {v='x}\n", "a quoted value does not end");
@@ -192,6 +206,7 @@ static void test_stops(void **state)
     stops("r: {r}", "nested more than 64 deep");
     stops("a: {64 b}\nb: {64 d}\nd: {64 e}\ne: {64 f}\nf: {0 a}\nr: {a}", "more than 100,000 steps");
     stops("a: {64 b}\nb: {64 d}\nd: a text of a certain length, said again\nr: {a}", "longer than 64 KiB");
+    stops("a: {64 b}\nb: {64 d}\nd: [c:]\ne: {64 f}\nf: {64 g}\ng: {$v}\nr: {v=a}{e}", "more than 65536 labels");
     stops("v = x\nr: {$w} {w=v}", "nothing is in the variable w");
     stops("v = x\nr: {w=v}{no.$w}", "no rule no.x");
     stops("v = x\nr: {w=v}[$w: y]", "no concept x");
