@@ -92,7 +92,7 @@ jinja_value sd_jinja__attr(jinja_run *r, const jinja_value *v, sd_slice name)
     if (v->type == JT_LOOP) return loop_attr(v->loop, name);
     if (v->type == JT_MACRO && sd_slice_eq_str(name, "name")) return sd_jinja__str(v->macro->name);
     if (v->type != JT_DICT && v->type != JT_NAMESPACE) return sd_jinja__undef(name);
-    const jinja_value *hit = sd_jinja__get(v->dict, sd_jinja__str(name));
+    const jinja_value *hit = sd_jinja__get(r, v->dict, sd_jinja__str(name));
     return hit ? *hit : sd_jinja__undef(name);
 }
 
@@ -109,7 +109,7 @@ jinja_value sd_jinja__item(jinja_run *r, const jinja_value *v, const jinja_value
     if (r->st || not_there(r, v)) return JINJA_UNDEF;
     bool whole = key->type == JT_INT || key->type == JT_BOOL;
     if (v->type == JT_DICT) {
-        const jinja_value *hit = sd_jinja__get(v->dict, *key);
+        const jinja_value *hit = sd_jinja__get(r, v->dict, *key);
         if (hit) return *hit;
     } else if (whole && (v->type == JT_STR || (v->type == JT_LIST && v->list->kind != JL_ITER))) {
         int64_t n = sd_jinja__length(r, v), i = key->i < 0 ? key->i + n : key->i;
@@ -162,8 +162,10 @@ static jinja_value slice(jinja_run *r, const jinja_node *node)
     }
     const jinja_list *l = sd_jinja__walk(r, &v);
     jinja_value out = sd_jinja__list(r, v.type == JT_LIST ? (jinja_kind)v.list->kind : JL_LIST);
-    for (int64_t i = back ? n - 1 : from; !r->st && (back ? i >= 0 : i < to); i += step.i)
+    for (int64_t i = back ? n - 1 : from; !r->st && (back ? i >= 0 : i < to);) {
         sd_jinja__push(r, out.list, l->v[i]);
+        if (__builtin_add_overflow(i, step.i, &i)) break;
+    }
     if (v.type != JT_STR || r->st) return out;
     sd_buf text;
     sd_buf_init(&text, SD_JINJA_MAX_HEAP);
@@ -219,7 +221,7 @@ static jinja_value repeat(jinja_run *r, const jinja_value *what, int64_t n)
     jinja_value out;
     if (what->type == JT_LIST) {
         out = sd_jinja__list(r, (jinja_kind)what->list->kind);
-        for (int64_t k = 0; k < n && !r->st; k++)
+        for (int64_t k = 0; k < n && what->list->n && !r->st; k++)
             for (int64_t i = 0; i < what->list->n && !r->st; i++) sd_jinja__push(r, out.list, what->list->v[i]);
         return out;
     }
@@ -241,7 +243,8 @@ static jinja_value divide(jinja_run *r, jinja_op op, const jinja_value *a, const
     if (real) {
         double m = fmod(x, y);
         if (m != 0 && (m < 0) != (y < 0)) m += y; /* Python's sign is the divisor's */
-        return sd_jinja__float(op == J_MOD ? m : floor((x - m) / y + 0.5));
+        double q = (x - m) / y, whole = floor(q); /* as float_floor_div: nearly whole, and not always from above */
+        return sd_jinja__float(op == J_MOD ? m : q - whole > 0.5 ? whole + 1 : whole);
     }
     int64_t q = a->i / b->i, m = a->i % b->i;
     if (m != 0 && (m < 0) != (b->i < 0)) {
@@ -308,6 +311,7 @@ static jinja_value arithmetic(jinja_run *r, const jinja_node *n)
 
 bool sd_jinja__contains(jinja_run *r, const jinja_value *where, const jinja_value *what)
 {
+    sd_jinja__read(r, where);
     if (where->type == JT_STR) {
         if (what->type != JT_STR) {
             sd_jinja__fail(r, "a %s is looked for in a string", sd_jinja__type_name(what));
@@ -315,10 +319,10 @@ bool sd_jinja__contains(jinja_run *r, const jinja_value *where, const jinja_valu
         }
         return what->s.n == 0 || (where->s.n && memmem(where->s.p, where->s.n, what->s.p, what->s.n));
     }
-    if (where->type == JT_DICT) return sd_jinja__get(where->dict, *what) != NULL;
+    if (where->type == JT_DICT) return sd_jinja__get(r, where->dict, *what) != NULL;
     const jinja_list *l = sd_jinja__walk(r, where);
-    for (int64_t i = 0; l && i < l->n; i++)
-        if (sd_jinja__equal(&l->v[i], what)) return true;
+    for (int64_t i = 0; l && i < l->n && !r->st; i++)
+        if (sd_jinja__equal(r, &l->v[i], what)) return true;
     return false;
 }
 
@@ -332,12 +336,13 @@ static jinja_value compare(jinja_run *r, const jinja_node *n)
         jinja_value right = sd_jinja__eval(r, then->a);
         if (r->st) break;
         r->line = then->line;
+        sd_jinja__read(r, &right);
         switch ((jinja_cmp)then->num) {
         case JC_EQ:
-            yes = sd_jinja__equal(&left, &right);
+            yes = sd_jinja__equal(r, &left, &right);
             break;
         case JC_NE:
-            yes = !sd_jinja__equal(&left, &right);
+            yes = !sd_jinja__equal(r, &left, &right);
             break;
         case JC_LT:
             yes = sd_jinja__order(r, &left, &right) < 0;
@@ -378,29 +383,40 @@ static jinja_args arguments(jinja_run *r, int32_t first)
     return a;
 }
 
+/* Positions go to the first parameters, keywords to those behind them: any other keyword is an error. */
+static void check_keywords(jinja_run *r, const jinja_macro *m, const jinja_args *a)
+{
+    int by_position = 0;
+    for (int i = 0; i < a->n; i++) by_position += a->key[i].n == 0;
+    for (int i = 0; i < a->n && !r->st; i++) {
+        int32_t p = m->params;
+        for (int at = 0; p >= 0 && (at < by_position || !sd_slice_eq(a->key[i], sd_jinja__text(r->t, &r->t->node[p]))); at++) p = r->t->node[p].next;
+        if (a->key[i].n && p < 0) sd_jinja__fail(r, "macro %.*s takes no keyword argument %.*s", SD_SLICE(m->name), SD_SLICE(a->key[i]));
+    }
+}
+
 /* Binds parameters and renders the body to a string. */
 static jinja_value run_macro(jinja_run *r, const jinja_macro *m, const jinja_args *a, const jinja_value *caller)
 {
     jinja_scope *outer = r->scope, *inner = sd_jinja__scope(r, m->scope);
-    int position = 0;
+    int position = 0, given = 0;
     if (!inner) return JINJA_UNDEF;
-    for (int32_t at = m->params; at >= 0 && !r->st; at = r->t->node[at].next) {
+    check_keywords(r, m, a);
+    for (int32_t at = m->params; at >= 0 && !r->st; at = r->t->node[at].next, position++) {
         const jinja_node *p = &r->t->node[at];
         sd_slice key = sd_jinja__text(r->t, p);
-        const jinja_value *given = NULL;
-        for (int i = 0, seen = 0; i < a->n && !given; i++)
-            if (a->key[i].n ? sd_slice_eq(a->key[i], key) : seen++ == position) given = &a->v[i];
-        position++;
-        jinja_value v = given ? *given : sd_jinja__undef(key);
+        int i = 0;
+        for (int seen = 0; i < a->n; i++)
+            if (a->key[i].n ? sd_slice_eq(a->key[i], key) : seen++ == position) break;
+        jinja_value v = i < a->n ? a->v[i] : sd_jinja__undef(key);
+        given += i < a->n;
         r->scope = inner; /* a default sees the parameters before it */
-        if (!given && p->a >= 0) v = sd_jinja__eval(r, p->a);
+        if (i == a->n && p->a >= 0) v = sd_jinja__eval(r, p->a);
         sd_jinja__set(r, inner, key, v);
     }
     r->scope = outer;
-    for (int i = 0; i < a->n && !r->st; i++) {
-        bool known = a->key[i].n == 0 ? position-- > 0 : sd_jinja__find(inner, a->key[i]) != NULL;
-        if (!known) sd_jinja__fail(r, "macro %.*s is given an argument it does not take", SD_SLICE(m->name));
-    }
+    if (!r->st && given < a->n) sd_jinja__fail(r, "macro %.*s is given more arguments than it takes", SD_SLICE(m->name));
+    if (caller && !m->calls) sd_jinja__fail(r, "macro %.*s is called with a block and has no use for its caller", SD_SLICE(m->name));
     if (caller) sd_jinja__set(r, inner, SD_LIT("caller"), *caller);
     return sd_jinja__rendered(r, m->body, inner);
 }
@@ -453,11 +469,12 @@ static jinja_value signed_value(jinja_run *r, const jinja_node *n)
 {
     jinja_value v = sd_jinja__eval(r, n->a);
     if (r->st || not_there(r, &v)) return JINJA_UNDEF;
-    if (!sd_jinja__is_number(&v) || v.i == INT64_MIN) {
-        sd_jinja__fail(r, "the sign of a %s", sd_jinja__type_name(&v));
+    if (v.type == JT_FLOAT) return sd_jinja__float(n->op == J_NEG ? -v.f : v.f);
+    if (!sd_jinja__is_number(&v) || (n->op == J_NEG && v.i == INT64_MIN)) {
+        if (v.type == JT_INT) sd_jinja__fail(r, "a number past 64 bits");
+        else sd_jinja__fail(r, "the sign of a %s", sd_jinja__type_name(&v));
         return JINJA_UNDEF;
     }
-    if (v.type == JT_FLOAT) return sd_jinja__float(n->op == J_NEG ? -v.f : v.f);
     return sd_jinja__int(n->op == J_NEG ? -v.i : v.i);
 }
 
@@ -478,6 +495,7 @@ static jinja_value applied(jinja_run *r, const jinja_node *n)
 {
     jinja_value v = sd_jinja__eval(r, n->a);
     jinja_args a = arguments(r, n->b);
+    sd_jinja__read(r, &v);
     if (r->st) return JINJA_UNDEF;
     r->line = n->line;
     if (n->op == J_FILTER) return sd_jinja__filter(r, (int)n->num, &v, &a);
@@ -515,14 +533,11 @@ static jinja_value leaf(jinja_run *r, const jinja_node *n)
 bool sd_jinja__step(jinja_run *r, int line)
 {
     r->line = line;
-    if (!r->st && ++r->steps > SD_JINJA_MAX_STEPS) sd_jinja__fail(r, "it does not come to an end");
-    return !r->st;
+    return sd_jinja__work(r, 1);
 }
 
-jinja_value sd_jinja__eval(jinja_run *r, int32_t at)
+static jinja_value value_of(jinja_run *r, const jinja_node *n)
 {
-    const jinja_node *n = &r->t->node[at];
-    if (!sd_jinja__step(r, n->line)) return JINJA_UNDEF;
     switch ((jinja_op)n->op) {
     case J_LIST:
     case J_TUPLE:
@@ -561,4 +576,14 @@ jinja_value sd_jinja__eval(jinja_run *r, int32_t at)
     default:
         return leaf(r, n);
     }
+}
+
+jinja_value sd_jinja__eval(jinja_run *r, int32_t at)
+{
+    const jinja_node *n = &r->t->node[at];
+    if (!sd_jinja__step(r, n->line)) return JINJA_UNDEF;
+    if (++r->levels > JINJA_MAX_RUNNING) sd_jinja__fail(r, "calls inside expressions are nested too deeply");
+    jinja_value v = r->st ? JINJA_UNDEF : value_of(r, n);
+    r->levels--;
+    return v;
 }

@@ -242,7 +242,7 @@ static jinja_value f_round(jinja_run *r, const jinja_value *v, const jinja_args 
         double p = pow(10, (double)n);
         return sd_jinja__float((ceiling ? ceil(f * p) : floor(f * p)) / p);
     }
-    if (v->type != JT_FLOAT) return sd_jinja__float(f);
+    if (v->type != JT_FLOAT) return sd_jinja__int(v->i); /* Python's round leaves whole numbers whole */
     /* Like Python's: the decimal nearest to the exact binary value. "%.*f" is that, in any locale but for its point. */
     snprintf(s, sizeof s, "%.*f", (int)n, f);
     for (char *p = s; *p; p++)
@@ -324,8 +324,7 @@ static void sort_list(jinja_run *r, jinja_list *l, const jinja_value *attribute,
         jinja_value item = l->v[i], key = keys.list->v[i];
         int64_t k = i;
         for (; k > 0 && !r->st; k--) {
-            int c = sd_jinja__order(r, &keys.list->v[k - 1], &key);
-            if (++r->steps > SD_JINJA_MAX_STEPS) sd_jinja__fail(r, "it does not come to an end");
+            int c = sd_jinja__work(r, 1) ? sd_jinja__order(r, &keys.list->v[k - 1], &key) : 0;
             if (backwards ? c >= 0 : c <= 0) break;
             l->v[k] = l->v[k - 1];
             keys.list->v[k] = keys.list->v[k - 1];
@@ -356,7 +355,7 @@ static jinja_value f_unique(jinja_run *r, const jinja_value *v, const jinja_args
     for (int64_t i = 0; !r->st && i < l->n; i++) {
         jinja_value key = part_of(r, &l->v[i], sd_jinja__arg(a, 1, "attribute"));
         if (!exact) key = lowered(r, &key);
-        if (r->st || sd_jinja__get(seen.dict, key)) continue;
+        if (r->st || sd_jinja__get(r, seen.dict, key)) continue;
         sd_jinja__put(r, seen.dict, key, JINJA_NONE);
         sd_jinja__push(r, out.list, l->v[i]);
     }

@@ -164,8 +164,8 @@ static jinja_value list_count(jinja_run *r, const jinja_value *self, const jinja
 {
     int64_t n = 0;
     if (!sd_jinja__check_args(r, a, 1, 1, NULL, index ? "index" : "count")) return JINJA_UNDEF;
-    for (int64_t i = 0; i < self->list->n; i++) {
-        if (!sd_jinja__equal(&self->list->v[i], &a->v[0])) continue;
+    for (int64_t i = 0; i < self->list->n && !r->st; i++) {
+        if (!sd_jinja__equal(r, &self->list->v[i], &a->v[0])) continue;
         if (index) return sd_jinja__int(i);
         n++;
     }
@@ -365,7 +365,7 @@ static jinja_value m_isupper(jinja_run *r, const jinja_value *self, const jinja_
 static jinja_value m_get(jinja_run *r, const jinja_value *self, const jinja_args *a)
 {
     if (!sd_jinja__check_args(r, a, 1, 2, NULL, "get")) return JINJA_UNDEF;
-    const jinja_value *hit = sd_jinja__get(self->dict, a->v[0]);
+    const jinja_value *hit = sd_jinja__get(r, self->dict, a->v[0]);
     return hit ? *hit : a->n > 1 ? a->v[1] : JINJA_NONE;
 }
 
@@ -421,7 +421,7 @@ static jinja_value m_changed(jinja_run *r, const jinja_value *self, const jinja_
     jinja_loop *l = self->loop;
     jinja_value now = sd_jinja__list(r, JL_TUPLE);
     for (int i = 0; i < a->n && !r->st; i++) sd_jinja__push(r, now.list, a->v[i]);
-    bool changed = !r->st && (!l->has_changed || !sd_jinja__equal(&l->changed, &now));
+    bool changed = !r->st && (!l->has_changed || !sd_jinja__equal(r, &l->changed, &now));
     l->changed = now;
     l->has_changed = true;
     return sd_jinja__bool(changed);
@@ -490,7 +490,8 @@ bool sd_jinja__has_method(const jinja_value *v, sd_slice name)
 
 jinja_value sd_jinja__method(jinja_run *r, const jinja_method *m, const jinja_args *a)
 {
-    return methods[find_method(m->name)].run(r, &m->self, a);
+    sd_jinja__read(r, &m->self);
+    return r->st ? JINJA_UNDEF : methods[find_method(m->name)].run(r, &m->self, a);
 }
 
 /* ---- functions ---- */
@@ -511,8 +512,10 @@ static jinja_value g_range(jinja_run *r, const jinja_args *a)
     double n = step ? ((double)to - (double)from) / (double)step : 0;
     if (step == 0 || n > 100000)
         sd_jinja__fail(r, step ? "a range of more than 100000 numbers" : "a range with step 0");
-    for (int64_t v = from; !r->st && (step > 0 ? v < to : v > to); v += step)
+    for (int64_t v = from; !r->st && (step > 0 ? v < to : v > to);) {
         sd_jinja__push(r, out.list, sd_jinja__int(v));
+        if (__builtin_add_overflow(v, step, &v)) break;
+    }
     return out;
 }
 

@@ -177,12 +177,20 @@ static sd_status macro(jinja_reader *k, int32_t *out, sd_err *err)
     int32_t params, content;
     if (w->kind != JK_NAME) return sd_jinja__refuse(k, "a macro's name is expected", err);
     k->at++;
+    const int32_t first = k->t->n_node;
+    bool calls = false;
     sd_status st = sd_jinja__expect_op(k, "(", err);
     if (!st) st = parameters(k, &params, err);
     if (!st) st = captured(k, "endmacro", &content, err);
+    for (int32_t i = first; i < k->t->n_node && !st; i++) {
+        const jinja_node *n = sd_jinja__node(k, i);
+        calls = calls || (n->op == J_NAME && sd_slice_eq_str(sd_jinja__text(k->t, n), "caller"));
+    }
     if (!st) st = sd_jinja__add(k, J_MACRO, params, content, out, err);
-    if (!st) sd_jinja__name_node(k, *out, w);
-    return st;
+    if (st) return st;
+    sd_jinja__name_node(k, *out, w);
+    sd_jinja__node(k, *out)->num = calls;
+    return SD_OK;
 }
 
 static sd_status call_block(jinja_reader *k, int32_t *out, sd_err *err)

@@ -33,15 +33,19 @@ jinja_value sd_jinja__rendered(jinja_run *r, int32_t block, jinja_scope *scope)
 {
     sd_buf text, *out = r->out;
     jinja_scope *outer = r->scope;
+    const size_t held = out->n; /* what those outside have written so far is on nobody's heap, and counts */
     if (++r->depth > SD_JINJA_MAX_DEPTH) sd_jinja__fail(r, "calls are nested too deeply");
+    if (r->heap_bytes + held > SD_JINJA_MAX_HEAP) sd_jinja__fail(r, "it makes more than %u MB of text", SD_JINJA_MAX_HEAP >> 20);
     if (r->st || !scope) return JINJA_UNDEF;
-    sd_buf_init(&text, SD_JINJA_MAX_HEAP);
+    r->heap_bytes += held;
+    sd_buf_init(&text, SD_JINJA_MAX_HEAP - r->heap_bytes);
     r->out = &text;
     r->scope = scope;
     run_block(r, block);
     r->out = out;
     r->scope = outer;
     r->depth--;
+    r->heap_bytes -= held;
     return sd_jinja__take(r, &text);
 }
 
@@ -98,11 +102,11 @@ static jinja_value block_value(jinja_run *r, int32_t block, int32_t filter)
     return v;
 }
 
-static jinja_value macro_value(jinja_run *r, sd_slice name, int32_t params, int32_t body)
+static jinja_value macro_value(jinja_run *r, jinja_macro made)
 {
     jinja_macro *m = sd_jinja__new(r, sizeof *m);
     if (!m) return JINJA_UNDEF;
-    *m = (jinja_macro){name, params, body, r->scope};
+    *m = made;
     return (jinja_value){.type = JT_MACRO, .macro = m};
 }
 
@@ -151,11 +155,11 @@ static void run_statement(jinja_run *r, const jinja_node *n)
         assign(r, n->a, &v);
         break;
     case J_MACRO:
-        v = macro_value(r, sd_jinja__text(r->t, n), n->a, n->b);
+        v = macro_value(r, (jinja_macro){sd_jinja__text(r->t, n), n->a, n->b, n->num, r->scope});
         sd_jinja__set(r, r->scope, sd_jinja__text(r->t, n), v);
         break;
     case J_CALLBLOCK: {
-        jinja_value caller = macro_value(r, SD_LIT("caller"), n->c, n->b);
+        jinja_value caller = macro_value(r, (jinja_macro){SD_LIT("caller"), n->c, n->b, false, r->scope});
         if (r->st) break;
         v = sd_jinja__call(r, &r->t->node[n->a], &caller);
         print(r, &v);
@@ -175,7 +179,7 @@ static void run_statement(jinja_run *r, const jinja_node *n)
 
 static void run_block(jinja_run *r, int32_t at)
 {
-    for (; at >= 0 && r->flow == JF_NONE; at = r->t->node[at].next) {
+    for (; at >= 0 && r->flow == JF_NONE && !r->out->failed; at = r->t->node[at].next) { /* a full buffer is told by who takes it */
         if (!sd_jinja__step(r, r->t->node[at].line)) return;
         run_statement(r, &r->t->node[at]);
     }

@@ -58,7 +58,8 @@ typedef struct jinja_scope {
 typedef struct jinja_macro {
     sd_slice name;
     int32_t params, body;
-    jinja_scope *scope;      /* where it was made */
+    bool calls;         /* its body names its caller */
+    jinja_scope *scope; /* where it was made */
 } jinja_macro;
 
 typedef struct jinja_method {
@@ -81,7 +82,7 @@ typedef struct jinja_run {
     jinja_scope *scope;
     jinja_value block_text; /* J_BLOCKTEXT */
     int64_t steps;
-    int depth, line, loop_depth;
+    int depth, line, levels; /* depth: of calls and of values that are read; levels: of expressions that are being evaluated */
     enum { JF_NONE, JF_BREAK, JF_CONTINUE } flow;
     struct jinja_heap *heap;
     size_t heap_bytes;
@@ -93,6 +94,11 @@ void *sd_jinja__new(jinja_run *r, size_t n); /* zeroed; NULL after an error */
 void sd_jinja__free_heap(jinja_run *r);
 /* Fails the rendering: "... line 3: WHAT". */
 void sd_jinja__fail(jinja_run *r, const char *fmt, ...) SD_PRINTF(2, 3);
+/* Counts steps, so many for work that is no node; false after an error. */
+bool sd_jinja__work(jinja_run *r, int64_t steps);
+void sd_jinja__read(jinja_run *r, const jinja_value *v); /* the steps of going through v once */
+/* One level further down in a value; false after an error. The caller takes it back from r->depth. */
+bool sd_jinja__enter(jinja_run *r);
 
 static inline jinja_value sd_jinja__undef(sd_slice name)
 {
@@ -122,11 +128,11 @@ jinja_value sd_jinja__list(jinja_run *r, jinja_kind kind);
 void sd_jinja__push(jinja_run *r, jinja_list *l, jinja_value v);
 jinja_value sd_jinja__dict(jinja_run *r);
 void sd_jinja__put(jinja_run *r, jinja_dict *d, jinja_value key, jinja_value v);
-const jinja_value *sd_jinja__get(const jinja_dict *d, jinja_value key); /* NULL: not there */
+const jinja_value *sd_jinja__get(jinja_run *r, const jinja_dict *d, jinja_value key); /* NULL: not there */
 jinja_value sd_jinja__from_json(jinja_run *r, const json_t *j);
 
 bool sd_jinja__truth(const jinja_value *v);
-bool sd_jinja__equal(const jinja_value *a, const jinja_value *b);
+bool sd_jinja__equal(jinja_run *r, const jinja_value *a, const jinja_value *b);
 /* Python's order, -1 0 1; fails where Python has none. */
 int sd_jinja__order(jinja_run *r, const jinja_value *a, const jinja_value *b);
 bool sd_jinja__is_number(const jinja_value *v); /* int, float, bool */

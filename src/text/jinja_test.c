@@ -152,14 +152,12 @@ static bool t_in(jinja_run *r, const jinja_value *v, const jinja_value *other)
 
 static bool t_eq(jinja_run *r, const jinja_value *v, const jinja_value *other)
 {
-    (void)r;
-    return sd_jinja__equal(v, other);
+    return sd_jinja__equal(r, v, other);
 }
 
 static bool t_ne(jinja_run *r, const jinja_value *v, const jinja_value *other)
 {
-    (void)r;
-    return !sd_jinja__equal(v, other);
+    return !sd_jinja__equal(r, v, other);
 }
 
 static bool t_lt(jinja_run *r, const jinja_value *v, const jinja_value *other)

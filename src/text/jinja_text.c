@@ -108,12 +108,6 @@ static void print_quoted(sd_buf *b, sd_slice s)
     sd_buf_putc(b, quote);
 }
 
-static bool enter(jinja_run *r)
-{
-    if (++r->depth > SD_JINJA_MAX_DEPTH * 4) sd_jinja__fail(r, "values are nested too deeply");
-    return !r->st;
-}
-
 static void print_list(jinja_run *r, sd_buf *b, const jinja_list *l)
 {
     bool tuple = l->kind == JL_TUPLE;
@@ -128,7 +122,7 @@ static void print_list(jinja_run *r, sd_buf *b, const jinja_list *l)
 
 void sd_jinja__print(jinja_run *r, sd_buf *b, const jinja_value *v, bool repr)
 {
-    if (!enter(r)) return;
+    if (!sd_jinja__enter(r)) return;
     switch (v->type) {
     case JT_UNDEF:
         if (repr) sd_buf_puts(b, "Undefined");
@@ -257,7 +251,7 @@ static int64_t *key_order(const dump *d, const jinja_dict *v)
     int64_t *at = sd_jinja__new(d->r, (size_t)(v->n + 1) * sizeof *at);
     for (int64_t i = 0; at && i < v->n; i++) {
         int64_t k = i;
-        for (; d->sort && k > 0 && sd_jinja__order(d->r, &v->key[at[k - 1]], &v->key[i]) > 0; k--) at[k] = at[k - 1];
+        for (; d->sort && k > 0 && sd_jinja__work(d->r, 1) && sd_jinja__order(d->r, &v->key[at[k - 1]], &v->key[i]) > 0; k--) at[k] = at[k - 1];
         at[k] = i;
     }
     return at;
@@ -271,7 +265,7 @@ static void dump_value(const dump *d, const jinja_value *v, int level)
         dump_scalar(d, v);
         return;
     }
-    if (!enter(r)) return;
+    if (!sd_jinja__enter(r)) return;
     int64_t n = list ? v->list->n : v->dict->n, *at = dict ? key_order(d, v->dict) : NULL;
     sd_buf_putc(d->b, list ? '[' : '{');
     for (int64_t i = 0; i < n && !r->st; i++) {
@@ -296,11 +290,10 @@ jinja_value sd_jinja__tojson(jinja_run *r, const jinja_value *v, const jinja_arg
     d.ascii = sd_jinja__arg_bool(a, 0, "ensure_ascii", false);
     d.sort = sd_jinja__arg_bool(a, 3, "sort_keys", false);
     const jinja_value *indent = sd_jinja__arg(a, 1, "indent"), *sep = sd_jinja__arg(a, 2, "separators");
-    if (indent && indent->type == JT_INT) {
-        int64_t n = indent->i < 0 ? 0 : indent->i > 64 ? 64 : indent->i;
-        jinja_value blanks = sd_jinja__copy(
-            r, (sd_slice){"                                                                ", (size_t)n});
-        d.indent = blanks.s;
+    static const char blanks[] = "                                                                ";
+    if (indent && (indent->type == JT_INT || indent->type == JT_BOOL)) {
+        if (indent->i >= (int64_t)sizeof blanks) sd_jinja__fail(r, "an indent of more than %zu blanks is not supported", sizeof blanks - 1);
+        else d.indent = (sd_slice){blanks, indent->i < 0 ? 0 : (size_t)indent->i};
     } else if (indent && indent->type == JT_STR) {
         d.indent = indent->s.p ? indent->s : SD_LIT("");
     }
@@ -309,6 +302,8 @@ jinja_value sd_jinja__tojson(jinja_run *r, const jinja_value *v, const jinja_arg
         sep->list->v[1].type == JT_STR) {
         d.item = sep->list->v[0].s;
         d.key = sep->list->v[1].s;
+    } else if (sep && sep->type != JT_NONE) {
+        sd_jinja__fail(r, "separators are a pair of strings");
     }
     if (!r->st) dump_value(&d, v, 0);
     return sd_jinja__take(r, &b);
@@ -361,8 +356,10 @@ jinja_value sd_jinja__percent(jinja_run *r, sd_slice format, const jinja_list *v
             const jinja_value *v = &values->v[used++];
             bool number = ch == 'd' || ch == 'i';
             if (number && !sd_jinja__is_number(v)) sd_jinja__fail(r, "a number is needed for %%%c", ch);
+            if (number && v->type == JT_FLOAT && !(fabs(v->f) < 0x1p63)) sd_jinja__fail(r, "a number past 64 bits");
+            if (r->st) break;
             jinja_value whole = sd_jinja__int(number && v->type == JT_FLOAT ? (int64_t)v->f : v->i);
-            if (!r->st) sd_jinja__print(r, &b, number ? &whole : v, ch == 'r');
+            sd_jinja__print(r, &b, number ? &whole : v, ch == 'r');
         }
     }
     if (used < values->n) sd_jinja__fail(r, "too many values for a format");

@@ -13,7 +13,7 @@ typedef enum jinja_op {
     J_FORPARTS,  /* a: condition or -1, b: body, c: else block */
     J_SET,       /* a: target, b: value */
     J_SETBLOCK,  /* a: target, b: block, c: filter over J_BLOCKTEXT or -1 */
-    J_MACRO,     /* str: name, a: J_PARAM list, b: body */
+    J_MACRO,     /* str: name, a: J_PARAM list, b: body, num: its body names "caller" */
     J_CALLBLOCK, /* a: J_CALL, b: body, c: J_PARAM list of the caller */
     J_FILTERBLOCK, /* a: filter over J_BLOCKTEXT, b: block */
     J_WITH,      /* a: J_PAIR list of target and value, b: block */
@@ -63,6 +63,7 @@ typedef enum jinja_cmp { JC_EQ, JC_NE, JC_LT, JC_LE, JC_GT, JC_GE, JC_IN, JC_NOT
 
 #define JINJA_MAX_NODES 262144
 #define JINJA_MAX_LEVELS 1000 /* of an expression's tree: "a + b + c" has two; running recurses over them */
+#define JINJA_MAX_RUNNING 4096 /* levels of all expressions that are being evaluated, one inside the other through calls: about a megabyte of stack */
 
 typedef struct jinja_node {
     uint8_t op;

@@ -23,6 +23,24 @@ void sd_jinja__fail(jinja_run *r, const char *fmt, ...)
     r->st = sd_fail(r->err, SD_E_ARG, "the chat template cannot render these messages: line %d: %s", r->line, what);
 }
 
+bool sd_jinja__work(jinja_run *r, int64_t steps)
+{
+    if (!r->st && (r->steps += steps) > SD_JINJA_MAX_STEPS) sd_jinja__fail(r, "it does not come to an end");
+    return !r->st;
+}
+
+void sd_jinja__read(jinja_run *r, const jinja_value *v)
+{
+    /* A step takes some 50 ns: 64 bytes of a text, 8 items. */
+    (void)sd_jinja__work(r, v->type == JT_STR ? (int64_t)(v->s.n / 64) : v->type == JT_LIST ? v->list->n / 8 : v->type == JT_DICT ? v->dict->n / 8 : 0);
+}
+
+bool sd_jinja__enter(jinja_run *r)
+{
+    if (++r->depth > SD_JINJA_MAX_DEPTH * 4) sd_jinja__fail(r, "values are nested too deeply");
+    return !r->st;
+}
+
 void *sd_jinja__new(jinja_run *r, size_t n)
 {
     const size_t head = (sizeof(jinja_heap) + 15) & ~(size_t)15;
@@ -111,11 +129,18 @@ jinja_value sd_jinja__dict(jinja_run *r)
     return d ? (jinja_value){.type = JT_DICT, .dict = d} : JINJA_UNDEF;
 }
 
-const jinja_value *sd_jinja__get(const jinja_dict *d, jinja_value key)
+const jinja_value *sd_jinja__get(jinja_run *r, const jinja_dict *d, jinja_value key)
 {
-    for (int64_t i = 0; i < d->n; i++)
-        if (sd_jinja__equal(&d->key[i], &key)) return &d->value[i];
-    return NULL;
+    int64_t i = 0;
+    while (i < d->n && !sd_jinja__equal(r, &d->key[i], &key)) i++;
+    return sd_jinja__work(r, i / 8) && i < d->n ? &d->value[i] : NULL;
+}
+
+static void append(jinja_run *r, jinja_dict *d, jinja_value key, jinja_value v)
+{
+    if (r->st || !grow(r, &d->key, &d->value, d->n, &d->cap)) return;
+    d->key[d->n] = key;
+    d->value[d->n++] = v;
 }
 
 void sd_jinja__put(jinja_run *r, jinja_dict *d, jinja_value key, jinja_value v)
@@ -125,14 +150,9 @@ void sd_jinja__put(jinja_run *r, jinja_dict *d, jinja_value key, jinja_value v)
         sd_jinja__fail(r, "a %s cannot be a key", sd_jinja__type_name(&key));
         return;
     }
-    jinja_value *at = (jinja_value *)(uintptr_t)sd_jinja__get(d, key);
-    if (at) {
-        *at = v;
-        return;
-    }
-    if (!grow(r, &d->key, &d->value, d->n, &d->cap)) return;
-    d->key[d->n] = key;
-    d->value[d->n++] = v;
+    jinja_value *at = (jinja_value *)(uintptr_t)sd_jinja__get(r, d, key);
+    if (at) *at = v;
+    else append(r, d, key, v);
 }
 
 jinja_value sd_jinja__from_json(jinja_run *r, const json_t *j)
@@ -146,7 +166,7 @@ jinja_value sd_jinja__from_json(jinja_run *r, const json_t *j)
         json_object_keylen_foreach((json_t *)(uintptr_t)j, key, len, v)
         {
             if (r->st) break;
-            sd_jinja__put(r, d.dict, sd_jinja__str((sd_slice){key, len}), sd_jinja__from_json(r, v));
+            append(r, d.dict, sd_jinja__str((sd_slice){key, len}), sd_jinja__from_json(r, v)); /* JSON's keys differ already */
         }
         return d;
     }
@@ -202,32 +222,32 @@ double sd_jinja__real(const jinja_value *v)
     return v->type == JT_FLOAT ? v->f : (double)v->i;
 }
 
-static bool equal_lists(const jinja_list *a, const jinja_list *b)
+static bool equal_lists(jinja_run *r, const jinja_list *a, const jinja_list *b)
 {
+    bool same = true;
     if (a == b) return true;
     if (a->kind != b->kind || a->kind == JL_ITER || a->n != b->n) return false;
-    for (int64_t i = 0; i < a->n; i++)
-        if (!sd_jinja__equal(&a->v[i], &b->v[i])) return false;
-    return true;
+    for (int64_t i = 0; i < a->n && same; i++) same = sd_jinja__equal(r, &a->v[i], &b->v[i]);
+    return same;
 }
 
-static bool equal_dicts(const jinja_dict *a, const jinja_dict *b)
+static bool equal_dicts(jinja_run *r, const jinja_dict *a, const jinja_dict *b)
 {
-    if (a->n != b->n) return false;
-    for (int64_t i = 0; i < a->n; i++) {
-        const jinja_value *v = sd_jinja__get(b, a->key[i]);
-        if (!v || !sd_jinja__equal(&a->value[i], v)) return false;
+    bool same = a->n == b->n;
+    for (int64_t i = 0; i < a->n && same; i++) {
+        const jinja_value *v = sd_jinja__get(r, b, a->key[i]);
+        same = v && sd_jinja__equal(r, &a->value[i], v);
     }
-    return true;
+    return same;
 }
 
-bool sd_jinja__equal(const jinja_value *a, const jinja_value *b)
+bool sd_jinja__equal(jinja_run *r, const jinja_value *a, const jinja_value *b)
 {
     if (sd_jinja__is_number(a) && sd_jinja__is_number(b)) {
         bool whole = a->type != JT_FLOAT && b->type != JT_FLOAT;
         return whole ? a->i == b->i : sd_jinja__real(a) == sd_jinja__real(b);
     }
-    if (a->type != b->type) return false;
+    if (a->type != b->type || r->st) return false;
     switch (a->type) {
     case JT_UNDEF:
     case JT_NONE:
@@ -235,9 +255,13 @@ bool sd_jinja__equal(const jinja_value *a, const jinja_value *b)
     case JT_STR:
         return sd_slice_eq(a->s, b->s);
     case JT_LIST:
-        return equal_lists(a->list, b->list);
-    case JT_DICT:
-        return equal_dicts(a->dict, b->dict);
+    case JT_DICT: {
+        if (!sd_jinja__enter(r)) return false;
+        sd_jinja__read(r, a);
+        bool same = a->type == JT_LIST ? equal_lists(r, a->list, b->list) : equal_dicts(r, a->dict, b->dict);
+        r->depth--;
+        return same;
+    }
     default:
         return a->dict == b->dict; /* the same object */
     }
@@ -256,10 +280,12 @@ int sd_jinja__order(jinja_run *r, const jinja_value *a, const jinja_value *b)
         return c ? (c > 0) - (c < 0) : (a->s.n > b->s.n) - (a->s.n < b->s.n);
     }
     if (a->type == JT_LIST && b->type == JT_LIST && a->list->kind == b->list->kind && a->list->kind <= JL_TUPLE) {
-        for (int64_t i = 0; i < a->list->n && i < b->list->n; i++)
-            if (!sd_jinja__equal(&a->list->v[i], &b->list->v[i]))
-                return sd_jinja__order(r, &a->list->v[i], &b->list->v[i]);
-        return (a->list->n > b->list->n) - (a->list->n < b->list->n);
+        int64_t i = 0, n = a->list->n < b->list->n ? a->list->n : b->list->n;
+        while (i < n && sd_jinja__equal(r, &a->list->v[i], &b->list->v[i])) i++;
+        if (i == n || !sd_jinja__enter(r)) return (a->list->n > b->list->n) - (a->list->n < b->list->n);
+        int c = sd_jinja__order(r, &a->list->v[i], &b->list->v[i]);
+        r->depth--;
+        return c;
     }
     if (a->type == JT_UNDEF || b->type == JT_UNDEF)
         sd_jinja__fail(r, "%.*s is not defined", SD_SLICE(a->type == JT_UNDEF ? a->s : b->s));
@@ -335,6 +361,7 @@ jinja_list *sd_jinja__walk(jinja_run *r, const jinja_value *v)
 
 int64_t sd_jinja__length(jinja_run *r, const jinja_value *v)
 {
+    if (v->type == JT_STR) sd_jinja__read(r, v);
     if (v->type == JT_UNDEF) return 0;
     if (v->type == JT_STR) return sd_jinja__chars(v->s);
     if (v->type == JT_LIST && v->list->kind != JL_ITER) return v->list->n;

@@ -4,6 +4,8 @@
 
 #include "text/chat.h"
 
+#include <time.h>
+
 #define CHATML                                                                                                         \
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "   \
     "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -179,6 +181,48 @@ static sd_status render_bare(const char *text, sd_err *err)
     return st;
 }
 
+static void fails(const char *text, const char *say)
+{
+    sd_err err = {0};
+    sd_status st = render_bare(text, &err);
+    if (st != SD_E_ARG || !strstr(err.msg, say)) fail_msg("%.200s: status %d, \"%s\", expected \"%s\"", text, (int)st, err.msg, say);
+}
+
+/* What Jinja2 3.1.6 gives, or that it fails. */
+static void test_as_jinja2(void **state)
+{
+    (void)state;
+    static const struct { const char *text, *want; } row[] = {
+        {"{{ -(0.0 * -1) }} {{ +true }} {{ -3 }}", "0.0 1 -3"},
+        {"{{ 2.5|round }} {{ 3|round }} {{ 42|round(1) }} {{ 3|round(0, 'floor') }}", "2.0 3 42 3.0"},
+        {"{{ 1e16 // 3 }} {{ 7.5 // 2 }} {{ -7.5 // 2 }} {{ 0.3 // 0.1 }}", "3333333333333333.0 3.0 -4.0 2.0"},
+        {"{{ 'abc'[1::9223372036854775807] }}", "b"},
+        {"{{ range(9223372036854775800, 9223372036854775807, 1000)|list }}", "[9223372036854775800]"},
+        {"{{ ([] * 100000000000)|length }}", "0"},
+        {"{{ [1]|tojson(indent=true) }}", "[\n 1\n]"},
+        {"{% macro m(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }} {{ m(1, b=3) }} {{ m(b=4, a=5) }}", "12 13 54"},
+        {"{% macro m(a) %}[{{ caller(a) }}]{% endmacro %}{% call(x) m(3) %}{{ x }}!{% endcall %}", "[3!]"},
+        {"{{ [[1, 2], {'a': [3]}] == [[1, 2], {'a': [3]}] }} {{ [1, [2]] < [1, [3]] }} {{ [1] < [1, 2] }}", "True True True"}};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        sd_err err = {0};
+        sd_buf out;
+        sd_chat *c = make(row[i].text);
+        sd_buf_init(&out, 1 << 20);
+        t_ok(sd_chat_render(c, NULL, 0, false, &out, &err), err);
+        assert_string_equal(sd_buf_str(&out), row[i].want);
+        sd_buf_release(&out);
+        sd_chat_free(c);
+    }
+    fails("{% set x = 1 %}{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, x=2) }}", "takes no keyword argument x");
+    fails("{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, a=2) }}", "takes no keyword argument a");
+    fails("{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}", "more arguments than it takes");
+    fails("{% macro m() %}x{% endmacro %}{% call m() %}y{% endcall %}", "no use for its caller");
+    fails("{{ [1, 2]|tojson(separators='x') }}", "pair of strings");
+    /* Python has an answer to these, this engine says that it has none. */
+    fails("{{ '%d' % 1e300 }}", "past 64 bits");
+    fails("{{ [1]|tojson(indent=70) }}", "64 blanks");
+}
+
 /* Templates come from strangers: none may run for ever, fill the memory or the stack. */
 static void test_running_is_bounded(void **state)
 {
@@ -199,6 +243,43 @@ static void test_running_is_bounded(void **state)
     assert_int_equal(render_bare("{{ 9223372036854775807 + 1 }}", &err), SD_E_ARG);
     assert_int_equal(render_bare("\n\n{{ 1 + x.y }}", &err), SD_E_ARG);
     assert_non_null(strstr(err.msg, "line 3"));
+#define DEEP "{% set a = namespace(x=[1]) %}{% set b = namespace(x=[2]) %}{% for i in range(50000) %}{% set a.x = [a.x] %}{% set b.x = [b.x] %}{% endfor %}"
+    fails(DEEP "{{ a.x == b.x }}", "nested too deeply");
+    fails(DEEP "{{ a.x < b.x }}", "nested too deeply");
+    fails("{{ range(100000)|unique|list|length }}", "does not come to an end"); /* it looks at five billion pairs */
+    fails("{% set s = 'x' * 4000000 %}{% macro m(n) %}{{ s }}{% if n %}{{ m(n - 1) }}{% else %}{{ raise_exception('bottom') }}{% endif %}{% endmacro %}{{ m(50) }}", "MB of text");
+    fails("{% set s = 'ab' * 4000000 %}{% for i in range(100000) %}{% if 'c' in s %}{% endif %}{% endfor %}", "does not come to an end");
+    sd_buf b;
+    sd_buf_init(&b, 1 << 20);
+    sd_buf_puts(&b, "{% macro m(n) %}{% if n %}{{ m(n - 1)|length");
+    for (int i = 0; i < 900; i++) sd_buf_puts(&b, " + 1");
+    sd_buf_puts(&b, " }}{% endif %}{% endmacro %}{{ m(60) }}");
+    fails(sd_buf_str(&b), "nested too deeply");
+    sd_buf_release(&b);
+}
+
+/* A conversation's objects are taken over once, however many keys they have. */
+static void test_many_keys(void **state)
+{
+    enum { KEYS = 200000 }; /* looking each up among the others: half a minute */
+    (void)state;
+    sd_err err = {0};
+    sd_buf out;
+    json_t *m = json_pack("[{s:s, s:s, s:{}}]", "role", "user", "content", "x", "more"), *more = json_object_get(json_array_get(m, 0), "more");
+    char key[16];
+    for (int i = 0; i < KEYS; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        json_object_set_new(more, key, json_integer(i));
+    }
+    sd_chat *c = make("{{ messages[0].more|length }}");
+    sd_buf_init(&out, 256);
+    const clock_t began = clock();
+    t_ok(sd_chat_render_json(c, &(sd_chat_input){.messages = m}, &out, &err), err);
+    assert_string_equal(sd_buf_str(&out), "200000");
+    assert_true((double)(clock() - began) / CLOCKS_PER_SEC < 5);
+    sd_buf_release(&out);
+    sd_chat_free(c);
+    json_decref(m);
 }
 
 static void test_clock(void **state)
@@ -280,6 +361,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_chatml),           T(test_refused_with_place), T(test_limits), T(test_long_chains),
-        T(test_messages_refused), T(test_running_is_bounded), T(test_clock),  T(test_spans)};
+        T(test_messages_refused), T(test_running_is_bounded), T(test_as_jinja2), T(test_many_keys), T(test_clock),  T(test_spans)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
