@@ -90,6 +90,8 @@ sd_status sd_hub_model(char *out, size_t cap, const char *cache, const char *tex
 void sd_model_close(sd_model *m);
 const sd_config *sd_model_get_config(const sd_model *m); /* valid until close */
 sd_mode sd_model_get_mode(const sd_model *m);
+/* sd_site_parse, and modules of transformers whose output is a site in this architecture: "model.layers.3.mlp" where no norm stands behind the MLP. */
+sd_status sd_model_site_parse(const sd_model *m, sd_site *out, const char *text, size_t n, sd_err *err);
 /* Columns of a site ([n, cols]); 0 for attn_pattern. SD_E_ARG when the layer is out of range. */
 sd_status sd_model_site_cols(const sd_model *m, sd_site s, int64_t *cols, sd_err *err);
 /* Packed bytes; bytes read a decoded token (weights only). */

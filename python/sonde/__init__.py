@@ -15,7 +15,6 @@ import contextlib
 import ctypes as C
 import json
 import os
-import re
 import sys
 
 import numpy as np
@@ -112,7 +111,7 @@ for _name, _args in {
     "sd_text_decode": (_P, _I32P, C.c_int64, C.c_bool, C.POINTER(_P), C.POINTER(_Z)),
     "sd_text_chat": (_P, C.c_char_p, _Z, C.c_bool, C.POINTER(_P), C.POINTER(_Z)),
     "sd_generate": (_P, _P, C.c_char_p, C.POINTER(_Env), C.POINTER(_P), C.POINTER(_Z)),
-    "sd_site_parse": (C.POINTER(_Site), C.c_char_p, _Z),
+    "sd_model_site_parse": (_P, C.POINTER(_Site), C.c_char_p, _Z),
     "sd_model_site_cols": (_P, _Site, C.POINTER(C.c_int64)),
     "sd_session_new": (C.POINTER(_P), _P, C.POINTER(_SessionOpt)),
     "sd_session_attach": (_P, C.POINTER(_Hook), C.POINTER(C.c_int)),
@@ -172,23 +171,11 @@ def _find_model(path):
     return out.value
 
 
-# Modules of transformers whose output is what is added to the stream: that depends on where an architecture has its norms.
-_BEFORE, _BEHIND = {"self_attn": "attn_out", "mlp": "mlp_out"}, {"post_attention_layernorm": "attn_out", "post_feedforward_layernorm": "mlp_out"}
-_ADDED = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3"), ("model.layers", _BEFORE)),
-    **dict.fromkeys(("gemma2", "gemma3", "olmo2"), ("model.layers", _BEHIND)),
-    "gpt2": ("transformer.h", {"attn": "attn_out", "mlp": "mlp_out"}),
-    "gpt_neox": ("gpt_neox.layers", {"attention": "attn_out", "mlp": "mlp_out"}),
-}
-
-
-def _site(name, arch):
-    part = re.fullmatch(r"(.+)\.(\d+)\.(\w+?)(\.output)?", name)
-    blocks, modules = _ADDED.get(arch, ("", {}))
-    own = f"{modules[part[3]]}.{part[2]}" if part and part[1] == blocks and part[3] in modules else name
-    site, text = _Site(), own.encode()
-    _call("sd_site_parse", C.byref(site), text, len(text))
-    return site
+def _plain(x):
+    """What json does not know: arrays and numbers of numpy."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return x.tolist()
+    raise TypeError(f"a request holds numbers, texts, lists and dictionaries, not {type(x).__name__}")
 
 
 class _Kept:
@@ -286,7 +273,7 @@ class Model:
         request = {kind: prompt if kind != "ids" else [int(i) for i in prompt], "n": n, **more}
         if steer:
             request["steer"] = [steer] if isinstance(steer, dict) else list(steer)
-        data = json.dumps(request).encode()
+        data = json.dumps(request, default=_plain).encode()
         failed = []
 
         def step(_, lane, token):
@@ -303,6 +290,11 @@ class Model:
 
     # ---- inside ----
 
+    def _site(self, name):
+        site, text = _Site(), name.encode()
+        _call("sd_model_site_parse", self._model, C.byref(site), text, len(text))
+        return site
+
     @contextlib.contextmanager
     def hook(self, site, fn, edit=True):
         """Inside the `with`, forward and run_with_cache call fn(x, act) at the site.
@@ -310,7 +302,7 @@ class Model:
         x [rows, cols] (attention patterns: [heads, rows, positions]) is the engine's memory: change it in place, or return an
         array to put there. With edit=False it may only be read.
         """
-        entry = (site, _site(site, self.config["arch"]), fn, edit)
+        entry = (site, self._site(site), fn, edit)
         self._hooks.append(entry)
         try:
             yield self
@@ -334,7 +326,7 @@ class Model:
         ids = self.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
         if not ids:
             raise SondeError("the prompt has no tokens", status="E_ARG")
-        want, arch = {None: 0, "last": 1, "all": 2}[logits], self.config["arch"]
+        want = {None: 0, "last": 1, "all": 2}[logits]
         cache, failed, keep = {}, [], []
         session, runner = _P(), _P()
         n = len(ids)
@@ -381,7 +373,7 @@ class Model:
 
         last = -1
         if not want and names:
-            sites, ends = [_site(name, arch) for name in names], [_site(name, arch).kind for name in ("final_norm", "logits")]
+            sites, ends = [self._site(name) for name in names], [self._site(name).kind for name in ("final_norm", "logits")]
             if not any(site.kind in ends for site in sites):
                 last = max(site.layer for site in sites)
         try:
@@ -389,7 +381,7 @@ class Model:
             for entry in self._hooks:
                 attach(*entry)
             for name in names:
-                attach(*reader(name, _site(name, arch)))
+                attach(*reader(name, self._site(name)))
             _call("sd_runner_new", C.byref(runner), self._exec, self._model, _RunnerOpt(n, n if want == 2 else 1, n))
             tokens = (C.c_int32 * n)(*ids)
             seg = _Segment(session, tokens, n, want)

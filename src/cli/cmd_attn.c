@@ -158,6 +158,7 @@ static int cmd_attn(cli *c, int argc, char **argv)
     if (!cli_parse(c, &cmd_attn_def, &a, argc, argv, &rc)) return rc;
     if (!a.text == !a.ids.n) return cli_usage(c, "give the prompt either as --text or as --ids");
     if (a.head >= 0 && a.layer < 0) return cli_usage(c, "--head goes with --layer");
+    if (a.layer >= 0 && a.head < 0 && !a.patterns && !a.html) return cli_usage(c, "--layer goes with --head, or with --patterns or --html");
     sd_status st = look_html_check(c, a.html, &err);
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);

@@ -3,6 +3,8 @@
 #include "lab/bench.h"
 #include "lab/machine.h"
 
+#include <math.h>
+
 enum { DEPTH = 512 /* of the second decoding */, BATCHES = 8 };
 typedef struct model_args { int64_t prompt, gen, depth, reps; opt_ints batch; bool watched; } model_args;
 /* What was asked for beyond one sequence at a time. */
@@ -51,6 +53,35 @@ static void json_batches(sd_jw *w, const batches *x)
     sd_jw_end(w);
 }
 
+static void json_ops(sd_jw *w, const sd_bench_model *b, const sd_machine *p, sd_mode mode)
+{
+    sd_jw_key(w, "ops");
+    sd_jw_arr(w);
+    for (int i = 0; i < b->n_ops; i++) {
+        const sd_bench_op *o = &b->op[i];
+        sd_jw_obj(w);
+        sd_jw_kstr(w, "phase", o->phase);
+        sd_jw_kstr(w, "op", o->name);
+        sd_jw_kf64(w, "ms", o->ms);
+        sd_jw_kf64(w, "gops", o->gops);
+        sd_jw_kf64(w, "gb_s", o->gb_s);
+        sd_jw_kf64(w, "share_of_peak", share_of(o, p, mode));
+        sd_jw_end(w);
+    }
+    sd_jw_end(w);
+}
+
+static void print_ops(out_pairs *o, const sd_bench_model *b, const sd_machine *p, sd_mode mode)
+{
+    for (int i = 0; i < b->n_ops; i++) {
+        const sd_bench_op *op = &b->op[i];
+        char key[48];
+        snprintf(key, sizeof key, "%s %s", op->phase, op->name);
+        out_pair(o, key, "%.2f ms, %.0f Gop/s, %.1f GB/s, %.0f %% of the peak", op->ms, op->gops, op->gb_s, 100 * share_of(op, p, mode));
+    }
+    out_pair(o, "mode", "%s", sd_mode_name(mode));
+}
+
 static int json_model(cli *c, const sd_bench_model *b, const batches *x, const sd_machine *p)
 {
     out_json j;
@@ -77,20 +108,7 @@ static int json_model(cli *c, const sd_bench_model *b, const batches *x, const s
         sd_jw_end(w);
     }
     sd_jw_end(w);
-    sd_jw_key(w, "ops");
-    sd_jw_arr(w);
-    for (int i = 0; i < b->n_ops; i++) {
-        const sd_bench_op *o = &b->op[i];
-        sd_jw_obj(w);
-        sd_jw_kstr(w, "phase", o->phase);
-        sd_jw_kstr(w, "op", o->name);
-        sd_jw_kf64(w, "ms", o->ms);
-        sd_jw_kf64(w, "gops", o->gops);
-        sd_jw_kf64(w, "gb_s", o->gb_s);
-        sd_jw_kf64(w, "share_of_peak", share_of(o, p, c->mode));
-        sd_jw_end(w);
-    }
-    sd_jw_end(w);
+    json_ops(w, b, p, c->mode);
     json_batches(w, x);
     return out_json_end(c, &j);
 }
@@ -114,13 +132,7 @@ static int print_model(cli *c, const sd_bench_model *b, const batches *x, const 
         snprintf(key, sizeof key, "decode %d at once", x->row[i].n_seq);
         out_pair(o, x->watched && i == x->n - 1 ? "decode, watched" : key, "%.1f tokens/s, a step takes %.2f times that of one", x->row[i].tok_s, x->row[i].cost);
     }
-    for (int i = 0; i < b->n_ops; i++) {
-        const sd_bench_op *op = &b->op[i];
-        char key[48];
-        snprintf(key, sizeof key, "%s %s", op->phase, op->name);
-        out_pair(o, key, "%.2f ms, %.0f Gop/s, %.1f GB/s, %.0f %% of the peak", op->ms, op->gops, op->gb_s, 100 * share_of(op, p, c->mode));
-    }
-    out_pair(o, "mode", "%s", sd_mode_name(c->mode));
+    print_ops(o, b, p, c->mode);
     return out_pairs_end(o);
 }
 
@@ -178,6 +190,102 @@ static int cmd_bench_model(cli *c, int argc, char **argv)
     sd_model_close(m);
     return rc;
 }
+
+/* ---- kernels ---- */
+
+typedef struct kernel_args { int64_t prompt, depth; } kernel_args;
+
+static const cli_opt kernel_opts[] = {
+    {0, "prompt", OPT_INT, AT(kernel_args, prompt), .arg = "N", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "rows of a prefill's ops", .def_words = "512, or what the context allows"},
+    {0, "depth", OPT_INT, AT(kernel_args, depth), .arg = "N", .def = "0", .lo = 0, .hi = 1 << 16, .unit = "tokens", .help = "positions in the cache of a decoded token's ops"},
+    OPT_END};
+
+static int cmd_bench_kernels(cli *c, int argc, char **argv);
+const cli_cmd cmd_bench_kernels_def = {
+    .name = "bench kernels",
+    .brief = "speed of single ops, and the machine's own limits",
+    .args = "[MODEL]",
+    .opts = kernel_opts,
+    .uses = CLI_MODE_CHAT,
+    .run = cmd_bench_kernels,
+    .text = "What this machine reads a second and multiplies a second in each mode. With MODEL also every op of a prefill and of a decoded\n"
+            "token alone, all layers in turn, with its share of that; tok_s is then a prefill that consists of its ops and nothing else.",
+    .examples = "sonde bench kernels --cpu avx2\nsonde bench kernels model.gguf --mode bf16 --json\n",
+    .json = "sonde.bench.kernels/1"};
+
+/* The prefill's ops as one: tokens a second, and its products' share of the machine's. NaN without ops. */
+static void sum_prefill(double *tok_s, double *share, const sd_bench_model *b, const sd_machine *p, sd_mode mode, int64_t n_prompt)
+{
+    double ms = 0, gop = 0;
+    for (int i = 0; i < b->n_ops; i++) {
+        const sd_bench_op *o = &b->op[i];
+        if (strcmp(o->phase, "prefill") != 0) continue;
+        ms += o->ms;
+        if (o->product) gop += o->gops * o->ms / 1e3;
+    }
+    *tok_s = (double)n_prompt / ms * 1e3;
+    *share = gop / ms * 1e3 / peak_gops(p, mode);
+    if (b->n_ops == 0) *tok_s = *share = NAN;
+}
+
+static int print_kernels(cli *c, const sd_bench_model *b, const sd_machine *p, int64_t n_prompt)
+{
+    double tok_s, share;
+    sum_prefill(&tok_s, &share, b, p, c->mode, n_prompt);
+    if (!c->json) {
+        char key[48];
+        out_pairs *o = out_pairs_new(c);
+        out_pair(o, "memory read", "%.1f GB/s", p->read_gb_s);
+        for (int i = 0; i < 3; i++) {
+            snprintf(key, sizeof key, "products %s", sd_mode_name(p->product[i].mode));
+            out_pair(o, key, "%.0f GOP/s on %s weights", p->product[i].gops, p->product[i].weights);
+        }
+        if (b->n_ops) {
+            out_pair(o, "prefill", "%.0f tokens/s in its ops alone, %.0f %% of the products", tok_s, 100 * share);
+            print_ops(o, b, p, c->mode);
+        }
+        return out_pairs_end(o);
+    }
+    out_json j;
+    sd_jw *w = out_json_begin(c, &j, "sonde.bench.kernels/1");
+    sd_jw_kf64(w, "tok_s", tok_s);
+    sd_jw_kf64(w, "share_of_peak", share);
+    sd_jw_kf64(w, "read_gb_s", p->read_gb_s);
+    sd_jw_key(w, "products");
+    sd_jw_obj(w);
+    for (int i = 0; i < 3; i++) sd_jw_kf64(w, sd_mode_name(p->product[i].mode), p->product[i].gops);
+    sd_jw_end(w);
+    if (b->n_ops) sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
+    json_ops(w, b, p, c->mode);
+    return out_json_end(c, &j);
+}
+
+static int cmd_bench_kernels(cli *c, int argc, char **argv)
+{
+    kernel_args a;
+    int rc;
+    sd_err err = {0};
+    sd_model *m = NULL;
+    sd_bench_model b = {0};
+    sd_machine peak;
+    sd_status st = SD_OK;
+    if (!cli_parse(c, &cmd_bench_kernels_def, &a, argc, argv, &rc)) return rc;
+    const sd_exec *ex = cli_exec(c, &err);
+    if (!ex) return cli_fail(c, &err);
+    if (c->n_arg) st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){0}, &m, &err);
+    if (!st && m) {
+        if (!opt_given(c, "prompt")) a.prompt = m->max_ctx < DEPTH ? m->max_ctx : DEPTH;
+        if (a.prompt > m->max_ctx || a.depth >= m->max_ctx)
+            st = cli_refuse(c, &err, "%lld tokens are more than the model's context of %lld", (long long)(a.prompt > a.depth ? a.prompt : a.depth + 1), (long long)m->max_ctx);
+        if (!st) st = sd_lab_bench_ops(&b, ex, m, a.prompt, a.depth, &err);
+    }
+    if (!st) st = sd_lab_machine(&peak, ex, &c->progress, &err);
+    rc = st ? cli_fail(c, &err) : print_kernels(c, &b, &peak, a.prompt);
+    sd_model_close(m);
+    return rc;
+}
+
+/* ---- dictionaries ---- */
 
 typedef struct dict_args { int64_t d, width, k, batch, steps; } dict_args;
 

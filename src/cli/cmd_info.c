@@ -121,7 +121,7 @@ static int print_text(cli *c, const sd_describe *d)
 {
     char x[48], y[48], z[48], u[48];
     out_pairs *p = out_pairs_new(c);
-    out_pair(p, "name", "%s", d->name);
+    if (d->name[0]) out_pair(p, "name", "%s", d->name);
     out_pair(p, "architecture", "%s%s%s%s", d->arch, d->runnable ? "" : " (cannot be run: ", d->why_not, d->runnable ? "" : ")");
     out_pair(p, "parameters", "%.4g million", (double)d->n_params / 1e6);
     pair_count(p, "layers", d->n_layer);

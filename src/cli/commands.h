@@ -55,6 +55,7 @@
     XX(cmd_tune) \
     XX(cmd_merge) \
     XX(cmd_bench_model)  \
+    XX(cmd_bench_kernels) \
     XX(cmd_bench_dict)   \
     XX(cmd_bench_tune)   \
     XX(cmd_bench_store)  \

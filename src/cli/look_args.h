@@ -9,7 +9,7 @@
 /* Rows of an option table for a prompt; the args struct has these members. */
 #define LOOK_PROMPT_OPTS(args)                                                                                         \
     {0, "text", OPT_STR, AT(args, text), .arg = "TEXT", .help = "the prompt, tokenised by the model"},                 \
-    {0, "ids", OPT_INTS, AT(args, ids), .arg = "IDS", .help = "the prompt as token ids, comma-separated"},             \
+    {0, "ids", OPT_INTS, AT(args, ids), .arg = "IDS", .help = "the prompt as token ids"},             \
     {0, "no-special", OPT_BOOL, AT(args, no_special), .help = "neither add nor read special tokens in --text"}
 #define LOOK_HTML_OPT(args) {0, "html", OPT_STR, AT(args, html), .arg = "FILE", .help = "also write the picture as one page"}
 

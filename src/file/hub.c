@@ -105,7 +105,14 @@ static sd_status gguf_in(char *out, size_t cap, const char *dir, sd_slice part, 
     }
     closedir(d);
     if (n == 1 && fits) return SD_OK;
-    if (!n) return sd_fail(err, SD_E_NOTFOUND, "%s holds no model that can be read", dir);
+    if (!n && part.n) {
+        sd_fail(err, SD_E_NOTFOUND, "%s holds no GGUF file with \"%.*s\" in its name", dir, SD_SLICE(part));
+        return sd_hint(err, "what stands behind the colon is a part of a file's name");
+    }
+    if (!n) {
+        sd_fail(err, SD_E_NOTFOUND, "%s holds neither config.json nor a GGUF file", dir);
+        return sd_hint(err, "the download may not be complete: fetch it again");
+    }
     if (n == 1) return sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
     sd_fail(err, SD_E_NOTFOUND, "%s holds %d GGUF files that fit", dir, n);
     return sd_hint(err, "choose one with :PART-OF-ITS-NAME");

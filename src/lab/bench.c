@@ -96,7 +96,7 @@ sd_status sd_lab_bench_model(sd_bench_model *out, const sd_exec *ex, const sd_mo
     out->prefill_gops = out->prefill_tok_s * matrix_ops(m) / 1e9;
     out->decode[0] = decode_row(m, 0, o.n_gen, sd_bench_median(rate[2], o.reps));
     out->decode[1] = decode_row(m, o.depth, o.n_gen, sd_bench_median(rate[1], o.reps));
-    st = sd_lab__bench_ops(out, ex, m, o.n_prompt, o.depth, err);
+    st = sd_lab_bench_ops(out, ex, m, o.n_prompt, o.depth, err);
 done:
     sd_runner_free(r);
     sd_session_free(s);

@@ -51,7 +51,8 @@ sd_status sd_lab_bench_batch(sd_bench_batch *out, const sd_exec *ex, const sd_mo
 double sd_bench_median(double *v, int n); /* sorts v */
 /* Bytes of cache that a token at this position reads. */
 double sd_bench_cache_bytes(const sd_model *m, double positions);
-sd_status sd_lab__bench_ops(sd_bench_model *out, const sd_exec *ex, const sd_model *m, int64_t n_prompt, int64_t depth, sd_err *err);
+/* Adds every op of a prefill of n_prompt rows and of a decoded token behind depth others to out->op. */
+sd_status sd_lab_bench_ops(sd_bench_model *out, const sd_exec *ex, const sd_model *m, int64_t n_prompt, int64_t depth, sd_err *err);
 sd_status sd_lab_bench_model(sd_bench_model *out, const sd_exec *ex, const sd_model *m, const sd_bench_model_opt *opt, sd_err *err);
 
 typedef struct sd_bench_dict_opt { int64_t d, width, batch, steps; int k; uint64_t seed; } sd_bench_dict_opt; /* 0: 576, 16384, 4096, 8; 32 */

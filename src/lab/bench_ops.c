@@ -242,7 +242,7 @@ done:
     return st;
 }
 
-sd_status sd_lab__bench_ops(sd_bench_model *out, const sd_exec *ex, const sd_model *m, int64_t n_prompt, int64_t depth, sd_err *err)
+sd_status sd_lab_bench_ops(sd_bench_model *out, const sd_exec *ex, const sd_model *m, int64_t n_prompt, int64_t depth, sd_err *err)
 {
     sd_status st = phase(out, ex, m, n_prompt, 0, "prefill", err);
     if (!st) st = phase(out, ex, m, 1, depth, "decode", err);

@@ -32,7 +32,7 @@ static const char *const style[] = {
     ".e{background:none}.key{display:flex;align-items:center;gap:8px;font-size:12.5px;color:var(--soft);margin-top:10px;flex-wrap:wrap}.key i{display:inline-block;width:11px;height:13px}.key span+span{white-space:nowrap}",
     ".bars{width:100%;border-spacing:0 2px}.bars td,.bars th{padding:1px 8px 1px 0;text-align:left;font-size:14px;vertical-align:middle}.bars th{font-size:11.5px;color:var(--soft);font-weight:600}",
     ".bars .n{font-family:var(--mono);font-size:13px;overflow-wrap:anywhere}.bars .v{text-align:right;white-space:nowrap;padding-left:14px}.bars td.v{font-family:var(--mono);font-size:13px}.bars .n{width:24%}.bars .m{width:22%}.bars .b{width:50%}.bars .m{color:var(--soft);font-size:12.5px}",
-    ".bars svg{display:block;width:100%;height:13px}.bars .up{fill:hsl(var(--hi))}.bars .dn{fill:hsl(var(--lo))}.bars line{stroke:var(--line)}",
+    ".bars svg{display:block;width:100%;height:13px}.bars .up{fill:hsl(var(--hi))}.bars .dn{fill:hsl(var(--lo))}.bars line{stroke:var(--line)}.one .b{overflow:hidden}.one svg{width:200%;margin-left:-100%}",
     "footer{padding-top:6px;padding-bottom:48px;color:var(--soft);font-size:13.5px;overflow-wrap:anywhere}",
     "@media(max-width:620px){header,main,footer{padding-left:14px;padding-right:14px}header{padding-top:26px}section{padding:16px 14px;border-radius:11px}.lead{font-size:16.5px}.facts{gap:9px 22px}.bars .m{display:none}.bars .b{width:34%}}",
     "@media print{section{break-inside:avoid;border:0}body{background:#fff}}",
@@ -190,9 +190,9 @@ void sd_page_grid(sd_buf *b, const sd_grid *g, const char *note)
     sd_buf_puts(b, "</p>");
 }
 
-void sd_page_bars_begin(sd_buf *b, const char *what, const char *value)
+void sd_page_bars_begin(sd_buf *b, const char *what, const char *value, bool one_sided)
 {
-    sd_buf_printf(b, "<table class=bars><thead><tr><th scope=col>%s</th><th scope=col class=v>%s</th><th></th><th></th></tr></thead><tbody>", what, value);
+    sd_buf_printf(b, "<table class='bars%s'><thead><tr><th scope=col>%s</th><th scope=col class=v>%s</th><th></th><th></th></tr></thead><tbody>", one_sided ? " one" : "", what, value);
 }
 
 void sd_page_bar(sd_buf *b, const char *name, double value, double share, const char *more)
@@ -250,11 +250,11 @@ void sd_page_end(sd_buf *b, const sd_prov *prov)
         sd_report__str(b, prov->created);
         sd_buf_puts(b, ". <code>");
         sd_report__str(b, prov->args);
-        sd_buf_puts(b, "</code> Numeric mode ");
+        sd_buf_puts(b, "</code>. Numeric mode ");
         sd_report__str(b, prov->mode);
         sd_buf_puts(b, prov->model_sha256[0] ? "; model SHA-256 " : "");
         sd_report__str(b, prov->model_sha256);
-        sd_buf_puts(b, "</p>");
+        sd_buf_puts(b, ".</p>");
     }
     sd_buf_puts(b, "</footer></body></html>\n");
 }

@@ -20,8 +20,8 @@ void sd_page_body(sd_buf *b);
 void sd_page_heading(sd_buf *b, const char *title, const char *text); /* text may be NULL */
 /* The heat map as a table: every cell says its numbers in its tooltip; small ones in the cell. */
 void sd_page_grid(sd_buf *b, const sd_grid *g, const char *note);
-/* A row of a list with a bar: share -1..1 of the widest. */
-void sd_page_bars_begin(sd_buf *b, const char *what, const char *value);
+/* A row of a list with a bar: share -1..1 of the widest; one_sided: none is negative, and bars begin at the left. */
+void sd_page_bars_begin(sd_buf *b, const char *what, const char *value, bool one_sided);
 void sd_page_bar(sd_buf *b, const char *name, double value, double share, const char *more);
 void sd_page_bars_end(sd_buf *b);
 /* Lines of a chart, told apart by their dashes: line i of an open <svg>, with its points ("x,y " each) between begin and end; then, when the

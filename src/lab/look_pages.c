@@ -161,7 +161,7 @@ sd_status sd_page_attribution(sd_buf *b, const sd_look_in *in, const sd_attribut
     sd_page_body(b);
     section(b, "The largest parts", NULL);
     double most = a->n_part ? fabs(a->part[order[0]].share) : 1;
-    sd_page_bars_begin(b, "part", "share");
+    sd_page_bars_begin(b, "part", "share", false);
     for (int64_t i = 0; i < a->n_part && i < BEST_PARTS; i++) {
         const sd_part *p = &a->part[order[i]];
         more[0] = '\0';
@@ -180,7 +180,10 @@ end:
 sd_status sd_page_vectors(sd_buf *b, const sd_look_in *in, const sd_vectors *v, const char *space, sd_err *err)
 {
     char *name = NULL, line[256], more[96];
+    bool up = true;
     sd_status st = SD_OK;
+    for (int i = 0; i < v->n_top; i++) up = up && v->top[i].cosine >= 0;
+    for (int i = 0; i < v->n_asked; i++) up = up && v->asked[i].cosine >= 0;
     sd_page_begin(b, &(sd_page){"vector arithmetic", in->prompt, "The tokens whose vectors are closest to what the expression comes out as, by cosine. The second rank leaves out the words that were put in."});
     sd_page_fact(b, "model", "%s", in->model);
     sd_page_fact(b, "space", "%s", space);
@@ -188,14 +191,14 @@ sd_status sd_page_vectors(sd_buf *b, const sd_look_in *in, const sd_vectors *v, 
     sd_page_fact(b, "length", "%.4g", v->norm);
     sd_page_body(b);
     section(b, "Nearest", NULL);
-    sd_page_bars_begin(b, "rank, token", "cosine");
+    sd_page_bars_begin(b, "rank, token", "cosine", up);
     for (int i = 0; i < v->n_top + v->n_asked && !st; i++) {
         const sd_near_token *n = i < v->n_top ? &v->top[i] : &v->asked[i - v->n_top];
         if (i == v->n_top) {
             sd_page_bars_end(b);
             sd_buf_puts(b, "</section>");
             section(b, "Asked for", NULL);
-            sd_page_bars_begin(b, "rank, token", "cosine");
+            sd_page_bars_begin(b, "rank, token", "cosine", up);
         }
         if ((st = sd_look_name(&name, in->tok, n->id, err))) break;
         if (n->rank_other) snprintf(more, sizeof more, "%lld without the words put in", (long long)n->rank_other);

@@ -76,7 +76,7 @@ sd_status sd_page_survive(sd_buf *b, const sd_survive_page *p, sd_err *err)
     sd_buf_puts(b, "<section>");
     sd_page_heading(b, "Features that survive", "Of the counted ones. Behind the bar: how far the rows moved (of their variance), FVU of the dictionary on them, features that went silent, and how well the peak activation "
                                                 "in the reference tells who survives (0.5 is chance).");
-    sd_page_bars_begin(b, "model", "share");
+    sd_page_bars_begin(b, "model", "share", true);
     for (int r = 0; r < p->n; r++) {
         const sd_survival *s = &p->row[r].s;
         char more[200];

@@ -33,7 +33,7 @@ static sd_status ask(sd_session *s, const sd_model *m, const char *name, struct 
 {
     sd_site site;
     int64_t cols;
-    sd_status st = sd_site_parse(&site, name, strlen(name), err);
+    sd_status st = sd_model_site_parse(m, &site, name, strlen(name), err);
     if (!st) st = sd_model_site_cols(m, site, &cols, err);
     if (st) return st;
     snprintf(w->t->name, sizeof w->t->name, "%s", name);
@@ -45,27 +45,33 @@ static sd_status ask(sd_session *s, const sd_model *m, const char *name, struct 
 sd_status sd_lab_trace(sd_trace *out, const sd_exec *ex, const sd_model *m, const sd_ids *ids, const char *const *names, int n_names,
                        sd_err *err)
 {
-    int64_t n = ids->n;
+    const int64_t n = ids->n;
+    int k = 0;
     sd_session *s = NULL;
     sd_runner *r = NULL;
     struct want *want = NULL;
     sd_status st;
     *out = (sd_trace){0};
     if (n < 1) return sd_hint((sd_fail(err, SD_E_ARG, "the prompt has no tokens"), err), "give --text or --ids");
+    if (n > m->cfg.n_ctx) {
+        sd_fail(err, SD_E_ARG, "the prompt has %lld tokens, the model's context is %lld", (long long)n, (long long)m->cfg.n_ctx);
+        return sd_hint(err, "shorten the prompt");
+    }
     if ((st = sd_alloc_zero(&out->v, (size_t)(n_names + 1) * sizeof *out->v, "trace", err))) goto done;
-    out->n = n_names + 1;
     if ((st = sd_alloc_zero(&want, (size_t)(n_names + 1) * sizeof *want, "trace", err))) goto done;
     if ((st = sd_session_new(&s, m, &(sd_session_opt){.n_ctx = n}, err))) goto done;
     if ((st = sd_runner_new(&r, ex, m, &(sd_runner_opt){.max_rows = n, .max_logit_rows = n, .n_ctx = n}, err))) goto done;
     for (int i = 0; i < n_names; i++) {
-        want[i].t = &out->v[i + 1];
-        if ((st = ask(s, m, names[i], &want[i], err))) goto done;
+        if (strcmp(names[i], "logits") == 0) continue; /* they are there anyway, under this name */
+        want[k].t = &out->v[k + 1];
+        if ((st = ask(s, m, names[i], &want[k++], err))) goto done;
     }
+    out->n = k + 1;
     sd_segment seg = {.s = s, .tok = ids->v, .n = n, .want = SD_LOGITS_ALL};
     if ((st = sd_runner_step(r, &seg, 1, -1, err))) goto done;
-    want[n_names].t = &out->v[0];
+    want[k].t = &out->v[0];
     snprintf(out->v[0].name, sizeof out->v[0].name, "logits");
-    st = keep(&want[n_names], &(sd_act){.site = {SD_SITE_LOGITS, 0}, .x = seg.logits}, err);
+    st = keep(&want[k], &(sd_act){.site = {SD_SITE_LOGITS, 0}, .x = seg.logits}, err);
 done:
     sd_runner_free(r);
     sd_session_free(s);

@@ -98,6 +98,13 @@ static void print_shape(char out[96], int rank, const int64_t *dims)
     snprintf(out + n, 96 - (size_t)n, "]");
 }
 
+/* What is said of the blueprint and what lies in the tensors are not of one model. */
+static sd_status contradiction(const sd_binder *b)
+{
+    return sd_hint(b->err, is_gguf(b) ? "the file's metadata and tensors contradict each other: convert or download it again"
+                                      : "config.json and the weights are not of one model: take both from the same download");
+}
+
 /* A folder's matrices of blocks in [inputs, outputs]. */
 static bool transposed(const sd_binder *b, sd_role role)
 {
@@ -119,11 +126,14 @@ static sd_status check_tensor(const sd_binder *b, sd_role role, bool bias, const
     if (t->rank != rank || t->dim[0] != want[0] || (rank == 2 && t->dim[1] != want[1])) {
         char x[96], y[96], z[256];
         print_shape(x, rank, want), print_shape(y, t->rank, t->dim), print_source(z, b, rows, cols);
-        return sd_fail(b->err, SD_E_SHAPE, "%s: expected %s, file has %s; %s", name, x, y, z);
+        sd_fail(b->err, SD_E_SHAPE, "%s: expected %s, file has %s; %s", name, x, y, z);
+        return contradiction(b);
     }
     const sd_dtype_info *info = sd_dtype_get(t->dtype);
-    if (!info->decode || (rank == 2 && transposed(b, role) && info->block != 1))
-        return sd_fail(b->err, SD_E_UNSUPPORTED, "%s: elements of type %s are no weights", name, t->type_name);
+    if (!info->decode || (rank == 2 && transposed(b, role) && info->block != 1)) {
+        sd_fail(b->err, SD_E_UNSUPPORTED, "%s: elements of type %s are no weights", name, t->type_name);
+        return is_gguf(b) ? SD_E_UNSUPPORTED : sd_hint(b->err, "supported in a folder: F32, F16, BF16; quantised weights are read from GGUF files");
+    }
     if (t->dim[rank - 1] % info->block != 0)
         return sd_fail(b->err, SD_E_FORMAT, "%s: rows of %lld elements are no whole number of %s blocks", name,
                        (long long)t->dim[rank - 1], t->type_name);
@@ -150,8 +160,9 @@ static sd_status missing(const sd_binder *b, const char *name)
         sd_fail(b->err, SD_E_NOTFOUND, "tensor %s is missing", name);
         return sd_hint(b->err, damaged);
     }
-    return sd_fail(b->err, SD_E_SHAPE, "there is no tensor of layer %lld (%s), but %s is %d", (long long)layer, name,
-                   is_gguf(b) ? "the metadata's block_count" : b->arch->keys.n_layer, b->m->cfg.n_layer);
+    sd_fail(b->err, SD_E_SHAPE, "there is no tensor of layer %lld (%s), but %s is %d", (long long)layer, name,
+            is_gguf(b) ? "the metadata's block_count" : b->arch->keys.n_layer, b->m->cfg.n_layer);
+    return contradiction(b);
 }
 
 static sd_status take(const sd_binder *b, sd_role role, int layer, const sd_tensor **out, char name[MAX_TENSOR_NAME])
@@ -197,11 +208,15 @@ static sd_status find_bias(const sd_binder *b, sd_role role, int layer, const sd
     }
     if (rule == SD_BIAS_NONE && !key) return SD_OK;
     *out = find(b, role, layer, "bias", name);
-    if (!*out && rule == SD_BIAS_ALWAYS)
-        return key ? sd_fail(b->err, SD_E_NOTFOUND, "tensor %s is missing, but config.json: %s is true", name, key)
-                   : sd_fail(b->err, SD_E_NOTFOUND, "tensor %s is missing", name);
-    if (*out && rule == SD_BIAS_NONE)
-        return sd_fail(b->err, SD_E_FORMAT, "there is a tensor %s, but config.json: %s is false", name, key);
+    if (!*out && rule == SD_BIAS_ALWAYS) {
+        if (!key) return missing(b, name);
+        sd_fail(b->err, SD_E_NOTFOUND, "tensor %s is missing, but config.json: %s is true", name, key);
+        return contradiction(b);
+    }
+    if (*out && rule == SD_BIAS_NONE) {
+        sd_fail(b->err, SD_E_FORMAT, "there is a tensor %s, but config.json: %s is false", name, key);
+        return contradiction(b);
+    }
     return *out ? check_tensor(b, role, true, *out, name) : SD_OK;
 }
 
@@ -332,9 +347,10 @@ static sd_status bind_embedding(sd_binder *b)
         }
     } else if ((st = sd_json_opt_i64(sd_weights_config(m->weights), "vocab_size", &said, "config.json", b->err)))
         return st;
-    if (said != m->cfg.n_vocab)
-        return sd_fail(b->err, SD_E_SHAPE, "%s is %lld, but %s has %lld rows", where, (long long)said, name,
-                       (long long)m->cfg.n_vocab);
+    if (said != m->cfg.n_vocab) {
+        sd_fail(b->err, SD_E_SHAPE, "%s is %lld, but %s has %lld rows", where, (long long)said, name, (long long)m->cfg.n_vocab);
+        return contradiction(b);
+    }
     m->embed = (sd_wmat){.data = t->data, .dtype = t->dtype, .rows = t->dim[0], .cols = t->dim[1]};
     if (!pattern_of(b, SD_ROLE_POS)) return SD_OK;
     if ((st = take(b, SD_ROLE_POS, 0, &t, name))) return st;
@@ -359,9 +375,11 @@ static sd_status bind_head(const sd_binder *b)
     }
     if (!m->cfg.tied) {
         st = take(b, SD_ROLE_HEAD, 0, &t, name);
-        if (st == SD_E_NOTFOUND)
+        if (st == SD_E_NOTFOUND) {
             sd_fail(b->err, st, "tensor %s is missing, but config.json does not tie the head to the embedding "
                     "(tie_word_embeddings)", name);
+            return contradiction(b);
+        }
         if (st) return st;
         w = (sd_wmat){.data = t->data, .dtype = t->dtype, .rows = t->dim[0], .cols = t->dim[1]};
     }
@@ -386,9 +404,11 @@ static sd_status check_leftovers(const sd_binder *b)
         char name[MAX_TENSOR_NAME];
         if (t->name.n >= sizeof name || !is_leftover(b->arch, t->name)) {
             int shown = t->name.n < 200 ? (int)t->name.n : 200;
-            if (layer_of(t->name) >= b->m->cfg.n_layer)
-                return sd_fail(b->err, SD_E_FORMAT, "there is a tensor %.*s, but %s is %d", shown, t->name.p,
-                               is_gguf(b) ? "the metadata's block_count" : b->arch->keys.n_layer, b->m->cfg.n_layer);
+            if (layer_of(t->name) >= b->m->cfg.n_layer) {
+                sd_fail(b->err, SD_E_FORMAT, "there is a tensor %.*s, but %s is %d", shown, t->name.p,
+                        is_gguf(b) ? "the metadata's block_count" : b->arch->keys.n_layer, b->m->cfg.n_layer);
+                return contradiction(b);
+            }
             sd_fail(b->err, SD_E_FORMAT, "tensor %.*s is not part of a %s model", shown, t->name.p, b->arch->name);
             return sd_hint(b->err, "the file is of another architecture or variant than it says");
         }

@@ -231,7 +231,11 @@ static sd_status refuse(const json_t *j, sd_err *err)
         if (st) return st;
         if (v) return sd_fail(err, SD_E_UNSUPPORTED, "config.json: %s is true, which is not supported", flags[i]);
     }
-    return SD_OK;
+    const json_t *quantised = json_object_get(j, "quantization_config");
+    if (!json_is_object(quantised)) return SD_OK;
+    const char *method = json_string_value(json_object_get(quantised, "quant_method"));
+    sd_fail(err, SD_E_UNSUPPORTED, "config.json: quantization_config: weights quantised by \"%.64s\" are not supported", method ? method : "?");
+    return sd_hint(err, "supported in a folder: F32, F16, BF16; quantised weights are read from GGUF files");
 }
 
 /* A size that must be there, but where the architecture has a default of transformers. */

@@ -48,10 +48,10 @@ static sd_status check_targets(const sd_model *m, const char *targets, sd_err *e
             if (!p) continue;
             found = found || sd_slice_eq_str(part, module_of(p));
             const size_t n = strlen(known);
-            snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", module_of(p));
+            if (!strstr(known, module_of(p))) snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", module_of(p));
         }
         if (found || part.n == 0) continue;
-        sd_fail(err, SD_E_ARG, "%s has no module %.*s to adapt.", m->arch->name, SD_SLICE(part));
+        sd_fail(err, SD_E_ARG, "%s has no module %.*s to adapt", m->arch->name, SD_SLICE(part));
         return sd_hint(err, "it has %s", known);
     }
     return SD_OK;

@@ -1,7 +1,5 @@
 /* Names of sites: our spelling, TransformerLens' and transformers' module names as aliases. */
-#include "sonde/site.h"
-
-#include "base/str.h"
+#include "model/arch.h"
 
 #include <stdio.h>
 
@@ -68,6 +66,28 @@ static int distance(sd_slice a, const char *b)
     return row[n];
 }
 
+static sd_slice without_output(sd_slice name)
+{
+    const size_t tail = strlen(".output");
+    if (name.n > tail && memcmp(name.p + name.n - tail, ".output", tail) == 0) name.n -= tail;
+    return name;
+}
+
+/* transformers' attention or MLP of a block, in any architecture. */
+static bool module_of_block(sd_site *out, sd_slice text)
+{
+    static const struct {
+        const char *name;
+        sd_site_kind kind;
+    } module[] = {{"model.layers.%d.self_attn", SD_SITE_ATTN_OUT}, {"model.layers.%d.mlp", SD_SITE_MLP_OUT}, {"transformer.h.%d.attn", SD_SITE_ATTN_OUT},
+                  {"transformer.h.%d.mlp", SD_SITE_MLP_OUT}, {"gpt_neox.layers.%d.attention", SD_SITE_ATTN_OUT}, {"gpt_neox.layers.%d.mlp", SD_SITE_MLP_OUT}};
+    for (size_t i = 0; i < sizeof module / sizeof *module; i++) {
+        *out = (sd_site){module[i].kind, 0};
+        if (match(without_output(text), module[i].name, &out->layer)) return true;
+    }
+    return false;
+}
+
 static sd_status unknown(sd_slice text, sd_err *err)
 {
     sd_buf known;
@@ -88,6 +108,11 @@ static sd_status unknown(sd_slice text, sd_err *err)
             if (parse_layer(rest, &ignored)) layer = rest;
             break;
         }
+    sd_site added;
+    if (module_of_block(&added, text)) {
+        sd_hint(err, "what it adds to the stream depends on where the norms are: %s.%d", site_names[added.kind].name, added.layer);
+        return st;
+    }
     int best = 0;
     for (int k = 1; k < SD_SITE_KIND_COUNT; k++)
         if (distance(head, site_names[k].name) < distance(head, site_names[best].name)) best = k;
@@ -138,16 +163,35 @@ sd_status sd_site_parse(sd_site *out, const char *text, size_t n, sd_err *err)
     }
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
         int layer = 0;
-        sd_slice name = s;
-        const char *pattern = modules[i].name;
-        const size_t tail = strlen(".output");
-        if (name.n > tail && memcmp(name.p + name.n - tail, ".output", tail) == 0) name.n -= tail;
-        if (match(name, pattern, &layer)) {
+        if (match(without_output(s), modules[i].name, &layer)) {
             *out = (sd_site){modules[i].kind, layer};
             return SD_OK;
         }
     }
     return unknown(s, err);
+}
+
+sd_status sd_model_site_parse(const sd_model *m, sd_site *out, const char *text, size_t n, sd_err *err)
+{
+    /* What is added to the stream leaves the norm behind a module where there is one, else the module, which holds the last matrix. Queries and
+     * keys leave their norm, where there is one. */
+    static const struct {
+        sd_role norm, matrix;
+        bool whole; /* the matrix itself, not the module around it */
+        sd_site_kind kind;
+    } by_arch[] = {{SD_ROLE_ATTN_POST, SD_ROLE_O, false, SD_SITE_ATTN_OUT}, {SD_ROLE_MLP_POST, SD_ROLE_DOWN, false, SD_SITE_MLP_OUT},
+                   {SD_ROLE_Q_NORM, SD_ROLE_Q, true, SD_SITE_ATTN_Q}, {SD_ROLE_K_NORM, SD_ROLE_K, true, SD_SITE_ATTN_K}};
+    const sd_slice name = without_output((sd_slice){text, n});
+    for (size_t i = 0; i < sizeof by_arch / sizeof *by_arch; i++) {
+        char pattern[MAX_NAME * 2];
+        const char *norm = m->arch->tensor[by_arch[i].norm].hf, *matrix = m->arch->tensor[by_arch[i].matrix].hf;
+        if (!norm && !matrix) continue;
+        snprintf(pattern, sizeof pattern, "%s", norm ? norm : matrix);
+        if (!norm && !by_arch[i].whole) *strrchr(pattern, '.') = '\0';
+        *out = (sd_site){by_arch[i].kind, 0};
+        if (match(name, pattern, &out->layer)) return SD_OK;
+    }
+    return sd_site_parse(out, text, n, err);
 }
 
 const char *sd_site_print(char *out, size_t cap, sd_site s)

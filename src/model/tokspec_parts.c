@@ -27,7 +27,17 @@ bool sd_hf__is_absent(const json_t *v)
 
 sd_status sd_hf__unsupported(const sd_hf *h, const char *part, const char *name, sd_err *err)
 {
-    return sd_fail(err, SD_E_UNSUPPORTED, "%s: the %s \"%.64s\" is not supported", h->what, part, name);
+    static const struct {
+        const char *part, *kinds;
+    } known[] = {{"model", "BPE, WordPiece, Unigram"},
+                 {"pre-tokeniser", "ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit, Sequence"},
+                 {"normaliser", "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Replace, Prepend, Strip, BertNormalizer, Precompiled, Sequence"},
+                 {"decoder", "ByteLevel, ByteFallback, Fuse, WordPiece, Metaspace, Replace, Strip, Sequence"},
+                 {"post-processor", "ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing, Sequence"}};
+    const sd_status st = sd_fail(err, SD_E_UNSUPPORTED, "%s: the %s \"%.64s\" is not supported", h->what, part, name);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i].part, part) == 0) return sd_hint(err, "supported: %s", known[i].kinds);
+    return st;
 }
 
 static sd_status bad(const sd_hf *h, const char *what, sd_err *err)
@@ -301,6 +311,7 @@ static sd_status read_decoder(sd_hf *h, const json_t *d, int depth, sd_err *err)
     sd_status st = SD_OK;
     if (is(type, "ByteFallback") || is(type, "Fuse") || is(type, "WordPiece")) return SD_OK;
     if (is(type, "ByteLevel") && h->spec.kind == SD_TOK_BPE) return SD_OK;
+    if (is(type, "ByteLevel")) return sd_hf__unsupported(h, "decoder", "ByteLevel without a ByteLevel pre-tokeniser", err);
     if (is(type, "Metaspace")) {
         h->spec.escaped_spaces = true;
         h->spec.strip_space = read_prepend(d) != SD_PREPEND_NEVER;

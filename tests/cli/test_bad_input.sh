@@ -70,7 +70,7 @@ expect_error capture_layer 4 'resid_post.9: layer 9 of a model with 2' capture t
 expect_error dict_train_site 4 'resid_post.9: layer 9 of a model with 2' dict train tiny.gguf corpus --site resid_post.9 --width 64 --k 4 -o d
 expect_error token_outside 4 '297' trace tiny.gguf --ids 1,297 -o t.safetensors
 expect_error kv_bf16_without_bf16 4 'a key-value cache of bf16: this CPU does not multiply it' trace tiny.gguf --ids 1 --kv bf16 --cpu ref -o t.safetensors
-expect_error context_full 4 '(256|context)' trace tiny.gguf --ids "$(seq -s , 1 257)" -o t.safetensors
+expect_error context_full 4 'the prompt has 257 tokens, the model.s context is 256' trace tiny.gguf --ids "$(seq -s , 1 257)" -o t.safetensors
 expect_error steer_not_json 2 'steer: line 1, column 11' run tiny.gguf -p the --steer '{"feature":'
 echo '{"name":"r","steer":[]}' >recipe.json
 expect_error steer_file_without_at 2 "near 'recipe'" run tiny.gguf -p the --steer recipe.json
@@ -105,6 +105,7 @@ expect_exit trace_writes 0 trace tiny.gguf --ids 1,2,3 --sites resid_post.1 -o t
 cp t.safetensors before
 expect_error trace_keeps 4 't.safetensors is already there' trace tiny.gguf --ids 4,5 -o t.safetensors
 cmp -s t.safetensors before && ok trace_kept || not_ok trace_kept
+expect_json trace_logits_named sonde.trace/1 '[t["name"] for t in d["tensors"]] == ["logits", "model.layers.1.mlp", "hook_logits"]' trace tiny.gguf --ids 4,5 --sites model.layers.1.mlp,logits,hook_logits -o named.safetensors --json
 expect_exit trace_forced 0 trace tiny.gguf --ids 4,5 -f -o t.safetensors
 cmp -s t.safetensors before && not_ok trace_overwritten || ok trace_overwritten
 expect_exit capture_writes 0 capture tiny.gguf corpus --site resid_post.0 --tokens 2000 -o acts

@@ -90,7 +90,8 @@ expect_error lengths 4 'the clean prompt has [0-9]+ tokens, the corrupted one' p
 expect_error no_heads 4 'mlp_out has no heads' patch tiny.gguf "${two[@]}" --heads --site mlp_out
 expect_error unknown_site 4 'no_such' patch tiny.gguf "${two[@]}" --site no_such
 expect_error needs_answers 2 'logit_diff needs --answer' patch tiny.gguf "${two[@]}" --metric logit_diff
-expect_error no_layer 4 'layer 7 of a model with 2' attn tiny.gguf --text cat --layer 7
+expect_error no_layer 4 'layer 7 of a model with 2' attn tiny.gguf --text cat --layer 7 --head 0
+expect_error layer_alone 2 'layer goes with --head' attn tiny.gguf --text cat --layer 1
 expect_error no_head 4 'head 9 of a model with 4' attn tiny.gguf --text cat --layer 1 --head 9
 expect_error no_position 4 'position -50 of a prompt' attribute tiny.gguf --text cat --position -50
 expect_error bad_expression 4 'byte 5: a word is missing' near tiny.gguf --expr 'cat -'

@@ -113,5 +113,9 @@ grep -q '</html>' page.html && ! grep -qE '(src|href)="https?://' page.html && o
 expect_json bench_model sonde.bench.model/1 '[x["depth"] for x in d["decode"]] == [0, 248] and all(x["bytes_per_token"] > 0 for x in d["decode"])
     and {x["op"] for x in d["ops"]} >= {"attn_q", "attention", "norm", "rope", "gate", "head"} and all(x["share_of_peak"] > 0 for x in d["ops"])' bench model tiny.gguf --prompt 32 --gen 8 --reps 1 --json
 expect_json bench_steer sonde.bench.steer/1 '[x["way"] for x in d["ways"]][:3] == ["plain", "plain again", "add"] and len(d["ways"]) == 7 and d["ways"][0]["cost"] == 1 and all(x["ms"] > 0 and x["cost"] > 0 for x in d["ways"])' bench steer tiny.gguf --turns 20 --depth 10 --json
+expect_json bench_kernels sonde.bench.kernels/1 'd["tok_s"] > 0 and 0 < d["share_of_peak"] and set(d["products"]) == {"faithful", "bf16", "fast"} and {x["phase"] for x in d["ops"]} == {"prefill", "decode"} and d["mode"]' \
+    bench kernels tiny.gguf --prompt 16 --depth 8 --json
+expect_json bench_machine sonde.bench.kernels/1 'd["tok_s"] is None and d["ops"] == [] and d["read_gb_s"] > 0' bench kernels --json
+expect_error bench_kernels_context 4 '257 tokens are more than the model.s context of 256' bench kernels tiny.gguf --prompt 257
 expect_json bench_dict sonde.bench.dict/1 'True' bench dict --d 64 --width 512 --batch 256 --steps 2 --json
 finish

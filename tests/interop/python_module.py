@@ -62,6 +62,9 @@ assert model.generate([{"role": "user", "content": "the cat"}], n=2)["timings"][
 vector = [1.0] + [0.0] * 63
 steered = model.generate("the cat", n=4, compare=True, steer={"vector": vector, "site": "resid_post.0", "value": 3, "unit": "raw"})
 assert steered["applied"][0]["n_positions"] > 0 and "plain_text" in steered
+again = model.generate("the cat", n=4, compare=True, steer={"vector": np.array(vector, np.float32), "site": "resid_post.0", "value": np.float32(3), "unit": "raw"})
+assert again["text"] == steered["text"]
+assert "not set" in str(raises(TypeError, model.generate, "the cat", steer={"vector": set(vector)}))
 assert raises(sonde.SondeError, model.generate, "the cat", nonsense=1).status == "E_ARG"
 assert raises(sonde.SondeError, model.generate, "the cat", steer={"direction": "none"}).status in ("E_NOTFOUND", "E_ARG")
 raises(ZeroDivisionError, model.generate, "the cat", n=2, on_token=lambda lane, i: 1 / 0)

@@ -60,7 +60,7 @@ static void test_find(void **state)
     missing(sd_hub_find, hub, "org/name@gone", SD_E_NOTFOUND, "no snapshot of the revision \"gone\"");
     missing(sd_hub_find, hub, "org/name@evil", SD_E_NOTFOUND, "no snapshot");
     missing(sd_hub_find, hub, "org/other", SD_E_NOTFOUND, "not in the Hugging Face cache");
-    missing(sd_hub_find, hub, "org/name:q8", SD_E_NOTFOUND, "no model");
+    missing(sd_hub_find, hub, "org/name:q8", SD_E_NOTFOUND, "no GGUF file with \"q8\" in its name");
     missing(sd_hub_find, hub, "nothing", SD_E_ARG, "ORG/NAME");
 
     snprintf(dir, sizeof dir, "%s/models--org--quants/blobs", hub);

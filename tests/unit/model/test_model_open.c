@@ -247,6 +247,18 @@ static void test_config_against_tensors(void **state)
     refused(&s, false, SD_E_SHAPE,
             "expected [64, 96], file has [65, 96]; config.json: hidden_size is 64, intermediate_size is 96");
     refused(&s, true, SD_E_SHAPE, "the metadata: embedding_length is 64, feed_forward_length is 96");
+    sd_err err = {0};
+    sd_model *m;
+    assert_int_equal(open_tiny(&m, &s, false, NULL, &err), SD_E_SHAPE);
+    assert_string_equal(err.hint, "config.json and the weights are not of one model: take both from the same download");
+    s = tiny_default;
+    s.config_extra = ", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4}";
+    assert_int_equal(open_tiny(&m, &s, false, NULL, &err), SD_E_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "quantization_config: weights quantised by \"gptq\" are not supported"));
+    assert_string_equal(err.hint, "supported in a folder: F32, F16, BF16; quantised weights are read from GGUF files");
+    s.config_extra = ", \"quantization_config\": null";
+    t_ok(open_tiny(&m, &s, false, NULL, &err), err);
+    sd_model_close(m);
 }
 
 static void test_options(void **state)

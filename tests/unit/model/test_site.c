@@ -2,7 +2,7 @@
  */
 #include "t.h"
 
-#include "sonde/site.h"
+#include "model/arch.h"
 
 static sd_status parse(sd_site *s, const char *text, sd_err *err)
 {
@@ -62,6 +62,8 @@ static void test_unknown(void **state)
         {"resid_post.1x", "did you mean resid_post.L?"},
         {"resid_post.100000", "did you mean resid_post.L?"},
         {"", "resid_post.L, L counted from 0, is what leaves block L"},
+        {"model.layers.1.mlp", "what it adds to the stream depends on where the norms are: mlp_out.1"},
+        {"gpt_neox.layers.2.attention.output", "what it adds to the stream depends on where the norms are: attn_out.2"},
         {"bogus.1", "resid_post.L, L counted from 0, is what leaves block L"},
         {"blocks.1.hook_resid_posts", NULL},
         {"resid_post.1.2", NULL},
@@ -81,5 +83,37 @@ static void test_unknown(void **state)
     assert_int_equal(s.layer, 3);
 }
 
-static const struct CMUnitTest tests[] = {T(test_round_trip), T(test_aliases), T(test_unknown)};
+/* Modules whose output is a site in one architecture and not in another. */
+static void test_modules_by_architecture(void **state)
+{
+    (void)state;
+    static const struct {
+        const sd_arch *arch;
+        const char *text, *ours;
+    } name[] = {{&sd_arch_llama, "model.layers.3.mlp", "mlp_out.3"},
+                {&sd_arch_llama, "model.layers.3.self_attn.output", "attn_out.3"},
+                {&sd_arch_llama, "model.layers.0.self_attn.q_proj", "attn_q.0"},
+                {&sd_arch_llama, "blocks.1.hook_mlp_out", "mlp_out.1"},
+                {&sd_arch_qwen3, "model.layers.2.self_attn.k_norm", "attn_k.2"},
+                {&sd_arch_qwen3, "model.layers.2.self_attn.k_proj", NULL},
+                {&sd_arch_gemma2, "model.layers.4.post_feedforward_layernorm.output", "mlp_out.4"},
+                {&sd_arch_gemma2, "model.layers.4.mlp", NULL},
+                {&sd_arch_olmo2, "model.layers.1.post_attention_layernorm", "attn_out.1"},
+                {&sd_arch_llama, "model.layers.1.post_attention_layernorm", NULL},
+                {&sd_arch_gpt2, "transformer.h.5.attn", "attn_out.5"},
+                {&sd_arch_gpt2, "transformer.h.5.attn.c_attn", NULL},
+                {&sd_arch_gpt_neox, "gpt_neox.layers.5.mlp.output", "mlp_out.5"},
+                {&sd_arch_phi3, "model.layers.5.self_attn", "attn_out.5"},
+                {&sd_arch_phi3, "model.layers.5.self_attn.q_proj", NULL}};
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+        sd_site s;
+        sd_err err = {0};
+        const sd_model m = {.arch = name[i].arch};
+        const sd_status st = sd_model_site_parse(&m, &s, name[i].text, strlen(name[i].text), &err);
+        assert_int_equal(st, name[i].ours ? SD_OK : SD_E_ARG);
+        if (!st) assert_string_equal(sd_site_print((char[48]){0}, 48, s), name[i].ours);
+    }
+}
+
+static const struct CMUnitTest tests[] = {T(test_round_trip), T(test_aliases), T(test_unknown), T(test_modules_by_architecture)};
 T_MAIN(tests)

@@ -204,6 +204,8 @@ static void refused(const parts *p, sd_status want, const char *say)
     assert_null(t);
     if (st != want || !strstr(err.msg, say)) fail_msg("status %d: \"%s\", expected \"%s\"", (int)st, err.msg, say);
     assert_non_null(strstr(err.msg, "tokenizer.json"));
+    if (strncmp(say, "the pre-tokeniser \"", 19) == 0) assert_non_null(strstr(err.hint, "supported: ByteLevel, Split, Metaspace"));
+    if (strncmp(say, "the decoder \"", 13) == 0) assert_non_null(strstr(err.hint, "supported: ByteLevel, ByteFallback"));
 }
 
 static void test_refused(void **state)
