@@ -6,6 +6,7 @@
 #ifndef SD_NUM_KERN_HALF_H
 #define SD_NUM_KERN_HALF_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Scores of m >= 1 rows of queries against panels of 16 keys. */
@@ -43,5 +44,24 @@ typedef struct sd_kern_half {
 extern const sd_kern_half sd_kern_half_ref, sd_kern_half_avx512;
 /* NULL where the CPU does not multiply bf16 (sd_cpu.flags). */
 const sd_kern_half *sd_kern_half_select(uint32_t cpu_flags);
+
+/* Products of whole tiles, in place of sd_kern_half's two where the CPU has them. Sums are AMX's of sd_kern.tile_bf16: 32 inputs at a time. */
+typedef struct sd_tiles_mix {
+    float *o;                 /* [m, d] overwritten */
+    const uint32_t *p;        /* [m, 16 n], rows ldp apart */
+    const uint32_t *const *v; /* [n] blocks of 16 pairs [16, d], rows ldv apart */
+    int64_t ldp, ldv, m, n, d;
+} sd_tiles_mix;
+
+typedef struct sd_kern_tiles {
+    void (*scores)(const sd_half_scores *a);
+    void (*mix)(const sd_tiles_mix *a);
+    /* dst = src [n] with zero for every half that is NaN or infinite; true: there was none. */
+    bool (*copy_finite)(uint32_t *dst, const uint32_t *src, int64_t n);
+} sd_kern_tiles;
+
+extern const sd_kern_tiles sd_kern_tiles_amx;
+/* NULL where the CPU has no tiles. */
+const sd_kern_tiles *sd_kern_tiles_select(uint32_t cpu_flags);
 
 #endif

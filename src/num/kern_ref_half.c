@@ -80,3 +80,12 @@ const sd_kern_half *sd_kern_half_select(uint32_t cpu_flags)
     (void)cpu_flags;
     return NULL;
 }
+
+const sd_kern_tiles *sd_kern_tiles_select(uint32_t cpu_flags)
+{
+#if defined(__x86_64__)
+    if (sd_kern_half_select(cpu_flags) && (cpu_flags & SD_CPU_AMX)) return &sd_kern_tiles_amx;
+#endif
+    (void)cpu_flags;
+    return NULL;
+}

@@ -65,7 +65,7 @@ void sd_kv_write(const sd_exec *ex, sd_kv kv, int64_t pos0, sd_mat k, sd_mat v);
  * 0..pos0+i. p = softmax(scale q k^T), out = p v. A score is one chain of fused multiply-adds over the head's width, an
  * output one chain over the keys in order, and the normaliser is summed in lanes counted from the row's first key: a
  * row's bits depend neither on the split of a prompt nor on the batch nor on threads. window 0: none; else only keys j
- * with i - j < window. Over a bf16 cache q and p are rounded to bf16 as well, and the chains are of pairs (kern_half.h); the softmax is f32. */
+ * with i - j < window. Over a bf16 cache q and p are rounded to bf16 as well, and the chains are of pairs, or of 32 keys in tiles (kern_half.h); the softmax is f32. */
 typedef struct sd_attn_opt {
     int n_head, n_head_kv, d_head;
     float scale;

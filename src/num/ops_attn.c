@@ -18,6 +18,10 @@ enum { TASK_ROWS = 48 };
 enum { TASK_SCORE_BYTES = 384 * 1024 };
 /* Multiply-adds below which waking a second thread costs more than it saves (about 4 us of work). */
 enum { SERIAL_WORK = 128 * 1024 };
+/* Positions of a block of values that tiles take at once; blocks lie at multiples of that, so that no sum knows where a task begins. */
+enum { BLOCK = 32, BLOCK_PAIRS = BLOCK / 2 };
+/* Blocks that not all rows of a task see whole, at most: TASK_ROWS positions at either end. */
+enum { MOST_IN_PART = 6 };
 /* Numbers of a q8 cache that are decoded at a time: 16 KB, half of a first cache. */
 enum { WIDE = 4096 };
 
@@ -46,12 +50,24 @@ static size_t wide_floats(int64_t d)
     return d * SD_KV_PANEL > WIDE ? (size_t)(d * SD_KV_PANEL) : WIDE;
 }
 
+/* Words of a block of values. */
+static int64_t block_words(int64_t d)
+{
+    return BLOCK_PAIRS * 2 * sd_kv__pairs(d);
+}
+
+/* Where the blocks of n_kv values lie, and the copies of some. */
+static size_t tiles_bytes(const sd_attn_opt *o, int64_t n_kv)
+{
+    return sd_arena_need((size_t)(n_kv / BLOCK + 2) * sizeof(uint32_t *)) + sd_arena_need(MOST_IN_PART * (size_t)block_words(o->d_head) * 4);
+}
+
 static size_t worker_scratch(const sd_attn_opt *o, int64_t n_kv)
 {
     size_t rows = (size_t)most_rows(o), group = (size_t)(o->n_head / o->n_head_kv);
     size_t whole = group * (size_t)n_kv * 4; /* one position's rows, where even they pass the limit */
     size_t scores = (whole > TASK_SCORE_BYTES ? whole : TASK_SCORE_BYTES) + rows * 2 * SD_KV_PANEL * 4;
-    return sd_arena_need(scores) + 2 * sd_arena_need(rows * (size_t)o->d_head * 4) + sd_arena_need(wide_floats(o->d_head) * 4);
+    return sd_arena_need(scores) + 2 * sd_arena_need(rows * (size_t)o->d_head * 4) + sd_arena_need(wide_floats(o->d_head) * 4) + tiles_bytes(o, n_kv);
 }
 
 size_t sd_attn_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv)
@@ -68,6 +84,7 @@ typedef struct attn_job {
     int n_part;    /* tasks that share a block of positions of a kv head */
     bool mix_only; /* probabilities come from the pattern */
     uint8_t *scratch;
+    int64_t n_kv;  /* the most keys of a sequence */
     size_t worker_bytes;
 } attn_job;
 
@@ -81,6 +98,9 @@ typedef struct attn_task {
     float *scores, *q, *out;     /* [rows, ld], [rows, d], [rows, d] */
     float *wide;                 /* [wide_floats] decoded keys or values of a q8 cache; of a bf16 one, [d] pairs of which a row sees a half */
     const sd_kern_half *half;    /* of a bf16 cache: then q, and scores once they are probabilities, hold pairs */
+    const sd_kern_tiles *tiles;  /* of a bf16 cache, where the CPU has them */
+    const uint32_t **block;      /* [n_kv / BLOCK + 2] of values */
+    uint32_t *copy;              /* [MOST_IN_PART][block_words] */
 } attn_task;
 
 static int64_t key_end(const attn_task *t, int64_t r)
@@ -139,14 +159,15 @@ static void score_keys_half(const attn_task *t, int64_t rows, int64_t n_panel)
     const int64_t n_pair = sd_kv__pairs(t->d);
     uint32_t *q = (uint32_t *)(void *)t->q;
     for (int64_t r = 0; r < rows; r++) t->half->row(q + r * n_pair, row_of(t, t->s->q, r), t->d);
-    t->half->scores(&(sd_half_scores){.s = t->scores,
-                                      .q = q,
-                                      .k = (const uint32_t *)(const void *)sd_kv__at(&t->s->kv, t->s->kv.k, t->head, t->base),
-                                      .lds = t->ld,
-                                      .m = rows,
-                                      .n_panel = n_panel,
-                                      .n_pair = n_pair,
-                                      .scale = t->j->o->scale});
+    (t->tiles ? t->tiles->scores : t->half->scores)(
+        &(sd_half_scores){.s = t->scores,
+                          .q = q,
+                          .k = (const uint32_t *)(const void *)sd_kv__at(&t->s->kv, t->s->kv.k, t->head, t->base),
+                          .lds = t->ld,
+                          .m = rows,
+                          .n_panel = n_panel,
+                          .n_pair = n_pair,
+                          .scale = t->j->o->scale});
 }
 
 /* Probabilities of row r become pairs as they are made: nobody looks at them, and its first key begins a pair. */
@@ -304,6 +325,71 @@ static void mix_rows_half(const attn_task *t, int64_t rows)
     }
 }
 
+/* ---- the mix over a bf16 cache in tiles: a row takes whole blocks, with a probability of zero for what it does not see ---- */
+
+/* Rows of probabilities as pairs, zero before the first key and from the last one to the end of its block. */
+static void pad_rows(const attn_task *t, int64_t rows, int64_t n_block)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t lo = key_begin(t, r) - t->base, hi = key_end(t, r) - t->base, end = (hi + 1) / 2;
+        float *s = t->scores + r * t->ld;
+        uint32_t *p = (uint32_t *)(void *)s;
+        memset(s, 0, (size_t)(rounds_at_once(t, r) ? lo / 2 : lo) * 4);
+        if (!rounds_at_once(t, r)) t->half->row(p, s, hi);
+        memset(p + end, 0, (size_t)(n_block * BLOCK_PAIRS - end) * 4);
+    }
+}
+
+/* Block i, of which not all rows see all: a copy as far as the cache goes, without what is not finite, as zero times that would reach rows
+ * that do not see it. false: there was such a number. */
+static bool copy_block(const attn_task *t, int64_t i, uint32_t *to)
+{
+    const int64_t ldv = 2 * sd_kv__pairs(t->d), left = (t->s->kv.cap - t->base) / 2 - i * BLOCK_PAIRS, n = left < BLOCK_PAIRS ? left : BLOCK_PAIRS;
+    memset(to + n * ldv, 0, (size_t)((BLOCK_PAIRS - n) * ldv) * 4);
+    t->block[i] = to;
+    return t->tiles->copy_finite(to, values_of(t, i * BLOCK_PAIRS), n * ldv);
+}
+
+/* What copy_block left out of block i, for the rows that see it. */
+static void add_not_finite(const attn_task *t, int64_t rows, int64_t i)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t k = i * BLOCK; k < (i + 1) * BLOCK; k++) {
+            if (k < key_begin(t, r) - t->base || k >= key_end(t, r) - t->base) continue;
+            const uint32_t *v = values_of(t, k / 2), shift = k % 2 ? 0 : 16, p = probabilities(t, r)[k / 2] << shift & 0xffff0000u;
+            for (int64_t c = 0; c < t->d; c++) {
+                const uint32_t u = v[c] << shift & 0xffff0000u;
+                float x, y;
+                if ((u & 0x7f800000u) != 0x7f800000u) continue;
+                memcpy(&x, &u, sizeof x), memcpy(&y, &p, sizeof y);
+                t->out[r * t->d + c] += y * x;
+            }
+        }
+}
+
+static void mix_rows_tiles(const attn_task *t, int64_t rows)
+{
+    const int64_t first = key_begin(t, rows - 1) - t->base, last = key_end(t, 0) - t->base; /* what all rows see */
+    const int64_t n = (key_end(t, rows - 1) - t->base + BLOCK - 1) / BLOCK, words = block_words(t->d);
+    int64_t n_copy = 0, odd[MOST_IN_PART], n_odd = 0;
+    pad_rows(t, rows, n);
+    for (int64_t i = 0; i < n; i++) {
+        t->block[i] = values_of(t, i * BLOCK_PAIRS);
+        if (i * BLOCK >= first && (i + 1) * BLOCK <= last) continue;
+        SD_ASSERT(n_copy < MOST_IN_PART);
+        if (!copy_block(t, i, t->copy + n_copy++ * words)) odd[n_odd++] = i;
+    }
+    t->tiles->mix(&(sd_tiles_mix){.o = t->out,
+                                  .p = probabilities(t, 0),
+                                  .v = t->block,
+                                  .ldp = t->ld,
+                                  .ldv = 2 * sd_kv__pairs(t->d),
+                                  .m = rows,
+                                  .n = n,
+                                  .d = t->d});
+    for (int64_t i = 0; i < n_odd; i++) add_not_finite(t, rows, odd[i]);
+}
+
 static int64_t blocks_of(const attn_job *j, const sd_attn_seq *s)
 {
     int64_t b = block_positions(j->o, s->pos0 + s->q.rows);
@@ -324,14 +410,17 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     t.i0 = block * b;
     t.i1 = t.i0 + b < s->q.rows ? t.i0 + b : s->q.rows;
     t.ld = score_ld(s->pos0 + s->q.rows);
-    t.base = key_begin(&t, 0) / SD_KV_PANEL * SD_KV_PANEL;
+    t.tiles = t.half ? sd_kern_tiles_select(j->ex->cpu.flags) : NULL;
+    t.base = t.tiles ? key_begin(&t, 0) / BLOCK * BLOCK : key_begin(&t, 0) / SD_KV_PANEL * SD_KV_PANEL;
     int64_t rows = (t.i1 - t.i0) * t.group;
     uint8_t *mem = j->scratch + (size_t)sd_par_worker() * j->worker_bytes;
     size_t row_bytes = sd_arena_need((size_t)(most_rows(j->o) * t.d) * 4);
     t.q = (float *)(void *)mem;
     t.out = (float *)(void *)(mem + row_bytes);
     t.wide = (float *)(void *)(mem + 2 * row_bytes);
-    t.scores = t.wide + wide_floats(t.d);
+    t.block = (const uint32_t **)(void *)(mem + 2 * row_bytes + sd_arena_need(wide_floats(t.d) * 4));
+    t.copy = (uint32_t *)(void *)((uint8_t *)t.block + sd_arena_need((size_t)(j->n_kv / BLOCK + 2) * sizeof *t.block));
+    t.scores = (float *)(void *)((uint8_t *)t.block + tiles_bytes(j->o, j->n_kv));
     if (j->mix_only)
         for (int64_t r = 0; r < rows; r++) {
             int64_t lo = key_begin(&t, r);
@@ -339,11 +428,15 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
         }
     else
         weigh(&t, rows);
-    memset(t.out, 0, (size_t)(rows * t.d) * 4);
-    if (t.half)
-        mix_rows_half(&t, rows);
-    else
-        mix_rows(&t, rows);
+    if (t.tiles) {
+        mix_rows_tiles(&t, rows);
+    } else {
+        memset(t.out, 0, (size_t)(rows * t.d) * 4);
+        if (t.half)
+            mix_rows_half(&t, rows);
+        else
+            mix_rows(&t, rows);
+    }
     for (int64_t r = 0; r < rows; r++) memcpy(row_of(&t, s->out, r), t.out + r * t.d, (size_t)t.d * 4);
 }
 
@@ -375,6 +468,7 @@ static void run_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq 
         n_task += blocks_of(&j, &seq[i]) * o->n_head_kv;
         work += n * n_kv * o->n_head * o->d_head;
     }
+    j.n_kv = most;
     j.worker_bytes = worker_scratch(o, most);
     const int n_threads = work < SERIAL_WORK ? 1 : ex->n_threads;
     j.n_part = parts_of(o->n_head / o->n_head_kv, n_task, n_threads);

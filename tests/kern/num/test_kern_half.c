@@ -173,5 +173,107 @@ static void test_mix(void **state)
                 }
 }
 
-static const struct CMUnitTest tests[] = {T(test_select), T(test_pairs), T(test_softmax), T(test_scores), T(test_mix)};
+static const sd_kern_tiles *tiles(void)
+{
+    sd_cpu cpu;
+    assert_true(sd_cpu_detect(&cpu, NULL));
+    const sd_kern_tiles *k = sd_kern_tiles_select(cpu.flags);
+    assert_null(sd_kern_tiles_select(cpu.flags & ~(uint32_t)SD_CPU_AMX));
+    if (!k) t_skip("this CPU has no AMX");
+    return k;
+}
+
+/* Half i of pairs `step` words apart. */
+static float half_of(const uint32_t *x, int64_t step, int64_t i)
+{
+    const uint32_t u = i % 2 ? x[i / 2 * step] & 0xffff0000u : x[i / 2 * step] << 16;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+/* n <= 16 pairs as AMX adds them: a chain of the even ones and one of the odd ones, then their sum (kern_slots.h). */
+static float step_of(float y, const uint32_t *a, const uint32_t *b, int64_t b_step, int64_t n)
+{
+    float s[2] = {0, 0};
+    for (int64_t i = 0; i < 2 * n; i++) s[i % 2] = fmaf(half_of(a, 1, i), half_of(b, b_step, i), s[i % 2]);
+    return y + (s[0] + s[1]);
+}
+
+static void test_tiles_scores(void **state)
+{
+    (void)state;
+    const sd_kern_tiles *k = tiles();
+    static const int64_t pairs[] = {1, 8, 16, 32, 41}, rows[] = {1, 3, 13, 16, 17, 35};
+    enum { M = 35 };
+    static float x[MOST_PANEL * 2 * MOST_PAIR * 16], s[M * (MOST_PANEL + 1) * 16 + GUARD];
+    static uint32_t q[M * MOST_PAIR], keys[MOST_PANEL * MOST_PAIR * 16];
+    for (size_t w = 0; w < sizeof pairs / sizeof *pairs; w++)
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (int64_t np = 1; np <= MOST_PANEL; np++) {
+                const int64_t n = pairs[w], m = rows[r], lds = np * 16 + 16;
+                fill(x, m * n * 2, false, 10), sd_kern_half_ref.row(q, x, m * n * 2);
+                fill(x, np * n * 32, false, 11);
+                x[17] = INFINITY;
+                sd_kern_half_ref.row(keys, x, np * n * 32);
+                put_guard(s + (m - 1) * lds + np * 16);
+                k->scores(&(sd_half_scores){.s = s, .q = q, .k = keys, .lds = lds, .m = m, .n_panel = np, .n_pair = n, .scale = 0.3f});
+                check_guard(s + (m - 1) * lds + np * 16);
+                for (int64_t i = 0; i < m; i++)
+                    for (int64_t j = 0; j < np * 16; j++) {
+                        float y = 0;
+                        for (int64_t c = 0; c < n; c += 16) y = step_of(y, q + i * n + c, keys + (j / 16 * n + c) * 16 + j % 16, 16, n - c < 16 ? n - c : 16);
+                        y *= 0.3f;
+                        same(&s[i * lds + j], &y, 1);
+                    }
+            }
+}
+
+static void test_tiles_mix(void **state)
+{
+    (void)state;
+    const sd_kern_tiles *k = tiles();
+    static const int64_t widths[] = {1, 8, 16, 33, 64, 81}, rows[] = {1, 3, 16, 35};
+    enum { M = 35, N = 3, LDV = MOST_D + 3, LDP = 16 * N + 4 };
+    static float x[2 * N * 16 * LDV], o[M * MOST_D + GUARD];
+    static uint32_t p[M * LDP], v[N * 16 * LDV];
+    const uint32_t *const block[N] = {v + 2 * 16 * LDV, v, v + 16 * LDV};
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (int64_t n = 0; n <= N; n++) {
+                const int64_t d = widths[w], m = rows[r];
+                fill(x, M * LDP * 2, false, 20), sd_kern_half_ref.row(p, x, M * LDP * 2);
+                fill(x, 2 * N * 16 * LDV, false, 21), sd_kern_half_ref.row(v, x, 2 * N * 16 * LDV);
+                put_guard(o + m * d);
+                k->mix(&(sd_tiles_mix){.o = o, .p = p, .v = block, .ldp = LDP, .ldv = LDV, .m = m, .n = n, .d = d});
+                check_guard(o + m * d);
+                for (int64_t i = 0; i < m; i++)
+                    for (int64_t c = 0; c < d; c++) {
+                        float y = 0;
+                        for (int64_t b = 0; b < n; b++) y = step_of(y, p + i * LDP + 16 * b, block[b] + c, LDV, 16);
+                        same(&o[i * d + c], &y, 1);
+                    }
+            }
+}
+
+static void test_copy_finite(void **state)
+{
+    (void)state;
+    const sd_kern_tiles *k = tiles();
+    for (int64_t n = 1; n < 70; n++) {
+        uint32_t src[70], dst[70 + GUARD];
+        for (int64_t i = 0; i < n; i++) src[i] = 0x3f800040u + (uint32_t)i;
+        put_guard(dst + n);
+        assert_true(k->copy_finite(dst, src, n));
+        check_guard(dst + n);
+        assert_memory_equal(dst, src, (size_t)n * 4);
+        src[n / 2] = 0xff803f80u, src[n - 1] = 0x12347fc1u; /* -inf over 1; NaN under a number */
+        assert_false(k->copy_finite(dst, src, n));
+        check_guard(dst + n);
+        if (n > 2) assert_true(dst[n / 2] == 0x3f80u && dst[0] == src[0]);
+        assert_true(dst[n - 1] == 0x12340000u);
+    }
+}
+
+static const struct CMUnitTest tests[] = {T(test_select), T(test_pairs), T(test_softmax), T(test_scores), T(test_mix), T(test_tiles_scores), T(test_tiles_mix), T(test_copy_finite)};
 T_MAIN(tests)
