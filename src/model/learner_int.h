@@ -15,7 +15,7 @@ typedef struct sd_lmat {
     float *gw, *gb;
     sd_lora_mat lora; /* rank 0: none */
     float *ga, *glb;  /* gradients of the adapter's A and B */
-    void *owned;      /* a transposed matrix turned round */
+    void *owned;      /* frozen: turned round or rounded, once for all products */
 } sd_lmat;
 
 typedef struct sd_lnorm {

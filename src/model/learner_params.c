@@ -90,21 +90,42 @@ static void take_all(taker *k)
     if (m->cfg.tied) t->head = t->embed;
 }
 
-/* A frozen transposed matrix is turned round once: products want rows of inputs. */
-static sd_status turn_round(sd_learner *t, sd_err *err)
+/* A matrix that stays as it is, in the form that products read fastest: a transposed one turned round, since they want rows of inputs; one of f32 or f16
+ * rounded, where each product would round it again. The same bits come out of both. */
+static sd_status make_ready(const sd_learner *t, sd_lmat *to, bool rounds, sd_err *err)
 {
-    for (int l = 0; l < t->m->cfg.n_layer; l++)
-        for (int i = 0; i < SD_MAT_COUNT; i++) {
-            sd_lmat *w = &t->block[l].mat[i];
-            if (!w->w.data || !w->w.stored_cols) continue;
-            float *f;
-            sd_status st = sd_alloc(&f, (size_t)(w->w.rows * w->w.cols) * sizeof *f, "a matrix turned round", err);
-            if (st) return st;
-            for (int64_t r = 0; r < w->w.rows; r++) sd_wmat_decode_row(f + r * w->w.cols, &w->w, r);
-            w->owned = f;
-            w->w = sd_wmat_of(f, w->w.rows, w->w.cols);
-        }
-    return SD_OK;
+    const sd_wmat w = to->w;
+    const bool wide = w.dtype == SD_F32 || w.dtype == SD_F16;
+    if (!w.data || !(w.stored_cols || (rounds && wide))) return SD_OK;
+    uint8_t *own;
+    float *row = NULL;
+    const size_t line = (size_t)w.cols * (rounds ? sizeof(uint16_t) : sizeof(float));
+    sd_status st = sd_alloc(&own, (size_t)w.rows * line, "a matrix made ready for learning", err);
+    if (!st && rounds) st = sd_alloc(&row, (size_t)w.cols * sizeof *row, "a row of it", err);
+    if (st) goto done;
+    for (int64_t r = 0; r < w.rows; r++) {
+        void *at = own + (size_t)r * line;
+        sd_wmat_decode_row(rounds ? row : at, &w, r);
+        if (rounds) t->ex->kern->to_bf16(at, row, w.cols);
+    }
+    to->owned = own;
+    to->w = (sd_wmat){.data = own, .dtype = rounds ? SD_BF16 : SD_F32, .rows = w.rows, .cols = w.cols};
+    own = NULL;
+done:
+    sd_free(row);
+    sd_free(own);
+    return st;
+}
+
+static sd_status make_all_ready(sd_learner *t, sd_err *err)
+{
+    const bool rounds = t->bf16 && sd_prod_multiplies_bf16(t->ex);
+    sd_status st = SD_OK;
+    for (int l = 0; !st && l < t->m->cfg.n_layer; l++) {
+        for (int i = 0; !st && i < SD_MAT_COUNT; i++) st = make_ready(t, &t->block[l].mat[i], rounds, err);
+        if (rounds) sd_weights_forget(t->m->weights);
+    }
+    return st; /* the head stays: cross-entropy adds the target's row as it is */
 }
 
 static sd_status take_adapter(sd_learner *t, sd_err *err)
@@ -146,7 +167,7 @@ sd_status sd_learner__params(sd_learner *t, sd_err *err)
         k.fill = true;
         take_all(&k);
         sd_weights_forget(t->m->weights);
-    } else if ((st = turn_round(t, err)))
+    } else if ((st = make_all_ready(t, err)))
         return st;
     return t->opt.lora ? take_adapter(t, err) : SD_OK;
 }

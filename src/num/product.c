@@ -302,14 +302,14 @@ static void round_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-static bool has_bf16(const sd_exec *ex)
+bool sd_prod_multiplies_bf16(const sd_exec *ex)
 {
     return ex->kern->cpu_flags & SD_CPU_AVX512_BF16;
 }
 
 bool sd_prod_can_half(const sd_exec *ex)
 {
-    return has_bf16(ex) || sd_kern_i16_select(ex->kern->cpu_flags);
+    return sd_prod_multiplies_bf16(ex) || sd_kern_i16_select(ex->kern->cpu_flags);
 }
 
 sd_half sd_prod_round(const sd_exec *ex, sd_mat x, uint16_t *to)
@@ -393,7 +393,7 @@ static void plan_panels(job *j)
 void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
 {
     job j = {.ex = ex, .kern = sd_kern_train_select(ex->cpu.flags), .p = p, .m = p->c.rows, .n = p->c.cols};
-    j.bf16 = p->bf16 && has_bf16(ex);
+    j.bf16 = p->bf16 && sd_prod_multiplies_bf16(ex);
     if (p->bf16 && p->kind != SD_PROD_TN) j.i16 = sd_kern_i16_select(ex->kern->cpu_flags);
     j.k = p->kind == SD_PROD_TN ? p->a.rows : p->a.cols;
     SD_ASSERT((p->kind == SD_PROD_TN ? p->a.cols : p->a.rows) == j.m);

@@ -44,6 +44,7 @@ static inline size_t sd_prod_half_bytes(int64_t rows, int64_t cols)
 {
     return (size_t)rows * ((size_t)sd_prod_half_ld(cols) * sizeof(uint16_t) + (size_t)sd_i16_blocks(cols) * sizeof(float));
 }
+bool sd_prod_multiplies_bf16(const sd_exec *ex);
 /* True where the CPU multiplies bf16, or whole numbers in its place. */
 bool sd_prod_can_half(const sd_exec *ex);
 /* x rounded into to [x.rows, sd_prod_half_ld(x.cols)] of sd_prod_half_bytes, an odd row padded with one zero; none where the CPU multiplies
