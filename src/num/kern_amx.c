@@ -44,7 +44,18 @@ static void bf16_rest(const sd_tile *t, const uint16_t *x, int64_t m, bool lower
     bf16_step(xs, STEP, ws, lower);
 }
 
-static inline __attribute__((always_inline)) void bf16_rows(const sd_tile *t, int64_t row, int64_t m, const bool lower)
+/* What is multiplied next, and the lines of it that were asked for. */
+typedef struct ahead {
+    const char *data;
+    int64_t n, done;
+} ahead;
+
+static inline void fetch(ahead *a, int64_t to)
+{
+    for (; a->done < to; a->done++) _mm_prefetch(a->data + 64 * a->done, _MM_HINT_T1);
+}
+
+static inline __attribute__((always_inline)) void bf16_rows(const sd_tile *t, int64_t row, int64_t m, const bool lower, ahead *next)
 {
     float *y = t->y + row * t->ldy;
     const uint16_t *x = (const uint16_t *)t->x + row * t->ldx, *w = t->w;
@@ -64,7 +75,11 @@ static inline __attribute__((always_inline)) void bf16_rows(const sd_tile *t, in
             _tile_zero(3);
         }
     }
-    for (int64_t k = 0; k + STEP <= t->k; k += STEP) bf16_step(x + k, t->ldx, w + k * SD_PANEL, lower);
+    const int64_t steps = t->k / STEP, first = next->n * row / t->m, n = next->n * (row + m) / t->m - first;
+    for (int64_t k = 0; k < steps; k++) {
+        fetch(next, first + n * (k + 1) / steps);
+        bf16_step(x + k * STEP, t->ldx, w + k * STEP * SD_PANEL, lower);
+    }
     if (t->k % STEP) bf16_rest(t, x, m, lower);
     _tile_stored(0, y, y_step);
     _tile_stored(1, y + ROWS, y_step);
@@ -73,20 +88,26 @@ static inline __attribute__((always_inline)) void bf16_rows(const sd_tile *t, in
     _tile_stored(3, y + ROWS * t->ldy + ROWS, y_step);
 }
 
-static void tile_bf16_amx(const sd_tile *t)
+void sd_amx_tile_bf16(const sd_tile *t, const void *ahead_data, int64_t n_ahead)
 {
     int64_t r = 0;
+    ahead next = {ahead_data, n_ahead, 0};
     if (t->m >= 2 * ROWS) shape_tiles(2 * ROWS);
-    for (; r + 2 * ROWS <= t->m; r += 2 * ROWS) bf16_rows(t, r, 2 * ROWS, true);
+    for (; r + 2 * ROWS <= t->m; r += 2 * ROWS) bf16_rows(t, r, 2 * ROWS, true, &next);
     const int64_t m = t->m - r;
     if (m > 0) {
         shape_tiles(m);
         if (m > ROWS)
-            bf16_rows(t, r, m, true);
+            bf16_rows(t, r, m, true, &next);
         else
-            bf16_rows(t, r, m, false);
+            bf16_rows(t, r, m, false, &next);
     }
     if (t->m > 0) _tile_release();
+}
+
+static void tile_bf16_amx(const sd_tile *t)
+{
+    sd_amx_tile_bf16(t, NULL, 0);
 }
 
 void sd_kern_fill_amx(sd_kern *k)

@@ -186,4 +186,4 @@ static bool copy_finite(uint32_t *dst, const uint32_t *src, int64_t n)
     return all;
 }
 
-const sd_kern_tiles sd_kern_tiles_amx = {scores, mix, copy_finite};
+const sd_kern_tiles sd_kern_tiles_amx = {sd_amx_tile_bf16, scores, mix, copy_finite};

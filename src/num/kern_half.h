@@ -6,8 +6,7 @@
 #ifndef SD_NUM_KERN_HALF_H
 #define SD_NUM_KERN_HALF_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "num/kern_slots.h"
 
 /* Scores of m >= 1 rows of queries against panels of 16 keys. */
 typedef struct sd_half_scores {
@@ -54,6 +53,8 @@ typedef struct sd_tiles_mix {
 } sd_tiles_mix;
 
 typedef struct sd_kern_tiles {
+    /* sd_kern.tile_bf16, while the second cache fetches n_ahead lines of 64 bytes: what is multiplied next. */
+    void (*tile_bf16)(const sd_tile *t, const void *ahead, int64_t n_ahead);
     void (*scores)(const sd_half_scores *a);
     void (*mix)(const sd_tiles_mix *a);
     /* dst = src [n] with zero for every half that is NaN or infinite; true: there was none. */

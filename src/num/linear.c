@@ -240,7 +240,7 @@ static void store(const sd_linear_job *a, int64_t p, int64_t r0, int64_t m, cons
 static void run_tile(const sd_linear_job *j, const uint8_t *panel, int64_t p, int64_t r0)
 {
     float own[SD_MOST_TILE * SD_PANEL];
-    const int64_t left = j->x.rows - r0, m = left < j->l->form->row_tile ? left : j->l->form->row_tile;
+    const int64_t left = j->x.rows - r0, m = left < j->rows ? left : j->rows;
     const bool direct = !j->accumulate && (p + 1) * SD_PANEL <= j->l->rows;
     float *tile = direct ? sd_mat_row(j->y, r0) + p * SD_PANEL : own;
     const int64_t ld = direct ? j->y.ld : SD_PANEL;
@@ -248,10 +248,10 @@ static void run_tile(const sd_linear_job *j, const uint8_t *panel, int64_t p, in
     store(j, p, r0, m, tile, ld);
 }
 
-/* Tasks of several products, one product after another. */
+/* Several products with the same rows: all panels of one, then those of the next, block by block of rows. */
 typedef struct run_arg {
     sd_linear_job job[SD_LINEAR_MANY];
-    int64_t n_tasks[SD_LINEAR_MANY];
+    int64_t n_panel; /* of all */
     int n;
 } run_arg;
 
@@ -259,14 +259,11 @@ static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const run_arg *a = arg;
     (void)chunk;
-    for (int k = 0; k < a->n && begin < end; k++) {
-        const sd_linear_job *j = &a->job[k];
-        for (int64_t i = begin; i < end && i < a->n_tasks[k]; i++) {
-            const sd_linear_place at = sd_linear__place(j, i);
-            run_tile(j, sd_linear__panel(j->l, at.p), at.p, at.r0);
-        }
-        begin = begin > a->n_tasks[k] ? begin - a->n_tasks[k] : 0;
-        end -= a->n_tasks[k];
+    for (int64_t i = begin; i < end; i++) {
+        const sd_linear_job *j = a->job;
+        sd_linear_place at = sd_linear__place(j, a->n_panel, i);
+        for (; at.p >= j->l->n_panel; j++) at.p -= j->l->n_panel;
+        run_tile(j, sd_linear__panel(j->l, at.p), at.p, at.r0);
     }
 }
 
@@ -325,7 +322,7 @@ static void run_panels(void *arg, int64_t chunk, int64_t begin, int64_t end)
     for (int64_t p = begin; p < end; p++) {
         uint8_t *panel = j->keep ? j->keep + (size_t)p * j->l->panel_bytes : own;
         j->l->form->pack(j->l, panel, &j->l->w, p, rows);
-        for (int64_t t = 0; t < j->row_tiles; t++) run_tile(j, panel, p, t * j->l->form->row_tile);
+        for (int64_t t = 0; t < j->row_tiles; t++) run_tile(j, panel, p, t * j->rows);
     }
 }
 
@@ -335,21 +332,49 @@ void sd_linear_prepare(const sd_exec *ex, const sd_linear *l, sd_mat x, void *sc
     if (l->form->prepare && x.rows > 0) l->form->prepare(ex, l, x, scratch);
 }
 
+/* Least rows of a block of its own: below, reading the weights once a thread costs more than rows that change their cache. */
+enum { MIN_BLOCK = 192 };
+
+/* With AMX a block is a thread's own, through all layers: products are so fast that fetching what another core has written is much of what they take. */
+static void cut_rows(sd_linear_job *j)
+{
+    const int64_t n = j->x.rows, threads = j->ex->n_threads;
+    j->rows = j->l->form->row_tile;
+    j->block_tiles = SD_ROW_BLOCK / j->rows;
+    if (j->ex->kern->cpu_flags & SD_CPU_AMX) {
+        const int64_t even = threads * ((n + threads * SD_ROW_BLOCK - 1) / (threads * SD_ROW_BLOCK)), fit = n / MIN_BLOCK;
+        const int64_t blocks = even <= fit ? even : fit > 0 ? fit : 1, block = (n + blocks - 1) / blocks;
+        j->block_tiles = (block + SD_MOST_TILE - 1) / SD_MOST_TILE;
+        j->rows = ((block + j->block_tiles - 1) / j->block_tiles + 31) / 32 * 32;
+    }
+    j->row_tiles = (n + j->rows - 1) / j->rows;
+}
+
+sd_linear_job sd_linear__job(const sd_exec *ex, const sd_linear *l, sd_mat x, const void *scratch)
+{
+    SD_ASSERT(x.cols == l->cols);
+    sd_linear_job j = {.ex = ex, .l = l, .x = x, .scratch = scratch};
+    cut_rows(&j);
+    return j;
+}
+
 static sd_linear_job make_job(const sd_exec *ex, const sd_linear *l, sd_mat y, sd_mat x, const void *scratch)
 {
-    SD_ASSERT(y.rows == x.rows && y.cols == l->rows && x.cols == l->cols);
-    return (sd_linear_job){.ex = ex, .l = l, .y = y, .x = x, .scratch = scratch, .row_tiles = (x.rows + l->form->row_tile - 1) / l->form->row_tile};
+    SD_ASSERT(y.rows == x.rows && y.cols == l->rows);
+    sd_linear_job j = sd_linear__job(ex, l, x, scratch);
+    j.y = y;
+    return j;
 }
 
 /* Tasks share nothing, so their grouping changes no bit; about eight groups a thread keep hand-outs rare and ends even. */
 static void run_packed(const sd_exec *ex, run_arg *a)
 {
-    int64_t n_tasks = 0;
-    for (int i = 0; i < a->n; i++) n_tasks += a->n_tasks[i] = a->job[i].row_tiles * a->job[i].l->n_panel;
+    for (int i = 0; i < a->n; i++) a->n_panel += a->job[i].l->n_panel;
     if (can_spread(ex, a)) {
-        run_spread(ex, a, n_tasks);
+        run_spread(ex, a, a->n_panel);
         return;
     }
+    const int64_t n_tasks = a->n_panel * a->job[0].row_tiles;
     const int64_t share = n_tasks / (8 * ex->n_threads);
     sd_parallel_for(ex->n_threads, n_tasks, share > 1 ? share : 1, run_tasks, a);
 }

@@ -1,6 +1,7 @@
 /* The bf16 form: panels [k/2, SD_PANEL, 2] of bf16, activations rounded to bf16 once for all matrices that read them.
  * An odd k is padded with one zero. Only chosen where the CPU multiplies bf16. */
 #include "num/linear_int.h"
+#include "num/kern_half.h"
 #include "num/product.h"
 
 enum { K_PIECE = 4096 }; /* panel piece 256 KB, row piece 768 KB at most; a multiple of the 32 of kern_slots.h */
@@ -58,13 +59,21 @@ static void tile(const sd_linear_job *j, const uint8_t *panel, int64_t r0, int64
     const int64_t k = even(j->l->cols), step = sd_prod_half_ld(j->l->cols);
     const uint16_t *w = (const uint16_t *)(const void *)panel,
                    *x = (const uint16_t *)j->scratch + r0 * step;
+    const sd_kern_tiles *tiles = sd_kern_tiles_select(j->ex->kern->cpu_flags);
     sd_tile t = {.y = y, .ldy = ld, .ldx = step, .m = m};
+    /* These rows' share of the next panel; behind the last one lies the next matrix, as a rule. */
+    const int64_t block = j->rows * j->block_tiles, lines = (int64_t)j->l->panel_bytes / 64, from = lines * (r0 % block) / block;
+    int64_t n_ahead = lines * (r0 % block + m) / block - from;
     for (int64_t k0 = 0; k0 < k; k0 += K_PIECE) {
         t.x = x + k0;
         t.w = w + k0 * SD_PANEL;
         t.k = k - k0 < K_PIECE ? k - k0 : K_PIECE;
         t.carry = k0 > 0;
-        j->ex->kern->tile_bf16(&t);
+        if (tiles)
+            tiles->tile_bf16(&t, panel + (int64_t)j->l->panel_bytes + from * 64, n_ahead);
+        else
+            j->ex->kern->tile_bf16(&t);
+        n_ahead = 0;
     }
 }
 

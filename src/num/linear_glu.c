@@ -33,9 +33,9 @@ static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
     float gate[SD_MOST_TILE * SD_PANEL] __attribute__((aligned(64))), up[SD_MOST_TILE * SD_PANEL] __attribute__((aligned(64)));
     (void)chunk;
     for (int64_t i = begin; i < end; i++) {
-        const sd_linear_place at = sd_linear__place(&j->gate, i);
+        const sd_linear_place at = sd_linear__place(&j->gate, j->gate.l->n_panel, i);
         sd_linear_part part = j->to;
-        const int64_t left = part.x.rows - at.r0, most = j->gate.l->form->row_tile, m = left < most ? left : most;
+        const int64_t left = part.x.rows - at.r0, most = j->gate.rows, m = left < most ? left : most;
         half(&j->gate, at.p, at.r0, m, gate);
         if (j->g->up) half(&j->up, at.p, at.r0, m, up);
         if (j->g->up && j->g->f == SD_NONLIN_SILU)
@@ -49,8 +49,8 @@ static void run_tasks(void *arg, int64_t chunk, int64_t begin, int64_t end)
 
 void sd_linear_run_glu(const sd_exec *ex, const sd_linear_glu *g, sd_mat z, sd_mat x, const void *scratch, void *next_scratch)
 {
-    const int64_t most = g->gate->form->row_tile, row_tiles = (x.rows + most - 1) / most, n_tasks = row_tiles * g->gate->n_panel;
-    const sd_linear_job job = {.ex = ex, .l = g->gate, .x = x, .scratch = scratch, .row_tiles = row_tiles};
+    const sd_linear_job job = sd_linear__job(ex, g->gate, x, scratch);
+    const int64_t n_tasks = job.row_tiles * g->gate->n_panel;
     glu_job j = {.ops = sd_kern_ops_select(ex->cpu.flags), .g = g, .gate = job, .up = job, .to = {.x = z, .scratch = next_scratch}};
     SD_ASSERT(z.rows == x.rows && z.cols == g->gate->rows && z.cols == g->next->cols && x.cols == g->gate->cols);
     SD_ASSERT(!g->up || (g->up->rows == z.cols && g->up->cols == x.cols));

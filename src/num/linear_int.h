@@ -17,10 +17,12 @@ typedef struct sd_linear_job {
     const void *scratch; /* as prepare left it */
     uint8_t *stream;     /* where workers pack panels; NULL: they are packed */
     uint8_t *keep;       /* where the panels packed stay: l->packed; NULL: in stream, until they are multiplied */
-    int64_t row_tiles;
+    int64_t rows;        /* of a task: a multiple of 32 or of the form's, at most SD_MOST_TILE */
+    int64_t row_tiles;   /* so many of them */
+    int64_t block_tiles; /* that run over all panels before the next ones */
 } sd_linear_job;
 
-/* Rows [r0, r0 + m) of panel p's columns of a matrix that a layer will read; m <= SD_MOST_TILE, r0 a multiple of SD_ROW_TILE. */
+/* Rows [r0, r0 + m) of panel p's columns of a matrix that a layer will read; m <= SD_MOST_TILE, r0 a multiple of SD_QGROUP_ROWS. */
 typedef struct sd_linear_part {
     sd_mat x;      /* the whole matrix */
     void *scratch; /* of the layer that reads it */
@@ -30,7 +32,7 @@ typedef struct sd_linear_part {
 
 typedef struct sd_linear_form {
     sd_mode mode;
-    int64_t row_tile; /* rows of a task, a multiple of SD_ROW_TILE that divides SD_ROW_BLOCK */
+    int64_t row_tile; /* rows of a task but where blocks are a thread's own: a multiple of SD_ROW_TILE that divides SD_ROW_BLOCK */
     /* Bytes of a panel; false when they overflow. */
     bool (*panel_bytes)(const sd_linear *l, size_t *bytes);
     /* Panel p from w into dst; rows [SD_PANEL, cols] is scratch. */
@@ -39,7 +41,7 @@ typedef struct sd_linear_form {
     void (*prepare)(const sd_exec *ex, const sd_linear *l, sd_mat x, void *scratch);
     /* What prepare would make of a part; NULL: it needs the whole row. */
     void (*prepare_part)(const sd_exec *ex, const sd_linear *l, const sd_linear_part *part);
-    /* Rows [r0, r0 + m) of the packed panel w, m <= row_tile: sums into tile, rows ld apart. */
+    /* Rows [r0, r0 + m) of the packed panel w, m <= j->rows: sums into tile, rows ld apart. */
     void (*tile)(const sd_linear_job *j, const uint8_t *w, int64_t r0, int64_t m, float *tile, int64_t ld);
     /* n panels w[i] of products job[i] with the same single row, into y[i] [SD_PANEL] (sd_kern.spreads); NULL: one after another. */
     void (*spread)(const sd_linear_job *const *job, const uint8_t *const *w, float *const *y, int n);
@@ -81,15 +83,16 @@ static inline int64_t sd_linear__panel_cols(int64_t cols, int64_t p)
 {
     return cols - p * SD_PANEL < SD_PANEL ? cols - p * SD_PANEL : SD_PANEL;
 }
-/* Task i of a product: a panel and a tile of rows. */
+/* Task i of products with the same rows and n_panel panels together: a panel and a tile of rows. */
 typedef struct sd_linear_place { int64_t p, r0; } sd_linear_place;
-static inline sd_linear_place sd_linear__place(const sd_linear_job *j, int64_t i)
+static inline sd_linear_place sd_linear__place(const sd_linear_job *j, int64_t n_panel, int64_t i)
 {
-    const int64_t most = SD_ROW_BLOCK / j->l->form->row_tile, n_panel = j->l->n_panel;
-    const int64_t first = i / (most * n_panel) * most, left = j->row_tiles - first, here = left < most ? left : most;
+    const int64_t most = j->block_tiles, first = i / (most * n_panel) * most, left = j->row_tiles - first, here = left < most ? left : most;
     const int64_t at = i - first * n_panel;
-    return (sd_linear_place){at / here, (first + at % here) * j->l->form->row_tile};
+    return (sd_linear_place){at / here, (first + at % here) * j->rows};
 }
+/* A job with its rows cut in tasks; y as it is. */
+sd_linear_job sd_linear__job(const sd_exec *ex, const sd_linear *l, sd_mat x, const void *scratch);
 static inline const uint8_t *sd_linear__panel(const sd_linear *l, int64_t p)
 {
     return l->packed + (size_t)p * l->panel_bytes;

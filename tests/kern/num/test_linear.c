@@ -112,7 +112,8 @@ typedef struct shape {
     int64_t n, rows, cols;
 } shape;
 static const shape shapes[] = {{1, 1, 32},   {1, 33, 64},   {5, 32, 96},    {7, 31, 32},
-                               {3, 64, 576}, {13, 97, 160}, {97, 65, 2080}, {1, 200, 4096}, {9, 40, 391}}; /* the last: odd */
+                               {3, 64, 576}, {13, 97, 160}, {97, 65, 2080}, {1, 200, 4096}, {9, 40, 391}, /* odd */
+                               {700, 33, 32}}; /* several blocks of rows */
 
 /* An f32 chain of k roundings errs by at most gamma_k times the sum of magnitudes (Higham 2002, sec. 3.1) and typically
  * by its square root; 4 sqrt(k) u catches any lost term. 3 u more for bias and accumulation. */
