@@ -4,8 +4,7 @@
  * others. */
 #include "file/weights_int.h"
 
-#define MAX_CONFIG_BYTES (16u << 20) /* configs are some kilobytes; the largest with long label tables are under 2 MB  \
-                                      */
+#define MAX_CONFIG_BYTES (16u << 20) /* configs are some kilobytes; the largest with long label tables are under 2 MB */
 #define MAX_INDEX_BYTES (64u << 20)  /* 100 bytes a tensor: more than half a million tensors */
 #define MAX_SHARDS      4096         /* maps a process may hold: well under Linux's 65530 */
 

@@ -135,11 +135,16 @@ static sd_status from_config(sd_gguf_meta *out, const sd_model *m, sd_err *err)
 
 /* ---- reading back ---- */
 
+static sd_status no_key(sd_err *err)
+{
+    return sd_hint(err, "a folder can: give an -o that does not end in .gguf");
+}
+
 static sd_status differs(const sd_model *m, const char *what, double is, double reads, sd_err *err)
 {
     sd_fail(err, SD_E_UNSUPPORTED, "%s: %s is %g, which a GGUF of a %s model cannot say (it would be read as %g)", m->path,
             what, is, sd_gguf__arch(m)->gguf, reads);
-    return sd_hint(err, "a folder can: give an -o that does not end in .gguf");
+    return no_key(err);
 }
 
 static sd_status compare_rope(const sd_model *m, const sd_blueprint *bp, int64_t n_ctx, sd_err *err)
@@ -186,7 +191,10 @@ static sd_status compare(const sd_model *m, const sd_blueprint *bp, sd_err *err)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (list[i].a != list[i].b) return differs(m, list[i].what, list[i].a, list[i].b, err);
     for (int l = 0; l < a->n_layer; l++)
-        if ((m->block[l].window > 0) != bp->windowed[l]) return differs(m, "the first layer with another window", l, l, err);
+        if ((m->block[l].window > 0) != bp->windowed[l]) {
+            sd_fail(err, SD_E_UNSUPPORTED, "%s: layer %d has %s window of attention, which a GGUF of a %s model cannot say", m->path, l, bp->windowed[l] ? "no" : "a", sd_gguf__arch(m)->gguf);
+            return no_key(err);
+        }
     sd_status st = compare_rope(m, bp, a->n_ctx, err);
     return st ? st : compare_rope(m, bp, a->n_ctx < 256 ? a->n_ctx : 256, err); /* longrope has two sets */
 }

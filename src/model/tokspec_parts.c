@@ -319,12 +319,16 @@ static sd_status read_decoder(sd_hf *h, const json_t *d, int depth, sd_err *err)
     }
     if (is(type, "Replace")) {
         sd_slice from = slice_of_json(json_object_get(json_object_get(d, "pattern"), "String"));
-        if (!from.p || !is_mark(from)) return sd_hf__unsupported(h, "decoder", "Replace of another text than U+2581", err);
+        const char *to = json_string_value(json_object_get(d, "content"));
+        if (!from.p || !is_mark(from) || !to || !is(to, " ")) return sd_hf__unsupported(h, "decoder", "Replace of another text than U+2581, or by another than a space", err);
         h->spec.escaped_spaces = true;
         return SD_OK;
     }
     if (is(type, "Strip")) {
-        h->spec.strip_space = json_integer_value(json_object_get(d, "start")) > 0;
+        const char *what = json_string_value(json_object_get(d, "content"));
+        const json_int_t start = json_integer_value(json_object_get(d, "start")), stop = json_integer_value(json_object_get(d, "stop"));
+        if (!what || !is(what, " ") || start > 1 || stop > 0) return sd_hf__unsupported(h, "decoder", "Strip of more than a first space", err);
+        h->spec.strip_space = start > 0;
         return SD_OK;
     }
     if (!is(type, "Sequence") || depth >= MAX_DEPTH) return sd_hf__unsupported(h, "decoder", type, err);

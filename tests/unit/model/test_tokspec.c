@@ -230,6 +230,10 @@ static void test_refused(void **state)
     refused(&(parts){.normalizer = "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAAAAAA\"}"}, bad,
             "cut short");
     refused(&(parts){.decoder = "{\"type\": \"CTC\"}"}, no, "the decoder \"CTC\"");
+    refused(&(parts){.decoder = "{\"type\": \"Strip\", \"content\": \"_\", \"start\": 1, \"stop\": 0}"}, no, "Strip of more");
+    refused(&(parts){.decoder = "{\"type\": \"Strip\", \"content\": \" \", \"start\": 2, \"stop\": 0}"}, no, "Strip of more");
+    refused(&(parts){.decoder = "{\"type\": \"Strip\", \"content\": \" \", \"start\": 0, \"stop\": 1}"}, no, "Strip of more");
+    refused(&(parts){.decoder = "{\"type\": \"Replace\", \"pattern\": {\"String\": \"\xe2\x96\x81\"}, \"content\": \"_\"}"}, no, "by another than a space");
     refused(&(parts){.post = "{\"type\": \"Mystery\"}"}, no, "the post-processor \"Mystery\"");
     refused(
         &(parts){.post = "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<no>\"}}]}"},
