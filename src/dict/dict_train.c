@@ -179,6 +179,7 @@ void sd_dict_train_free(sd_dict_train *t)
 }
 
 const sd_dict_train_opt *sd_dict_train_get_opt(const sd_dict_train *t) { return &t->opt; }
+int64_t sd_dict_train_tokens(const sd_dict_train *t) { return t->n_tokens; }
 int64_t sd_dict_train_silent(const sd_dict_train *t, int64_t n) { return sd_step__silent(t->last_fired, t->opt.m, t->n_tokens, n); }
 double sd_dict_train_max_norm(const sd_dict_train *t) { return t->max_norm; }
 

@@ -80,6 +80,7 @@ sd_status sd_dict_train_finish(sd_dict_train *t, const sd_exec *ex, sd_mat heldo
 /* Everything (weights, moments, counters, norms, rng position) in one safetensors file; restoring and going on equals never having stopped, bit for bit. */
 sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *err);
 sd_status sd_dict_train_load(sd_dict_train **out, const sd_exec *ex, const char *path, sd_err *err);
+int64_t sd_dict_train_tokens(const sd_dict_train *t); /* rows of all steps so far */
 int64_t sd_dict_train_silent(const sd_dict_train *t, int64_t n); /* features that did not fire in the last n tokens */
 const sd_dict_train_opt *sd_dict_train_get_opt(const sd_dict_train *t);
 

@@ -104,6 +104,7 @@ void sd_trans_free(sd_trans *t)
 }
 
 const sd_dict_train_opt *sd_trans_get_opt(const sd_trans *t) { return &t->opt; }
+int64_t sd_trans_tokens(const sd_trans *t) { return t->n_tokens; }
 int64_t sd_trans_silent(const sd_trans *t, int64_t n) { return sd_step__silent(t->last_fired, t->opt.m, t->n_tokens, n); }
 double sd_trans_max_norm(const sd_trans *t) { return t->max_norm; }
 

@@ -24,6 +24,7 @@ sd_status sd_trans_finish(sd_trans *t, const sd_exec *ex, sd_mat heldout, const 
 sd_status sd_trans_save(const sd_trans *t, const char *path, sd_err *err);
 sd_status sd_trans_load(sd_trans **out, const sd_exec *ex, const char *path, sd_err *err);
 const sd_dict_train_opt *sd_trans_get_opt(const sd_trans *t);
+int64_t sd_trans_tokens(const sd_trans *t); /* rows of all steps so far */
 int64_t sd_trans_silent(const sd_trans *t, int64_t n);
 size_t sd_trans_plan(const sd_exec *ex, const sd_dict_train_opt *opt);
 

@@ -77,6 +77,8 @@ static sd_status read_state(struct run *r, sd_ckpt *c, int64_t row[SD_LEARN_PART
                 n_heldout, r->loop.n_rows, r->n_heldout);
         st = sd_hint(err, "resume with the same model, text and options");
     }
+    if (!st && (row[0] < 0 || row[0] > n_rows || epoch < 0 || epoch > INT32_MAX))
+        st = sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " of %" PRId64 " in epoch %" PRId64 " makes no sense", c->dir, row[0], n_rows, epoch);
     r->loop.epoch = (int)epoch;
     json_decref(j);
     return st;
@@ -90,6 +92,16 @@ static sd_status of_this_run(int64_t d, int64_t batch, const struct run *r, int 
     return sd_fail(err, SD_E_FORMAT, "%s: of rows of %" PRId64 " numbers and batches of %" PRId64 ", the run's have %" PRId64 " and %" PRId64, path, d, batch, want, rows);
 }
 
+/* What is said of the run is what its trainers did: every step takes a batch. */
+static sd_status at_this_step(const struct run *r, int i, const char *path, sd_err *err)
+{
+    const sd_dict_train_opt *o = sd_learn__opt(&r->trainer[i]);
+    const int64_t step = r->stats[i].step, n = r->stats[i].n_tokens, own = sd_learn__tokens(&r->trainer[i]);
+    if (step >= 0 && step <= o->n_tokens / o->batch && n == step * o->batch && own == n) return SD_OK;
+    sd_fail(err, SD_E_FORMAT, "%s: of %" PRId64 " tokens, the checkpoint says step %" PRId64 " and %" PRId64 " tokens", path, own, step, n);
+    return sd_hint(err, "its files are of two moments; train anew");
+}
+
 sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
 {
     sd_ckpt c;
@@ -101,6 +113,7 @@ sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err)
         if (!st) st = sd_learn__load(&r->trainer[i], ex, i ? r->opt->more[i - 1].train.kind : r->opt->train.kind, p, err);
         const sd_dict_train_opt *o = st ? NULL : sd_learn__opt(&r->trainer[i]);
         if (!st) st = of_this_run(o->d + o->d_out, o->batch, r, r->of[i], p, err);
+        if (!st) st = at_this_step(r, i, p, err);
     }
     for (int k = 0; k < r->n_part && !st; k++) {
         st = sd_ckpt_file(p, &c, "shuffle", k, err);

@@ -15,6 +15,7 @@ double sd_learn__max_norm(const sd_learn_trainer *t);
 sd_status sd_learn__calibrate(sd_learn_trainer *t, const sd_exec *ex, sd_mat x, sd_err *err);
 sd_status sd_learn__step(sd_learn_trainer *t, const sd_exec *ex, sd_mat x, sd_dict_stats *stats, sd_err *err);
 sd_status sd_learn__finish(sd_learn_trainer *t, const sd_exec *ex, sd_mat heldout, const sd_dict_info *meta, sd_dict **out, sd_err *err);
+int64_t sd_learn__tokens(const sd_learn_trainer *t); /* of all steps so far */
 /* Features that did not fire in the last n tokens. */
 int64_t sd_learn__silent(const sd_learn_trainer *t, int64_t n);
 sd_status sd_learn__save(const sd_learn_trainer *t, const char *path, sd_err *err);

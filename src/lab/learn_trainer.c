@@ -30,6 +30,11 @@ sd_status sd_learn__finish(sd_learn_trainer *t, const sd_exec *ex, sd_mat heldou
     return t->trans ? sd_trans_finish(t->trans, ex, heldout, meta, out, err) : sd_dict_train_finish(t->one, ex, heldout, meta, out, err);
 }
 
+int64_t sd_learn__tokens(const sd_learn_trainer *t)
+{
+    return t->trans ? sd_trans_tokens(t->trans) : sd_dict_train_tokens(t->one);
+}
+
 int64_t sd_learn__silent(const sd_learn_trainer *t, int64_t n) { return t->trans ? sd_trans_silent(t->trans, n) : sd_dict_train_silent(t->one, n); }
 
 sd_status sd_learn__save(const sd_learn_trainer *t, const char *path, sd_err *err)

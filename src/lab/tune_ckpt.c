@@ -96,6 +96,12 @@ sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)
     return st;
 }
 
+/* A count as JSON's numbers hold it, far from where sums of counts end. */
+static bool counts(int64_t v)
+{
+    return v >= 0 && v < (int64_t)1 << 53;
+}
+
 static sd_status read_json(sd_tune_run *r, sd_ckpt *c, sd_err *err)
 {
     const char *what = "checkpoint.json";
@@ -116,9 +122,9 @@ static sd_status read_json(sd_tune_run *r, sd_ckpt *c, sd_err *err)
             st = sd_fail(err, SD_E_FORMAT, "%s was written by another run: %s was %" PRId64 " and is now %" PRId64, c->dir,
                          s[i].key, v, s[i].v);
     }
-    if (!st && (r->step < 0 || r->step > r->total || r->pool[SD_POOL_DATA].position < 0 || r->pool[SD_POOL_SAFETY].position < 0))
-        st = sd_fail(err, SD_E_FORMAT, "%s: step %" PRId64 " of %" PRId64 " with %" PRId64 " and %" PRId64 " rows taken makes no sense", c->dir, r->step, r->total,
-                     r->pool[SD_POOL_DATA].position, r->pool[SD_POOL_SAFETY].position);
+    const int64_t data = r->pool[SD_POOL_DATA].position, safety = r->pool[SD_POOL_SAFETY].position;
+    if (!st && (r->step < 0 || r->step > r->total || !counts(data) || !counts(safety) || !counts(r->n_tokens) || !counts(r->events.n_bytes) || !counts(r->guard.n_projected)))
+        st = sd_fail(err, SD_E_FORMAT, "%s: step %" PRId64 " of %" PRId64 " with %" PRId64 " and %" PRId64 " rows and %" PRId64 " tokens taken makes no sense", c->dir, r->step, r->total, data, safety, r->n_tokens);
     json_decref(j);
     return st;
 }
