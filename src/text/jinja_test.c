@@ -1,6 +1,7 @@
 /* Tests ("x is defined"): Jinja2's (tests.py, 3.1), by one table. */
 #include "text/jinja_run.h"
 
+#include <math.h>
 #include <utf8proc.h>
 
 typedef bool test_fn(jinja_run *r, const jinja_value *v, const jinja_value *other);
@@ -97,16 +98,22 @@ static bool is_whole(jinja_run *r, const jinja_value *v)
     return !r->st;
 }
 
+static bool has_rest(jinja_run *r, const jinja_value *v, int rest)
+{
+    if (v->type == JT_FLOAT) return fabs(fmod(v->f, 2)) == rest;
+    return is_whole(r, v) && (v->i % 2 != 0) == rest;
+}
+
 static bool t_odd(jinja_run *r, const jinja_value *v, const jinja_value *other)
 {
     (void)other;
-    return is_whole(r, v) && v->i % 2 != 0;
+    return has_rest(r, v, 1);
 }
 
 static bool t_even(jinja_run *r, const jinja_value *v, const jinja_value *other)
 {
     (void)other;
-    return is_whole(r, v) && v->i % 2 == 0;
+    return has_rest(r, v, 0);
 }
 
 static bool t_divisibleby(jinja_run *r, const jinja_value *v, const jinja_value *other)

@@ -199,6 +199,7 @@ static void test_as_jinja2(void **state)
         {"{{ 'abc'[1::9223372036854775807] }}", "b"},
         {"{{ range(9223372036854775800, 9223372036854775807, 1000)|list }}", "[9223372036854775800]"},
         {"{{ ([] * 100000000000)|length }}", "0"},
+        {"{{ 3.0 is odd }} {{ 2.5 is odd }} {{ -1.0 is odd }} {{ 4.0 is even }}", "True False True True"},
         {"{{ [1]|tojson(indent=true) }}", "[\n 1\n]"},
         {"{% macro m(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }} {{ m(1, b=3) }} {{ m(b=4, a=5) }}", "12 13 54"},
         {"{% macro m(a) %}[{{ caller(a) }}]{% endmacro %}{% call(x) m(3) %}{{ x }}!{% endcall %}", "[3!]"},
