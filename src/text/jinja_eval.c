@@ -273,7 +273,7 @@ static jinja_value percent(jinja_run *r, const jinja_value *a, const jinja_value
 {
     jinja_value l = *b;
     if (b->type != JT_LIST || b->list->kind != JL_TUPLE) {
-        l = sd_jinja__list(r, JL_TUPLE);
+        l = sd_jinja__list(r, JL_LIST);
         if (!r->st) sd_jinja__push(r, l.list, *b);
     }
     return r->st ? JINJA_UNDEF : sd_jinja__percent(r, a->s, l.list);

@@ -333,7 +333,7 @@ jinja_value sd_jinja__escape(jinja_run *r, const jinja_value *v)
     return out;
 }
 
-/* '%s' % values: s, d, i, r and %%, without widths. */
+/* '%s' % values: s, d, i, r and %%, without widths. values: a tuple, or a list of the one value that stood there. */
 jinja_value sd_jinja__percent(jinja_run *r, sd_slice format, const jinja_list *values)
 {
     sd_buf b;
@@ -362,7 +362,9 @@ jinja_value sd_jinja__percent(jinja_run *r, sd_slice format, const jinja_list *v
             sd_jinja__print(r, &b, number ? &whole : v, ch == 'r');
         }
     }
-    if (used < values->n) sd_jinja__fail(r, "too many values for a format");
+    /* Python lets one value alone be left over where it is no tuple and can be indexed: it might be asked by name. */
+    bool may_stay = values->kind == JL_LIST && (values->v[0].type == JT_LIST || values->v[0].type == JT_DICT || values->v[0].type == JT_UNDEF);
+    if (used < values->n && !may_stay) sd_jinja__fail(r, "too many values for a format");
     return sd_jinja__take(r, &b);
 }
 

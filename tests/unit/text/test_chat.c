@@ -199,6 +199,7 @@ static void test_as_jinja2(void **state)
         {"{{ 'abc'[1::9223372036854775807] }}", "b"},
         {"{{ range(9223372036854775800, 9223372036854775807, 1000)|list }}", "[9223372036854775800]"},
         {"{{ ([] * 100000000000)|length }}", "0"},
+        {"{{ 'a' % {'b': 1} }}{{ 'c' % [1, 2] }}{{ '%s' % [1] }}{{ '%s%s' % (1, 2) }}", "ac[1]12"},
         {"{{ 3.0 is odd }} {{ 2.5 is odd }} {{ -1.0 is odd }} {{ 4.0 is even }}", "True False True True"},
         {"{{ [1]|tojson(indent=true) }}", "[\n 1\n]"},
         {"{% macro m(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }} {{ m(1, b=3) }} {{ m(b=4, a=5) }}", "12 13 54"},
@@ -219,6 +220,8 @@ static void test_as_jinja2(void **state)
     fails("{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}", "more arguments than it takes");
     fails("{% macro m() %}x{% endmacro %}{% call m() %}y{% endcall %}", "no use for its caller");
     fails("{{ [1, 2]|tojson(separators='x') }}", "pair of strings");
+    fails("{{ 'a' % 1 }}", "too many values");
+    fails("{{ 'a' % ([1],) }}", "too many values");
     /* Python has an answer to these, this engine says that it has none. */
     fails("{{ '%d' % 1e300 }}", "past 64 bits");
     fails("{{ [1]|tojson(indent=70) }}", "64 blanks");
