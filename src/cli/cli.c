@@ -375,6 +375,10 @@ sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
         sd_fail(err, SD_E_ARG, "%s is already there", path);
         return sd_hint(err, sd_dir_exists(path) && !(c->cmd->uses & CLI_OUT_DIR) ? "it is a folder: give another -o" : "use -f to overwrite it, or another -o");
     }
+    if (!(c->cmd->uses & CLI_OUT_DIR) && sd_slice_ends(sd_slice_of(path), "/")) {
+        sd_fail(err, SD_E_ARG, "%s names a folder", path);
+        return sd_hint(err, "what is written is a file: give its name");
+    }
     return cli_check_parent(path, err);
 }
 

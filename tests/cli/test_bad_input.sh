@@ -65,6 +65,7 @@ expect_error site_layer 4 'layer 9' trace tiny.gguf --ids 1 --sites resid_post.9
 for what in "capture tiny.gguf -" "dict train tiny.gguf corpus - --width 64 --k 4"; do
     expect_error "corpus_on_stdin_${what%% *}" 2 'standard input is none' $what --site resid_post.0 -o acts
 done
+expect_error file_that_is_a_folder 4 'new.safetensors/ names a folder' trace tiny.gguf --text the -o new.safetensors/
 expect_error capture_site 4 'resid_psot' capture tiny.gguf corpus --site resid_psot.0 -o acts
 expect_error capture_layer 4 'resid_post.9: layer 9 of a model with 2' capture tiny.gguf corpus --site resid_post.9 -o acts
 expect_error dict_train_site 4 'resid_post.9: layer 9 of a model with 2' dict train tiny.gguf corpus --site resid_post.9 --width 64 --k 4 -o d
