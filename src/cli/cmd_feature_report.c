@@ -12,7 +12,7 @@ static const cli_opt opts[] = {
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "the dictionary of the store"},
     {0, "candidates", OPT_INT, AT(args, candidates), .with = "model", .arg = "N", .def = "32", .lo = 1, .hi = 4096, .help = "features whose effect is measured"},
     {0, "index", OPT_INT, AT(args, feature), .with = "model", .arg = "N", .def = "-1", .lo = -1, .hi = 1e12, .help = "turn up this feature", .def_words = "the one with the largest effect"},
-    {0, "value", OPT_FLOAT, AT(args, value), .with = "model", .arg = "V", .def = "0.5", .lo = 0.001, .hi = 100, .help = "how far, in mean token norms of the site"},
+    {0, "value", OPT_FLOAT, AT(args, value), .with = "model", .arg = "V", .def = "0.5", .lo = 0.001, .hi = 100, .help = "how far, in mean token norms of the site; at 0.5 a small model's sentences begin to break, `sonde sweep` finds what a feature bears"},
     {'n', "predict", OPT_INT, AT(args, gen), .with = "model", .arg = "N", .def = "60", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer"},
     OPT_END};
 

@@ -166,7 +166,7 @@ sd_status sd_lab_effect(sd_effect *out, const sd_exec *ex, const sd_model *m, co
         out[i] = (sd_effect){.feature = feature[i], .active_plain = share_active(&l, feature[i]), .ce_plain = ce_plain};
     for (int64_t i = 0; i < n_feature && !st; i++) {
         sd_effect *e = &out[i];
-        sd_steer_spec spec = {.feature = e->feature, .op = SD_STEER_ADD, .unit = SD_UNIT_RMS, .value = opt->value != 0 ? opt->value : 0.5};
+        sd_steer_spec spec = {.feature = e->feature, .op = SD_STEER_ADD, .unit = SD_UNIT_RMS, .value = opt->value != 0 ? opt->value : SD_EFFECT_VALUE};
         if ((st = continue_all(&l, &spec, err))) break;
         if ((st = read_all(&l, &e->ce_steered, err))) break;
         e->active_steered = share_active(&l, e->feature);

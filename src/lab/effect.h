@@ -15,8 +15,12 @@
 #include "base/log.h"
 #include "lab/steer.h"
 
+/* Times the site's mean token norm, where none is given. Scores of the best of 12 features of SmolLM2 (resid_post.14) at 0.25, 0.5 and 1: 0.040, 0.058, 0.052,
+ * of 32 of the organism at 0.25 and 0.5: 0.091 and 0.091, though its sentences begin to break. */
+#define SD_EFFECT_VALUE 0.5
+
 typedef struct sd_effect_opt {
-    double value;              /* times the site's mean token norm; 0: 0.5 */
+    double value;              /* times the site's mean token norm; 0: SD_EFFECT_VALUE */
     int64_t n_gen;             /* tokens a continuation; 0: 24 */
     const sd_ids *prompt;      /* [n_prompt] neutral prompts, the same for all features */
     int n_prompt;

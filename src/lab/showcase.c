@@ -151,7 +151,7 @@ sd_status sd_lab_showcase(sd_showcase *out, const sd_exec *ex, sd_store *store, 
     if (!o.n_feature) o.n_feature = N_FEATURE;
     if (!o.n_candidate) o.n_candidate = N_CANDIDATE;
     if (!o.n_gen) o.n_gen = N_GEN;
-    if (o.value == 0) o.value = 0.5;
+    if (o.value == 0) o.value = SD_EFFECT_VALUE;
     if (o.n_candidate > MAX_CANDIDATE) return sd_fail(err, SD_E_ARG, "%" PRId64 " candidates: at most %d", o.n_candidate, MAX_CANDIDATE);
     SD_ASSERT(!m == !dict);
     sd_status st = sd_store_list(&out->list, store, &(sd_feature_query){.sort = SD_SORT_INTEREST, .limit = o.n_feature}, err);

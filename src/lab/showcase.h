@@ -12,7 +12,7 @@ typedef struct sd_showcase_opt {
     int64_t n_feature;    /* cards; 0: 10 */
     int64_t n_candidate;  /* features measured; 0: 32 */
     int64_t feature;      /* turn up this one instead of choosing; -1: choose */
-    double value;         /* times the site's mean token norm; 0: 0.5 */
+    double value;         /* times the site's mean token norm; 0: SD_EFFECT_VALUE */
     int64_t n_gen;        /* tokens an answer; 0: 60 */
     const char *data_dir, *model_sha256; /* where refusal directions of the model are kept: features that push one down are not turned up (lab/direction_file.h) */
     const sd_progress *progress; /* may be NULL */
