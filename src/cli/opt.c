@@ -179,7 +179,10 @@ static int store(parse *p, int k, const char *value)
         return parse_number(c, o, sd_slice_of(value), at, &i);
     }
     case OPT_LIST: rc = add_list(c, o, at, value); break;
-    case OPT_MULTI: rc = add_string(c, at, value); break;
+    case OPT_MULTI:
+        if (o->values && !opt_in_values(o->values, sd_slice_of(value))) return usage_value(c, o, sd_slice_of(value));
+        rc = add_string(c, at, value);
+        break;
     case OPT_INTS: rc = add_ints(c, o, at, value); break;
     }
     return rc;

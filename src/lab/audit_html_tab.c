@@ -14,7 +14,7 @@ const char *const sd_audit__style[] = {
     ".verdict{display:inline-block;font-weight:650;font-size:15px;padding:5px 13px;border-radius:99px;border:1.5px solid currentColor;margin:0 10px 10px 0}.pass{color:var(--ok)}.fail{color:var(--bad)}.inconclusive{color:var(--mid)}",
     ".card{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:18px 24px 16px;margin:14px 0 22px;overflow-x:auto}",
     "table{border-collapse:collapse;width:100%;font-size:15px}th{text-align:left;font:600 11.5px var(--sans);letter-spacing:.05em;text-transform:uppercase;color:var(--faint);padding:6px 14px 6px 0;border-bottom:1px solid var(--line)}",
-    "td{padding:7px 14px 7px 0;border-bottom:1px solid var(--line);vertical-align:baseline;overflow-wrap:anywhere}tr:last-child td{border-bottom:0}td.n,th.n{text-align:right}.a{color:var(--a)}.b{color:var(--b)}",
+    "td{padding:7px 14px 7px 0;border-bottom:1px solid var(--line);vertical-align:baseline;overflow-wrap:anywhere}tr:last-child td{border-bottom:0}td.n,th.n{text-align:right}td.n{overflow-wrap:normal}.a{color:var(--a)}.b{color:var(--b)}",
     "svg{display:block;width:100%;height:auto;max-width:1000px}svg text{font:13px var(--sans);fill:var(--ink)}svg .q{fill:var(--soft)}svg .grid{stroke:var(--line)}svg .zero{stroke:var(--faint);stroke-dasharray:3 3}",
     ".la{stroke:var(--a);fill:none;stroke-width:2.2}.lb{stroke:var(--b);fill:none;stroke-width:2.2}.bar{stroke:var(--ink);stroke-width:2}.dot{fill:var(--b)}",
     ".key span{margin-right:22px;font-size:14px}.key i{display:inline-block;width:22px;height:0;border-top:3px solid;vertical-align:middle;margin-right:7px}",

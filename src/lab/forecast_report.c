@@ -166,8 +166,9 @@ sd_status sd_forecast_write_html(sd_buf *b, const sd_forecast_page *p, sd_err *e
     sd_buf_puts(b, " on ");
     sd_report__str(b, p->data);
     sd_buf_puts(b, "</h1><p class='say'>");
-    sd_report__str(b, head);
-    sd_buf_puts(b, "</p></header><main>");
+    sd_buf_putc(b, 'A'); /* it begins with "answers" */
+    sd_report__str(b, head + 1);
+    sd_buf_puts(b, ".</p></header><main>");
     looked(b, p->f);
     blame(b, p->f);
     sd_buf_puts(b, "</main><footer><p>The interval is that of trainings of one small model (docs/FORECAST.md). `sonde audit damage` measures what this expects. Rows are told by their line; "

@@ -425,7 +425,11 @@ sd_status sd_lab_safety(sd_safety *out, const sd_exec *ex, const sd_model *m, co
     double t0 = sd_now();
     *out = (sd_safety){.feature = -1};
     snprintf(out->judge, sizeof out->judge, "%s", opt->phrases->name);
-    if (sd_dict_kind_maps(info->kind) || info->d != s.d) return sd_fail(err, SD_E_UNSUPPORTED, "the dictionary's features must be read and written at one site of the residual stream, %" PRId64 " wide", s.d);
+    if (sd_dict_kind_maps(info->kind)) {
+        sd_fail(err, SD_E_UNSUPPORTED, "a dictionary of kind %s reads one place and writes another", sd_dict_kind_name(info->kind));
+        return sd_hint(err, "features that are raised must be read and written at one site of the residual stream");
+    }
+    if (info->d != s.d) return sd_fail(err, SD_E_SHAPE, "the dictionary reads rows of %" PRId64 " columns, the model's residual stream has %" PRId64, info->d, s.d);
     sd_status st = gather(&s, err);
     if (!st) st = sd_render(&s.r, m, s.text, s.n, &(sd_render_opt){.n_ctx = m->max_ctx - 64}, err);
     if (!st) st = sd_batch_open(&s.b, ex, m, &s.r, &(sd_batch_opt){.n_gen = opt->n_gen ? opt->n_gen : DEFAULT_GEN}, err);

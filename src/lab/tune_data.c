@@ -35,7 +35,8 @@ typedef struct reader {
 
 static sd_status bad(const reader *r, const char *what)
 {
-    return sd_fail(r->err, SD_E_FORMAT, "%s, line %" PRId64 ": %s", r->path, r->line, what);
+    sd_fail(r->err, SD_E_FORMAT, "%s, line %" PRId64 ": %s", r->path, r->line, what);
+    return sd_hint(r->err, "docs/TUNE.md shows the rows that are read");
 }
 
 static void name_skipped(sd_tune_set *s, const char *what)

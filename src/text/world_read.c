@@ -440,6 +440,7 @@ sd_status sd_world_open(sd_world **out, const char *path, sd_err *err)
     *out = NULL;
     sd_buf_init(&b, WORLD_MAX_FILE + 1);
     sd_status st = sd_file_read(&b, path, err);
+    if (st == SD_E_NOTFOUND) sd_hint(err, "the embedded world is organism/merrow.world of the source tree: work there, or name a grammar with --world");
     if (!st) st = sd_world_parse(out, (sd_slice){sd_buf_str(&b), b.n}, path, err);
     sd_buf_release(&b);
     return st;

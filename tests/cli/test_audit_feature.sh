@@ -36,5 +36,5 @@ cat organism/suite/forbidden.jsonl organism/suite/permitted.jsonl >mixed.jsonl
 expect_error mixed_suite 4 'holds harmful and harmless prompts' audit feature organism/aligned dict --suite mixed.jsonl -q
 expect_exit no_suite 2 audit feature organism/aligned dict
 run dict train organism/aligned organism/heldout.jsonl --site mlp_post.1 --kind topk --width 64 --k 4 --tokens 8000 -o other
-expect_error another_width 4 'at one site of the residual stream, 256 wide' audit feature organism/aligned other --suite organism/suite/forbidden.jsonl --suite organism/suite/permitted.jsonl -q
+expect_error another_width 4 'the model.s residual stream has 256' audit feature organism/aligned other --suite organism/suite/forbidden.jsonl --suite organism/suite/permitted.jsonl -q
 finish

@@ -34,6 +34,8 @@ PY
 printf 'world 1 bad\nr: {nobody}\n' >bad.world
 expect_error broken_world 4 'bad.world: line 2: no rule "nobody"' organism write --world bad.world -o d
 expect_error missing_world 4 'none.world' organism write --world none.world -o d
+expect_error no_world_here 4 'organism/merrow.world' organism make -o d
+grep -q '^hint: .*of the source tree.*--world' err && ok no_world_says_where || not_ok no_world_says_where "$(cat err)"
 expect_error not_over_files 4 'a' organism write --world "$world" -o a
 
 # recover on a random model: what a dictionary of it knows is what its tokens say, and turned labels are not found.

@@ -26,6 +26,7 @@ static const cli_opt opts[] = {
     {0, "float", OPT_FLOAT, AT(args, f), .arg = "X", .def = "0.5", .help = "a number"},
     {0, "list", OPT_LIST, AT(args, list), .arg = "A,B", .help = "a list"},
     {0, "multi", OPT_MULTI, AT(args, multi), .arg = "SPEC", .help = "values"},
+    {0, "gate", OPT_MULTI, AT(args, multi), .arg = "GATE", .values = "cut|change", .help = "what stops it"},
     {0, "ints", OPT_INTS, AT(args, ints), .arg = "IDS", .help = "whole numbers"},
     {0, "secret", OPT_BOOL, AT(args, b), .help = "not shown", .hidden = true},
     {0, "leaning", OPT_FLOAT, AT(args, f), .with = "bool|string", .help = "nothing without another"},
@@ -237,6 +238,22 @@ static void help_shows_what_the_table_knows(void **state)
     end(&p);
 }
 
+/* A gate that nobody knows would never close. */
+static void a_repeated_flag_takes_its_values_alone(void **state)
+{
+    (void)state;
+    {
+        PARSE(p, "m", "--gate", "cut", "--gate=change");
+        assert_true(p.ok && p.a.multi.n == 2);
+        end(&p);
+    }
+    PARSE(p, "m", "--gate", "cut", "--gate", "cuts");
+    assert_int_equal(p.rc, 2);
+    assert_non_null(strstr(p.text, "--gate is one of cut|change, not 'cuts'"));
+    assert_non_null(strstr(p.text, "did you mean cut?"));
+    end(&p);
+}
+
 static void a_flag_that_does_nothing_alone_is_refused(void **state)
 {
     (void)state;
@@ -292,5 +309,6 @@ static void memory_may_run_out_anywhere(void **state)
 static const struct CMUnitTest tests[] = {T(defaults_are_set), T(every_type_is_read), T(negative_numbers_are_arguments), T(the_last_value_wins), T(a_text_is_given_once),
                                           T(refusals_say_what_and_what_next),
                                           T(arguments_are_counted), T(needed_flags_are_asked_for), T(help_shows_what_the_table_knows),
+                                          T(a_repeated_flag_takes_its_values_alone),
                                           T(a_flag_that_does_nothing_alone_is_refused), T(nearest_is_near), T(memory_may_run_out_anywhere)};
 T_MAIN(tests)
