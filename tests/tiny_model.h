@@ -16,6 +16,7 @@ typedef struct tiny_spec {
     int n_layer, n_head, n_head_kv, d_head;
     int64_t d, ffn, n_ctx;
     bool tied, bias;
+    bool own_head; /* a head in the file though config.json ties it */
     uint64_t seed;
     sd_dtype dtype;           /* GGUF: of the matrices; 0: F32. Q8_0, Q4_0, Q4_1 need widths that are multiples of 32 */
     const char *drop, *extra; /* Hugging Face name, or what ends at a dot of it, of tensors to leave out; of a [3] tensor to add */
@@ -94,7 +95,7 @@ static inline void tiny_make(tiny *m, const tiny_spec *s)
     *m = (tiny){.s = s, .layer = -1};
     tiny_add(m, "model.embed_tokens.weight", "token_embd.weight", TINY_VOCAB, s->d, 0);
     tiny_add(m, "model.norm.weight", "output_norm.weight", s->d, 0, 0);
-    if (!s->tied) tiny_add(m, "lm_head.weight", "output.weight", TINY_VOCAB, s->d, 0);
+    if (!s->tied || s->own_head) tiny_add(m, "lm_head.weight", "output.weight", TINY_VOCAB, s->d, 0);
     for (int l = 0; l < s->n_layer; l++) {
         m->layer = l;
         tiny_add(m, "input_layernorm.weight", "attn_norm.weight", s->d, 0, 0);

@@ -17,7 +17,8 @@ static bool is_gguf(const sd_binder *b)
 static const char *pattern_of(const sd_binder *b, sd_role role)
 {
     const sd_arch_tensor *t = &b->arch->tensor[role];
-    return is_gguf(b) ? t->gguf : t->hf ? t->hf + b->strip : NULL;
+    if (is_gguf(b) || !t->hf) return is_gguf(b) ? t->gguf : NULL;
+    return b->strip && strncmp(t->hf, b->arch->hf_prefix, b->strip) == 0 ? t->hf + b->strip : t->hf; /* the head has no prefix */
 }
 
 static const sd_tensor *find(const sd_binder *b, sd_role role, int layer, const char *kind, char name[MAX_TENSOR_NAME])
@@ -358,6 +359,20 @@ static sd_status bind_embedding(sd_binder *b)
     return SD_OK;
 }
 
+/* A head in the file of a tied model that is no copy of the embedding: transformers takes it, and says so. */
+static bool head_is_another(const sd_binder *b)
+{
+    char name[MAX_TENSOR_NAME];
+    const sd_wmat *e = &b->m->embed;
+    const sd_tensor *t = find(b, SD_ROLE_HEAD, 0, "weight", name);
+    if (!t) return false;
+    const bool same = t->dtype == e->dtype && t->rank == 2 && t->dim[0] == e->rows && t->dim[1] == e->cols &&
+                      memcmp(t->data, e->data, (size_t)e->rows * sd_dtype_row_bytes(e->dtype, e->cols)) == 0;
+    if (same) sd_log(SD_LOG_INFO, "%s: tensor %s is a copy of the embedding and left alone", b->m->path, name);
+    else sd_log(SD_LOG_WARN, "%s: config.json ties the head to the embedding (tie_word_embeddings), but %s is another matrix: it is used", b->m->path, name);
+    return !same;
+}
+
 static sd_status bind_head(const sd_binder *b)
 {
     sd_model *m = b->m;
@@ -372,6 +387,7 @@ static sd_status bind_head(const sd_binder *b)
         if ((st = sd_json_opt_bool(sd_weights_config(m->weights), "tie_word_embeddings", &m->cfg.tied, "config.json",
                                    b->err)))
             return st;
+        m->cfg.tied = m->cfg.tied && !head_is_another(b);
     }
     if (!m->cfg.tied) {
         st = take(b, SD_ROLE_HEAD, 0, &t, name);

@@ -149,10 +149,9 @@ static void test_tensors_are_strict(void **state)
 static void test_named_leftovers(void **state)
 {
     (void)state;
-    static const char *const fine[] = {"model.layers.0.self_attn.rotary_emb.inv_freq", "h.0.attn.bias",
-                                       "lm_head.weight"};
+    static const char *const fine[] = {"model.layers.0.self_attn.rotary_emb.inv_freq", "h.0.attn.bias"};
     sd_log_set(keep_log, NULL);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         sd_model *m;
         sd_err err = {0};
         tiny_spec s = tiny_default;
@@ -166,6 +165,34 @@ static void test_named_leftovers(void **state)
     tiny_spec s = tiny_default;
     s.extra = "rope_freqs.weight"; /* three numbers for heads of 16 */
     refused(&s, true, SD_E_SHAPE, "rope_freqs.weight: expected 8 F32 divisors of the rotary frequencies, file has 3 F32");
+}
+
+/* The same numbers in the embedding and in the head. */
+static void alike(const char *hf, float *data, int64_t rows, int64_t cols, const void *arg)
+{
+    (void)arg;
+    if (strcmp(hf, "model.embed_tokens.weight") != 0 && strcmp(hf, "lm_head.weight") != 0) return;
+    for (int64_t i = 0; i < rows * cols; i++) data[i] = (float)(i % 17) / 16;
+}
+
+/* config.json ties the head, and the file has one: a copy is left alone, another matrix is used, as transformers does. */
+static void test_head_beside_a_tie(void **state)
+{
+    (void)state;
+    for (int copy = 0; copy < 2; copy++) {
+        sd_model *m;
+        sd_err err = {0};
+        tiny_spec s = tiny_default;
+        s.tied = s.own_head = true;
+        s.edit = copy ? alike : NULL;
+        sd_log_set(keep_log, NULL);
+        t_ok(open_tiny(&m, &s, false, NULL, &err), err);
+        sd_log_set(NULL, NULL);
+        assert_int_equal(sd_model_get_config(m)->tied, copy);
+        assert_int_equal(m->head_w.data == m->embed.data, copy);
+        assert_non_null(strstr(last_log, copy ? "lm_head.weight is a copy of the embedding" : "(tie_word_embeddings), but lm_head.weight is another matrix"));
+        sd_model_close(m);
+    }
 }
 
 static void test_refused_configs(void **state)
@@ -339,7 +366,7 @@ static void test_every_request_fails_once(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_pictures_config), T(test_blueprint),       T(test_biases_bind), T(test_tensors_are_strict), T(test_named_leftovers),
-    T(test_refused_configs), T(test_config_against_tensors), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
+    T(test_head_beside_a_tie), T(test_refused_configs), T(test_config_against_tensors), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
 };
 int main(void)
 {
