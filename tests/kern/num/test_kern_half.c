@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "base/rng.h"
+#include "num/kern.h"
 #include "num/kern_half.h"
 #include "num/kern_ops.h"
 
@@ -256,6 +257,30 @@ static void test_tiles_mix(void **state)
             }
 }
 
+/* Asking for what comes next changes nothing. */
+static void test_tiles_product(void **state)
+{
+    (void)state;
+    enum { M = 75, K = 106 };
+    const sd_kern_tiles *k = tiles();
+    sd_cpu cpu;
+    assert_true(sd_cpu_detect(&cpu, NULL));
+    static float x[M * K], y[M * SD_PANEL + GUARD], want[M * SD_PANEL];
+    static uint32_t a[M * K / 2], w[K / 2 * SD_PANEL], next[16 * 41];
+    fill(x, M * K, false, 30), sd_kern_half_ref.row(a, x, M * K);
+    fill(x, K * SD_PANEL, false, 31), sd_kern_half_ref.row(w, x, K * SD_PANEL);
+    for (int64_t m = 1; m <= M; m += 37)
+        for (int64_t n = 0; n <= 41; n += 41) {
+            sd_tile t = {.y = y, .x = a, .w = w, .ldy = SD_PANEL, .ldx = K, .m = m, .k = K};
+            put_guard(y + m * SD_PANEL);
+            k->tile_bf16(&t, next, n);
+            check_guard(y + m * SD_PANEL);
+            t.y = want;
+            sd_kern_select(cpu.flags)->tile_bf16(&t);
+            assert_memory_equal(y, want, (size_t)(m * SD_PANEL) * 4);
+        }
+}
+
 static void test_copy_finite(void **state)
 {
     (void)state;
@@ -275,5 +300,5 @@ static void test_copy_finite(void **state)
     }
 }
 
-static const struct CMUnitTest tests[] = {T(test_select), T(test_pairs), T(test_softmax), T(test_scores), T(test_mix), T(test_tiles_scores), T(test_tiles_mix), T(test_copy_finite)};
+static const struct CMUnitTest tests[] = {T(test_select), T(test_pairs), T(test_softmax), T(test_scores), T(test_mix), T(test_tiles_scores), T(test_tiles_mix), T(test_tiles_product), T(test_copy_finite)};
 T_MAIN(tests)
