@@ -276,7 +276,7 @@ static int cmd_bench_kernels(cli *c, int argc, char **argv)
     if (!st && m) {
         if (!opt_given(c, "prompt")) a.prompt = m->max_ctx < DEPTH ? m->max_ctx : DEPTH;
         if (a.prompt > m->max_ctx || a.depth >= m->max_ctx)
-            st = cli_refuse(c, &err, "%lld tokens are more than the model's context of %lld", (long long)(a.prompt > a.depth ? a.prompt : a.depth + 1), (long long)m->max_ctx);
+            st = sd_fail(&err, SD_E_ARG, "%lld tokens are more than the model's context of %lld", (long long)(a.prompt > a.depth ? a.prompt : a.depth + 1), (long long)m->max_ctx);
         if (!st) st = sd_lab_bench_ops(&b, ex, m, a.prompt, a.depth, &err);
     }
     if (!st) st = sd_lab_machine(&peak, ex, &c->progress, &err);
