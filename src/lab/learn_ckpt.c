@@ -77,8 +77,10 @@ static sd_status read_state(struct run *r, sd_ckpt *c, int64_t row[SD_LEARN_PART
                 n_heldout, r->loop.n_rows, r->n_heldout);
         st = sd_hint(err, "resume with the same model, text and options");
     }
-    if (!st && (row[0] < 0 || row[0] > n_rows || epoch < 0 || epoch > INT32_MAX))
-        st = sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " of %" PRId64 " in epoch %" PRId64 " makes no sense", c->dir, row[0], n_rows, epoch);
+    /* Rows of several sites are counted from the first epoch on, each for itself. */
+    for (int k = 0; k < r->n_part && !st; k++)
+        if (row[k] < 0 || (r->n_part > 1 ? row[k] / INT32_MAX >= n_rows : row[k] > n_rows) || epoch < 0 || epoch > INT32_MAX)
+            st = sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " of %" PRId64 " in epoch %" PRId64 " makes no sense", c->dir, row[k], n_rows, epoch);
     r->loop.epoch = (int)epoch;
     json_decref(j);
     return st;
