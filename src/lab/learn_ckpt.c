@@ -77,9 +77,10 @@ static sd_status read_state(struct run *r, sd_ckpt *c, int64_t row[SD_LEARN_PART
                 n_heldout, r->loop.n_rows, r->n_heldout);
         st = sd_hint(err, "resume with the same model, text and options");
     }
-    /* Rows of several sites are counted from the first epoch on, each for itself. */
+    /* The last block of an epoch may reach into the held-out rows. Rows of several sites are counted from the first epoch on, each for itself. */
+    const int64_t most = r->n_part > 1 ? INT64_MAX : r->loop.n_rows + r->n_heldout;
     for (int k = 0; k < r->n_part && !st; k++)
-        if (row[k] < 0 || (r->n_part > 1 ? row[k] / INT32_MAX >= n_rows : row[k] > n_rows) || epoch < 0 || epoch > INT32_MAX)
+        if (row[k] < 0 || row[k] > most || row[k] / INT32_MAX >= n_rows || epoch < 0 || epoch > INT32_MAX)
             st = sd_fail(err, SD_E_FORMAT, "%s: row %" PRId64 " of %" PRId64 " in epoch %" PRId64 " makes no sense", c->dir, row[k], n_rows, epoch);
     r->loop.epoch = (int)epoch;
     json_decref(j);
