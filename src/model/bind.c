@@ -17,8 +17,8 @@ static bool is_gguf(const sd_binder *b)
 static const char *pattern_of(const sd_binder *b, sd_role role)
 {
     const sd_arch_tensor *t = &b->arch->tensor[role];
-    if (is_gguf(b) || !t->hf) return is_gguf(b) ? t->gguf : NULL;
-    return b->strip && strncmp(t->hf, b->arch->hf_prefix, b->strip) == 0 ? t->hf + b->strip : t->hf; /* the head has no prefix */
+    if (is_gguf(b)) return t->gguf;
+    return t->hf && b->strip && strncmp(t->hf, b->arch->hf_prefix, b->strip) == 0 ? t->hf + b->strip : t->hf; /* the head has no prefix */
 }
 
 static const sd_tensor *find(const sd_binder *b, sd_role role, int layer, const char *kind, char name[MAX_TENSOR_NAME])

@@ -68,8 +68,7 @@ static int distance(sd_slice a, const char *b)
 
 static sd_slice without_output(sd_slice name)
 {
-    const size_t tail = strlen(".output");
-    if (name.n > tail && memcmp(name.p + name.n - tail, ".output", tail) == 0) name.n -= tail;
+    if (sd_slice_ends(name, ".output")) name.n -= strlen(".output");
     return name;
 }
 

@@ -26,6 +26,40 @@ static void shape_tiles(int64_t m, int64_t last_pairs, int64_t last_cols)
     sd_amx_load_shapes(&s);
 }
 
+/* Sums of n tiles side by side, 1 or ACROSS of them. */
+UNROLLED void zero_sums(const int n)
+{
+    _tile_zero(0);
+    if (n > 1) {
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+}
+
+/* Tile 4 by n tiles, the first at w and `next` words from one to the other. */
+UNROLLED void add_products(const uint32_t *w, int64_t next, long step, const int n)
+{
+    _tile_loadd(6, w, step);
+    _tile_dpbf16ps(0, 4, 6);
+    if (n == 1) return;
+    _tile_loadd(6, w + next, step);
+    _tile_dpbf16ps(1, 4, 6);
+    _tile_loadd(6, w + 2 * next, step);
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_loadd(6, w + 3 * next, step);
+    _tile_dpbf16ps(3, 4, 6);
+}
+
+UNROLLED void store_sums(float *to, long step, const int n)
+{
+    _tile_stored(0, to, step);
+    if (n == 1) return;
+    _tile_stored(1, to + ROWS, step);
+    _tile_stored(2, to + 2 * ROWS, step);
+    _tile_stored(3, to + 3 * ROWS, step);
+}
+
 /* Rows at r by n panels at p, before they are scaled. */
 UNROLLED void score_tile(const sd_half_scores *a, int64_t r, int64_t p, const int n)
 {
@@ -33,23 +67,10 @@ UNROLLED void score_tile(const sd_half_scores *a, int64_t r, int64_t p, const in
     const uint32_t *q = a->q + r * a->n_pair, *k = a->k + p * step;
     float *s = a->s + r * a->lds + p * ROWS;
     const long q_step = (long)a->n_pair * 4, s_step = (long)a->lds * 4, line = 64;
-    _tile_zero(0);
-    if (n > 1) {
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    zero_sums(n);
     for (int64_t c = 0; c < whole; c++, q += PAIRS, k += PAIRS * ROWS) {
         _tile_loadd(4, q, q_step);
-        _tile_loadd(6, k, line);
-        _tile_dpbf16ps(0, 4, 6);
-        if (n == 1) continue;
-        _tile_loadd(6, k + step, line);
-        _tile_dpbf16ps(1, 4, 6);
-        _tile_loadd(6, k + 2 * step, line);
-        _tile_dpbf16ps(2, 4, 6);
-        _tile_loadd(6, k + 3 * step, line);
-        _tile_dpbf16ps(3, 4, 6);
+        add_products(k, step, line, n);
     }
     if (a->n_pair % PAIRS) {
         _tile_loadd(5, q, q_step);
@@ -64,11 +85,7 @@ UNROLLED void score_tile(const sd_half_scores *a, int64_t r, int64_t p, const in
             _tile_dpbf16ps(3, 5, 7);
         }
     }
-    _tile_stored(0, s, s_step);
-    if (n == 1) return;
-    _tile_stored(1, s + ROWS, s_step);
-    _tile_stored(2, s + 2 * ROWS, s_step);
-    _tile_stored(3, s + 3 * ROWS, s_step);
+    store_sums(s, s_step, n);
 }
 
 /* Rows [r0, r1) in tiles of one shape; four panels of keys (16 KB at a width of 64) stay in the first cache while all rows pass. */
@@ -104,48 +121,29 @@ static void scores(const sd_half_scores *a)
     _tile_release();
 }
 
-/* Rows at r by columns at c: 64, 16, or the last ones. */
+/* Rows at r by n tiles of columns at c. */
 UNROLLED void mix_tile(const sd_tiles_mix *a, int64_t r, int64_t c, const int n)
 {
     const uint32_t *p = a->p + r * a->ldp;
-    float *o = a->o + r * a->d + c;
-    const long p_step = (long)a->ldp * 4, v_step = (long)a->ldv * 4, o_step = (long)a->d * 4;
-    if (n == 0)
-        _tile_zero(5);
-    else
-        _tile_zero(0);
-    if (n > 1) {
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    zero_sums(n);
     for (int64_t i = 0; i < a->n; i++, p += PAIRS) {
-        const uint32_t *v = a->v[i] + c;
-        _tile_loadd(4, p, p_step);
-        if (n == 0) {
-            _tile_loadd(7, v, v_step);
-            _tile_dpbf16ps(5, 4, 7);
-            continue;
-        }
-        _tile_loadd(6, v, v_step);
-        _tile_dpbf16ps(0, 4, 6);
-        if (n == 1) continue;
-        _tile_loadd(6, v + ROWS, v_step);
-        _tile_dpbf16ps(1, 4, 6);
-        _tile_loadd(6, v + 2 * ROWS, v_step);
-        _tile_dpbf16ps(2, 4, 6);
-        _tile_loadd(6, v + 3 * ROWS, v_step);
-        _tile_dpbf16ps(3, 4, 6);
+        _tile_loadd(4, p, (long)a->ldp * 4);
+        add_products(a->v[i] + c, ROWS, (long)a->ldv * 4, n);
     }
-    if (n == 0) {
-        _tile_stored(5, o, o_step);
-        return;
+    store_sums(a->o + r * a->d + c, (long)a->d * 4, n);
+}
+
+/* The last columns, fewer than a tile has. */
+static void mix_last(const sd_tiles_mix *a, int64_t r, int64_t c)
+{
+    const uint32_t *p = a->p + r * a->ldp;
+    _tile_zero(5);
+    for (int64_t i = 0; i < a->n; i++, p += PAIRS) {
+        _tile_loadd(4, p, (long)a->ldp * 4);
+        _tile_loadd(7, a->v[i] + c, (long)a->ldv * 4);
+        _tile_dpbf16ps(5, 4, 7);
     }
-    _tile_stored(0, o, o_step);
-    if (n == 1) return;
-    _tile_stored(1, o + ROWS, o_step);
-    _tile_stored(2, o + 2 * ROWS, o_step);
-    _tile_stored(3, o + 3 * ROWS, o_step);
+    _tile_stored(5, a->o + r * a->d + c, (long)a->d * 4);
 }
 
 static void mix_rows(const sd_tiles_mix *a, int64_t r0, int64_t r1)
@@ -154,7 +152,7 @@ static void mix_rows(const sd_tiles_mix *a, int64_t r0, int64_t r1)
         int64_t c = 0;
         for (; c + ACROSS * ROWS <= a->d; c += ACROSS * ROWS) mix_tile(a, r, c, ACROSS);
         for (; c + ROWS <= a->d; c += ROWS) mix_tile(a, r, c, 1);
-        if (c < a->d) mix_tile(a, r, c, 0);
+        if (c < a->d) mix_last(a, r, c);
     }
 }
 
