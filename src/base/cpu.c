@@ -24,6 +24,12 @@ static bool may_use_tiles(void)
     return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
 }
 
+static bool is_intel(void)
+{
+    uint32_t a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx;
+}
+
 static uint32_t detect_flags(void)
 {
     enum { AMX = 1 << 22 | 1 << 24 | 1 << 25, /* bf16, tile, int8 */ AVX512_BF16 = 1 << 5 };
@@ -40,7 +46,7 @@ static uint32_t detect_flags(void)
     if ((saved & 0xe6) != 0xe6 || (b7 & need) != need) return flags; /* and opmask and ZMM state */
     flags |= SD_CPU_AVX512;
     if (c7 & bit_AVX512VNNI) flags |= SD_CPU_AVX512_VNNI;
-    if (a >= 1 && __get_cpuid_count(7, 1, &a1, &b, &c, &d1) && (a1 & AVX512_BF16)) flags |= SD_CPU_AVX512_BF16;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a1, &b, &c, &d1) && (a1 & AVX512_BF16)) flags |= SD_CPU_AVX512_BF16 | (is_intel() ? SD_CPU_BF16_SLOW : 0);
     const uint32_t below = SD_CPU_AVX512_VNNI | SD_CPU_AVX512_BF16;
     if ((flags & below) == below && (d7 & AMX) == AMX && (saved & 0x60000) == 0x60000) flags |= SD_CPU_AMX; /* TILECFG, TILEDATA */
     return flags;

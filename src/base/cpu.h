@@ -12,6 +12,7 @@ enum {
     SD_CPU_AVX512_VNNI = 1 << 2,
     SD_CPU_AVX512_BF16 = 1 << 3,
     SD_CPU_AMX = 1 << 4, /* tiles, int8 and bf16; only with all of the above */
+    SD_CPU_BF16_SLOW = 1 << 5, /* with AVX512_BF16, Intel: VDPBF16PS takes two cycles, in which there are four multiply-adds of f32 */
 };
 typedef struct sd_cpu {
     uint32_t flags; /* what the hardware and the kernel support, cut by the mask */

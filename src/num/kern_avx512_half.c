@@ -2,6 +2,7 @@
 #include "num/kern_half.h"
 
 #include "num/kern_avx512_soft.h"
+#include "num/kern_avx512_widen.h"
 #include "num/kern_ops.h" /* SD_MIX_ROWS */
 
 /* Of src times r. */
@@ -135,3 +136,4 @@ static void mix(const sd_half_mix *a)
 }
 
 const sd_kern_half sd_kern_half_avx512 = {row, softmax, pair, scores, mix};
+const sd_kern_half sd_kern_half_widen = {row, softmax, pair, sd_widen_scores, sd_widen_mix};

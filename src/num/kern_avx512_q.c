@@ -2,6 +2,7 @@
  * activation word once for two lines of weights: half a load a product, so that the two load ports do not bind.
  * The packed form takes up to 4 rows and unpacks each line as it comes; with more rows the caller unpacks once. */
 #include "num/kern.h"
+#include "num/kern_avx512_widen.h"
 #include <float.h>
 #include <immintrin.h>
 #include <math.h>
@@ -440,7 +441,7 @@ void sd_kern_fill_avx512_q(sd_kern *k, uint32_t cpu_flags)
         k->tile_qpack = tile_qpack_avx512;
     }
     if (cpu_flags & SD_CPU_AVX512_BF16) {
-        k->tile_bf16 = tile_bf16_avx512;
+        k->tile_bf16 = cpu_flags & SD_CPU_BF16_SLOW ? sd_widen_tile_bf16 : tile_bf16_avx512;
         k->to_bf16 = to_bf16_avx512;
     }
 }

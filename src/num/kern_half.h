@@ -1,5 +1,5 @@
 /* The inner loops of attention over a bf16 cache: queries and probabilities rounded to bf16 as well and multiplied in pairs, sums in f32.
- * kern_ref_half.c is the meaning of every slot, kern_avx512_half.c computes the same with VDPBF16PS.
+ * kern_ref_half.c is the meaning of every slot, kern_avx512_half.c computes the same with VDPBF16PS, kern_avx512_widen.c with multiply-adds of f32.
  *
  * A pair is a uint32: the even one of two numbers in the low half, the odd one in the high half, both rounded to nearest even. Subnormal
  * numbers count as zero, in and out. */
@@ -40,7 +40,7 @@ typedef struct sd_kern_half {
     void (*mix)(const sd_half_mix *a);
 } sd_kern_half;
 
-extern const sd_kern_half sd_kern_half_ref, sd_kern_half_avx512;
+extern const sd_kern_half sd_kern_half_ref, sd_kern_half_avx512, sd_kern_half_widen;
 /* NULL where the CPU does not multiply bf16 (sd_cpu.flags). */
 const sd_kern_half *sd_kern_half_select(uint32_t cpu_flags);
 

@@ -75,7 +75,7 @@ const sd_kern_half sd_kern_half_ref = {row, softmax, pair, scores, mix};
 const sd_kern_half *sd_kern_half_select(uint32_t cpu_flags)
 {
 #if defined(__x86_64__)
-    if ((cpu_flags & SD_CPU_AVX512) && (cpu_flags & SD_CPU_AVX512_BF16)) return &sd_kern_half_avx512;
+    if ((cpu_flags & SD_CPU_AVX512) && (cpu_flags & SD_CPU_AVX512_BF16)) return cpu_flags & SD_CPU_BF16_SLOW ? &sd_kern_half_widen : &sd_kern_half_avx512;
 #endif
     (void)cpu_flags;
     return NULL;

@@ -4,19 +4,20 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { N_COMBINATIONS = 32, N_SLOTS = (int)((sizeof(sd_kern) - offsetof(sd_kern, dot)) / sizeof(void (*)(void))) };
+enum { N_COMBINATIONS = 64, N_SLOTS = (int)((sizeof(sd_kern) - offsetof(sd_kern, dot)) / sizeof(void (*)(void))) };
 
 static sd_kern tables[N_COMBINATIONS];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* A flag counts only when the level below it is there: AVX-512 kernels lean on AVX2, VNNI and BF16 on AVX-512, AMX on all. */
+/* A flag counts only when the level below it is there: AVX-512 kernels lean on AVX2, VNNI and BF16 on AVX-512, AMX on both of these. */
 static uint32_t usable(uint32_t flags)
 {
     flags &= N_COMBINATIONS - 1;
     if (!(flags & SD_CPU_AVX2)) return 0;
     if (!(flags & SD_CPU_AVX512)) return SD_CPU_AVX2;
-    const uint32_t all = N_COMBINATIONS - 1;
-    return flags == all ? all : flags & ~(uint32_t)SD_CPU_AMX;
+    const uint32_t both = SD_CPU_AVX512_VNNI | SD_CPU_AVX512_BF16;
+    if (!(flags & SD_CPU_AVX512_BF16)) flags &= ~(uint32_t)SD_CPU_BF16_SLOW;
+    return (flags & both) == both ? flags : flags & ~(uint32_t)SD_CPU_AMX;
 }
 
 static void fill(sd_kern *k, uint32_t flags)

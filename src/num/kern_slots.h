@@ -33,7 +33,8 @@ typedef struct sd_kern {
 
     /* bf16 tile; x bf16, w [k/2, SD_PANEL, 2] bf16, k even. Same bits for any m, and for any cut of k with carry at multiples of 32;
      * the order of the sums is the ISA's, subnormals count as zero:
-     *   AVX-512  a pair of inputs at a time: the odd one first, then the even one, each a fused multiply-add into f32 (VDPBF16PS)
+     *   AVX-512  a pair of inputs at a time: the odd one first, then the even one, each a fused multiply-add into f32 (VDPBF16PS,
+     *           or as many of halves widened to f32 where that instruction is slow)
      *   AMX      32 inputs at a time: one chain of fused multiply-adds over the even ones and one over the odd ones, both from zero;
      *            then their sum is added to y (Intel SDM, TDPBF16PS) */
     void (*tile_bf16)(const sd_tile *t);

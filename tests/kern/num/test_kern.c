@@ -18,9 +18,10 @@ static const struct {
     {"avx512", SD_CPU_AVX2 | SD_CPU_AVX512},
     {"avx512+vnni", SD_CPU_AVX2 | SD_CPU_AVX512 | SD_CPU_AVX512_VNNI},
     {"avx512+bf16", SD_CPU_AVX2 | SD_CPU_AVX512 | SD_CPU_AVX512_VNNI | SD_CPU_AVX512_BF16},
+    {"avx512+bf16, widened", SD_CPU_AVX2 | SD_CPU_AVX512 | SD_CPU_AVX512_VNNI | SD_CPU_AVX512_BF16 | SD_CPU_BF16_SLOW},
     {"amx", SD_CPU_AVX2 | SD_CPU_AVX512 | SD_CPU_AVX512_VNNI | SD_CPU_AVX512_BF16 | SD_CPU_AMX},
 };
-enum { N_ISA = 6 };
+enum { BF16 = 4, WIDENED, AMX, N_ISA };
 
 /* NULL when this CPU lacks it: said aloud once. */
 static const sd_kern *table(int i)
@@ -28,7 +29,8 @@ static const sd_kern *table(int i)
     static bool said[N_ISA];
     sd_cpu cpu;
     assert_true(sd_cpu_detect(&cpu, NULL));
-    if ((cpu.flags & isas[i].flags) == isas[i].flags) return sd_kern_select(isas[i].flags);
+    const uint32_t need = isas[i].flags & ~(uint32_t)SD_CPU_BF16_SLOW; /* which asks for nothing */
+    if ((cpu.flags & need) == need) return sd_kern_select(isas[i].flags);
     if (!said[i]) printf("skip: this CPU has no %s\n", isas[i].name);
     said[i] = true;
     return NULL;
@@ -227,12 +229,45 @@ static void bf16_tile_is_close(void **state)
     }
 }
 
+/* VDPBF16PS and multiply-adds of widened halves give the same bits: subnormals, infinities and NaN among them, over several chunks, in
+ * two pieces. */
+static void bf16_tiles_agree(void **state)
+{
+    enum { K = 602 };
+    const sd_kern *k = table(BF16), *wide = table(WIDENED);
+    (void)state;
+    if (!k) t_skip("this CPU does not multiply bf16");
+    assert_true(k->tile_bf16 != wide->tile_bf16);
+    for (size_t i = 0; i < sizeof tile_m / sizeof *tile_m * 2; i++) {
+        tile_case t = tile_new(tile_m[i / 2], K, i & 1, 2);
+        uint16_t *x = (uint16_t *)(void *)t.x.p, *w = (uint16_t *)(void *)t.w.p;
+        for (size_t e = 0; e < t.x.n / 2; e++) x[e] = sd_f32_to_bf16(normal() * (e % 7 ? 1 : 1e-19f));
+        for (size_t e = 0; e < t.w.n / 2; e++) w[e] = sd_f32_to_bf16(normal() * (e % 5 ? 1 : 1e-20f));
+        if (t.x.n) x[1] = 0x7f80, x[2] = 0x0001, x[K / 2] = 0x8033, w[70] = 0x7fc0, w[131] = 0x0042, w[200] = 0xff80;
+        if (t.x.n && t.t.carry) t.t.y[0] = t.before[0] = 1e-40f, t.t.y[3] = t.before[3] = 1e-38f;
+        sd_tile first = t.t;
+        first.k = 288;
+        wide->tile_bf16(&first);
+        first.x = x + 288, first.w = w + 288 * SD_PANEL, first.k = K - 288, first.carry = true;
+        wide->tile_bf16(&first);
+        float *got = sd_malloc(t.y.n + 4);
+        memcpy(got, t.y.p, t.y.n);
+        memcpy(t.y.p, t.before, t.y.n);
+        k->tile_bf16(&t.t);
+        for (size_t e = 0; e < t.y.n / 4; e++)
+            if (memcmp(&got[e], &t.t.y[e], 4) != 0 && !(isnan(got[e]) && isnan(t.t.y[e])))
+                fail_msg("m=%lld carry=%d [%zu,%zu]: widened %a, VDPBF16PS %a", (long long)t.t.m, t.t.carry, e / LDY, e % LDY, (double)got[e], (double)t.t.y[e]);
+        sd_free(got);
+        tile_free(&t, "bf16");
+    }
+}
+
 /* The order of AMX's sums, as kern_slots.h says; also in two pieces, and with NaN, which stays in its row. */
 static void bf16_tile_sums_as_amx_does(void **state)
 {
     enum { K = 106, M = 37 };
     static const int64_t cut[] = {K, 32, 64, 96};
-    const sd_kern *k = table(N_ISA - 1);
+    const sd_kern *k = table(AMX);
     (void)state;
     if (!k) t_skip("this CPU has no AMX");
     for (size_t c = 0; c < 4; c++) {
@@ -520,7 +555,7 @@ static void tables_are_whole(void **state)
 {
     enum { N_SLOTS = (int)((sizeof(sd_kern) - offsetof(sd_kern, dot)) / sizeof(void (*)(void))) };
     (void)state;
-    for (uint32_t f = 0; f < 32; f++) {
+    for (uint32_t f = 0; f < 64; f++) {
         const sd_kern *k = sd_kern_select(f);
         for (int s = 0; s < N_SLOTS; s++) {
             void (*fn)(void);
@@ -539,7 +574,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(tables_are_whole),        T(dot_is_close),           T(axpy_equals_plain_c),
-        T(f32_tile_equals_plain_c), T(bf16_tile_is_close),     T(bf16_tile_sums_as_amx_does), T(bf16_rounds_to_even),
+        T(f32_tile_equals_plain_c), T(bf16_tile_is_close),     T(bf16_tiles_agree), T(bf16_tile_sums_as_amx_does), T(bf16_rounds_to_even),
         T(quantise_equals_plain_c), T(q_tiles_equal_plain_c), T(q_spread_equals_plain_c), T(q_tile_means_the_formula)};
     rng = sd_rng_make(1, "test_kern", 0);
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;

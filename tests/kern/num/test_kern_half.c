@@ -10,14 +10,15 @@
 
 #include <math.h>
 
-enum { GUARD = 16, MOST_D = 81, MOST_PAIR = 41, MOST_PANEL = 6, MOST_ROWS = 13 };
+enum { GUARD = 16, MOST_D = 81, MOST_PAIR = 141, MOST_PANEL = 6, MOST_ROWS = 13 };
 static const uint32_t guard_value = 0x5a5a5a5au;
 
-static const sd_kern_half *table(void)
+/* The CPU's own table, or with this flag, which both need no more of a CPU. */
+static const sd_kern_half *table(uint32_t slow)
 {
     sd_cpu cpu;
     assert_true(sd_cpu_detect(&cpu, NULL));
-    const sd_kern_half *k = sd_kern_half_select(cpu.flags);
+    const sd_kern_half *k = sd_kern_half_select((cpu.flags & ~(uint32_t)SD_CPU_BF16_SLOW) | slow);
     if (!k) t_skip("this CPU does not multiply bf16");
     return k;
 }
@@ -60,7 +61,7 @@ static void test_select(void **state)
 static void test_pairs(void **state)
 {
     (void)state;
-    const sd_kern_half *k = table(), *ref = &sd_kern_half_ref;
+    const sd_kern_half *k = table(0), *ref = &sd_kern_half_ref;
     static const int64_t widths[] = {1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 80, 81};
     static float x[1 + 2 * MOST_D];
     static uint32_t a[MOST_D + GUARD], b[MOST_D];
@@ -101,7 +102,7 @@ static void test_softmax(void **state)
     (void)state;
     enum { MOST = 301 };
     sd_cpu cpu;
-    const sd_kern_half *k = table();
+    const sd_kern_half *k = table(0);
     assert_true(sd_cpu_detect(&cpu, NULL));
     for (int64_t n = 1; n <= MOST; n += n < 70 ? 1 : 77)
         for (int64_t at = 0; at < 8; at += 2) {
@@ -122,11 +123,10 @@ static void test_softmax(void **state)
     for (int i = 0; i < 2; i++) assert_true(isnan(x[i]));
 }
 
-static void test_scores(void **state)
+static void scores_of(uint32_t slow)
 {
-    (void)state;
-    const sd_kern_half *k = table();
-    static const int64_t pairs[] = {1, 2, 8, 32, 41}, rows[] = {1, 2, 3, 4, 5, 6, 7, 13};
+    const sd_kern_half *k = table(slow);
+    static const int64_t pairs[] = {1, 2, 8, 32, 141}, rows[] = {1, 2, 3, 4, 5, 6, 7, 13};
     static float x[MOST_PANEL * 2 * MOST_PAIR * 16], s[MOST_ROWS * (MOST_PANEL + 1) * 16 + GUARD], want[MOST_ROWS * (MOST_PANEL + 1) * 16];
     static uint32_t q[MOST_ROWS * MOST_PAIR], keys[MOST_PANEL * MOST_PAIR * 16];
     for (size_t w = 0; w < sizeof pairs / sizeof *pairs; w++)
@@ -149,13 +149,19 @@ static void test_scores(void **state)
                 }
 }
 
-static void test_mix(void **state)
+static void test_scores(void **state)
 {
     (void)state;
-    const sd_kern_half *k = table();
-    static const int64_t widths[] = {1, 3, 8, 16, 24, 33, 64, 81}, ns[] = {1, 2, 3, 20};
-    static float x[2 * 20 * (MOST_D + 4)], o[SD_MIX_ROWS * MOST_D + GUARD], want[SD_MIX_ROWS * MOST_D];
-    static uint32_t p[SD_MIX_ROWS * 24], v[20 * (MOST_D + 4)];
+    scores_of(0);
+    scores_of(SD_CPU_BF16_SLOW);
+}
+
+static void mix_of(uint32_t slow)
+{
+    const sd_kern_half *k = table(slow);
+    static const int64_t widths[] = {1, 3, 8, 16, 24, 33, 64, 81}, ns[] = {1, 2, 3, 20, 140};
+    static float x[2 * 140 * (MOST_D + 5)], o[SD_MIX_ROWS * MOST_D + GUARD], want[SD_MIX_ROWS * MOST_D];
+    static uint32_t p[SD_MIX_ROWS * 144], v[140 * (MOST_D + 5)];
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
         for (size_t l = 0; l < sizeof ns / sizeof *ns; l++)
             for (int64_t m = 1; m <= SD_MIX_ROWS; m++)
@@ -172,6 +178,13 @@ static void test_mix(void **state)
                     sd_kern_half_ref.mix(&a);
                     same(o, want, m * d);
                 }
+}
+
+static void test_mix(void **state)
+{
+    (void)state;
+    mix_of(0);
+    mix_of(SD_CPU_BF16_SLOW);
 }
 
 static const sd_kern_tiles *tiles(void)
