@@ -56,7 +56,7 @@ static void put_dead(sd_jw *w, const sd_learn_result *r)
     sd_jw_end(w);
 }
 
-static int print(cli *c, const dict_run *a, const sd_learn_result *r)
+static int print(cli *c, const dict_run *a, const dict_source *s, const sd_learn_result *r)
 {
     if (c->json) {
         out_json j;
@@ -66,6 +66,7 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
         sd_jw_kf64(w, "l0", r->l0);
         sd_jw_ki64(w, "dead", r->dead);
         sd_jw_kf64(w, "ce_recovered", r->ce_recovered);
+        if (s->n_predictions) sd_jw_ki64(w, "n_predictions", s->n_predictions);
         sd_jw_ki64(w, "steps", r->steps);
         sd_jw_kstr(w, "mode", a->mode);
         sd_jw_ki64(w, "n_tokens", r->n_tokens);
@@ -109,7 +110,7 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
     out_pair(p, "dead features", "%lld of %lld, silent for the last %lld tokens", (long long)r->dead, (long long)a->width, (long long)r->dead_after);
     for (int i = 0; i < SD_DEAD_RULES; i++)
         if (r->dead_by[i] >= 0) out_pair(p, dead_words[i], "%lld", (long long)r->dead_by[i]);
-    if (isfinite(r->ce_recovered)) out_pair(p, "CE recovered", "%.4f", r->ce_recovered);
+    if (isfinite(r->ce_recovered)) out_pair(p, "CE recovered", "%.4f on %lld predictions", r->ce_recovered, (long long)s->n_predictions);
     out_pair(p, "steps", "%lld, %lld tokens", (long long)r->steps, (long long)r->n_tokens);
     out_pair(p, "time", "%s: %.0f %% for rows, %.0f %% training, %.0f %% thresholds and files, %.0f %% cross-entropy", sd_fmt_seconds(t, sizeof t, r->seconds),
              100 * r->source_seconds / r->seconds, 100 * (r->train_seconds - r->source_seconds) / r->seconds, 100 * r->finish_seconds / r->seconds,
@@ -121,9 +122,9 @@ static int print(cli *c, const dict_run *a, const sd_learn_result *r)
     return out_pairs_end(p);
 }
 
-typedef struct measurement { cli *c; const sd_exec *ex; const dict_source *s; const dict_run *a; } measurement;
+typedef struct measurement { cli *c; const sd_exec *ex; dict_source *s; const dict_run *a; } measurement;
 
-/* CE recovered on the text of the held-out rows, read by the whole model in the run's mode. */
+/* CE recovered on the text of the held-out rows alone, read by the whole model in the run's mode. */
 static sd_status ce_recovered(void *self, const char *dir, double *out, double *not_counted, sd_err *err)
 {
     measurement *x = self;
@@ -139,9 +140,13 @@ static sd_status ce_recovered(void *self, const char *dir, double *out, double *
     *not_counted = sd_now() - t0;
     sd_site at = x->s->harvest ? sd_harvest_site(x->s->harvest) : (sd_site){0};
     if (!st && x->s->n_part) st = sd_site_parse(&at, sd_dict_site_name(d), strlen(sd_dict_site_name(d)), err);
-    const sd_evaluate_opt o = {.max_contexts = EVAL_CONTEXTS, .from_end = true, .progress = &x->c->progress, .site = &at};
+    const int64_t heldout = x->a->heldout ? x->a->heldout : sd_learn_heldout(x->s->n_rows);
+    const sd_evaluate_opt o = {.max_contexts = EVAL_CONTEXTS, .last_rows = heldout, .progress = &x->c->progress, .site = &at};
     if (!st) st = sd_lab_evaluate(&e, x->ex, m, d, x->s->harvest, &o, err);
     if (!st) *out = e.ce_recovered;
+    x->s->n_predictions = e.n_predictions;
+    const int64_t last = sd_harvest_rows(x->s->harvest) - sd_harvest_context_row(x->s->harvest, sd_harvest_contexts(x->s->harvest) - 1);
+    if (!st && last > heldout) cli_note(x->c, "CE recovered is of the last context, of whose %lld rows %lld were trained on: --heldout holds no whole one", (long long)last, (long long)(last - heldout));
     sd_model_close(m);
     sd_dict_free(d);
     return st;
@@ -241,9 +246,9 @@ const cli_cmd cmd_dict_train_def = {
             "--init and --order give a run the start and the rows of another trainer's, for a comparison: with --warmup 0 --decay 0\n"
             "--without aux-k a TopK dictionary is trained as plain PyTorch would (tools/dict-parity). Sinks are left out before rows are\n"
             "counted, the last --heldout are not in the order, and all rows are kept in memory.\n\n"
-            "With MODEL the run ends by reading 24 contexts of the held-out text three times in the run's mode, for the share of the\n"
-            "cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over the\n"
-            "time of the whole run, that reading included; only loading the model is left out.",
+            "With MODEL the run ends by reading the held-out text, at most 24 contexts of it, three times in the run's mode, for the share\n"
+            "of the cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over\n"
+            "the time of the whole run, that reading included; only loading the model is left out.",
     .examples = "sonde dict train model.gguf corpus/ --site resid_post.14 --width 16384 --k 32 --tokens 2000000 -o dict/\n"
                 "sonde dict train acts/ --width 8192 -o dict/\n"
                 "sonde dict train model.gguf corpus/ --kind transcoder --site resid_mid.14 --to mlp_out.14 -o trans/\n"
@@ -267,7 +272,7 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     cli_resume_with(c, "sonde dict train --resume", c->output, "");
     if ((st = run(&a, c, ex, &s, r, &err))) goto done;
     if (kind_of(a.kind) == SD_DICT_IDENTITY) a.width = 2 * s.src.d;
-    rc = print(c, &a, r);
+    rc = print(c, &a, &s, r);
 done:
     dict_source_close(&s);
     if (st) dict_run_discard(&a, c);

@@ -40,6 +40,7 @@ typedef struct dict_source {
     int n_part, part[SD_LEARN_MORE]; /* sites whose rows lie side by side, rows.width of each; 0: one. That of each further dictionary */
     sd_dict_info more[SD_LEARN_MORE]; /* what those are of */
     sd_act_order *order; /* rows of reader in a given order; else NULL */
+    int64_t n_predictions; /* that CE recovered was measured on; 0: not measured */
 } dict_source;
 
 /* Checks the command line, or reads run.json of --resume into a and c (output, seed, site). */

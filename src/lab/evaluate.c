@@ -137,6 +137,16 @@ static void conclude(sd_evaluation *out, const struct sums *sum, const struct sp
     out->n_kept = sp->n_kept;
 }
 
+/* The first context that is read: all, or those at the end that opt->last_rows holds, of which the last max_contexts. */
+static int64_t first_context(const sd_harvest *h, const sd_evaluate_opt *opt)
+{
+    const int64_t total = sd_harvest_contexts(h), most = opt->max_contexts && opt->max_contexts < total ? opt->max_contexts : total;
+    int64_t i = total - 1;
+    if (!opt->last_rows) return 0;
+    while (i > 0 && total - i < most && sd_harvest_rows(h) - sd_harvest_context_row(h, i - 1) <= opt->last_rows) i--;
+    return i;
+}
+
 /* Where a transcoder writes; its width must be the dictionary's. */
 static sd_status out_site(sd_site *to, const sd_model *m, const sd_dict *dict, sd_err *err)
 {
@@ -157,8 +167,8 @@ sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model 
     struct sums sum = {0};
     sd_session *s = NULL;
     float *plain = NULL;
-    int64_t total = sd_harvest_contexts(h), count = opt->max_contexts && opt->max_contexts < total ? opt->max_contexts : total;
-    int64_t begin = opt->from_end ? total - count : 0, longest = 0, n, cols = 0;
+    const int64_t begin = first_context(h, opt), left = sd_harvest_contexts(h) - begin, count = opt->max_contexts && opt->max_contexts < left ? opt->max_contexts : left;
+    int64_t longest = 0, n, cols = 0;
     sd_site site = opt->site ? *opt->site : sd_harvest_site(h), to = site;
     *out = (sd_evaluation){0};
     sd_status st = sd_model_site_cols(m, site, &cols, err);

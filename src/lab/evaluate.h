@@ -16,7 +16,8 @@
 
 typedef struct sd_evaluate_opt {
     int64_t max_contexts; /* 0: all */
-    bool from_end;        /* the last contexts of the harvest (the held-out ones of a run) */
+    int64_t last_rows;    /* only the harvest's last contexts, those of which every row is among its last so many (held out of a run); where none
+                           * is, the last one. 0: all */
     const sd_progress *progress; /* may be NULL */
     const sd_site *site;  /* where the dictionary reads; NULL: the harvest's first */
 } sd_evaluate_opt;

@@ -296,6 +296,12 @@ const int32_t *sd_harvest_context(const sd_harvest *h, int64_t i, int64_t *n)
     return h->ids.v + h->ctx[i].tok0;
 }
 
+int64_t sd_harvest_context_row(const sd_harvest *h, int64_t i)
+{
+    SD_ASSERT(i >= 0 && i < h->n_ctx_list);
+    return h->ctx[i].row0;
+}
+
 sd_status sd_harvest_block(sd_act_block *out, double *limit, const sd_act_source *src, sd_err *err)
 {
     sd_status st = src->next(src->self, out, err);

@@ -34,6 +34,7 @@ int64_t sd_harvest_docs(const sd_harvest *h);
 /* The contexts themselves, for whoever runs them again: i in [0, count); ids borrowed until close. */
 int64_t sd_harvest_contexts(const sd_harvest *h);
 const int32_t *sd_harvest_context(const sd_harvest *h, int64_t i, int64_t *n);
+int64_t sd_harvest_context_row(const sd_harvest *h, int64_t i); /* of a whole pass, the first that context i gives */
 sd_site sd_harvest_site(const sd_harvest *h); /* the first */
 
 #endif
