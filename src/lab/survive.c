@@ -32,7 +32,7 @@ static sd_status grow(void *array, int64_t cap, size_t size, sd_err *err)
     return SD_OK;
 }
 
-static sd_status reserve(sd_survive_ref *r, int64_t rows, int64_t nnz, sd_err *err)
+static sd_status reserve_rows(sd_survive_ref *r, int64_t rows, sd_err *err)
 {
     sd_status st = SD_OK;
     if (r->n + rows > r->cap) {
@@ -42,7 +42,13 @@ static sd_status reserve(sd_survive_ref *r, int64_t rows, int64_t nnz, sd_err *e
         if (!st) st = grow(&r->x, r->cap * r->d, sizeof *r->x, err);
         if (!st) st = grow(&r->ptr, r->cap + 1, sizeof *r->ptr, err);
     }
-    if (!st && r->nnz + nnz > r->cap_nnz) {
+    return st;
+}
+
+static sd_status reserve_codes(sd_survive_ref *r, int64_t nnz, sd_err *err)
+{
+    sd_status st = SD_OK;
+    if (r->nnz + nnz > r->cap_nnz) {
         r->cap_nnz = r->nnz + nnz > 2 * r->cap_nnz ? r->nnz + nnz : 2 * r->cap_nnz;
         st = grow(&r->idx, r->cap_nnz, sizeof *r->idx, err);
         if (!st) st = grow(&r->val, r->cap_nnz, sizeof *r->val, err);
@@ -50,35 +56,49 @@ static sd_status reserve(sd_survive_ref *r, int64_t rows, int64_t nnz, sd_err *e
     return st;
 }
 
-/* Metrics of the kept rows of a block, and of what is decoded from their codes. */
-static sd_status add_recon(sd_dict_metrics *m, const sd_exec *ex, const sd_dict *dict, const sd_codes *z, sd_mat x, sd_err *err)
+/* Codes of the rows of a block that are kept, and metrics of what is decoded from them. z has no rows where none is. */
+static sd_status read_kept(sd_codes *z, sd_dict_metrics *m, const sd_exec *ex, const sd_dict *dict, sd_mat x, const uint8_t *keep, sd_err *err)
 {
-    float *back = NULL;
-    const sd_status st = sd_alloc(&back, (size_t)(x.rows * x.cols) * sizeof *back, "reconstructions", err);
+    float *rows = NULL;
+    int64_t n = 0;
+    sd_status st = sd_alloc(&rows, (size_t)(2 * x.rows * x.cols) * sizeof *rows, "rows and reconstructions", err);
     if (st) return st;
-    sd_dict_reconstruct(sd_mat_of(back, x.rows, x.cols), ex, dict, z, x);
-    sd_dict_metrics_add(m, x, sd_mat_of(back, x.rows, x.cols), z);
-    sd_free(back);
-    return SD_OK;
+    for (int64_t i = 0; i < x.rows; i++)
+        if (keep[i]) memcpy(rows + n++ * x.cols, sd_mat_row(x, i), (size_t)x.cols * sizeof *rows);
+    const sd_mat kept = sd_mat_of(rows, n, x.cols), back = sd_mat_of(rows + n * x.cols, n, x.cols);
+    z->n = z->nnz = 0;
+    if (n) st = sd_dict_encode(z, ex, dict, kept, err);
+    if (!st && n) {
+        sd_dict_reconstruct(back, ex, dict, z, kept);
+        sd_dict_metrics_add(m, kept, back, z);
+    }
+    sd_free(rows);
+    return st;
 }
 
 static sd_status take_block(sd_survive_ref *r, const sd_exec *ex, sd_codes *z, const sd_act_block *b, sd_err *err)
 {
-    sd_status st = sd_dict_encode(z, ex, r->dict, b->x, err);
+    sd_status st = reserve_rows(r, b->x.rows, err);
     if (!st && !(r->limit > 0)) {
         st = sd_median_norm(&r->limit, b->x, err);
         r->limit *= SD_SINK_FACTOR;
     }
-    if (!st) st = reserve(r, b->x.rows, z->nnz, err);
-    if (!st) st = add_recon(&r->recon, ex, r->dict, z, b->x, err);
     if (st) return st;
-    for (int64_t i = 0; i < b->x.rows; i++, r->n++) {
+    for (int64_t i = 0; i < b->x.rows; i++) {
         const float *row = sd_mat_row(b->x, i);
-        r->token_id[r->n] = b->token_id[i];
-        r->keep[r->n] = (double)ex->kern->dot(row, row, r->d) <= r->limit * r->limit;
-        memcpy(r->x + r->n * r->d, row, (size_t)r->d * sizeof *row);
+        r->token_id[r->n + i] = b->token_id[i];
+        r->keep[r->n + i] = (double)ex->kern->dot(row, row, r->d) <= r->limit * r->limit;
+        memcpy(r->x + (r->n + i) * r->d, row, (size_t)r->d * sizeof *row);
+    }
+    st = read_kept(z, &r->recon, ex, r->dict, b->x, r->keep + r->n, err);
+    if (!st) st = reserve_codes(r, z->nnz, err);
+    if (st) return st;
+    for (int64_t i = 0, k = 0; i < b->x.rows; i++, r->n++) {
         r->ptr[r->n] = r->nnz;
-        for (int64_t e = z->row_ptr[i]; e < z->row_ptr[i + 1] && r->keep[r->n]; e++, r->nnz++) r->idx[r->nnz] = z->idx[e], r->val[r->nnz] = z->val[e];
+        if (r->keep[r->n]) {
+            for (int64_t e = z->row_ptr[k]; e < z->row_ptr[k + 1]; e++, r->nnz++) r->idx[r->nnz] = z->idx[e], r->val[r->nnz] = z->val[e];
+            k++;
+        }
         r->ptr[r->n + 1] = r->nnz;
     }
     return SD_OK;
@@ -240,10 +260,10 @@ sd_status sd_lab_survive(sd_survival *out, const sd_exec *ex, const sd_survive_r
             st = sd_hint(err, "give quantisations of one model");
             break;
         }
-        if ((st = sd_dict_encode(&z, ex, r->dict, b.x, err)) || (st = add_recon(&out->recon, ex, r->dict, &z, b.x, err))) break;
-        for (int64_t i = 0; i < b.x.rows; i++, at++) {
+        if ((st = read_kept(&z, &out->recon, ex, r->dict, b.x, r->keep + at, err))) break;
+        for (int64_t i = 0, k = 0; i < b.x.rows; i++, at++) {
             if (!r->keep[at]) continue;
-            add_row(s, r, at, &z, i);
+            add_row(s, r, at, &z, k++);
             kept++;
             for (int64_t c = 0; c < r->d; c++) {
                 const double v = (double)r->x[at * r->d + c], e = (double)sd_mat_row(b.x, i)[c] - v;

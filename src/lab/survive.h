@@ -18,7 +18,7 @@ enum { SD_SURVIVE_FIRES = 10, SD_SURVIVE_BINS = 10 };
 
 /* The reference: its rows and codes, kept to be compared with several models. */
 typedef struct sd_survive_ref sd_survive_ref;
-/* Reads max_rows rows of src (0: all). Sinks (evaluate.h) are left out. */
+/* Reads max_rows rows of src (0: all). Sinks (evaluate.h) of the reference are left out of every figure, of both models. */
 sd_status sd_survive_ref_new(sd_survive_ref **out, const sd_exec *ex, const sd_dict *dict, sd_act_source src, int64_t max_rows, const sd_progress *progress, sd_err *err);
 void sd_survive_ref_free(sd_survive_ref *r);
 const sd_dict_metrics *sd_survive_ref_recon(const sd_survive_ref *r);
