@@ -206,20 +206,27 @@ static sd_status estimate(sd_dict_train *t, sd_mat x, const float *norm, double 
     return SD_OK;
 }
 
-/* JumpReLU begins where 4 k features of a row are active, so that its straight-through window has rows in it. */
-static sd_status first_threshold(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_err *err)
+/* JumpReLU begins where 4 k features of a row are active, so that its straight-through window has rows in it. A sink's pre-activations are tens of
+ * times as large: half of its m features would be all that is above the threshold. */
+static sd_status first_threshold(sd_dict_train *t, const sd_exec *ex, sd_mat x, const float *norm, sd_err *err)
 {
     enum { ROWS = 64 };
-    const int64_t n = x.rows < ROWS ? x.rows : ROWS, rows = n < t->opt.batch ? n : t->opt.batch, each = 4 * (int64_t)t->opt.k;
-    float *spare = NULL;
-    const sd_status st = sd_alloc(&spare, (size_t)(rows * t->opt.m) * sizeof *spare, "pre-activations to begin with", err);
-    if (st) return st;
-    sd_train__centre(t, ex, sd_mat_rows(x, 0, rows));
+    const int64_t d = t->opt.d, most = ROWS < t->opt.batch ? ROWS : t->opt.batch, each = 4 * (int64_t)t->opt.k;
+    float *raw = NULL, *spare = NULL;
+    int64_t rows = 0;
+    sd_status st = sd_alloc(&raw, (size_t)(most * d) * sizeof *raw, "rows to begin with", err);
+    if (!st) st = sd_alloc(&spare, (size_t)(most * t->opt.m) * sizeof *spare, "pre-activations to begin with", err);
+    if (st) goto done;
+    for (int64_t r = 0; r < x.rows && rows < most; r++)
+        if ((double)norm[r] <= t->max_norm) memcpy(raw + rows++ * d, sd_mat_row(x, r), (size_t)d * sizeof *raw);
+    sd_train__centre(t, ex, sd_mat_of(raw, rows, d));
     float at = sd_train__value_at(t, rows, rows * (each < t->opt.m / 2 ? each : t->opt.m / 2), spare);
     if (at < 0.5f * (float)t->opt.bandwidth) at = 0.5f * (float)t->opt.bandwidth;
     for (int64_t f = 0; f < t->opt.m; f++) t->own[0][f] = at;
+done:
+    sd_free(raw);
     sd_free(spare);
-    return SD_OK;
+    return st;
 }
 
 sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_err *err)
@@ -239,7 +246,7 @@ sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x,
     sd_step__unit_rows(ex, &(sd_rows_draw){t->D, t->opt.m, d, t->chunk, t->opt.seed, "dict init"});
     if (t->opt.without & SD_WITHOUT_TIED_INIT) sd_step__unit_rows(ex, &(sd_rows_draw){t->W, t->opt.m, d, t->chunk, t->opt.seed, "dict init encoder"});
     else memcpy(t->W, t->D, (size_t)(t->opt.m * d) * sizeof *t->W);
-    if (t->opt.kind == SD_DICT_JUMPRELU) st = first_threshold(t, ex, x, err);
+    if (t->opt.kind == SD_DICT_JUMPRELU) st = first_threshold(t, ex, x, norm, err);
     if (!st) st = sd_train__route_seed(t, x, err);
     t->ready = !st;
 done:

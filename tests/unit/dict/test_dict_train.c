@@ -390,6 +390,28 @@ static void test_calibrate(void **state)
     sd_dict_train_free(t);
 }
 
+/* JumpReLU begins at the value that 4 k features of a row exceed, whatever sinks stand among the rows. */
+static void test_first_threshold(void **state)
+{
+    (void)state;
+    enum { N = 500 };
+    static float raw[N * D];
+    float at[2];
+    sd_dict_train_opt o = plain(10);
+    o.kind = SD_DICT_JUMPRELU;
+    o.k = 2;
+    o.bandwidth = 1e-3;
+    for (int sinks = 0; sinks < 2; sinks++) {
+        sd_rng r = sd_rng_make(5, "first threshold", 0);
+        rows_of(raw, N, 4);
+        for (int i = 0; i < 32 * D && sinks; i++) raw[2 * (i / D) * D + i % D] = 5000.0f * sd_rng_normal(&r); /* every other of the first rows */
+        sd_dict_train *t = fresh(o, raw, N);
+        at[sinks] = t->own[0][0];
+        sd_dict_train_free(t);
+    }
+    if (!(at[0] > 0.5f && fabsf(at[1] - at[0]) < 0.15f * at[0])) fail_msg("the threshold is %g, with sinks %g", (double)at[0], (double)at[1]);
+}
+
 /* Features that never fire are dead after their time; the auxiliary loss gives them gradients and brings some back. */
 static void test_dead_and_aux(void **state)
 {
@@ -540,7 +562,7 @@ static int run_level(const char *level)
     if (!sd_cpu_detect(&cpu, level)) return printf("skip: this CPU has no %s\n[  SKIPPED ] train at %s\n", level, level), 0;
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
     const struct CMUnitTest tests[] = {T(test_gradient_formulas), T(test_steps_equal_dense_adam), T(test_drift_is_dense_adam), T(test_schedule_and_defaults),
-                                       T(test_calibrate), T(test_dead_and_aux), T(test_aux_gradient), T(test_refusals), T(test_k_anneals), T(test_without), T(test_frozen_decoder), T(test_sparsity_warmup)};
+                                       T(test_calibrate), T(test_first_threshold), T(test_dead_and_aux), T(test_aux_gradient), T(test_refusals), T(test_k_anneals), T(test_without), T(test_frozen_decoder), T(test_sparsity_warmup)};
     snprintf(name, sizeof name, "train at %s", level);
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
     sd_exec_free(ex);
