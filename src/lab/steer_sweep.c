@@ -15,7 +15,7 @@ typedef struct work {
     const sd_steer_sweep_opt *opt;
     sd_ids *prompt;        /* [n_prompt] */
     sd_steer_set concept;  /* the steer as given: what is read */
-    sd_site site;
+    sd_site site;          /* where it is read */
 } work;
 
 void sd_steer_sweep_release(sd_steer_sweep *s)
@@ -227,17 +227,35 @@ static void suggest(sd_steer_sweep *s)
     }
 }
 
+/* Where the concept is read: where a vector or feature is steered, but for a transcoder's feature, which is written there and read elsewhere. */
+static sd_status reading_site(work *w, sd_err *err)
+{
+    const sd_dict *d = w->concept.dict[0];
+    const char *name = d ? sd_dict_site_name(d) : "";
+    int64_t cols = 0;
+    w->site = sd_steer_get_applied(w->concept.steer[0]).site;
+    w->out->of_feature = d != NULL;
+    if (!d) return SD_OK;
+    if (!sd_dict_has_threshold(d)) return sd_fail(err, SD_E_ARG, "the dictionary was not calibrated: it is not known when the feature is active");
+    if (sd_dict_get_info(d)->kind == SD_DICT_CROSSCODER) {
+        (void)sd_fail(err, SD_E_UNSUPPORTED, "a crosscoder's feature is read at %s together, so no answer tells where it is active", name);
+        return sd_hint(err, "sweep a feature of a dictionary of one site");
+    }
+    if (!sd_dict_kind_maps(sd_dict_get_info(d)->kind)) return SD_OK;
+    if (!*name) return sd_fail(err, SD_E_ARG, "the transcoder does not say at which site it reads");
+    sd_status st = sd_site_parse(&w->site, name, strlen(name), err);
+    if (!st) st = sd_model_site_cols(w->env->m, w->site, &cols, err);
+    if (st || cols == sd_dict_get_info(d)->d) return st;
+    return sd_fail(err, SD_E_SHAPE, "the transcoder reads rows of %lld, %s has %lld", (long long)sd_dict_get_info(d)->d, name, (long long)cols);
+}
+
 /* Everything that can be refused, before the first answer is made. */
 static sd_status prepare(work *w, sd_err *err)
 {
     const sd_steer_sweep_opt *o = w->opt;
     sd_status st = with_value(&w->concept, o->spec, o->value[0], err);
     if (!st) st = sd_steer_set_open(&w->concept, w->env, err);
-    if (st) return st;
-    w->site = sd_steer_get_applied(w->concept.steer[0]).site;
-    w->out->of_feature = w->concept.dict[0] != NULL;
-    if (w->out->of_feature && !sd_dict_has_threshold(w->concept.dict[0]))
-        return sd_fail(err, SD_E_ARG, "the dictionary was not calibrated: it is not known when the feature is active");
+    if (!st) st = reading_site(w, err);
     for (int i = 1; i < o->n_value && !st; i++) {
         sd_steer_set set = {0};
         st = with_value(&set, o->spec, o->value[i], err);

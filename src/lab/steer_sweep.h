@@ -3,10 +3,11 @@
  * At each strength every prompt is answered, and each answer is read again:
  *   kl      mean KL(p_steered || p_plain) a token of the answer, nats (lab/measure.h)
  *   ppl     perplexity of the answer under the plain model; rep4 share of its runs of four tokens that came before in it
- *   active  share of the answer's tokens on which the concept's feature fires when the plain model reads it; of a vector or direction, the mean
- *           projection on its unit vector, raw. The plain model reads, so the steer itself does not count
+ *   active  share of the answer's tokens on which the concept's feature fires when the plain model reads it (a transcoder's where it reads; a
+ *           crosscoder's is refused: it is read at several sites); of a vector or direction, the mean projection on its unit vector, raw. The plain
+ *           model reads, so the steer itself does not count
  *   words   share of the answers with one of the words that were given
- * All are means over prompts (ppl: exp of the mean cross-entropy of all tokens). Suggested: the strength with the most of the concept among those whose ppl is
+ * kl, ppl (exp of the mean cross-entropy) and active are over the tokens of all answers, rep4 and words over answers. Suggested: the strength with the most of the concept among those whose ppl is
  * at most twice the plain one's and whose rep4 is at most 0.1 above it. */
 #ifndef SD_LAB_STEER_SWEEP_H
 #define SD_LAB_STEER_SWEEP_H
