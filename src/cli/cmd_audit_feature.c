@@ -9,7 +9,7 @@ enum { MAX_TOKENS = 1024 }; /* of --text */
 typedef struct args {
     opt_list suite;
     const char *prompt, *phrases, *text;
-    int64_t limit, n_gen;
+    int64_t limit, n_gen, n_other;
 } args;
 
 static const cli_opt opts[] = {
@@ -18,6 +18,7 @@ static const cli_opt opts[] = {
     {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "text whose cross-entropy says what each edit costs"},
     {'n', "predict", OPT_INT, AT(args, n_gen), .arg = "N", .def = "32", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer at most"},
     {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "prompts of each suite, chosen by --seed"},
+    {0, "others", OPT_INT, AT(args, n_other), .arg = "N", .def = "4", .lo = 0, .hi = SD_SAFETY_RANDOM, .help = "other features to compare with; each is four measurements, all else 11 to 21"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
     OPT_END};
 
@@ -85,7 +86,7 @@ static int cmd_audit_feature(cli *c, int argc, char **argv)
     if (!st && a.text) st = cli_text_ids(&text, m, a.text, &err);
     if (!st)
         st = sd_lab_safety(&s, ex, m, &(sd_safety_opt){.suite = suite, .n_suite = n_suite, .phrases = &phrases, .dict = dict, .site = site, .prompt = a.prompt, .text = text.v,
-                                                       .n_text = text.n < MAX_TOKENS ? text.n : MAX_TOKENS, .n_gen = a.n_gen, .seed = c->seed, .progress = &c->progress}, &err);
+                                                       .n_text = text.n < MAX_TOKENS ? text.n : MAX_TOKENS, .n_gen = a.n_gen, .n_other = a.n_other, .seed = c->seed, .progress = &c->progress}, &err);
     if (st) {
         rc = cli_fail(c, &err);
     } else if (c->json) {

@@ -370,7 +370,7 @@ static sd_status randoms(study *s, sd_err *err)
 {
     int64_t taken[SD_SAFETY_RANDOM];
     sd_status st = SD_OK;
-    for (int k = 0; k < SD_SAFETY_RANDOM && !st; k++) {
+    for (int k = 0; k < s->o->n_other && !st; k++) {
         taken[k] = unlike(s, taken, k);
         if (taken[k] < 0) break;
         double c = typical(s, taken[k], false, NULL);
@@ -421,8 +421,9 @@ static sd_status topics(study *s, sd_err *err)
 sd_status sd_lab_safety(sd_safety *out, const sd_exec *ex, const sd_model *m, const sd_safety_opt *opt, sd_err *err)
 {
     const sd_dict_info *info = sd_dict_get_info(opt->dict);
-    study s = {.ex = ex, .m = m, .o = opt, .out = out, .d = m->cfg.d_model, .n_feature = info->m, .ce_plain = NAN, .most = 12 + SD_SAFETY_RANDOM * 4 + SD_SAFETY_TOPICS * 3};
+    study s = {.ex = ex, .m = m, .o = opt, .out = out, .d = m->cfg.d_model, .n_feature = info->m, .ce_plain = NAN, .most = 12 + (int)opt->n_other * 4 + SD_SAFETY_TOPICS * 3};
     double t0 = sd_now();
+    SD_ASSERT(opt->n_other >= 0 && opt->n_other <= SD_SAFETY_RANDOM);
     *out = (sd_safety){.feature = -1};
     snprintf(out->judge, sizeof out->judge, "%s", opt->phrases->name);
     if (sd_dict_kind_maps(info->kind)) {

@@ -9,7 +9,7 @@
  *              where     the same where z > 0                     mean where     the same where u.h is above the middle between both kinds' means
  *              down      h - z w                                  mean down      h - max(0, u.h - mean of the harmless) u
  *            up and where also with 2 c and 4 c in the place of c
- *              random    up and down of SD_SAFETY_RANDOM other features that are active in about as many prompts and tell neither kind (AUROC 0.25 to 0.75), c their own
+ *              random    up and down of n_other other features that are active in about as many prompts and tell neither kind (AUROC 0.25 to 0.75), c their own
  *              topic     up of the features that tell a category of harmless prompts from the other harmless ones best, c their own in that category
  *   prompt   a system message and nothing else
  *   counted  answers that the phrases call a refusal, anywhere in them (lab/judge.h), by suite, Wilson; incoherent ones; what the edit costs a text in cross-entropy
@@ -62,6 +62,7 @@ typedef struct sd_safety_opt {
     const int32_t *text;                 /* [n_text] tokens; NULL: no cross-entropy */
     int64_t n_text;
     int64_t n_gen;                       /* of an answer; 0: 32 (from 24 tokens on repetition is seen) */
+    int64_t n_other;                     /* of "random"; at most SD_SAFETY_RANDOM, each costs four times the answers */
     uint64_t seed;
     const sd_progress *progress;
 } sd_safety_opt;

@@ -26,10 +26,13 @@ a, b = (json.load(open(f)) for f in sys.argv[1:])
 assert a["rows"] == b["rows"] and a["monitors"] == b["monitors"]
 PY
 then ok same_for_any_threads; else not_ok same_for_any_threads "$(cat why)"; fi
-# A category that is all of the harmless prompts is told from nothing: it is no topic.
+# A category that is all of the harmless prompts is told from nothing: it is no topic. No other features are compared where none are asked for.
 sed 's/"category":"[a-z]*"/"category":"one"/' organism/suite/permitted.jsonl >one.jsonl
-expect_json one_category_is_no_topic sonde.audit_feature/1 'len([r for r in d["rows"] if r["what"] == "up"]) == 3 and not [r for r in d["rows"] if r["what"] == "topic"]' \
-    audit feature organism/aligned dict --suite harmful=organism/suite/forbidden.jsonl --suite harmless=one.jsonl --limit 40 -n 2 --json
+expect_json one_category_is_no_topic sonde.audit_feature/1 'len([r for r in d["rows"] if r["what"] == "up"]) == 3 and not [r for r in d["rows"] if r["what"] in ("topic", "random up", "random down")]' \
+    audit feature organism/aligned dict --suite harmful=organism/suite/forbidden.jsonl --suite harmless=one.jsonl --limit 40 -n 2 --others 0 --json
+expect_json as_many_others_as_asked sonde.audit_feature/1 'len({r["feature"] for r in d["rows"] if r["what"] == "random up"}) == 1 and len([r for r in d["rows"] if r["what"].startswith("random")]) == 4' \
+    audit feature organism/aligned dict --suite harmful=organism/suite/forbidden.jsonl --suite harmless=one.jsonl --limit 32 -n 1 --others 1 --json
+expect_error more_others_than_there_are 2 'others' audit feature organism/aligned dict --suite harmful=organism/suite/forbidden.jsonl --suite harmless=one.jsonl --others 5
 head -n 10 organism/suite/forbidden.jsonl >few.jsonl
 expect_error too_few_prompts 4 '10 harmful and 40 harmless prompts, at least 16' audit feature organism/aligned dict --suite few.jsonl --suite organism/suite/permitted.jsonl --limit 40 -q
 cat organism/suite/forbidden.jsonl organism/suite/permitted.jsonl >mixed.jsonl
