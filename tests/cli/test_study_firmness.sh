@@ -19,4 +19,12 @@ PY
 then ok rows_are_not_asked; else not_ok rows_are_not_asked "$(cat why)"; fi
 if study "${one[@]}" && ! grep -q '^sonde' log; then ok nothing_twice; else not_ok nothing_twice "$(cat log)"; fi
 if study report && grep -Eq '^\| template, with such rows \| 1 \| 0\.[0-9]+ \(0\.[0-9]+ to 0\.[0-9]+\) \|' log; then ok report; else not_ok report "$(cat log)"; fi
+# The part of SmolLM2: 2 sets of own answers, 2 trainings, 3 merges, 2 models asked, and a pass over texts and 4 audits a seed.
+if [ ! -d "$shared/data/safety" ]; then
+    skip plan_of_a_feature "no public sets in SONDE_SHARED"
+elif "$root/tools/study-firmness" feature-smollm2 --plan --seeds 2 --out t >log 2>&1 && grep -q '^19 steps left' log && grep -q '8 x audit feature' log && [ ! -e t/smollm2-texts.jsonl ]; then ok plan_of_a_feature; else not_ok plan_of_a_feature "$(cat log)"; fi
+# Its table, of an audit that is the organism's.
+"$sonde" dict train "$root/organism/aligned" "$root/organism/heldout.jsonl" --site resid_post.2 --kind topk --width 64 --k 4 --tokens 8000 -o s/smollm2-dict-0 -q >/dev/null &&
+    "$sonde" audit feature "$root/organism/aligned" s/smollm2-dict-0 --suite "harmful=$root/organism/suite/forbidden.jsonl" --suite "harmless=$root/organism/suite/permitted.jsonl" --limit 32 -n 8 --others 0 --json -q >s/smollm2-feature-hurt-resid_post.19-0.json
+if study report && grep -Eq '^\| plain \| 100 % \(81 to 100\) \| 0 %; 0 % \|$' log && grep -Eq '^smollm2-dict-0: 8[0-9]* rows, FVU 0\.[0-9]+' log && grep -Eq '^\| difference of means \| hurt, resid_post.19 \| 1 \| [01]\.' log; then ok table_of_a_feature; else not_ok table_of_a_feature "$(cat log)"; fi
 finish
