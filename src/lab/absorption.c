@@ -161,6 +161,7 @@ void sd_absorb__word(double add[2], const absorb_words *w, const sd_dict *dict, 
 {
     const int64_t d = w->d;
     double proj = 0, main = 0, best[ABSORBERS] = {0}, largest = 0, largest_cos = 0;
+    const double scale = sd_dict_row_scale(dict, w->x + i * d);
     bool main_active = false;
     for (int64_t c = 0; c < d; c++) proj += (double)w->x[i * d + c] * (double)p[c];
     for (int64_t e = w->z.row_ptr[i]; e < w->z.row_ptr[i + 1]; e++) {
@@ -168,7 +169,7 @@ void sd_absorb__word(double add[2], const absorb_words *w, const sd_dict *dict, 
         double dot = 0, len = 0;
         bool is_main = false;
         for (int64_t c = 0; c < d; c++) dot += (double)row[c] * (double)p[c], len += (double)row[c] * (double)row[c];
-        const double by = (double)w->z.val[e] * dot, cosine = len > 0 ? dot / sqrt(len) : 0;
+        const double by = (double)w->z.val[e] * scale * dot, cosine = len > 0 ? dot / sqrt(len) : 0;
         for (int k = 0; k < a->n_main; k++) is_main = is_main || a->main[k] == w->z.idx[e];
         if (is_main) {
             main += by;

@@ -6,7 +6,7 @@
  *   probe   a letter against all others on the rows (lab/logistic.h); letters whose probe has F1 >= 0.6 on the other fifth count; p is its unit direction
  *   main    features of an L1 logistic regression on the activations (mean log-loss + 0.01 |w|_1, each feature over its largest activation, FISTA), largest
  *           weights first: the first, and the next as long as it adds more than 0.03 to F1 of a regression on them, at most 10
- * On the words to judge that the probe finds, with c_f = D_f.p and a_f = z_f c_f, proj = x.p:
+ * On the words to judge that the probe finds, with c_f = D_f.p and a_f = z_f c_f (times the row's scale where the dictionary scales rows), proj = x.p:
  *   absorbers  the up to three largest a_f > 0 outside main with cos(D_f, p) >= 0.1; A their sum, M that of main
  *   fraction   0 where M >= proj or A < 0.4 proj; 1 where M <= 0; else a / (a + M), a = min(A, proj - M)
  *   full       no main feature is active, and the largest a_f has cos >= 0.025 and a_f >= 0.4 proj, proj >= 0

@@ -23,8 +23,10 @@ static sd_status hold(void *self, sd_act *act, sd_err *err)
     sd_status st = sd_dict_encode(&p->codes, p->in->ex, p->in->dict, act->x, err);
     for (int64_t i = 0; i < act->x.rows && !st; i++)
         for (int64_t e = p->codes.row_ptr[i]; e < p->codes.row_ptr[i + 1]; e++)
-            if (p->codes.idx[e] == p->feature && p->codes.val[e] > p->cap)
-                p->in->ex->kern->axpy(sd_mat_row(act->x, i), p->cap - p->codes.val[e], p->row, act->x.cols);
+            if (p->codes.idx[e] == p->feature && p->codes.val[e] > p->cap) {
+                float *h = sd_mat_row(act->x, i);
+                p->in->ex->kern->axpy(h, (p->cap - p->codes.val[e]) * (float)sd_dict_row_scale(p->in->dict, h), p->row, act->x.cols);
+            }
     return st;
 }
 

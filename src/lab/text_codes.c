@@ -153,13 +153,16 @@ static sd_status take_out(void *self, sd_act *act, sd_err *err)
 {
     sd_feature_cut *c = self;
     sd_status st = sd_dict_encode(&c->codes, c->ex, c->dict, act->x, err);
-    for (int64_t i = 0; i < act->x.rows && !st; i++)
+    for (int64_t i = 0; i < act->x.rows && !st; i++) {
+        float *h = sd_mat_row(act->x, i);
+        const float scale = (float)sd_dict_row_scale(c->dict, h); /* of the row as it was encoded */
         for (int64_t e = c->codes.row_ptr[i]; e < c->codes.row_ptr[i + 1]; e++) {
             int32_t f = c->codes.idx[e];
             if (!c->cut[f]) continue;
-            c->ex->kern->axpy(sd_mat_row(act->x, i), -c->codes.val[e], sd_dict_dec_row(c->dict, f), act->x.cols);
+            c->ex->kern->axpy(h, -c->codes.val[e] * scale, sd_dict_dec_row(c->dict, f), act->x.cols);
             c->n_cut++;
         }
+    }
     return st;
 }
 

@@ -132,8 +132,55 @@ static void nothing_is_put_back(void **state)
     assert_non_null(strstr(out.why, "as many"));
 }
 
+/* A dictionary that scales each row by itself counts in scaled units; what is taken out is in those of the row. */
+static void rows_that_are_scaled(void **state)
+{
+    sd_raised out;
+    sd_err err = {0};
+    sd_raised_in in = input();
+    sd_text_codes z[2];
+    sd_dict *scaled = a_dict(SD_DICT_STANDARD);
+    (void)state;
+    scaled->row_norm = SD_ROW_CONSTANT;
+    for (int k = 0; k < 2; k++) t_ok(sd_lab_text_codes(&z[k], &(sd_text_reader){.ex = ex, .m = m[k], .dict = scaled, .site = site}, &r, NULL, &err), err);
+    in.dict = scaled;
+    in.a = &z[0];
+    in.b = &z[1];
+    t_ok(sd_raised_of(&out, &in, &err), err);
+    assert_true(out.n_found == 1 && out.row[0].feature == 0 && out.row[0].refused == N);
+    for (int k = 0; k < 2; k++) sd_text_codes_release(&z[k]);
+    sd_dict_free(scaled);
+}
+
+/* A feature taken out takes its part of the row with it, whatever units it is counted in. */
+static void a_cut_is_in_the_rows_units(void **state)
+{
+    (void)state;
+    for (int norm = SD_ROW_AS_IS; norm <= SD_ROW_CONSTANT; norm++) {
+        sd_err err = {0};
+        sd_dict *d = a_dict(SD_DICT_STANDARD);
+        sd_feature_cut cut;
+        float x[D], was[D];
+        double mean = 0;
+        sd_rng rng = sd_rng_make(4, "cut", 0);
+        d->row_norm = (sd_row_norm)norm;
+        for (int i = 0; i < D; i++) x[i] = was[i] = 3.0f * sd_rng_normal(&rng) + (i < 2 ? 9.0f : 0.0f), mean += (double)was[i] / D;
+        t_ok(sd_feature_cut_init(&cut, ex, d, site, &err), err);
+        cut.cut[0] = cut.cut[2] = true; /* the second axis and the first */
+        const sd_hook h = sd_feature_cut_hook(&cut);
+        t_ok(h.fn(h.self, &(sd_act){.site = site, .x = sd_mat_of(x, 1, D)}, &err), err);
+        for (int i = 0; i < D; i++) {
+            const double want = i >= 2 ? (double)was[i] : norm == SD_ROW_LAYER ? mean : 0; /* what is left is what the scaling takes off first */
+            if (!(fabs((double)x[i] - want) < 1e-3)) fail_msg("scaling %d: dimension %d is %g, not %g", norm, i, (double)x[i], want);
+        }
+        assert_int_equal(cut.n_cut, 2);
+        sd_feature_cut_release(&cut);
+        sd_dict_free(d);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(the_one_that_took_them), T(nothing_is_asked), T(nothing_is_put_back)};
+    const struct CMUnitTest tests[] = {T(the_one_that_took_them), T(nothing_is_asked), T(nothing_is_put_back), T(rows_that_are_scaled), T(a_cut_is_in_the_rows_units)};
     return cmocka_run_group_tests(tests, set_up, tear_down) ? 1 : 0;
 }
