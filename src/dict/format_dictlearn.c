@@ -8,6 +8,7 @@
  *   MatryoshkaBatchTopKSAE W_enc [d, m], W_dec [m, d], b_enc, b_dec, k, threshold, group_sizes above one threshold
  *   JumpReluAutoEncoder   W_enc, b_enc, W_dec, b_dec, threshold [m]                            not centred */
 #include "dict/dict_format_int.h"
+#include "base/log.h"
 #include "base/map.h"
 #include <math.h>
 #include <stdio.h>
@@ -15,9 +16,31 @@
 
 enum { MOST_CLASS = 64 };
 
+/* What is read of layer `layer`: what the module gives or, where buffer.io is "in", takes (dictionary_learning/buffer.py). submodule_name is the trainer's own
+ * word ("resid_post_layer_8", "mlp_out_layer_3"); where it contradicts io nothing is named. */
+static void name_site(sd_dict_info *info, const char *path, const char *module, const char *io, int layer)
+{
+    const bool in = io && strcmp(io, "in") == 0;
+    const char *site = NULL;
+    char name[96];
+    if (!module) return;
+    if (strstr(module, "mlp")) site = in ? "mlp.hook_in" : "hook_mlp_out";
+    else if (strstr(module, "attn")) site = in ? "attn.hook_in" : "hook_attn_out";
+    else if (strstr(module, "resid_pre")) site = "hook_resid_pre";
+    else if (strstr(module, "resid_mid")) site = "hook_resid_mid";
+    else if (!in) site = "hook_resid_post";
+    else if (!strstr(module, "resid_post")) site = "hook_resid_pre";
+    if (!site) {
+        sd_log(SD_LOG_WARN, "%s: io is \"in\" and the module \"%.60s\": whether a block's input or output was read is not known; give --site", path, module);
+        return;
+    }
+    snprintf(name, sizeof name, "blocks.%d.%s", layer, site);
+    sd_format__site(info, name);
+}
+
 static sd_status read_config(sd_dict_info *info, char class_name[MOST_CLASS], const char *dir, sd_err *err)
 {
-    char path[SD_FORMAT_PATH], name[96];
+    char path[SD_FORMAT_PATH];
     json_t *j = NULL;
     const char *s = NULL, *model = NULL, *module = NULL, *io = NULL;
     int64_t layer = -1;
@@ -35,11 +58,7 @@ static sd_status read_config(sd_dict_info *info, char class_name[MOST_CLASS], co
     if (!st) {
         snprintf(class_name, MOST_CLASS, "%s", s ? s : "");
         if (model) snprintf(info->model_name, sizeof info->model_name, "%s", model);
-        if (layer >= 0 && layer < 10000) {
-            const char *site = !module || strstr(module, "resid") ? "resid_post" : strstr(module, "mlp") ? "mlp_out" : strstr(module, "attn") ? "attn_out" : "resid_post";
-            snprintf(name, sizeof name, "blocks.%d.hook_%s", (int)layer, site);
-            sd_format__site(info, name);
-        }
+        if (layer >= 0 && layer < 10000) name_site(info, path, module, io, (int)layer);
     }
     json_decref(j);
     return st;

@@ -36,23 +36,25 @@ static sd_status read_cfg(cfg *c, const char *path, sd_err *err)
     return st;
 }
 
-/* "layers.10" is what the block gives, "layers.10.mlp" what its MLP gives (or, for a transcoder, takes). */
+/* "layers.10" is what the block gives, "layers.10.mlp" what its MLP gives; a transcoder reads what the module takes and writes what it gives.
+ * Of other modules of a block ("layers.10.input_layernorm") nothing is named. */
 static void name_sites(sd_dict_info *info, const char *dir, bool transcode)
 {
     char real[PATH_MAX], name[96];
     const char *base = realpath(dir, real) ? strrchr(real, '/') : NULL;
     const int layer = base ? sd_format__layer(base) : -1;
     if (layer < 0) return;
-    const bool mlp = sd_slice_ends(sd_slice_of(base), ".mlp"), attn = strstr(base, "attn") != NULL;
-    if (transcode) {
-        snprintf(name, sizeof name, "blocks.%d.mlp.hook_in", layer);
-        sd_format__site(info, name);
-        snprintf(name, sizeof name, "blocks.%d.hook_mlp_out", layer);
-        if (mlp) sd_format__site_out(info, name);
-        return;
-    }
-    snprintf(name, sizeof name, "blocks.%d.hook_%s", layer, mlp ? "mlp_out" : attn ? "attn_out" : "resid_post");
+    const char *module = strstr(base, "layers.");
+    if (!module) return;
+    module += strlen("layers.") + strspn(module + strlen("layers."), "0123456789");
+    const bool mlp = strcmp(module, ".mlp") == 0, attn = strcmp(module, ".self_attn") == 0 || strcmp(module, ".attention") == 0 || strcmp(module, ".attn") == 0;
+    if (!mlp && !attn && *module) return;
+    const char *in = mlp ? "mlp.hook_in" : attn ? "attn.hook_in" : "hook_resid_pre", *out = mlp ? "hook_mlp_out" : attn ? "hook_attn_out" : "hook_resid_post";
+    snprintf(name, sizeof name, "blocks.%d.%s", layer, transcode ? in : out);
     sd_format__site(info, name);
+    if (!transcode) return;
+    snprintf(name, sizeof name, "blocks.%d.%s", layer, out);
+    sd_format__site_out(info, name);
 }
 
 sd_status sd_format__open_sparsify(sd_dict **out, const char *dir, sd_err *err)

@@ -170,6 +170,30 @@ def circuit(ours, tmp, sonde):
         assert y["model_name"] == "org/model" and y["feature_input_hook"] == "hook_resid_mid" and y["transcoders"][0]["layer"] == 5, y
 
 
+def sites(ours, tmp):
+    """Which place a dictionary is of, as the code that trains it means it: sparsify's folder names a module, dictionary_learning's buffer takes its input or output."""
+    def check(name, dir, want):
+        got = ours.sites(dir)
+        if got != want: failed.append(f"{name}: {got}, not {want}")
+    for module, takes, gives in (("layers.3", "hook_resid_pre", "hook_resid_post"), ("layers.3.mlp", "mlp.hook_in", "hook_mlp_out"), ("layers.3.self_attn", "attn.hook_in", "hook_attn_out"),
+                                 ("layers.3.attention", "attn.hook_in", "hook_attn_out"), ("layers.3.input_layernorm", None, None)):
+        for transcode in (False, True):
+            d = f"{tmp}/sites{transcode:d}/{module}"
+            os.makedirs(d)
+            save_file({"encoder.weight": base["We"], "encoder.bias": base["be"], "W_dec": base["Wd"], "b_dec": base["bd"]}, f"{d}/sae.safetensors")
+            json.dump({"activation": "topk", "num_latents": M, "k": K, "skip_connection": False, "transcode": transcode, "d_in": D}, open(f"{d}/cfg.json", "w"))
+            takes_, gives_ = (f"blocks.3.{n}" if n else "" for n in (takes, gives))
+            check(f"sparsify {module} transcode={transcode}", d, (takes_ if transcode else gives_, gives_))
+    for n, (module, io, want) in enumerate((("resid_post_layer_8", "out", "hook_resid_post"), ("resid_pre_layer_8", "in", "hook_resid_pre"), ("layer_8", "in", "hook_resid_pre"), ("mlp_layer_8", "in", "mlp.hook_in"),
+                                            ("mlp_out_layer_8", "out", "hook_mlp_out"), ("attn_layer_8", "in", "attn.hook_in"), ("resid_post_layer_8", "in", None), (None, "out", None))):
+        d = f"{tmp}/sites_dl{n}"
+        os.makedirs(d)
+        torch.save(OrderedDict({"encoder.weight": base["We"], "encoder.bias": base["be"], "decoder.weight": base["Wd"].T, "decoder.bias": base["bd"]}), f"{d}/ae.pt")
+        json.dump({"trainer": {"dict_class": "AutoEncoderNew", "layer": 8, "lm_name": "x"} | ({"submodule_name": module} if module else {}), "buffer": {"io": io}}, open(f"{d}/config.json", "w"))
+        want = f"blocks.8.{want}" if want else ""
+        check(f"dictionary_learning {module}, io {io}", d, (want, want))
+
+
 def evil(tmp, sonde):
     """Nothing of these may run: each would make a file."""
     marker = f"{tmp}/ran"
@@ -205,6 +229,7 @@ def main(sonde, lib):
         dictionary_learning(ours, tmp)
         others(ours, tmp)
         circuit(ours, tmp, sonde)
+        sites(ours, tmp)
         evil(tmp, sonde)
     if failed: raise SystemExit("\n".join(failed))
 

@@ -24,6 +24,7 @@ class Sonde:
     def __init__(self, path):
         self.lib = C.CDLL(path)
         self.lib.sd_dict_threshold.restype = C.c_float
+        self.lib.sd_dict_site_name.restype = self.lib.sd_dict_site_out_name.restype = C.c_void_p
         self.ex = C.c_void_p()
         self.check(self.lib.sd_exec_new(C.byref(self.ex), None, C.byref(self.err())))
 
@@ -39,6 +40,14 @@ class Sonde:
         self.check(self.lib.sd_dict_open(C.byref(d), dir.encode(), C.byref(self.err())))
         self.check(self.lib.sd_dict_save(d, to.encode(), C.byref(self.err())))
         self.lib.sd_dict_free(d)
+
+    def sites(self, dir):
+        """where it reads, where it writes"""
+        d = C.c_void_p()
+        self.check(self.lib.sd_dict_open(C.byref(d), dir.encode(), C.byref(self.err())))
+        names = [C.cast(f(d), C.c_char_p).value.decode() for f in (self.lib.sd_dict_site_name, self.lib.sd_dict_site_out_name)]
+        self.lib.sd_dict_free(d)
+        return tuple(names)
 
     def run(self, dir, x, m, out=None):
         """features [n, m] and reconstruction [n, out]"""
