@@ -3,12 +3,14 @@
 #include "cli/look_args.h"
 #include "lab/look_text.h"
 
-typedef struct args { const char *text, *token, *minus, *dict, *site, *html; opt_ints ids; bool no_special; int64_t position, limit; } args;
+typedef struct args { const char *text, *answer, *wrong, *dict, *site, *html; opt_ints ids; bool no_special; int64_t position, limit; } args;
 
 static const cli_opt opts[] = {
     LOOK_PROMPT_OPTS(args),
-    {0, "token", OPT_STR, AT(args, token), .arg = "TOKEN", .help = "whose logit: text of one token, or id:N; the likeliest when not given"},
-    {0, "minus", OPT_STR, AT(args, minus), .arg = "TOKEN", .help = "attribute the difference from this token's logit"},
+    {0, "answer", OPT_STR, AT(args, answer), .arg = "TOKEN", .help = "whose logit: text of one token, or id:N; the likeliest when not given"},
+    {0, "wrong", OPT_STR, AT(args, wrong), .arg = "TOKEN", .help = "attribute the difference from this token's logit"},
+    OPT_RENAMED("token", "answer"),
+    OPT_RENAMED("minus", "wrong"),
     {0, "position", OPT_INT, AT(args, position), .arg = "N", .def = "-1", .lo = -1e6, .hi = -1, .help = "where it is predicted, counted from the end"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "a dictionary: what it reads is attributed to its features"},
     {0, "site", OPT_STR, AT(args, site), .arg = "SITE", .help = "the dictionary's site; its own when not given"},
@@ -29,10 +31,10 @@ static int print_json(cli *c, const sd_model *m, const sd_ids *ids, const sd_att
     look_put_tokens(w, m, ids->v, ids->n);
     sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
     sd_jw_ki64(w, "position", a->position);
-    look_put_token(w, "token", m, a->token);
-    look_put_token(w, "minus", m, a->minus);
-    sd_jw_kf64(w, "p_token", a->p_token);
-    sd_jw_kf64(w, "p_minus", a->p_minus);
+    look_put_token(w, "answer", m, a->answer);
+    look_put_token(w, "wrong", m, a->wrong);
+    sd_jw_kf64(w, "p_answer", a->p_answer);
+    sd_jw_kf64(w, "p_wrong", a->p_wrong);
     sd_jw_kf64(w, "logit", a->model);
     sd_jw_kf64(w, "logit_from_parts", a->capped);
     sd_jw_kf64(w, "logit_bound", a->model_bound);
@@ -97,7 +99,7 @@ static int print(cli *c, const sd_model *m, const sd_ids *ids, const sd_attribut
     int rc = heat_print(c, &g);
     sd_grid_release(&g);
     if (!rc) rc = print_table(c, a, limit, err);
-    fprintf(c->out, "logit%s %.5g; the shares add up to %.5g (missing %.1e, bound %.1e)\n", a->minus >= 0 ? " difference" : "", a->model, a->capped, a->error, a->error_bound);
+    fprintf(c->out, "logit%s %.5g; the shares add up to %.5g (missing %.1e, bound %.1e)\n", a->wrong >= 0 ? " difference" : "", a->model, a->capped, a->error, a->error_bound);
     return rc ? rc : out_flush(c);
 }
 
@@ -112,7 +114,7 @@ const cli_cmd cmd_attribute_def = {
     .text = "Direct logit attribution: the last residual row is a sum of what was written into it; with the last norm's scale held as it\n"
             "was, every part has its share of the logit (before any soft cap) and the shares add up to it. With --dict the residual stream\n"
             "up to the dictionary's site is attributed to its features, its offset and its error.",
-    .examples = "sonde attribute model.gguf --text 'The capital of France is' --token ' Paris' --minus ' Rome'\n"
+    .examples = "sonde attribute model.gguf --text 'The capital of France is' --answer ' Paris' --wrong ' Rome'\n"
                 "sonde attribute model.gguf --text 'The capital of France is' --dict dict/ --html attribution.html\n",
     .json = "sonde.attribute/1"};
 
@@ -122,12 +124,12 @@ static sd_status study(cli *c, const sd_exec *ex, sd_model *m, const args *a, in
     sd_attribution r = {0};
     sd_dict *dict = NULL;
     sd_buf page, text;
-    sd_attribute_opt o = {.position = a->position, .has_token = a->token, .has_minus = a->minus};
+    sd_attribute_opt o = {.position = a->position, .has_answer = a->answer, .has_wrong = a->wrong};
     sd_buf_init(&page, LOOK_PAGE_MAX);
     sd_buf_init(&text, 1);
     sd_status st = look_prompt(&ids, m, a->text, a->ids, a->no_special, err);
-    if (!st && a->token) st = sd_look_one_token(&o.token, m, a->token, "--token", err);
-    if (!st && a->minus) st = sd_look_one_token(&o.minus, m, a->minus, "--minus", err);
+    if (!st && a->answer) st = sd_look_one_token(&o.answer, m, a->answer, "--answer", err);
+    if (!st && a->wrong) st = sd_look_one_token(&o.wrong, m, a->wrong, "--wrong", err);
     if (!st && a->dict) {
         c->site = a->site;
         if (!(st = sd_dict_open(&dict, a->dict, err))) st = cli_dict_site(c, dict, &o.dict_site, err);

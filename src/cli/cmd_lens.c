@@ -4,11 +4,12 @@
 #include "lab/look_text.h"
 #include <math.h>
 
-typedef struct args { const char *text, *target, *value, *html; opt_ints ids; bool no_special; int64_t top; } args;
+typedef struct args { const char *text, *answer, *value, *html; opt_ints ids; bool no_special; int64_t top; } args;
 
 static const cli_opt opts[] = {
     LOOK_PROMPT_OPTS(args),
-    {0, "target", OPT_STR, AT(args, target), .arg = "TOKEN", .help = "follow this token at every position instead of the next one; text of one token, or id:N"},
+    {0, "answer", OPT_STR, AT(args, answer), .arg = "TOKEN", .help = "follow this token at every position instead of the next one; text of one token, or id:N"},
+    OPT_RENAMED("target", "answer"),
     {0, "top", OPT_INT, AT(args, top), .arg = "N", .def = "5", .lo = 1, .hi = SD_LENS_MAX_TOP, .help = "tokens a cell in --json"},
     {0, "value", OPT_STR, AT(args, value), .arg = "NAME", .def = "top", .values = "top|next|rank|kl|entropy", .help = "what the colour on a terminal says"},
     LOOK_HTML_OPT(args),
@@ -114,7 +115,7 @@ const cli_cmd cmd_lens_def = {
     .text = "The logit lens: the residual stream after every layer goes through the last norm and the head. A cell holds the likeliest\n"
             "token; probability and rank of the token that follows, and the KL divergence from the model's own prediction, are in the\n"
             "piped table and in --json. docs/LOOK.md has the definitions.",
-    .examples = "sonde lens model.gguf --text 'The capital of France is'\nsonde lens model.gguf --text 'The capital of France is' --target ' Paris' --value rank --html lens.html\n",
+    .examples = "sonde lens model.gguf --text 'The capital of France is'\nsonde lens model.gguf --text 'The capital of France is' --answer ' Paris' --value rank --html lens.html\n",
     .json = "sonde.lens/1"};
 
 static int cmd_lens(cli *c, int argc, char **argv)
@@ -128,7 +129,7 @@ static int cmd_lens(cli *c, int argc, char **argv)
     sd_buf page, text;
     if (!cli_parse(c, &cmd_lens_def, &a, argc, argv, &rc)) return rc;
     if (!a.text == !a.ids.n) return cli_usage(c, "give the prompt either as --text or as --ids");
-    sd_lens_opt o = {.n_top = (int)a.top, .has_target = a.target, .progress = &c->progress};
+    sd_lens_opt o = {.n_top = (int)a.top, .has_answer = a.answer, .progress = &c->progress};
     sd_buf_init(&page, LOOK_PAGE_MAX);
     sd_buf_init(&text, 1);
     sd_status st = look_html_check(c, a.html, &err);
@@ -136,7 +137,7 @@ static int cmd_lens(cli *c, int argc, char **argv)
     if (!ex) return cli_fail(c, &err);
     if ((st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err))) goto done;
     if ((st = look_prompt(&ids, m, a.text, a.ids, a.no_special, &err))) goto done;
-    if (a.target && (st = sd_look_one_token(&o.target, m, a.target, "--target", &err))) goto done;
+    if (a.answer && (st = sd_look_one_token(&o.answer, m, a.answer, "--answer", &err))) goto done;
     if ((st = sd_lab_lens(&l, ex, m, &ids, &o, &err))) goto done;
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if (a.html) {

@@ -224,6 +224,7 @@ static int parse_long(parse *p, int argc, char **argv, int *i)
     if (k < 0) return unknown_flag(p, name, n);
     bool own;
     const cli_opt *o = row_at(p->cmd, k, &own);
+    if (o->renamed) return cli_usage(p->c, "--%s is now --%s", o->name, o->renamed);
     if (takes_value(o)) {
         value = eq ? eq + 1 : *i + 1 < argc ? argv[++*i] : NULL;
         if (!value) return cli_usage(p->c, "--%s needs a value: --%s %s", o->name, o->name, o->arg ? o->arg : "X");

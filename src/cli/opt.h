@@ -54,10 +54,13 @@ typedef struct cli_opt {
     const char *help;    /* one line, no full stop, lower case; the default and unit are appended by the printer */
     bool hidden;         /* parsed but not shown in help, docs and completion */
     const char *def_words; /* the default in words, where it is none that could be typed ("one pass"); NULL: def */
+    const char *renamed; /* no flag any more: giving it is refused with this name, which took its place (OPT_RENAMED) */
     const char *with;    /* "a|b": this flag does nothing unless one of these is given too, so that alone it is refused; NULL: it needs none */
 } cli_opt;
 #define AT(type, field) offsetof(type, field)
-#define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false, NULL, NULL}
+#define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false, NULL, NULL, NULL}
+/* A flag whose name has changed: not shown, and refused with the new one. */
+#define OPT_RENAMED(old, now) {0, old, OPT_STR, .hidden = true, .renamed = now}
 
 /* Flags that mean the same everywhere; a command says in .uses which it takes. Values land in the cli struct. */
 enum {

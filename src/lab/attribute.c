@@ -18,7 +18,7 @@ typedef struct job {
     const sd_attribute_opt *opt;
     sd_record rec;
     int64_t row;     /* of the position */
-    double *dir, *dir_minus; /* [d] */
+    double *dir, *dir_wrong; /* [d] */
     int64_t cap;     /* parts that fit */
 } job;
 
@@ -148,16 +148,16 @@ static sd_status read_logits(job *j, const float *x, sd_err *err)
     sd_status st = sd_alloc(&logits, (size_t)V * sizeof *logits, "logits", err);
     if (!st) st = sd_model_unembed(sd_mat_of(logits, 1, V), j->ex, j->m, row, err);
     if (st) goto done;
-    o->token = j->opt->has_token ? j->opt->token : (int32_t)sd_argmax(logits, V);
-    o->minus = j->opt->has_minus ? j->opt->minus : -1;
-    if (o->token < 0 || o->token >= V || o->minus >= V || (j->opt->has_minus && o->minus < 0)) {
-        st = sd_fail(err, SD_E_ARG, "tokens %d and %d of a vocabulary of %lld", (int)o->token, (int)o->minus, (long long)V);
+    o->answer = j->opt->has_answer ? j->opt->answer : (int32_t)sd_argmax(logits, V);
+    o->wrong = j->opt->has_wrong ? j->opt->wrong : -1;
+    if (o->answer < 0 || o->answer >= V || o->wrong >= V || (j->opt->has_wrong && o->wrong < 0)) {
+        st = sd_fail(err, SD_E_ARG, "tokens %d and %d of a vocabulary of %lld", (int)o->answer, (int)o->wrong, (long long)V);
         goto done;
     }
     double lse = sd_logsumexp(logits, V);
-    o->p_token = exp((double)logits[o->token] - lse);
-    o->p_minus = o->minus < 0 ? NAN : exp((double)logits[o->minus] - lse);
-    o->model = (double)logits[o->token] - (o->minus < 0 ? 0 : (double)logits[o->minus]);
+    o->p_answer = exp((double)logits[o->answer] - lse);
+    o->p_wrong = o->wrong < 0 ? NAN : exp((double)logits[o->wrong] - lse);
+    o->model = (double)logits[o->answer] - (o->wrong < 0 ? 0 : (double)logits[o->wrong]);
 done:
     sd_free(logits);
     return st;
@@ -168,18 +168,18 @@ static sd_status sum_up(job *j, const float *x, sd_err *err)
 {
     sd_attribution *o = j->out;
     int64_t d = j->m->cfg.d_model;
-    double c = 0, c_minus = 0, chain = 0, one = 0, two = 0;
-    sd_status st = sd_model_readout(j->dir, &c, j->m, x, o->token, err);
-    if (!st && o->minus >= 0) st = sd_model_readout(j->dir_minus, &c_minus, j->m, x, o->minus, err);
+    double c = 0, c_wrong = 0, chain = 0, one = 0, two = 0;
+    sd_status st = sd_model_readout(j->dir, &c, j->m, x, o->answer, err);
+    if (!st && o->wrong >= 0) st = sd_model_readout(j->dir_wrong, &c_wrong, j->m, x, o->wrong, err);
     if (st) return st;
     for (int64_t k = 0; k < d; k++) {
-        double other = o->minus >= 0 ? j->dir_minus[k] : 0;
+        double other = o->wrong >= 0 ? j->dir_wrong[k] : 0;
         chain += (fabs(j->dir[k]) + fabs(other)) * fabs((double)x[k]);
         one += j->dir[k] * (double)x[k];
         two += other * (double)x[k];
         j->dir[k] -= other;
     }
-    o->constant = c - c_minus;
+    o->constant = c - c_wrong;
     o->stream = dot(j, x) + o->constant;
     if (!(st = add_plain(j, SD_PART_EMBED, -1, row_at(j, SD_SITE_RESID_PRE, 0), err)))
         for (int l = 0; l < j->m->cfg.n_layer && !st; l++) st = add_layer(j, l, err);
@@ -188,8 +188,8 @@ static sd_status sum_up(job *j, const float *x, sd_err *err)
     for (int64_t i = 0; i < o->n_part; i++) o->sum += o->part[i].share;
     o->error = o->stream - o->sum;
     o->error_bound = stream_bound(j);
-    o->capped = sd_model_cap_logit(j->m, one + c - o->error) - (o->minus < 0 ? 0 : sd_model_cap_logit(j->m, two + c_minus));
-    o->model_bound = o->error_bound + UNIT_F32 * ((double)(2 * d + 16) * (chain + fabs(c) + fabs(c_minus)) + fabs(o->model));
+    o->capped = sd_model_cap_logit(j->m, one + c - o->error) - (o->wrong < 0 ? 0 : sd_model_cap_logit(j->m, two + c_wrong));
+    o->model_bound = o->error_bound + UNIT_F32 * ((double)(2 * d + 16) * (chain + fabs(c) + fabs(c_wrong)) + fabs(o->model));
     return SD_OK;
 }
 
@@ -245,7 +245,7 @@ sd_status sd_lab_attribute(sd_attribution *out, const sd_exec *ex, const sd_mode
     sd_status st = sd_record_check(m, ids, SD_ATTRIBUTE_MAX_TOKENS, err);
     if (!st) st = check(&j, ids->n, err);
     if (!st) st = sd_alloc(&j.dir, (size_t)m->cfg.d_model * sizeof(double), "a direction", err);
-    if (!st) st = sd_alloc(&j.dir_minus, (size_t)m->cfg.d_model * sizeof(double), "a direction", err);
+    if (!st) st = sd_alloc(&j.dir_wrong, (size_t)m->cfg.d_model * sizeof(double), "a direction", err);
     if (!st) st = record(&j, ids, err);
     if (!st) {
         j.row = out->position = ids->n + (opt->position ? opt->position : -1);
@@ -255,7 +255,7 @@ sd_status sd_lab_attribute(sd_attribution *out, const sd_exec *ex, const sd_mode
     }
     sd_record_release(&j.rec);
     sd_free(j.dir);
-    sd_free(j.dir_minus);
+    sd_free(j.dir_wrong);
     if (st) sd_attribution_release(out);
     return st;
 }
@@ -296,7 +296,7 @@ sd_status sd_attribution_order(int64_t *out, const sd_attribution *a, sd_err *er
 
 sd_status sd_attribution_grid(sd_grid *g, const sd_attribution *a, sd_err *err)
 {
-    *g = (sd_grid){.title = "direct logit attribution", .rows_are = "layer", .cols_are = "head, and the MLP", .value = a->minus >= 0 ? "share of the logit difference" : "share of the logit",
+    *g = (sd_grid){.title = "direct logit attribution", .rows_are = "layer", .cols_are = "head, and the MLP", .value = a->wrong >= 0 ? "share of the logit difference" : "share of the logit",
                    .diverging = true, .up = true};
     sd_status st = sd_grid_init(g, a->n_layer, a->n_head + 1, false, err);
     if (st) return st;

@@ -31,20 +31,20 @@ typedef struct sd_part {
     int layer, head;  /* -1 where there is none */
     int64_t feature;  /* -1 */
     double act;       /* a feature's activation; 0 else */
-    double share;     /* of the logit, or of logit(token) - logit(minus) */
+    double share;     /* of the logit, or of logit(answer) - logit(wrong) */
 } sd_part;
 
 typedef struct sd_attribute_opt {
     int64_t position;         /* from the end: -1 the last; 0: the last */
-    bool has_token, has_minus;/* without a token: the likeliest */
-    int32_t token, minus;
+    bool has_answer, has_wrong;/* without an answer: the likeliest */
+    int32_t answer, wrong;
     const sd_dict *dict;      /* may be NULL */
     sd_site dict_site;
 } sd_attribute_opt;
 
 typedef struct sd_attribution {
     int64_t n, position;
-    int32_t token, minus;     /* minus -1: none */
+    int32_t answer, wrong;    /* wrong -1: none */
     sd_part *part;            /* [n_part] in the order of the stream */
     int64_t n_part;
     int n_layer, n_head;
@@ -53,7 +53,7 @@ typedef struct sd_attribution {
     double stream;            /* dir . x_final + constant */
     double error, error_bound;
     double capped, model, model_bound; /* sum after the soft cap(s); the model's own */
-    double p_token, p_minus;
+    double p_answer, p_wrong;
 } sd_attribution;             /* owns */
 
 void sd_attribution_release(sd_attribution *a);

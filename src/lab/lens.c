@@ -114,8 +114,8 @@ static sd_status plan(sd_lens *out, const sd_model *m, const sd_ids *ids, const 
     out->n = ids->n;
     out->n_row = m->cfg.n_layer + 1;
     out->n_top = opt->n_top ? opt->n_top : DEFAULT_TOP;
-    if (opt->has_target && (opt->target < 0 || opt->target >= m->cfg.n_vocab))
-        return sd_fail(err, SD_E_ARG, "token %d is outside of the vocabulary of %lld", (int)opt->target, (long long)m->cfg.n_vocab);
+    if (opt->has_answer && (opt->answer < 0 || opt->answer >= m->cfg.n_vocab))
+        return sd_fail(err, SD_E_ARG, "token %d is outside of the vocabulary of %lld", (int)opt->answer, (long long)m->cfg.n_vocab);
     if (out->n_top < 1 || out->n_top > SD_LENS_MAX_TOP || out->n_top > m->cfg.n_vocab)
         return sd_fail(err, SD_E_ARG, "%d tokens a cell, from 1 to %d can be kept", out->n_top, SD_LENS_MAX_TOP);
     size_t cells = (size_t)out->n_row * (size_t)out->n;
@@ -125,7 +125,7 @@ static sd_status plan(sd_lens *out, const sd_model *m, const sd_ids *ids, const 
     if (!st) st = sd_alloc_zero(&out->top, cells * (size_t)out->n_top * sizeof *out->top, "what the lens sees", err);
     for (int64_t i = 0; !st && i < out->n; i++) {
         out->id[i] = ids->v[i];
-        out->next[i] = opt->has_target ? opt->target : i + 1 < out->n ? ids->v[i + 1] : -1;
+        out->next[i] = opt->has_answer ? opt->answer : i + 1 < out->n ? ids->v[i + 1] : -1;
     }
     return st;
 }

@@ -2,7 +2,7 @@
  * the head: nostalgebraist 2020, "interpreting GPT: the logit lens". Nothing is trained.
  *
  *   row 0 reads resid_pre.0, row 1 + l reads resid_post.l; the last row is the model itself, bit for bit
- *   p_next, rank   of the token that stands next in the prompt (or of opt.target): softmax over the vocabulary;
+ *   p_next, rank   of the token that stands next in the prompt (or of opt.answer): softmax over the vocabulary;
  *                  rank 1 + number of tokens with a higher logit
  *   kl             KL(p_final || p_row), nats; how Belrose et al. 2023 (Tuned Lens, section 3) compare a lens with the model
  *   entropy        of p_row, nats
@@ -17,8 +17,8 @@
 enum { SD_LENS_MAX_TOKENS = 4096, SD_LENS_MAX_TOP = 50 };
 typedef struct sd_lens_opt {
     int n_top;      /* tokens kept a cell; 0: 5 */
-    bool has_target;
-    int32_t target; /* the token to follow at every position instead of the next one */
+    bool has_answer;
+    int32_t answer; /* the token to follow at every position instead of the next one */
     const sd_progress *progress; /* may be NULL */
 } sd_lens_opt;
 

@@ -124,7 +124,7 @@ sd_status sd_page_patch(sd_buf *b, const sd_look_in *in, const sd_patch *p, cons
     sd_page_fact(b, "metric", "%s", sd_patch_metric_name(p->metric));
     sd_status st = SD_OK;
     if (p->metric != SD_PATCH_KL && !(st = sd_look_name(&name, in->tok, opt->answer, err))) sd_page_fact(b, "answer", "%s", name);
-    if (!st && p->metric == SD_PATCH_LOGIT_DIFF && !(st = sd_look_name(&name, in->tok, opt->wrong, err))) sd_page_fact(b, "against", "%s", name);
+    if (!st && p->metric == SD_PATCH_LOGIT_DIFF && !(st = sd_look_name(&name, in->tok, opt->wrong, err))) sd_page_fact(b, "wrong", "%s", name);
     sd_free(name);
     if (st) return st;
     sd_page_fact(b, "clean", "%.4g", p->clean);
@@ -147,9 +147,9 @@ sd_status sd_page_attribution(sd_buf *b, const sd_look_in *in, const sd_attribut
     sd_page_begin(b, &(sd_page){"direct logit attribution", in->prompt,
                                 "The last residual row is a sum of what was written into it. With the last norm held as it was, every part has its share of a logit, and the shares add up to it."});
     sd_page_fact(b, "model", "%s", in->model);
-    sd_status st = sd_look_name(&name, in->tok, a->token, err);
-    if (!st) sd_page_fact(b, "token", "%s", name);
-    if (!st && a->minus >= 0 && !(st = sd_look_name(&name, in->tok, a->minus, err))) sd_page_fact(b, "against", "%s", name);
+    sd_status st = sd_look_name(&name, in->tok, a->answer, err);
+    if (!st) sd_page_fact(b, "answer", "%s", name);
+    if (!st && a->wrong >= 0 && !(st = sd_look_name(&name, in->tok, a->wrong, err))) sd_page_fact(b, "wrong", "%s", name);
     sd_free(name);
     if (!st) st = sd_alloc(&order, (size_t)a->n_part * sizeof *order, "order of the parts", err);
     if (!st) st = sd_attribution_order(order, a, err);

@@ -7,13 +7,13 @@ python3 "$here/make_model.py" tiny.gguf || not_ok make_model failed
 two=(--clean 'the mat sat on the mat' --corrupt 'the red sat on the mat')
 expect_json lens_json sonde.lens/1 'len(d["layers"]) == 3 and d["layers"][0]["layer"] == "embed" and d["layers"][2]["positions"][0]["kl"] == 0 and d["layers"][1]["positions"][-1]["rank"] is None and len(d["layers"][1]["positions"][0]["top"]) == 3 and d["mode"] == "faithful"' \
     lens tiny.gguf --text 'the cat sat' --top 3 --json
-expect_json lens_target sonde.lens/1 'all(p["next"]["text"] == " mat" and p["rank"] >= 1 for l in d["layers"] for p in l["positions"])' lens tiny.gguf --text 'the cat sat' --target ' mat' --json
+expect_json lens_answer sonde.lens/1 'all(p["next"]["text"] == " mat" and p["rank"] >= 1 for l in d["layers"] for p in l["positions"])' lens tiny.gguf --text 'the cat sat' --answer ' mat' --json
 expect_json attn_json sonde.attn/1 'len(d["heads"]) == 8 and all(abs(sum(r) - 1) < 1e-5 for h in d["heads"] for r in h["pattern"]) and all(0 <= h["induction"] <= 1 for h in d["heads"])' \
     attn tiny.gguf --text 'the cat sat on the cat' --patterns --json
 expect_json patch_nothing_before sonde.patch/1 'd["effect"][0][0] == 0 and "-0" not in [str(e) for r in d["effect"] for e in r] and "-0.0" not in open(sys.argv[1]).read()' patch tiny.gguf "${two[@]}" --json
-run lens tiny.gguf --text 'the cat sat' --target ' catcat'
+run lens tiny.gguf --text 'the cat sat' --answer ' catcat'
 [ $rc -eq 4 ] && ! grep -q 'starts with a space' err && ok lens_space_is_there || not_ok lens_space_is_there "$(what_happened)"
-run lens tiny.gguf --text 'the cat sat' --target 'catcat'
+run lens tiny.gguf --text 'the cat sat' --answer 'catcat'
 [ $rc -eq 4 ] && grep -q "starts with a space: ' catcat'" err && ok lens_space_is_missing || not_ok lens_space_is_missing "$(what_happened)"
 expect_json patch_json sonde.patch/1 'd["metric"] == "logit_diff" and d["effect"][0][d["first_difference"]] == 1 and len(d["effect"]) == 2 and len(d["tokens"]) == len(d["value"][0])' \
     patch tiny.gguf "${two[@]}" --answer ' mat' --wrong ' gate' --json
@@ -21,6 +21,8 @@ expect_json patch_heads sonde.patch/1 'd["site"] == "attn_z" and d["metric"] == 
 expect_json patch_one_layer sonde.patch/1 'd["first_layer"] == 1 and len(d["value"]) == 1 and d["way"] == "noise"' patch tiny.gguf "${two[@]}" --site mlp_out.1 --way noise --json
 expect_json attribute_json sonde.attribute/1 'abs(d["sum"] + d["error"] - d["constant"] - sum(p["share"] for p in d["parts"])) < 1e-3 and abs(d["error"]) <= d["error_bound"] and abs(d["logit"] - d["logit_from_parts"]) <= d["logit_bound"] and len(d["parts"]) == 13' \
     attribute tiny.gguf --text 'the cat sat' --json
+expect_json attribute_difference sonde.attribute/1 'd["answer"]["text"] == " mat" and d["wrong"]["text"] == " gate" and 0 < d["p_wrong"] < 1 and abs(d["sum"] + d["error"] - d["constant"] - sum(p["share"] for p in d["parts"])) < 1e-3' \
+    attribute tiny.gguf --text 'the cat sat' --answer ' mat' --wrong ' gate' --json
 expect_json near_json sonde.near/1 'd["near"][0]["text"] == "cat" and d["near"][0]["put_in"] and d["near"][0]["rank"] == 1 and abs(d["near"][0]["cosine"] - 1) < 1e-9 and d["asked"][0]["text"] == " mat"' \
     near tiny.gguf --expr cat --words mat --json
 expect_json near_site sonde.near/1 'd["near"][0]["text"] == "cat" and d["space"] == "resid_post.1"' near tiny.gguf --expr 'cat + mat - mat' --site resid_post.1 --prefix 'the ' --json
@@ -82,14 +84,16 @@ expect_exit page_is_replaced 0 lens tiny.gguf --text cat --html page_lens.html -
 
 # Refused, with the reason.
 expect_error no_prompt 2 'either as --text or as --ids' lens tiny.gguf
-expect_error many_tokens 4 "'zzz' is 3 tokens" lens tiny.gguf --text cat --target zzz
-expect_error outside 4 'token id 99999 is outside' attribute tiny.gguf --text cat --token id:99999
+expect_error many_tokens 4 "'zzz' is 3 tokens" lens tiny.gguf --text cat --answer zzz
+expect_error outside 4 'token id 99999 is outside' attribute tiny.gguf --text cat --answer id:99999
 expect_error empty_prompt 4 'the prompt has no tokens' lens tiny.gguf --text ''
 expect_error same_prompts 4 'there is nothing to patch' patch tiny.gguf --clean cat --corrupt cat
 expect_error lengths 4 'the clean prompt has [0-9]+ tokens, the corrupted one' patch tiny.gguf --clean 'the cat' --corrupt 'the cat sat'
 expect_error no_heads 4 'mlp_out has no heads' patch tiny.gguf "${two[@]}" --heads --site mlp_out
 expect_error unknown_site 4 'no_such' patch tiny.gguf "${two[@]}" --site no_such
 expect_error needs_answers 2 'logit_diff needs --answer' patch tiny.gguf "${two[@]}" --metric logit_diff
+expect_error lens_renamed 2 '--target is now --answer' lens tiny.gguf --text cat --target ' mat'
+expect_error attribute_renamed 2 '--minus is now --wrong' attribute tiny.gguf --text cat --answer ' mat' --minus ' gate'
 expect_error no_layer 4 'layer 7 of a model with 2' attn tiny.gguf --text cat --layer 7 --head 0
 expect_error layer_alone 2 'layer goes with --head' attn tiny.gguf --text cat --layer 1
 expect_error no_head 4 'head 9 of a model with 4' attn tiny.gguf --text cat --layer 1 --head 9

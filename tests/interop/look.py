@@ -125,7 +125,7 @@ def main():
         for k in range(H):
             want['head', l, k] = direction @ (Wo[:, k * dh:(k + 1) * dh] @ out['z', l][-1, k * dh:(k + 1) * dh].double())
         want['mlp', l] = direction @ out['mlp', l][-1].double()
-    got = run('attribute', '--text', CLEAN, '--token', ANSWER, '--minus', WRONG)
+    got = run('attribute', '--text', CLEAN, '--answer', ANSWER, '--wrong', WRONG)
     mine = {(p['kind'], *([p['layer']] if 'layer' in p else []), *([p['head']] if 'head' in p else [])): p['share'] for p in got['parts'] if p['kind'] != 'attn_rest'}
     assert mine.keys() == {tuple(k) for k in want}
     check('attribution, shares', [mine[k] for k in want], [w.item() for w in want.values()], 1e-3)

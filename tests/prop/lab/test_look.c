@@ -340,7 +340,7 @@ static void shares_add_up_to_the_logit(void **state)
         sd_err err = {0};
         whole_run(logits, all[k], &clean, NULL);
         for (int64_t pos = 0; pos < N; pos++) {
-            t_ok(sd_lab_attribute(&a, ex, all[k], &clean, &(sd_attribute_opt){.position = pos - N, .has_token = true, .token = 9}, &err), err);
+            t_ok(sd_lab_attribute(&a, ex, all[k], &clean, &(sd_attribute_opt){.position = pos - N, .has_answer = true, .answer = 9}, &err), err);
             assert_int_equal(a.n_part, 1 + L * (H + 2));
             assert_true(a.model == (double)logits[pos * TINY_VOCAB + 9]);
             check_sum(&a);
@@ -349,7 +349,7 @@ static void shares_add_up_to_the_logit(void **state)
         for (size_t i = 0; i < sizeof site / sizeof *site; i++) {
             char name[48];
             sd_dict *dict = random_dict(sd_site_print(name, sizeof name, site[i]));
-            const sd_attribute_opt o = {.has_token = true, .token = 200, .has_minus = true, .minus = 3, .dict = dict, .dict_site = site[i]};
+            const sd_attribute_opt o = {.has_answer = true, .answer = 200, .has_wrong = true, .wrong = 3, .dict = dict, .dict_site = site[i]};
             t_ok(sd_lab_attribute(&a, ex, all[k], &clean, &o, &err), err);
             int features = 0;
             for (int64_t p = 0; p < a.n_part; p++) features += a.part[p].kind == SD_PART_FEATURE;

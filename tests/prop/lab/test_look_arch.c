@@ -19,7 +19,7 @@ static void attribution_adds_up(const sd_model *m, const sd_ids *ids)
     for (int minus = 0; minus < 2; minus++) {
         sd_attribution a;
         sd_err err = {0};
-        const sd_attribute_opt o = {.position = -2, .has_token = true, .token = 7, .has_minus = minus, .minus = 11};
+        const sd_attribute_opt o = {.position = -2, .has_answer = true, .answer = 7, .has_wrong = minus, .wrong = 11};
         t_ok(sd_lab_attribute(&a, ex, m, ids, &o, &err), err);
         assert_int_equal(a.n_part, 1 + m->cfg.n_layer * (m->cfg.n_head + 2));
         assert_true(fabs(a.error) <= a.error_bound);

@@ -29,6 +29,7 @@ static const cli_opt opts[] = {
     {0, "gate", OPT_MULTI, AT(args, multi), .arg = "GATE", .values = "cut|change", .help = "what stops it"},
     {0, "ints", OPT_INTS, AT(args, ints), .arg = "IDS", .help = "whole numbers"},
     {0, "secret", OPT_BOOL, AT(args, b), .help = "not shown", .hidden = true},
+    OPT_RENAMED("text", "string"),
     {0, "leaning", OPT_FLOAT, AT(args, f), .with = "bool|string", .help = "nothing without another"},
     OPT_END};
 
@@ -275,6 +276,25 @@ static void a_flag_that_does_nothing_alone_is_refused(void **state)
     }
 }
 
+static void a_renamed_flag_says_its_name(void **state)
+{
+    (void)state;
+    {
+        PARSE(p, "m", "--text", "x");
+        assert_int_equal(p.rc, 2);
+        assert_non_null(strstr(p.text, "--text is now --string\n"));
+        end(&p);
+    }
+    {
+        PARSE(p, "m", "--text=x");
+        assert_int_equal(p.rc, 2);
+        end(&p);
+    }
+    PARSE(p, "-h");
+    assert_null(strstr(p.out, "--text"));
+    end(&p);
+}
+
 static void nearest_is_near(void **state)
 {
     (void)state;
@@ -310,5 +330,5 @@ static const struct CMUnitTest tests[] = {T(defaults_are_set), T(every_type_is_r
                                           T(refusals_say_what_and_what_next),
                                           T(arguments_are_counted), T(needed_flags_are_asked_for), T(help_shows_what_the_table_knows),
                                           T(a_repeated_flag_takes_its_values_alone),
-                                          T(a_flag_that_does_nothing_alone_is_refused), T(nearest_is_near), T(memory_may_run_out_anywhere)};
+                                          T(a_flag_that_does_nothing_alone_is_refused), T(a_renamed_flag_says_its_name), T(nearest_is_near), T(memory_may_run_out_anywhere)};
 T_MAIN(tests)
