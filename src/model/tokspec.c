@@ -128,7 +128,8 @@ static sd_status read_kind(gguf_spec *g, const sd_weights *w, sd_err *err)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!sd_slice_eq_str(model, known[i].name)) continue;
         g->spec = (sd_tok_spec){.kind = known[i].kind, .pre = sd_slice_of(known[i].pre), .bos = known[i].bos,
-                                .eos = known[i].eos, .unk = known[i].unk, .pad = known[i].pad};
+                                .eos = known[i].eos, .unk = known[i].unk, .pad = known[i].pad,
+                                .cleanup = known[i].kind == SD_TOK_WPM}; /* as BERT's own decoder, which llama.cpp repeats */
         return SD_OK;
     }
     sd_fail(err, SD_E_UNSUPPORTED, "%s: the tokenizer model \"%.*s\" is not supported", sd_weights_path(w),

@@ -309,7 +309,11 @@ static sd_status read_decoder(sd_hf *h, const json_t *d, int depth, sd_err *err)
 {
     const char *type = sd_hf__type_of(d);
     sd_status st = SD_OK;
-    if (is(type, "ByteFallback") || is(type, "Fuse") || is(type, "WordPiece")) return SD_OK;
+    if (is(type, "ByteFallback") || is(type, "Fuse")) return SD_OK;
+    if (is(type, "WordPiece")) {
+        h->spec.cleanup = json_is_true(json_object_get(d, "cleanup"));
+        return SD_OK;
+    }
     if (is(type, "ByteLevel") && h->spec.kind == SD_TOK_BPE) return SD_OK;
     if (is(type, "ByteLevel")) return sd_hf__unsupported(h, "decoder", "ByteLevel without a ByteLevel pre-tokeniser", err);
     if (is(type, "Metaspace")) {

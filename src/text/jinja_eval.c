@@ -348,13 +348,13 @@ static jinja_value compare(jinja_run *r, const jinja_node *n)
             yes = sd_jinja__order(r, &left, &right) < 0;
             break;
         case JC_LE:
-            yes = sd_jinja__order(r, &left, &right) <= 0;
+            yes = sd_jinja__at_most(r, &left, &right);
             break;
         case JC_GT:
             yes = sd_jinja__order(r, &left, &right) > 0;
             break;
         case JC_GE:
-            yes = sd_jinja__order(r, &left, &right) >= 0;
+            yes = sd_jinja__at_least(r, &left, &right);
             break;
         default:
             yes = sd_jinja__contains(r, &right, &left) == (then->num == JC_IN);

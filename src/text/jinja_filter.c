@@ -199,6 +199,22 @@ static jinja_value f_int(jinja_run *r, const jinja_value *v, const jinja_args *a
     return otherwise ? *otherwise : sd_jinja__int(0);
 }
 
+/* Python's words for what is no finite number, in either case and with a sign. */
+static bool parse_special(sd_slice s, double *f)
+{
+    static const struct { const char *name; double f; } word[] = {{"nan", NAN}, {"inf", INFINITY}, {"infinity", INFINITY}};
+    const bool minus = s.n && s.p[0] == '-';
+    if (minus || (s.n && s.p[0] == '+')) s = (sd_slice){s.p + 1, s.n - 1};
+    for (size_t k = 0; k < sizeof word / sizeof *word; k++) {
+        size_t i = 0;
+        while (i < s.n && word[k].name[i] && (s.p[i] | 0x20) == word[k].name[i]) i++;
+        if (i < s.n || word[k].name[i]) continue;
+        *f = minus ? -word[k].f : word[k].f;
+        return true;
+    }
+    return false;
+}
+
 static jinja_value f_float(jinja_run *r, const jinja_value *v, const jinja_args *a)
 {
     static const char *const keys[] = {"default", NULL};
@@ -208,6 +224,7 @@ static jinja_value f_float(jinja_run *r, const jinja_value *v, const jinja_args 
     if (v->type == JT_UNDEF) sd_jinja__fail(r, "%.*s is not defined", SD_SLICE(v->s));
     if (sd_jinja__is_number(v)) return sd_jinja__float(sd_jinja__real(v));
     sd_slice s = v->type == JT_STR ? sd_jinja__strip(v->s, 3, NULL) : SD_LIT("");
+    if (parse_special(s, &f)) return sd_jinja__float(f);
     if (s.n > 1 && s.p[0] == '+') s = (sd_slice){s.p + 1, s.n - 1};
     if (sd_parse_f64(s, &f)) return sd_jinja__float(f);
     return otherwise ? *otherwise : sd_jinja__float(0);

@@ -133,8 +133,10 @@ jinja_value sd_jinja__from_json(jinja_run *r, const json_t *j);
 
 bool sd_jinja__truth(const jinja_value *v);
 bool sd_jinja__equal(jinja_run *r, const jinja_value *a, const jinja_value *b);
-/* Python's order, -1 0 1; fails where Python has none. */
+/* Python's order, -1 0 1; 0 with a NaN, too, which is neither below nor above; fails where Python has none. */
 int sd_jinja__order(jinja_run *r, const jinja_value *a, const jinja_value *b);
+bool sd_jinja__at_most(jinja_run *r, const jinja_value *a, const jinja_value *b);  /* a <= b; false with a NaN */
+bool sd_jinja__at_least(jinja_run *r, const jinja_value *a, const jinja_value *b); /* a >= b; false with a NaN */
 bool sd_jinja__is_number(const jinja_value *v); /* int, float, bool */
 double sd_jinja__real(const jinja_value *v);
 const char *sd_jinja__type_name(const jinja_value *v); /* Python's */

@@ -174,7 +174,7 @@ static bool t_lt(jinja_run *r, const jinja_value *v, const jinja_value *other)
 
 static bool t_le(jinja_run *r, const jinja_value *v, const jinja_value *other)
 {
-    return sd_jinja__order(r, v, other) <= 0;
+    return sd_jinja__at_most(r, v, other);
 }
 
 static bool t_gt(jinja_run *r, const jinja_value *v, const jinja_value *other)
@@ -184,7 +184,7 @@ static bool t_gt(jinja_run *r, const jinja_value *v, const jinja_value *other)
 
 static bool t_ge(jinja_run *r, const jinja_value *v, const jinja_value *other)
 {
-    return sd_jinja__order(r, v, other) >= 0;
+    return sd_jinja__at_least(r, v, other);
 }
 
 static const struct {

@@ -294,6 +294,18 @@ int sd_jinja__order(jinja_run *r, const jinja_value *a, const jinja_value *b)
     return 0;
 }
 
+bool sd_jinja__at_most(jinja_run *r, const jinja_value *a, const jinja_value *b)
+{
+    const int c = sd_jinja__order(r, a, b);
+    return c < 0 || (c == 0 && sd_jinja__equal(r, a, b));
+}
+
+bool sd_jinja__at_least(jinja_run *r, const jinja_value *a, const jinja_value *b)
+{
+    const int c = sd_jinja__order(r, a, b);
+    return c > 0 || (c == 0 && sd_jinja__equal(r, a, b));
+}
+
 const char *sd_jinja__type_name(const jinja_value *v)
 {
     static const char *const names[] = {

@@ -58,6 +58,7 @@ typedef struct sd_tok_spec {
     bool fuse_unk;                /* neighbouring unknown tokens become one */
     bool escaped_spaces;          /* U+2581 in a piece is a space in the text */
     bool strip_space;             /* the space in front of a decoded text was put there by encoding */
+    bool cleanup;                 /* SD_TOK_WPM: decoded pieces lose the space in front of punctuation and of "n't", "'s" .. (tokenizers' WordPiece decoder) */
     int64_t max_word_chars;       /* SD_TOK_WPM: longer words are unknown; 0: no limit */
 } sd_tok_spec;
 enum {

@@ -89,6 +89,27 @@ static size_t unescaped(char *out, sd_slice piece)
     return n;
 }
 
+/* tokenizers' decoders/wordpiece.rs, cleanup: one after the other, in each piece by itself. Returns what is left of n bytes. */
+static size_t clean_up(char *p, size_t n)
+{
+    static const struct { const char *from, *to; } rule[] = {{" .", "."},     {" ?", "?"},     {" !", "!"},           {" ,", ","},   {" ' ", "'"},    {" n't", "n't"},
+                                                             {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (size_t k = 0; k < sizeof rule / sizeof *rule; k++) {
+        const size_t a = strlen(rule[k].from), b = strlen(rule[k].to);
+        size_t kept = 0;
+        for (size_t i = 0; i < n;) {
+            if (n - i >= a && memcmp(p + i, rule[k].from, a) == 0) {
+                memcpy(p + kept, rule[k].to, b);
+                kept += b, i += a;
+            } else {
+                p[kept++] = p[i++];
+            }
+        }
+        n = kept;
+    }
+    return n;
+}
+
 /* A WordPiece piece: a space and the word's beginning, or what continues it. */
 static size_t wpm_bytes(char *out, sd_slice piece, const sd_tok_spec *s)
 {
@@ -101,7 +122,8 @@ static size_t wpm_bytes(char *out, sd_slice piece, const sd_tok_spec *s)
     else if (s->continuing.n || marked)
         out[n++] = ' ', skip = s->continuing.n ? 0 : 3;
     if (piece.n > skip) memcpy(out + n, piece.p + skip, piece.n - skip);
-    return n + piece.n - skip;
+    n += piece.n - skip;
+    return s->cleanup ? clean_up(out, n) : n;
 }
 
 /* What piece i adds to a text; out holds piece.n + 1 bytes. */

@@ -204,7 +204,12 @@ static void test_as_jinja2(void **state)
         {"{{ [1]|tojson(indent=true) }}", "[\n 1\n]"},
         {"{% macro m(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }} {{ m(1, b=3) }} {{ m(b=4, a=5) }}", "12 13 54"},
         {"{% macro m(a) %}[{{ caller(a) }}]{% endmacro %}{% call(x) m(3) %}{{ x }}!{% endcall %}", "[3!]"},
-        {"{{ [[1, 2], {'a': [3]}] == [[1, 2], {'a': [3]}] }} {{ [1, [2]] < [1, [3]] }} {{ [1] < [1, 2] }}", "True True True"}};
+        {"{{ [[1, 2], {'a': [3]}] == [[1, 2], {'a': [3]}] }} {{ [1, [2]] < [1, [3]] }} {{ [1] < [1, 2] }}", "True True True"},
+        {"{% set s = 'nan' %}{% set n = s|float %}{{ n < 1 }} {{ n <= 1 }} {{ n > 1 }} {{ n >= 1 }} {{ n == n }} {{ n != n }} {{ n <= n }}", "False False False False False True False"},
+        {"{% set s = 'nan' %}{% set n = s|float %}{{ n is le(1) }} {{ n is ge(1) }} {{ 1 is le(n) }} {{ [n] <= [1] }} {{ [1, n] >= [1, 2] }}", "False False False False False"},
+        {"{% set s = ['nan', '-Inf', '+infinity', 'in', 'nano'] %}{{ s|map('float')|list }}", "[nan, -inf, inf, 0.0, 0.0]"},
+        {"{% set a = 1e308 %}{% set n = a * 10 - a * 10 %}{{ n <= 1 }} {{ n >= 1 }} {{ a * 10 >= a * 10 }}", "False False True"},
+        {"{{ 2 <= 2.0 }} {{ [1, 2] <= [1, 2] }} {{ 'b' >= 'b' }} {{ 3 is ge(3) }} {{ 2 >= 3 }} {{ [1] <= [1, 2] }} {{ [2] >= [1, 5] }}", "True True True True False True True"}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         sd_err err = {0};
         sd_buf out;

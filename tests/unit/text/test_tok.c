@@ -105,6 +105,28 @@ static void test_byte_without_token(void **state)
     sd_tok_free(t);
 }
 
+/* What tokenizers 0.23.3's decoders.WordPiece(cleanup=..) gives for these pieces. */
+static void test_wordpiece_cleanup(void **state)
+{
+    (void)state;
+    static const char *const piece[] = {"[UNK]", "hello", "##s", ",", "world", "!", "it", "'", "s", "'s", "n't", "don", "##.", ".", "do not", "a 'm b"};
+    enum { N = sizeof piece / sizeof *piece };
+    for (int cleanup = 0; cleanup < 2; cleanup++) {
+        sd_slice p[N];
+        int32_t id[N];
+        sd_err err = {0};
+        sd_buf b;
+        for (int i = 0; i < N; i++) p[i] = sd_slice_of(piece[i]), id[i] = i;
+        sd_tok *t = NULL;
+        t_ok(sd_tok_new(&t, &(sd_tok_spec){.kind = SD_TOK_WPM, .piece = p, .n_vocab = N, .continuing = SD_LIT("##"), .bos = -1, .eos = -1, .unk = 0, .pad = -1, .strip_space = true, .cleanup = cleanup}, &err), err);
+        sd_buf_init(&b, 1 << 10);
+        t_ok(sd_tok_decode_text(t, id + 1, N - 1, false, &b, &err), err);
+        assert_string_equal(sd_buf_str(&b), cleanup ? "hellos, world! it ' s'sn't don.. don't a'm b" : "hellos , world ! it ' s 's n't don. . do not a 'm b");
+        sd_buf_release(&b);
+        sd_tok_free(t);
+    }
+}
+
 /* Text of any language has printable ASCII: a vocabulary without a token for one of these lost it. */
 static void test_missing_ascii(void **state)
 {
@@ -329,6 +351,7 @@ int main(void)
                                        T(test_product_without_piece),
                                        T(test_byte_without_token),
                                        T(test_missing_ascii),
+                                       T(test_wordpiece_cleanup),
                                        T(test_special_tokens),
                                        T(test_strip),
                                        T(test_decode),
