@@ -62,6 +62,13 @@ static inline int t_fuzz_parts(t_fuzz_part *part, int most, const uint8_t *p, si
     }
 }
 
+/* Says in every entry of a zip archive's directory that no CRC-32 was taken: a changed input would come no further than the checksum. */
+static inline void t_fuzz_drop_crc(uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i + 46 <= n; i++)
+        if (memcmp(p + i, "PK\1\2", 4) == 0) memset(p + i + 16, 0, 4);
+}
+
 #ifndef SD_LIBFUZZER
 #include <dirent.h>
 

@@ -78,7 +78,7 @@ static sd_status read_literal(sd_slice s, sd_tensor *t, const char *path, sd_sli
     return seen == 7 ? SD_OK : bad(path, name, "its header lacks a key", err);
 }
 
-static sd_status read_array(sd_weights *w, int64_t source, const sd_zip_member *m, sd_err *err)
+static sd_status read_array(sd_weights *w, int64_t source, sd_zip_member *m, sd_err *err)
 {
     const char *path = w->source[source].path;
     const uint8_t *p;

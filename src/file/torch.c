@@ -388,7 +388,7 @@ static sd_status storage_bytes(machine *m, const node *s, const uint8_t **p, sd_
     void *owned;
     const size_t elem = sd_dtype_get(known[s->u.store.type].type)->bytes;
     if (snprintf(name, sizeof name, "%.*sdata/%.*s", SD_SLICE(m->prefix), SD_SLICE(s->u.store.key)) >= (int)sizeof name) return bad(m, "has a storage with a long name");
-    const sd_zip_member *member = sd_zip_find(m->zip, name);
+    sd_zip_member *member = sd_zip_find(m->zip, name);
     if (!member) return sd_fail(err, SD_E_FORMAT, "%s: the storage %s is missing.", m->path, name);
     if (member->deflated) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the storage %s is packed, which torch never does.", m->path, name);
     if ((uint64_t)s->u.store.n > member->n / elem)
@@ -515,7 +515,7 @@ static sd_status run(machine *m)
     return walk(m, m->stack[0], "", 0);
 }
 
-sd_status sd_torch__read(sd_weights *w, int64_t source, const sd_zip *z, const sd_zip_member *pickle, sd_err *err)
+sd_status sd_torch__read(sd_weights *w, int64_t source, const sd_zip *z, sd_zip_member *pickle, sd_err *err)
 {
     machine m = {.w = w, .source = source, .path = w->source[source].path, .err = err, .zip = z, .prefix = {pickle->name.p, pickle->name.n - strlen("data.pkl")}};
     char order[MOST_NAME];

@@ -109,7 +109,7 @@ sd_status sd_weights__put_kv(sd_weights *w, const sd_kv *kv, sd_err *err)
 static sd_status read_archive(sd_weights *w, sd_err *err)
 {
     const sd_wsource *s = &w->source[0];
-    const sd_zip_member *pickle = NULL;
+    sd_zip_member *pickle = NULL;
     sd_zip z;
     sd_status st = sd_zip_open(&z, s->map.p, s->map.n, s->path, err);
     if (st) return st;

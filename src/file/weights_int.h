@@ -93,7 +93,7 @@ sd_status sd_gguf__read(sd_weights *w, int64_t source, sd_err *err);
 sd_status sd_gguf__read_file(sd_weights *w, sd_weights *meta, int64_t source, sd_err *err);
 sd_status sd_safetensors__read(sd_weights *w, int64_t source, sd_err *err);
 sd_status sd_npz__read(sd_weights *w, int64_t source, const sd_zip *z, sd_err *err);
-sd_status sd_torch__read(sd_weights *w, int64_t source, const sd_zip *z, const sd_zip_member *pickle, sd_err *err);
+sd_status sd_torch__read(sd_weights *w, int64_t source, const sd_zip *z, sd_zip_member *pickle, sd_err *err);
 sd_status sd_hf__open(sd_weights *w, const char *dir, sd_err *err);
 /* Of a model that also sees pictures: its text model's tensors, under that model's names. */
 sd_status sd_hf__text_tensors(sd_weights *w, sd_err *err);

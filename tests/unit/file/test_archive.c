@@ -173,6 +173,56 @@ static void test_empty_member(void **state)
     }
 }
 
+/* A member's CRC-32 in the directory stands 30 bytes before its name: APPNOTE 4.3.12. */
+static uint8_t *crc_of(const sd_zip_member *m) { return (uint8_t *)(uintptr_t)m->name.p - 30; }
+
+/* A bit that turned on a disk: the numbers would be wrong and nothing else. A writer that takes no CRC-32 says 0. */
+static void test_changed_bytes(void **state)
+{
+    (void)state;
+    static const struct { const char *file, *member; } table[] = {{"state", "/data/0"}, {"state", "/data.pkl"}, {"stored", ".npy"}, {"deflated", ".npy"}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        sd_err err = {0};
+        sd_weights *w = NULL;
+        sd_zip z;
+        sd_map map;
+        char path[256];
+        snprintf(path, sizeof path, "tests/data/fuzz/fuzz_archive/%s", table[i].file);
+        t_ok(sd_map_open(&map, path, &err), err);
+        const size_t n = map.n;
+        void *b = sd_malloc(n);
+        memcpy(b, map.p, n);
+        sd_map_close(&map);
+        t_ok(sd_zip_open(&z, b, n, path, &err), err);
+        int64_t at = 0;
+        while (at < z.n && !(z.v[at].n && sd_slice_ends(z.v[at].name, table[i].member))) at++;
+        assert_true(at < z.n);
+        sd_zip_member *m = &z.v[at];
+        uint8_t *crc = crc_of(m), *byte = (uint8_t *)(uintptr_t)m->p + m->packed / 2;
+        assert_int_equal(m->crc, (uint32_t)crc[0] | (uint32_t)crc[1] << 8 | (uint32_t)crc[2] << 16 | (uint32_t)crc[3] << 24);
+        const uint8_t *p;
+        void *owned;
+        t_ok(sd_zip_bytes(m, m->n, &p, &owned, path, &err), err);
+        sd_free(owned);
+        m->checked = false;
+        *crc ^= 1;
+        m->crc ^= 1;
+        assert_int_equal(sd_zip_bytes(m, m->n, &p, &owned, path, &err), SD_E_FORMAT);
+        assert_non_null(strstr(err.msg, "was changed after it was written"));
+        assert_int_equal(sd_weights_open_bytes(&w, b, n, path, &(sd_weights_opt){.arrays = true}, &err), SD_E_FORMAT);
+        assert_non_null(strstr(err.msg, "CRC-32"));
+        *crc ^= 1;
+        *byte ^= 16;
+        assert_int_equal(sd_weights_open_bytes(&w, b, n, path, &(sd_weights_opt){.arrays = true}, &err), SD_E_FORMAT);
+        *byte ^= 16;
+        memset(crc, 0, 4);
+        t_ok(sd_weights_open_bytes(&w, b, n, path, &(sd_weights_opt){.arrays = true}, &err), err);
+        sd_weights_close(w);
+        sd_zip_release(&z);
+        sd_free(b);
+    }
+}
+
 static void test_yaml(void **state)
 {
     (void)state;
@@ -195,6 +245,6 @@ static void test_yaml(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_torch), cmocka_unit_test(test_numpy), cmocka_unit_test(test_refused), cmocka_unit_test(test_pickles), cmocka_unit_test(test_empty_member), cmocka_unit_test(test_yaml)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_torch), cmocka_unit_test(test_numpy), cmocka_unit_test(test_refused), cmocka_unit_test(test_pickles), cmocka_unit_test(test_empty_member), cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_yaml)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
