@@ -78,7 +78,7 @@ typedef struct sd_attn_seq {
     int64_t pos0;
     float *pattern; /* NULL, or [n_head * n, pos0 + n] contiguous: p, zero outside of a row's keys */
 } sd_attn_seq;
-/* Scratch for sequences of at most n_kv keys; independent of rows and of the number of sequences. */
+/* Scratch for sequences of at most n_kv keys, of calls with this ex; independent of rows and of the number of sequences. */
 size_t sd_attn_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv);
 void sd_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, int n_seq, void *scratch);
 /* out = pattern v again for a pattern that was edited: the same chains as sd_attn, so an unedited pattern gives the

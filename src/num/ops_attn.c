@@ -56,23 +56,24 @@ static int64_t block_words(int64_t d)
     return BLOCK_PAIRS * 2 * sd_kv__pairs(d);
 }
 
-/* Where the blocks of n_kv values lie, and the copies of some. */
-static size_t tiles_bytes(const sd_attn_opt *o, int64_t n_kv)
+/* Where the blocks of n_kv values lie, and the copies of some; nothing where the CPU has no tiles. */
+static size_t tiles_bytes(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv)
 {
+    if (!sd_kern_tiles_select(ex->cpu.flags)) return 0;
     return sd_arena_need((size_t)(n_kv / BLOCK + 2) * sizeof(uint32_t *)) + sd_arena_need(MOST_IN_PART * (size_t)block_words(o->d_head) * 4);
 }
 
-static size_t worker_scratch(const sd_attn_opt *o, int64_t n_kv)
+static size_t worker_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv)
 {
     size_t rows = (size_t)most_rows(o), group = (size_t)(o->n_head / o->n_head_kv);
     size_t whole = group * (size_t)n_kv * 4; /* one position's rows, where even they pass the limit */
     size_t scores = (whole > TASK_SCORE_BYTES ? whole : TASK_SCORE_BYTES) + rows * 2 * SD_KV_PANEL * 4;
-    return sd_arena_need(scores) + 2 * sd_arena_need(rows * (size_t)o->d_head * 4) + sd_arena_need(wide_floats(o->d_head) * 4) + tiles_bytes(o, n_kv);
+    return sd_arena_need(scores) + 2 * sd_arena_need(rows * (size_t)o->d_head * 4) + sd_arena_need(wide_floats(o->d_head) * 4) + tiles_bytes(ex, o, n_kv);
 }
 
 size_t sd_attn_scratch(const sd_exec *ex, const sd_attn_opt *o, int64_t n_kv)
 {
-    return (size_t)ex->n_threads * worker_scratch(o, n_kv);
+    return (size_t)ex->n_threads * worker_scratch(ex, o, n_kv);
 }
 
 typedef struct attn_job {
@@ -420,7 +421,7 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     t.wide = (float *)(void *)(mem + 2 * row_bytes);
     t.block = (const uint32_t **)(void *)(mem + 2 * row_bytes + sd_arena_need(wide_floats(t.d) * 4));
     t.copy = (uint32_t *)(void *)((uint8_t *)t.block + sd_arena_need((size_t)(j->n_kv / BLOCK + 2) * sizeof *t.block));
-    t.scores = (float *)(void *)((uint8_t *)t.block + tiles_bytes(j->o, j->n_kv));
+    t.scores = (float *)(void *)((uint8_t *)t.block + tiles_bytes(j->ex, j->o, j->n_kv));
     if (j->mix_only)
         for (int64_t r = 0; r < rows; r++) {
             int64_t lo = key_begin(&t, r);
@@ -469,7 +470,7 @@ static void run_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq 
         work += n * n_kv * o->n_head * o->d_head;
     }
     j.n_kv = most;
-    j.worker_bytes = worker_scratch(o, most);
+    j.worker_bytes = worker_scratch(ex, o, most);
     const int n_threads = work < SERIAL_WORK ? 1 : ex->n_threads;
     j.n_part = parts_of(o->n_head / o->n_head_kv, n_task, n_threads);
     sd_parallel_for(n_threads, n_task * j.n_part, 1, run_task, &j);

@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 #include "num/dtype.h"
+#include "num/kern_half.h"
 #include "num/ops.h"
 
 #include <math.h>
@@ -45,7 +46,8 @@ static seq make_seq(sd_attn_opt o, int64_t n, sd_kv_type type, uint64_t index)
     s.kv = (sd_kv){.cap = sd_kv_cap(n), .n_head = o.n_head_kv, .d_head = o.d_head, .type = type};
     assert_true(sd_kv_bytes(&bytes, s.kv.cap, o.n_head_kv, o.d_head, type));
     s.kv.k = sd_calloc(bytes), s.kv.v = sd_calloc(bytes);
-    sd_exec most = {.n_threads = 4};
+    sd_exec most;
+    make_exec(&most, 4, "auto");
     s.scratch = sd_malloc(sd_attn_scratch(&most, &o, n));
     s.pattern = sd_malloc((size_t)(o.n_head * n * n) * 4);
     return s;
@@ -312,11 +314,25 @@ static void test_long_context(void **state)
     sd_free(a.data), sd_free(b.data), free_seq(&s);
 }
 
+/* Room for tiles is taken where there are tiles, and nowhere else. */
+static void test_scratch(void **state)
+{
+    (void)state;
+    const sd_attn_opt o = {8, 4, 64, 0.125f, 0, 0};
+    sd_exec all, ref;
+    make_exec(&all, 2, "auto"), make_exec(&ref, 2, "ref");
+    const size_t a = sd_attn_scratch(&all, &o, 4096), b = sd_attn_scratch(&ref, &o, 4096);
+    if (sd_kern_tiles_select(all.cpu.flags)) assert_true(a > b);
+    else assert_int_equal(a, b);
+    assert_null(sd_kern_tiles_select(ref.cpu.flags));
+}
+
 static const struct CMUnitTest tests[] = {
     {"test_definition/ref", test_definition, NULL, NULL, (void *)(uintptr_t) "ref"},
     {"test_definition/avx2", test_definition, NULL, NULL, (void *)(uintptr_t) "avx2"},
     {"test_definition/avx512", test_definition, NULL, NULL, (void *)(uintptr_t) "avx512"},
     {"test_definition/amx", test_definition, NULL, NULL, (void *)(uintptr_t) "amx"},
+    T(test_scratch),
     T(test_split_and_threads),
     T(test_bf16_only_where_it_is),
     T(test_no_leak_from_the_future),
