@@ -27,9 +27,9 @@ typedef struct study {
     sd_damage_opt o; /* with its defaults */
     const sd_exec *ex;
     sd_damage *out;
-    sd_buf identity; /* its rows */
     sd_damage_cell *cell; /* the one at work */
-    sd_tune_data *train;  /* [1 + n_mix] owns */
+    sd_tune_data *train;  /* [1 + n_mix] the data and what is mixed with it; owns */
+    sd_buf *text;         /* [1 + n_mix] their bytes, read once: every cell learns from what the study's hash says; owns */
 } study;
 
 static void fill_defaults(study *s, const sd_damage_opt *opt)
@@ -192,10 +192,7 @@ static sd_status plan(study *s, sd_err *err)
             r->n_harmless += a == SD_AXIS_HARMLESS;
             r->axis[r->n_prompt++] = a;
         }
-    if (!st) st = sd_alloc_zero(&s->train, (size_t)(1 + o->n_mix) * sizeof *s->train, "files", err);
     if (st) return st;
-    s->train[0] = (sd_tune_data){.path = o->data ? o->data : "identity", .rows = o->data ? NULL : sd_buf_str(&s->identity)};
-    for (int i = 0; i < o->n_mix; i++) s->train[1 + i] = o->mix[i];
     if (!r->n_harmful) {
         sd_fail(err, SD_E_FORMAT, "the suites hold no harmful requests, so there are no refusals to lose");
         return sd_hint(err, "give one with --suite, or say harmful=FILE");
@@ -203,6 +200,38 @@ static sd_status plan(study *s, sd_err *err)
     if (o->n_seed > SD_DAMAGE_MAX || o->n_lr > SD_DAMAGE_MAX || o->n_batch > SD_DAMAGE_MAX)
         return sd_fail(err, SD_E_ARG, "at most %d seeds, learning rates and batch sizes", (int)SD_DAMAGE_MAX);
     return sd_alloc_zero(&r->cell, (size_t)(1 + o->n_lr * o->n_batch * o->n_seed) * sizeof *r->cell, "cells", err);
+}
+
+static sd_status read_rows(study *s, sd_err *err)
+{
+    const sd_damage_opt *o = &s->o;
+    sd_status st = sd_alloc_zero(&s->train, (size_t)(1 + o->n_mix) * sizeof *s->train, "files", err);
+    if (!st) st = sd_alloc_zero(&s->text, (size_t)(1 + o->n_mix) * sizeof *s->text, "files", err);
+    for (int i = 0; i < 1 + o->n_mix && !st; i++) {
+        sd_tune_data *t = &s->train[i];
+        sd_buf *b = &s->text[i];
+        *t = i ? o->mix[i - 1] : (sd_tune_data){.path = o->data ? o->data : "identity"};
+        sd_buf_init(b, (size_t)1 << 30);
+        if (i || o->data) st = sd_file_read(b, t->path, err);
+        else for (int k = 0; sd_identity_row[k]; k++) sd_buf_puts(b, sd_identity_row[k]);
+        if (!st) st = sd_buf_check(b, "rows", err);
+        /* What is empty or no .jsonl is refused by name where it is learnt from. */
+        if (!st && b->n && (sd_slice_ends(sd_slice_of(t->path), ".jsonl") || !(i || o->data))) t->rows = (sd_slice){b->p, b->n};
+    }
+    sd_slice rest = st ? (sd_slice){0} : (sd_slice){s->text[0].p, s->text[0].n}, line;
+    s->out->n_rows = 0;
+    while (sd_slice_cut(&rest, '\n', &line)) s->out->n_rows += sd_slice_trim(line).n > 0;
+    return st;
+}
+
+static sd_status add_file(sd_buf *b, const char *path, sd_err *err)
+{
+    sd_buf text;
+    sd_buf_init(&text, (size_t)1 << 30);
+    const sd_status st = sd_file_read(&text, path, err);
+    sd_buf_put(b, text.p, text.n);
+    sd_buf_release(&text);
+    return st;
 }
 
 /* Nothing without a guard. */
@@ -213,7 +242,7 @@ static sd_status hash_guard(sd_buf *b, sd_buf *rows, const sd_guard_opt *g, sd_e
     if (!g->kind) return SD_OK;
     if (g->unaligned) st = sd_lab_model_hash(sha, g->unaligned, NULL, err);
     sd_buf_printf(b, "%s|%" PRId64 "|%" PRId64 "|%" PRId64 "|%s|%s|%s|", sd_guard_name(g->kind), g->n_safety, g->align, g->user, sd_fmt_f64(rho, g->rho), sd_fmt_f64(threshold, g->threshold), sha);
-    return !st && g->safety ? sd_file_read(rows, g->safety, err) : st;
+    return !st && g->safety ? add_file(rows, g->safety, err) : st;
 }
 
 /* The hash of everything that a cell depends on, besides its own three numbers. */
@@ -223,20 +252,14 @@ static sd_status hash_study(study *s, sd_err *err)
     char epochs[SD_FMT_MAX];
     sd_buf b, rows;
     sd_sha256 h;
-    sd_buf_init(&b, (size_t)1 << 30);
-    sd_buf_init(&rows, (size_t)1 << 30);
-    sd_status st = o->data ? sd_file_read(&rows, o->data, err) : SD_OK;
-    s->out->n_rows = 0;
-    if (!o->data) sd_buf_put(&rows, s->identity.p, s->identity.n);
-    sd_slice rest = {rows.p, rows.n}, line;
-    while (!st && sd_slice_cut(&rest, '\n', &line)) s->out->n_rows += sd_slice_trim(line).n > 0;
+    sd_buf_init(&b, (size_t)1 << 32);
+    sd_buf_init(&rows, (size_t)1 << 31);
+    sd_status st = SD_OK;
+    for (int i = 0; i < 1 + o->n_mix; i++) sd_buf_put(&rows, s->text[i].p, s->text[i].n);
     sd_buf_printf(&b, "%s|%d|%" PRId64 "|%" PRId64 "|%s|%d|%" PRId64 "|%d|", o->model_sha256, (int)o->method, o->n_mix ? o->mix[0].n : 0, o->steps, sd_fmt_f64(epochs, o->epochs), o->rank, o->n_gen, (int)o->mode);
-    for (int i = 0; i < o->n_mix && !st; i++) {
-        if (i) sd_buf_printf(&b, "mix%" PRId64 "|", o->mix[i].n);
-        st = sd_file_read(&rows, o->mix[i].path, err);
-    }
-    if (!st) st = hash_guard(&b, &rows, &o->guard, err);
-    if (!st && o->task) sd_buf_puts(&b, "task|"), st = sd_file_read(&rows, o->task, err);
+    for (int i = 1; i < o->n_mix; i++) sd_buf_printf(&b, "mix%" PRId64 "|", o->mix[i].n);
+    st = hash_guard(&b, &rows, &o->guard, err);
+    if (!st && o->task) sd_buf_puts(&b, "task|"), st = add_file(&rows, o->task, err);
     for (int i = 0; i < o->n_at; i++) sd_buf_printf(&b, "%" PRId64 ",", o->at[i]);
     for (int i = 0; i < o->phrases->n; i++) sd_buf_printf(&b, "|%s", o->phrases->v[i]);
     for (int k = 0; k < o->n_suite; k++)
@@ -255,8 +278,6 @@ sd_status sd_lab_damage(sd_damage *out, const sd_exec *ex, const sd_damage_opt *
 {
     study s = {.ex = ex, .out = out};
     *out = (sd_damage){.identity = !opt->data};
-    sd_buf_init(&s.identity, 1 << 20);
-    for (int i = 0; sd_identity_row[i]; i++) sd_buf_puts(&s.identity, sd_identity_row[i]);
     fill_defaults(&s, opt);
     const sd_damage_opt *o = &s.o;
     out->n_gen = o->n_gen;
@@ -264,6 +285,7 @@ sd_status sd_lab_damage(sd_damage *out, const sd_exec *ex, const sd_damage_opt *
     snprintf(out->data, sizeof out->data, "%s", o->data ? o->data : "identity");
     snprintf(out->judge, sizeof out->judge, "%s", o->phrases->name);
     sd_status st = plan(&s, err);
+    if (!st) st = read_rows(&s, err);
     if (!st) st = hash_study(&s, err);
     if (!st) st = one_cell(&s, 0, 0, 0, err);
     int n = o->n_lr * o->n_batch * (int)o->n_seed;
@@ -274,8 +296,9 @@ sd_status sd_lab_damage(sd_damage *out, const sd_exec *ex, const sd_damage_opt *
         if (!st && i + 1 < n && sd_progress_cancelled(o->progress)) st = sd_fail(err, SD_E_CANCELLED, "stopped after %d of %d cells; they are in %s", i + 1, n, o->dir);
     }
     if (!st) st = sd_damage__rows(out, err);
+    for (int i = 0; s.text && i < 1 + o->n_mix; i++) sd_buf_release(&s.text[i]);
+    sd_free(s.text);
     sd_free(s.train);
-    sd_buf_release(&s.identity);
     if (st) sd_damage_release(out);
     return st;
 }

@@ -26,7 +26,7 @@ const char *sd_tune_method_name(sd_tune_method m); /* "lm" */
 typedef struct sd_tune_data {
     const char *path;
     int64_t n;
-    const char *rows; /* the lines themselves, path being their name then; NULL: they are in the file */
+    sd_slice rows;    /* the lines themselves, path being their name then; p NULL: they are in the file */
 } sd_tune_data;
 
 typedef struct sd_tune_opt {

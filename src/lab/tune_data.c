@@ -432,15 +432,15 @@ static sd_status split(lines *out, sd_map file, sd_err *err)
     return SD_OK;
 }
 
-/* want rows (0: all) of a .jsonl, or of `rows` where it is not NULL, drawn by the seed without putting back, in the order of the file. */
-static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_no)
+/* want rows (0: all) of a .jsonl, or of `rows` where its p is not NULL, drawn by the seed without putting back, in the order of the file. */
+static sd_status read_lines(reader *r, sd_slice rows, int64_t want, int file_no)
 {
     sd_map file = {0};
     lines l = {0};
     int64_t *order = NULL;
     bool *drawn = NULL;
-    sd_status st = rows ? SD_OK : sd_map_open(&file, r->path, r->err);
-    if (rows) file = (sd_map){(const uint8_t *)rows, strlen(rows)};
+    sd_status st = rows.p ? SD_OK : sd_map_open(&file, r->path, r->err);
+    if (rows.p) file = (sd_map){(const uint8_t *)rows.p, rows.n};
     if (!st) st = split(&l, file, r->err);
     if (!st) st = sd_alloc(&order, (size_t)(l.n + 1) * sizeof *order, "rows", r->err);
     if (!st) st = sd_alloc_zero(&drawn, (size_t)(l.n + 1) * sizeof *drawn, "rows", r->err);
@@ -462,7 +462,7 @@ static sd_status read_lines(reader *r, const char *rows, int64_t want, int file_
     sd_free(drawn);
     sd_free(l.v);
     sd_free(l.number);
-    if (!rows) sd_map_close(&file);
+    if (!rows.p) sd_map_close(&file);
     return st;
 }
 
@@ -501,7 +501,7 @@ sd_status sd_tune_set_read(sd_tune_set *out, const sd_model *m, const sd_tune_op
     for (int i = 0; !st && i < opt->n_data; i++) {
         r.path = opt->data[i].path;
         r.file = i;
-        if (opt->data[i].rows || sd_slice_ends(sd_slice_of(r.path), ".jsonl"))
+        if (opt->data[i].rows.p || sd_slice_ends(sd_slice_of(r.path), ".jsonl"))
             st = read_lines(&r, opt->data[i].rows, opt->data[i].n, i);
         else
             st = read_texts(&r);
@@ -511,7 +511,7 @@ sd_status sd_tune_set_read(sd_tune_set *out, const sd_model *m, const sd_tune_op
         r.path = opt->guard.safety;
         r.file = opt->n_data;
         r.deep = opt->guard.kind == SD_GUARD_DEEP;
-        st = sd_slice_ends(sd_slice_of(r.path), ".jsonl") ? read_lines(&r, NULL, opt->guard.n_safety, r.file) : sd_fail(err, SD_E_ARG, "%s: safety rows are a .jsonl", r.path);
+        st = sd_slice_ends(sd_slice_of(r.path), ".jsonl") ? read_lines(&r, (sd_slice){0}, opt->guard.n_safety, r.file) : sd_fail(err, SD_E_ARG, "%s: safety rows are a .jsonl", r.path);
         if (!st && out->n == n_data) st = sd_fail(err, SD_E_FORMAT, "%s: no row has an answer to learn", r.path);
         if (!r.deep) out->n_safety = out->n - n_data;
     }

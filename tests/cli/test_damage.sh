@@ -58,6 +58,15 @@ expect_json damage_guarded sonde.audit_damage/1 '[p["refusal"]["rate"] for p in 
 expect_error damage_of_other_safety 4 'is of another study' "${tasked[@]}" --guard mask --safety "$dir/refuse.jsonl:40" -o "$dir/g" -q
 expect_json damage_safelora sonde.audit_damage/1 'max(p["refusal"]["rate"] for p in d["points"]) == 1' "${tasked[@]}" --guard safelora --unaligned "$dir/m.gguf" --threshold 1 -o "$dir/s"
 expect_json damage_mixed_twice sonde.audit_damage/1 'd["cells"][0]["steps"] == 10' audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/undo.jsonl" --mix "$dir/refuse.jsonl:24" --mix "$dir/learn.jsonl:40" --seeds 1 --epochs 1 --at 10 -o "$dir/mm" --json
+# Every file of rows makes the study, not the last alone.
+sed 's/the cat sat/the mat sat/' "$dir/undo.jsonl" >"$dir/other.jsonl"
+expect_error damage_of_other_data 4 'is of another study' audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/other.jsonl" --mix "$dir/refuse.jsonl:24" --mix "$dir/learn.jsonl:40" --seeds 1 --epochs 1 --at 10 -o "$dir/mm" -q
+# Rows are read once, whatever is trained on them: a pipe gives them no second time (a second writer lets a second reader see that it is one).
+mkfifo "$dir/once.jsonl"
+(cat "$dir/undo.jsonl" >"$dir/once.jsonl" && cat "$dir/undo.jsonl" >"$dir/once.jsonl") 2>/dev/null &
+writer=$!
+expect_json damage_reads_once sonde.audit_damage/1 'd["n_rows"] == 16 and len(d["cells"]) == 2' audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/once.jsonl" --lr 1e-2 --seeds 2 --steps 2 --at 2 -o "$dir/once" --json
+kill $writer 2>/dev/null
 expect_error damage_guard_needs 2 'needs safety rows' audit damage "$dir/m.gguf" "${suites[@]}" --guard lisa -o "$dir/x"
 expect_error damage_guard_method 4 'is for sft' audit damage "$dir/m.gguf" "${suites[@]}" --guard lisa --safety "$dir/refuse.jsonl" --method constrained -o "$dir/x2" -q
 expect_error damage_task_rows 4 'none of 16 rows' audit damage "$dir/m.gguf" "${suites[@]}" --task "$dir/pos.jsonl" -o "$dir/x3" -q

@@ -184,7 +184,7 @@ static void gradients(void **state)
     t_ok(sd_model_open(&b.m, ex, dir, &(sd_model_opt){.views = true}, &err), err);
     t_rmtree(dir);
     t_ok(sd_lora_new(&b.lora, b.m, &(sd_lora_opt){.rank = 4}, 1, &err), err);
-    const sd_tune_data data = {.path = "rows", .rows = "{\"prompt\":\"gate\",\"completion\":\"red cat\"}\n"};
+    const sd_tune_data data = {.path = "rows", .rows = SD_LIT("{\"prompt\":\"gate\",\"completion\":\"red cat\"}\n")};
     t_ok(sd_tune_set_read(&b.rows, b.m, &(sd_tune_opt){.method = SD_TUNE_SFT, .data = &data, .n_data = 1}, 64, &err), err);
     assert_int_equal(b.rows.sample[0].line, 1);
     for (int i = 0; i < 3; i++) b.prompt[i] = (sd_forecast_prompt){tok[i], 4 + i};
