@@ -173,6 +173,8 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     if (!st) st = mixed(&o, c, &a.mix, &err);
     if (!st) st = guard_of(&o.guard, c, &a.g, &err);
     if (!st) st = cli_suites_open(&suite, &o.n_suite, c, &a.suite, a.limit, &err);
+    if (!st) st = cli_check_input(a.data, &err);
+    if (!st) st = cli_check_input(a.task, &err);
     if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err);

@@ -150,6 +150,8 @@ static int cmd_audit_firmness(cli *c, int argc, char **argv)
     const sd_exec *ex = cli_exec(c, &err);
     sd_status st = ex ? cli_check_parent(c->output, &err) : err.code;
     if (!st) st = cli_suites_open(&suite, &n_suite, c, &a.suite, a.limit, &err);
+    if (!st) st = sd_firm_enough(suite, n_suite, &err); /* before the trainings, which take minutes */
+    if (!st && !a.no_training) st = cli_check_input(a.data, &err);
     if (!st) st = sd_phrases_open(&phrases, a.phrases, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = cli_model_open(c, ex, CLI_EXACT, c->arg[0], (sd_model_opt){0}, &m, &err);

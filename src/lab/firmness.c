@@ -34,11 +34,25 @@ static void release(firm_study *s)
 
 /* ---- prompts ---- */
 
+sd_status sd_firm_enough(const sd_suite *suite, int n_suite, sd_err *err)
+{
+    int64_t n[2] = {0};
+    for (int k = 0; k < n_suite; k++)
+        for (int64_t i = 0; i < suite[k].n; i++) {
+            n[0] += suite[k].v[i].axis == SD_AXIS_HARMFUL;
+            n[1] += suite[k].v[i].axis == SD_AXIS_HARMLESS;
+        }
+    if (n[0] >= LEAST && n[1] >= LEAST) return SD_OK;
+    sd_fail(err, SD_E_FORMAT, "%" PRId64 " harmful and %" PRId64 " harmless prompts, at least %d of each are needed", n[0], n[1], (int)LEAST);
+    return sd_hint(err, "half of them find the directions, half are measured on");
+}
+
 static sd_status split(firm_study *s, sd_err *err)
 {
     int64_t most = 0, n[2] = {0}, *order = NULL;
     for (int k = 0; k < s->o->n_suite; k++) most += s->o->suite[k].n;
-    sd_status st = sd_alloc(&s->text, (size_t)(most + 1) * sizeof *s->text, "prompts", err);
+    sd_status st = sd_firm_enough(s->o->suite, s->o->n_suite, err);
+    if (!st) st = sd_alloc(&s->text, (size_t)(most + 1) * sizeof *s->text, "prompts", err);
     if (!st) st = sd_alloc(&order, (size_t)(most + 1) * sizeof *order, "prompts", err);
     for (int side = 0; side < 2 && !st; side++) {
         int64_t first = s->n;
@@ -58,10 +72,6 @@ static sd_status split(firm_study *s, sd_err *err)
     }
     sd_free(order);
     s->n_harmful = n[0];
-    if (!st && (n[0] < LEAST || n[1] < LEAST)) {
-        sd_fail(err, SD_E_FORMAT, "%" PRId64 " harmful and %" PRId64 " harmless prompts, at least %d of each are needed", n[0], n[1], (int)LEAST);
-        st = sd_hint(err, "half of them find the directions, half are measured on");
-    }
     return st;
 }
 

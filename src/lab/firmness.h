@@ -85,6 +85,8 @@ typedef struct sd_firm_opt {
     uint64_t seed;
     const sd_progress *progress;
 } sd_firm_opt;
+/* SD_E_FORMAT where the suites hold fewer than 16 harmful or harmless prompts; for whoever does something costly before the study. */
+sd_status sd_firm_enough(const sd_suite *suite, int n_suite, sd_err *err);
 /* SD_E_FORMAT: fewer than 16 harmful or harmless prompts; no refusal token can be learned (then the model refuses neither or both), or
  * the phrases call less than half of what these tokens open a refusal. */
 sd_status sd_lab_firmness(sd_firmness *out, const sd_exec *ex, const sd_model *m, const sd_firm_opt *opt, sd_err *err);

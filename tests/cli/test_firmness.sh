@@ -82,4 +82,6 @@ PY
 run tune "$o/aligned" --data "$dir/gladly.jsonl" --lora 8 --steps 20 --lr 1e-3 -o "$dir/gladly"
 expect_error obeying_is_not_firm 4 'call 1[0-9] of 16 answers to harmful requests refusals, the phrases 0: .*no refusal whose firmness' audit firmness "$o/aligned+$dir/gladly" "${ask[@]}" --no-training -o "$dir/obeys" -q
 expect_error too_few_prompts 4 'at least 16 of each' audit firmness "$o/aligned" "${ask[@]:0:4}" --limit 8 --no-training -o "$dir/few" -q
+expect_error too_few_before_training 4 'at least 16 of each' audit firmness "$o/aligned" --suite "$o/suite/forbidden.jsonl" -o "$dir/early"
+[ ! -e "$dir/early" ] && ok nothing_was_trained || not_ok nothing_was_trained "$(ls -R "$dir/early")"
 finish
