@@ -152,7 +152,8 @@ static sd_status parse(json_t **out, const char *p, size_t n, source of, sd_err 
             *out = NULL;
             st = sd_fail(err, SD_E_NOMEM, "out of memory: parsing %s", of.what);
         } else if (!*out) {
-            st = refuse(of, e.line, (size_t)e.column, e.text, err);
+            refuse(of, e.line, (size_t)e.column, e.text, err);
+            st = sd_hint(err, of.line ? "every line is one JSON value: is it the right file, and all of it?" : "it has to be one JSON document: is it the right file, and all of it?");
         }
     }
     sd_buf_release(&copy);

@@ -356,6 +356,10 @@ sd_status cli_check_parent(const char *path, sd_err *err)
 {
     char parent[1024];
     size_t n = strlen(path);
+    if (strcmp(path, "-") == 0) {
+        sd_fail(err, SD_E_ARG, "- is no file: standard output has what is printed, a table or --json");
+        return sd_hint(err, "give a name; a file that is really called - is ./-");
+    }
     while (n > 1 && path[n - 1] == '/') n--; /* DIR/ is DIR */
     while (n > 0 && path[n - 1] != '/') n--;
     if (n < 2) return SD_OK;
@@ -369,17 +373,18 @@ sd_status cli_check_parent(const char *path, sd_err *err)
 sd_status cli_check_output(const cli *c, const char *path, sd_err *err)
 {
     bool used = sd_file_exists(path);
-    sd_status st;
+    sd_status st = cli_check_parent(path, err);
+    if (st) return st;
     if (sd_dir_exists(path) && (st = dir_is_used(path, &used, err))) return st;
     if (used && !c->force) {
         sd_fail(err, SD_E_ARG, "%s is already there", path);
-        return sd_hint(err, sd_dir_exists(path) && !(c->cmd->uses & CLI_OUT_DIR) ? "it is a folder: give another -o" : "use -f to overwrite it, or another -o");
+        return sd_hint(err, sd_dir_exists(path) && !(c->cmd->uses & CLI_OUT_DIR) ? "it is a folder: give another name" : "use -f to overwrite it, or another name");
     }
     if (!(c->cmd->uses & CLI_OUT_DIR) && sd_slice_ends(sd_slice_of(path), "/")) {
         sd_fail(err, SD_E_ARG, "%s names a folder", path);
         return sd_hint(err, "what is written is a file: give its name");
     }
-    return cli_check_parent(path, err);
+    return SD_OK;
 }
 
 sd_status cli_check_input(const char *path, sd_err *err)

@@ -11,7 +11,7 @@ static const cli_opt opts[] = {
     {0, "head", OPT_INT, AT(args, head), .arg = "H", .def = "-1", .lo = -1, .hi = 1e6, .help = "with --layer: show that head's pattern; -1: all"},
     {0, "score", OPT_STR, AT(args, score), .arg = "NAME", .def = "induction", .values = "previous|sink|current|duplicate|matching|induction|entropy",
      .help = "the habit that the map on a terminal shows"},
-    {0, "patterns", OPT_BOOL, AT(args, patterns), .help = "put the patterns of all heads (or of --layer) into --json"},
+    {0, "patterns", OPT_BOOL, AT(args, patterns), .help = "put the patterns of all heads (or of --layer) into --json", .with = "json"},
     LOOK_HTML_OPT(args),
     OPT_END};
 
@@ -87,7 +87,7 @@ static void print_best(cli *c, const sd_attn_study *s, sd_habit habit)
     enum { SHOWN = 8 };
     int best[SHOWN], n = sd_attn_best(best, SHOWN, s, habit);
     fprintf(c->out, "%smost %s:%s", out_sgr(c, OUT_BOLD), sd_habit_name(habit), out_sgr(c, OUT_PLAIN));
-    for (int i = 0, used = 20; i < n && used + 12 <= c->width; i++, used += 12) fprintf(c->out, "  %d.%d %.2f", best[i] / s->n_head, best[i] % s->n_head, s->score[best[i]][habit]);
+    for (int i = 0, used = 20; i < n && used + 14 <= c->width; i++, used += 14) fprintf(c->out, "  L%dH%d %.2f", best[i] / s->n_head, best[i] % s->n_head, s->score[best[i]][habit]);
     fputc('\n', c->out);
 }
 

@@ -77,7 +77,7 @@ static void print_ops(out_pairs *o, const sd_bench_model *b, const sd_machine *p
         const sd_bench_op *op = &b->op[i];
         char key[48];
         snprintf(key, sizeof key, "%s %s", op->phase, op->name);
-        out_pair(o, key, "%.2f ms, %.0f Gop/s, %.1f GB/s, %.0f %% of the peak", op->ms, op->gops, op->gb_s, 100 * share_of(op, p, mode));
+        out_pair(o, key, "%.2f ms, %.0f GOP/s, %.1f GB/s, %.0f %% of the peak", op->ms, op->gops, op->gb_s, 100 * share_of(op, p, mode));
     }
     out_pair(o, "mode", "%s", sd_mode_name(mode));
 }

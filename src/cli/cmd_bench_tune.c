@@ -68,6 +68,7 @@ static int cmd_bench_tune(cli *c, int argc, char **argv)
     if (c->mode == SD_MODE_FAST) return cli_usage(c, "learning runs in faithful or bf16 mode");
     sd_status st = cli_mode(c, ex, CLI_BULK, c->arg[0], &c->mode, &err);
     if (!st) st = sd_model_open(&m, ex, c->arg[0], &(sd_model_opt){.views = true}, &err);
+    if (!st && a.ctx > m->max_ctx) st = sd_fail(&err, SD_E_ARG, "--ctx %lld is more than the model's context of %lld", (long long)a.ctx, (long long)m->max_ctx);
     const sd_bench_tune_opt o = {.mode = c->mode, .lora = a.full ? 0 : (int)a.lora, .batch = a.batch, .ctx = a.ctx, .reps = (int)a.reps, .adam8 = a.adam8,
                                  .keep_bytes = (size_t)a.keep << 20, .seed = c->seed};
     if (!st) st = sd_lab_bench_tune(&b, ex, m, &o, &err);

@@ -133,6 +133,10 @@ static int cmd_dict_import(cli *c, int argc, char **argv)
     if (!c->output) return cli_usage(c, "give -o for the folder to write");
     if (c->site && c->n_arg > 1) return cli_usage(c, "--site names the site of a dictionary that does not say it; what it says is checked without");
     sd_dict_format f = strcmp(a.format, "auto") == 0 ? sd_dict_format_at(c->arg[0]) : sd_dict_format_of_name(a.format);
+    if (!sd_file_exists(c->arg[0]) && !sd_dir_exists(c->arg[0])) {
+        sd_fail(&err, SD_E_NOTFOUND, "there is no dictionary %s: no such file or folder", c->arg[0]);
+        return cli_fail(c, &err);
+    }
     if (f == SD_FORMAT_COUNT) {
         sd_fail(&err, SD_E_NOTFOUND, "%s: no dictionary of a known form lies here", c->arg[0]);
         sd_hint(&err, "give the folder that holds the weights, or --format");

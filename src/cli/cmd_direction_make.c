@@ -292,6 +292,7 @@ static int cmd_direction_make(cli *c, int argc, char **argv)
     if (r.best >= 0 && (st = keep(c, &r, kind, a.select, tokens, &err))) goto done;
     rc = c->json ? print_json(c, &r, &heard, kind, a.max_kl) : print_text(c, &r, &heard, kind, tokens);
     if (r.best >= 0) cli_note(c, "kept as '%s' for this model", c->output);
+    else cli_note(c, "nothing is kept as '%s'", c->output);
 done:
     if (st) rc = cli_fail(c, &err);
     sd_direction_release(&r);

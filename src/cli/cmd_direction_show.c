@@ -125,6 +125,7 @@ static int cmd_direction_show(cli *c, int argc, char **argv)
             out_str(t, v[i].created);
         }
         rc = out_table_end(t);
+        if (n == 0) cli_note(c, "no direction is kept for this model; `sonde direction make` finds one");
     }
     sd_direction_list_free(v, n);
     return rc;

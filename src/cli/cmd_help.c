@@ -22,6 +22,7 @@ const cli_cmd cmd_help_def = {
 static int print_topic(cli *c, sd_buf *b)
 {
     char name[64];
+    if (c->n_arg > 2) return cli_usage(c, "`sonde help` takes no argument '%s'", c->arg[2]);
     snprintf(name, sizeof name, "%s%s%s", c->arg[0], c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "");
     const cli_cmd *cmd = cli_find_command(name);
     if (cmd) {
@@ -34,6 +35,11 @@ static int print_topic(cli *c, sd_buf *b)
             help_noun(b, name);
             return 0;
         }
+    if (c->n_arg > 1 && cli_find_command(c->arg[0])) {
+        snprintf(name, sizeof name, "`sonde help %s`", c->arg[0]);
+        return cli_usage_near(c, name, "`sonde %s` is one command, it has no verb '%s'", c->arg[0], c->arg[1]);
+    }
+    c->cmd = NULL; /* what helps is the list of commands, not how to ask for it */
     return cli_unknown_command(c, c->arg[0], c->n_arg > 1 ? c->arg[1] : NULL);
 }
 

@@ -130,6 +130,7 @@ static int cmd_near(cli *c, int argc, char **argv)
     sd_model *m = NULL;
     if (!cli_parse(c, &cmd_near_def, &a, argc, argv, &rc)) return rc;
     if (!a.expr) return cli_usage(c, "give the words as --expr");
+    if (a.site && opt_given(c, "space")) return cli_usage(c, "--space names rows of a vocabulary, --site a place of the residual stream: give one");
     if (a.prefix && !a.site) return cli_usage(c, "--prefix goes with --site");
     sd_vectors_opt o = {.space = a.site ? SD_SPACE_SITE : a.space[0] == 'u' ? SD_SPACE_UNEMBED : SD_SPACE_EMBED, .prefix = a.prefix, .center = a.center,
                         .unit = a.unit, .n_top = (int)a.limit, .max_candidates = a.candidates, .word = a.words.v, .n_word = a.words.n, .progress = &c->progress};

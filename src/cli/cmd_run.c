@@ -170,6 +170,13 @@ static int check_line(cli *c, const args *a)
     return 0;
 }
 
+static sd_status read_prompt(sd_buf *b, cli *c, sd_err *err)
+{
+    const sd_status st = cli_read_text(b, "-", err);
+    if (st || b->n) return st;
+    return cli_refuse(c, err, "the prompt on standard input is empty");
+}
+
 static int cmd_run(cli *c, int argc, char **argv)
 {
     args a;
@@ -186,11 +193,11 @@ static int cmd_run(cli *c, int argc, char **argv)
     const sd_exec *ex = cli_exec(c, &err);
     if (!ex) return cli_fail(c, &err);
     sd_status st = steers_parse(&s, &a.steer, c, &err);
+    if (!st && strcmp(a.prompt, "-") == 0) st = read_prompt(&prompt, c, &err);
     if (!st) st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){0}, &m, &err);
     if (st) goto done;
     if (s.n && (st = cli_model_hash(c, c->arg[0], &err))) goto done;
     if ((st = steers_open(&s, m, a.reference, c, &err))) goto done;
-    if (strcmp(a.prompt, "-") == 0 && (st = cli_read_text(&prompt, a.prompt, &err))) goto done;
     if ((st = sd_lab_prompt_ids(&ids, m, prompt.n ? (sd_slice){prompt.p, prompt.n} : sd_slice_of(a.prompt), sd_slice_of(a.system), a.parse_special ? SD_PROMPT_CHAT_PARSED : a.chat ? SD_PROMPT_CHAT : SD_PROMPT_TEXT, &err))) goto done;
     if ((st = check_positions(&s, ids.n, a.n, c, &err))) goto done;
     struct stream live = {.c = c, .m = m};

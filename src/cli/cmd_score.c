@@ -26,6 +26,7 @@ static sd_status read_texts(sd_buf *text, cli *c, sd_err *err)
     sd_status st = SD_OK;
     sd_buf_init(&part, MAX_TEXT);
     for (int i = 1; i < c->n_arg && !st; i++) {
+        if (sd_slice_ends(sd_slice_of(c->arg[i]), ".jsonl")) cli_note(c, "note: %s is scored as it stands, braces and names too: plain text is wanted", c->arg[i]);
         if ((st = cli_read_text(&part, c->arg[i], err))) break;
         sd_buf_put(text, part.p, part.n);
         st = sd_buf_check(text, c->arg[i], err);

@@ -157,8 +157,10 @@ sd_status sd_lab_effect(sd_effect *out, const sd_exec *ex, const sd_model *m, co
     double ce_plain = 0;
     if (opt->n_prompt < 1 || opt->n_prompt > MAX_PROMPTS) return sd_fail(err, SD_E_ARG, "%d prompts; 1 to %d are wanted", opt->n_prompt, MAX_PROMPTS);
     for (int64_t i = 0; i < n_feature; i++)
-        if (feature[i] < 0 || feature[i] >= sd_dict_get_info(dict)->m)
-            return sd_fail(err, SD_E_NOTFOUND, "feature %" PRId64 " of a dictionary with %" PRId64, feature[i], sd_dict_get_info(dict)->m);
+        if (feature[i] < 0 || feature[i] >= sd_dict_get_info(dict)->m) {
+            sd_fail(err, SD_E_NOTFOUND, "feature %" PRId64 " of a dictionary with %" PRId64, feature[i], sd_dict_get_info(dict)->m);
+            return sd_hint(err, "features are numbered 0 to %" PRId64, sd_dict_get_info(dict)->m - 1);
+        }
     sd_status st = open_lab(&l, ex, err);
     if (!st) st = continue_all(&l, NULL, err);
     if (!st) st = read_all(&l, &ce_plain, err);

@@ -175,8 +175,8 @@ static sd_status add_site(sd_harvest *h, const sd_model *m, sd_site site, sd_err
     const sd_status st = sd_model_site_cols(m, site, &cols, err);
     if (st) return st;
     if (cols == 0 || site.kind == SD_SITE_LOGITS || site.kind == SD_SITE_FINAL_NORM) {
-        sd_fail(err, SD_E_ARG, "activations are captured inside the blocks, not at %s", sd_site_print((char[64]){0}, 64, site));
-        return sd_hint(err, "any site with a layer will do, such as resid_post.14; `sonde trace` records the others");
+        sd_fail(err, SD_E_ARG, "a capture holds rows of one width from inside the blocks, not at %s", sd_site_print((char[64]){0}, 64, site));
+        return sd_hint(err, "resid_post.L, mlp_out.L, attn_z.L and the like will do; `sonde trace` records the others");
     }
     if (sd_site_is_layered(site.kind) && site.layer > h->last_layer) h->last_layer = site.layer;
     h->at[h->n_site] = site;

@@ -283,8 +283,9 @@ sd_status sd_lab_recover(sd_recovery *out, const sd_exec *ex, const sd_model *m,
         r.v[c].n_choose = s.half[0].count[c];
         r.v[c].n_judge = s.half[1].count[c];
         if (r.v[c].n_choose < FEWEST || r.v[c].n_judge < FEWEST) {
-            st = sd_fail(err, SD_E_FORMAT, "%s: %s has %" PRId64 " and %" PRId64 " labelled tokens in the two halves, at least %d are needed",
-                         labels, r.v[c].name, r.v[c].n_choose, r.v[c].n_judge, FEWEST);
+            sd_fail(err, SD_E_FORMAT, "%s: %s has %" PRId64 " and %" PRId64 " labelled tokens in the two halves, at least %d are needed",
+                    labels, r.v[c].name, r.v[c].n_choose, r.v[c].n_judge, FEWEST);
+            st = sd_hint(err, "give more documents, or leave that label out");
             goto done;
         }
         r.v[c].probe.f1 = r.v[c].embedding.f1 = r.v[c].random.f1 = r.v[c].neuron.f1 = r.v[c].component.f1 = r.v[c].pairs.f1 = r.v[c].bag.f1 = NAN;

@@ -59,8 +59,16 @@ expect_error site_unknown 4 'resid_psot' trace tiny.gguf --ids 1 --sites resid_p
 grep -q resid_post err && ok site_nearest || not_ok site_nearest "$(cat err)"
 expect_error site_far 4 'unknown site "bogus.1"' trace tiny.gguf --ids 1 --sites bogus.1 -o t.safetensors
 grep -q 'did you mean' err && not_ok far_sites_are_not_guessed "$(cat err)" || ok far_sites_are_not_guessed
-expect_error capture_logits 4 'inside the blocks, not at logits' capture tiny.gguf corpus --site logits -o acts
-grep -q 'any site with a layer' err && ok capture_says_which_sites || not_ok capture_says_which_sites "$(cat err)"
+expect_error capture_logits 4 'rows of one width from inside the blocks, not at logits' capture tiny.gguf corpus --site logits -o acts
+grep -q 'resid_post.L, mlp_out.L' err && ok capture_says_which_sites || not_ok capture_says_which_sites "$(cat err)"
+expect_error capture_patterns 4 'rows of one width from inside the blocks, not at attn_pattern.1' capture tiny.gguf corpus --site attn_pattern.1 -o acts
+expect_error output_is_a_dash 4 '- is no file: standard output' trace tiny.gguf --ids 1 -o -
+expect_error page_is_a_dash 4 '- is no file: standard output' lens tiny.gguf --ids 1 --html -
+[ ! -e ./- ] && ok no_file_called_dash || not_ok no_file_called_dash "$(ls)"
+expect_error no_such_dictionary 4 'no dictionary nowhere: no such file or folder' dict import nowhere -o d
+expect_error text_for_rows 4 'corpus/a.txt: line 1' feature import corpus/a.txt -o s.db
+grep -q 'is it the right file' err && ok text_is_not_called_damaged || not_ok text_is_not_called_damaged "$(cat err)"
+expect_error learning_past_the_context 4 '--ctx 4096 is more than the model.s context of 256' bench tune tiny.gguf --ctx 4096
 expect_error site_layer 4 'layer 9' trace tiny.gguf --ids 1 --sites resid_post.9 -o t.safetensors
 for what in "capture tiny.gguf -" "dict train tiny.gguf corpus - --width 64 --k 4"; do
     expect_error "corpus_on_stdin_${what%% *}" 2 'standard input is none' $what --site resid_post.0 -o acts

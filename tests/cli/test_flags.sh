@@ -37,6 +37,12 @@ bad=$(printf 'a\xffb')
 for c in "run tiny.gguf -n 1 -p" "tokenize tiny.gguf --text" "trace tiny.gguf -o t.st --text" "run tiny.gguf -p a --chat -n 1 --system"; do
     expect_error "not_utf8_${c%% *}" 2 'is not UTF-8 at byte 1 \(0xff\)' $c "$bad"
 done
+expect_error stdin_empty 2 'the prompt on standard input is empty' run tiny.gguf -p - -n 2
+expect_error two_spaces 2 'give one' near tiny.gguf --expr the --site resid_post.0 --space unembed
+expect_error patterns_are_json 2 'patterns does nothing without --json' attn tiny.gguf --text the --patterns
+cp corpus/a.txt rows.jsonl
+run score tiny.gguf rows.jsonl --window 64
+[ $rc -eq 0 ] && grep -q '^note: rows.jsonl is scored as it stands' err && ok rows_are_not_text || not_ok rows_are_not_text "$(what_happened)"
 expect_error prompt_empty 2 'the prompt of -p is empty' run tiny.gguf -p ''
 expect_error prompt_twice 2 'prompt is given twice' run tiny.gguf -p a -p b
 expect_error sampling_without_temp 2 'top-k is about sampling' run tiny.gguf -p a --top-k 5

@@ -28,6 +28,9 @@ grep -q 'did you mean --text' "$dir/err" && ok nearest_flag || not_ok nearest_fl
 expect_error no_abbreviations 2 'has no flag --js' version --js
 expect_error help_topic_near 2 "has no verb 'trian'" help dict trian
 grep -q 'did you mean `sonde dict train`' "$dir/err" && ok nearest_topic || not_ok nearest_topic "$(what_happened)"
+expect_error help_of_a_command_and_more 2 'one command, it has no verb .extra' help info extra
+grep -q 'did you mean `sonde help info`' "$dir/err" && ok help_of_the_command || not_ok help_of_the_command "$(what_happened)"
+expect_error help_of_too_much 2 "takes no argument 'more'" help dict train more
 expect_error flag_before_command 2 'flags come after the command' --json
 for c in 'dict train' run trace 'feature search' 'feature build' help; do
     n=${c// /_}
@@ -36,6 +39,7 @@ for c in 'dict train' run trace 'feature search' 'feature build' help; do
     grep -Eq '(comma-separated|default [^)]*\)).*\(\1|^options:$' "$dir/out" && [ "$c" = help ] && not_ok "help_is_clean_$n" "$(cat "$dir/out")" || ok "help_is_clean_$n"
 done
 expect_error unknown_help_topic 2 "no command 'nothing'" help nothing
+grep -q 'see `sonde -h`' "$dir/err" && ok unknown_topic_sees_the_list || not_ok unknown_topic_sees_the_list "$(what_happened)"
 expect_error value_missing 2 'text needs a value' tokenize m.gguf --text
 expect_error argument_missing 2 'needs MODEL' info
 expect_error argument_too_many 2 "takes no argument 'b'" info a b
