@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* The version whose layout is written and tested against (tests/interop/saelens.sh). */
@@ -78,10 +79,12 @@ static void put_cfg(sd_buf *b, const sd_dict *d)
     sd_jw_key(&w, "hook_head_index");
     sd_jw_null(&w);
     sd_jw_kstr(&w, "dataset_path", i->dataset);
-    sd_jw_kbool(&w, "exclude_special_tokens", true);
+    /* What is known of how it was trained: of dictionaries made here, which state their site's mean norm; another tool's file says neither. */
+    const bool own = i->site_rms > 0;
+    if (own) sd_jw_kbool(&w, "exclude_special_tokens", !strstr(i->without, "special-filter"));
     sd_jw_kstr(&w, "training_architecture", sd_dict_kind_name(i->kind));
     sd_jw_kf64(&w, "l0", i->l0);
-    sd_jw_ki64(&w, "num_dead_features", i->n_dead);
+    if (own) sd_jw_ki64(&w, "num_dead_features", i->n_dead);
     put_own(&w, d);
     sd_jw_end(&w);
     sd_jw_end(&w);

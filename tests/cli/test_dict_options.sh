@@ -82,6 +82,9 @@ expect_error probe_no_label 4 'line 1: neither a label nor labels' dict eval pla
 # What is left out is told by the card; each kind of line that makes no sense is refused.
 expect_json without sonde.dict.train/1 'd["fvu"] > 0' "${train[@]}" --without shuffle,sink-filter,special-filter,tied-init -o left --json
 grep -q '"without":"sink-filter,special-filter,shuffle,tied-init"' <(tr -d ' ' <left/cfg.json) && ok card_without || not_ok card_without "$(grep without left/cfg.json)"
+for p in left:false plain:true; do
+    grep -q "\"exclude_special_tokens\":${p#*:}" <(tr -d ' ' <"${p%:*}/cfg.json") && ok "card_special_${p%:*}" || not_ok "card_special_${p%:*}" "$(grep special "${p%:*}/cfg.json")"
+done
 expect_json anneal sonde.dict.train/1 'abs(d["l0"] - 4) < 0.01' "${train[@]}" --k-start 16 --k-anneal 60 -o annealed --json
 expect_exit warmup 0 "${train[@]}" --kind standard --sparsity 0.3 --sparsity-warmup 50 -o sparse
 expect_error unknown_without 2 'nothing that training does' "${train[@]}" --without magic -o x

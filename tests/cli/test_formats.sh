@@ -17,6 +17,8 @@ expect_json train_transcoder sonde.dict.train/1 'True' dict train tiny.gguf corp
 expect_json export_sparsify sonde.dict.export/1 'd["kind"] == "topk"' dict export d --format sparsify -o run/layers.1 --json
 expect_json import_sparsify sonde.dict.import/1 'd["format"] == "sparsify" and d["site"] == "resid_post.1" and d["k"] == 4 and d["width"] == 128' dict import run/layers.1 -o back --json
 cmp -s d/sae_weights.safetensors back/sae_weights.safetensors && ok sparsify_round_trip || not_ok sparsify_round_trip "the weights differ"
+# What another tool's file does not say of its training is not claimed.
+! grep -q 'exclude_special_tokens\|num_dead_features' back/cfg.json && grep -q '"num_dead_features"' d/cfg.json && ok import_claims_nothing || not_ok import_claims_nothing "$(cat back/cfg.json)"
 expect_json export_circuit sonde.dict.export/1 'True' dict export t --format circuit-tracer -o set --json
 grep -q 'feature_input_hook: "hook_resid_mid"' set/config.yaml && ok circuit_config || not_ok circuit_config "$(cat set/config.yaml)"
 expect_json import_circuit sonde.dict.import/1 'd["kind"] == "skip_transcoder" and d["site"] == "resid_mid.1"' dict import set -o tback --json
