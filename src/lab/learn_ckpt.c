@@ -63,13 +63,17 @@ static sd_status read_state(struct run *r, sd_ckpt *c, int64_t row[SD_LEARN_PART
     if (!st) st = sd_json_get_i64(j, "epoch", &epoch, what, err);
     const json_t *rows = st ? NULL : json_object_get(j, "part_rows");
     if (!st && json_array_size(rows) != (size_t)(r->n_part > 1 ? r->n_part : 0)) st = sd_fail(err, SD_E_FORMAT, "%s: not of a run of %d sites", c->dir, r->n_part);
-    for (size_t k = 0; k < json_array_size(rows) && !st; k++)
-        if ((row[k] = json_integer_value(json_array_get(rows, k))) < 0) st = sd_fail(err, SD_E_FORMAT, "%s: part_rows[%zu] is negative", c->dir, k);
+    for (size_t k = 0; k < json_array_size(rows) && !st; k++) {
+        const json_t *v = json_array_get(rows, k);
+        row[k] = json_integer_value(v);
+        if (!json_is_integer(v)) st = sd_fail(err, SD_E_FORMAT, "%s: part_rows[%zu] is no whole number", c->dir, k);
+    }
     const json_t *bytes = st ? NULL : json_object_get(j, "events_bytes");
     if (!st && (!json_is_array(bytes) || json_array_size(bytes) != (size_t)r->n)) st = sd_fail(err, SD_E_FORMAT, "%s: not of a run of %d dictionaries", c->dir, r->n);
     for (int i = 0; i < r->n && !st; i++) {
-        r->events[i].n_bytes = json_integer_value(json_array_get(bytes, (size_t)i));
-        if (r->events[i].n_bytes < 0) st = sd_fail(err, SD_E_FORMAT, "%s: events_bytes[%d] is negative", c->dir, i);
+        const json_t *v = json_array_get(bytes, (size_t)i);
+        r->events[i].n_bytes = json_integer_value(v);
+        if (!json_is_integer(v) || r->events[i].n_bytes < 0) st = sd_fail(err, SD_E_FORMAT, "%s: events_bytes[%d] is no number of bytes", c->dir, i);
         r->stats[i].step = r->stats[0].step, r->stats[i].n_tokens = r->stats[0].n_tokens;
     }
     if (!st && (n_rows != r->loop.n_rows || n_heldout != r->n_heldout)) {

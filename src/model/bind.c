@@ -359,13 +359,14 @@ static sd_status bind_embedding(sd_binder *b)
     return SD_OK;
 }
 
-/* A head in the file of a tied model that is no copy of the embedding: transformers takes it, and says so. */
+/* A head in the file of a tied model that is no copy of the embedding: transformers takes it, and says so. All of a copy is compared, which
+ * reads both; a model that is opened without its last layers has no use for a head, and reads neither. */
 static bool head_is_another(const sd_binder *b)
 {
     char name[MAX_TENSOR_NAME];
     const sd_wmat *e = &b->m->embed;
     const sd_tensor *t = find(b, SD_ROLE_HEAD, 0, "weight", name);
-    if (!t) return false;
+    if (!t || !(b->keep_head || b->m->n_layer_loaded == b->m->cfg.n_layer)) return false;
     const bool same = t->dtype == e->dtype && t->rank == 2 && t->dim[0] == e->rows && t->dim[1] == e->cols &&
                       memcmp(t->data, e->data, (size_t)e->rows * sd_dtype_row_bytes(e->dtype, e->cols)) == 0;
     if (same) sd_log(SD_LOG_INFO, "%s: tensor %s is a copy of the embedding and left alone", b->m->path, name);

@@ -177,6 +177,12 @@ expect_exit sites_straight 0 "${train[@]}" --tokens 200000 --also 64:4@mlp_out.1
 for _ in $(seq 400); do sleep 0.05; [ "$(wc -l < sites_resumed/events.jsonl 2>/dev/null || echo 0)" -gt 60 ] && break; done
 kill -INT $p; wait $p
 [ -e sites_resumed/checkpoint-*/shuffle-1.safetensors ] && ok sites_checkpoint || not_ok sites_checkpoint "$(ls sites_resumed)"
+cp sites_resumed/checkpoint.json kept.json
+for bad in '-1=makes no sense' '"1"=part_rows.1. is no whole number'; do
+    python3 -c 'import json, sys; j = json.load(open("kept.json")); j["part_rows"][1] = json.loads(sys.argv[1]); json.dump(j, open("sites_resumed/checkpoint.json", "w"))' "${bad%%=*}"
+    expect_error "sites_row_${bad#*=}" 4 "${bad#*=}" dict train --resume sites_resumed
+done
+cp kept.json sites_resumed/checkpoint.json
 expect_exit sites_resume 0 dict train --resume sites_resumed
 cmp -s sites_resumed/w64-k4-mlp_out.1/sae_weights.safetensors sites_straight/w64-k4-mlp_out.1/sae_weights.safetensors && cmp -s sites_resumed/sae_weights.safetensors sites_straight/sae_weights.safetensors &&
     ok sites_resume_equals || not_ok sites_resume_equals "they differ"

@@ -192,6 +192,14 @@ static void test_head_beside_a_tie(void **state)
         assert_int_equal(m->head_w.data == m->embed.data, copy);
         assert_non_null(strstr(last_log, copy ? "lm_head.weight is a copy of the embedding" : "(tie_word_embeddings), but lm_head.weight is another matrix"));
         sd_model_close(m);
+        /* Without the last layer no head is asked about. */
+        last_log[0] = '\0';
+        sd_log_set(keep_log, NULL);
+        t_ok(open_tiny(&m, &s, false, &(sd_model_opt){.max_layer = 1, .no_head = true}, &err), err);
+        sd_log_set(NULL, NULL);
+        assert_true(sd_model_get_config(m)->n_layer > 1 && sd_model_get_config(m)->tied);
+        assert_null(strstr(last_log, "lm_head.weight"));
+        sd_model_close(m);
     }
 }
 
