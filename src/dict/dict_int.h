@@ -37,7 +37,7 @@ sd_status sd_dict__check(const sd_dict *d, const char *where, sd_err *err);
 void sd_dict__scale_in(float *to, const sd_dict *d, const float *x);
 sd_status sd_dict__scaled(sd_mat *out, const sd_exec *ex, const sd_dict *d, sd_mat x, sd_err *err);
 void sd_dict__scale_out(sd_mat y, const sd_dict *d, sd_mat x);
-/* info.fvu and info.l0 from rows x, a thousand at a time. */
-sd_status sd_dict__measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err);
+/* info.fvu and info.l0 from rows x [n, d] and what is to come out of them, y [n, d_out] (x itself but for a transcoder), a thousand at a time. */
+sd_status sd_dict__measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_mat y, sd_err *err);
 
 #endif

@@ -38,6 +38,6 @@ sd_status sd_dict_reshape(sd_dict *dict, const sd_exec *ex, const double *a, con
     dict->scan = NULL;
     sd_free(scratch);
     st = sd_dict__check(dict, "the reshaped dictionary", err);
-    if (!st) st = sd_dict__measure(dict, ex, x, err);
+    if (!st) st = sd_dict__measure(dict, ex, x, x, err);
     return st ? st : sd_dict_calibrate(dict, ex, x, err);
 }

@@ -47,21 +47,20 @@ static void copy_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-sd_status sd_dict__measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err)
+sd_status sd_dict__measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_mat y, sd_err *err)
 {
     enum { ROWS = 1024 };
     sd_dict_metrics m = {0};
     sd_codes z = {0};
-    float *y = NULL;
-    sd_status st = sd_dict_metrics_init(&m, d->info.d, d->info.m, err);
-    if (!st) st = sd_alloc(&y, (size_t)(ROWS * d->info.d) * sizeof *y, "reconstructions", err);
+    float *back = NULL;
+    sd_status st = sd_dict_metrics_init(&m, d->info.d_out, d->info.m, err);
+    if (!st) st = sd_alloc(&back, (size_t)(ROWS * d->info.d_out) * sizeof *back, "reconstructions", err);
     for (int64_t r = 0; r < x.rows && !st; r += ROWS) {
-        const sd_mat part = sd_mat_rows(x, r, x.rows - r < ROWS ? x.rows - r : ROWS);
-        const sd_mat to = sd_mat_of(y, part.rows, d->info.d);
-        st = sd_dict_encode(&z, ex, d, part, err);
-        if (st) break;
-        sd_dict_decode(to, ex, d, &z);
-        sd_dict_metrics_add(&m, part, to, &z);
+        const int64_t n = x.rows - r < ROWS ? x.rows - r : ROWS;
+        const sd_mat to = sd_mat_of(back, n, d->info.d_out);
+        if ((st = sd_dict_encode(&z, ex, d, sd_mat_rows(x, r, n), err))) break;
+        sd_dict_reconstruct(to, ex, d, &z, sd_mat_rows(x, r, n));
+        sd_dict_metrics_add(&m, sd_mat_rows(y, r, n), to, &z);
     }
     if (!st) {
         sd_dict_metrics_finish(&m);
@@ -70,7 +69,7 @@ sd_status sd_dict__measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err)
     }
     sd_dict_metrics_release(&m);
     sd_codes_release(&z);
-    sd_free(y);
+    sd_free(back);
     return st;
 }
 
@@ -98,7 +97,7 @@ sd_status sd_dict_train_finish(sd_dict_train *t, const sd_exec *ex, sd_mat heldo
     sd_parallel_for(ex->n_threads, info.m, t->chunk, copy_rows, &j);
     for (int64_t i = 0; i < info.d; i++) d->b_in[i] = d->b_dec[i] = (float)((double)t->mean[i] + (double)t->bd[i] / t->scale);
     st = sd_dict__check(d, "the trained dictionary", err);
-    if (!st) st = sd_dict__measure(d, ex, heldout, err);
+    if (!st) st = sd_dict__measure(d, ex, heldout, heldout, err);
     if (!st) st = sd_dict_calibrate(d, ex, heldout, err);
     for (int64_t f = 0; f < info.m && !st; f++) {
         const float top = (float)((double)t->top[f] / t->scale);

@@ -45,33 +45,6 @@ static void fold(const sd_trans *t, sd_dict *d)
     }
 }
 
-/* FVU and L0 of the held-out rows, a thousand at a time. */
-static sd_status measure(sd_dict *d, const sd_exec *ex, sd_mat x, sd_mat y, sd_err *err)
-{
-    enum { ROWS = 1024 };
-    sd_dict_metrics m = {0};
-    sd_codes z = {0};
-    float *back = NULL;
-    sd_status st = sd_dict_metrics_init(&m, d->info.d_out, d->info.m, err);
-    if (!st) st = sd_alloc(&back, (size_t)(ROWS * d->info.d_out) * sizeof *back, "reconstructions", err);
-    for (int64_t r = 0; r < x.rows && !st; r += ROWS) {
-        const int64_t n = x.rows - r < ROWS ? x.rows - r : ROWS;
-        const sd_mat to = sd_mat_of(back, n, d->info.d_out);
-        if ((st = sd_dict_encode(&z, ex, d, sd_mat_rows(x, r, n), err))) break;
-        sd_dict_reconstruct(to, ex, d, &z, sd_mat_rows(x, r, n));
-        sd_dict_metrics_add(&m, sd_mat_rows(y, r, n), to, &z);
-    }
-    if (!st) {
-        sd_dict_metrics_finish(&m);
-        d->info.fvu = m.fvu;
-        d->info.l0 = m.l0;
-    }
-    sd_dict_metrics_release(&m);
-    sd_codes_release(&z);
-    sd_free(back);
-    return st;
-}
-
 sd_status sd_trans_finish(sd_trans *t, const sd_exec *ex, sd_mat heldout, const sd_dict_info *meta, sd_dict **out, sd_err *err)
 {
     const int64_t n = t->opt.d, o = t->opt.d_out;
@@ -92,7 +65,7 @@ sd_status sd_trans_finish(sd_trans *t, const sd_exec *ex, sd_mat heldout, const 
     d->has_threshold = true;
     fold(t, d);
     st = sd_dict__check(d, "the trained transcoder", err);
-    if (!st) st = measure(d, ex, x, y, err);
+    if (!st) st = sd_dict__measure(d, ex, x, y, err);
     if (!st) st = sd_dict_calibrate(d, ex, x, err);
     if (st)
         sd_dict_free(d);

@@ -208,9 +208,7 @@ static bool parse_special(sd_slice s, double *f)
     for (size_t k = 0; k < sizeof word / sizeof *word; k++) {
         size_t i = 0;
         while (i < s.n && word[k].name[i] && (s.p[i] | 0x20) == word[k].name[i]) i++;
-        if (i < s.n || word[k].name[i]) continue;
-        *f = minus ? -word[k].f : word[k].f;
-        return true;
+        if (i == s.n && !word[k].name[i]) return *f = minus ? -word[k].f : word[k].f, true;
     }
     return false;
 }
