@@ -255,7 +255,10 @@ static sd_status hash_study(study *s, sd_err *err)
     sd_buf_init(&b, (size_t)1 << 32);
     sd_buf_init(&rows, (size_t)1 << 31);
     sd_status st = SD_OK;
-    for (int i = 0; i < 1 + o->n_mix; i++) sd_buf_put(&rows, s->text[i].p, s->text[i].n);
+    for (int i = 0; i < 1 + o->n_mix; i++) {
+        if (i) sd_buf_printf(&rows, "|%zu|", s->text[i - 1].n); /* where a file ends */
+        sd_buf_put(&rows, s->text[i].p, s->text[i].n);
+    }
     sd_buf_printf(&b, "%s|%d|%" PRId64 "|%" PRId64 "|%s|%d|%" PRId64 "|%d|", o->model_sha256, (int)o->method, o->n_mix ? o->mix[0].n : 0, o->steps, sd_fmt_f64(epochs, o->epochs), o->rank, o->n_gen, (int)o->mode);
     for (int i = 1; i < o->n_mix; i++) sd_buf_printf(&b, "mix%" PRId64 "|", o->mix[i].n);
     st = hash_guard(&b, &rows, &o->guard, err);

@@ -61,6 +61,9 @@ expect_json damage_mixed_twice sonde.audit_damage/1 'd["cells"][0]["steps"] == 1
 # Every file of rows makes the study, not the last alone.
 sed 's/the cat sat/the mat sat/' "$dir/undo.jsonl" >"$dir/other.jsonl"
 expect_error damage_of_other_data 4 'is of another study' audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/other.jsonl" --mix "$dir/refuse.jsonl:24" --mix "$dir/learn.jsonl:40" --seeds 1 --epochs 1 --at 10 -o "$dir/mm" -q
+head -n 15 "$dir/undo.jsonl" >"$dir/less.jsonl"
+(tail -n 1 "$dir/undo.jsonl" && cat "$dir/refuse.jsonl") >"$dir/more.jsonl"
+expect_error damage_of_a_moved_row 4 'is of another study' audit damage "$dir/m.gguf+$dir/ad" "${suites[@]}" --data "$dir/less.jsonl" --mix "$dir/more.jsonl:24" --mix "$dir/learn.jsonl:40" --seeds 1 --epochs 1 --at 10 -o "$dir/mm" -q
 # Rows are read once, whatever is trained on them: a pipe gives them no second time (a second writer lets a second reader see that it is one).
 mkfifo "$dir/once.jsonl"
 (cat "$dir/undo.jsonl" >"$dir/once.jsonl" && cat "$dir/undo.jsonl" >"$dir/once.jsonl") 2>/dev/null &
