@@ -20,7 +20,7 @@ static void put_tokens(sd_buf *b, sd_store *s, const sd_feature_brief *f)
 {
     for (int i = 0; i < f->n_top && i < 5; i++) {
         if (i) sd_buf_putc(b, ' ');
-        sd_token_show_id(b, s, f->top[i].id);
+        sd_token_name_id(b, s, f->top[i].id);
     }
 }
 

@@ -75,7 +75,7 @@ static int print_hits(cli *c, sd_store *s, const sd_text_hit *h, int64_t n, int6
             sd_jw_slice(w, (sd_slice){b.p, b.n});
             sd_jw_end(w);
         } else {
-            sd_token_show_id(&b, s, h[i].token);
+            sd_token_name_id(&b, s, h[i].token);
             out_cell(t, "%lld", (long long)h[i].feature);
             out_f64(t, h[i].score, 3);
             out_f64(t, (double)h[i].act, 3);

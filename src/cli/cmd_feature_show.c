@@ -27,7 +27,7 @@ static void put_logits(sd_buf *b, sd_store *s, const sd_token_logit *v, int n)
     sd_buf_reset(b);
     for (int i = 0; i < n; i++) {
         if (i) sd_buf_puts(b, "  ");
-        sd_token_show_id(b, s, v[i].id);
+        sd_token_name_id(b, s, v[i].id);
         sd_buf_printf(b, " %+.2f", (double)v[i].value);
     }
 }

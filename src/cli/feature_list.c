@@ -28,7 +28,7 @@ int feature_list_print(cli *c, sd_store *s, const sd_feature_list *l, const char
         sd_buf_reset(&b);
         for (int k = 0; k < f->n_top; k++) {
             if (k) sd_buf_putc(&b, ' ');
-            sd_token_show_id(&b, s, f->top[k].id);
+            sd_token_name_id(&b, s, f->top[k].id);
         }
         out_cell(t, "%lld", (long long)f->stats.index); /* a name, as `feature show` takes it: no grouping */
         out_f64(t, own_score ? f->score : f->stats.interest, 3);

@@ -10,12 +10,7 @@ void sd_look_token(sd_buf *out, const sd_tok *tok, int32_t id)
         sd_buf_puts(out, "\xe2\x88\x85"); /* U+2205 */
         return;
     }
-    while (s.n && *s.p == ' ') {
-        sd_buf_puts(out, "\xc2\xb7");
-        s.p++;
-        s.n--;
-    }
-    sd_token_show(out, s);
+    sd_token_name(out, s);
 }
 
 sd_status sd_look_name(char **name, const sd_tok *tok, int32_t id, sd_err *err)

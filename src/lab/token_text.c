@@ -43,6 +43,18 @@ void sd_token_show_id(sd_buf *out, sd_store *s, int32_t id)
     else sd_token_show(out, sd_store_token(s, id));
 }
 
+void sd_token_name(sd_buf *out, sd_slice bytes)
+{
+    for (; bytes.n && *bytes.p == ' '; bytes.p++, bytes.n--) sd_buf_puts(out, "\xc2\xb7");
+    sd_token_show(out, bytes);
+}
+
+void sd_token_name_id(sd_buf *out, sd_store *s, int32_t id)
+{
+    if (id < 0) sd_token_show_id(out, s, id);
+    else sd_token_name(out, sd_store_token(s, id));
+}
+
 void sd_tokens_text(sd_buf *out, const sd_vocab *v, const int32_t *tok, int a, int b)
 {
     size_t from = out->n;

@@ -10,6 +10,10 @@ void sd_token_show(sd_buf *out, sd_slice bytes);
 /* The same for token id of a store; a gap is "…". */
 void sd_token_show_id(sd_buf *out, sd_store *s, int32_t id);
 
+/* As a name in a list: the spaces in front are "·", so that " the" is told from "the". */
+void sd_token_name(sd_buf *out, sd_slice bytes);
+void sd_token_name_id(sd_buf *out, sd_store *s, int32_t id);
+
 /* The bytes of token id, whoever knows the vocabulary; empty for a gap. */
 typedef struct sd_vocab { sd_slice (*bytes)(const void *self, int32_t id); const void *self; } sd_vocab;
 /* Appends the text of tokens [a, b) as it reads, cut to whole characters, with gaps and line breaks as spaces. */

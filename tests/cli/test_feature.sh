@@ -59,6 +59,7 @@ run feature search s.db -n 3
 [ "$(wc -l <out)" -eq 4 ] && [ "$(head -n 1 out | cut -f 1-2)" = "$(printf 'index\tinterest')" ] && ok list_is_a_table || not_ok list_is_a_table "$(what_happened)"
 run feature search s.db -n 30 --min-density 0.01
 first=$(sed -n 2p out | cut -f 1)
+cut -f 6 out | grep -q '·[a-z]' && ! cut -f 6 out | grep -q '  ' && ok promoted_tokens_show_their_spaces || not_ok promoted_tokens_show_their_spaces "$(cut -f 6 out)"
 run feature show s.db "$first" -n 2
 grep -q '^density' out && grep -q '^promotes' out && grep -q '^neighbours' out && grep -q '«' out && ok show_has_all || not_ok show_has_all "$(what_happened)"
 [ "$(grep -c ' tokens\?, .* of all' out)" -eq 10 ] && ok show_has_every_interval || not_ok show_has_every_interval "$(what_happened)"

@@ -34,6 +34,26 @@ static void what_cannot_be_seen_has_a_mark(void **state)
     shown("", "");
 }
 
+static void named(const char *in, const char *want)
+{
+    sd_buf b;
+    sd_buf_init(&b, 1000);
+    sd_token_name(&b, sd_slice_of(in));
+    assert_string_equal(sd_buf_str(&b), want);
+    sd_buf_release(&b);
+}
+
+static void names_show_their_spaces(void **state)
+{
+    (void)state;
+    named(" the", "\xc2\xb7the");
+    named("the", "the");
+    named("  a b ", "\xc2\xb7\xc2\xb7" "a b "); /* in front only */
+    named(" ", "\xc2\xb7");
+    named(" \n", "\xc2\xb7\xe2\x86\xb5");
+    named("", "");
+}
+
 static void word(const int32_t *tok, int n, int at, const char *want)
 {
     sd_buf b;
@@ -78,6 +98,6 @@ static void text_is_whole_characters(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(what_cannot_be_seen_has_a_mark), T(words_are_completed), T(text_is_whole_characters)};
+    const struct CMUnitTest tests[] = {T(what_cannot_be_seen_has_a_mark), T(names_show_their_spaces), T(words_are_completed), T(text_is_whole_characters)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
