@@ -16,9 +16,9 @@ typedef struct args {
 
 static const cli_opt opts[] = {
     {0, "suite", OPT_MULTI, AT(args, suite), .arg = "FILE", .help = "prompts, harmful and harmless, see `sonde audit run -h`; repeat it"},
-    {0, "lr", OPT_FLOAT, AT(args, lr), .arg = "LR", .lo = 1e-12, .hi = 100, .help = "learning rate, of a schedule its mean; default 1e-4 with an adapter, 2e-5 without"},
+    {0, "lr", OPT_FLOAT, AT(args, lr), .arg = "LR", .lo = 1e-12, .hi = 100, .help = "learning rate, of a schedule its mean", .def_words = "1e-4 with an adapter, 2e-5 without"},
     {0, "epochs", OPT_FLOAT, AT(args, epochs), .arg = "N", .def = "3", .lo = 0, .hi = 1e6, .help = "passes over the rows"},
-    {0, "steps", OPT_INT, AT(args, steps), .arg = "N", .lo = 1, .hi = 1e9, .help = "steps; default what --epochs gives"},
+    {0, "steps", OPT_INT, AT(args, steps), .arg = "N", .lo = 1, .hi = 1e9, .help = "steps", .def_words = "what --epochs gives"},
     {0, "batch", OPT_INT, AT(args, batch), .arg = "N", .def = "8", .lo = 1, .hi = 1 << 20, .help = "rows a step"},
     {0, "lora", OPT_INT, AT(args, lora), .arg = "R", .def = "16", .lo = 0, .hi = 1024, .help = "rank of the adapter; 0: all weights learn"},
     {0, "rows", OPT_INT, AT(args, rows), .arg = "N", .def = "512", .lo = 1, .hi = 1 << 20, .help = "rows that are looked at, drawn by --seed; a forward and a backward pass twice each"},

@@ -16,7 +16,7 @@ typedef struct batches {
 
 static const cli_opt model_opts[] = {
     {0, "prompt", OPT_INT, AT(model_args, prompt), .arg = "N", .def = "512", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "length of the prefill"},
-    {0, "gen", OPT_INT, AT(model_args, gen), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 16, .unit = "tokens", .help = "tokens decoded one by one"},
+    {0, "gen", OPT_INT, AT(model_args, gen), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 16, .help = "tokens decoded one by one"},
     {0, "depth", OPT_INT, AT(model_args, depth), .arg = "N", .lo = 0, .hi = 1 << 16, .unit = "tokens", .help = "positions in the cache before the second decoding; the first begins at 0", .def_words = "512, or what the context allows"},
     {0, "reps", OPT_INT, AT(model_args, reps), .arg = "N", .def = "5", .lo = 1, .hi = 64, .help = "repetitions; the median counts"},
     {0, "batch", OPT_INTS, AT(model_args, batch), .arg = "N,..", .lo = 1, .hi = SD_BENCH_BATCH_MAX, .help = "also decode so many sequences at once, at 0 positions"},

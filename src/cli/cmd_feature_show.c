@@ -9,7 +9,7 @@ typedef struct args { int64_t examples, context; } args;
 
 static const cli_opt opts[] = {
     {'n', "examples", OPT_INT, AT(args, examples), .arg = "N", .def = "8", .lo = 0, .hi = 200, .help = "top examples to print; --json gives all unless this is given"},
-    {0, "context", OPT_INT, AT(args, context), .arg = "N", .def = "14", .lo = 1, .hi = 250, .unit = "tokens", .help = "tokens printed before and after the highest"},
+    {0, "context", OPT_INT, AT(args, context), .arg = "N", .def = "14", .lo = 1, .hi = 250, .help = "tokens printed before and after the highest"},
     OPT_END};
 
 static int print_json(cli *c, sd_store *s, const sd_feature *f)

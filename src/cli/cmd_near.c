@@ -8,7 +8,7 @@ static const cli_opt opts[] = {
     {0, "space", OPT_STR, AT(args, space), .arg = "NAME", .def = "embed", .values = "embed|unembed", .help = "rows of the embedding, or of the head"},
     {0, "site", OPT_STR, AT(args, site), .arg = "SITE", .help = "a place of the residual stream instead: what words are there behind --prefix"},
     {0, "prefix", OPT_STR, AT(args, prefix), .arg = "TEXT", .help = "with --site: the text in front of every word; the BOS token when not given"},
-    {0, "words", OPT_LIST, AT(args, words), .arg = "WORDS", .help = "also say the ranks of these, comma-separated"},
+    {0, "words", OPT_LIST, AT(args, words), .arg = "WORDS", .help = "also say the ranks of these"},
     {0, "center", OPT_BOOL, AT(args, center), .help = "take the mean of all candidates from every vector first"},
     {0, "unit", OPT_BOOL, AT(args, unit), .help = "scale every word to length 1 before the arithmetic"},
     {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "10", .lo = 1, .hi = SD_VECTORS_MAX_TOP, .help = "tokens to list"},

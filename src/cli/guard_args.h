@@ -17,7 +17,7 @@ typedef struct guard_args {
     {0, "safety", OPT_STR, AT(type, g.safety), .arg = "FILE[:N]", .help = "rows of a guard: requests and their refusals (.jsonl), N of them drawn by the seed"},     \
     {0, "unaligned", OPT_STR, AT(type, g.unaligned), .arg = "MODEL2", .help = "safelora: the model before its alignment"},                                           \
     {0, "threshold", OPT_FLOAT, AT(type, g.threshold), .with = "unaligned", .arg = "TAU", .def = "0.5", .lo = -1, .hi = 1, .help = "safelora: matrices whose cosine is at most this are projected"}, \
-    {0, "cycle", OPT_INTS, AT(type, g.cycle), .with = "safety", .arg = "A,D", .help = "lisa: A steps on safety rows, then D on the data; default a 200th and nine 200ths of all steps"}, \
+    {0, "cycle", OPT_INTS, AT(type, g.cycle), .with = "safety", .arg = "A,D", .help = "lisa: A steps on safety rows, then D on the data", .def_words = "a 200th and nine 200ths of all steps"}, \
     {0, "rho", OPT_FLOAT, AT(type, g.rho), .with = "safety", .arg = "R", .def = "1", .lo = 0, .hi = 1e9, .help = "lisa: weight of the pull to where the last turn ended"}
 
 /* Strings of out are kept until exit. Refused where the words are wrong. */

@@ -65,9 +65,9 @@ static void put_meaning(sd_buf *b, const cli_opt *o)
         }
     }
     if (o->unit) sd_buf_printf(b, ", in %s", o->unit);
-    if (o->def || o->def_words) sd_buf_printf(b, " (default %s)", o->def_words ? o->def_words : o->def);
-    if (o->type == OPT_LIST || o->type == OPT_INTS) sd_buf_puts(b, " (comma-separated)");
-    if (o->type == OPT_MULTI) sd_buf_puts(b, " (may be given several times)");
+    const char *def = o->def_words ? o->def_words : o->def;
+    const char *many = o->type == OPT_LIST || o->type == OPT_INTS ? "comma-separated" : o->type == OPT_MULTI ? "may be given several times" : NULL;
+    if (def || many) sd_buf_printf(b, " (%s%s%s%s)", many ? many : "", def && many ? "; " : "", def ? "default " : "", def ? def : "");
 }
 
 static void put_option(sd_buf *b, const cli_opt *o, int end)

@@ -38,6 +38,7 @@ for c in 'dict train' run trace 'feature search' 'feature build' help; do
     sed '/^examples:/,/^$/d; /^usage:/d' "$dir/out" | tr -d '\r' | awk 'length($0) > 80 { bad = 1; print } END { exit bad }' >"$dir/long" && ok "help_fits_$n" || not_ok "help_fits_$n" "$(cat "$dir/long")"
     grep -Eq '(comma-separated|default [^)]*\)).*\(\1|^options:$' "$dir/out" && [ "$c" = help ] && not_ok "help_is_clean_$n" "$(cat "$dir/out")" || ok "help_is_clean_$n"
 done
+"$sonde" help --markdown | grep -E '\([^()]*default [^()]*\) \((comma|may be)|; default [^()]*(\(comma|, in [a-z]*s)' >"$dir/twice" && not_ok one_bracket_a_flag "$(cat "$dir/twice")" || ok one_bracket_a_flag
 expect_error unknown_help_topic 2 "no command 'nothing'" help nothing
 grep -q 'see `sonde -h`' "$dir/err" && ok unknown_topic_sees_the_list || not_ok unknown_topic_sees_the_list "$(what_happened)"
 expect_error value_missing 2 'text needs a value' tokenize m.gguf --text
