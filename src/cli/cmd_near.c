@@ -77,7 +77,7 @@ static int print_table(cli *c, const sd_model *m, const sd_vectors *v)
     }
     int rc = out_table_end(t);
     for (int i = 0; i < v->n_word; i++)
-        if (v->word[i].n_piece > 1) cli_note(c, "'%s' is %d tokens: %s", v->word[i].text, v->word[i].n_piece, "their mean, or at a site the last of them, stands for it");
+        if (v->word[i].n_piece > 1) out_say(c, "'%s' is %d tokens: %s", v->word[i].text, v->word[i].n_piece, "their mean, or at a site the last of them, stands for it");
     return rc;
 }
 

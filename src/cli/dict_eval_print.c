@@ -225,11 +225,11 @@ int dict_eval_print(cli *c, const dict_column *col, int n)
     sd_free(m);
     for (int i = 0; i < n; i++)
         if (col[i].absorbed && col[i].absorption.n == 0)
-            cli_note(c, "%s: no letter counts for absorption: a probe on the activations tells none of %d letters with F1 0.6 or more (%d have too few words)", col[i].dir,
-                     col[i].absorption.n_no_probe, col[i].absorption.n_few);
-    cli_note(c, "%lld tokens in %lld contexts at %s, %s: %lld rows replaced, %lld special tokens and sinks kept; %lld next tokens predicted",
-             (long long)(e->n_replaced + e->n_kept), (long long)e->n_contexts, c->site, sd_mode_name(c->mode), (long long)e->n_replaced, (long long)e->n_kept,
-             (long long)e->n_predictions);
+            out_say(c, "%s: no letter counts for absorption: a probe on the activations tells none of %d letters with F1 0.6 or more (%d have too few words)", col[i].dir,
+                    col[i].absorption.n_no_probe, col[i].absorption.n_few);
+    out_say(c, "%lld tokens in %lld contexts at %s, %s: %lld rows replaced, %lld special tokens and sinks kept; %lld next tokens predicted",
+            (long long)(e->n_replaced + e->n_kept), (long long)e->n_contexts, c->site, sd_mode_name(c->mode), (long long)e->n_replaced, (long long)e->n_kept,
+            (long long)e->n_predictions);
     return rc;
 }
 

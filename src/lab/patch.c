@@ -247,7 +247,7 @@ static sd_status check_prompts(const job *j, sd_err *err)
         return sd_hint(err, "make them alike word by word (`sonde tokenize` shows the pieces), or align them from their ends with --align end");
     }
     if (a->n == b->n && memcmp(a->v, b->v, (size_t)a->n * sizeof *a->v) == 0)
-        return sd_fail(err, SD_E_ARG, "the two prompts are the same %lld tokens: there is nothing to patch", (long long)a->n);
+        return sd_fail(err, SD_E_ARG, "the two prompts are the same, token by token: there is nothing to patch");
     for (int i = 0; i < 2; i++) {
         int32_t t = i ? j->opt->wrong : j->opt->answer;
         bool used = j->opt->metric == SD_PATCH_LOGIT_DIFF || (i == 0 && j->opt->metric == SD_PATCH_PROB);

@@ -28,7 +28,7 @@ sd_status sd_steer__site(sd_site *site, int64_t *d, const sd_steer_spec *spec, c
     if (dict && spec->feature >= sd_dict_get_info(dict)->m) {
         sd_fail(err, SD_E_NOTFOUND, "steer: feature %lld of a dictionary with %lld", (long long)spec->feature,
                 (long long)sd_dict_get_info(dict)->m);
-        return sd_hint(err, "features count from 0");
+        return sd_hint(err, "features are numbered 0 to %lld", (long long)sd_dict_get_info(dict)->m - 1);
     }
     return SD_OK;
 }
