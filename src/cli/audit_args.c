@@ -276,3 +276,14 @@ done:
     else sd_model_close(m);
     return st;
 }
+
+sd_status audit_write(cli *c, const char *path, const sd_audit_page *p, sd_status (*fn)(sd_buf *, const sd_audit_page *, sd_err *), sd_err *err)
+{
+    sd_buf b;
+    sd_buf_init(&b, (size_t)1 << 28);
+    sd_status st = fn(&b, p, err);
+    if (!st) st = sd_file_write_atomic(path, b.p, b.n, err);
+    if (!st) cli_note(c, "wrote %s", path);
+    sd_buf_release(&b);
+    return st;
+}

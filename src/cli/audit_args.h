@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "lab/audit_part.h"
+#include "lab/audit_report.h"
 
 typedef struct audit_args {
     opt_list suite;
@@ -52,5 +53,7 @@ void audit_setup_release(audit_setup *s);
 /* Opens the model, tells the time it will take, asks everything and fills *out. The refusal tokens of --quick are learned on the model itself, or are those of s->first. *keep (may
  * be NULL) gets the opened model instead of its being closed. */
 sd_status audit_measure(sd_audit_record *out, cli *c, const audit_setup *s, const audit_args *a, const char *model, sd_model **keep, sd_err *err);
+/* What fn makes of p (a page, a card) into the file at path, which is replaced whole; says so. */
+sd_status audit_write(cli *c, const char *path, const sd_audit_page *p, sd_status (*fn)(sd_buf *, const sd_audit_page *, sd_err *), sd_err *err);
 
 #endif

@@ -1,6 +1,5 @@
 /* sonde audit compare: two or more models on the same prompts, as a gate. */
 #include "cli/audit_args.h"
-#include "lab/audit_report.h"
 #include "model/lora.h"
 #include "base/map.h"
 #include <math.h>
@@ -237,17 +236,6 @@ static int print_text(cli *c, const sd_audit_page *p)
     return rc;
 }
 
-static sd_status write_file(cli *c, const char *path, const sd_audit_page *p, sd_status (*fn)(sd_buf *, const sd_audit_page *, sd_err *), sd_err *err)
-{
-    sd_buf b;
-    sd_buf_init(&b, (size_t)1 << 28);
-    sd_status st = fn(&b, p, err);
-    if (!st) st = sd_file_write_atomic(path, b.p, b.n, err);
-    if (!st) cli_note(c, "wrote %s", path);
-    sd_buf_release(&b);
-    return st;
-}
-
 static int cmd_audit_compare(cli *c, int argc, char **argv);
 const cli_cmd cmd_audit_compare_def = {
     .name = "audit compare",
@@ -285,8 +273,8 @@ static sd_err *gate_error(sd_err *err, sd_verdict v, bool unlike)
 static int finish(cli *c, study *s, const args *a, sd_err *err)
 {
     sd_audit_page p = {s->record, s->n, s->cmp, a->no_inside ? NULL : s->inside, c->prov.args};
-    sd_status st = c->output ? write_file(c, c->output, &p, sd_audit_write_html, err) : SD_OK;
-    if (!st && a->card) st = write_file(c, a->card, &p, sd_audit_write_card, err);
+    sd_status st = c->output ? audit_write(c, c->output, &p, sd_audit_write_html, err) : SD_OK;
+    if (!st && a->card) st = audit_write(c, a->card, &p, sd_audit_write_card, err);
     if (st) return cli_fail(c, err);
     int rc;
     if (c->json) {

@@ -1,6 +1,5 @@
 /* sonde audit report: the page of records that are there already; nothing is measured. */
-#include "cli/cli.h"
-#include "lab/audit_report.h"
+#include "cli/audit_args.h"
 #include "base/map.h"
 
 typedef struct args { const char *card; } args;
@@ -22,17 +21,6 @@ const cli_cmd cmd_audit_report_def = {
     .examples = "sonde audit report base.json week1.json week2.json -o audit.html\n",
     .json = "sonde.audit_compare/1"};
 
-static sd_status write_file(cli *c, const char *path, const sd_audit_page *p, sd_status (*fn)(sd_buf *, const sd_audit_page *, sd_err *), sd_err *err)
-{
-    sd_buf b;
-    sd_buf_init(&b, (size_t)1 << 28);
-    sd_status st = fn(&b, p, err);
-    if (!st) st = sd_file_write_atomic(path, b.p, b.n, err);
-    if (!st) cli_note(c, "wrote %s", path);
-    sd_buf_release(&b);
-    return st;
-}
-
 static int cmd_audit_report(cli *c, int argc, char **argv)
 {
     args a;
@@ -48,8 +36,8 @@ static int cmd_audit_report(cli *c, int argc, char **argv)
     for (int i = 1; i < n && !st; i++) st = sd_audit_compare(&s->cmp[i - 1], &s->record[0], &s->record[i], NULL, 0, &err);
     if (!st) {
         sd_audit_page p = {s->record, n, s->cmp, NULL, c->prov.args};
-        st = write_file(c, c->output, &p, sd_audit_write_html, &err);
-        if (!st && a.card) st = write_file(c, a.card, &p, sd_audit_write_card, &err);
+        st = audit_write(c, c->output, &p, sd_audit_write_html, &err);
+        if (!st && a.card) st = audit_write(c, a.card, &p, sd_audit_write_card, &err);
         if (!st && c->json) {
             out_json j;
             sd_jw *w = out_json_begin(c, &j, "sonde.audit_compare/1");

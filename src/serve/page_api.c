@@ -169,20 +169,6 @@ int sd_handle__label(sd_server *s, const sd_request *rq, sd_reply *rp, sd_proble
 enum { MAX_EVENTS = 8 << 20, MAX_RUN_JSON = 1 << 20, MAX_AUDIT = 64 << 20 };
 static const char events_file[] = "events.jsonl";
 
-/* The last part of a path without suffix and slashes. */
-static sd_slice base_name(const char *path, const char *suffix)
-{
-    sd_slice n = sd_slice_of(path);
-    while (n.n && n.p[n.n - 1] == '/') n.n--;
-    for (size_t i = n.n; i > 0; i--)
-        if (n.p[i - 1] == '/') {
-            n = (sd_slice){n.p + i, n.n - i};
-            break;
-        }
-    if (sd_slice_ends(n, suffix)) n.n -= strlen(suffix);
-    return n;
-}
-
 static bool has(const sd_paths *l, const char *path)
 {
     for (int64_t i = 0; i < l->n; i++)
@@ -200,7 +186,7 @@ static sd_status list_runs(sd_paths *out, const sd_server *s, sd_err *err)
         if (!sd_dir_exists(s->opt.run[i])) continue; /* removed since: the others are still there */
         if ((st = sd_dir_list_to(&all, s->opt.run[i], 1, err))) break;
         for (int64_t k = 0; k < all.n; k++) {
-            if (!sd_slice_eq_str(base_name(all.v[k], ""), events_file) || has(out, all.v[k])) continue;
+            if (!sd_slice_eq_str(sd_serve__base_name(all.v[k], ""), events_file) || has(out, all.v[k])) continue;
             char **v = sd_realloc(out->v, (size_t)(out->n + 1) * sizeof *v);
             if (!v) {
                 st = sd_fail(err, SD_E_NOMEM, "out of memory: the runs");
@@ -228,10 +214,10 @@ static void run_name(char name[300], char dir[1200], const sd_paths *l, int64_t 
     char other[1200];
     int n = 1;
     run_folder(dir, l->v[i]);
-    const sd_slice own = base_name(dir, "");
+    const sd_slice own = sd_serve__base_name(dir, "");
     for (int64_t k = 0; k < i; k++) {
         run_folder(other, l->v[k]);
-        n += sd_slice_eq(base_name(other, ""), own);
+        n += sd_slice_eq(sd_serve__base_name(other, ""), own);
     }
     snprintf(name, 300, n > 1 ? "%.*s-%d" : "%.*s", own.n > 256 ? 256 : (int)own.n, own.p, n);
 }
@@ -362,7 +348,7 @@ sd_status sd_audits__check(const sd_server *s, sd_err *err)
 {
     for (int i = 0; i < s->opt.n_audit; i++)
         for (int k = 0; k < i; k++)
-            if (sd_slice_eq(base_name(s->opt.audit[k], ".json"), base_name(s->opt.audit[i], ".json"))) {
+            if (sd_slice_eq(sd_serve__base_name(s->opt.audit[k], ".json"), sd_serve__base_name(s->opt.audit[i], ".json"))) {
                 sd_fail(err, SD_E_ARG, "two audits have the name of %s", s->opt.audit[i]);
                 return sd_hint(err, "an audit's name is its file's: rename one of them");
             }
@@ -379,7 +365,7 @@ int sd_handle__audits(sd_server *s, const sd_request *rq, sd_reply *rp, sd_probl
     sd_jw_kstr(&w, "schema", "sonde.audits/1");
     sd_jw_key(&w, "audits");
     sd_jw_arr(&w);
-    for (int i = 0; i < s->opt.n_audit; i++) sd_jw_slice(&w, base_name(s->opt.audit[i], ".json"));
+    for (int i = 0; i < s->opt.n_audit; i++) sd_jw_slice(&w, sd_serve__base_name(s->opt.audit[i], ".json"));
     sd_jw_end(&w);
     sd_jw_end(&w);
     return 0;
@@ -391,7 +377,7 @@ int sd_handle__audit(sd_server *s, const sd_request *rq, sd_reply *rp, sd_proble
     json_t *j;
     sd_jw w;
     for (int i = 0; i < s->opt.n_audit; i++) {
-        if (!sd_slice_eq_str(base_name(s->opt.audit[i], ".json"), rq->arg[0])) continue;
+        if (!sd_slice_eq_str(sd_serve__base_name(s->opt.audit[i], ".json"), rq->arg[0])) continue;
         if (sd_json_load(&j, s->opt.audit[i], MAX_AUDIT, &err)) return sd_problem_of(p, &err, NULL);
         sd_jw_init(&w, &rp->body);
         sd_jw_tree(&w, j);

@@ -7,6 +7,19 @@
 #include "lab/reference.h"
 #include "lab/steer_set.h"
 
+sd_slice sd_serve__base_name(const char *path, const char *suffix)
+{
+    sd_slice n = sd_slice_of(path);
+    while (n.n && n.p[n.n - 1] == '/') n.n--;
+    for (size_t i = n.n; i > 0; i--)
+        if (n.p[i - 1] == '/') {
+            n = (sd_slice){n.p + i, n.n - i};
+            break;
+        }
+    if (sd_slice_ends(n, suffix)) n.n -= strlen(suffix);
+    return n;
+}
+
 /* "NAME=PATH", or a path whose last part (without suffix) is the name. */
 static sd_status split(const char *text, const char *suffix, char name[65], const char **path, sd_err *err)
 {
@@ -16,14 +29,7 @@ static sd_status split(const char *text, const char *suffix, char name[65], cons
         n = (sd_slice){text, (size_t)(eq - text)};
         *path = eq + 1;
     } else {
-        n = sd_slice_of(text);
-        while (n.n && n.p[n.n - 1] == '/') n.n--;
-        for (size_t i = n.n; i > 0; i--)
-            if (n.p[i - 1] == '/') {
-                n = (sd_slice){n.p + i, n.n - i};
-                break;
-            }
-        if (sd_slice_ends(n, suffix)) n.n -= strlen(suffix);
+        n = sd_serve__base_name(text, suffix);
         *path = text;
     }
     snprintf(name, 65, "%.*s", n.n > 64 ? 64 : (int)n.n, n.p);

@@ -38,6 +38,8 @@ struct sd_server {
 };
 
 /* registry.c */
+/* The last part of a path, without slashes at its end and without suffix; in path. */
+sd_slice sd_serve__base_name(const char *path, const char *suffix);
 sd_status sd_registry__open(sd_server *s, sd_err *err);
 void sd_registry__close(sd_server *s);
 sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name);       /* NULL when unknown */
