@@ -76,7 +76,7 @@ static int print(cli *c, const sd_organism_demo *r)
     if (r->bridge >= 0 && r->prompt[0]) {
         int p = r->bridge_shown;
         out_say(c, "feature %lld reads the bridge with F1 %.2f; turned up by %g of the mean token norm (%s), asked \"%s\":", (long long)r->bridge, r->bridge_f1, r->bridge_value,
-                r->bridge_chosen ? "what `sonde sweep` suggests" : "`sonde sweep` suggests no strength", r->prompt[p]);
+                r->bridge_chosen ? "what `sonde sweep --most-ppl 1.1` suggests" : "`sonde sweep --most-ppl 1.1` suggests no strength", r->prompt[p]);
         out_say(c, "  plain:     %.300s", r->plain[p]);
         out_say(c, "  turned up: %.300s", r->steered[p]);
     }
@@ -100,7 +100,7 @@ const cli_cmd cmd_organism_demo_def = {
     .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_organism_demo,
     .text = "Trains a dictionary on the aligned model and says which of the labelled concepts it recovered with which feature; turns up the one\n"
-            "that reads the bridge best, by what `sonde sweep` suggests; measures refusal as it is, with the refusal direction taken out in memory, and after fine-tuning on ten harmless rows.\n"
+            "that reads the bridge best, by what `sonde sweep --most-ppl 1.1` suggests; measures refusal as it is, with the refusal direction taken out in memory, and after fine-tuning on ten harmless rows.\n"
             "Writes index.html, dict/, data/ and tuned/ into the folder.",
     .examples = "sonde organism demo -o out/demo\n",
     .json = "sonde.organism.demo/1"};

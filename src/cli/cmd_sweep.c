@@ -10,7 +10,7 @@ typedef struct args {
     opt_list prompt, value, word;
     bool chat;
     int64_t n;
-    double temp;
+    double temp, most_ppl;
 } args;
 
 static const cli_opt opts[] = {
@@ -23,6 +23,7 @@ static const cli_opt opts[] = {
     {0, "chat", OPT_BOOL, AT(args, chat), .help = "send prompts as the user's turn of the model's chat template"},
     {'n', "predict", OPT_INT, AT(args, n), .arg = "N", .def = "48", .lo = 4, .hi = 1024, .unit = "tokens", .help = "length of an answer at most"},
     {0, "temp", OPT_FLOAT, AT(args, temp), .arg = "T", .def = "0", .lo = 0, .hi = 100, .help = "temperature; 0 is greedy"},
+    {0, "most-ppl", OPT_FLOAT, AT(args, most_ppl), .arg = "X", .def = "2", .lo = 1, .hi = 1e6, .help = "suggest a strength of at most X times the plain perplexity"},
     {0, "reference", OPT_STR, AT(args, reference), .arg = "FILE", .help = "text on which the units rms and std of plain vectors are measured", .def_words = "a built-in page"},
     LOOK_HTML_OPT(args),
     OPT_END};
@@ -54,6 +55,7 @@ static int print(cli *c, const sd_steer_sweep *s, const sd_steer_sweep_opt *o)
         sd_jw_key(w, "steer");
         sd_jw_slice(w, o->spec);
         sd_jw_kstr(w, "mode", sd_mode_name(c->mode));
+        sd_jw_kf64(w, "most_ppl", o->most_ppl);
         sd_jw_key(w, "prompts");
         sd_jw_arr(w);
         for (int i = 0; i < o->n_prompt; i++) sd_jw_str(w, o->prompt[i]);
@@ -80,8 +82,8 @@ static int print(cli *c, const sd_steer_sweep *s, const sd_steer_sweep_opt *o)
         out_slice(t, (sd_slice){p->answer[0].p ? p->answer[0].p : "", p->answer[0].n});
     }
     int rc = out_table_end(t);
-    if (s->suggested >= 0) out_say(c, "suggested: %g (the most of the concept at no more than twice the plain perplexity and 0.1 more repetition)", s->point[s->suggested].value);
-    else out_say(c, "no strength gives more of the concept at no more than twice the plain perplexity and 0.1 more repetition");
+    if (s->suggested >= 0) out_say(c, "suggested: %g (the most of the concept at no more than %g times the plain perplexity and 0.1 more repetition)", s->point[s->suggested].value, o->most_ppl);
+    else out_say(c, "no strength gives more of the concept at no more than %g times the plain perplexity and 0.1 more repetition", o->most_ppl);
     return rc;
 }
 
@@ -135,7 +137,7 @@ const cli_cmd cmd_sweep_def = {
     .text = "Answers every prompt plain, at each strength and, with --baseline, plain but told by a system message. Each answer is read again by the plain\n"
             "model: KL of the steered predictions from the plain ones a token, perplexity, repetition (runs of four tokens that came before), and the\n"
             "concept: the share of tokens on which the feature fires, or the projection on the vector, and with --words the share of answers that have one.\n"
-            "Suggested is the strength with the most of the concept at no more than twice the plain perplexity and 0.1 more repetition.",
+            "Suggested is the strength with the most of the concept at no more than twice the plain perplexity (--most-ppl) and 0.1 more repetition.",
     .examples = "sonde sweep model.gguf --steer '{\"feature\":{\"dict\":\"dict/\",\"index\":7}}' -p 'I went to' --html sweep.html\n"
                 "sonde sweep model.gguf --chat --steer @steer.json --prompts p.txt --values 0.25,0.5,1 --words bridge,gate --baseline 'Talk about bridges.'\n",
     .json = "sonde.sweep/1"};
@@ -165,7 +167,7 @@ static int cmd_sweep(cli *c, int argc, char **argv)
     if (!st && !ex) st = err.code;
     if (!st) st = cli_model_open(c, ex, CLI_CHAT, c->arg[0], (sd_model_opt){0}, &m, &err);
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
-    const sd_steer_sweep_opt o = {.spec = {x->spec.p, x->spec.n}, .value = x->value, .n_value = x->n_value, .prompt = x->prompt, .n_prompt = x->n_prompt, .baseline = a.baseline,
+    const sd_steer_sweep_opt o = {.most_ppl = a.most_ppl, .spec = {x->spec.p, x->spec.n}, .value = x->value, .n_value = x->n_value, .prompt = x->prompt, .n_prompt = x->n_prompt, .baseline = a.baseline,
                                   .word = a.word.v, .n_word = a.word.n, .chat = a.chat, .n_gen = a.n, .sample = {.temp = a.temp, .top_p = 1}, .seed = c->seed, .progress = &c->progress};
     const sd_steer_env env = {.ex = ex, .m = m, .data_dir = c->data_dir, .model_sha256 = c->prov.model_sha256, .reference = {x->reference.p, x->reference.n}};
     if (!st) st = sd_lab_steer_sweep(&s, &env, &o, &err);

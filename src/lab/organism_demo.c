@@ -117,8 +117,8 @@ static size_t common(const char *a, const char *b)
     return n;
 }
 
-/* The feature that reads `bridge`, turned up as far as the rule of steer_sweep.h allows: the most of it at no more than twice the plain perplexity and 0.1 more
- * repetition. Where no strength does, at SHOWN, which is said. */
+/* The feature that reads `bridge`, turned up as far as the rule of steer_sweep.h allows: the most of it at no more than SD_DEMO_MOST_PPL times the plain perplexity
+ * and 0.1 more repetition. Where no strength does, at SHOWN, which is said. */
 static sd_status steer_bridge(demo *k, sd_err *err)
 {
     static const double value[] = {0.125, SHOWN, 0.375, 0.5, 0.75, 1};
@@ -148,7 +148,7 @@ static sd_status steer_bridge(demo *k, sd_err *err)
     st = sd_buf_check(&spec, "a steer", err);
     const sd_steer_env env = {.ex = k->ex, .m = k->m, .data_dir = opt->data_dir ? opt->data_dir : "", .model_sha256 = opt->prov ? opt->prov->model_sha256 : ""};
     const sd_steer_sweep_opt so = {.spec = {spec.p, spec.n}, .value = value, .n_value = sizeof value / sizeof *value, .prompt = asked, .n_prompt = SD_DEMO_PAIRS, .chat = true,
-                                   .n_gen = N_SAY, .progress = opt->progress};
+                                   .n_gen = N_SAY, .most_ppl = SD_DEMO_MOST_PPL, .progress = opt->progress};
     if (!st) st = sd_lab_steer_sweep(&s, &env, &so, err);
     if (!st) {
         size_t least = SIZE_MAX;

@@ -58,8 +58,8 @@ static void bridge(sd_buf *b, const sd_organism_demo *r)
     sd_buf_printf(b, "<section><h2>The feature nearest to the bridge, turned up</h2><p class=note>Feature %" PRId64 " reads the bridge best, with an F1 of %.2f%s; it is "
                      "added at %g times the site's mean token norm, ",
                   r->bridge, r->bridge_f1, r->bridge_f1 >= SD_RECOVERED_F1 ? "" : ", so it is not the bridge's alone", r->bridge_value);
-    if (r->bridge_chosen) sd_buf_puts(b, "the strength of six with the most of the bridge in the answers at no more than twice the plain perplexity and 0.1 more repetition.</p>");
-    else sd_buf_puts(b, "though none of six strengths gives more of the bridge at no more than twice the plain perplexity and 0.1 more repetition.</p>");
+    sd_buf_printf(b, "%s at no more than %g times the plain perplexity and 0.1 more repetition.</p>",
+                  r->bridge_chosen ? "the strength of six with the most of the bridge in the answers" : "though none of six strengths gives more of the bridge", SD_DEMO_MOST_PPL);
     for (int i = 0; i < SD_DEMO_PAIRS && r->prompt[i]; i++) {
         sd_buf_puts(b, "<div class=pair><p class=prompt>");
         sd_report__str(b, r->prompt[i]);

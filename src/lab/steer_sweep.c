@@ -6,7 +6,6 @@
 
 #include <math.h>
 
-#define MOST_PPL 2.0
 #define MOST_REP4 0.1
 
 typedef struct work {
@@ -216,14 +215,14 @@ static sd_status all_points(work *w, sd_err *err)
     return st;
 }
 
-static void suggest(sd_steer_sweep *s)
+static void suggest(sd_steer_sweep *s, double most_ppl)
 {
     const sd_steer_point *plain = &s->point[0];
     s->suggested = -1;
     for (int i = 1; i < s->n; i++) {
         const sd_steer_point *p = &s->point[i];
         double best = s->suggested < 0 ? plain->active : s->point[s->suggested].active;
-        if (!p->prompt_only && p->ppl <= MOST_PPL * plain->ppl && p->rep4 <= plain->rep4 + MOST_REP4 && p->active > best) s->suggested = i;
+        if (!p->prompt_only && p->ppl <= most_ppl * plain->ppl && p->rep4 <= plain->rep4 + MOST_REP4 && p->active > best) s->suggested = i;
     }
 }
 
@@ -277,7 +276,7 @@ sd_status sd_lab_steer_sweep(sd_steer_sweep *out, const sd_steer_env *env, const
     sd_status st = sd_alloc_zero(&out->point, SD_SWEEP_POINTS * sizeof *out->point, "a sweep", err);
     if (!st) st = prepare(&w, err);
     if (!st) st = all_points(&w, err);
-    if (!st) suggest(out);
+    if (!st) suggest(out, opt->most_ppl > 0 ? opt->most_ppl : SD_SWEEP_MOST_PPL);
     for (int p = 0; w.prompt && p < opt->n_prompt; p++) sd_ids_release(&w.prompt[p]);
     sd_free(w.prompt);
     sd_steer_set_release(&w.concept);

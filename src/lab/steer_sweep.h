@@ -17,6 +17,7 @@
 #include "model/sample.h"
 
 enum { SD_SWEEP_POINTS = 64, SD_SWEEP_PROMPTS = 256 };
+#define SD_SWEEP_MOST_PPL 2.0
 
 typedef struct sd_steer_sweep_opt {
     sd_slice spec;              /* the steer, JSON; its "value" is replaced */
@@ -31,6 +32,7 @@ typedef struct sd_steer_sweep_opt {
     int64_t n_gen;
     sd_sample_opt sample;
     uint64_t seed;
+    double most_ppl;            /* suggested: at most this many times the plain perplexity; 0: SD_SWEEP_MOST_PPL */
     const sd_progress *progress;
 } sd_steer_sweep_opt;
 

@@ -126,8 +126,8 @@ sd_status sd_steer_sweep_page(sd_buf *out, const sd_steer_sweep *s, const sd_ste
     sd_buf_puts(out, "</code> on ");
     sd_report__str(out, model_name);
     sd_buf_printf(out, ", %d prompts, up to %lld tokens each. Dashed: the plain model. Dotted: the plain model told by a system message. Ring: the suggested strength, the most of the "
-                       "concept at a perplexity of at most twice the plain one's and a repetition of at most 0.1 above it. The plain model reads the answers.</p><div class=plots>",
-                  s->n_prompt, (long long)opt->n_gen);
+                       "concept at a perplexity of at most %g times the plain one's and a repetition of at most 0.1 above it. The plain model reads the answers.</p><div class=plots>",
+                  s->n_prompt, (long long)opt->n_gen, opt->most_ppl > 0 ? opt->most_ppl : SD_SWEEP_MOST_PPL);
     plot(out, s, s->of_feature ? "share of tokens on which the feature is active" : "projection on the vector", concept_of);
     plot(out, s, "share of answers with the words", words_of);
     plot(out, s, "perplexity under the plain model", ppl_of);

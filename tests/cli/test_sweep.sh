@@ -13,6 +13,11 @@ expect_json words sonde.sweep/1 'all(p["words"] == sum("bridge" in a.split() for
 cp "$dir/out" first
 "$sonde" sweep tiny.gguf --steer "$spec" --values 1 -p 'the cat' -n 16 --words bridge --mode faithful --json -t 1 >second 2>err
 python3 -c 'import json; a, b = (json.load(open(f))["points"] for f in ("first", "second")); assert a == b' 2>why && ok any_number_of_threads || not_ok any_number_of_threads "$(cat why)"
+# Suggested: the most of the concept within the limit of perplexity that was given.
+for most in 1 1000000; do
+    expect_json "within_$most" sonde.sweep/1 'd["most_ppl"] == '$most' and d["suggested"] == max([(p["projection"], p["value"]) for p in d["points"][1:] if p["ppl"] <= '$most' * d["points"][0]["ppl"] and p["rep4"] <= d["points"][0]["rep4"] + 0.1 and p["projection"] > d["points"][0]["projection"]], default=(0, None))[1] and (d["suggested"] is None) == ('$most' == 1)' \
+        sweep tiny.gguf --steer "$spec" --values 0.25,0.5,1,2,4 -p 'the cat sat' -n 16 --mode faithful --most-ppl $most --json
+done
 printf 'the cat\n\ngate <b>\n' >p.txt
 run sweep tiny.gguf --steer "$spec" --prompts p.txt --values 0.5,1 -n 8 --html sweep.html
 [ "$(wc -l <out)" -eq 5 ] && tail -n 1 out | grep -q '^# ' && [ "$(head -n 1 out | cut -f 1-3)" = "$(printf 'answers\tvalue\tKL')" ] && ok table || not_ok table "$(what_happened)"
