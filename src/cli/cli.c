@@ -182,6 +182,24 @@ void *cli_keep(cli *c, void *p)
     return p;
 }
 
+/* Has the folder anything in it that is not a dot file? */
+static sd_status dir_is_used(const char *path, bool *used, sd_err *err)
+{
+    sd_paths p = {0};
+    sd_status st = sd_dir_list(&p, path, err);
+    *used = p.n > 0;
+    sd_paths_free(&p);
+    return st;
+}
+
+/* Does the folder of -o hold what a stopped run wrote? Without -f there was nothing in it before. */
+static bool left_behind(const cli *c)
+{
+    bool used = false;
+    if (!c->cmd || !c->output || c->force || (c->cmd->uses & (CLI_OUT_DIR | CLI_FORCE)) != (CLI_OUT_DIR | CLI_FORCE) || !sd_dir_exists(c->output)) return false;
+    return dir_is_used(c->output, &used, NULL) == SD_OK && used;
+}
+
 /* What to try, for errors whose maker did not say. */
 static const char *general_hint(const cli *c, sd_status st, char *out, size_t cap)
 {
@@ -196,7 +214,7 @@ static const char *general_hint(const cli *c, sd_status st, char *out, size_t ca
     case SD_E_NOSPACE: snprintf(out, cap, "free some space, or write elsewhere with -o"); break;
     case SD_E_STORE: snprintf(out, cap, "the store may be damaged or made by another version; build it again"); break;
     case SD_E_BUSY: snprintf(out, cap, "another process uses it; try again when that has ended"); break;
-    case SD_E_CANCELLED: snprintf(out, cap, "nothing to resume; run the command again"); break;
+    case SD_E_CANCELLED: snprintf(out, cap, "nothing to resume; run the command again%s", left_behind(c) ? ", with -f over what was written" : ""); break;
     case SD_OK:
     case SD_E_FAIL:
     case SD_E_GATE: snprintf(out, cap, "`sonde doctor` checks this machine"); break;
@@ -342,16 +360,6 @@ sd_status cli_read_text(sd_buf *b, const char *path, sd_err *err)
     for (size_t i = 0; i < ok; i++) line += b->p[i] == '\n';
     sd_fail(err, SD_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) is not UTF-8", from_stdin ? "standard input" : path, line, ok, (unsigned)(uint8_t)b->p[ok]);
     return sd_hint(err, "convert it first: iconv -f LATIN1 -t UTF-8");
-}
-
-/* Has the folder anything in it that is not a dot file? */
-static sd_status dir_is_used(const char *path, bool *used, sd_err *err)
-{
-    sd_paths p = {0};
-    sd_status st = sd_dir_list(&p, path, err);
-    *used = p.n > 0;
-    sd_paths_free(&p);
-    return st;
 }
 
 sd_status cli_check_parent(const char *path, sd_err *err)

@@ -58,6 +58,7 @@ static sd_status trainings(sd_firm_training *v, int *n, cli *c, const sd_damage_
     if (!sd_path_join(dir, sizeof dir, c->output, name)) return sd_fail(err, SD_E_ARG, "%s: path too long", c->output);
     o.dir = dir;
     sd_status st = sd_dir_make(dir, err);
+    if (!st) cli_note(c, "trainings on %s: %" PRId64 " of %" PRId64 " steps, asked on the way; finished ones are not made again", name, o.n_seed, o.steps);
     if (!st) st = sd_lab_damage(&r, c->exec, &o, err);
     double before = NAN;
     for (int i = 0; i < r.n_row && !st; i++)
@@ -68,7 +69,6 @@ static sd_status trainings(sd_firm_training *v, int *n, cli *c, const sd_damage_
         v[(*n)++] = (sd_firm_training){.kind = name, .seed = cell->seed, .steps = cell->steps, .halved = half, .seconds = cell->seconds,
                                        .value = before > 0 ? before * (half < 0 ? 1 : log2(1 + (double)half) / log2(1 + (double)cell->steps)) : 0};
     }
-    if (!st) cli_note(c, "trainings on %s: %d of them", name, r.n_cell - 1);
     sd_damage_release(&r);
     return st;
 }

@@ -150,4 +150,15 @@ interrupt 0.7 1 "$sonde" "${ask[@]}"
 [ $rc -eq 0 ] || { [ $rc -eq 130 ] && grep -q 'with -o FILE what is judged' err && ok audit_without_a_record_keeps_nothing || not_ok audit_without_a_record_keeps_nothing "$(what_happened)"; }
 interrupt 0.7 1 "$sonde" "${ask[@]}" -o with.json --keep-answers answers.jsonl
 [ $rc -eq 0 ] || { [ $rc -eq 130 ] && grep -q 'look at all answers at the end' err && [ ! -e with.json.part ] && [ ! -e answers.jsonl ] && ok audit_with_answers_says_so || not_ok audit_with_answers_says_so "$(what_happened)"; }
+# A folder that a stopped run leaves is in the way of the next one, and that is said; -f writes over it.
+world=(organism write --world "$root/organism/merrow.world" --scale 0.3 -o world)
+interrupt world/pretrain.jsonl 1 "$sonde" "${world[@]}"
+if [ $rc -eq 0 ]; then
+    skip leftovers_are_told "the world was written before the signal"
+elif [ $rc -eq 130 ] && grep -q '^hint: .*run the command again, with -f' err; then
+    expect_error leftovers_are_in_the_way 4 'world is already there' "${world[@]}"
+    expect_exit leftovers_are_told 0 "${world[@]}" -f -q
+else
+    not_ok leftovers_are_told "$(what_happened)"
+fi
 finish
