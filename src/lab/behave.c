@@ -47,13 +47,6 @@ int64_t sd_behave_length(const sd_behave_opt *o)
     return o->quick && n > SD_BEHAVE_QUICK ? SD_BEHAVE_QUICK : n;
 }
 
-static sd_status put_ids(sd_ids *to, const int32_t *ids, int64_t n, sd_err *err)
-{
-    sd_status st = SD_OK;
-    for (int64_t i = 0; i < n && !st; i++) st = sd_ids_push(to, ids[i], err);
-    return st;
-}
-
 static sd_status answer(void *self, int64_t prompt, const int32_t *ids, int64_t n, bool ended, sd_err *err)
 {
     job *j = self;
@@ -69,7 +62,7 @@ static sd_status answer(void *self, int64_t prompt, const int32_t *ids, int64_t 
     r->cls = sd_behave__class(r, j->opt->quick);
     if (j->at) {
         j->at[prompt] = j->ids.n;
-        if ((st = put_ids(&j->ids, ids, n, err))) return st;
+        if ((st = sd_ids_add(&j->ids, ids, n, err))) return st;
     }
     if (j->kept) sd_buf_put(&j->kept[prompt], text.p, text.n);
     return j->framed ? SD_OK : sd_behave__keep(j->out, j->opt, &j->kept_at, SD_OK, err);
@@ -123,7 +116,7 @@ static sd_status judge_linear(job *j, const sd_exec *ex, const sd_rendered *r, s
     if (!st) st = sd_alloc(&start, (size_t)(r->n + 1) * sizeof *start, "answers", err);
     for (int64_t i = 0; i < r->n && !st; i++) {
         start[i] = ids.n;
-        st = put_ids(&ids, j->ids.v + j->at[i], j->v[i].n_tokens, err);
+        st = sd_ids_add(&ids, j->ids.v + j->at[i], j->v[i].n_tokens, err);
     }
     if (!st) start[r->n] = ids.n;
     if (!st) st = sd_linear_judge_scores(score, j->opt->linear, ex, j->m, &(sd_answers){r, ids.v, start}, err);

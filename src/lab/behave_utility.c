@@ -53,7 +53,7 @@ static sd_status reply_lp(double *out, bool by_sum, chooser *c, const char *ques
     sd_status st = sd_render(&r, c->m, &question, 1, &(sd_render_opt){.system = *c->sys, .n_ctx = sd_session_ctx(c->s)}, err);
     if (st) return st;
     const int32_t *q = sd_rendered_ids(&r, 0, &n);
-    for (int64_t i = 0; i < n && !st; i++) st = sd_ids_push(&ids, q[i], err);
+    st = sd_ids_add(&ids, q, n, err);
     if (!st) st = sd_tok_encode(c->m->tok, sd_slice_of(reply), &(sd_encode_opt){.no_special = true}, &ids, err);
     if (!st && (ids.n > sd_session_ctx(c->s) || ids.n > (int64_t)(sizeof c->lp / sizeof *c->lp) || ids.n == n))
         st = sd_fail(err, SD_E_ARG, "a question and its answer of %lld tokens do not fit", (long long)ids.n);

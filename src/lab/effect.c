@@ -38,11 +38,8 @@ static sd_status keep_rows(void *self, sd_act *act, sd_err *err)
 
 static sd_status reset_text(lab *l, int p, sd_err *err)
 {
-    sd_status st = SD_OK;
-    const sd_ids *src = &l->opt->prompt[p];
     l->text[p].n = 0;
-    for (int64_t i = 0; i < src->n && !st; i++) st = sd_ids_push(&l->text[p], src->v[i], err);
-    return st;
+    return sd_ids_add(&l->text[p], l->opt->prompt[p].v, l->opt->prompt[p].n, err);
 }
 
 /* Greedy continuation of every prompt at once; special tokens are never chosen, so all continuations have n_gen tokens. */

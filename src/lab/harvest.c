@@ -91,7 +91,7 @@ static sd_status cut_document(sd_harvest *h, const sd_ids *doc, int32_t doc_no, 
         int64_t n = doc->n - p < h->opt.n_ctx - bos ? doc->n - p : h->opt.n_ctx - bos, t0 = h->ids.n;
         if (n < MIN_CONTEXT) break;
         if (bos) st = sd_ids_push(&h->ids, sd_tok_bos(h->m->tok), err);
-        for (int64_t i = 0; i < n && !st; i++) st = sd_ids_push(&h->ids, doc->v[p + i], err);
+        if (!st) st = sd_ids_add(&h->ids, doc->v + p, n, err);
         if (!st)
             st = push_context(h, (context){.tok0 = t0, .n = (int32_t)n + bos, .doc = doc_no, .pos0 = (int32_t)p - bos}, err);
         p += n;

@@ -131,8 +131,8 @@ static sd_status judge(sums *t, sd_steer_point *pt, const work *w, int p, const 
         pt->n_empty += answer->n == 0;
         return st;
     }
-    for (int64_t i = 0; i < w->prompt[p].n && !st; i++) st = sd_ids_push(&all, w->prompt[p].v[i], err);
-    for (int64_t i = 0; i < answer->n && !st; i++) st = sd_ids_push(&all, answer->v[i], err);
+    st = sd_ids_add(&all, w->prompt[p].v, w->prompt[p].n, err);
+    if (!st) st = sd_ids_add(&all, answer->v, answer->n, err);
     if (!st) st = sd_lab_measure(&x, w->env->ex, w->env->m, &all, w->prompt[p].n, edits, err);
     if (!st) st = concept_of(&concept, w, &all, w->prompt[p].n, err);
     if (!st) {

@@ -33,13 +33,6 @@ static void encode(void *self)
     g->st = sd_dict_encode(&g->out->codes, g->ex, g->out->dict->dict, sd_mat_of(g->x, g->n, g->d), &g->err);
 }
 
-static sd_status copy_ids(sd_ids *to, const sd_ids *from, sd_err *err)
-{
-    sd_status st = SD_OK;
-    for (int64_t i = 0; i < from->n && !st; i++) st = sd_ids_push(to, from->v[i], err);
-    return st;
-}
-
 int sd_acts__run(sd_acts *out, sd_server *s, const sd_reg_dict *d, sd_ids *ids, const sd_request *rq, sd_problem *p)
 {
     sd_err err = {0};
@@ -55,7 +48,7 @@ int sd_acts__run(sd_acts *out, sd_server *s, const sd_reg_dict *d, sd_ids *ids, 
     sd_status st = sd_job_new(&job, 1, &err);
     if (!st) st = sd_alloc(&g.x, (size_t)(g.n * g.d + 1) * sizeof *g.x, "activations", &err);
     if (!st) st = sd_alloc_zero(&out->sink, (size_t)(g.n + 1) * sizeof *out->sink, "activations", &err);
-    if (!st) st = copy_ids(&job->seq[0].ids, &out->ids, &err);
+    if (!st) st = sd_ids_add(&job->seq[0].ids, out->ids.v, out->ids.n, &err);
     if (!st) {
         job->seq[0].watch = &hook;
         job->after = encode;

@@ -190,7 +190,7 @@ static int read_answer(study *y, const sd_server *s, const json_t *body, sd_prob
     if (http) return http;
     y->n_prompt = y->ids.n;
     sd_status st = sd_tok_encode(s->opt.m->tok, sd_slice_of(text), &(sd_encode_opt){.no_bos = true}, &said, &err);
-    for (int64_t i = 0; i < said.n && !st; i++) st = sd_ids_push(&y->ids, said.v[i], &err);
+    if (!st) st = sd_ids_add(&y->ids, said.v, said.n, &err);
     if (st) http = sd_problem_of(p, &err, "answer");
     else if (!said.n) http = sd_problem_set(p, 400, "answer", "the answer has no tokens");
     else if (y->ids.n > MAX_MEASURE) http = sd_problem_set(p, 400, "answer", "prompt and answer have %lld tokens, at most %d are measured", (long long)y->ids.n, MAX_MEASURE);

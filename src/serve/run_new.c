@@ -142,9 +142,7 @@ static int alloc_lanes(sd_run *r, int n, sd_problem *p)
 static int copy_ids(sd_ids *to, const sd_ids *from, sd_problem *p)
 {
     sd_err err = {0};
-    for (int64_t i = 0; i < from->n; i++)
-        if (sd_ids_push(to, from->v[i], &err)) return sd_problem_of(p, &err, NULL);
-    return 0;
+    return sd_ids_add(to, from->v, from->n, &err) ? sd_problem_of(p, &err, NULL) : 0;
 }
 
 static bool parses(const sd_run *r)

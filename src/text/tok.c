@@ -38,16 +38,32 @@ void sd_ids_release(sd_ids *ids)
     *ids = (sd_ids){0};
 }
 
+/* Room for n more. */
+static sd_status ids_room(sd_ids *ids, int64_t n, sd_err *err)
+{
+    if (n <= ids->cap - ids->n) return SD_OK;
+    int64_t cap = ids->cap ? ids->cap + ids->cap / 2 : 64;
+    if (cap - ids->n < n) cap = ids->n + n;
+    int32_t *v = sd_realloc(ids->v, (size_t)cap * sizeof *v);
+    if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: %lld token ids", (long long)cap);
+    ids->v = v;
+    ids->cap = cap;
+    return SD_OK;
+}
+
 sd_status sd_ids_push(sd_ids *ids, int32_t id, sd_err *err)
 {
-    if (ids->n == ids->cap) {
-        int64_t cap = ids->cap ? ids->cap + ids->cap / 2 : 64;
-        int32_t *v = sd_realloc(ids->v, (size_t)cap * sizeof *v);
-        if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: %lld token ids", (long long)cap);
-        ids->v = v;
-        ids->cap = cap;
-    }
-    ids->v[ids->n++] = id;
+    sd_status st = ids_room(ids, 1, err);
+    if (!st) ids->v[ids->n++] = id;
+    return st;
+}
+
+sd_status sd_ids_add(sd_ids *ids, const int32_t *id, int64_t n, sd_err *err)
+{
+    sd_status st = ids_room(ids, n, err);
+    if (st || n == 0) return st;
+    memcpy(ids->v + ids->n, id, (size_t)n * sizeof *id);
+    ids->n += n;
     return SD_OK;
 }
 

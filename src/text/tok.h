@@ -81,6 +81,7 @@ bool sd_tok_is_special(const sd_tok *t, int32_t id); /* control tokens: BOS, EOS
 typedef struct sd_ids { int32_t *v; int64_t n, cap; } sd_ids; /* zero-init; owns v */
 void sd_ids_release(sd_ids *ids);
 sd_status sd_ids_push(sd_ids *ids, int32_t id, sd_err *err);
+sd_status sd_ids_add(sd_ids *ids, const int32_t *id, int64_t n, sd_err *err); /* id [n], no part of ids */
 typedef struct sd_byte_span { size_t from, to; } sd_byte_span; /* bytes [from, to) of a text */
 typedef struct sd_encode_opt {
     const sd_byte_span *plain; /* [n_plain] rising, apart: a control token's text that begins there is text; borrowed */

@@ -343,6 +343,32 @@ static void test_ids_stay_on_error(void **state)
     sd_tok_free(t);
 }
 
+static void test_ids_add(void **state)
+{
+    (void)state;
+    enum { N = 1000 };
+    int32_t many[N];
+    sd_err err = {0};
+    sd_ids ids = {0};
+    for (int i = 0; i < N; i++) many[i] = 3 * i;
+    t_ok(sd_ids_add(&ids, NULL, 0, &err), err);
+    assert_int_equal(ids.n, 0);
+    t_ok(sd_ids_push(&ids, 7, &err), err);
+    for (int64_t n = 0; n < N; n += 37) {
+        int64_t before = ids.n;
+        t_ok(sd_ids_add(&ids, many, n, &err), err);
+        assert_int_equal(ids.n, before + n);
+        for (int64_t i = 0; i < n; i++) assert_int_equal(ids.v[before + i], 3 * i);
+    }
+    assert_int_equal(ids.v[0], 7);
+    int64_t before = ids.n;
+    sd_mem_fail_nth(1);
+    assert_int_equal(sd_ids_add(&ids, many, ids.cap - ids.n + 1 < N ? ids.cap - ids.n + 1 : N, &err), SD_E_NOMEM);
+    sd_mem_fail_nth(0);
+    assert_int_equal(ids.n, before);
+    sd_ids_release(&ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {T(test_lowest_rank_first),
@@ -358,6 +384,7 @@ int main(void)
                                        T(test_bytes_come_back),
                                        T(test_space_prefix_and_nfc),
                                        T(test_bad_specs),
-                                       T(test_ids_stay_on_error)};
+                                       T(test_ids_stay_on_error),
+                                       T(test_ids_add)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
