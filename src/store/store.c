@@ -126,12 +126,24 @@ sd_status sd_store__run(sd_store *s, sqlite3_stmt *q, const char *what, sd_err *
     return st;
 }
 
-sd_status sd_store__migrate(sqlite3 *db, const char *path, const char *const *sql, int from, int to, sd_err *err)
+/* A value of a pragma; false when SQLite could not say. */
+static bool pragma_int(sqlite3 *db, const char *sql, int64_t *out)
+{
+    sqlite3_stmt *q = NULL;
+    bool ok = sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW;
+    if (ok) *out = sqlite3_column_int64(q, 0);
+    if (sqlite3_finalize(q) != SQLITE_OK) ok = false;
+    return ok;
+}
+
+sd_status sd_store__migrate(sqlite3 *db, const char *path, const char *const *sql, int to, sd_err *err)
 {
     sd_status st = sd_store__exec(db, path, "BEGIN IMMEDIATE", "starting a migration", err);
     char pragma[64];
-    for (int v = from; v < to && !st; v++) st = sd_store__exec(db, path, sql[v], "making the tables", err);
-    snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d; COMMIT", to);
+    int64_t from = 0;
+    if (!st && !pragma_int(db, "PRAGMA user_version", &from)) st = sd_store__fail(db, path, "reading its header", err);
+    for (int64_t v = from > 0 ? from : 0; v < to && !st; v++) st = sd_store__exec(db, path, sql[v], "making the tables", err);
+    snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d; COMMIT", from < to ? to : (int)from);
     if (!st) st = sd_store__exec(db, path, pragma, "setting the version", err);
     if (st && !sqlite3_get_autocommit(db)) sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
     return st;
@@ -246,7 +258,7 @@ sd_status sd_store_create(sd_store **out, const char *path, bool force, sd_err *
              "PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -%d",
              SD_STORE_APPLICATION_ID, BUILD_CACHE_KIB);
     if ((st = sd_store__exec(s->db, path, pragma, "making the file", err))) goto done;
-    if ((st = sd_store__migrate(s->db, path, sd_store__migration, 0, sd_store__n_migration, err))) goto done;
+    if ((st = sd_store__migrate(s->db, path, sd_store__migration, sd_store__n_migration, err))) goto done;
     if ((st = sd_store__exec(s->db, path, "BEGIN", "starting", err))) goto done;
     *out = s;
     s = NULL;
@@ -306,16 +318,6 @@ void sd_store_abort(sd_store *s)
     close_db(s);
     if (s->lock >= 0 && s->tmp[0]) unlink(s->tmp);
     store_free(s);
-}
-
-/* A value of a pragma; false when SQLite could not say. */
-static bool pragma_int(sqlite3 *db, const char *sql, int64_t *out)
-{
-    sqlite3_stmt *q = NULL;
-    bool ok = sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW;
-    if (ok) *out = sqlite3_column_int64(q, 0);
-    if (sqlite3_finalize(q) != SQLITE_OK) ok = false;
-    return ok;
 }
 
 static sd_status check_identity(sd_store *s, int64_t *version, sd_err *err)
@@ -395,7 +397,7 @@ static sd_status open_existing(sd_store **out, const char *path, store_kind kind
             st = SD_E_STORE;
             goto done;
         }
-        if ((st = sd_store__migrate(s->db, path, sd_store__migration, (int)version, sd_store__n_migration, err))) goto done;
+        if ((st = sd_store__migrate(s->db, path, sd_store__migration, sd_store__n_migration, err))) goto done;
         version = sd_store__n_migration;
     }
     defend(s);

@@ -43,8 +43,8 @@ enum { OLDEST_READABLE = 2 };
 /* Migration i takes a file from version i to i + 1. */
 extern const char *const sd_store__migration[];
 extern const int sd_store__n_migration;
-/* Applies migrations from..to in one transaction and sets user_version. */
-sd_status sd_store__migrate(sqlite3 *db, const char *path, const char *const *sql, int from, int to, sd_err *err);
+/* Applies what is missing up to version `to` in one transaction and sets user_version. What is missing is read inside it: another editor may have been first. */
+sd_status sd_store__migrate(sqlite3 *db, const char *path, const char *const *sql, int to, sd_err *err);
 
 /* Binding: a string (NULL is empty), bytes, a number (NULL where it is not finite). Borrowed until the statement is reset. */
 void sd_store__bind_str(sqlite3_stmt *q, int i, const char *s);

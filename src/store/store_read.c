@@ -8,7 +8,7 @@
 /* Ceilings on what a file may claim; each is far above any model or dictionary that exists. */
 #define MAX_VOCAB INT64_C(16777216)
 #define MAX_FEATURES INT64_C(268435456)
-enum { MAX_EXAMPLES = 4096 };
+enum { MAX_EXAMPLES = 4096, MAX_WIDTH = 1 << 22 };
 
 sd_slice sd_store__text(sqlite3_stmt *q, int col)
 {
@@ -115,6 +115,8 @@ sd_status sd_store__load_info(sd_store *s, sd_err *err)
     if (s->info.model.n_vocab < 1 || s->info.model.n_vocab > MAX_VOCAB || s->info.dict.m < 1 || s->info.dict.m > MAX_FEATURES)
         return sd_store__damaged(s, err, "it claims %" PRId64 " tokens and %" PRId64 " features", s->info.model.n_vocab,
                                  s->info.dict.m);
+    if (s->info.dict.d < 0 || s->info.dict.d > MAX_WIDTH)
+        return sd_store__damaged(s, err, "it claims directions of %" PRId64 " numbers", s->info.dict.d);
     return SD_OK;
 }
 
