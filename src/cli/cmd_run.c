@@ -204,7 +204,7 @@ static int cmd_run(cli *c, int argc, char **argv)
     bool streams = !c->json && !a.compare;
     const sd_progress until = {.fn = before_answer, .self = &live, .cancel = c->progress.cancel};
     sd_generate_opt o = {.n_gen = a.n, .seed = c->seed, .steer = s.steer, .n_steer = s.n, .compare = a.compare,
-                         .sample = {.temp = a.temp, .top_k = (int)a.top_k, .top_p = a.top_p, .min_p = a.min_p},
+                         .sample = {.temp = a.temp, .top_k = (int)a.top_k, .top_p = sd_sample_share(a.top_p), .min_p = a.min_p},
                          .on_token = streams ? on_token : NULL, .self = &live, .progress = streams ? &until : &c->progress};
     if ((st = sd_lab_generate(&r, ex, m, ids.v, ids.n, &o, &err))) goto done;
     for (int l = 0; l < 2; l++)

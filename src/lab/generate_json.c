@@ -196,6 +196,7 @@ static sd_status read_request(sd_generate_opt *o, sd_steer_set *s, const json_t 
     if (!st) st = sd_json_opt_i64(req, "seed", &seed, what, err);
     if (!st) st = sd_json_opt_f64(req, "temp", &o->sample.temp, what, err);
     if (!st) st = sd_json_opt_f64(req, "top_p", &o->sample.top_p, what, err);
+    if (json_is_number(json_object_get(req, "top_p"))) o->sample.top_p = sd_sample_share(o->sample.top_p);
     if (!st) st = sd_json_opt_f64(req, "min_p", &o->sample.min_p, what, err);
     if (!st) st = sd_json_opt_bool(req, "compare", &o->compare, what, err);
     if (st) return st;

@@ -5,6 +5,8 @@
 #include "base/rng.h"
 #include "model/session.h"
 
+#include <float.h>
+
 /* Zero is greedy. The filters are applied in transformers' order: temperature, top-k, top-p, min-p, each on what the
  * one before left, renormalised. Equals at a filter's edge stay in together. */
 typedef struct sd_sample_opt {
@@ -13,6 +15,9 @@ typedef struct sd_sample_opt {
     double top_p; /* smallest set of likeliest tokens that holds this share; 0 or 1: all */
     double min_p; /* tokens at least this times as likely as the likeliest; 0: all */
 } sd_sample_opt;
+
+/* The top_p of a share that someone asked for: of nothing the likeliest token alone, as in transformers and at OpenAI. */
+static inline double sd_sample_share(double asked) { return asked == 0 ? DBL_MIN : asked; }
 
 /* SD_E_ARG: a negative or not finite number, a share above 1. */
 sd_status sd_sample_check(const sd_sample_opt *opt, sd_err *err);

@@ -83,7 +83,7 @@ static int read_sampling(sd_run *r, sd_problem *p)
         s->n_bias = r->n_bias;
         s->presence = sd_field_num(b, "presence_penalty", 0);
         s->frequency = sd_field_num(b, "frequency_penalty", 0);
-        s->sample = (sd_sample_opt){.temp = sd_field_num(b, "temperature", 1), .top_p = sd_field_num(b, "top_p", 1),
+        s->sample = (sd_sample_opt){.temp = sd_field_num(b, "temperature", 1), .top_p = sd_sample_share(sd_field_num(b, "top_p", 1)),
                                     .top_k = (int)sd_field_int(sonde, "top_k", sd_field_int(b, "top_k", 0)),
                                     .min_p = sd_field_num(sonde, "min_p", sd_field_num(b, "min_p", 0))};
         uint64_t own[2] = {r->seed, (uint64_t)i};

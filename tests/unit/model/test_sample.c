@@ -36,6 +36,8 @@ static void test_filters(void **state)
     shares(&(sd_sample_opt){.temp = 1, .top_k = 9, .top_p = 1}, four, 4, (double[]){.3, .1, .4, .2});
     shares(&(sd_sample_opt){.temp = 1, .top_p = 0.75}, four, 4, (double[]){3. / 9, 0, 4. / 9, 2. / 9});
     shares(&(sd_sample_opt){.temp = 1, .top_p = 0.3}, four, 4, (double[]){0, 0, 1, 0});
+    shares(&(sd_sample_opt){.temp = 1, .top_p = sd_sample_share(0)}, four, 4, (double[]){0, 0, 1, 0});
+    shares(&(sd_sample_opt){.temp = 1, .top_p = sd_sample_share(1)}, four, 4, (double[]){.3, .1, .4, .2});
     shares(&(sd_sample_opt){.temp = 1, .min_p = 0.6}, four, 4, (double[]){3. / 7, 0, 4. / 7, 0});
     /* top-p of what top-k left: .4/.7 = 0.571 alone reaches 0.5 */
     shares(&(sd_sample_opt){.temp = 1, .top_k = 2, .top_p = 0.5}, four, 4, (double[]){0, 0, 1, 0});

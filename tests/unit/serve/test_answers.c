@@ -281,6 +281,20 @@ static void test_codes_of_problems(void **state)
     }
 }
 
+/* A share of nothing is the likeliest token alone. */
+static void test_top_p_of_nothing(void **state)
+{
+    (void)state;
+    char *greedy = text_of("{\"prompt\":[5,9,200],\"max_tokens\":12,\"temperature\":0}", 0);
+    char *none = text_of("{\"prompt\":[5,9,200],\"max_tokens\":12,\"temperature\":1,\"top_p\":0,\"seed\":3}", 0);
+    char *all = text_of("{\"prompt\":[5,9,200],\"max_tokens\":12,\"temperature\":1,\"top_p\":1,\"seed\":3}", 0);
+    assert_string_equal(none, greedy);
+    assert_string_not_equal(all, greedy);
+    free(greedy);
+    free(none);
+    free(all);
+}
+
 /* Choices of one seed and of the next have nothing in common; a prompt counts once, however many choices follow it. */
 static void test_choices(void **state)
 {
@@ -508,7 +522,8 @@ static void test_openapi_has_every_route(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
-    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
+    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_top_p_of_nothing),
+    T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
 {
