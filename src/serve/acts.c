@@ -43,8 +43,7 @@ int sd_acts__run(sd_acts *out, sd_server *s, const sd_reg_dict *d, sd_ids *ids, 
     out->dict = d;
     out->ids = *ids;
     *ids = (sd_ids){0};
-    if (g.n > sd_engine_ctx(s->engine))
-        return sd_problem_set(p, 400, NULL, "the text has %lld tokens, the context is %lld", (long long)g.n, (long long)sd_engine_ctx(s->engine));
+    if ((http = sd_body__fits(s, g.n, false, NULL, p))) return http;
     sd_status st = sd_job_new(&job, 1, &err);
     if (!st) st = sd_alloc(&g.x, (size_t)(g.n * g.d + 1) * sizeof *g.x, "activations", &err);
     if (!st) st = sd_alloc_zero(&out->sink, (size_t)(g.n + 1) * sizeof *out->sink, "activations", &err);
@@ -53,10 +52,8 @@ int sd_acts__run(sd_acts *out, sd_server *s, const sd_reg_dict *d, sd_ids *ids, 
         job->seq[0].watch = &hook;
         job->after = encode;
         job->self = &g;
-        st = sd_engine_submit(s->engine, job, &err);
     }
-    if (st) http = sd_problem_of(p, &err, NULL);
-    else http = sd_job__finish(s, job, rq, p);
+    http = st ? sd_problem_of(p, &err, NULL) : sd_job__run(s, job, rq, p);
     if (!http && g.st) http = sd_problem_of(p, &g.err, NULL);
     sd_job_free(job);
     sd_free(g.x);

@@ -150,20 +150,32 @@ int sd_job__problem(const sd_job *j, sd_problem *p)
     return 0;
 }
 
-int sd_job__refused(const sd_server *s, const sd_job *j, const sd_err *e, const char *param, sd_problem *p)
+int sd_body__fits(const sd_server *s, int64_t n, bool says, const char *param, sd_problem *p)
 {
-    int http = sd_problem_of(p, e, param);
-    for (int i = 0; i < j->n_seq && http == 400; i++)
-        if (j->seq[i].ids.n + (j->seq[i].n_new > 0) > sd_engine_ctx(s->engine)) p->code = "context_length_exceeded";
-    return http;
+    sd_err err = {0};
+    if (!sd_engine_fits(s->engine, n, says, &err)) return 0;
+    sd_problem_of(p, &err, param);
+    if (n) p->code = "context_length_exceeded";
+    return p->http;
+}
+
+int sd_job__submit(sd_server *s, sd_job *j, sd_problem *p)
+{
+    sd_err err = {0};
+    sd_status st = sd_engine_submit(s->engine, j, &err);
+    if (st) sd_problem_of(p, &err, NULL);
+    if (st == SD_E_BUSY) p->http = 429;
+    return st ? p->http : 0;
 }
 
 /* How soon a client that hung up is noticed. */
 static const double LOOK_S = 0.25;
 
-int sd_job__finish(sd_server *s, sd_job *j, const sd_request *rq, sd_problem *p)
+int sd_job__run(sd_server *s, sd_job *j, const sd_request *rq, sd_problem *p)
 {
     uint64_t seen = 0;
+    int http = sd_job__submit(s, j, p);
+    if (http) return http;
     while (!sd_engine_wait(s->engine, j, &seen, LOOK_S, NULL)) {
         if (!rq->gone(rq->self)) continue;
         sd_engine_cancel(s->engine, j);

@@ -44,17 +44,22 @@ void sd_job_free(sd_job *j)
     sd_free(j);
 }
 
+sd_status sd_engine_fits(const sd_engine *e, int64_t n, bool says, sd_err *err)
+{
+    const int64_t ctx = e->opt.n_ctx;
+    if (n < 1) return sd_fail(err, SD_E_ARG, "the prompt has no tokens");
+    if (n + says <= ctx) return SD_OK;
+    sd_fail(err, SD_E_ARG, "the prompt has %" PRId64 " tokens, the context is %" PRId64, n, ctx);
+    return sd_hint(err, ctx < e->m->max_ctx ? "shorten the prompt, or start the server with a larger --ctx" : "shorten the prompt; the model reads no more");
+}
+
 static sd_status prepare(sd_engine *e, sd_seq *s, sd_err *err)
 {
+    const int64_t left = e->opt.n_ctx - s->ids.n;
     sd_status st = sd_sample_check(&s->sample, err);
-    int64_t n = s->ids.n, ctx = e->opt.n_ctx;
+    if (!st) st = sd_engine_fits(e, s->ids.n, s->n_new > 0, err);
     if (st) return st;
-    if (n < 1) return sd_fail(err, SD_E_ARG, "the prompt has no tokens");
-    if (n + (s->n_new > 0) > ctx) {
-        sd_fail(err, SD_E_ARG, "the prompt has %" PRId64 " tokens, the context is %" PRId64, n, ctx);
-        return sd_hint(err, ctx < e->m->max_ctx ? "shorten the prompt, or start the server with a larger --ctx" : "shorten the prompt; the model reads no more");
-    }
-    if (s->n_new > ctx - n) s->n_new = ctx - n;
+    if (s->n_new > left) s->n_new = left;
     if (s->n_new > 0) st = sd_alloc(&s->said, (size_t)s->n_new * sizeof *s->said, "an answer", err);
     if (!st && s->n_new > 0 && s->n_top > 0) st = sd_alloc(&s->top, (size_t)(s->n_new * s->n_top) * sizeof *s->top, "an answer", err);
     if (!st && (s->presence != 0 || s->frequency != 0))

@@ -84,6 +84,9 @@ void sd_engine_stop(sd_engine *e);
 void sd_engine_free(sd_engine *e);
 int64_t sd_engine_ctx(const sd_engine *e);
 
+/* SD_E_ARG: a prompt of n tokens is empty, or longer than a slot (with a token after it if it says something). */
+sd_status sd_engine_fits(const sd_engine *e, int64_t n, bool says, sd_err *err);
+
 /* n_seq sequences, zeroed; the maker fills them. */
 sd_status sd_job_new(sd_job **out, int n_seq, sd_err *err);
 /* A job that was submitted must be finished. NULL is fine. */

@@ -59,9 +59,8 @@ static int run(study *y, sd_server *s, const sd_request *rq, sd_problem *p)
     if (!st) {
         job->after = work;
         job->self = y;
-        st = sd_engine_submit(s->engine, job, &err);
     }
-    int http = st ? sd_problem_of(p, &err, NULL) : sd_job__finish(s, job, rq, p);
+    int http = st ? sd_problem_of(p, &err, NULL) : sd_job__run(s, job, rq, p);
     if (!http && y->st) http = sd_problem_of(p, &y->err, NULL);
     sd_job_free(job);
     return http;

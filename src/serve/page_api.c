@@ -152,7 +152,6 @@ int sd_handle__label(sd_server *s, const sd_request *rq, sd_reply *rp, sd_proble
     json_decref(body);
     if (http) return http;
     if (st) http = sd_problem_of(p, &err, "index");
-    if (st == SD_E_BUSY) http = p->http = 503;
     if (http) return http;
     sd_jw_init(&w, &rp->body);
     sd_jw_obj(&w);

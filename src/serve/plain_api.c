@@ -287,9 +287,9 @@ static int make_embed(embed *e, const sd_server *s, const json_t *input, sd_prob
         st = sd_alloc_zero(&v->sum, (size_t)e->d * sizeof *v->sum, "embeddings", &err);
         if (!st) st = sd_alloc_zero(&v->last, (size_t)e->d * sizeof *v->last, "embeddings", &err);
         if (!st) http = sd_body__ids(&q->ids, s, list ? json_array_get(input, (size_t)i) : input, "input", p);
+        if (!st && !http) http = sd_body__fits(s, q->ids.n, false, "input", p);
         e->n_tokens += q->ids.n;
     }
-    if (!st && !http && sd_engine_submit(s->engine, e->job, &err)) return sd_job__refused(s, e->job, &err, "input", p);
     return st ? sd_problem_of(p, &err, "input") : http;
 }
 
@@ -302,7 +302,7 @@ int sd_handle__embeddings(sd_server *s, const sd_request *rq, sd_reply *rp, sd_p
     if (http) return http;
     http = read_embed(&e, s, body, p);
     if (!http) http = make_embed(&e, s, sd_field_get(body, "input"), p);
-    if (!http) http = sd_job__finish(s, e.job, rq, p);
+    if (!http) http = sd_job__run(s, e.job, rq, p);
     sd_jw_init(&w, &rp->body);
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "object", "list");

@@ -23,8 +23,7 @@ int sd_problem_of(sd_problem *p, const sd_err *e, const char *param)
     switch (e->code) {
     case SD_E_ARG: case SD_E_FORMAT: case SD_E_SHAPE: case SD_E_UNSUPPORTED: http = 400; break;
     case SD_E_NOTFOUND: http = 404; break;
-    case SD_E_BUSY: http = 429; break;
-    case SD_E_CANCELLED: case SD_E_NOMEM: http = 503; break;
+    case SD_E_BUSY: case SD_E_CANCELLED: case SD_E_NOMEM: http = 503; break;
     default: break;
     }
     p->http = http;

@@ -15,7 +15,7 @@ typedef struct sd_problem {
 } sd_problem;
 /* Fills p and returns http. */
 int sd_problem_set(sd_problem *p, int http, const char *param, const char *fmt, ...) SD_PRINTF(4, 5);
-/* From a status: arguments and formats 400, not found 404, busy 429, cancelled and memory 503, else 500. */
+/* From a status: arguments and formats 400, not found 404, busy (a file), cancelled and memory 503, else 500. */
 int sd_problem_of(sd_problem *p, const sd_err *e, const char *param);
 /* {"error":{"message","type","param","code"}}: the names of OpenAI, whose clients read them; code is a word that they look for, or null. */
 void sd_problem_write(const sd_problem *p, sd_buf *out);

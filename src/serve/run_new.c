@@ -160,7 +160,7 @@ static int baseline_ids(sd_run *r, sd_ids *ids, const char *text, sd_problem *p)
     }
     int http = sd_body__chat_ids(ids, r->s, all, parses(r), "messages", p);
     json_decref(all);
-    return http;
+    return http ? http : sd_body__fits(r->s, ids->n, true, "sonde.prompt_baseline", p);
 }
 
 static int chat_prompts(sd_run *r, int n, const char *baseline, sd_problem *p)
@@ -170,6 +170,7 @@ static int chat_prompts(sd_run *r, int n, const char *baseline, sd_problem *p)
     if (http) return http;
     seq = r->job->seq;
     http = sd_body__chat_ids(&seq[0].ids, r->s, sd_field_get(r->body, "messages"), parses(r), "messages", p);
+    if (!http) http = sd_body__fits(r->s, seq[0].ids.n, true, "messages", p);
     for (int i = 1; i < n && !http; i++)
         http = baseline && i == 2 ? baseline_ids(r, &seq[i].ids, baseline, p) : copy_ids(&seq[i].ids, &seq[0].ids, p);
     return http;
@@ -194,6 +195,7 @@ static int text_prompts(sd_run *r, int n, sd_problem *p)
         sd_ids *ids = &r->job->seq[k * n].ids;
         if (list) snprintf(param, sizeof param, "prompt[%d]", k);
         http = sd_body__ids(ids, r->s, list ? json_array_get(v, (size_t)k) : v, param, p);
+        if (!http) http = sd_body__fits(r->s, ids->n, true, param, p);
         for (int i = 1; i < n && !http; i++) http = copy_ids(&r->job->seq[k * n + i].ids, ids, p);
     }
     return http;
@@ -258,7 +260,6 @@ static int check_unsupported(const sd_run *r, sd_problem *p)
 
 int sd_run__new(sd_run **out, sd_server *s, json_t *body, bool chat, sd_problem *p)
 {
-    sd_err err = {0};
     const json_t *recipe;
     sd_run *r = sd_calloc(sizeof *r);
     *out = NULL;
@@ -281,7 +282,7 @@ int sd_run__new(sd_run **out, sd_server *s, json_t *body, bool chat, sd_problem 
     if (!http) http = read_lanes(r, recipe, p);
     if (!http) http = read_sampling(r, p);
     if (!http) http = check_positions(r, p);
-    if (!http && sd_engine_submit(s->engine, r->job, &err)) http = sd_job__refused(s, r->job, &err, NULL, p);
+    if (!http) http = sd_job__submit(s, r->job, p);
     r->submitted = !http;
     if (http) sd_run__free(r);
     else *out = r;

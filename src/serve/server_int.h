@@ -112,11 +112,14 @@ int sd_body__ids(sd_ids *ids, const sd_server *s, const json_t *v, const char *p
 int sd_body__chat_ids(sd_ids *ids, const sd_server *s, const json_t *messages, bool parse_special, const char *param, sd_problem *p);
 /* The same as text, in which nobody sees who wrote a mark. */
 int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, bool open, const char *param, sd_problem *p);
-/* Runs a job to its end while the client is there. */
-int sd_job__finish(sd_server *s, sd_job *j, const sd_request *rq, sd_problem *p);
+/* A prompt of n tokens fits into a slot, with a token after it if it says something; else the problem has the word that clients look for which shorten their
+ * prompts. To be asked before a prompt is copied. */
+int sd_body__fits(const sd_server *s, int64_t n, bool says, const char *param, sd_problem *p);
+/* Hands a job to the engine; 429 when its queue is full. After a problem it was not taken. */
+int sd_job__submit(sd_server *s, sd_job *j, sd_problem *p);
+/* The same, and runs it to its end while the client is there. */
+int sd_job__run(sd_server *s, sd_job *j, const sd_request *rq, sd_problem *p);
 /* A copy of text, or of the sequence that failed. */
 int sd_job__problem(const sd_job *j, sd_problem *p);
-/* Of a job that the engine did not take: a prompt that does not fit has a word of its own, which clients that shorten it look for. */
-int sd_job__refused(const sd_server *s, const sd_job *j, const sd_err *e, const char *param, sd_problem *p);
 
 #endif

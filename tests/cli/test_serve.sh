@@ -265,6 +265,7 @@ for op in '"op":"clamp","value":0' '"op":"ablate"' '"op":"cap","max":1' '"op":"a
     post "a feature along refusal: ${op%%,*}" 400 '"refusal direction" in d["error"]["message"]' /v1/completions "{\"prompt\":\"a\",\"sonde\":{\"steer\":[{\"feature\":{\"dict\":\"d\",\"index\":$along},$op}]}}"
 done
 rm "$dir"/data/sonde/directions/*/along.json
+post "activations of more than a context holds" 400 'd["error"]["code"] == "context_length_exceeded"' /sonde/v1/activations "{\"text\":\"$(printf 'the cat %.0s' $(seq 200))\"}"
 post "contrast of too few" 400 'd["error"]["param"] == "b"' /sonde/v1/contrast '{"a":["x","y"],"b":["z"]}'
 post "contrast of what is no text" 400 'd["error"]["param"] == "a[1]"' /sonde/v1/contrast '{"a":["x",7],"b":["z","w"]}'
 post "Neuronpedia: search by words" 200 'd["results"]' /api/explanation/search '{"layers":["d"],"query":"cat"}'

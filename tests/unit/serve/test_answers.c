@@ -281,6 +281,25 @@ static void test_codes_of_problems(void **state)
     }
 }
 
+/* A prompt that does not fit is refused before it is copied for each choice. */
+static void test_no_copies_of_what_does_not_fit(void **state)
+{
+    char long_prompt[2048] = "{\"n\":1,\"prompt\":[5";
+    int64_t asked[2];
+    for (size_t n = strlen(long_prompt); n < 2000;) n += (size_t)snprintf(long_prompt + n, sizeof long_prompt - n, n < 1990 ? ",5,5,5,5" : "%11s", "]}");
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        json_t *j;
+        long_prompt[5] = k ? '9' : '1';
+        sd_mem_fail_nth(0);
+        assert_int_equal(ask("/v1/completions", long_prompt, &j), 400);
+        asked[k] = sd_mem_fail_nth(0);
+        assert_string_equal(json_string_value(json_object_get(json_object_get(j, "error"), "param")), "prompt");
+        json_decref(j);
+    }
+    assert_int_equal(asked[0], asked[1]);
+}
+
 /* A share of nothing is the likeliest token alone. */
 static void test_top_p_of_nothing(void **state)
 {
@@ -522,7 +541,7 @@ static void test_openapi_has_every_route(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
-    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_top_p_of_nothing),
+    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_top_p_of_nothing),
     T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)

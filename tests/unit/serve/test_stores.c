@@ -2,6 +2,7 @@
 #include "../store/store_sample.h"
 #include "tiny_server.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 static tiny_server t;
@@ -91,6 +92,25 @@ static void test_a_label_waits_for_readers(void **state)
     assert_int_equal(ask("?q=gondola", NULL), 1);
 }
 
+/* Another process writes: that is no fault of the request's and no limit of its rate. */
+static void test_a_store_in_use(void **state)
+{
+    char url[256];
+    json_t *j;
+    (void)state;
+    snprintf(url, sizeof url, "/sonde/v1/features/%s/3", t.s.store[0].name);
+    pid_t pid = sample_holder(path, F_WRLCK, 60000);
+    assert_int_equal(tiny_ask_json(&t, url, NULL, &j), 503);
+    const json_t *e = json_object_get(j, "error");
+    assert_string_equal(json_string_value(json_object_get(e, "type")), "unavailable_error");
+    assert_true(json_is_null(json_object_get(e, "code")));
+    json_decref(j);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(tiny_ask_json(&t, url, NULL, &j), 200);
+    json_decref(j);
+}
+
 /* What a search does not look at is refused: a list that looks filtered and is not would be worse. */
 static void test_search_takes_no_filters(void **state)
 {
@@ -142,6 +162,7 @@ int main(void)
                                        cmocka_unit_test_setup_teardown(test_search_finds_a_label, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_a_label_waits_for_readers, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_doubts_take_the_lock, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_a_store_in_use, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_search_takes_no_filters, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

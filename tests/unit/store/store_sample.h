@@ -128,16 +128,17 @@ static inline const char *sample_path(const char *dir)
     return path;
 }
 
-/* A process that reads the store for so long, as a search does: SQLite's lock of readers (os_unix.c: 510 bytes from 2^30 + 2). */
-static inline pid_t sample_reader(const char *path, unsigned ms)
+/* A process that holds the store for so long: with F_RDLCK as a search does, with F_WRLCK as one that writes. SQLite's lock of readers (os_unix.c: 510 bytes
+ * from 2^30 + 2). */
+static inline pid_t sample_holder(const char *path, short type, unsigned ms)
 {
     int ready[2];
     char c;
     assert_int_equal(pipe(ready), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 0x40000002, .l_len = 510};
-        int fd = open(path, O_RDONLY);
+        struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = 0x40000002, .l_len = 510};
+        int fd = open(path, O_RDWR);
         if (fd < 0 || fcntl(fd, F_SETLK, &l) != 0 || write(ready[1], "r", 1) != 1) _exit(1);
         usleep(ms * 1000);
         _exit(0);
@@ -147,5 +148,7 @@ static inline pid_t sample_reader(const char *path, unsigned ms)
     close(ready[0]);
     return pid;
 }
+
+static inline pid_t sample_reader(const char *path, unsigned ms) { return sample_holder(path, F_RDLCK, ms); }
 
 #endif
