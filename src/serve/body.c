@@ -62,8 +62,10 @@ static int one_message(json_t **out, const json_t *msg, const char *param, sd_pr
     if (strcmp(r, "developer") == 0) r = "system";
     if (strcmp(r, "system") != 0 && strcmp(r, "user") != 0 && strcmp(r, "assistant") != 0)
         return sd_problem_set(p, 400, param, "%s.role \"%.40s\" is none of system, developer, user, assistant", param, r);
-    sd_buf_init(&b, 1 << 26);
+    sd_err err = {0};
+    sd_buf_init(&b, SIZE_MAX / 2); /* as long as the body at most */
     int http = put_content(&b, content, param, p);
+    if (!http && sd_buf_check(&b, "a message", &err)) http = sd_problem_of(p, &err, param);
     if (!http) *out = json_pack("{s:s, s:s%}", "role", r, "content", b.p ? b.p : "", b.n);
     if (!http && !*out) http = sd_problem_set(p, 503, param, "out of memory");
     sd_buf_release(&b);
@@ -120,6 +122,7 @@ int sd_body__chat_text(sd_buf *out, const sd_server *s, const json_t *messages, 
         if (st) http = sd_problem_of(p, &err, param);
     }
     if (!http && last) sd_buf_put(out, content_of(last).p, content_of(last).n);
+    if (!http && sd_buf_check(out, "the chat", &err)) http = sd_problem_of(p, &err, param);
     json_decref(last);
     json_decref(read);
     return http;

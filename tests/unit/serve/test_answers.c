@@ -300,6 +300,34 @@ static void test_no_copies_of_what_does_not_fit(void **state)
     assert_int_equal(asked[0], asked[1]);
 }
 
+/* Whichever allocation fails: a chat is rendered with all of its messages, or not. */
+static void test_no_message_is_lost(void **state)
+{
+    static const char text[] = "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"one \"},{\"type\":\"text\",\"text\":\"two\"}]}]";
+    static const char template[] = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}";
+    sd_err err = {0};
+    json_t *messages;
+    int http = 1;
+    (void)state;
+    t_ok(sd_chat_new(&t.m->chat, SD_LIT(template), &err), err);
+    t_ok(sd_json_parse(&messages, text, sizeof text - 1, "messages", &err), err);
+    for (int64_t n = 1; http; n++) {
+        sd_buf out;
+        sd_problem p = {0};
+        sd_buf_init(&out, 1 << 20);
+        sd_mem_fail_nth(n);
+        http = sd_body__chat_text(&out, &t.s, messages, false, "messages", &p);
+        sd_mem_fail_nth(0);
+        if (!http) assert_string_equal(sd_buf_str(&out), "[user:one two]");
+        else assert_true(http >= 400);
+        sd_buf_release(&out);
+        assert_true(n < 10000);
+    }
+    json_decref(messages);
+    sd_chat_free(t.m->chat);
+    t.m->chat = NULL;
+}
+
 /* A share of nothing is the likeliest token alone. */
 static void test_top_p_of_nothing(void **state)
 {
@@ -541,7 +569,7 @@ static void test_openapi_has_every_route(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
-    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_top_p_of_nothing),
+    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_no_message_is_lost), T(test_top_p_of_nothing),
     T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
