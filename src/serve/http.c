@@ -83,7 +83,7 @@ static int check_key(const exchange *x, sd_problem *p)
     const char *given = header(x, "Authorization");
     bool right = false;
     if (!rest.n || (x->route->flags & SD_ROUTE_OPEN)) return 0;
-    if (given && strncmp(given, "Bearer ", 7) == 0)
+    if (given && strncasecmp(given, "Bearer ", 7) == 0) /* a scheme has no case (RFC 9110, 11.1) */
         while (sd_slice_cut(&rest, '\n', &line)) {
             line = sd_slice_trim(line);
             if (line.n) right |= same_key(line, given + 7, strlen(given + 7));
@@ -159,7 +159,10 @@ static void add_headers(exchange *x, struct MHD_Response *r)
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     if (sse) MHD_add_response_header(r, "X-Accel-Buffering", "no");
     if (x->rp.ignored.n) MHD_add_response_header(r, "X-Sonde-Ignored", sd_buf_str(&x->rp.ignored));
-    if (x->s->opt.cors) MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, x->s->opt.cors);
+    if (x->s->opt.cors) {
+        MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, x->s->opt.cors);
+        MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After, X-Sonde-Ignored"); /* else a page's script reads neither */
+    }
     if (x->code == 429 || x->code == 503) MHD_add_response_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     if (x->code == 405) MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, x->allow);
     if (x->code == 401) MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
@@ -180,8 +183,9 @@ static enum MHD_Result send_reply(exchange *x)
     return rc;
 }
 
-static enum MHD_Result send_problem(exchange *x, const sd_problem *p)
+static enum MHD_Result send_problem(exchange *x, sd_problem *p)
 {
+    if (!x->s->loopback && !atomic_load(&x->s->loading)) sd_registry__hide_folders(x->s, &p->e);
     sd_buf_reset(&x->rp.body);
     x->rp.body.failed = false;
     x->rp.type = NULL;

@@ -1,7 +1,7 @@
 /* Owns: Neuronpedia's steering: its request becomes one of ours, plain and steered side by side; the answer is in its shape. */
 #include "serve/openai.h"
 
-#include <string.h>
+#include <math.h>
 
 #define STEERING                                                                                                                             \
     {.name = "modelId", .type = SD_FIELD_STR},                                                                                               \
@@ -31,6 +31,7 @@ static int one_steer(json_t **out, const json_t *f, const json_t *body, const ch
     if (!scale && !cap && strcmp(method, "SIMPLE_ADDITIVE") != 0)
         return sd_problem_set(p, 400, "steer_method", "steer_method is SIMPLE_ADDITIVE, ORTHOGONAL_DECOMP or PROJECTION_CAP");
     double v = json_number_value(strength) * sd_field_num(body, "strength_multiplier", 1);
+    if (!isfinite(v)) return sd_problem_set(p, 400, param, "%s.strength times strength_multiplier is beyond all numbers", param);
     *out = json_pack("{s:{s:O, s:I}, s:s, s:f, s:s, s:b}", "feature", "dict", layer, "index", (json_int_t)k, "op", scale ? "scale" : cap ? "cap" : "add",
                      cap ? "max" : "value", v, "unit", "raw", "special", (int)sd_field_bool(body, "steer_special_tokens", false));
     return *out ? 0 : sd_problem_set(p, 503, param, "out of memory");

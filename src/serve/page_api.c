@@ -299,7 +299,7 @@ static int64_t put_events(sd_jw *w, const sd_buf *b)
         json_t *j;
         if (!end) break;
         if (end > line && !sd_json_parse(&j, line, (size_t)(end - line), events_file, &err)) {
-            sd_jw_tree(w, j);
+            if (json_is_object(j)) sd_jw_tree(w, j);
             json_decref(j);
         }
         from += end - line + 1;

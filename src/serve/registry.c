@@ -255,6 +255,32 @@ sd_reg_recipe *sd_registry__recipe(const sd_server *s, const char *name)
     return NULL;
 }
 
+/* Takes the folder off wherever the path stands in the text. */
+static void hide_folder(char *text, const char *path)
+{
+    char whole[1024];
+    size_t n = strlen(path), folder;
+    while (n && path[n - 1] == '/') n--;
+    for (folder = n; folder && path[folder - 1] != '/';) folder--;
+    if (!folder || n == 0 || n >= sizeof whole) return;
+    memcpy(whole, path, n);
+    whole[n] = 0;
+    for (char *at = text; (at = strstr(at, whole)); at += n - folder) memmove(at, at + folder, strlen(at + folder) + 1);
+}
+
+void sd_registry__hide_folders(const sd_server *s, sd_err *e)
+{
+    const sd_serve_opt *o = &s->opt;
+    char *const text[2] = {e->msg, e->hint};
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < s->n_dict; i++) hide_folder(text[k], s->dict[i].path);
+        for (int i = 0; i < s->n_store; i++) hide_folder(text[k], s->store[i].path);
+        for (int i = 0; i < o->n_run; i++) hide_folder(text[k], o->run[i]);
+        for (int i = 0; i < o->n_audit; i++) hide_folder(text[k], o->audit[i]);
+        if (o->data_dir) hide_folder(text[k], o->data_dir);
+    }
+}
+
 /* ---- steers ---- */
 
 /* The dictionary that a spec names; NULL for a vector or direction. */

@@ -10,7 +10,7 @@ static const sd_route table[] = {
     {"GET", "/metrics", sd_handle__metrics, 0, NULL, "counters and histograms for Prometheus"},
     {"GET", "/openapi.json", sd_handle__openapi, 0, NULL, "this document"},
     {"GET", "/v1/models", sd_handle__models, 0, NULL, "the model, and the model under each recipe (MODEL@RECIPE)"},
-    {"GET", "/v1/models/{model}", sd_handle__model, 0, NULL, "one of them"},
+    {"GET", "/v1/models/{model}", sd_handle__model, SD_ROUTE_REST, NULL, "one of them; its name may hold slashes"},
     {"POST", "/v1/chat/completions", sd_handle__chat, SD_ROUTE_MODEL, sd_body_chat, "an answer in a chat, plain, steered or both"},
     {"POST", "/v1/completions", sd_handle__completions, SD_ROUTE_MODEL, sd_body_completions, "how a text goes on"},
     {"POST", "/v1/embeddings", sd_handle__embeddings, SD_ROUTE_MODEL, sd_body_embeddings, "activations of a site as one vector a text"},
@@ -48,15 +48,16 @@ const sd_route *sd_route__at(int i)
     return i >= 0 && i < (int)(sizeof table / sizeof table[0]) ? &table[i] : NULL;
 }
 
-/* Does path have the form of pattern? What stands for "{..}" goes to arg. */
-static bool match(const char *pattern, const char *path, char arg[SD_ROUTE_ARGS][256])
+/* Does path have the form of the route's pattern? What stands for "{..}" goes to arg. */
+static bool match(const sd_route *r, const char *path, char arg[SD_ROUTE_ARGS][256])
 {
-    sd_slice a = sd_slice_of(pattern), b = sd_slice_of(path), x, y;
+    sd_slice a = sd_slice_of(r->path), b = sd_slice_of(path), x, y;
     int n = 0;
     for (;;) {
         bool more = sd_slice_cut(&a, '/', &x), there = sd_slice_cut(&b, '/', &y);
         if (!more || !there) return more == there;
         if (x.n && x.p[0] == '{') {
+            if (!a.p && (r->flags & SD_ROUTE_REST)) y.n = strlen(y.p), b.p = NULL;
             if (!y.n || y.n >= 256 || n == SD_ROUTE_ARGS) return false;
             memcpy(arg[n], y.p, y.n);
             arg[n++][y.n] = 0;
@@ -70,7 +71,7 @@ const sd_route *sd_route__find(const char *method, const char *path, char arg[SD
     size_t n = 0;
     allow[0] = 0;
     for (int i = 0; sd_route__at(i); i++) {
-        if (!match(table[i].path, path, arg)) continue;
+        if (!match(&table[i], path, arg)) continue;
         if (strcmp(table[i].method, method) == 0) return &table[i];
         n += (size_t)snprintf(allow + n, n < 48 ? 64 - n : 0, "%s%s", n ? ", " : "", table[i].method);
     }

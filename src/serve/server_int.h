@@ -45,6 +45,8 @@ void sd_registry__close(sd_server *s);
 sd_reg_dict *sd_registry__dict(const sd_server *s, const char *name);       /* NULL when unknown */
 /* By its own name, or that of the dictionary it is of. */
 sd_reg_store *sd_registry__store(const sd_server *s, const char *name);
+/* What went wrong as one may know who is not at this machine: the files that were named at start by their names alone. */
+void sd_registry__hide_folders(const sd_server *s, sd_err *e);
 bool sd_registry__same_model(const sd_server *s, const char *sha256); /* empty: it does not say, and may be */
 /* Locks the handle for searches and gives it; what it does stops when rq's client has gone. After it, and after an error, searched. */
 sd_status sd_registry__search(sd_store **out, sd_reg_store *r, const sd_request *rq, sd_err *err);
@@ -76,7 +78,7 @@ sd_status sd_audits__check(const sd_server *s, sd_err *err);
 
 /* routes.c */
 typedef int sd_handler(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p); /* 0, or the HTTP status of the problem */
-enum { SD_ROUTE_MODEL = 1, SD_ROUTE_OPEN = 2 }; /* needs a model; needs no key */
+enum { SD_ROUTE_MODEL = 1, SD_ROUTE_OPEN = 2, SD_ROUTE_REST = 4 }; /* needs a model; needs no key; its last {..} may hold slashes */
 typedef struct sd_route {
     const char *method, *path;
     sd_handler *fn;

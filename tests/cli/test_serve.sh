@@ -222,6 +222,9 @@ status "a page of another origin" 403 -H 'Origin: http://evil.example' -H 'Autho
 status "no key" 401 "$url/v1/models"
 status "a wrong key" 401 -H 'Authorization: Bearer secret' "$url/v1/models"
 status "a right key" 200 -H 'Authorization: Bearer secret-two' "$url/v1/models"
+status "a key whose scheme is in small letters" 200 -H 'Authorization: bearer secret-two' "$url/v1/models"
+curl -s -o /dev/null -D "$dir/head" -H 'Origin: http://pages.example' -H 'Authorization: Bearer secret-two' "$url/v1/models"
+if grep -qi '^access-control-expose-headers: .*x-sonde-ignored' "$dir/head"; then ok "their scripts may read what was ignored"; else not_ok "their scripts may read what was ignored" "$(cat "$dir/head")"; fi
 status "health is open" 200 "$url/health"
 post "more than ever fit is a wrong request" 400 '"3 sequences" in d["error"]["message"]' /v1/completions "${long/\"n\":4/\"n\":3}}" -H 'Authorization: Bearer secret-one'
 seq 24 | xargs -P 24 -I{} curl -s -o /dev/null -w '%{http_code}\n' -H 'Authorization: Bearer secret-one' -H 'Content-Type: application/json' -d "${long/\"n\":4/\"n\":1}}" "$url/v1/completions" | sort | uniq -c >"$dir/codes"
@@ -229,6 +232,15 @@ if grep -q ' 200$' "$dir/codes" && grep -q ' 429$' "$dir/codes" && ! grep -qv ' 
 for _ in 1 2; do curl -sN -o /dev/null -H 'Authorization: Bearer secret-one' -H 'Content-Type: application/json' -d "${long/\"n\":4/\"n\":1},\"stream\":true}" "$url/v1/completions" & done
 sleep 0.2
 stop "SIGTERM ends it with clients in the queue"
+
+# Who is at another machine learns no folder, not from what went wrong either.
+printf '{}' >"$dir/gone.json"
+serve --host 0.0.0.0 --api-key-file "$dir/keys" --audit "$dir/gone.json"
+rm "$dir/gone.json"
+url=${url/0.0.0.0/127.0.0.1}
+status "an audit whose file is gone" 404 -H 'Authorization: Bearer secret-two' "$url/sonde/v1/audits/gone"
+if grep -q '"message":"[^"]*gone.json' "$dir/answer" && ! grep -q "$dir" "$dir/answer"; then ok "no folder is told"; else not_ok "no folder is told" "$(cat "$dir/answer")"; fi
+stop "the end of what others reach"
 
 # A dictionary and its store: our routes and Neuronpedia's agree with each other and with the store.
 for i in $(seq 400); do echo "the cat sat on the red mat and the gate of the bridge $((i * i % 97))"; done >"$dir/corpus.txt"

@@ -245,6 +245,7 @@ static void test_bad_requests_name_the_field(void **state)
         {"/v1/chat/completions", "{\"messages\":[],\"tool_choice\":\"required\"}", 400, "tool_choice"},
         {"/v1/chat/completions", "{\"messages\":[],\"tool_choice\":{\"type\":\"function\"}}", 400, "tool_choice"},
         {"/v1/embeddings", "{\"input\":\"a\",\"sonde\":{\"site\":\"resid_post.99\"}}", 400, "sonde.site"},
+        {"/api/steer", "{\"prompt\":\"a\",\"features\":[{\"layer\":\"d\",\"index\":1,\"strength\":1e308}],\"strength_multiplier\":1e4}", 400, "features[0]"},
         {"/v1/completions", "{\"prompt\":\"a\",\"seed\":NaN}", 400, NULL},
         {"/v1/completions", "[1]", 400, NULL},
         {"/v1/completions", "", 400, NULL},
@@ -326,6 +327,24 @@ static void test_no_message_is_lost(void **state)
     json_decref(messages);
     sd_chat_free(t.m->chat);
     t.m->chat = NULL;
+}
+
+/* A name may hold slashes, as those of the hub do. */
+static void test_model_names(void **state)
+{
+    static const struct { const char *path; int http; } row[] = {{"org/tiny", 200}, {"tiny", 404}, {"org", 404}, {"org/tiny/", 404}, {"org/tiny/x", 404}, {"", 404}};
+    const char *before = t.s.opt.model_name;
+    (void)state;
+    t.s.opt.model_name = "org/tiny";
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        char path[64];
+        json_t *j;
+        snprintf(path, sizeof path, "/v1/models/%s", row[i].path);
+        int http = ask(path, NULL, &j);
+        if (http != row[i].http) fail_msg("%s: %d", path, http);
+        json_decref(j);
+    }
+    t.s.opt.model_name = before;
 }
 
 /* A share of nothing is the likeliest token alone. */
@@ -569,7 +588,7 @@ static void test_openapi_has_every_route(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
-    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_no_message_is_lost), T(test_top_p_of_nothing),
+    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_no_message_is_lost), T(test_model_names), T(test_top_p_of_nothing),
     T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)

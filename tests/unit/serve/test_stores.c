@@ -111,6 +111,21 @@ static void test_a_store_in_use(void **state)
     json_decref(j);
 }
 
+/* Who is elsewhere learns the names of files, not the folders they lie in. */
+static void test_folders_are_hidden(void **state)
+{
+    sd_err e = {0};
+    static const char *runs[1] = {"/srv/runs/"};
+    (void)state;
+    t.s.opt.run = runs, t.s.opt.n_run = 1;
+    sd_fail(&e, SD_E_STORE, "%s: it is damaged, says %s; /srv/runs/a/events.jsonl", path, path);
+    sd_hint(&e, "build %s again", path);
+    sd_registry__hide_folders(&t.s, &e);
+    assert_string_equal(e.msg, "features.db: it is damaged, says features.db; runs/a/events.jsonl");
+    assert_string_equal(e.hint, "build features.db again");
+    t.s.opt.n_run = 0;
+}
+
 /* What a search does not look at is refused: a list that looks filtered and is not would be worse. */
 static void test_search_takes_no_filters(void **state)
 {
@@ -163,6 +178,7 @@ int main(void)
                                        cmocka_unit_test_setup_teardown(test_a_label_waits_for_readers, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_doubts_take_the_lock, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_a_store_in_use, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_folders_are_hidden, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_search_takes_no_filters, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
