@@ -4,6 +4,7 @@
  * Writing is a stream of calls; the writer keeps one bit a level. */
 #include "base/json.h"
 
+#include "base/log.h"
 #include "base/map.h"
 #include "base/mem_int.h"
 
@@ -19,7 +20,8 @@ typedef struct scan {
     size_t n;
     int line;
     size_t line_start;
-    bool wide; /* an integer beyond int64 was seen */
+    bool wide;     /* an integer beyond int64 was seen */
+    size_t memory; /* of the tree, about */
 } scan;
 
 static bool is_digit(char c)
@@ -63,7 +65,11 @@ static sd_status refuse(source of, int64_t line, size_t column, const char *why,
     return sd_fail(err, SD_E_FORMAT, "%s: line %" PRId64 ", column %zu: %s", of.what, line, column, why);
 }
 
-/* Checks the nesting and looks for wide integers. */
+/* What jansson 2.14 and glibc's malloc take, measured on bodies of 8 MB of one kind: an object 235 bytes, an array 139, a string 91, a number 44, a member of an
+ * object 147 with its key and a number. */
+enum { OBJECT_BYTES = 256, ARRAY_BYTES = 160, STRING_BYTES = 96, MEMBER_BYTES = 48, NUMBER_BYTES = 48 };
+
+/* Checks the nesting, looks for wide integers and adds up what the tree will take. */
 static sd_status scan_text(scan *s, source of, sd_err *err)
 {
     int depth = 0;
@@ -71,14 +77,17 @@ static sd_status scan_text(scan *s, source of, sd_err *err)
         char c = s->p[i];
         if (c == '"') {
             i = skip_string(s, i);
+            s->memory += STRING_BYTES;
             continue;
         }
         if (c == '-' || is_digit(c)) {
             bool wide;
             i = skip_number(s, i, &wide);
             s->wide |= wide;
+            s->memory += NUMBER_BYTES;
             continue;
         }
+        s->memory += c == '{' ? OBJECT_BYTES : c == '[' ? ARRAY_BYTES : c == ':' ? MEMBER_BYTES : 0;
         if (c == '\n') {
             s->line++;
             s->line_start = i + 1;
@@ -128,12 +137,19 @@ __attribute__((constructor)) static void watch_json_memory(void)
     if (has_malloc == malloc && has_free == free) json_set_alloc_funcs(json_malloc, sd_mem__foreign_free);
 }
 
-static sd_status parse(json_t **out, const char *p, size_t n, source of, sd_err *err)
+static sd_status too_many(const scan *s, size_t max, source of, sd_err *err)
+{
+    char a[32], b[32];
+    return sd_fail(err, SD_E_FORMAT, "%s: its values would take %s of memory, more than %s", of.what, sd_fmt_bytes(a, sizeof a, (double)s->memory), sd_fmt_bytes(b, sizeof b, (double)max));
+}
+
+static sd_status parse(json_t **out, const char *p, size_t n, size_t max_memory, source of, sd_err *err)
 {
     *out = NULL;
     if (n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) p += 3, n -= 3; /* a byte order mark, RFC 8259 section 8.1 */
     scan s = {.p = p, .n = n, .line = 1};
     sd_status st = scan_text(&s, of, err);
+    if (!st && s.memory > max_memory) st = too_many(&s, max_memory, of, err);
     if (st) return st;
     sd_buf copy;
     sd_buf_init(&copy, n < SIZE_MAX / 4 ? 2 * n : n);
@@ -162,12 +178,17 @@ static sd_status parse(json_t **out, const char *p, size_t n, source of, sd_err 
 
 sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what, sd_err *err)
 {
-    return parse(out, p, n, (source){what, 0}, err);
+    return parse(out, p, n, SIZE_MAX, (source){what, 0}, err);
+}
+
+sd_status sd_json_parse_within(json_t **out, const char *p, size_t n, size_t max_memory, const char *what, sd_err *err)
+{
+    return parse(out, p, n, max_memory, (source){what, 0}, err);
 }
 
 sd_status sd_json_parse_line(json_t **out, sd_slice line, const char *path, int64_t number, sd_err *err)
 {
-    return parse(out, line.p, line.n, (source){path, number}, err);
+    return parse(out, line.p, line.n, SIZE_MAX, (source){path, number}, err);
 }
 
 sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err *err)

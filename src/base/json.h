@@ -9,6 +9,8 @@
 /* Parses a whole document. max_depth 64; duplicate keys are an error. *out is owned by the caller (json_decref). `what`
  * names it in errors. */
 sd_status sd_json_parse(json_t **out, const char *p, size_t n, const char *what, sd_err *err);
+/* The same of a stranger's text: SD_E_FORMAT when its tree would take more than max_memory bytes, of which "[{},{},..]" takes eighty a byte. */
+sd_status sd_json_parse_within(json_t **out, const char *p, size_t n, size_t max_memory, const char *what, sd_err *err);
 sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err *err);
 /* Line `number` of a file of lines: errors name that line of it. */
 sd_status sd_json_parse_line(json_t **out, sd_slice line, const char *path, int64_t number, sd_err *err);

@@ -92,6 +92,23 @@ static void wide_integers_become_reals(void **state)
     refuses("[99999999999999999999,\n}", "line 2");
 }
 
+/* What a tree takes is added up by kind, and what stands in a string is none of it. */
+static void memory_has_an_end(void **state)
+{
+    static const struct { const char *text; size_t bytes; } row[] = {
+        {"{\"a\": [1, \"x\"]}", 256 + 96 + 48 + 160 + 48 + 96}, {"[\"{{{[[[:\\\"{1\"]", 160 + 96}, {"[-1.5e3, 12345678901234567890, true]", 160 + 2 * 48}};
+    sd_err err = {0};
+    json_t *v;
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        t_ok(sd_json_parse_within(&v, row[i].text, strlen(row[i].text), row[i].bytes, "text", &err), err);
+        json_decref(v);
+        assert_int_equal(sd_json_parse_within(&v, row[i].text, strlen(row[i].text), row[i].bytes - 1, "text", &err), SD_E_FORMAT);
+        assert_null(v);
+        assert_non_null(strstr(err.msg, "would take"));
+    }
+}
+
 static void any_document(void **state)
 {
     (void)state;
@@ -205,7 +222,7 @@ static void lines_of_a_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(refuses_with_a_place), T(nesting_has_an_end), T(wide_integers_become_reals), T(any_document), T(getters),
+        T(refuses_with_a_place), T(nesting_has_an_end), T(wide_integers_become_reals), T(memory_has_an_end), T(any_document), T(getters),
         T(loads_files), T(lines_of_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -301,6 +301,23 @@ static void test_no_copies_of_what_does_not_fit(void **state)
     assert_int_equal(asked[0], asked[1]);
 }
 
+/* A body whose values would take eighty times its bytes is refused before it is read. */
+static void test_many_small_values(void **state)
+{
+    enum { N = 100000 };
+    sd_buf body, out;
+    (void)state;
+    sd_buf_init(&body, 1 << 20);
+    sd_buf_init(&out, 1 << 20);
+    sd_buf_puts(&body, "{\"messages\":[");
+    for (int i = 0; i < N; i++) sd_buf_puts(&body, i ? ",{}" : "{}");
+    sd_buf_puts(&body, "]}");
+    assert_int_equal(tiny_ask(&t, "POST", "/v1/chat/completions", (sd_slice){body.p, body.n}, &out), 400);
+    assert_non_null(strstr(sd_buf_str(&out), "would take 25.6 MB of memory, more than"));
+    sd_buf_release(&body);
+    sd_buf_release(&out);
+}
+
 /* Whichever allocation fails: a chat is rendered with all of its messages, or not. */
 static void test_no_message_is_lost(void **state)
 {
@@ -588,7 +605,7 @@ static void test_openapi_has_every_route(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
-    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_no_message_is_lost), T(test_model_names), T(test_top_p_of_nothing),
+    T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_many_small_values), T(test_no_message_is_lost), T(test_model_names), T(test_top_p_of_nothing),
     T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
