@@ -63,6 +63,11 @@ void sd_shuffle_free(sd_shuffle *s);
  * is read which nobody wants: the buffer runs empty with the last of them; INT64_MAX: not known. Rows with norm above max_norm are dropped
  * and counted; a row that is not finite or does not fit f16 is SD_E_FORMAT. */
 sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, int64_t left, sd_mat x, int64_t *n_got, sd_err *err);
+/* Reads the rows that the first sd_shuffle_next would read before it takes one; what follows stays the same bit for bit. */
+sd_status sd_shuffle_fill(sd_shuffle *s, sd_act_source *src, int64_t left, sd_err *err);
+int64_t sd_shuffle_held(const sd_shuffle *s);
+/* n of the rows held, evenly apart, all where there are fewer; they stay. out->data by sd_free. */
+sd_status sd_shuffle_look(const sd_shuffle *s, int64_t n, sd_mat *out, sd_err *err);
 int64_t sd_shuffle_dropped(const sd_shuffle *s);
 int64_t sd_shuffle_width(const sd_shuffle *s);
 /* Rows, those read from the source but not yet in the buffer, and the generator's place: with the source at the same

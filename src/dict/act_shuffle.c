@@ -111,17 +111,37 @@ static sd_status put_next(sd_shuffle *s, sd_act_source *src, int64_t at, bool *d
     return SD_OK;
 }
 
-sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, int64_t left, sd_mat x, int64_t *n_got, sd_err *err)
+sd_status sd_shuffle_fill(sd_shuffle *s, sd_act_source *src, int64_t left, sd_err *err)
 {
     bool done = true;
-    SD_ASSERT(x.cols == s->d);
-    *n_got = 0;
     s->ended = false;
     while (s->n < s->cap && s->n < left && done) {
         const sd_status st = put_next(s, src, s->n, &done, err);
         if (st) return st;
         s->n += done;
     }
+    return SD_OK;
+}
+
+int64_t sd_shuffle_held(const sd_shuffle *s) { return s->n; }
+
+sd_status sd_shuffle_look(const sd_shuffle *s, int64_t n, sd_mat *out, sd_err *err)
+{
+    if (n > s->n) n = s->n;
+    const sd_status st = sd_alloc(&out->data, (size_t)(n * s->d + 1) * sizeof(float), "rows of the shuffle buffer", err);
+    if (st) return st;
+    *out = sd_mat_of(out->data, n, s->d);
+    for (int64_t i = 0; i < n; i++) s->kd->f16_to_f32(sd_mat_row(*out, i), s->row + i * s->n / n * s->d, s->d);
+    return SD_OK;
+}
+
+sd_status sd_shuffle_next(sd_shuffle *s, sd_act_source *src, int64_t left, sd_mat x, int64_t *n_got, sd_err *err)
+{
+    bool done = true;
+    SD_ASSERT(x.cols == s->d);
+    *n_got = 0;
+    const sd_status full = sd_shuffle_fill(s, src, left, err);
+    if (full) return full;
     for (int64_t i = 0; i < x.rows && s->n > 0; i++) {
         const int64_t j = (int64_t)sd_rng_below(&s->rng, (uint64_t)s->n);
         s->kd->f16_to_f32(sd_mat_row(x, i), s->row + j * s->d, s->d);

@@ -81,8 +81,8 @@ sd_status sd_train__route_seed(sd_dict_train *t, sd_mat x, sd_err *err)
     const int64_t P = t->opt.routes, d = t->opt.d;
     if (!P) return SD_OK;
     if (x.rows < P) {
-        (void)sd_fail(err, SD_E_ARG, "%" PRId64 " groups of rows cannot begin from %" PRId64 " held-out rows.", P, x.rows);
-        return sd_hint(err, "take fewer groups, or hold out more (--heldout)");
+        (void)sd_fail(err, SD_E_ARG, "%" PRId64 " groups of rows cannot begin from %" PRId64 " rows.", P, x.rows);
+        return sd_hint(err, "take fewer groups, or give more text");
     }
     for (int64_t p = 0; p < P; p++) {
         const float *from = sd_mat_row(x, p * x.rows / P);

@@ -3,11 +3,12 @@
 #include "lab/ckpt.h"
 #include "lab/learn_ahead.h"
 #include "lab/learn_int.h"
+#include "num/stats.h"
 
 #include <inttypes.h>
 #include <math.h>
 
-enum { MIN_HELDOUT = 512, MAX_HELDOUT = 16384, BUFFER_ROWS = 262144, EVENTS_PER_RUN = 200 };
+enum { MIN_HELDOUT = 512, MAX_HELDOUT = 16384, BUFFER_ROWS = 262144, EVENTS_PER_RUN = 200, CALIBRATE_ROWS = 16384 };
 
 /* A source that begins again after n_rows rows, for ever. */
 static sd_status loop_next(void *self, sd_act_block *out, sd_err *err)
@@ -81,6 +82,32 @@ static const sd_learn_trainer *first_of(const struct run *r, int part)
     return &r->trainer[i];
 }
 
+/* The limit of sinks must be known before the buffer holds a row: it is that of the held-out rows, whose median hardly depends on what they are of. */
+static sd_status new_shuffle(struct part *p, int64_t cap, uint64_t seed, uint32_t without, sd_err *err)
+{
+    double limit = 0;
+    sd_status st = without & SD_WITHOUT_SINK_FILTER ? SD_OK : sd_median_norm(&limit, p->heldout, err);
+    return st ? st : sd_shuffle_new(&p->shuffle, cap, p->d, seed, SD_SINK_FACTOR * limit, err);
+}
+
+/* Mean and scale are those of rows that are trained on, from all over what the buffer holds: the held-out rows lie together, so they are often of a single
+ * document, and they are to judge. Where the buffer holds few there are only those. */
+static sd_status calibrate(struct run *r, const sd_exec *ex, sd_err *err)
+{
+    sd_status st = SD_OK;
+    for (int k = 0; k < r->n_part && !st; k++) {
+        struct part *p = &r->part[k];
+        sd_mat some = {0};
+        const sd_dict_train_opt *t = sd_learn__opt(first_of(r, k));
+        st = sd_shuffle_fill(p->shuffle, &p->src, t->n_tokens / t->batch * t->batch, err);
+        if (!st && sd_shuffle_held(p->shuffle) >= MIN_HELDOUT) st = sd_shuffle_look(p->shuffle, CALIBRATE_ROWS, &some, err);
+        for (int i = 0; i < r->n && !st; i++)
+            if (r->of[i] == k) st = sd_learn__calibrate(&r->trainer[i], ex, r->opt->calibrate.data ? r->opt->calibrate : some.data ? some : p->heldout, err);
+        sd_free(some.data);
+    }
+    return st;
+}
+
 sd_status sd_learn__sources(struct run *r, const int64_t *row, sd_err *err)
 {
     if (r->n_part > 1) return sd_learn__parts_new(&r->parts, r, sd_learn__loop(r), row, err);
@@ -107,10 +134,10 @@ static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
         more.without = (more.without & ~of_rows) | (t.without & of_rows);
         st = sd_learn__new(&r->trainer[i], ex, &more, err);
     }
-    for (int i = 0; i < r->n && !st; i++) st = sd_learn__calibrate(&r->trainer[i], ex, o->calibrate.data ? o->calibrate : r->part[r->of[i]].heldout, err);
-    if (!st && o->init) st = sd_dict_train_init(r->trainer[0].one, o->init, err);
-    for (int k = 0; k < r->n_part && !st; k++) st = sd_shuffle_new(&r->part[k].shuffle, cap, r->part[k].d, t.seed, sd_learn__max_norm(first_of(r, k)), err);
-    return st ? st : sd_learn__sources(r, (const int64_t[SD_LEARN_PARTS]){0}, err);
+    for (int k = 0; k < r->n_part && !st; k++) st = new_shuffle(&r->part[k], cap, t.seed, t.without, err);
+    if (!st) st = sd_learn__sources(r, (const int64_t[SD_LEARN_PARTS]){0}, err);
+    if (!st) st = calibrate(r, ex, err);
+    return st || !o->init ? st : sd_dict_train_init(r->trainer[0].one, o->init, err);
 }
 
 static const char *dir_of(const struct run *r, int i) { return i ? r->opt->more[i - 1].dir : r->opt->dir; }

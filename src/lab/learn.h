@@ -1,7 +1,8 @@
 /* learn: a stream of activations to a dictionary on disk, with events, checkpoints and exact resume.
  *
- * The last n_heldout rows of the source are never trained on: they calibrate mean, scale and sink limit at the start, and the
- * threshold, FVU and L0 at the end. The rest is read as often as the token budget asks. */
+ * The last n_heldout rows of the source are never trained on: they give the buffer's limit of sinks at the start, and threshold, FVU and L0
+ * at the end. Mean and scale are those of 16,384 rows of the shuffle buffer before the first step (of the held-out ones where it holds fewer
+ * than 512). The rest is read as often as the token budget asks. */
 #ifndef SD_LAB_LEARN_H
 #define SD_LAB_LEARN_H
 
@@ -37,7 +38,7 @@ typedef struct sd_learn_opt {
     sd_status (*fold)(void *fold_self, sd_dict *d, sd_err *err);
     void *fold_self;
     bool overlap;             /* the source is read by a thread of its own while a step trains (learn_ahead.h); the same rows in the same order */
-    sd_mat calibrate;         /* rows that give mean and scale; empty: those held out */
+    sd_mat calibrate;         /* rows that give mean and scale; empty: see above */
     const char *init;         /* weights to start from (sd_dict_train_init), of the first dictionary; NULL: drawn. Not for transcoders */
     /* Rows of several sites side by side: dictionary 0 is of the first part_cols[0] columns, the others of the part that they name. Each part is shuffled
      * and has its sinks left out as if it were alone. n_part 0: a row is one site's (or a transcoder's two). */

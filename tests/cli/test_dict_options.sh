@@ -94,6 +94,25 @@ expect_error trans_has_none 2 'has no aux-k to leave out' "${train[@]}" --kind t
 expect_error control_of_cross 2 'of one model' "${train[@]}" --kind crosscoder --to mlp_out.0 --control random-model -o x
 expect_error absorption_words 4 'first letters need more' dict eval plain tiny.gguf corpus --tokens 512 --absorption
 
+# Mean and scale are of rows that are trained on: a dictionary that hardly learns has their mean as its b_dec, not that of the rows that judge it.
+"$sonde" capture tiny.gguf corpus --site resid_post.0 --tokens 6000 -o rows -q >/dev/null || not_ok capture_rows "failed"
+"$sonde" dict train rows --width 64 --k 4 --heldout 600 --batch 64 --lr 1e-9 -o still -q >/dev/null || not_ok train_still "failed"
+python3 - <<'X' && ok centre_is_of_trained_rows || not_ok centre_is_of_trained_rows "see above"
+import glob, json, math, struct
+def tensors(path):
+    b = open(path, "rb").read()
+    n = struct.unpack("<Q", b[:8])[0]
+    return {k: (v["shape"], struct.unpack(f"<{(v['data_offsets'][1] - v['data_offsets'][0]) // {'F16': 2, 'F32': 4}[v['dtype']]}{'e' if v['dtype'] == 'F16' else 'f'}",
+            b[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]])) for k, v in json.loads(b[8:8 + n]).items() if k in ("acts", "b_dec")}
+rows = []
+for f in sorted(glob.glob("rows/acts-*.safetensors")):
+    (n, d), x = tensors(f)["acts"]
+    rows += [x[i * d:(i + 1) * d] for i in range(n)]
+mean = lambda r: [sum(c) / len(r) for c in zip(*r)]
+trained, judged, b = mean(rows[:-600]), mean(rows[-600:]), tensors("still/sae_weights.safetensors")["b_dec"][1]
+assert math.dist(b, trained) < 0.05 * math.dist(b, judged), (math.dist(b, trained), math.dist(b, judged))
+X
+
 # The start and the order of another trainer: an order that repeats the held-out-free rows in turn, weights that are those of a finished run.
 "$sonde" capture tiny.gguf corpus --site resid_post.0 --tokens 6000 -o acts -q >/dev/null || not_ok capture "failed"
 python3 - <<'X'

@@ -246,6 +246,18 @@ static void test_shuffle_is_a_permutation(void **state)
         int64_t got = 16, n = 0;
         float x[16 * D];
         t_ok(sd_shuffle_new(&s, 200, D, run == 2 ? 8 : 7, 0, &err), err);
+        if (run == 1) { /* looking at what it will hold first changes nothing */
+            sd_mat some;
+            t_ok(sd_shuffle_fill(s, &src, INT64_MAX, &err), err);
+            assert_int_equal(sd_shuffle_held(s), 200);
+            t_ok(sd_shuffle_look(s, 50, &some, &err), err);
+            assert_int_equal(some.rows, 50);
+            for (int64_t i = 0; i < 50; i++) assert_int_equal(row_of(sd_mat_row(some, i)), 4 * i);
+            sd_free(some.data);
+            t_ok(sd_shuffle_look(s, 1000, &some, &err), err);
+            assert_int_equal(some.rows, 200);
+            sd_free(some.data);
+        }
         while (got == 16) {
             t_ok(sd_shuffle_next(s, &src, INT64_MAX, sd_mat_of(x, 16, D), &got, &err), err);
             for (int64_t i = 0; i < got; i++) {
