@@ -66,10 +66,10 @@ grep -q 'rows, 10000000 were asked for' err && ok few_tokens_said || not_ok few_
 expect_json eval_elsewhere sonde.dict.eval/1 'd["site"] == "resid_post.1" and d["n_tokens"] == d["n_predictions"] + d["n_contexts"] and "silent_share" in d["metrics"]' dict eval d tiny.gguf corpus --tokens 512 --site resid_post.1 --json
 grep -q 'warning: the dictionary was trained at resid_post.0 and is used at resid_post.1' err && ok eval_elsewhere_warned || not_ok eval_elsewhere_warned "$(what_happened)"
 expect_exit eval_at_home 0 dict eval d tiny.gguf corpus --tokens 512 --site resid_post.0
+! grep -q warning err && [ -s out ] && [ "$(cut -f 3 out | grep -c .)" -eq "$(wc -l <out)" ] && ok every_metric_has_a_meaning || not_ok every_metric_has_a_meaning "$(what_happened)"
 run dict eval d tiny.gguf corpus --tokens 512 -q
 tail -n 1 out | grep -q '^# 512 tokens in 2 contexts at resid_post.0' && [ ! -s err ] && ok eval_says_on_what || not_ok eval_says_on_what "$(what_happened)"
 expect_error more_active_than_there_are 4 'than there are features$' dict train acts --width 64 --k 65 -o e2
-! grep -q warning err && [ "$(cut -f 3 out | grep -c .)" -eq "$(wc -l <out)" ] && ok every_metric_has_a_meaning || not_ok every_metric_has_a_meaning "$(what_happened)"
 expect_exit steer_elsewhere 0 run tiny.gguf -p the -n 2 --steer '{"feature":{"dict":"d","index":1},"value":1,"site":"resid_post.1"}'
 grep -q 'warning: the dictionary was trained at resid_post.0' err && ok steer_elsewhere_warned || not_ok steer_elsewhere_warned "$(what_happened)"
 # Speed is over the whole run: shards and the model's own text alike.
