@@ -168,8 +168,7 @@ static sd_status parse(json_t **out, const char *p, size_t n, size_t max_memory,
             *out = NULL;
             st = sd_fail(err, SD_E_NOMEM, "out of memory: parsing %s", of.what);
         } else if (!*out) {
-            refuse(of, e.line, (size_t)e.column, e.text, err);
-            st = sd_hint(err, of.line ? "every line is one JSON value: is it the right file, and all of it?" : "it has to be one JSON document: is it the right file, and all of it?");
+            st = refuse(of, e.line, (size_t)e.column, e.text, err);
         }
     }
     sd_buf_release(&copy);
@@ -188,7 +187,9 @@ sd_status sd_json_parse_within(json_t **out, const char *p, size_t n, size_t max
 
 sd_status sd_json_parse_line(json_t **out, sd_slice line, const char *path, int64_t number, sd_err *err)
 {
-    return parse(out, line.p, line.n, SIZE_MAX, (source){path, number}, err);
+    const sd_status st = parse(out, line.p, line.n, SIZE_MAX, (source){path, number}, err);
+    if (st == SD_E_FORMAT) sd_hint(err, "every line is one JSON value: is it the right file, and all of it?");
+    return st;
 }
 
 sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err *err)
@@ -197,7 +198,7 @@ sd_status sd_json_load(json_t **out, const char *path, size_t max_bytes, sd_err 
     sd_buf b;
     sd_buf_init(&b, max_bytes);
     sd_status st = sd_file_read(&b, path, err);
-    if (!st) st = sd_json_parse(out, b.p, b.n, path, err);
+    if (!st && (st = sd_json_parse(out, b.p, b.n, path, err)) == SD_E_FORMAT) sd_hint(err, "it has to be one JSON document: is it the right file, and all of it?");
     sd_buf_release(&b);
     return st;
 }

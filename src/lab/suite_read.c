@@ -128,6 +128,7 @@ static sd_status read_json(sd_suite *s, sd_slice text, sd_axis forced, sd_err *e
 {
     json_t *root = NULL;
     sd_status st = sd_json_parse(&root, text.p, text.n, s->path, err);
+    if (st == SD_E_FORMAT) sd_hint(err, "it has to be one JSON document: is it the right file, and all of it?");
     if (st) return st;
     const json_t *list = root, *tags = NULL;
     if (json_is_object(root)) {

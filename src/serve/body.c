@@ -13,7 +13,6 @@ int sd_body__parse(json_t **out, sd_slice body, const sd_field *table, sd_reply 
     sd_err err = {0};
     *out = NULL;
     sd_status st = sd_json_parse_within(out, body.p ? body.p : "", body.n, MEMORY_BASE + MEMORY_EACH * body.n, "the body, read as JSON", &err);
-    err.hint[0] = 0; /* it is about files */
     if (st) return sd_problem_of(p, &err, NULL);
     int http = json_is_object(*out) ? sd_fields_check(*out, table, "", &rp->ignored, p) : sd_problem_set(p, 400, NULL, "the body is no JSON object");
     if (!http) return 0;

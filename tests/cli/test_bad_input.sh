@@ -81,6 +81,7 @@ expect_error token_outside 4 '297' trace tiny.gguf --ids 1,297 -o t.safetensors
 expect_error kv_bf16_without_bf16 4 'a key-value cache of bf16: this CPU does not multiply it' trace tiny.gguf --ids 1 --kv bf16 --cpu ref -o t.safetensors
 expect_error context_full 4 'the prompt has 257 tokens, the model.s context is 256' trace tiny.gguf --ids "$(seq -s , 1 257)" -o t.safetensors
 expect_error steer_not_json 2 'steer: line 1, column 11' run tiny.gguf -p the --steer '{"feature":'
+! grep -q 'the right file' err && ok steer_is_not_called_a_file || not_ok steer_is_not_called_a_file "$(cat err)"
 echo '{"name":"r","steer":[]}' >recipe.json
 expect_error steer_file_without_at 2 "near 'recipe'" run tiny.gguf -p the --steer recipe.json
 grep -q '^hint: .*@FILE' err && ok steer_file_hint || not_ok steer_file_hint "$(cat err)"
