@@ -6,14 +6,15 @@
 #include "num/kern_avx512_soft.h"
 
 #define UNROLLED static inline __attribute__((always_inline)) /* sizes are constants at every call */
+#define APART    static __attribute__((noinline))
 
 enum { TILE_ROWS = 12, CHUNK = 128 }; /* pairs of the left side that are widened at a time: 12 KB at most */
 
 /* Pairs c of the right side: vector p lies at at + c * step + p * next; the last one has these lanes. */
 typedef struct right { const uint32_t *at; int64_t step, next; __mmask16 last; } right;
 
-/* VDPBF16PS takes subnormals for zero, in and out, and rounds to nearest; so does what is called until the way back. Tiles are called by
- * their addresses, so no multiplication of theirs is moved across. */
+/* VDPBF16PS takes subnormals for zero, in and out, and rounds to nearest; so does what is called until the way back. Tiles are functions of
+ * their own, or the compiler, which knows nothing of MXCSR, could move their products past its changes. */
 static unsigned flush_on(void)
 {
     const unsigned old = _mm_getcsr();
@@ -88,10 +89,10 @@ UNROLLED void tile_rows(const sd_tile *t, int64_t r0, const int M)
         for (int p = 0; p < 2; p++) _mm512_storeu_ps(y + r * t->ldy + W * p, acc[r][p]);
 }
 
-#define TILE(M)                                       \
-    static void tile_##M(const sd_tile *t, int64_t r) \
-    {                                                 \
-        tile_rows(t, r, M);                           \
+#define TILE(M)                                      \
+    APART void tile_##M(const sd_tile *t, int64_t r) \
+    {                                                \
+        tile_rows(t, r, M);                          \
     }
 TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(12)
 
@@ -148,14 +149,14 @@ static void scale_rows(const sd_half_scores *a)
 
 #define ROWS(X, V) X(1, V) X(2, V) X(3, V) X(4, V) X(5, V) X(6, V)
 #define ALL(X)     ROWS(X, 1) ROWS(X, 2) ROWS(X, 3) ROWS(X, 4)
-#define DEFINE(M, V)                                                             \
-    static void score_##M##_##V(const sd_half_scores *a, int64_t r0, int64_t p0) \
-    {                                                                            \
-        score_tile(M, V, a, r0, p0);                                             \
-    }                                                                            \
-    static void mix_##M##_##V(const sd_half_mix *a, int64_t c0)                  \
-    {                                                                            \
-        mix_tile(M, V, a, c0);                                                   \
+#define DEFINE(M, V)                                                            \
+    APART void score_##M##_##V(const sd_half_scores *a, int64_t r0, int64_t p0) \
+    {                                                                           \
+        score_tile(M, V, a, r0, p0);                                            \
+    }                                                                           \
+    APART void mix_##M##_##V(const sd_half_mix *a, int64_t c0)                  \
+    {                                                                           \
+        mix_tile(M, V, a, c0);                                                  \
     }
 ALL(DEFINE)
 #define SCORE_ROW(M, V) [V - 1][M - 1] = score_##M##_##V,

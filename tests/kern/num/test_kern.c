@@ -130,7 +130,7 @@ static void axpy_equals_plain_c(void **state)
 
 /* ---- f32 and bf16 tiles ---- */
 
-static const int64_t tile_m[] = {0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 18, 24, 33, 96};
+static const int64_t tile_m[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 18, 24, 33, 96};
 static const int64_t tile_k[] = {0, 1, 2, 31, 64, 577};
 enum { LDY = SD_PANEL + 5, LDX_EXTRA = 3 };
 
