@@ -7,8 +7,8 @@
  *           crosscoder's is refused: it is read at several sites); of a vector or direction, the mean projection on its unit vector, raw. The plain
  *           model reads, so the steer itself does not count
  *   words   share of the answers with one of the words that were given
- * kl, ppl (exp of the mean cross-entropy) and active are over the tokens of all answers, rep4 and words over answers. Suggested: the strength with the most of the concept among those whose ppl is
- * at most twice the plain one's and whose rep4 is at most 0.1 above it. */
+ * kl, ppl (exp of the mean cross-entropy) and active are over the tokens of all answers, rep4 and words over answers. Suggested: the strength with
+ * the most of the concept among those whose ppl is at most most_ppl times the plain one's and whose rep4 is at most 0.1 above it. */
 #ifndef SD_LAB_STEER_SWEEP_H
 #define SD_LAB_STEER_SWEEP_H
 
