@@ -351,6 +351,7 @@ static bool put_failure(const sd_run *r, sd_buf *out)
 {
     sd_problem p = {0};
     if (!sd_job__problem(r->job, &p)) return false;
+    if (!r->s->loopback) sd_registry__hide_folders(r->s, &p.e);
     sd_buf_puts(out, "data: ");
     sd_problem_write(&p, out);
     sd_buf_puts(out, "\n\n");
