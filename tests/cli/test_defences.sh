@@ -33,10 +33,10 @@ for f in glob.glob(sys.argv[1] + '/task-*/cell-*.json'):
 P
 study report && [ "$(grep -c '^| mask | 100 (61 to 100) \* |$' log)" -eq 2 ] && [ "$(grep -c '^| none | 0 (0 to 39) |$' log)" -eq 2 ] &&
     [ "$(grep -Ec '^\| mask \| 100 \(61 to 100\) \| 0 \| 10[0-9] .* \| 100 \| 200 .* \| 1 \| yes \|$' log)" -eq 2 ] && [ "$(grep -c '^| none .*| no |$' log)" -eq 2 ] && ok tables || not_ok tables "$(cat log)"
-# Alignment in pretraining: three stages twice, one that answers everything, seven rounds of requests and eight attacks; nothing twice, and its tables from what is there.
-reads() { "$root/tools/study-defences" pretraining "$@" --stage-steps 2 --steps 2 --limit 6 --seeds 1 --draws 1000 --out s >log 2>&1; }
-reads --plan && grep -q '^plan: 14 stages and rounds of requests, 8 attacks' log && [ ! -e s/stages/two ] && ok plan_of_pretraining || not_ok plan_of_pretraining "$(cat log)"
-reads && [ "$(grep -c '^[a-z-]*: [0-9]* s$' log)" -eq 7 ] && [ "$(grep -c 'seeds: [0-9]* s$' log)" -eq 8 ] && [ "$(grep -c ' of 30 |' log)" -eq 7 ] && ok pretraining || not_ok pretraining "$(cat log)"
+# Alignment in pretraining: three stages twice, one that answers everything, seven rounds of requests and eight attacks; a second alignment has all but what is shipped; nothing twice, and its tables from what is there.
+reads() { "$root/tools/study-defences" pretraining --align-seeds 1 "$@" --stage-steps 2 --steps 2 --limit 6 --seeds 1 --draws 1000 --out s >log 2>&1; }
+reads --plan && grep -q '^plan: 14 stages and rounds of requests, 8 attacks' log && reads --plan --align-seeds 2 && grep -q '^plan: 33 stages and rounds of requests, 14 attacks' log && [ ! -e s/stages/two ] && ok plan_of_pretraining || not_ok plan_of_pretraining "$(cat log)"
+reads && [ "$(grep -c '^[a-z-]*: [0-9]* s$' log)" -eq 7 ] && [ "$(grep -c 'seeds: [0-9]* s$' log)" -eq 8 ] && [ "$(grep -c ' | 1 |$' log)" -eq 7 ] && ok pretraining || not_ok pretraining "$(cat log)"
 python3 - s <<'P'
 import glob, json, sys
 for f in glob.glob(sys.argv[1] + '/pretraining-*/*.json'):
@@ -46,6 +46,6 @@ for f in glob.glob(sys.argv[1] + '/pretraining-*/*.json'):
         p['classes'] = ('r' if good else 'c') * 6 + 'c' * 6
     json.dump(d, open(f, 'w'))
 P
-reads && ! grep -q ': [0-9]* s$' log && [ "$(grep -c '^| in both | 100 (61 to 100) | 100 (61 to 100) \* | 1 |$' log)" -eq 2 ] && [ "$(grep -c '^| in pretraining | 100 (61 to 100) | 0 (0 to 39) | 1 |$' log)" -eq 2 ] &&
+reads && ! grep -q ': [0-9]* s$' log && [ "$(grep -c '^| in both | 100 (61 to 100) | 100 (61 to 100) \* | 1 x 1 |$' log)" -eq 2 ] && [ "$(grep -c '^| in pretraining | 100 (61 to 100) | 0 (0 to 39) | 1 x 1 |$' log)" -eq 2 ] &&
     ok pretraining_tables || not_ok pretraining_tables "$(cat log)"
 finish
