@@ -2,7 +2,7 @@
 #ifndef SD_TEST_TINY_SERVER_H
 #define SD_TEST_TINY_SERVER_H
 
-#include "tiny_model.h"
+#include "tiny_open.h"
 
 #include "base/json.h"
 #include "model/model.h"
@@ -12,13 +12,9 @@ typedef struct tiny_server { sd_exec *ex; sd_model *m; sd_server s; } tiny_serve
 
 static inline void tiny_server_open(tiny_server *t, int n_slots, int n_queue)
 {
-    const char *dir = t_tmpdir();
     sd_err err = {0};
     *t = (tiny_server){0};
-    tiny_write_hf(dir, &tiny_default);
-    sd_status st = sd_exec_new(&t->ex, &(sd_exec_opt){.n_threads = 2}, &err);
-    if (!st) st = sd_model_open(&t->m, t->ex, dir, NULL, &err);
-    t_rmtree(dir); /* the weights stay mapped */
+    sd_status st = tiny_open(&t->ex, &t->m, &err);
     t->s.opt = (sd_serve_opt){.ex = t->ex, .m = t->m, .model_name = "tiny", .model_sha256 = "0", .data_dir = "/nonexistent"};
     if (!st) st = sd_metrics_new(&t->s.metrics, &err);
     if (!st) st = sd_registry__open(&t->s, &err);

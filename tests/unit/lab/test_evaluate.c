@@ -1,9 +1,8 @@
 /* Which text a dictionary is evaluated on: all of it, or what lies wholly among a run's held-out rows. */
-#include "tiny_model.h"
+#include "tiny_open.h"
 
 #include "dict/dict_kinds.h"
 #include "lab/evaluate.h"
-#include "model/model.h"
 
 enum { D = 64, CTX = 32, WORDS = 100 };
 static sd_exec *ex;
@@ -12,12 +11,7 @@ static sd_model *model;
 static int set_up(void **state)
 {
     (void)state;
-    const char *dir = t_tmpdir();
-    tiny_write_hf(dir, &tiny_default);
-    sd_status st = sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, NULL);
-    if (!st) st = sd_model_open(&model, ex, dir, NULL, NULL);
-    t_rmtree(dir);
-    return st ? 1 : 0;
+    return tiny_open(&ex, &model, NULL);
 }
 
 static int tear_down(void **state)

@@ -1,8 +1,7 @@
 /* Reference text: its rows are the site's rows on that text without special tokens and sinks, measured once. */
-#include "tiny_model.h"
+#include "tiny_open.h"
 
 #include "lab/reference.h"
-#include "model/model.h"
 
 enum { D = 64 };
 static sd_exec *ex;
@@ -11,12 +10,7 @@ static sd_model *model;
 static int set_up(void **state)
 {
     (void)state;
-    const char *dir = t_tmpdir();
-    tiny_write_hf(dir, &tiny_default);
-    sd_status st = sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, NULL);
-    if (!st) st = sd_model_open(&model, ex, dir, NULL, NULL);
-    t_rmtree(dir);
-    return st ? 1 : 0;
+    return tiny_open(&ex, &model, NULL);
 }
 
 static int tear_down(void **state)

@@ -1,6 +1,6 @@
 /* Steers on a small model: every operation against its formula on the very rows, units, positions, special tokens, what is counted, and
  * what is refused when a steer is made. */
-#include "tiny_model.h"
+#include "tiny_open.h"
 
 #include "dict/dict_int.h"
 #include "lab/steer.h"
@@ -18,11 +18,7 @@ static float vec[D];
 static int set_up(void **state)
 {
     (void)state;
-    const char *dir = t_tmpdir();
-    tiny_write_hf(dir, &tiny_default);
-    sd_status st = sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, NULL);
-    if (!st) st = sd_model_open(&model, ex, dir, NULL, NULL);
-    t_rmtree(dir); /* the weights stay mapped */
+    sd_status st = tiny_open(&ex, &model, NULL);
     sd_dict_info info = {.kind = SD_DICT_TOPK, .d = D, .m = M, .k = 3, .site_rms = 2.5};
     snprintf(info.site, sizeof info.site, "resid_post.%d", LAYER);
     if (!st) st = sd_dict__new(&dict, &info, true, false, NULL);

@@ -1,10 +1,9 @@
 /* A sweep reads the concept where its dictionary reads: a transcoder's feature at the site it is made of, not at the one it writes. */
-#include "tiny_model.h"
+#include "tiny_open.h"
 
 #include "dict/dict_int.h"
 #include "lab/generate.h"
 #include "lab/steer_sweep.h"
-#include "model/model.h"
 
 enum { D = 64, M = 8, N_GEN = 12, CTX = 64 };
 static sd_exec *ex;
@@ -13,12 +12,7 @@ static sd_model *model;
 static int set_up(void **state)
 {
     (void)state;
-    const char *dir = t_tmpdir();
-    tiny_write_hf(dir, &tiny_default);
-    sd_status st = sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, NULL);
-    if (!st) st = sd_model_open(&model, ex, dir, NULL, NULL);
-    t_rmtree(dir);
-    return st ? 1 : 0;
+    return tiny_open(&ex, &model, NULL);
 }
 
 static int tear_down(void **state)

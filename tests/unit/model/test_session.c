@@ -1,6 +1,6 @@
 /* Sessions, hooks and runners: what a step refuses and with which sentence, that nothing moves then, the order of
  * hooks, the scores of a given text, memory running out. */
-#include "tiny_model.h"
+#include "tiny_open.h"
 
 #include "base/log.h"
 #include "model/sample.h"
@@ -17,12 +17,7 @@ static const int32_t text[12] = {5, 9, 200, 3, 77, 77, 0, 255, 31, 8, 120, 1};
 static int set_up(void **state)
 {
     (void)state;
-    const char *dir = t_tmpdir();
-    tiny_write_hf(dir, &tiny_default);
-    sd_status st = sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, NULL);
-    if (!st) st = sd_model_open(&model, ex, dir, NULL, NULL);
-    t_rmtree(dir); /* the weights stay mapped */
-    return st;
+    return tiny_open(&ex, &model, NULL);
 }
 
 static int tear_down(void **state)
