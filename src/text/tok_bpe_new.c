@@ -61,6 +61,12 @@ static void add_joins(sd_bpe *b, sd_slice piece)
     }
 }
 
+/* Is the part of a merge one byte that has no token? Merges are learnt over tokens: such a vocabulary lost one. */
+static bool lost(const builder *k, sd_slice part, int32_t sym)
+{
+    return k->b->kind == SD_TOK_BPE && k->t->unk < 0 && sym >= k->b->n_vocab && sd_tok__char(part.p, part.n) == part.n;
+}
+
 /* "left right" -> their symbols and the symbol of both together. */
 static sd_status add_merge(builder *k, int32_t rank, sd_err *err)
 {
@@ -85,6 +91,11 @@ static sd_status add_merge(builder *k, int32_t rank, sd_err *err)
     if (k->spec->merges_closed && (m.left >= k->b->n_vocab || m.right >= k->b->n_vocab || m.made >= k->b->n_vocab))
         return sd_fail(err, SD_E_FORMAT, "tokenizer: merge %d, \"%.*s\", is of pieces that the vocabulary does not have", (int)rank,
                        (int)(line.n > 64 ? 64 : line.n), line.p);
+    if (lost(k, left, m.left) || lost(k, right, m.right)) {
+        sd_fail(err, SD_E_FORMAT, "tokenizer: merge %d, \"%.*s\", is of a byte that has no token, and there is no unknown token", (int)rank,
+                (int)(line.n > 64 ? 64 : line.n), line.p);
+        return sd_hint(err, "take the tokenizer again from where the model was published: this one was cut short, or its converter dropped tokens");
+    }
     if (k->n_sym > parts) k->n_made += line.n - 1; /* a new string keeps its bytes */
     uint32_t i = sd_bpe__pair_slot(k->b, m.left, m.right);
     for (; k->b->merges[i].rank != SD_NO_RANK; i = (i + 1) & (k->b->merge_cap - 1))

@@ -28,7 +28,7 @@ static inline sd_tok *fs_tok(void)
         type[i] = i == 0 ? SD_PIECE_CONTROL : SD_PIECE_NORMAL;
     }
     sd_status st = sd_tok_new(&t, &(sd_tok_spec){.kind = SD_TOK_BPE, .n_vocab = FS_VOCAB, .piece = piece, .type = type, .pre = SD_LIT("gpt-2"),
-                                                 .bos = -1, .eos = 0, .unk = 0, .pad = -1}, &err);
+                                                 .bos = -1, .eos = 0, .unk = -1, .pad = -1}, &err);
     if (st) fail_msg("%s", err.msg);
     return t;
 }

@@ -276,7 +276,7 @@ static void test_broken(void **state)
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}}}", "model.merges");
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [[\"a\"]]}}", "merge 0");
     broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": [\"a b\"]}}", "merge 0, \"a b\"");
-    broken("{\"model\": {\"type\": \"BPE\", \"unk_token\": \"a\", \"vocab\": {\"a\": 0}, \"merges\": [\"a\"]}, \"pre_tokenizer\": " BYTE_LEVEL
+    broken("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a\"]}, \"pre_tokenizer\": " BYTE_LEVEL
            "}",
            "merge 0");
 }
@@ -370,29 +370,13 @@ static const char *gguf_save(sd_buf *b)
     return path;
 }
 
-/* The first six, then the rest of printable ASCII, without which a vocabulary is refused. */
-enum { N_PIECES = 6 + 95 - 3 };
-static const char *pieces[N_PIECES] = {"a", "b", "ab", "<s>", "</s>", "1"};
-static void fill_pieces(void)
-{
-    static char text[N_PIECES][3];
-    int n = 6;
-    for (int c = ' '; c < 0x7f; c++) {
-        if (c == 'a' || c == 'b' || c == '1') continue;
-        snprintf(text[n], sizeof text[n], "%c", c);
-        pieces[n] = c == ' ' ? "\xc4\xa0" : text[n];
-        n++;
-    }
-    assert_int_equal(n, N_PIECES);
-}
+static const char *const pieces[] = {"a", "b", "ab", "<s>", "</s>", "1"};
 static const char *const merges[] = {"a b"};
 
 static void test_gguf(void **state)
 {
     (void)state;
-    uint32_t types[N_PIECES];
-    for (int i = 0; i < N_PIECES; i++) types[i] = i == 3 ? 3 : 1;
-    fill_pieces();
+    static const uint32_t types[] = {1, 1, 1, 3, 1, 1};
     sd_buf b;
     sd_err err = {0};
     sd_tok *t;
@@ -401,14 +385,14 @@ static void test_gguf(void **state)
     gguf_head(&b, 8);
     tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
     tiny_kv_str(&b, "tokenizer.ggml.pre", "smollm");
-    kv_strings(&b, "tokenizer.ggml.tokens", pieces, N_PIECES);
-    kv_types(&b, types, N_PIECES);
+    kv_strings(&b, "tokenizer.ggml.tokens", pieces, 6);
+    kv_types(&b, types, 6);
     kv_strings(&b, "tokenizer.ggml.merges", merges, 1);
     tiny_kv_u32(&b, "tokenizer.ggml.bos_token_id", 3);
     tiny_kv_u32(&b, "tokenizer.ggml.eos_token_id", 4);
     tiny_kv_str(&b, "tokenizer.chat_template", "{{ bos_token }}{{ eos_token }}");
     t_ok(sd_tokenizer_open(&t, &chat, gguf_save(&b), &err), err);
-    assert_int_equal(sd_tok_n_vocab(t), N_PIECES);
+    assert_int_equal(sd_tok_n_vocab(t), 6);
     assert_true(sd_tok_is_special(t, 4)); /* typed normal, but it is the end token and looks like one */
     assert_false(sd_tok_add_bos(t));
     ids_are(t, "ab<s>a11</s>", "2 3 0 5 5 4");
@@ -424,7 +408,7 @@ static void test_gguf(void **state)
         gguf_head(&b, 5 + (uint64_t)given);
         tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
         tiny_kv_str(&b, "tokenizer.ggml.pre", "llama-bpe");
-        kv_strings(&b, "tokenizer.ggml.tokens", pieces, N_PIECES);
+        kv_strings(&b, "tokenizer.ggml.tokens", pieces, 6);
         kv_strings(&b, "tokenizer.ggml.merges", merges, 1);
         tiny_kv_u32(&b, "tokenizer.ggml.bos_token_id", 3);
         if (given) kv_bool(&b, "tokenizer.ggml.add_bos_token", false);
@@ -452,7 +436,6 @@ static void test_gguf_refused(void **state)
     static const uint32_t types[] = {1, 1};
     static const char *const bad_merge[] = {"ab"};
     sd_buf b;
-    fill_pieces();
     sd_buf_init(&b, 1 << 16);
     gguf_head(&b, 1);
     tiny_kv_str(&b, "general.architecture", "llama");
@@ -462,38 +445,32 @@ static void test_gguf_refused(void **state)
     gguf_refused(&b, SD_E_UNSUPPORTED, "\"rwkv\"");
     gguf_head(&b, 2);
     tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
-    kv_strings(&b, "tokenizer.ggml.tokens", pieces, N_PIECES);
+    kv_strings(&b, "tokenizer.ggml.tokens", pieces, 6);
     gguf_refused(&b, SD_E_NOTFOUND, "tokenizer.ggml.merges");
     gguf_head(&b, 4);
     tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
-    kv_strings(&b, "tokenizer.ggml.tokens", pieces, N_PIECES);
+    kv_strings(&b, "tokenizer.ggml.tokens", pieces, 6);
     kv_strings(&b, "tokenizer.ggml.merges", merges, 1);
     kv_types(&b, types, 2);
-    gguf_refused(&b, SD_E_FORMAT, "token_type has 2 entries, the vocabulary has 98");
+    gguf_refused(&b, SD_E_FORMAT, "token_type has 2 entries, the vocabulary has 6");
     gguf_head(&b, 4);
     tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
-    kv_strings(&b, "tokenizer.ggml.tokens", pieces, N_PIECES);
+    kv_strings(&b, "tokenizer.ggml.tokens", pieces, 6);
     kv_strings(&b, "tokenizer.ggml.merges", merges, 1);
-    tiny_kv_u32(&b, "tokenizer.ggml.eos_token_id", N_PIECES);
-    gguf_refused(&b, SD_E_FORMAT, "eos_token_id is 98, the vocabulary has 98");
+    tiny_kv_u32(&b, "tokenizer.ggml.eos_token_id", 6);
+    gguf_refused(&b, SD_E_FORMAT, "eos_token_id is 6, the vocabulary has 6");
     gguf_head(&b, 4);
     tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
     tiny_kv_str(&b, "tokenizer.ggml.pre", "no-such");
-    kv_strings(&b, "tokenizer.ggml.tokens", pieces, N_PIECES);
+    kv_strings(&b, "tokenizer.ggml.tokens", pieces, 6);
     kv_strings(&b, "tokenizer.ggml.merges", merges, 1);
     gguf_refused(&b, SD_E_UNSUPPORTED, "\"no-such\" is not known");
     gguf_head(&b, 4);
     tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
     tiny_kv_str(&b, "tokenizer.ggml.pre", "gpt-2");
-    kv_strings(&b, "tokenizer.ggml.tokens", pieces, N_PIECES);
+    kv_strings(&b, "tokenizer.ggml.tokens", pieces, 6);
     kv_strings(&b, "tokenizer.ggml.merges", bad_merge, 1);
     gguf_refused(&b, SD_E_FORMAT, "merge 0 is \"ab\"");
-    gguf_head(&b, 4);
-    tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
-    tiny_kv_str(&b, "tokenizer.ggml.pre", "gpt-2");
-    kv_strings(&b, "tokenizer.ggml.tokens", pieces, N_PIECES - 2); /* cut short: } and ~ are lost */
-    kv_strings(&b, "tokenizer.ggml.merges", merges, 1);
-    gguf_refused(&b, SD_E_FORMAT, "no token for 2 of the 95 printable characters of ASCII ('}' is the first)");
     sd_buf_release(&b);
 }
 

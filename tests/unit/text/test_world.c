@@ -232,7 +232,7 @@ static void test_label_tokens(void **state)
     piece[n++] = SD_LIT("ab");
     piece[n++] = SD_LIT("\xc4\xa0" "c"); /* a blank is U+0120 */
     sd_tok_spec spec = {.kind = SD_TOK_BPE, .n_vocab = n, .piece = piece, .pre = SD_LIT("gpt-2"), .bos = -1, .eos = -1,
-                        .unk = 0, .pad = -1};
+                        .unk = -1, .pad = -1};
     t_ok(sd_tok_new(&tok, &spec, &err), err);
     int32_t id[] = {n - 2, n - 1, 'd' - 33};
     sd_ids ids = {id, 3, 3}, two = {id, 2, 2};
