@@ -276,16 +276,26 @@ static void collect(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t blk)
     take_hits(s, w, t, got);
 }
 
+/* A place for hits that nobody wants: those of a row that is looked at whole and of padding. Bounds of weights whose norm passes f32 are infinite or no
+ * numbers, and no cut keeps them out. */
+static sd_scan8_out nowhere(sd_scan_worker *w) { return (sd_scan8_out){w->feat, w->exact, 0}; }
+
+static void scan8(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n)
+{
+    for (int64_t t = n; t % s->k8->n_row; t++) w->hit[t] = nowhere(w);
+    sd_scan8__scan(s, w, blk, n);
+}
+
 static void collect8(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n)
 {
     for (int64_t t = 0; t < n; t++) {
         const sd_cand *c = &w->cand[t];
         w->cut[t] = c->overflow ? INFINITY : c->cut;
-        w->hit[t] = (sd_scan8_out){c->idx + c->n, c->up + c->n, 0};
+        w->hit[t] = c->overflow ? nowhere(w) : (sd_scan8_out){c->idx + c->n, c->up + c->n, 0};
     }
-    sd_scan8__scan(s, w, blk, n);
+    scan8(s, w, blk, n);
     for (int64_t t = 0; t < n; t++)
-        if (w->hit[t].n) take_hits(s, w, t, w->hit[t].n);
+        if (w->hit[t].n && !w->cand[t].overflow) take_hits(s, w, t, w->hit[t].n);
 }
 
 static void topk_tile(void *arg, int64_t chunk, int64_t begin, int64_t end)
@@ -402,7 +412,7 @@ static void above_block(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_
         if (s->k8) w->cut[t] = -slack;
     }
     if (s->k8) {
-        sd_scan8__scan(s, w, blk, n);
+        scan8(s, w, blk, n);
         return;
     }
     sd_score_run(s->score, w->score, s->bf16 ? (const void *)w->xb : w->x, s->packed + (size_t)blk * s->pack_bytes);

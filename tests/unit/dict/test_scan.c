@@ -145,6 +145,17 @@ static void test_hostile(void **state)
     drop(&a);
 }
 
+/* Norms beyond f32, as a file of weights to start from may have them: no bound is finite, every row is looked at whole, and nothing is written beyond its lists. */
+static void test_norms_that_overflow(void **state)
+{
+    (void)state;
+    data a = make(37, 3000, 64);
+    for (int64_t i = 0; i < a.m * a.d; i++) a.W[i] *= 1e22f;
+    const sd_scan_count c = check_topk(&a, 8, "norms that overflow");
+    assert_int_equal(c.n_overflow, 2 * a.n);
+    drop(&a);
+}
+
 /* Rounding to nearest would err the same way in every place: rows of equal numbers, a quarter of a step of int8 off. */
 static void test_one_way(void **state)
 {
@@ -315,7 +326,7 @@ static int run_level(const char *level)
         return 0;
     }
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
-    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_one_way), T(test_repack), T(test_audit), T(test_bad_rows), T(test_above), T(test_best_of_few)};
+    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_hostile), T(test_norms_that_overflow), T(test_one_way), T(test_repack), T(test_audit), T(test_bad_rows), T(test_above), T(test_best_of_few)};
     snprintf(name, sizeof name, "scan at %s%s", level, int8 ? ", int8" : "");
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
     sd_exec_free(ex);
