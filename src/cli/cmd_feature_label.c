@@ -73,14 +73,18 @@ static sd_status choose(int64_t **out, int64_t *n, sd_store *s, const args *a, s
     sd_status st = sd_alloc(out, (size_t)((a->features.n > a->n ? a->features.n : a->n) + 1) * sizeof **out, "features", err);
     for (int i = 0; i < a->features.n && !st; i++) (*out)[(*n)++] = a->features.v[i];
     if (st || a->features.n) return st;
-    if ((st = sd_store_list(&l, s, &(sd_feature_query){.sort = SD_SORT_INTEREST, .limit = a->n * 2}, err))) return st;
-    for (int64_t i = 0; i < l.n && *n < a->n && !st; i++) {
-        sd_feature *f = NULL;
-        if ((st = sd_store_feature(&f, s, l.v[i].stats.index, -1, err))) break;
-        if (!f->n_label || strcmp(f->label[0].source, "human") != 0) (*out)[(*n)++] = f->stats.index;
-        sd_feature_free(f);
+    for (int64_t at = 0, all = 1; at < all && *n < a->n && !st;) { /* a list has a limit of its own */
+        if ((st = sd_store_list(&l, s, &(sd_feature_query){.sort = SD_SORT_INTEREST, .limit = a->n, .offset = at}, err))) break;
+        at += l.n;
+        all = l.n ? l.n_total : 0;
+        for (int64_t i = 0; i < l.n && *n < a->n && !st; i++) {
+            sd_feature *f = NULL;
+            if ((st = sd_store_feature(&f, s, l.v[i].stats.index, -1, err))) break;
+            if (!f->n_label || strcmp(f->label[0].source, "human") != 0) (*out)[(*n)++] = f->stats.index;
+            sd_feature_free(f);
+        }
+        sd_feature_list_release(&l);
     }
-    sd_feature_list_release(&l);
     return st;
 }
 

@@ -29,9 +29,9 @@ typedef struct sd_labeler {
     sd_status (*judge)(void *self, const sd_label_ask *ask, int64_t n, double *score, sd_err *err);
 } sd_labeler;
 
-/* Without any model: the words at the peaks and the tokens it promotes are the label, and it fits a text that has these words. */
+/* Without any model: the words at the peaks of the examples an explainer sees and the tokens it promotes are the label, and it fits a text that has these words. */
 sd_labeler sd_label_by_tokens(sd_store *s);
-/* A model with a chat template. Its judgement of a case: logit(" Yes") - logit(" No") as its first token. Borrowed while in use. */
+/* A model with a chat template. Its judgement of a case: logit("Yes") - logit("No") as its first token. Borrowed while in use. */
 typedef struct sd_label_model { const sd_exec *ex; const sd_model *m; } sd_label_model;
 sd_labeler sd_label_by_model(sd_label_model *m);
 /* Any server that speaks OpenAI's chat completions. url: up to and with "/v1". Nothing else is contacted. */

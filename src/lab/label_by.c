@@ -11,12 +11,15 @@
 static sd_status tokens_explain(void *self, const sd_feature *f, const char *prompt, sd_buf *out, sd_err *err)
 {
     sd_store *s = self;
+    const size_t from = out->n;
     (void)prompt;
-    sd_buf_puts(out, f->words);
+    sd_status st = sd_label__words(out, s, f, err);
+    if (st) return st;
+    const bool any = out->n > from;
     for (int i = 0, n = 0; i < f->n_top && n < 3; i++) {
         sd_slice t = sd_slice_trim(sd_store_token(s, f->top[i].id));
         if (t.n < 2 || sd_utf8_valid_prefix(t) != t.n) continue;
-        sd_buf_puts(out, n++ ? " " : *f->words ? "; then " : "then ");
+        sd_buf_puts(out, n++ ? " " : any ? "; then " : "then ");
         sd_token_show(out, t);
     }
     return sd_buf_check(out, "a label", err);

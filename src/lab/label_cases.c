@@ -2,7 +2,7 @@
 #include "lab/label_int.h"
 
 #include "base/rng.h"
-#include "lab/token_text.h"
+#include "lab/feature_words.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -57,17 +57,40 @@ static int marks_of(bool *on, const sd_example *e, int a, int b)
     return n;
 }
 
+/* What an explainer sees; returns how many. */
+static int seen_of(sd_example out[EXPLAIN], const sd_feature *f)
+{
+    int n = 0;
+    for (int i = 0; i < f->n_example && n < EXPLAIN; i++)
+        if (f->example[i].group == 0 && f->example[i].rank % 2 == 0) out[n++] = f->example[i];
+    return n;
+}
+
+sd_status sd_label__words(sd_buf *out, sd_store *s, const sd_feature *f, sd_err *err)
+{
+    sd_example seen[EXPLAIN];
+    sd_feature part = {.example = seen, .n_example = seen_of(seen, f)};
+    sd_feature_words w = {.n_words = 0};
+    sd_feature_text text;
+    sd_feature_words_init(&w);
+    sd_status st = sd_feature_words_of(&w, &part, &(sd_vocab){token_of, s}, &text, err);
+    if (!st) sd_buf_puts(out, part.words);
+    sd_feature_words_release(&w);
+    return st ? st : sd_buf_check(out, "the words of a feature", err);
+}
+
 sd_status sd_label__question(sd_buf *out, sd_store *s, const sd_feature *f, sd_err *err)
 {
     bool on[SD_FEATURE_WINDOW_MAX];
-    int n = 0, a, b;
+    sd_example seen[EXPLAIN];
+    int a, b;
+    const int n = seen_of(seen, f);
     sd_buf_puts(out, "A part of a language model is active on the words between \xc2\xab and \xc2\xbb in these texts:\n\n");
-    for (int i = 0; i < f->n_example && n < EXPLAIN; i++) {
-        const sd_example *e = &f->example[i];
-        if (e->group != 0 || e->rank % 2) continue;
+    for (int i = 0; i < n; i++) {
+        const sd_example *e = &seen[i];
         range_of(e, &a, &b);
         marks_of(on, e, a, b);
-        sd_buf_printf(out, "%d. ", ++n);
+        sd_buf_printf(out, "%d. ", i + 1);
         passage(out, s, e, a, b, on);
         sd_buf_putc(out, '\n');
     }

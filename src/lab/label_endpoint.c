@@ -4,7 +4,7 @@
 
 #include "lab/endpoint.h"
 
-enum { EXPLAIN_TOKENS = 48, JUDGE_TOKENS = 256 };
+enum { EXPLAIN_TOKENS = 48, JUDGE_TOKENS = 64, NUMBER_TOKENS = 5 /* of a number up to 128, its comma and space, digit by digit */ };
 
 /* A question and what it is about: cases [at, at + n). */
 typedef struct group { int64_t at, n; } group;
@@ -71,7 +71,7 @@ static sd_status judge(void *self, const sd_label_ask *asked, int64_t n, double 
     group *g = NULL;
     size_t *at = NULL;
     const char **text = NULL;
-    int64_t n_group = 0;
+    int64_t n_group = 0, most = 0;
     sd_buf b;
     sd_buf_init(&b, 1 << 26);
     sd_status st = sd_alloc(&g, (size_t)n * sizeof *g, "questions", err);
@@ -80,12 +80,13 @@ static sd_status judge(void *self, const sd_label_ask *asked, int64_t n, double 
     for (int64_t i = 0, k; i < n && !st; i = k) {
         for (k = i + 1; k < n && asked[k].label == asked[i].label && asked[k].marked == asked[i].marked;) k++;
         g[n_group] = (group){i, k - i};
+        if (k - i > most) most = k - i;
         at[n_group++] = b.n;
         question(&b, &asked[i], k - i);
     }
     if (!st) st = sd_buf_check(&b, "questions", err);
     for (int64_t i = 0; i < n_group && !st; i++) text[i] = b.p + at[i];
-    if (!st) st = ask(self, text, n_group, JUDGE_TOKENS, &(answers){.g = g, .score = score}, err);
+    if (!st) st = ask(self, text, n_group, JUDGE_TOKENS + NUMBER_TOKENS * (int)most, &(answers){.g = g, .score = score}, err);
     sd_buf_release(&b);
     sd_free(g);
     sd_free(at);

@@ -16,7 +16,9 @@ void sd_label__cases_init(label_cases *c);
 void sd_label__cases_release(label_cases *c);
 /* Fills c; n 0 when there are fewer than three held-out windows. f: with its examples. */
 sd_status sd_label__cases(label_cases *c, sd_store *s, const sd_feature *f, int n_case, uint64_t seed, sd_err *err);
-/* The question for an explanation, with the even-ranked top examples. */
+/* The words at the peaks of the examples that an explainer may see: the even-ranked top ones. (A feature's own words count the held-out ones too.) */
+sd_status sd_label__words(sd_buf *out, sd_store *s, const sd_feature *f, sd_err *err);
+/* The question for an explanation, with the same examples. */
 sd_status sd_label__question(sd_buf *out, sd_store *s, const sd_feature *f, sd_err *err);
 /* Area under the ROC curve of score over truth; ties count half. */
 double sd_label__auc(const double *score, const bool *truth, int n);

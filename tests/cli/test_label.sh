@@ -41,6 +41,11 @@ expect_exit by_hand 0 feature label s.db "$yes" a name by hand
 expect_json the_hand_stays_first sonde.feature.label/1 'd["labels"][0]["text"] == "a name by hand" and len(d["labels"]) == 3' feature label s.db "$yes" --json
 expect_json hand_named_are_left_out sonde.feature.label.made/1 "$yes not in [l['index'] for l in d['labels']]" feature label s.db --by tokens -n 30 --json
 
+# The most interesting that nobody has named, however many of those before them somebody has.
+cp s.db named.db
+for i in $("$sonde" feature search named.db -n 6 --sort interest --json | python3 -c 'import json, sys; print(*(f["index"] for f in json.load(sys.stdin)["features"]))'); do "$sonde" feature label named.db "$i" mine -q >out 2>err; done
+expect_json named_ones_take_no_place sonde.feature.label.made/1 'd["n"] == 3' feature label named.db --by tokens -n 3 --json
+
 cp s.db m.db
 expect_json by_model sonde.feature.label.made/1 'd["n"] == 2 and all(l["n_case"] == 12 for l in d["labels"] if l["label"])' feature label m.db --by model --model tiny.gguf --features "$(echo "$judged" | cut -d , -f 1,2)" --cases 3 --others 2 --json
 

@@ -44,8 +44,40 @@ static void words_that_overlap(void **state)
     assert_true(sd_label__overlap("", "paris", false) == 0);
 }
 
+/* Ranks by turns of "alpha" and "beta": of "beta" a label is judged, so its maker must not know it. */
+static void a_label_of_tokens_knows_no_held_out_example(void **state)
+{
+    (void)state;
+    enum { N = 20 };
+    static const int32_t tok[2][3] = {{2, 0, 2}, {2, 1, 2}};
+    static const float val[3] = {0, 1, 0};
+    static const char *const text[] = {" alpha", " beta", " the"};
+    sd_err err = {0};
+    sd_store *s = NULL;
+    sd_store_info in = {.model = {.n_vocab = 3}, .dict = {.m = 1}};
+    sd_example ex[N];
+    sd_buf out;
+    const char *dir = t_tmpdir();
+    char path[300];
+    snprintf(path, sizeof path, "%s/s.db", dir);
+    t_ok(sd_store_create(&s, path, false, &err), err);
+    t_ok(sd_store_put_info(s, &in, &err), err);
+    for (int i = 0; i < 3; i++) t_ok(sd_store_put_token(s, i, sd_slice_of(text[i]), false, &err), err);
+    t_ok(sd_store_commit(s, &err), err);
+    t_ok(sd_store_open(&s, path, &err), err);
+    for (int i = 0; i < N; i++) ex[i] = (sd_example){.rank = i, .doc = i, .pos = 1, .n = 3, .act = 1, .tok = tok[i % 2], .val = val};
+    const sd_feature f = {.n_example = N, .example = ex, .words = "alpha, beta"};
+    const sd_labeler by = sd_label_by_tokens(s);
+    sd_buf_init(&out, 1 << 16);
+    t_ok(by.explain(by.self, &f, "", &out, &err), err);
+    assert_string_equal(sd_buf_str(&out), "alpha");
+    sd_buf_release(&out);
+    sd_store_close(s);
+    t_rmtree(dir);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(area_under_the_curve), T(one_clean_line), T(words_that_overlap)};
+    const struct CMUnitTest tests[] = {T(area_under_the_curve), T(one_clean_line), T(words_that_overlap), T(a_label_of_tokens_knows_no_held_out_example)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
