@@ -147,10 +147,11 @@ static int by_word(const void *a, const void *b)
     return c ? c : x->cluster - y->cluster;
 }
 
-/* The first words of a feature, folded to lower case in ASCII; at most three. */
+/* The first words of a feature, folded to lower case in ASCII; at most three, none twice. */
 static sd_status take_words(sd_buf *b, const char *words, int32_t cluster)
 {
     sd_slice rest = sd_slice_of(words), part;
+    const size_t from = b->n;
     for (int n = 0; n < 3 && sd_slice_cut(&rest, ',', &part); n++) {
         word w = {.cluster = cluster};
         part = sd_slice_trim(part);
@@ -159,7 +160,9 @@ static sd_status take_words(sd_buf *b, const char *words, int32_t cluster)
         letter |= part.n > 0 && (unsigned char)part.p[0] >= 0x80;
         if (!letter || part.n < WORD_LEAST || part.n >= WORD_MAX) continue; /* signs and "of" say nothing of a cluster */
         for (size_t i = 0; i < part.n; i++) w.text[i] = (char)(part.p[i] >= 'A' && part.p[i] <= 'Z' ? part.p[i] | 32 : part.p[i]);
-        sd_buf_put(b, &w, sizeof w);
+        bool known = false;
+        for (size_t at = from; at < b->n && !known; at += sizeof w) known = strcmp(((const word *)(const void *)(b->p + at))->text, w.text) == 0;
+        if (!known) sd_buf_put(b, &w, sizeof w);
     }
     return b->failed ? SD_E_NOMEM : SD_OK;
 }

@@ -163,8 +163,39 @@ static void copies_are_clusters(void **state)
     sd_map__graph_release(&g);
 }
 
+/* A cluster's words by the share of its features that have them: one that has a word in three spellings has it once. */
+static void words_of_a_cluster(void **state)
+{
+    (void)state;
+    enum { M = 6 };
+    static const char *const words[M] = {"King, king, KING", "queen", "queen", "river", "river", "river"};
+    sd_err err = {0};
+    sd_store *s = NULL;
+    sd_store_info in = {.model = {.n_vocab = 1}, .dict = {.m = M}};
+    sd_feature_point point[M];
+    sd_feature_cluster cluster[2] = {{.n = 3}, {.n = 3}};
+    sd_feature_map m = {.point = point, .n_point = M, .cluster = cluster, .n_cluster = 2};
+    const char *dir = t_tmpdir();
+    char path[300];
+    snprintf(path, sizeof path, "%s/s.db", dir);
+    t_ok(sd_store_create(&s, path, false, &err), err);
+    t_ok(sd_store_put_info(s, &in, &err), err);
+    for (int i = 0; i < M; i++) {
+        point[i] = (sd_feature_point){.index = i, .cluster = i / 3};
+        t_ok(sd_store_put_feature(s, &(sd_feature){.stats = {.index = i}, .words = words[i]}, NULL, &err), err);
+    }
+    t_ok(sd_store_commit(s, &err), err);
+    t_ok(sd_store_open(&s, path, &err), err);
+    t_ok(sd_lab_map_words(&m, s, &err), err);
+    assert_string_equal(cluster[0].words, "queen, king");
+    assert_string_equal(cluster[1].words, "river");
+    for (int c = 0; c < 2; c++) sd_free((char *)(uintptr_t)cluster[c].words);
+    sd_store_close(s);
+    t_rmtree(dir);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(copies_are_clusters), T(near_stays_near), T(quality_is_what_it_says), T(clusters_that_are_there), T(graph_is_symmetric)};
+    const struct CMUnitTest tests[] = {T(copies_are_clusters), T(near_stays_near), T(quality_is_what_it_says), T(clusters_that_are_there), T(graph_is_symmetric), T(words_of_a_cluster)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
