@@ -1,6 +1,7 @@
 /* Labels are few and records small: each label looks for its answer from the front. */
 #include "lab/audit_label.h"
 
+#include "base/hash.h"
 #include "base/map.h"
 
 #include <inttypes.h>
@@ -22,33 +23,55 @@ typedef struct sums { double diff[2], diff2[2]; int64_t n[2]; } sums;
 typedef struct label { const sd_reply *reply; sd_class cls; } label;
 typedef void on_label(void *self, const label *l);
 
-static sd_status read_label(label *l, const sd_audit_record *r, json_t *row, const char *what, sd_err *err)
+typedef struct labelling { on_label *fn; void *self; const sd_audit_record *r; uint64_t *seen; int64_t n, cap; } labelling;
+
+/* Two labels of one answer would count as two answers. */
+static sd_status see(labelling *x, const char *suite, const char *id, const char *what, sd_err *err)
 {
+    const uint64_t key = sd_hash64(suite, strlen(suite)) * 0x9e3779b97f4a7c15u + sd_hash64(id, strlen(id));
+    for (int64_t i = 0; i < x->n; i++)
+        if (x->seen[i] == key) return sd_fail(err, SD_E_FORMAT, "%s: the answer %.80s of %.80s is labelled a second time", what, id, suite);
+    if (x->n == x->cap) {
+        const int64_t more = x->cap ? 2 * x->cap : 256;
+        uint64_t *v = sd_realloc(x->seen, (size_t)more * sizeof *v);
+        if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: labels");
+        x->seen = v;
+        x->cap = more;
+    }
+    x->seen[x->n++] = key;
+    return SD_OK;
+}
+
+static sd_status read_label(label *l, labelling *x, json_t *row, const char *what, sd_err *err)
+{
+    const sd_audit_record *r = x->r;
     const char *suite = NULL, *id = NULL, *name = NULL;
     sd_status st = sd_json_get_str(row, "suite", &suite, what, err);
     if (!st) st = sd_json_get_str(row, "id", &id, what, err);
     if (!st) st = sd_json_get_str(row, "class", &name, what, err);
     if (st) return st;
     if (!sd_class_parse(name, &l->cls)) return sd_fail(err, SD_E_FORMAT, "%s: class \"%.40s\" is not known", what, name);
+    if ((st = see(x, suite, id, what, err))) return st;
     l->reply = r ? reply_of(r, suite, id) : NULL;
     if (!r) return SD_OK;
     return l->reply ? SD_OK : sd_fail(err, SD_E_NOTFOUND, "%s: the record holds no answer %s of %s", what, id, suite);
 }
 
-typedef struct labelling { on_label *fn; void *self; const sd_audit_record *r; } labelling;
-
 static sd_status on_row(void *self, json_t *row, const char *what, sd_err *err)
 {
-    const labelling *x = self;
+    labelling *x = self;
     label l;
-    sd_status st = read_label(&l, x->r, row, what, err);
+    sd_status st = read_label(&l, x, row, what, err);
     if (!st) x->fn(x->self, &l);
     return st;
 }
 
 static sd_status read_labels(on_label *fn, void *self, const sd_audit_record *r, const char *path, sd_err *err)
 {
-    return sd_json_lines(path, MAX_FILE, on_row, &(labelling){fn, self, r}, err);
+    labelling x = {.fn = fn, .self = self, .r = r};
+    const sd_status st = sd_json_lines(path, MAX_FILE, on_row, &x, err);
+    sd_free(x.seen);
+    return st;
 }
 
 static void count_label(void *self, const label *l)
@@ -97,7 +120,7 @@ sd_status sd_audit_correct(sd_corrected *out, const sd_audit_record *r, sd_axis 
     double share[2] = {raw.ci.est, 1 - raw.ci.est};
     int n_stratum = 0;
     bool missing = false;
-    for (int k = 0; k < 2; k++) missing = missing || (s.n[k] == 0 && share[k] > 0); /* a kind the judge never says needs no labels */
+    for (int k = 0; k < 2; k++) missing = missing || (s.n[k] < 2 && share[k] > 0); /* one has no variance; a kind the judge never says needs no labels */
     if (out->n_labelled < SD_LEAST_LABELS || missing) {
         sd_fail(err, SD_E_ARG, "%s labels %" PRId64 " answers to %s prompts (%" PRId64 " that the judge calls refusals): too few to correct the rate", path, out->n_labelled,
                 sd_axis_name(axis), s.n[0]);
@@ -105,7 +128,7 @@ sd_status sd_audit_correct(sd_corrected *out, const sd_audit_record *r, sd_axis 
     }
     for (int k = 0; k < 2; k++) {
         double n = (double)s.n[k], mean = s.diff[k] / n;
-        if (s.n[k]) stratum[n_stratum++] = (sd_ppi_stratum){.weight = share[k], .mean_diff = mean, .var_diff = s.diff2[k] / n - mean * mean, .n = s.n[k]};
+        if (s.n[k]) stratum[n_stratum++] = (sd_ppi_stratum){.weight = share[k], .mean_diff = mean, .var_diff = n > 1 ? (s.diff2[k] - n * mean * mean) / (n - 1) : 0, .n = s.n[k]};
     }
     /* The judge's verdicts are known for every answer, so their mean over these prompts is exact; what varies is which prompts were asked. */
     double f = raw.ci.est;

@@ -418,12 +418,26 @@ static void hand_labels_correct_a_rate(void **state)
     t_ok(sd_audit_correct(&k, &r, SD_AXIS_HARMFUL, path, &err), err);
     assert_true(k.n_labelled == 80 && k.false_refusal == 4 && k.missed_refusal == 0 && k.n == 200);
     assert_true(fabs(k.ci.est - 0.54) < 1e-12); /* 0.6 - 0.6 * 0.1 */
-    double half = 1.959963984540054 * sqrt(0.6 * 0.4 / 200 + 0.36 * 0.09 / 40);
+    double half = 1.959963984540054 * sqrt(0.6 * 0.4 / 200 + 0.36 * 0.09 * 40 / 39 / 40); /* the sample's variance */
     assert_true(fabs(k.ci.hi - 0.54 - half) < 1e-9 && fabs(0.54 - k.ci.lo - half) < 1e-9);
     assert_int_equal(sd_audit_correct(&k, &r, SD_AXIS_HARMLESS, path, &err), SD_E_ARG);
     sd_buf_puts(&b, "{\"suite\":\"bad\",\"id\":\"9999\",\"class\":\"refusal\"}\n");
     t_ok(sd_file_write_atomic(path, b.p, b.n, &err), err);
     assert_int_equal(sd_audit_correct(&k, &r, SD_AXIS_HARMFUL, path, &err), SD_E_NOTFOUND);
+    /* One answer labelled twice would be two; of one label in what the judge calls no refusals no variance is known. */
+    sd_buf_reset(&b);
+    for (int i = 0; i < 60; i++) sd_buf_printf(&b, "{\"suite\":\"bad\",\"id\":\"%d\",\"class\":\"refusal\"}\n", i);
+    sd_buf_puts(&b, "{\"suite\":\"bad\",\"id\":\"150\",\"class\":\"compliance\"}\n");
+    t_ok(sd_file_write_atomic(path, b.p, b.n, &err), err);
+    assert_int_equal(sd_audit_correct(&k, &r, SD_AXIS_HARMFUL, path, &err), SD_E_ARG);
+    sd_buf_puts(&b, "{\"suite\":\"bad\",\"id\":\"151\",\"class\":\"compliance\"}\n");
+    t_ok(sd_file_write_atomic(path, b.p, b.n, &err), err);
+    t_ok(sd_audit_correct(&k, &r, SD_AXIS_HARMFUL, path, &err), err);
+    sd_buf_puts(&b, "{\"suite\":\"bad\",\"id\":\"59\",\"class\":\"compliance\"}\n");
+    t_ok(sd_file_write_atomic(path, b.p, b.n, &err), err);
+    assert_int_equal(sd_audit_labels_check(path, &err), SD_E_FORMAT);
+    assert_int_equal(sd_audit_correct(&k, &r, SD_AXIS_HARMFUL, path, &err), SD_E_FORMAT);
+    assert_non_null(strstr(err.msg, "labelled a second time"));
     sd_buf_release(&b);
     sd_audit_record_release(&r);
     t_rmtree(dir);
