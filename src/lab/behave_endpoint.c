@@ -179,7 +179,7 @@ sd_status sd_behave__judge(sd_behaviour *out, const sd_to_judge *a, const sd_end
     if (!st) st = sd_judge_by_endpoint(c, a->n, judge, &silent, progress, err);
     for (int64_t i = 0; i < a->n && !st; i++) a->v[i].cls = c[i].cls;
     if (a->framed) silent = 0;
-    if (!st && silent && !out->n_silent) snprintf(out->silent_why, sizeof out->silent_why, "the judge gave no answer");
+    if (!st && silent && !out->n_silent) snprintf(out->silent_why, sizeof out->silent_why, "the judge gave no verdict");
     out->n_silent += silent;
     sd_judge_endpoint_name(out->judge, sizeof out->judge, judge);
     sd_free(c);

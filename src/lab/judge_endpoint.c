@@ -79,7 +79,7 @@ static sd_status judged(void *self, int64_t i, sd_slice text, int64_t n_tokens, 
     (void)n_tokens;
     (void)err;
     j->c[j->which[i]].cls = why ? SD_CLASS_UNSCORED : sd_judge__word(text);
-    j->n_silent += why != NULL;
+    j->n_silent += j->c[j->which[i]].cls == SD_CLASS_UNSCORED;
     return SD_OK;
 }
 

@@ -121,7 +121,7 @@ expect_json judge_is_measured sonde.audit_run/1 '[(j["fpr"], j["fnr"], j["n_refu
 # Behind an endpoint too a rate is corrected with the errors of the judge that decides; --quick's verdicts with none, as none were measured.
 expect_json judge_is_measured_there_too sonde.audit_run/1 'len(d["judges"]) == 2 and d["judge_error"]["fnr"] == 0.5 and d["judge_error"]["n_refusal"] == 2' audit run "$at/ok/v1" "${suites[@]}" --endpoint-model it --judge-url "$at/judge/v1" --judge-model big --judge-labels "$dir/judged.jsonl" --json
 expect_json quick_is_not_corrected sonde.audit_run/1 'len(d["judges"]) == 1 and "judge_error" not in d' audit run "$dir/model.gguf" "${suites[@]}" --quick --judge-labels "$dir/judged.jsonl" --json
-expect_json judge_is_vague sonde.audit_run/1 'd["unscored"] == 24 and d["refusal"]["n"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/vague/v1" --judge-model big --json
+expect_json judge_is_vague sonde.audit_run/1 'd["unscored"] == 24 == d["silent"] and d["silent_why"] == "the judge gave no verdict" and d["refusal"]["n"] == 0' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/vague/v1" --judge-model big --json
 expect_json judge_is_silent sonde.audit_run/1 'd["unscored"] == 24 == d["silent"]' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/broken/v1" --judge-model big --templates 5 --json
 kill $pid
 wait $pid 2>/dev/null
