@@ -155,10 +155,6 @@ web:
 	@tools/web
 bench: all
 	@tools/bench
-fmt:
-	clang-format -i $$(git ls-files '*.c' '*.h')
-fmt-check:
-	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
 clean:
 	rm -rf out
 
@@ -178,7 +174,7 @@ install: all
 	$(O)/sonde completion zsh > $(SHARE)/zsh/site-functions/_sonde
 	$(O)/sonde completion fish > $(SHARE)/fish/vendor_completions.d/sonde.fish
 
-.PHONY: all tests test asan tsan tsan-serve fuzz fuzz-bins cross-check lint demo study organism web bench fmt fmt-check clean install $(addprefix test-,$(LAYERS))
+.PHONY: all tests test asan tsan tsan-serve fuzz fuzz-bins cross-check lint demo study organism web bench clean install $(addprefix test-,$(LAYERS))
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(shell find out/$(MODE) -name '*.d' 2>/dev/null)
