@@ -46,7 +46,7 @@ static size_t scratch_bytes(const sd_learner *t)
     const int64_t R = t->opt.max_rows, longest = R < t->m->max_ctx ? R : t->m->max_ctx,
                   wide = larger(sd_learner__widest_input(t), t->rank); /* an adapter's rows may be more than a matrix has */
     const sd_attn_opt fwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
-    const sd_attn_grad bwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
+    const sd_attn_grad bwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head, .bf16 = t->bf16};
     size_t s = sd_prod_scratch(t->ex, R, larger(wide, t->kv)) + sd_prod_second_scratch(R, t->rank);
     s = larger_size(s, sd_prod_scratch(t->ex, wide, R)); /* gradients of weights */
     s = larger_size(s, sd_xent_scratch(t->ex, R, t->d));

@@ -32,6 +32,9 @@ typedef struct sd_kern_train {
     /* sum x_i y_i and sum x_i in 16 lanes. */
     float (*dot)(const float *x, const float *y, int64_t n);
     float (*sum)(const float *x, int64_t n);
+    void (*scale)(float *x, float s, int64_t n); /* x_i s */
+    /* g_i = p_i (g_i - mean) s: the derivative of a softmax by its inputs, mean = sum p g. */
+    void (*soft_bwd)(float *g, const float *p, float mean, float s, int64_t n);
     /* gg = gh u f'(g), gu = gh f(g); u NULL: gg = gh f'(g), gu is not written. Outputs may alias gh, g or u. */
     void (*gate_bwd)(float *gg, float *gu, const float *gh, const float *g, const float *u, sd_nonlin f, int64_t n);
     void (*adamw)(float *p, float *m, float *v, const float *g, const sd_adamw_k *k, int64_t n);

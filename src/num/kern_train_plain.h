@@ -100,6 +100,16 @@ static float plain_sum(const float *x, int64_t n)
     return fold(s);
 }
 
+static void plain_scale(float *x, float s, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) x[i] *= s;
+}
+
+static void plain_soft_bwd(float *restrict g, const float *restrict p, float mean, float s, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) g[i] = p[i] * (g[i] - mean) * s;
+}
+
 /* f(x) and f'(x), s the logistic function: silu x s(x); quick x s(1.702 x); tanh form x s(2y), y = k (x + c x^3); erf
  * form x Phi(x). Hendrycks & Gimpel 2016. */
 static inline __attribute__((always_inline)) void gate_one(sd_nonlin kind, float x, float *f, float *df)
@@ -231,7 +241,8 @@ static void plain_unpack8(float *restrict m, float *restrict v, const int8_t *re
 #define SD_KERN_TRAIN_PLAIN(TRANSPOSE, PAIR)                                                                               \
     {                                                                                                                  \
         .transpose = TRANSPOSE, .pair_f32 = PAIR,           .pair_bf16 = plain_pair_bf16, .widen = plain_widen,        \
-        .exp_sum = plain_exp_sum, .max = plain_max, .dot = plain_dot, .sum = plain_sum, .gate_bwd = plain_gate_bwd,    \
+        .exp_sum = plain_exp_sum, .max = plain_max, .dot = plain_dot, .sum = plain_sum, .scale = plain_scale,          \
+        .soft_bwd = plain_soft_bwd, .gate_bwd = plain_gate_bwd,                                                        \
         .adamw = plain_adamw, .pack8 = plain_pack8, .unpack8 = plain_unpack8,                                          \
     }
 

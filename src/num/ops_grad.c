@@ -176,15 +176,12 @@ static void scale_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const rows_job *j = arg;
     (void)chunk;
-    for (int64_t i = begin; i < end; i++) {
-        float *x = sd_mat_row(j->gg, i);
-        for (int64_t c = 0; c < j->gg.cols; c++) x[c] *= j->scale;
-    }
+    for (int64_t i = begin; i < end; i++) j->kern->scale(sd_mat_row(j->gg, i), j->scale, j->gg.cols);
 }
 
 void sd_scale(const sd_exec *ex, sd_mat x, float s)
 {
-    rows_job j = {.gg = x, .scale = s};
+    rows_job j = {.kern = sd_kern_train_select(ex->cpu.flags), .gg = x, .scale = s};
     sd_parallel_for(ex->n_threads, x.rows, chunk_rows(x.cols), scale_rows, &j);
 }
 

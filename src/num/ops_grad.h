@@ -43,11 +43,13 @@ void sd_from_bf16(const sd_exec *ex, float *dst, const uint16_t *src, int64_t n)
  *   s = scale q k^T (capped: c tanh(s / c)),  p = softmax(s) over keys j <= i, i - j < window,  o = p v
  *   gv += p^T go,  gp = go v^T,  gs = p (gp - sum_j p gp),  capped: gs (1 - (s/c)^2);  gq = scale gs k,  gk += scale
  * gs^T q Probabilities are computed again, a tile of rows at a time; nothing of size n x n is held. gq, gk, gv are
- * overwritten. */
+ * overwritten. bf16: where the CPU multiplies that, q, k, v, go, p and gs are rounded for the products; sums and the
+ * softmax stay f32. */
 typedef struct sd_attn_grad {
     int n_head, n_head_kv, d_head;
     float scale, softcap; /* softcap 0: none */
     int64_t window;       /* 0: none */
+    bool bf16;
 } sd_attn_grad;
 typedef struct sd_attn_doc {
     sd_mat q, k, v, go; /* [n, n_head * d_head], [n, n_head_kv * d_head] twice, as q; q and k after rotation */

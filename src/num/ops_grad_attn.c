@@ -2,7 +2,7 @@
  * of gk and gv over rows and heads are one thread's. Rows go through in tiles of TILE: their scores against all their
  * keys are computed again, and five small products follow, on the tile kernels of sd_linear: s = q k^T and gp = go v^T
  * over panels of 32 keys; gq = gs k; gk += gs^T q and gv += p^T go. */
-#include "num/ops_grad.h"
+#include "num/ops_grad_int.h"
 
 #include "base/par.h"
 #include "num/kern_ops.h"
@@ -62,6 +62,7 @@ static size_t lay(bench *b, uint8_t *mem, int64_t n, int64_t d)
 
 size_t sd_attn_bwd_scratch(const sd_exec *ex, const sd_attn_grad *o, int64_t n_longest)
 {
+    if (sd_attn_bwd__in_half(ex, o)) return sd_attn_bwd_half__scratch(ex, o, n_longest);
     return (size_t)ex->n_threads * lay(&(bench){0}, NULL, n_longest, o->d_head);
 }
 
@@ -134,7 +135,7 @@ static void scores_bwd(const task *t, int64_t i0, int64_t m, int64_t base, int64
     for (int64_t r = 0; r < m; r++) {
         const int64_t hi = i0 + r + 1, lo = o->window > 0 && hi > o->window ? hi - o->window : 0, n = hi - lo;
         float *s = b->s + r * t->nk, *g = b->gp + r * t->nk, *cap = b->cap + r * t->nk + lo;
-        for (int64_t c = lo; c < hi; c++) s[c] *= o->scale;
+        t->j->kern->scale(s + lo, o->scale, n);
         if (o->softcap > 0.0f)
             for (int64_t c = 0; c < n; c++) {
                 const float y = tanhf(s[lo + c] / o->softcap);
@@ -143,7 +144,7 @@ static void scores_bwd(const task *t, int64_t i0, int64_t m, int64_t base, int64
             }
         t->j->ops->softmax(s + lo, n);
         const float mean = t->j->kern->dot(s + lo, g + lo, n);
-        for (int64_t c = lo; c < hi; c++) g[c] = s[c] * (g[c] - mean) * o->scale;
+        t->j->kern->soft_bwd(g + lo, s + lo, mean, o->scale, n);
         if (o->softcap > 0.0f)
             for (int64_t c = 0; c < n; c++) g[lo + c] *= cap[c];
         for (int64_t c = base; c < lo; c++) s[c] = g[c] = 0.0f;
@@ -225,6 +226,10 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
 
 void sd_attn_bwd(const sd_exec *ex, const sd_attn_grad *o, const sd_attn_doc *doc, int n_doc, void *scratch)
 {
+    if (sd_attn_bwd__in_half(ex, o)) {
+        sd_attn_bwd_half(ex, o, doc, n_doc, scratch);
+        return;
+    }
     attn_job j = {.ex = ex,
                   .ops = sd_kern_ops_select(ex->cpu.flags),
                   .kern = sd_kern_train_select(ex->cpu.flags),

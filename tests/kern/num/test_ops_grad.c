@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "num/distill.h"
 #include "num/ops_grad.h"
+#include "num/product.h"
 #include "num/stats.h"
 #include "num/xent.h"
 
@@ -187,7 +188,7 @@ static double attn_loss(void *self)
 }
 
 /* Two documents, two query heads on one kv head, beside a second kv head. */
-static void run_attn(sd_exec *ex, const int n[2], int d, double cap, int window)
+static void run_attn(sd_exec *ex, const int n[2], int d, double cap, int window, bool bf16)
 {
     enum { HKV = 2, GROUP = 2, H = HKV * GROUP };
     sd_attn_doc doc[2];
@@ -224,29 +225,33 @@ static void run_attn(sd_exec *ex, const int n[2], int d, double cap, int window)
         }
     }
     const sd_attn_grad o = {
-        .n_head = H, .n_head_kv = HKV, .d_head = d, .scale = 0.3f, .softcap = (float)cap, .window = window};
+        .n_head = H, .n_head_kv = HKV, .d_head = d, .scale = 0.3f, .softcap = (float)cap, .window = window, .bf16 = bf16};
     void *scratch = keep(sd_malloc(sd_attn_bwd_scratch(ex, &o, n[0] > n[1] ? n[0] : n[1])));
     sd_attn_bwd(ex, &o, doc, 2, scratch);
+    /* f32: sums of up to 300 rounded products twice over. bf16: factors of 8 bits, three roundings deep. */
+    const double tol = bf16 && sd_prod_multiplies_bf16(ex) ? 2e-2 : 1e-5;
     float *got = keep(sd_malloc((size_t)(300 * d) * 4));
     for (int s = 0; s < 2; s++)
         for (int h = 0; h < H; h++) {
             for (int i = 0; i < n[s]; i++) memcpy(got + i * d, sd_mat_row(doc[s].gq, i) + h * d, (size_t)d * 4);
-            check_fast(got, want_q[s][h], n[s] * d, 1e-5); /* sums of up to 300 rounded products twice over */
+            check_fast(got, want_q[s][h], n[s] * d, tol);
             if (h >= HKV) continue;
             for (int i = 0; i < n[s]; i++) memcpy(got + i * d, sd_mat_row(doc[s].gk, i) + h * d, (size_t)d * 4);
-            check_fast(got, want_k[s][h], n[s] * d, 1e-5);
+            check_fast(got, want_k[s][h], n[s] * d, tol);
             for (int i = 0; i < n[s]; i++) memcpy(got + i * d, sd_mat_row(doc[s].gv, i) + h * d, (size_t)d * 4);
-            check_fast(got, want_v[s][h], n[s] * d, 1e-5);
+            check_fast(got, want_v[s][h], n[s] * d, tol);
         }
 }
 
 static void test_attn(void **state)
 {
     sd_exec *ex = make(*state);
-    run_attn(ex, (const int[]){1, 9}, 8, 0, 0);
-    run_attn(ex, (const int[]){17, 5}, 40, 3, 4);
-    run_attn(ex, (const int[]){100, 300}, 16, 0, 0);
-    run_attn(ex, (const int[]){0, 211}, 33, 2, 50);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        run_attn(ex, (const int[]){1, 9}, 8, 0, 0, bf16);
+        run_attn(ex, (const int[]){17, 5}, 40, 3, 4, bf16);
+        run_attn(ex, (const int[]){100, 300}, 16, 0, 0, bf16);
+        run_attn(ex, (const int[]){0, 211}, 33, 2, 50, bf16);
+    }
     drain();
 }
 

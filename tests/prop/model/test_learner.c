@@ -71,23 +71,33 @@ static double pass(const setup *s, const sd_learner_opt *o, const sd_grad_hook *
 
 static const sd_learner_opt all = {.mode = SD_MODE_FAITHFUL, .full = true, .max_rows = N_DOC * N, .max_docs = N_DOC};
 
-static void test_bits(void **state)
+/* One thread and three give the same bits. */
+static void same_bits(sd_mode mode, size_t keep, size_t other_keep)
 {
-    (void)state;
     setup a = {0}, b = {0};
     begin(&a, "llama", 1);
     begin(&b, "llama", 3);
     enum { MOST = 400000 };
     float lp[2][N_DOC * N] = {{0}}, *g1 = malloc(MOST * sizeof *g1), *g2 = malloc(MOST * sizeof *g2);
     memset(g1, 0, MOST * sizeof *g1), memset(g2, 0, MOST * sizeof *g2);
-    sd_learner_opt kept = all;
-    kept.keep_bytes = (size_t)1 << 30;
-    pass(&a, &all, NULL, lp[0], g1);
-    pass(&b, &kept, NULL, lp[1], g2); /* other threads, and nothing computed again */
+    sd_learner_opt one = all, other = all;
+    one.mode = other.mode = mode;
+    one.keep_bytes = keep, other.keep_bytes = other_keep;
+    pass(&a, &one, NULL, lp[0], g1);
+    pass(&b, &other, NULL, lp[1], g2);
     assert_memory_equal(lp[0], lp[1], sizeof lp[0]);
     assert_memory_equal(g1, g2, MOST * sizeof *g1);
     free(g1), free(g2);
     end(&a), end(&b);
+}
+
+#define KEEP_ALL ((size_t)1 << 30)
+static void test_bits(void **state)
+{
+    (void)state;
+    same_bits(SD_MODE_FAITHFUL, 0, KEEP_ALL); /* nothing computed again */
+    same_bits(SD_MODE_BF16, 0, 0);            /* what is kept is rounded */
+    same_bits(SD_MODE_BF16, KEEP_ALL, KEEP_ALL);
 }
 
 /* A document's log-probabilities do not depend on its neighbours. */
