@@ -37,6 +37,23 @@ int sd_handle__map(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem 
 
 enum { MAX_BRIEFS = 200, MAX_LABEL = 200, LABEL_WAIT_S = 15, LABEL_TRY_MS = 500, LABEL_PAUSE_NS = 100000000 };
 
+/* What the units of a steer along feature i are worth, and how long its decoder row is; what a dictionary does not state is left out. A crosscoder's are of a part
+ * of its row, which is not named here; where rows are scaled one by one no figure holds for all. */
+static void put_units(sd_jw *w, const sd_dict *d, int64_t i)
+{
+    const sd_dict_info *in = sd_dict_get_info(d);
+    const bool none = in->kind == SD_DICT_CROSSCODER || sd_dict_scales_rows(d), maps = sd_dict_kind_maps(in->kind);
+    const float *row = sd_dict_dec_row(d, i);
+    double norm2 = 0;
+    for (int64_t j = 0; j < in->d_out; j++) norm2 += (double)row[j] * (double)row[j];
+    const struct { const char *name; double v; } unit[] = {{"rms", maps ? in->out_rms : in->site_rms}, {"max_act", (double)sd_dict_max_act(d, i)}, {"row_norm", sqrt(norm2)}};
+    sd_jw_key(w, "units");
+    sd_jw_obj(w);
+    for (int k = 0; k < 3 && !none; k++)
+        if (unit[k].v > 0) sd_jw_kf64(w, unit[k].name, unit[k].v);
+    sd_jw_end(w);
+}
+
 int sd_handle__briefs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
     sd_err err = {0};
@@ -45,8 +62,10 @@ int sd_handle__briefs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_probl
     int64_t index, n = 0;
     sd_status st = SD_OK;
     sd_reg_store *r = sd_registry__store(s, rq->arg[0]);
-    const char *ids = rq->query(rq->self, "ids");
+    const char *ids = rq->query(rq->self, "ids"), *name = rq->query(rq->self, "dict");
+    const sd_reg_dict *d = name ? sd_registry__dict(s, name) : NULL;
     if (!r) return sd_problem_set(p, 404, "store", "there is no store '%.80s' here", rq->arg[0]);
+    if (name && !d) return sd_problem_set(p, 404, "dict", "there is no dictionary '%.80s' here", name);
     if (!ids || !*ids) return sd_problem_set(p, 400, "ids", "ids: give numbers of features, \"4,21,400\"");
     rest = sd_slice_of(ids);
     sd_jw_init(&w, &rp->body);
@@ -62,6 +81,7 @@ int sd_handle__briefs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_probl
         else if (!(st = sd_store_one(&l, r->store, index, &err))) {
             sd_jw_obj(&w);
             sd_feature_brief_write(&w, r->store, &l.v[0]);
+            if (d && index < sd_dict_get_info(d->dict)->m) put_units(&w, d->dict, index);
             sd_jw_end(&w);
             sd_feature_list_release(&l);
         }

@@ -24,7 +24,7 @@ static const sd_route table[] = {
     {"GET", "/sonde/v1/features/{store}/{index}", sd_handle__feature, 0, NULL, "all that is known of a feature"},
     {"GET", "/sonde/v1/features/{store}/{index}/near", sd_handle__near, 0, NULL, "its neighbours: ?limit=, by=cosine or coactivation, in=STORE of another dictionary"},
     {"POST", "/sonde/v1/features/{store}/{index}/label", sd_handle__label, 0, sd_body_label, "gives a feature a name by hand"},
-    {"GET", "/sonde/v1/briefs/{store}", sd_handle__briefs, 0, NULL, "rows of chosen features: ?ids=4,21,400"},
+    {"GET", "/sonde/v1/briefs/{store}", sd_handle__briefs, 0, NULL, "rows of chosen features: ?ids=4,21,400; dict=NAME says what the units of a steer along them are worth"},
     {"GET", "/sonde/v1/map/{store}", sd_handle__map, 0, NULL, "where each feature of a store lies on its map"},
     {"POST", "/sonde/v1/lens", sd_handle__lens, SD_ROUTE_MODEL, sd_body_lens, "the logit lens of a text, and each token's loss"},
     {"POST", "/sonde/v1/measure", sd_handle__measure, SD_ROUTE_MODEL, sd_body_measure, "what a steer did to an answer: KL, perplexity, repetition"},

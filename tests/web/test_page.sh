@@ -67,7 +67,7 @@ for _ in $(seq 100); do url=$(sed -n 's/^listening on //p' "$dir/listen"); [ -n 
 (cd "$dir/bundle" && exec python3 -u -m http.server 0 --bind 127.0.0.1) >"$dir/files" 2>&1 &
 files=$!
 for _ in $(seq 100); do port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$dir/files"); [ -n "$port" ] && break; sleep 0.1; done
-node "$root/tests/web/page.mjs" "$browser" "$url/" "http://127.0.0.1:$port/" "$dir" "${SONDE_SHOTS:-}" || n_failed=$((n_failed + 1))
+for part in page late; do node "$root/tests/web/$part.mjs" "$browser" "$url/" "http://127.0.0.1:$port/" "$dir" "${SONDE_SHOTS:-}" || n_failed=$((n_failed + 1)); done
 # The copied command, as a shell reads it.
 if [ -s "$dir/copied" ]; then
     (sonde() { "$sonde" "$@"; }; eval "$(cat "$dir/copied")") >"$dir/out" 2>"$dir/err" </dev/null

@@ -31,6 +31,7 @@ async function send(path, options = {}) {
     answer = await fetch(path, { ...options, headers });
   } catch (e) {
     if (e.name === 'AbortError') throw e;
+    forget();
     throw new Problem('The server does not answer.', 'Is `sonde serve` still running? This page asks it for everything it shows.');
   }
   if (answer.status === 401) {
@@ -40,8 +41,16 @@ async function send(path, options = {}) {
       return send(path, options);
     }
   }
+  if (answer.status === 503) forget();
   if (!answer.ok) throw await problemOf(answer);
   return answer;
+}
+
+// What was read is of the server as it was: one that did not answer may come back with another model and other stores.
+function forget() {
+  config = undefined;
+  kept.clear();
+  maps.clear();
 }
 
 export const get = async (path, signal) => (await send(path, { signal })).json();
@@ -52,22 +61,28 @@ export async function stream(path, body, each, signal) {
   const answer = await send(path, { method: 'POST', body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }), signal });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '', ended = false;
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) break;
-    rest += value;
-    const events = rest.split('\n\n');
-    rest = events.pop();
-    for (const event of events) {
-      const data = event.split('\n').filter((l) => l.startsWith('data: ')).map((l) => l.slice(6)).join('\n');
-      ended ||= data === '[DONE]';
-      if (!data || data === '[DONE]') continue;
-      const d = JSON.parse(data);
-      if (d.error) throw new Problem(d.error.message, d.error.hint, 200);
-      each(d);
+  try {
+    for (;;) {
+      const { value, done } = await reader.read().catch((e) => { if (e.name === 'AbortError') throw e; return { done: true }; });
+      if (done) break;
+      rest += value;
+      const events = rest.split('\n\n');
+      rest = events.pop();
+      for (const event of events) {
+        const data = event.split('\n').filter((l) => l.startsWith('data: ')).map((l) => l.slice(6)).join('\n');
+        ended ||= data === '[DONE]';
+        if (!data || data === '[DONE]') continue;
+        const d = JSON.parse(data);
+        if (d.error) throw new Problem(d.error.message, d.error.hint, 200);
+        each(d);
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {}); // of an answer that is not read on the server makes no more
   }
-  if (!ended) throw new Problem('The answer broke off before its end.', 'Is `sonde serve` still running?');
+  if (ended) return;
+  forget();
+  throw new Problem('The answer broke off before its end.', 'Is `sonde serve` still running?');
 }
 
 let config;
@@ -132,9 +147,10 @@ export const audits = () => (files.there ? files.audits() : get('sonde/v1/audits
 export const audit = (name) => (files.there ? files.audit(name) : get(`sonde/v1/audits/${e(name)}`));
 
 // Rows of chosen features, by index.
-export async function briefs(store, indexes) {
+// dict: with what the units of a steer of them are worth in that dictionary.
+export async function briefs(store, indexes, dict) {
   const ids = [...new Set(indexes)].slice(0, 200);
   if (!ids.length) return new Map();
-  const { features: v } = files.there ? await files.briefs(store, ids) : await get(`sonde/v1/briefs/${e(store)}?ids=${ids.join(',')}`);
+  const { features: v } = files.there ? await files.briefs(store, ids) : await get(`sonde/v1/briefs/${e(store)}${q({ ids: ids.join(','), dict })}`);
   return new Map(v.map((f) => [f.index, f]));
 }

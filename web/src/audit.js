@@ -9,11 +9,11 @@ import { chosen, comparison, comparisons, timeline } from './audit_compare.js';
 import { pairsOf, samples } from './audit_samples.js';
 
 // One record: rates with intervals. Two of them on the same prompts: which answers flipped.
-function record(a, b, browser) {
+function record(a, b, pairs, browser) {
   const axis = (r, which) => r.replies.filter((x) => x.axis === which && x.class !== 'unscored');
   const rows = [a, b].filter(Boolean).map((r) => ({ r, refusal: r.refusal, over: r.over_refusal, inc: r.incoherent }));
   const rate = (x) => (x && x.n ? `${percent(x.rate)} [${percent(x.lo)}, ${percent(x.hi)}], n ${whole(x.n)}` : 'none asked');
-  return [h('section.card.headline', h('p.headline-text', b ? `${a.name} and ${b.name} on ${whole(a.replies.length)} requests` : `${a.name} on ${whole(a.replies.length)} requests`), facts([['Judge', a.judge], ['Mode', a.mode], ['Made', day(a.provenance?.created)], ['Harmful', whole(axis(a, 'harmful').length)], ['Harmless', whole(axis(a, 'harmless').length)]])),
+  return [h('section.card.headline', h('p.headline-text', b ? `${a.name} and ${b.name} on ${whole(pairs.filter((r) => r.b).length)} requests` : `${a.name} on ${whole(a.replies.length)} requests`), facts([['Judge', a.judge], ['Mode', a.mode], ['Made', day(a.provenance?.created)], ['Harmful', whole(axis(a, 'harmful').length)], ['Harmless', whole(axis(a, 'harmless').length)]])),
     h('section.card', h('h2', 'Rates'), h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Rates' }, h('table.plain', h('thead', h('tr', ['Model', 'Refuses harmful', 'Refuses harmless', 'Without sense', 'Loss on text'].map((t) => h('th', { scope: 'col' }, t)))), h('tbody', rows.map(({ r, refusal, over, inc }) => h('tr', h('th', { scope: 'row' }, r.name), h('td', rate(refusal)), h('td', rate(over)), h('td', rate(inc)), h('td.n', num(r.utility?.ce_loss))))))), h('p.note', '95 % intervals by Wilson’s method.', b ? ' For a paired comparison with a verdict: sonde audit compare.' : '')),
     browser.el];
 }
@@ -51,9 +51,9 @@ export async function show({ config, parts, query }) {
       fill(body, models, detail);
       place(now);
     } else if (a.schema === 'sonde.audit_run/1') {
-      const other = b?.schema === a.schema ? b : null, browser = samples(pairsOf(a, other), { query: now });
+      const other = b?.schema === a.schema ? b : null, pairs = pairsOf(a, other), browser = samples(pairs, { query: now });
       leave = browser.leave;
-      fill(body, record(a, other, browser));
+      fill(body, record(a, other, pairs, browser));
     } else fill(body, problem({ message: `This is ${a.schema ? `a document of schema ${a.schema}` : 'no document of sonde'}.`, hint: 'The page opens what `sonde audit run --json` and `sonde audit compare --json` print.' }));
     const p = a.provenance;
     if (p) body.append(h('footer.provenance', h('p', h('span', p.tool), h('span', day(p.created)), h('span', `${p.cpu}, ${p.isa}, ${p.mode} mode`), h('span', `seed ${p.seed}`), p.model_sha256 ? h('code', { title: p.model_sha256 }, short(p.model_sha256)) : null)));

@@ -21,7 +21,7 @@ const count = (rows, name) => [...rows.reduce((m, r) => m.set(name(r), (m.get(na
 function choices(rows, paired) {
   const names = new Map(rows.map((r) => [move(r), moveName(r)])), changed = rows.filter(flipped);
   const moves = count(paired ? changed : rows, move).map(([v, n]) => [v, `${names.get(v)} (${whole(n)})`]);
-  return [['all', `All (${whole(rows.length)})`], ...(paired ? [['changed', `Changed (${whole(changed.length)})`], ['same', `Unchanged (${whole(rows.length - changed.length)})`]] : []), ...moves];
+  return [['all', `All (${whole(rows.length)})`], ...(paired ? [['changed', `Changed (${whole(changed.length)})`], ['same', `Unchanged (${whole(rows.filter((r) => suits(r, 'same')).length)})`]] : []), ...moves];
 }
 
 const suits = (r, how) => how === 'all' || (how === 'changed' ? flipped(r) : how === 'same' ? r.b && !flipped(r) : move(r) === how);

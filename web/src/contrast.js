@@ -18,8 +18,8 @@ export async function show({ config, query }) {
     return { title: 'Contrast', el: h('div.view', h('header.view-head', title), empty('This needs a model and a dictionary.', api.isStatic ? 'This is a folder of results: running texts needs sonde serve.' : h('pre.command', command.serve(config)))) };
   }
   const state = { a: '', b: '', chat: '', dict: config.dicts[0].name, words: '', ...query };
-  let found = null, counted = null, abort = null;
-  const store = () => config.dicts.find((d) => d.name === state.dict)?.store;
+  let found = null, counted = null, abort = null, asked = null; // asked: what found is the answer to, whatever the fields say by now
+  const store = () => config.dicts.find((d) => d.name === (asked ?? state).dict)?.store;
   const save = () => {
     const short = state.a.length + state.b.length < MAX_URL;
     route.keep({ a: short ? state.a : '', b: short ? state.b : '', chat: state.chat, dict: state.dict === config.dicts[0].name ? '' : state.dict, words: state.words });
@@ -36,70 +36,80 @@ export async function show({ config, query }) {
       h('p.note', `Shares of the ${whole(found.n_a)} and ${whole(found.n_b)} texts in which a feature is active anywhere. Floor: what the largest difference of any feature reaches in 1 of 20 shufflings of the two sets; p counts shufflings, for all features together. Grey: below it.${splits(found.n_a, found.n_b) < 20 ? ' So few texts can be shared out in so few ways that nothing can be above it: take four a side at least.' : ''}`));
   }
 
-  function drawCauses(progress) {
+  function drawCauses() {
     const held = found?.held_back?.length ? ` Not taken out, because ${found.held_back.length > 1 ? 'they lie' : 'it lies'} along a refusal direction: ${found.held_back.join(', ')}.` : '';
     if (!found || !found.n_above || !found.cut.length) return fill(causes, h('h2', 'Causes'), h('p.soft', found ? `${found.n_above ? 'No feature may be taken out.' : 'No feature is above the floor: there is nothing to take out.'}${held}` : 'Features above the floor can be taken out while the texts are answered.'));
     const names = ['as it is', `features ${found.cut.join(', ')} out`, `others out (${found.others.join(', ')})`];
     fill(causes, h('header', h('h2', 'Causes'), h('span.soft', 'answers that hold a word, counted')), h('form.text-tools', { onsubmit: (e) => { e.preventDefault(); count(); } },
-      field('Words, with commas', words), h('button.primary', { type: 'submit', disabled: Boolean(progress) }, progress || 'Take them out and count')),
-    counted ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Answers that hold a word' }, h('table.plain', h('thead', h('tr', ['', 'A', 'B'].map((x) => h(x ? 'th.n' : 'th', { scope: 'col' }, x)))), h('tbody', counted.hits.map((v, i) => h('tr', h('th', { scope: 'row' }, names[i]), v.map((k, side) => h('td.n', `${k} of ${counted.n[side]}`))))))) : null,
+      field('Words, with commas', words), counter),
+    counted ? h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Answers that hold a word' }, h('table.plain', h('thead', h('tr', ['', 'A', 'B'].map((x) => h(x ? 'th.n' : 'th', { scope: 'col' }, x)))), h('tbody', counted.hits.map((v, i) => h('tr', h('th', { scope: 'row' }, names[i]), v.map((k, side) => h('td.n', `${k} of ${counted.n[side]}`)))))), h('p.note', `Counted: answers with ${counted.words.map((w) => `“${w}”`).join(' or ')}.`)) : null,
     h('p.note', `Greedy answers of ${TOKENS} tokens at most. The others are active in as many texts and tell nothing apart: what taking them out changes is not the features’ doing.${held}`));
   }
   const words = h('input', { value: state.words, placeholder: 'sorry, cannot', spellcheck: 'false' });
-  words.addEventListener('input', () => { state.words = words.value; counted = null; });
+  words.addEventListener('input', () => { state.words = words.value; });
+  const counter = h('button.primary', { type: 'submit' });
+  const progress = (text) => { counter.disabled = Boolean(text); fill(counter, text || 'Take them out and count'); };
+  progress();
 
   async function run() {
     state.a = areaA.value; state.b = areaB.value;
     save();
     abort?.abort();
     abort = new AbortController();
-    counted = null;
-    if (lines(state.a).length < 2 || lines(state.b).length < 2) {
-      found = null;
+    found = counted = asked = null;
+    progress();
+    const mine = abort, now = { a: lines(state.a), b: lines(state.b), dict: state.dict, chat: Boolean(state.chat) };
+    if (now.a.length < 2 || now.b.length < 2) {
       fill(status, 'Two texts a side at least.');
       drawFound();
       return drawCauses();
     }
     fill(box, h('h2', 'Features'), skeleton(8));
     fill(status, 'Reading …');
+    drawCauses();
     try {
-      found = await api.contrast({ a: lines(state.a), b: lines(state.b), dict: state.dict, chat: Boolean(state.chat) }, abort.signal);
+      found = await api.contrast(now, mine.signal);
+      asked = now;
       fill(status, `${whole(found.n_a + found.n_b)} texts read`);
       drawFound();
       drawCauses();
     } catch (e) {
       if (e.name === 'AbortError') return;
-      found = null;
       fill(status, '\u00a0');
-      fill(box, h('h2', 'Features'), problem(e));
-      drawCauses();
+      fill(box, h('h2', 'Features'), problem(e, run));
     }
   }
 
   async function count() {
-    const wanted = state.words.split(',').map((x) => x.trim().toLowerCase()).filter(Boolean), texts = [lines(state.a), lines(state.b)];
+    const wanted = state.words.split(',').map((x) => x.trim().toLowerCase()).filter(Boolean), texts = [asked.a, asked.b];
     if (!wanted.length) return words.focus();
     save();
+    abort?.abort();
     const mine = (abort = new AbortController()), jobs = [], hits = [[0, 0], [0, 0], [0, 0]];
-    const out = (list) => list.map((index) => ({ feature: { dict: state.dict, index }, op: 'clamp', value: 0, unit: 'raw' }));
+    const out = (list) => list.map((index) => ({ feature: { dict: asked.dict, index }, op: 'clamp', value: 0, unit: 'raw' }));
     const steers = [null, out(found.cut), out(found.others)];
     texts.forEach((list, side) => list.forEach((t) => steers.forEach((s, way) => jobs.push({ t, side, s, way }))));
     const all = jobs.length;
     let done = 0;
     async function work() {
       for (let j = jobs.shift(); j; j = jobs.shift()) {
-        const text = await api.answer({ text: j.t, chat: Boolean(state.chat), steer: j.s, max_tokens: TOKENS }, mine.signal);
+        const text = await api.answer({ text: j.t, chat: asked.chat, steer: j.s, max_tokens: TOKENS }, mine.signal);
+        if (mine.signal.aborted) return;
         if (wanted.some((x) => text.toLowerCase().includes(x))) hits[j.way][j.side]++;
-        drawCauses(`${++done} of ${all}`);
+        progress(`${++done} of ${all}`);
       }
     }
+    progress(`0 of ${all}`);
     try {
       await Promise.all(Array.from({ length: AT_ONCE }, work));
-      counted = { hits, n: texts.map((x) => x.length) };
+      if (mine.signal.aborted) return;
+      counted = { words: wanted, hits, n: texts.map((x) => x.length) };
+      progress();
       drawCauses();
     } catch (e) {
       if (e.name === 'AbortError') return;
-      jobs.length = 0;
+      mine.abort(); // the others have nothing to count for
+      progress();
       drawCauses();
       causes.append(problem(e, count));
     }
@@ -107,7 +117,7 @@ export async function show({ config, query }) {
 
   const areaA = h('textarea', { rows: 8, spellcheck: 'false', value: state.a, placeholder: 'one text a line', 'data-search': true }), areaB = h('textarea', { rows: 8, spellcheck: 'false', value: state.b, placeholder: 'one text a line' });
   const chat = h('input', { type: 'checkbox', checked: Boolean(state.chat), onchange: () => { state.chat = chat.checked ? '1' : ''; } });
-  const el = h('div.view.contrast', h('header.view-head', title, h('div.view-tools', copies(() => command.contrast(config, store(), state.words, state.dict), () => ({ asked: { a: lines(state.a), b: lines(state.b) }, found, counted })))),
+  const el = h('div.view.contrast', h('header.view-head', title, h('div.view-tools', copies(() => command.contrast(config, store(), state.words, (asked ?? state).dict), () => ({ asked, found, counted })))),
     h('section.card', h('div.contrast-sets', field('A: it happens', areaA), field('B: it does not', areaB)),
       h('div.text-tools', h('button.primary', { type: 'button', onclick: run }, 'Compare'), h('label.check', chat, 'as messages in a chat'),
         config.dicts.length > 1 ? select(config.dicts.map((d) => [d.name, d.name]), state.dict, (v) => { state.dict = v; }, { 'aria-label': 'Dictionary' }) : null, status)),

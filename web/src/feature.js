@@ -51,16 +51,15 @@ function testBox(store, dict, f, text, hist) {
   const area = h('textarea', { rows: 2, placeholder: 'Type a sentence: this feature is read as you type.', spellcheck: 'false' });
   area.value = text || '';
   const out = h('div.test-out', { 'aria-live': 'polite' });
-  let abort = null, last = null;
+  let abort = null;
   const run = async () => {
     const t = area.value;
     route.keep({ text: t });
     abort?.abort();
-    if (!t.trim()) { last = null; return fill(out, h('p.soft', 'Nothing typed yet.')); }
+    if (!t.trim()) return fill(out, h('p.soft', 'Nothing typed yet.'));
     abort = new AbortController();
     try {
       const a = await api.activations({ dict: dict.name, text: t, features: [f.index], top_k: 0, n_features: 0 }, abort.signal);
-      last = a;
       const values = a.features[0].values, most = Math.max(0, ...values.map((v, i) => (a.tokens[i].special || a.tokens[i].sink ? 0 : v)));
       hist.mark(most || null);
       fill(out, tokens(a.tokens.map((x) => x.token), values.map((v, i) => (a.tokens[i].special || a.tokens[i].sink ? 0 : v)), { scale: Math.max(f.max_act, most), special: a.tokens.map((x) => x.special), onhover: (v) => hist.mark(v ?? (most || null)) }),
@@ -69,10 +68,11 @@ function testBox(store, dict, f, text, hist) {
       if (e.name !== 'AbortError') fill(out, problem(e, run));
     }
   };
-  area.addEventListener('input', debounce(run, 300));
+  const soon = debounce(run, 300);
+  area.addEventListener('input', soon);
   if (text) run();
   else fill(out, h('p.soft', 'Nothing typed yet.'));
-  return { el: h('section.card.test', h('h2', 'Try a text'), field('Text', area), out), json: () => last, focus: () => area.focus() };
+  return { el: h('section.card.test', h('h2', 'Try a text'), field('Text', area), out), leave() { soon.cancel(); abort?.abort(); } };
 }
 
 function labelPart(store, f, refresh) {
@@ -165,5 +165,5 @@ export async function show({ config, parts, query }) {
   // The next one is read ahead.
   const next = Number(index) + 1;
   if (!api.isStatic && next < config.stores.find((x) => x.name === name).n_features) setTimeout(() => api.feature(name, next).catch(() => {}), 400);
-  return { title: v.title, el: v.el, keys: { j: () => go(1), k: () => go(-1), ArrowRight: () => go(1), ArrowLeft: () => go(-1) } };
+  return { title: v.title, el: v.el, keys: { j: () => go(1), k: () => go(-1), ArrowRight: () => go(1), ArrowLeft: () => go(-1) }, leave() { v.test?.leave(); } };
 }

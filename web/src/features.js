@@ -28,7 +28,7 @@ export async function show({ config, parts, query }) {
   const canRun = Boolean(config.name && dict);
   const state = { q: '', mode: 'words', sort: 'interest', lo: '-6', hi: '0', named: '', silent: '', colour: 'cluster', view: 'list', sel: '', ...query };
   if (!canRun) state.mode = 'words';
-  let shown = { features: [], n_total: 0 }, map = null, lit = null, region = null, abort = null;
+  let shown = { features: [], n_total: 0 }, map = null, lit = null, region = null, abort = null, asked = 0, gone = false; // asked: a later click on the map wins
 
   /* list */
   const count = h('p.count', { 'aria-live': 'polite' }, '\u00a0');
@@ -44,6 +44,7 @@ export async function show({ config, parts, query }) {
     blank: () => h('span.c-label', { role: 'gridcell' }, h('i.bar-blank')),
     onchoose: (f) => { route.keep({ sel: f.index }); map?.choose(f.index); map?.point(f.index); },
     onopen: (f) => route.go(['feature', store.name, String(f.index)]),
+    onfail: (e) => fill(message, problem(e, () => { fill(message); list.again(); })),
   });
   list.el.addEventListener('pointerover', (e) => {
     const row = e.target.closest('.vrow');
@@ -135,8 +136,9 @@ export async function show({ config, parts, query }) {
       data = await api.map(store.name);
     } catch (e) {
       if (e.status !== 404) throw e;
-      return fill(mapBox, h('header', h('h2', 'Map')), empty('This store has no map.', 'It lays the directions of the features out in the plane:', h('pre.command', `sonde feature map ${store.name}.db`)));
+      return fill(mapBox, h('header', h('h2', 'Map')), empty('This store has no map.', 'It lays the directions of the features out in the plane:', h('pre.command', `sonde feature map ${command.store(store.name)}`)));
     }
+    if (gone) return;
     map = new FeatureMap(data, {
       colour: state.colour,
       onpoint: (index) => pick(index),
@@ -152,19 +154,31 @@ export async function show({ config, parts, query }) {
   }
   const wide = h('button.small', { type: 'button', 'aria-pressed': 'false', onclick: () => { const on = el.classList.toggle('wide-map'); wide.setAttribute('aria-pressed', String(on)); } }, 'Widen');
   async function pick(index) {
+    const turn = ++asked;
     route.keep({ sel: index });
-    const by = await api.briefs(store.name, [index]);
-    const f = by.get(index);
+    let f;
+    try {
+      f = (await api.briefs(store.name, [index])).get(index);
+    } catch (e) {
+      return turn === asked && fill(card, problem(e, () => pick(index)));
+    }
+    if (turn !== asked || !f) return;
     fill(card, h('a.card-link', { href: featureLink(store.name, index) }, h('span.no', String(index)), h('span.label', called(f.label, 'no words')), chips(f)));
     for (let i = 0; i < list.total; i++) if (list.item(i)?.index === index) return list.choose(i, true);
   }
   async function takeRegion(indexes) {
+    const turn = ++asked;
     if (!indexes) {
       if (!region) return;
       region = null;
     } else {
       const few = indexes.slice(0, 1000), by = new Map();
-      for (let i = 0; i < few.length; i += SEARCHED) for (const [k, f] of await api.briefs(store.name, few.slice(i, i + SEARCHED))) by.set(k, f);
+      try {
+        for (let i = 0; i < few.length; i += SEARCHED) for (const [k, f] of await api.briefs(store.name, few.slice(i, i + SEARCHED))) by.set(k, f);
+      } catch (e) {
+        return turn === asked && fill(message, problem(e, () => takeRegion(indexes)));
+      }
+      if (turn !== asked || gone) return;
       region = few.map((i) => by.get(i)).filter(Boolean).sort((a, b) => b.interest - a.interest);
     }
     await ask();
@@ -185,11 +199,7 @@ export async function show({ config, parts, query }) {
       load(mapBox, async () => { await makeMap(); return [...mapBox.childNodes]; }, 8);
       if (query.focus) search.focus();
     },
-    async update(at) {
-      if ((at.parts[1] || store.name) !== store.name) return false;
-      return false;
-    },
     keys: { j: () => { list.choose(list.at + 1); }, k: () => { list.choose(Math.max(0, list.at - 1)); }, Enter: () => { const f = list.item(list.at); if (f) route.go(['feature', store.name, String(f.index)]); } },
-    leave() { soon.cancel(); abort?.abort(); list.leave(); map?.leave(); delete window.sondeMap; },
+    leave() { gone = true; soon.cancel(); abort?.abort(); list.leave(); map?.leave(); delete window.sondeMap; },
   };
 }

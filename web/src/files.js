@@ -16,7 +16,10 @@ async function read(path) {
 
 const once = new Map();
 const cached = (path) => {
-  if (!once.has(path)) once.set(path, read(path));
+  if (!once.has(path)) {
+    once.set(path, read(path));
+    once.get(path).catch(() => once.delete(path)); // to be tried again
+  }
   return once.get(path);
 };
 

@@ -10,7 +10,7 @@ export function num(v) {
   if (v === 0) return '0';
   const a = Math.abs(v);
   if (a >= 1e6 || a < 1e-4) return v.toExponential(2).replace('e+', 'e').replace('-', '−').replace('e-', 'e−');
-  if (a >= 1000) return WHOLE.format(Math.round(v)).replace('-', '−');
+  if (a >= 999.5) return WHOLE.format(Math.round(v)).replace('-', '−');
   return v.toPrecision(3).replace('-', '−');
 }
 
@@ -26,7 +26,7 @@ export function percent(share, digits = 3) {
 export function bytes(v) {
   const unit = ['B', 'KB', 'MB', 'GB'];
   let i = 0;
-  for (; v >= 1000 && i < 3; i++) v /= 1000;
+  for (; v >= 999.5 && i < 3; i++) v /= 1000;
   return `${i ? v.toPrecision(3) : v} ${unit[i]}`;
 }
 
@@ -37,14 +37,15 @@ export function day(text) {
   return d && !isNaN(d) ? d.toLocaleDateString('en-GB', { day: 'numeric', month: 'short', year: 'numeric' }) : '';
 }
 
+// What nobody would see, or what would turn the text after it round, by its number; line ends and tabs stay. A zero-width joiner is a part of what is seen.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+export const visible = (text) => text.replace(HIDDEN, (c) => `⟨${c.charCodeAt(0).toString(16).padStart(2, '0').toUpperCase()}⟩`);
+
 // A token on a chip: spaces and line ends made visible.
-export function tokenName(text) {
-  if (text === '') return '∅';
-  return text.replace(/\n/g, '↵').replace(/\t/g, '⇥').replace(/ /g, '·').replace(/[\u0000-\u001f\u007f]/g, (c) => `⟨${c.charCodeAt(0).toString(16).padStart(2, '0').toUpperCase()}⟩`);
-}
+export const tokenName = (text) => (text === '' ? '∅' : visible(text).replace(/\n/g, '↵').replace(/\t/g, '⇥').replace(/ /g, '·'));
 
 // What a feature is called; stores of before have names of nothing but spaces, which nobody would see.
-export const called = (label, otherwise) => (!label ? otherwise : label.trim() ? label : tokenName(label));
+export const called = (label, otherwise) => (!label ? otherwise : label.trim() ? visible(label) : tokenName(label));
 
 // What the shell needs around an argument.
 export const quote = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replace(/'/g, `'\\''`)}'`);

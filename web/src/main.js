@@ -29,6 +29,7 @@ function setTheme(name) {
   themeButton.setAttribute('aria-label', `Colours: ${theme}. Change to ${next}.`);
   window.dispatchEvent(new Event('sonde-theme'));
 }
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => window.dispatchEvent(new Event('sonde-theme'))); // what is drawn takes its colours anew
 
 /* ---- bar ---- */
 
@@ -59,6 +60,11 @@ api.onKeyNeeded(() => (asking ||= new Promise((resolve) => {
 
 /* ---- views ---- */
 
+function nameModel(c) {
+  fill(model, c.name || (c.stores[0] && c.stores[0].store.model) || '');
+  model.title = c.name ? `${c.name}, sonde ${c.version}` : 'No model is loaded: features can be looked at, not run';
+}
+
 let shown = null;
 let showing = 0;
 
@@ -82,24 +88,26 @@ async function open() {
   if (shown && shown.name === name && shown.update && (await shown.update(at))) return;
   leave();
   const module = VIEWS[name];
+  document.title = 'sonde';
   if (!module) {
     fill(main, h('div.view', empty('There is nothing at this address.', h('p', h('a', { href: '#/' }, 'Go to Home')))));
     return;
   }
   fill(main, h('div.view', { 'aria-busy': 'true' }, skeleton(6)));
   try {
-    const config = await api.getConfig();
+    const config = await api.getConfig(!name); // the server may be another by now: Home asks
+    nameModel(config);
     const view = await module.show({ ...at, config });
     if (turn !== showing) {
       if (view.leave) view.leave();
       return;
     }
     shown = { ...view, name };
-    document.title = view.title ? `${view.title} · sonde` : 'sonde';
+    if (view.title) document.title = `${view.title} · sonde`;
     fill(main, view.el);
     if (view.shown) view.shown();
     if (!document.activeElement || document.activeElement === document.body) main.focus({ preventScroll: true });
-    if (!at.keepScroll) window.scrollTo(0, 0);
+    window.scrollTo(0, 0);
   } catch (e) {
     if (turn === showing) fill(main, h('div.view', problem(e, open)));
   }
@@ -109,10 +117,12 @@ async function open() {
 
 let prefix = 0;
 document.addEventListener('keydown', (e) => {
+  if (e.defaultPrevented) return;
   const field = e.target.closest?.('input, textarea, select, [contenteditable]');
   if (e.key === 'Escape' && field) return field.blur();
   if ((e.ctrlKey || e.metaKey) && e.key === 'Enter' && shown?.keys?.run) return e.preventDefault(), shown.keys.run();
   if (field || e.ctrlKey || e.metaKey || e.altKey || document.querySelector('dialog[open]')) return;
+  if (e.key === 'Enter' && e.target.closest?.('a, button, summary')) return; // it is what has the focus that is meant
   if (prefix && Date.now() - prefix < 1200) {
     prefix = 0;
     const to = NAV.find(([, , key]) => key === e.key);
@@ -133,9 +143,4 @@ document.addEventListener('keydown', (e) => {
 
 window.addEventListener('hashchange', open);
 setTheme(theme);
-api.getConfig().then((c) => {
-  const name = c.name || (c.stores[0] && c.stores[0].store.model) || '';
-  fill(model, name);
-  model.title = c.name ? `${c.name}, sonde ${c.version}` : 'No model is loaded: features can be looked at, not run';
-}, () => {});
 open();

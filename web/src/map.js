@@ -38,7 +38,7 @@ export class FeatureMap {
     this.points = data.points;
     this.xy = place(this.points);
     this.at = new Map(this.points.map((p, i) => [p[0], i]));
-    this.most = Math.max(...this.points.map((p) => p[4]), 1);
+    this.most = this.points.reduce((most, p) => Math.max(most, p[4]), 1); // as arguments they are more than Safari takes
     this.canvas = h('canvas', { 'aria-hidden': 'true' });
     this.tip = h('div.map-tip', { hidden: true });
     this.stage = h('div.map-stage', this.canvas, this.tip);
@@ -49,8 +49,6 @@ export class FeatureMap {
     this.chosen = -1;
     this.theme = () => this.recolour();
     window.addEventListener('sonde-theme', this.theme);
-    this.dark = matchMedia('(prefers-color-scheme: dark)');
-    this.dark.addEventListener('change', this.theme);
   }
 
   palette() { return this.colour === 'density' ? (isDark() ? DENSITY_DARK : DENSITY_LIGHT) : isDark() ? CLUSTER_DARK : CLUSTER_LIGHT; }
@@ -142,7 +140,6 @@ export class FeatureMap {
 
   leave() {
     window.removeEventListener('sonde-theme', this.theme);
-    this.dark.removeEventListener('change', this.theme);
     this.size_?.disconnect();
     if (this.gl) this.ready.catch(() => {}).then(() => { this.gl.destroy(); record.regl = null; });
   }

@@ -1,6 +1,6 @@
 // Pieces that several views are made of.
 import { h, s, fill, uid } from './dom.js';
-import { called, day, num, percent, short, tokenName, whole } from './format.js';
+import { called, day, num, percent, short, tokenName, visible, whole } from './format.js';
 import { link } from './route.js';
 
 /* ---- messages ---- */
@@ -93,9 +93,9 @@ export function tokens(texts, values, { scale, peak = -1, from = 0, to = texts.l
   if (from > 0) p.append(h('span.cut', { 'aria-hidden': 'true' }, '…'));
   for (let i = from; i < to; i++) {
     const v = values ? values[i] : 0;
-    const text = texts[i];
+    const text = visible(texts[i]);
     const parts = text.includes('\n') ? text.split('\n').flatMap((t, k) => (k ? [h('i.nl', '↵'), breaks ? '\n' : ' ', t] : [t])) : [text];
-    if (special && special[i]) p.append(h('span.special', tokenName(text)));
+    if (special && special[i]) p.append(h('span.special', tokenName(texts[i])));
     else if (v > 0) {
       const b = h('b', { class: i === peak ? 'peak' : null, vars: { '--a': Math.min(1, v / scale).toFixed(3) }, data: { v: num(v), i: String(i) } }, parts);
       if (onhover) {

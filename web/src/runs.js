@@ -38,20 +38,20 @@ function curves(events) {
 
 export async function show({ config, parts, query }) {
   const state = { log: '', ...query };
-  let name = parts[1], events = [], next = 0, timer = 0, gone = false, boxes = new Map(), asked = null;
-  const list = h('nav.run-list', { 'aria-label': 'Runs' }), head = h('div.run-head'), grid = h('div.run-grid');
+  let name = parts[1], events = [], next = 0, timer = 0, gone = false, boxes = new Map(), asking = false, lost = ''; // lost: why nothing more comes
+  const list = h('nav.run-list', { 'aria-label': 'Runs' }), head = h('div.run-head'), trouble = h('div'), grid = h('div.run-grid');
   let runs = { runs: [], now: 0 };
 
   function drawList() {
     fill(list, runs.runs.map((r) => {
-      const live = runs.now - r.changed < LIVE_S;
+      const live = !lost && runs.now - r.changed < LIVE_S;
       return h('a.run-link', { href: route.link(['runs', r.name]), 'aria-current': r.name === name ? 'page' : null }, h('span.label', r.name), h('span.value', live ? h('strong.live', 'live') : bytes(r.bytes)));
     }));
   }
   function drawHead() {
     const r = runs.runs.find((x) => x.name === name), last = [...events].reverse().find((e) => Number.isFinite(e.step)) || {}, end = events.find((e) => e.event === 'end');
     const asked_ = r?.asked && Object.entries(r.asked).filter(([, v]) => v !== 0 && v !== null && v !== '' && !Array.isArray(v)).map(([k, v]) => `${k} ${v}`).join(', ');
-    fill(head, h('h2', name, ' ', r && runs.now - r.changed < LIVE_S && !end ? h('strong.live', 'live') : end ? h('span.soft', 'finished') : h('span.soft', 'not moving')),
+    fill(head, h('h2', name, ' ', r && !lost && runs.now - r.changed < LIVE_S && !end ? h('strong.live', 'live') : end ? h('span.soft', 'finished') : h('span.soft', lost ? 'not heard of' : 'not moving')),
       h('dl.facts', h('div', h('dt', 'Step'), h('dd', whole(last.step))), last.n_tokens ? h('div', h('dt', 'Tokens'), h('dd', whole(last.n_tokens))) : null,
         ['loss', 'fvu', 'l0', 'dead'].filter((k) => Number.isFinite(last[k])).map((k) => h('div', h('dt', k.toUpperCase() === 'LOSS' ? 'Loss' : k === 'dead' ? 'Dead' : k.toUpperCase()), h('dd', (k === 'dead' ? whole : num)(last[k])))),
         end?.tok_s ? h('div', h('dt', 'Tokens a second'), h('dd', num(end.tok_s))) : null, end?.ce_recovered ? h('div', { title: 'Share of the loss that splicing the dictionary in keeps' }, h('dt', 'CE recovered'), h('dd', num(end.ce_recovered))) : null),
@@ -78,12 +78,12 @@ export async function show({ config, parts, query }) {
   async function more() {
     clearTimeout(timer);
     let wait = EVERY_MS;
-    if (gone) return;
+    if (gone || asking) return;
+    asking = true;
     try {
       runs = await api.runs();
       if (gone) return;
-      drawList();
-      if (!name) return;
+      if (!name) return drawList();
       const a = await api.run(name, next || undefined);
       if (gone) return;
       if (a.from !== next) events = [];
@@ -91,11 +91,19 @@ export async function show({ config, parts, query }) {
       const moved = a.next !== next || !boxes.size;
       next = a.next;
       if (moved && a.bytes - a.next > 1e6) wait = 0; // a long file comes in parts
-      asked = a;
+      lost = '';
+      fill(trouble);
+      drawList();
       if (moved) draw();
       else drawHead();
     } catch (e) {
-      if (!boxes.size) fill(grid, problem(e, more));
+      if (gone) return;
+      if (lost !== e.message) fill(trouble, problem(e, more)); // said once
+      lost = e.message;
+      drawList();
+      drawHead();
+    } finally {
+      asking = false;
     }
     if (!gone) timer = setTimeout(more, wait);
   }
@@ -106,7 +114,7 @@ export async function show({ config, parts, query }) {
     h('header.view-head', h('div.view-title', h('h1', 'Runs'), h('p.lead', 'Trainings, as they go.')), h('div.view-tools',
       segmented('Heights', [['', 'Linear'], ['1', 'Log']], state.log, (v) => { state.log = v; route.keep({ log: v }); boxes.clear(); fill(grid); draw(); }),
       copies(() => (name ? `tail -f ${name}/events.jsonl` : `sonde serve ${command.model(config)} --run DIR`), () => ({ run: name, asked: runs.runs.find((r) => r.name === name)?.asked, events })))),
-    runs.runs.length ? h('div.runs-grid', list, h('div.runs-main', h('section.card', head), grid))
+    runs.runs.length ? h('div.runs-grid', list, h('div.runs-main', h('section.card', trouble, head), grid))
       : empty('No run is registered.', api.isStatic ? 'A folder of results holds none.' : 'Give the server a folder with events.jsonl, or a folder of such folders; a training that is going on is followed live:', api.isStatic ? null : h('pre.command', `sonde serve ${command.model(config)} --run runs/`)));
   return { title: name ? `${name} · Runs` : 'Runs', el, shown() { drawList(); if (runs.runs.length) more(); }, leave() { gone = true; clearTimeout(timer); } };
 }

@@ -61,7 +61,7 @@ export async function show({ config, query }) {
   const recipe = config.recipes.find((r) => r.name === query.recipe);
   if (recipe && !steers.length) steers = parseSteers(JSON.stringify(recipe.steer));
   const names = new Map();
-  let abort = null, lanes = {}, last = null;
+  let abort = null, answering = false, lanes = {}, last = null; // abort: of the answers, or of a sweep
   const save = () => route.keep({ p: state.p, s: steers.length ? JSON.stringify(steers.map((s) => ({ ...spec(s), ...(s.on ? {} : { on: false }) }))) : '', base: state.base, n: state.n === '96' ? '' : state.n, temp: state.temp === '0.7' ? '' : state.temp, seed: state.seed === '7' ? '' : state.seed, mode: state.mode === 'chat' ? '' : state.mode, more: more.length ? JSON.stringify(more) : '', recipe: '' });
   const live = () => steers.filter((s) => s.on).map(spec);
 
@@ -70,14 +70,15 @@ export async function show({ config, query }) {
   const dictOf = (s) => s.feature && config.dicts.find((d) => d.name === s.feature.dict);
 
   function converted(s) {
-    const d = dictOf(s), f = s.feature && names.get(`${s.feature.dict}/${s.feature.index}`);
-    if (!d || s.op === 'scale' || s.op === 'ablate') return '';
-    const raw = s.unit === 'rms' ? s.value * d.site_rms : s.unit === 'max_act' ? f && s.value * f.max_act : s.unit === 'raw' ? s.value : undefined;
-    if (raw === undefined || !Number.isFinite(raw)) return '';
+    const d = dictOf(s), u = s.feature && names.get(`${s.feature.dict}/${s.feature.index}`)?.units;
+    if (!d || !u || s.op === 'scale' || s.op === 'ablate') return '';
+    // Along the unit vector, but for a clamp, which sets an activation; what is added raw is the decoder row as it is.
+    const raw = s.op === 'add' ? u.row_norm : 1, along = s.value * { rms: u.rms, max_act: u.max_act, raw }[s.unit];
+    if (!Number.isFinite(along)) return '';
     const parts = [];
-    if (s.unit !== 'raw') parts.push(`${num(raw)} raw`);
-    if (s.unit !== 'rms' && d.site_rms) parts.push(`${num(raw / d.site_rms)} × the norm of ${num(d.site_rms)}`);
-    if (s.unit !== 'max_act' && f?.max_act) parts.push(`${num(raw / f.max_act)} × its highest activation`);
+    if (s.unit !== 'raw') parts.push(`${num(along / raw)} raw`);
+    if (s.unit !== 'rms' && u.rms) parts.push(`${num(along / u.rms)} × the norm of ${num(u.rms)}`);
+    if (s.unit !== 'max_act' && u.max_act) parts.push(`${num(along / u.max_act)} × its top activation, ${num(u.max_act)}`);
     return `= ${parts.join(' = ')}`;
   }
   // Louapre 2025: about half the layer's norm is the sweet spot; beyond it text breaks.
@@ -115,11 +116,11 @@ export async function show({ config, query }) {
   }
 
   async function nameSteers() {
-    const want = steers.filter((s) => s.feature && !names.has(`${s.feature.dict}/${s.feature.index}`) && dictOf(s)?.store);
+    const want = steers.filter((s) => s.feature && !names.get(`${s.feature.dict}/${s.feature.index}`)?.units && dictOf(s)?.store);
     if (!want.length) return;
     for (const s of want) {
-      const by = await api.briefs(dictOf(s).store, [s.feature.index]).catch(() => new Map());
-      names.set(`${s.feature.dict}/${s.feature.index}`, by.get(s.feature.index) || {});
+      const by = await api.briefs(dictOf(s).store, [s.feature.index], s.feature.dict).catch(() => new Map());
+      names.set(`${s.feature.dict}/${s.feature.index}`, { units: {}, ...by.get(s.feature.index) });
     }
     drawRail();
   }
@@ -127,19 +128,20 @@ export async function show({ config, query }) {
   function picker() {
     const dicts = config.dicts.filter((d) => d.store);
     const found = h('ul.found', { role: 'listbox', 'aria-label': 'Features found' });
-    let use = dicts[0], of = ''; // of: the words of which found is the answer
+    let use = dicts[0], of = '', turn = 0; // of: the words of which found is the answer
     const look = debounce(async () => {
-      const q = input.value.trim();
+      const q = input.value.trim(), mine = ++turn;
       of = '';
       if (!q || !use) return fill(found);
       try {
         const r = await api.features(use.store, { q, limit: 6 });
         const exact = /^\d+$/.test(q) && Number(q) < config.stores.find((x) => x.name === use.store).n_features ? [...(await api.briefs(use.store, [Number(q)]).catch(() => new Map())).values()] : [];
         const list = [...exact, ...r.features].slice(0, 6);
+        if (mine !== turn) return;
         of = q;
-        fill(found, list.length ? list.map((f) => h('li', { role: 'option', 'aria-selected': 'false' }, h('button.found-row', { type: 'button', onclick: () => { addSteer(fresh({ feature: { dict: use.name, index: f.index } }), f); input.value = ''; fill(found); } }, h('span.no', String(f.index)), h('span.label', called(f.label, 'no words')), h('span.chips', f.top_logits.slice(0, 3).map((t) => h('code', tokenName(t.token))))))) : h('li.soft', { role: 'option', 'aria-selected': 'false' }, /^\d+$/.test(q) ? `There is no feature ${q}, and none has it as a word.` : 'No feature has these words.'));
+        fill(found, list.length ? list.map((f) => h('li', { role: 'option', 'aria-selected': 'false' }, h('button.found-row', { type: 'button', onclick: () => { addSteer(fresh({ feature: { dict: use.name, index: f.index } }), f); turn++; input.value = ''; fill(found); } }, h('span.no', String(f.index)), h('span.label', called(f.label, 'no words')), h('span.chips', f.top_logits.slice(0, 3).map((t) => h('code', tokenName(t.token))))))) : h('li.soft', { role: 'option', 'aria-selected': 'false' }, /^\d+$/.test(q) ? `There is no feature ${q}, and none has it as a word.` : 'No feature has these words.'));
       } catch (e) {
-        fill(found, h('li', { role: 'option', 'aria-selected': 'false' }, problem(e)));
+        if (mine === turn) fill(found, h('li', { role: 'option', 'aria-selected': 'false' }, problem(e)));
       }
     }, 200);
     const input = h('input', { type: 'search', placeholder: 'a word, or a number', autocomplete: 'off', 'data-search': true, oninput: look, onkeydown: (e) => { if (e.key === 'Enter' && of && of === input.value.trim()) found.querySelector('button')?.click(); } });
@@ -153,8 +155,11 @@ export async function show({ config, query }) {
     save();
     soon();
   }
+  // What had the focus has it again: a card is made anew when its unit or what is done changes.
   function drawRail() {
+    const now = document.activeElement, i = [...rail.children].findIndex((c) => c.contains(now)), name = now?.getAttribute('aria-label');
     fill(rail, steers.length ? steers.map(steerCard) : empty('Nothing is steered yet.', 'Add a feature by a word, or open one under Features and choose “Steer with this”.'));
+    if (i >= 0 && name) [...(rail.children[i]?.querySelectorAll('[aria-label]') ?? [])].find((x) => x.getAttribute('aria-label') === name)?.focus();
     nameSteers();
   }
 
@@ -207,6 +212,8 @@ export async function show({ config, query }) {
     stop();
     if (!state.p.trim()) return fill(status, 'Type a prompt first.');
     abort = new AbortController();
+    answering = true;
+    last = null;
     const mine = abort, { body, path, list } = request(), users = [state.p, ...(state.mode === 'chat' ? more : [])];
     const wanted = list.length ? ['plain', 'steered', ...(body.sonde.prompt_baseline ? ['prompt'] : [])] : ['plain'];
     lanes = Object.fromEntries(wanted.map((n) => [n, pane(n)]));
@@ -243,19 +250,24 @@ export async function show({ config, query }) {
       fill(status, `${num((performance.now() - t0) / 1000)} s for ${whole(counted)} tokens, seed ${state.seed}`);
       last = { request: body, answers: Object.fromEntries(wanted.map((w) => [w, lanes[w].said])), ...(more.length ? { histories: Object.fromEntries(wanted.map((w) => [w, lanes[w].history])) } : {}) };
       if (state.mode === 'chat') drawFurther();
-      if (lanes.steered) await judge(mine, list);
+      if (lanes.steered) await judge(mine, list, body);
     } catch (e) {
-      if (e.name === 'AbortError') { fill(status, 'Stopped.'); return; }
+      if (e.name === 'AbortError' || mine !== abort) return;
+      mine.abort(); // the other panes' answers too
       fill(status, '\u00a0');
       if (/no chat template/.test(e.message)) { state.mode = 'text'; more = []; modes.set('text'); toast('This model has no chat template: it goes on with the text'); return run(); }
       fill(quality, problem(e, run));
     } finally {
-      if (mine === abort) { abort = null; go.textContent = 'Run'; }
+      if (mine === abort) { abort = null; answering = false; go.textContent = 'Run'; }
     }
   }
-  function stop() { abort?.abort(); abort = null; go.textContent = 'Run'; }
-
-  const prompt = () => (state.mode === 'chat' ? { messages: [{ role: 'user', content: state.p }] } : { text: state.p });
+  function stop() {
+    abort?.abort();
+    if (answering) fill(status, 'Stopped.');
+    abort = null;
+    answering = false;
+    go.textContent = 'Run';
+  }
 
   /* ---- going on ---- */
   const further = h('div.further');
@@ -271,7 +283,7 @@ export async function show({ config, query }) {
     fill(further, form, h('p.note', 'Each pane goes on from its own answers. A changed steer says the whole conversation again.'));
   }
 
-  async function judge(mine, list) {
+  async function judge(mine, list, body) {
     const a = lanes.plain.said, b = lanes.steered.said;
     if (JSON.stringify(lanes.plain.history) === JSON.stringify(lanes.steered.history)) {
       fill(quality, h('p', h('strong.badge', 'identical ✓'), ' The steered answer is the plain one, byte for byte.'));
@@ -279,7 +291,7 @@ export async function show({ config, query }) {
     }
     const parts = changed(a, b);
     fill(lanes.steered.text, parts.map((p) => (p.isNew ? h('mark', p.text) : p.text)));
-    const m = b ? await api.measure({ ...(state.mode === 'chat' ? { messages: lanes.steered.asked } : { text: state.p }), answer: b, steer: list }, mine.signal) : null;
+    const m = b ? await api.measure({ ...(body.messages ? { messages: lanes.steered.asked } : { text: body.prompt }), answer: b, steer: list }, mine.signal) : null;
     if (mine.signal.aborted) return;
     if (!m) { fill(quality, h('p.soft', 'The steered model said nothing: the steer may be too strong.')); return; }
     const own = lanes.plain.tokens.length ? Math.exp(-lanes.plain.tokens.reduce((s, t) => s + t.lp, 0) / lanes.plain.tokens.length) : null;
@@ -295,9 +307,13 @@ export async function show({ config, query }) {
   /* ---- sweep ---- */
   const sweepBox = h('div');
   async function sweep(s) {
+    soon.cancel();
     stop();
     abort = new AbortController();
-    const mine = abort, base = s.unit === 'rms' ? 1 : RANGE[s.unit] / 2, rows = [], others = steers.filter((x) => x !== s && x.on).map(spec), d = dictOf(s);
+    // As it stands now: what is changed meanwhile is of another sweep.
+    const own = spec(s), { unit } = s, chat = state.mode === 'chat', messages = [{ role: 'user', content: state.p }], said = state.p;
+    const how = { max_tokens: Math.min(64, Number(state.n)), temperature: Number(state.temp), seed: Number(state.seed) };
+    const mine = abort, base = unit === 'rms' ? 1 : RANGE[unit] / 2, rows = [], others = steers.filter((x) => x !== s && x.on).map(spec), d = dictOf(s);
     const body = h('tbody'), plot = h('div');
     fill(sweepBox, h('section.card', h('header', h('h2', 'Strengths'), h('button.small', { type: 'button', onclick: () => { mine.abort(); fill(sweepBox); } }, 'Close')), plot,
       h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Strengths' }, h('table.plain.sweep', h('thead', h('tr', ['Strength', 'KL', 'Perplexity', 'Repetition', d ? 'Feature on' : null, 'Answer'].filter(Boolean).map((x) => h('th', { scope: 'col' }, x)))), body)),
@@ -305,23 +321,23 @@ export async function show({ config, query }) {
     sweepBox.scrollIntoView({ block: 'nearest' });
     try {
       for (const k of SWEEP) {
-        const value = k * base, list = [...others, { ...spec(s), value }];
-        const r = await api.post(state.mode === 'chat' ? 'v1/chat/completions' : 'v1/completions', { ...(state.mode === 'chat' ? { messages: prompt().messages } : { prompt: state.p }), max_tokens: Math.min(64, Number(state.n)), temperature: Number(state.temp), seed: Number(state.seed), sonde: { steer: list } }, mine.signal);
+        const value = k * base, list = [...others, { ...own, value }];
+        const r = await api.post(chat ? 'v1/chat/completions' : 'v1/completions', { ...(chat ? { messages } : { prompt: said }), ...how, sonde: { steer: list } }, mine.signal);
         const text = r.choices[0].message?.content ?? r.choices[0].text ?? '';
-        const m = text ? await api.measure({ ...prompt(), answer: text, steer: list }, mine.signal) : null;
+        const m = text ? await api.measure({ ...(chat ? { messages } : { text: said }), answer: text, steer: list }, mine.signal) : null;
         let on = null;
-        if (d && text) {
-          const a = await api.activations({ text, dict: d.name, features: [s.feature.index], top_k: 0, n_features: 0 }, mine.signal);
-          const v = a.features[0].values.filter((_, i) => !a.tokens[i].special);
-          on = v.filter((x) => x > 0).length / (v.length || 1);
+        if (d && m) { // read behind its prompt, as it was said
+          const a = await api.activations({ ...(chat ? { messages: [...messages, { role: 'assistant', content: text }] } : { text: said + text }), dict: d.name, features: [own.feature.index], top_k: 0, n_features: 0 }, mine.signal);
+          on = a.features[0].values.slice(-m.n).filter((x) => x > 0).length / m.n;
         }
         rows.push({ value, m, on, text });
-        body.append(h('tr', h('th', { scope: 'row' }, h('button.link', { type: 'button', title: 'Take this strength', onclick: () => { s.value = value; drawRail(); save(); run(); } }, num(value))), h('td.n', m ? num(m.kl_mean) : '–'), h('td.n', m ? num(m.ppl_plain) : '–'), h('td.n', m ? percent(m.rep4) : '–'), d ? h('td.n', percent(on)) : null, h('td.sweep-text', text || 'nothing')));
+        body.append(h('tr', h('th', { scope: 'row' }, h('button.link', { type: 'button', title: 'Take this strength', onclick: () => { Object.assign(s, { op: 'add', unit, value }); drawRail(); save(); run(); } }, num(value))), h('td.n', m ? num(m.kl_mean) : '–'), h('td.n', m ? num(m.ppl_plain) : '–'), h('td.n', m ? percent(m.rep4) : '–'), d ? h('td.n', percent(on)) : null, h('td.sweep-text', text || 'nothing')));
         const ok = rows.filter((x) => x.m);
-        if (ok.length > 1) fill(plot, chart(ok.map((x) => x.value), [{ name: 'KL', values: ok.map((x) => x.m.kl_mean) }, { name: 'feature on', values: ok.map((x) => x.on) }, { name: 'repetition', values: ok.map((x) => x.m.rep4) }], { height: 150, xName: `strength, ${s.unit}`, points: true, name: 'How the answer changes with the strength' }));
+        if (ok.length > 1) fill(plot, chart(ok.map((x) => x.value), [{ name: 'KL', values: ok.map((x) => x.m.kl_mean) }, ...(d ? [{ name: 'feature on', values: ok.map((x) => x.on) }] : []), { name: 'repetition', values: ok.map((x) => x.m.rep4) }], { height: 150, xName: `strength, ${unit}`, points: true, name: 'How the answer changes with the strength' }));
       }
-      const plain = rows.find((x) => x.value === 0), best = rows.filter((x) => x.m && x.value > 0 && x.m.rep4 < 0.2 && x.m.ppl_plain < 6 * (plain?.m?.ppl_plain || 1) && x.on > (plain?.on || 0)).sort((a, b) => b.on - a.on)[0];
-      plot.append(h('p.note', best ? `Most of the concept without breaking: ${num(best.value)}.` : 'No strength here brings the concept without breaking the text.'));
+      // As `sonde sweep` suggests: docs/SERVER.md.
+      const plain = rows.find((x) => x.value === 0), best = rows.filter((x) => x.m && plain.m && x.m.rep4 <= plain.m.rep4 + 0.1 && x.m.ppl_plain <= 2 * plain.m.ppl_plain && x.on > plain.on).sort((a, b) => b.on - a.on)[0];
+      plot.append(h('p.note', !d ? 'How much of the concept comes is measured of features; of a direction `sonde sweep` measures it.' : best ? `Most of the concept at no more than twice the plain perplexity and 0.1 more repetition: ${num(best.value)}.` : 'No strength here brings more of the concept at no more than twice the plain perplexity and 0.1 more repetition.'));
     } catch (e) {
       if (e.name !== 'AbortError') fill(plot, problem(e, () => sweep(s)));
     } finally {
@@ -356,7 +372,7 @@ export async function show({ config, query }) {
     } });
     return el;
   };
-  const go = h('button.primary', { type: 'button', onclick: () => (abort ? stop() : run()) }, 'Run');
+  const go = h('button.primary', { type: 'button', onclick: () => (answering ? stop() : run()) }, 'Run');
   const modes = segmented('How the prompt is read', [['chat', 'A message'], ['text', 'A text to go on with']], state.mode, (v) => { state.mode = v; if (v !== 'chat') more = []; save(); soon(); });
   const el = h('div.view.steer',
     h('header.view-head', h('div.view-title', h('h1', 'Steer'), h('p.lead', 'Turn a concept up or down and see what the model says instead. The same seed in every pane.')),

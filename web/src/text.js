@@ -15,14 +15,14 @@ export async function show({ config, query }) {
       api.isStatic ? null : h('pre.command', 'sonde serve MODEL --dict DIR --store FILE.db'))) };
   }
   const state = { t: TRY[0], dict: config.dicts[0]?.name || '', by: 'loss', dense: '', chat: '', ...query };
-  let acts = null, lens = null, abort = null, chosen = new Set(), feature = null, labels = new Map();
+  let acts = null, lens = null, abort = null, chosen = new Set(), feature = null, labels = new Map(), missed = null; // missed: why there are no features
   const dict = () => config.dicts.find((d) => d.name === state.dict);
   const storeOf = () => dict()?.store;
   const save = () => route.keep({ t: state.t === TRY[0] ? '' : state.t, dict: state.dict === config.dicts[0]?.name ? '' : state.dict, by: state.by === 'loss' ? '' : state.by, dense: state.dense, chat: state.chat });
 
   const area = h('textarea', { rows: 4, spellcheck: 'false', value: state.t, 'data-search': true });
   const strip = h('div.strip', { role: 'listbox', 'aria-multiselectable': 'true', 'aria-label': 'Tokens', tabindex: '0' });
-  const legend = h('p.note.legend');
+  const legend = h('div.note.legend');
   const side = h('div'), grid = h('div.lens-box'), lossBox = h('div');
   const status = h('p.count', { 'aria-live': 'polite' }, '\u00a0');
 
@@ -35,23 +35,23 @@ export async function show({ config, query }) {
     fill(strip, list.map((t, i) => {
       const loss = t.loss, useLoss = state.by === 'loss' && !values;
       const a = values ? values[i] / most : useLoss && Number.isFinite(loss) ? Math.min(1, loss / high) : 0;
-      const el = h('button.tok', { type: 'button', role: 'option', 'aria-selected': String(chosen.has(i)), tabindex: '-1', class: `tok${t.special ? ' tok-special' : ''}${chosen.has(i) ? ' on' : ''}${values ? ' act' : ''}`, vars: { '--a': a.toFixed(3) },
+      const el = h('button.tok', { type: 'button', role: 'option', id: `tok-${i}`, 'aria-selected': String(chosen.has(i)), tabindex: '-1', class: `tok${t.special ? ' tok-special' : ''}${chosen.has(i) ? ' on' : ''}${values ? ' act' : ''}`, vars: { '--a': a.toFixed(3) },
         title: `${i}: ${tokenName(t.token)}${Number.isFinite(loss) ? `, loss ${num(loss)} (p ${num(Math.exp(-loss))})` : ''}${values ? `, activation ${num(values[i])}` : ''}`,
         onclick: (e) => choose(i, e.shiftKey) }, tokenName(t.token));
       return /\n/.test(t.token) ? [el, h('span.break')] : el;
     }));
+    if (chosen.size) strip.setAttribute('aria-activedescendant', `tok-${at}`);
+    else strip.removeAttribute('aria-activedescendant');
     fill(legend, values ? [`Colour: activation of feature ${feature}, up to ${num(most)}. `, h('button.link', { type: 'button', onclick: () => { feature = null; drawStrip(); drawFeatures(); } }, 'Back to the loss')]
-      : 'Colour: loss, how little the model expected each token. Choose tokens to see what is active there; Shift extends.');
+      : `${lens ? 'Colour: loss, how little the model expected each token. ' : ''}Choose tokens to see what is active there; Shift extends.`);
   }
 
-  let anchor = 0;
+  let anchor = 0, at = 0; // where a choice began, and the token chosen last
   function choose(i, extend) {
-    if (extend) for (let k = Math.min(anchor, i); k <= Math.max(anchor, i); k++) chosen.add(k);
-    else {
-      const only = chosen.size === 1 && chosen.has(i);
-      chosen = new Set(only ? [] : [i]);
-      anchor = i;
-    }
+    if (!lens && !acts) return; // another text is being read
+    if (!extend) anchor = i;
+    chosen = new Set(!extend && chosen.size === 1 && chosen.has(i) ? [] : Array.from({ length: Math.abs(i - anchor) + 1 }, (_, k) => Math.min(anchor, i) + k));
+    at = i;
     drawStrip();
     drawFeatures();
     drawLens();
@@ -62,8 +62,8 @@ export async function show({ config, query }) {
     if (!d || !n) return;
     e.preventDefault();
     e.stopPropagation();
-    const to = Math.max(0, Math.min(n - 1, (chosen.size ? [...chosen].pop() : -d === 1 ? n : -1) + d));
-    choose(to, e.shiftKey);
+    const to = Math.max(0, Math.min(n - 1, (chosen.size ? at : d < 0 ? n : -1) + d));
+    if (!chosen.size || to !== at) choose(to, e.shiftKey && chosen.size > 0);
   });
 
   function strongest() {
@@ -75,15 +75,16 @@ export async function show({ config, query }) {
   }
 
   async function nameThem(list) {
-    const store = storeOf(), missing = list.map((x) => x.index).filter((i) => !labels.has(i));
+    const store = storeOf(), into = labels, missing = list.map((x) => x.index).filter((i) => !into.has(i));
     if (!store || !missing.length) return;
-    for (const [k, f] of await api.briefs(store, missing)) labels.set(k, f);
-    drawFeatures();
+    for (const i of missing) into.set(i, {});
+    for (const [k, f] of await api.briefs(store, missing).catch(() => new Map())) into.set(k, f);
+    if (into === labels) drawFeatures(); // else they are of another text or dictionary
   }
 
   function drawFeatures() {
     if (!acts) {
-      fill(side, config.dicts.length ? skeleton(8) : empty('No dictionary is registered.', 'Features need one: sonde serve --dict DIR.'));
+      fill(side, missed ? problem(missed, run) : config.dicts.length ? skeleton(8) : empty('No dictionary is registered.', 'Features need one: sonde serve --dict DIR.'));
       return;
     }
     const strong = strongest(), all = strong.filter((x) => state.dense || !(x.brief?.density > DENSE)), store = storeOf(), few = all.slice(0, 24), most = Math.max(...few.map((x) => x.value), 1e-9);
@@ -97,18 +98,27 @@ export async function show({ config, query }) {
   }
 
   async function showFeature(index) {
+    const of = acts; // what is read here is of this text, whatever is typed meanwhile
     feature = feature === index ? null : index;
-    if (feature !== null && !acts.by.has(index)) {
-      const a = await api.activations({ ...body(), dict: state.dict, features: [index], top_k: 0, n_features: 0 });
-      acts.by.set(index, a.features[0].values.map((v, i) => (a.tokens[i].special || a.tokens[i].sink ? 0 : v)));
+    if (feature !== null && !of.by.has(index)) {
+      try {
+        const a = await api.activations({ ...of.asked, features: [index], top_k: 0, n_features: 0 }, abort.signal);
+        of.by.set(index, a.features[0].values.map((v, i) => (a.tokens[i].special || a.tokens[i].sink ? 0 : v)));
+      } catch (e) {
+        if (e.name === 'AbortError' || of !== acts) return;
+        feature = null;
+        fill(legend, problem(e));
+        return drawFeatures();
+      }
     }
+    if (of !== acts) return;
     drawStrip();
     drawFeatures();
   }
 
   function drawLens() {
     if (!lens) return;
-    const only = chosen.size ? [...chosen].sort((a, b) => a - b) : null, cols = (only || lens.tokens.map((_, i) => i)).slice(0, 64);
+    const wanted = chosen.size ? [...chosen].sort((a, b) => a - b) : lens.tokens.map((_, i) => i), cols = wanted.slice(0, 64);
     const rows = [...lens.rows].reverse();
     fill(grid, h('div.lens-scroll', { tabindex: '0', role: 'region', 'aria-label': 'Logit lens' }, h('table.lens', h('thead', h('tr', h('th', { scope: 'col' }, 'Layer'), cols.map((i) => h('th', { scope: 'col', class: chosen.has(i) ? 'on' : null }, tokenName(lens.tokens[i].token))))),
       h('tbody', rows.map((r) => h('tr', h('th', { scope: 'row' }, r.name), cols.map((i) => {
@@ -116,7 +126,7 @@ export async function show({ config, query }) {
         const right = lens.tokens[i + 1] && text === lens.tokens[i + 1].token;
         return h('td', { class: right ? 'right' : null, vars: { '--a': p.toFixed(3) }, title: `${c.top.map(([t, q]) => `${tokenName(t)} ${percent(q)}`).join(', ')}${c.rank ? `; the next token is number ${whole(c.rank)} with ${percent(c.p_next)}` : ''}; KL to the last layer ${num(c.kl)}` }, tokenName(text));
       })))))),
-    h('p.note', `What the model would say next after each layer. Colour: probability; underlined where it is the token that follows.${only || lens.tokens.length <= 64 ? '' : ' The first 64 tokens are shown: choose others above.'}`));
+    h('p.note', `What the model would say next after each layer. Colour: probability; underlined where it is the token that follows.${wanted.length <= 64 ? '' : ' The first 64 tokens are shown: choose others above.'}`));
   }
 
   function drawLoss() {
@@ -130,9 +140,9 @@ export async function show({ config, query }) {
     save();
     abort?.abort();
     chosen = new Set();
-    feature = null;
+    feature = acts = lens = missed = null; // what stands there goes when its own answer comes, or the reason why none does
+    labels = new Map();
     if (!state.t) {
-      acts = lens = null;
       fill(strip); fill(grid); fill(lossBox); fill(side, h('p.soft', 'Type something.')); fill(status, '\u00a0');
       return;
     }
@@ -140,20 +150,16 @@ export async function show({ config, query }) {
     const mine = abort;
     el.setAttribute('aria-busy', 'true');
     fill(status, 'Reading …');
-    labels = new Map();
-    try {
-      const jobs = [api.lens({ ...body(), top: 5 }, mine.signal).then((r) => { lens = r; drawStrip(); drawLens(); drawLoss(); })];
-      if (state.dict) jobs.push(api.activations({ ...body(), dict: state.dict, top_k: 64, n_features: 60 }, mine.signal).then((r) => { acts = { ...r, by: new Map() }; drawFeatures(); if (!lens) drawStrip(); }));
-      else { acts = null; drawFeatures(); }
-      await Promise.all(jobs);
-      fill(status, `${whole(lens.tokens.length)} tokens, ${lens.mode} mode`);
-    } catch (e) {
-      if (e.name === 'AbortError') return;
-      fill(status, '\u00a0');
-      fill(grid, problem(e, run));
-    } finally {
-      if (mine === abort) el.removeAttribute('aria-busy');
-    }
+    const job = (answer, take, miss) => answer.then((r) => { if (mine === abort) take(r); }, (e) => { if (mine === abort && e.name !== 'AbortError') miss(e); });
+    const asked = { ...body(), dict: state.dict };
+    const jobs = [job(api.lens({ ...body(), top: 5 }, mine.signal), (r) => { lens = r; drawStrip(); drawLens(); drawLoss(); }, (e) => { drawStrip(); fill(lossBox); fill(grid, problem(e, run)); })];
+    if (state.dict) jobs.push(job(api.activations({ ...asked, top_k: 64, n_features: 60 }, mine.signal), (r) => { acts = { ...r, by: new Map(), asked }; drawFeatures(); if (!lens) drawStrip(); }, (e) => { missed = e; drawFeatures(); }));
+    else drawFeatures();
+    await Promise.all(jobs);
+    if (mine !== abort) return;
+    el.removeAttribute('aria-busy');
+    const read = lens || acts;
+    fill(status, read ? `${whole(read.tokens.length)} tokens, ${read.mode} mode` : '\u00a0');
   }
   const soon = debounce(run, 500);
   area.addEventListener('input', () => { state.t = area.value; soon(); });
@@ -161,7 +167,7 @@ export async function show({ config, query }) {
   const dense = h('input', { type: 'checkbox', checked: Boolean(state.dense), onchange: () => { state.dense = dense.checked ? '1' : ''; save(); drawFeatures(); } });
   const chat = h('input', { type: 'checkbox', checked: Boolean(state.chat), onchange: () => { state.chat = chat.checked ? '1' : ''; run(); } });
   const el = h('div.view.text',
-    h('header.view-head', h('div.view-title', h('h1', 'Text'), h('p.lead', 'What happens in the model while it reads.')), h('div.view-tools', copies(() => command.lens(config, state.t), () => ({ activations: acts && { ...acts, by: undefined }, lens })))),
+    h('header.view-head', h('div.view-title', h('h1', 'Text'), h('p.lead', 'What happens in the model while it reads.')), h('div.view-tools', copies(() => command.lens(config, state.t), () => ({ activations: acts && { ...acts, by: undefined, asked: undefined }, lens })))),
     h('div.text-grid',
       h('section.card.text-in', field('Text', area), h('div.text-tools', h('label.check', chat, 'as a message in a chat'),
         config.dicts.length > 1 ? select(config.dicts.map((d) => [d.name, d.name]), state.dict, (v) => { state.dict = v; run(); }, { 'aria-label': 'Dictionary' }) : null,

@@ -5,8 +5,8 @@ const PAGE = 100;
 
 // read(offset, limit) -> {features, n_total}; row(f, i) fills a row's cells; columns: names for people who hear the page.
 export class VirtualList {
-  constructor({ height, label, columns, row, blank, onchoose, onopen, onpage }) {
-    Object.assign(this, { height, row, blank, onchoose, onopen, onpage });
+  constructor({ height, label, columns, row, blank, onchoose, onopen, onfail }) {
+    Object.assign(this, { height, row, blank, onchoose, onopen, onfail });
     this.space = h('div.vspace', { role: 'rowgroup' });
     this.head = h('div.vhead', { role: 'row' }, columns.map(([name, cls]) => h('span', { role: 'columnheader', class: cls }, name)));
     this.el = h('div.vlist', { role: 'grid', tabindex: '0', 'aria-label': label, 'aria-colcount': String(columns.length) }, h('div', { role: 'rowgroup', class: 'vhead-group' }, this.head), this.space);
@@ -54,9 +54,15 @@ export class VirtualList {
       if (turn !== this.turn) return;
       this.pages.set(page, r.features);
       for (const [i, el] of this.rows) if (Math.floor(i / PAGE) === page) this.fillRow(el, i);
-      if (this.onpage) this.onpage();
-    }, () => { if (turn === this.turn) this.pages.delete(page); });
+    }, (e) => {
+      if (turn !== this.turn) return;
+      this.pages.delete(page);
+      this.onfail?.(e);
+    });
   }
+
+  // Asks again for what is in sight and did not come.
+  again() { for (const i of this.rows.keys()) this.want(Math.floor(i / PAGE)); }
 
   fillRow(el, i) {
     const f = this.item(i);
