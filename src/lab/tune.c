@@ -297,6 +297,7 @@ static sd_status make_learner(sd_tune_run *r, sd_err *err)
     const sd_mem_info mem = sd_mem_query();
     const sd_learner_opt lo = {
         .mode = r->o.mode,
+        .attn_f32 = r->o.attn_f32,
         .full = !r->lora,
         .lora = r->lora,
         .max_rows = r->o.micro_rows,

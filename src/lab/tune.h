@@ -32,6 +32,7 @@ typedef struct sd_tune_data {
 typedef struct sd_tune_opt {
     sd_tune_method method;
     sd_mode mode;             /* DEFAULT: bf16 where the CPU multiplies it */
+    bool attn_f32;            /* as in sd_learner_opt */
     const char *dir;          /* where everything goes; exists. NULL: nothing is written, on_step sees the adapter */
     const sd_tune_data *data; /* [n_data] */
     int n_data;

@@ -134,7 +134,7 @@ static void attend_bwd(sd_learner *t, int l)
                             .scale = c->attn_scale,
                             .softcap = t->m->wire.attn_cap,
                             .window = t->m->block[l].window,
-                            .bf16 = t->bf16};
+                            .bf16 = t->attn_bf16};
     for (int i = 0; i < t->n_doc; i++) {
         const int64_t r = t->row0[i], n = t->row0[i + 1] - r;
         t->doc[i] = (sd_attn_doc){sd_mat_of(t->act.q + r * t->q, n, t->q),   sd_mat_of(t->act.k + r * t->kv, n, t->kv),

@@ -46,7 +46,7 @@ static size_t scratch_bytes(const sd_learner *t)
     const int64_t R = t->opt.max_rows, longest = R < t->m->max_ctx ? R : t->m->max_ctx,
                   wide = larger(sd_learner__widest_input(t), t->rank); /* an adapter's rows may be more than a matrix has */
     const sd_attn_opt fwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
-    const sd_attn_grad bwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head, .bf16 = t->bf16};
+    const sd_attn_grad bwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head, .bf16 = t->attn_bf16};
     size_t s = sd_prod_scratch(t->ex, R, larger(wide, t->kv)) + sd_prod_second_scratch(R, t->rank);
     s = larger_size(s, sd_prod_scratch(t->ex, wide, R)); /* gradients of weights */
     s = larger_size(s, sd_xent_scratch(t->ex, R, t->d));
@@ -130,6 +130,7 @@ sd_status sd_learner_new(sd_learner **out, const sd_exec *ex, const sd_model *m,
     if (!t->opt.max_docs) t->opt.max_docs = 64;
     /* Whole numbers stand in for bf16 only where bf16 is asked for. */
     t->bf16 = opt->mode == SD_MODE_DEFAULT ? (ex->cpu.flags & SD_CPU_AVX512_BF16) != 0 : opt->mode != SD_MODE_FAITHFUL && sd_prod_can_half(ex);
+    t->attn_bf16 = t->bf16 && !opt->attn_f32;
     t->d = m->cfg.d_model, t->ffn = m->cfg.d_ffn;
     t->q = (int64_t)m->cfg.n_head * m->cfg.d_head, t->kv = (int64_t)m->cfg.n_head_kv * m->cfg.d_head;
     if ((st = sd_alloc_zero(&t->block, (size_t)m->cfg.n_layer * sizeof *t->block, "the table of layers", err)))

@@ -15,6 +15,7 @@
 
 typedef struct sd_learner_opt {
     sd_mode mode;      /* FAITHFUL or BF16 products; DEFAULT: bf16 where the CPU multiplies it */
+    bool attn_f32;     /* attention stays f32 in bf16 mode, which rounds less and costs a twentieth of a step */
     bool full;         /* every parameter learns */
     sd_lora *lora;     /* applied, and learns when !full; borrowed; NULL: none */
     int64_t max_rows;  /* tokens of a forward; 0: 1024 */

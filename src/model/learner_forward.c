@@ -111,7 +111,7 @@ static void attend(sd_learner *t, int l)
                              .scale = c->attn_scale,
                              .window = t->m->block[l].window,
                              .cap = t->m->wire.attn_cap};
-    const sd_kv_type type = t->bf16 && sd_kv_can(t->ex, SD_KV_BF16) ? SD_KV_BF16 : SD_KV_F32;
+    const sd_kv_type type = t->attn_bf16 && sd_kv_can(t->ex, SD_KV_BF16) ? SD_KV_BF16 : SD_KV_F32;
     uint8_t *k = (uint8_t *)t->kv_mem, *v = k + t->kv_half;
     for (int i = 0; i < t->n_doc; i++) {
         const int64_t r = t->row0[i], n = t->row0[i + 1] - r;

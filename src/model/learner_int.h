@@ -41,7 +41,7 @@ struct sd_learner {
     const sd_exec *ex;
     const sd_model *m;
     sd_learner_opt opt;
-    bool bf16;
+    bool bf16, attn_bf16;
     int64_t d, q, kv, ffn;
 
     /* what learns */
