@@ -201,7 +201,8 @@ static sd_status finish(asker *a, transfer *t, CURLcode code, sd_err *err)
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
     curl_multi_remove_handle(a->multi, t->curl);
     if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_URL_MALFORMAT || code == CURLE_PEER_FAILED_VERIFICATION) {
-        sd_fail(err, SD_E_IO, "%s: %s", a->bare, curl_easy_strerror(code));
+        /* A server that is not there is no bad input: as a port that is in use. */
+        sd_fail(err, code == CURLE_URL_MALFORMAT ? SD_E_ARG : SD_E_FAIL, "%s: %s", a->bare, curl_easy_strerror(code));
         return sd_hint(err, "is the server running, and the address right?");
     }
     if (code == CURLE_OK && status >= 400 && status < 500 && status != 408 && status != 429) {

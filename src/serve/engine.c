@@ -60,6 +60,7 @@ static sd_status prepare(sd_engine *e, sd_seq *s, sd_err *err)
     if (!st) st = sd_engine_fits(e, s->ids.n, s->n_new > 0, err);
     if (st) return st;
     if (s->n_new > left) s->n_new = left;
+    if (s->n_top > e->m->cfg.n_vocab) s->n_top = (int)e->m->cfg.n_vocab; /* there are no more tokens to tell of */
     if (s->n_new > 0) st = sd_alloc(&s->said, (size_t)s->n_new * sizeof *s->said, "an answer", err);
     if (!st && s->n_new > 0 && s->n_top > 0) st = sd_alloc(&s->top, (size_t)(s->n_new * s->n_top) * sizeof *s->top, "an answer", err);
     if (!st && (s->presence != 0 || s->frequency != 0))

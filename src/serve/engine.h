@@ -36,7 +36,7 @@ typedef struct sd_seq {
     const sd_bias *bias;    /* [n_bias] added to the logits before sampling; borrowed */
     int n_bias;
     double presence, frequency; /* taken off the logits of tokens that were said: once; a time */
-    int n_top;              /* -1: no log-probabilities; else how many likeliest tokens beside each */
+    int n_top;              /* -1: no log-probabilities; else how many likeliest tokens beside each; cut to the vocabulary */
     sd_steer *const *steer; /* [n_steer] borrowed; each of one sequence only */
     int n_steer;
     uint64_t edits;         /* key of the edits for the prefix cache; 0: plain */

@@ -319,6 +319,10 @@ static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const ch
     http = dict_of(&from.dict, s, sp, param, p);
     if (!http && sp->when) http = dict_of(&from.when_dict, s, &sp->when->what, param, p);
     if (http) return http;
+    /* Positions ascend, so a list that is reached to its end is no longer than a slot. */
+    const int64_t ctx = s->engine ? sd_engine_ctx(s->engine) : INT64_MAX;
+    if (sp->n_list && sp->list[sp->n_list - 1] >= ctx)
+        return sd_problem_set(p, 400, param, "steer: position %lld lies beyond the context of %lld tokens", (long long)sp->list[sp->n_list - 1], (long long)ctx);
     if (e->looking || (sp->when && sp->when->hold)) e->afresh = true; /* a monitor sees the whole prompt */
     st = sd_steer_resolve(&e->steer[e->n - 1], sp, &env, &from, &err);
     return st ? sd_problem_of(p, &err, param) : 0;

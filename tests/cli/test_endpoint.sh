@@ -125,6 +125,7 @@ expect_json judge_is_vague sonde.audit_run/1 'd["unscored"] == 24 == d["silent"]
 expect_json judge_is_silent sonde.audit_run/1 'd["unscored"] == 24 == d["silent"]' audit run "$dir/model.gguf" "${suites[@]}" --judge-url "$at/broken/v1" --judge-model big --templates 5 --json
 kill $pid
 wait $pid 2>/dev/null
-expect_error endpoint_is_not_there 4 'Could not connect|Couldn.t connect' audit run "$at/ok/v1" "${suites[@]}" --endpoint-model it
+expect_error endpoint_is_no_address 4 'bad/illegal format' audit run 'http://[bad/v1' "${suites[@]}" --endpoint-model it
+expect_error endpoint_is_not_there 1 'Could not connect|Couldn.t connect' audit run "$at/ok/v1" "${suites[@]}" --endpoint-model it
 expect_error judge_address 2 'does not begin with http' audit run "$dir/model.gguf" "${suites[@]}" --judge-url localhost
 finish

@@ -96,7 +96,7 @@ ask() { # MODE: a server of that kind in $port, $server
 labels() { python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*), coalesce(max(id), 0) FROM label").fetchone())' "$1"; }
 cp s.db e.db
 before=$(labels s.db)
-expect_error nobody_there 4 'onnect' feature label s.db --by endpoint --endpoint http://127.0.0.1:1/v1 -n 1
+expect_error nobody_there 1 'onnect' feature label s.db --by endpoint --endpoint http://127.0.0.1:1/v1 -n 1
 for mode in status shape redirect cut words far floats; do
     ask $mode
     run feature label s.db --by endpoint --endpoint "http://127.0.0.1:$port/v1" --api-key-file key --features "$judged" -q

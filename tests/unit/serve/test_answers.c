@@ -450,6 +450,30 @@ static sd_job *long_job(int n_seq)
     return j;
 }
 
+/* More of the likeliest than there are tokens: all of them, each once. */
+static void test_likeliest_of_a_small_vocabulary(void **state)
+{
+    sd_err err = {0};
+    const int V = (int)t.m->cfg.n_vocab, N = 3;
+    uint64_t seen = 0;
+    sd_job *j = long_job(1);
+    sd_seq *s = &j->seq[0];
+    (void)state;
+    s->n_new = N;
+    s->n_top = V + 5;
+    t_ok(sd_engine_submit(t.s.engine, j, &err), err);
+    while (!sd_engine_wait(t.s.engine, j, &seen, 1, NULL)) {}
+    assert_int_equal(s->end, SD_SEQ_LENGTH);
+    assert_int_equal(s->n_top, V);
+    char *there = calloc((size_t)(N * V), 1);
+    for (int k = 0; k < N * V; k++) {
+        assert_true(s->top[k].id >= 0 && s->top[k].id < V && !there[k / V * V + s->top[k].id]);
+        there[k / V * V + s->top[k].id] = 1;
+    }
+    free(there);
+    sd_job_free(j);
+}
+
 /* The last in the queue is cancelled; were its places free while those before it still waited? */
 static bool frees_places(void)
 {
@@ -606,7 +630,7 @@ static void test_openapi_has_every_route(void **state)
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
     T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_many_small_values), T(test_no_message_is_lost), T(test_model_names), T(test_top_p_of_nothing),
-    T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
+    T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_likeliest_of_a_small_vocabulary), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
 {

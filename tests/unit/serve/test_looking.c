@@ -73,6 +73,9 @@ static void test_problems(void **state)
     expect_problem("/sonde/v1/steer", body, 400, "prompt");
     snprintf(body, sizeof body, "{\"prompt\":\"a\",\"prompt_baseline\":\"b\",\"steer\":%s}", steer);
     expect_problem("/sonde/v1/steer", body, 400, "prompt_baseline");
+    make_steer(steer, "\"value\":1,\"positions\":[0,100000]"); /* no step reaches it: it would be left out in silence, and a list of such is as long as a body */
+    snprintf(body, sizeof body, "{\"text\":\"a\",\"answer\":\"b\",\"steer\":%s}", steer);
+    expect_problem("/sonde/v1/measure", body, 400, "steer[0]");
     expect_problem("/sonde/v1/patch", "{\"clean\":\"ab\"}", 400, "corrupt");
     expect_problem("/sonde/v1/patch", "{\"clean\":\"\",\"corrupt\":\"a\"}", 400, "clean");
     expect_problem("/sonde/v1/patch", "{\"clean\":[1,2],\"corrupt\":[1,3],\"metric\":\"speed\"}", 400, "metric");
