@@ -20,6 +20,18 @@ void sd_label__cases_release(label_cases *c) { sd_buf_release(&c->text); }
 
 static sd_slice token_of(const void *self, int32_t id) { return sd_store_token((sd_store *)(uintptr_t)self, id); }
 
+/* The text's own « and » from `at` on become plain quotes: what stands between marks is the feature's. */
+static void plain_quotes(sd_buf *out, size_t at)
+{
+    size_t to = at;
+    for (size_t i = at; i < out->n; i++) {
+        const bool mark = i + 1 < out->n && (memcmp(out->p + i, open_mark, 2) == 0 || memcmp(out->p + i, close_mark, 2) == 0);
+        out->p[to++] = mark ? '"' : out->p[i];
+        i += mark;
+    }
+    out->n = to;
+}
+
 /* Tokens [a, b) of a window as text; those of `on` between marks, neighbours in one pair. */
 static void passage(sd_buf *out, sd_store *s, const sd_example *e, int a, int b, const bool *on)
 {
@@ -33,6 +45,7 @@ static void passage(sd_buf *out, sd_store *s, const sd_example *e, int a, int b,
         if (marked) sd_buf_puts(out, open_mark);
         size_t at = out->n;
         sd_tokens_text(out, &v, e->tok, i, k);
+        plain_quotes(out, at);
         if (marked && out->n > at && out->p[at] == ' ') {
             memmove(out->p + at, out->p + at + 1, out->n - at - 1);
             out->n--;

@@ -51,7 +51,7 @@ static void a_label_of_tokens_knows_no_held_out_example(void **state)
     enum { N = 20 };
     static const int32_t tok[2][3] = {{2, 0, 2}, {2, 1, 2}};
     static const float val[3] = {0, 1, 0};
-    static const char *const text[] = {" alpha", " beta", " the"};
+    static const char *const text[] = {" alpha", " beta", " \xc2\xabthe\xc2\xbb"};
     sd_err err = {0};
     sd_store *s = NULL;
     sd_store_info in = {.model = {.n_vocab = 3}, .dict = {.m = 1}};
@@ -71,6 +71,10 @@ static void a_label_of_tokens_knows_no_held_out_example(void **state)
     sd_buf_init(&out, 1 << 16);
     t_ok(by.explain(by.self, &f, "", &out, &err), err);
     assert_string_equal(sd_buf_str(&out), "alpha");
+    /* Marks stand around what the feature is on, around nothing else: a text's own become plain quotes. */
+    sd_buf_reset(&out);
+    t_ok(sd_label__question(&out, s, &f, &err), err);
+    assert_non_null(strstr(sd_buf_str(&out), "\n1.  \"the\" \xc2\xab" "alpha\xc2\xbb \"the\"\n"));
     sd_buf_release(&out);
     sd_store_close(s);
     t_rmtree(dir);
