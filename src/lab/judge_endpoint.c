@@ -117,6 +117,10 @@ sd_status sd_judge_measure_endpoint(sd_judge_error *out, const sd_labelled_set *
     sd_status st = sd_alloc_zero(&c, (size_t)(n + 1) * sizeof *c, "labelled answers", err);
     for (int64_t i = 0; i < set->n && k < n && !st; i += step) /* evenly spread: files are sorted by model */
         if (set->v[i].prompt) c[k++] = (sd_judge_case){.request = set->v[i].prompt, .answer = set->v[i].answer, .cls = set->v[i].refusal ? SD_CLASS_REFUSAL : SD_CLASS_COMPLIANCE};
+    if (!st && k == 0) {
+        (void)sd_fail(err, SD_E_FORMAT, "none of %" PRId64 " labelled answers has a prompt: the judge is shown a request with its answer", set->n);
+        st = sd_hint(err, "give rows with \"prompt\", \"completion\" and \"human_label\"");
+    }
     bool *truth = NULL;
     if (!st) st = sd_alloc(&truth, (size_t)(k + 1) * sizeof *truth, "labelled answers", err);
     for (int64_t i = 0; i < k && !st; i++) truth[i] = c[i].cls == SD_CLASS_REFUSAL;
