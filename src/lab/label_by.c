@@ -19,7 +19,7 @@ static sd_status tokens_explain(void *self, const sd_feature *f, const char *pro
     for (int i = 0, n = 0; i < f->n_top && n < 3; i++) {
         sd_slice t = sd_slice_trim(sd_store_token(s, f->top[i].id));
         if (t.n < 2 || sd_utf8_valid_prefix(t) != t.n) continue;
-        sd_buf_puts(out, n++ ? " " : any ? "; then " : "then ");
+        sd_buf_puts(out, n++ ? " " : any ? " -> " : "-> "); /* no word, which a text could have */
         sd_token_show(out, t);
     }
     return sd_buf_check(out, "a label", err);

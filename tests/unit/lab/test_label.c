@@ -66,11 +66,19 @@ static void a_label_of_tokens_knows_no_held_out_example(void **state)
     t_ok(sd_store_commit(s, &err), err);
     t_ok(sd_store_open(&s, path, &err), err);
     for (int i = 0; i < N; i++) ex[i] = (sd_example){.rank = i, .doc = i, .pos = 1, .n = 3, .act = 1, .tok = tok[i % 2], .val = val};
-    const sd_feature f = {.n_example = N, .example = ex, .words = "alpha, beta"};
+    const sd_token_logit top = {.id = 1, .value = 1};
+    sd_feature f = {.n_example = N, .example = ex, .words = "alpha, beta"};
     const sd_labeler by = sd_label_by_tokens(s);
     sd_buf_init(&out, 1 << 16);
     t_ok(by.explain(by.self, &f, "", &out, &err), err);
     assert_string_equal(sd_buf_str(&out), "alpha");
+    /* What it promotes is a part of the label; what says so is no word of it. */
+    sd_buf_reset(&out);
+    f.n_top = 1, f.top = &top;
+    t_ok(by.explain(by.self, &f, "", &out, &err), err);
+    double score;
+    t_ok(by.judge(by.self, &(sd_label_ask){.label = sd_buf_str(&out), .passage = "alpha and then gamma"}, 1, &score, &err), err);
+    assert_true(score == 1.0 / 4);
     /* Marks stand around what the feature is on, around nothing else: a text's own become plain quotes. */
     sd_buf_reset(&out);
     t_ok(sd_label__question(&out, s, &f, &err), err);
