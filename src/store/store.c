@@ -4,8 +4,9 @@
  * Building needs no journal: the file is thrown away unless commit renames it, so rollback and sync are off until the one
  * fsync at the end. The lock on PATH.tmp is flock's: closing any descriptor of a file drops the process's fcntl locks, which
  * are SQLite's, so the descriptor stays open until SQLite has closed.
- * Easy to break: a write-ahead log left beside PATH by a killed editor would be replayed into the file that replaces it;
- * commit removes such leftovers before the rename. */
+ * Easy to break: a write-ahead log left beside PATH by a killed editor would be replayed into the file that replaces it; commit folds it into
+ * the old file, which may be opened until the rename, and removes it before. A living editor's log is beside the new file then: it looks whether
+ * its own file is still at PATH when it opens and before each commit. */
 #include "store/store_int.h"
 
 #include <errno.h>
@@ -157,6 +158,23 @@ static const char *plain_path(const char *path, char *buf, size_t cap)
     return buf;
 }
 
+/* The file that was opened is at its path no more: what an editor wrote there would go into the log of the one that is. */
+static sd_status check_place(sd_store *s, sd_err *err)
+{
+    int moved = 0;
+    if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || !moved) return SD_OK;
+    sd_fail(err, SD_E_BUSY, "%s: another process has just built this store anew", s->path);
+    return sd_hint(err, "try again: nothing was written");
+}
+
+sd_status sd_store__commit(sd_store *s, sd_status st, const char *what, sd_err *err)
+{
+    if (!st) st = check_place(s, err);
+    if (!st) st = sd_store__exec(s->db, s->path, "COMMIT", what, err);
+    if (st && !sqlite3_get_autocommit(s->db)) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    return st;
+}
+
 static sd_status open_db(sd_store *s, const char *path, int flags, sd_err *err)
 {
     char buf[1048];
@@ -274,6 +292,19 @@ static void remove_beside(const char *path, const char *suffix)
     unlink(name);
 }
 
+/* What a killed editor left in a log, into its file. One that is no store, or in use, stays as it is. */
+static void fold_log(const char *path)
+{
+    char buf[1048];
+    sqlite3 *db = NULL;
+    if (sqlite3_open_v2(plain_path(path, buf, sizeof buf), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK) {
+        sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        sqlite3_busy_timeout(db, CLOSE_WAIT_MS);
+        sqlite3_exec(db, "PRAGMA user_version; PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
+    }
+    sqlite3_close(db);
+}
+
 static sd_status sync_folder(const char *path, sd_err *err)
 {
     char dir[1024];
@@ -298,6 +329,7 @@ sd_status sd_store_commit(sd_store *s, sd_err *err)
         st = sd_fail_errno(err, errno, "cannot sync %s", s->tmp);
         goto done;
     }
+    fold_log(s->path);
     remove_beside(s->path, "-wal");
     remove_beside(s->path, "-shm");
     remove_beside(s->path, "-journal");
@@ -403,7 +435,7 @@ static sd_status open_existing(sd_store **out, const char *path, store_kind kind
     defend(s);
     if ((st = check_tables(s, version, err))) goto done;
     if (kind == STORE_EDIT &&
-        (st = sd_store__exec(s->db, path, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", "starting to write", err)))
+        ((st = sd_store__exec(s->db, path, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", "starting to write", err)) || (st = check_place(s, err))))
         goto done;
     if ((st = sd_store__load_info(s, err))) goto done;
     *out = s;
@@ -424,7 +456,7 @@ void sd_store_close(sd_store *s)
     for (int i = 0; i < SQL_COUNT; i++)
         if (s->stmt[i]) sqlite3_reset(s->stmt[i]);
     /* While readers are on it this cannot be done; the log then stays until the next editor closes. */
-    if (s->kind == STORE_EDIT && s->db) {
+    if (s->kind == STORE_EDIT && s->db && !check_place(s, NULL)) {
         sqlite3_busy_timeout(s->db, CLOSE_WAIT_MS);
         sqlite3_exec(s->db, "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
     }

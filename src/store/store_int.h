@@ -60,6 +60,8 @@ sd_status sd_store__exec(sqlite3 *db, const char *path, const char *sql, const c
 sd_status sd_store__stmt(sd_store *s, enum store_sql which, sqlite3_stmt **out, sd_err *err);
 /* Makes feature_rank(feature_text) known to the connection. */
 sd_status sd_store__add_rank(sd_store *s, sd_err *err);
+/* The end of an edit: commits where st is SD_OK and the file is still at its path, else rolls back. */
+sd_status sd_store__commit(sd_store *s, sd_status st, const char *what, sd_err *err);
 /* Steps a statement that gives no row, and resets it. */
 sd_status sd_store__run(sd_store *s, sqlite3_stmt *q, const char *what, sd_err *err);
 void sd_store__done(sqlite3_stmt *q);

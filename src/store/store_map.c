@@ -191,7 +191,5 @@ sd_status sd_store_put_map(sd_store *s, const sd_feature_map *m, sd_err *err)
         else st = put[i](q, s, m, err);
         sqlite3_finalize(q);
     }
-    if (!st) st = sd_store__exec(s->db, s->path, "COMMIT", "writing the map", err);
-    if (st && !sqlite3_get_autocommit(s->db)) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-    return st;
+    return sd_store__commit(s, st, "writing the map", err);
 }

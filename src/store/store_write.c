@@ -244,7 +244,5 @@ sd_status sd_store_add_label(sd_store *s, int64_t index, const sd_label *label, 
         st = sd_store__run(s, q, "writing a label", err);
         sqlite3_finalize(q);
     }
-    if (!st) st = sd_store__exec(s->db, s->path, "COMMIT", "writing a label", err);
-    if (st && !sqlite3_get_autocommit(s->db)) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-    return st;
+    return sd_store__commit(s, st, "writing a label", err);
 }

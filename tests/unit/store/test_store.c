@@ -3,6 +3,7 @@
 #include "store/store_int.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <sys/stat.h>
 
 static int files_in(const char *dir)
@@ -124,6 +125,83 @@ static void a_stale_log_is_not_replayed(void **state)
     t_ok(sd_file_write_atomic(wal, "left over", 9, &err), err);
     t_ok(sample_build(path, true, &err), err);
     assert_false(sd_file_exists(wal));
+    t_rmtree(dir);
+}
+
+static int labels_of(const char *path, int64_t index)
+{
+    sd_err err = {0};
+    sd_store *s;
+    sd_feature *f;
+    t_ok(sd_store_open(&s, path, &err), err);
+    t_ok(sd_store_feature(&f, s, index, -1, &err), err);
+    int n = f->n_label;
+    sd_feature_free(f);
+    sd_store_close(s);
+    return n;
+}
+
+static const sd_label a_label = {.text = "zebra", .source = "human", .score = (double)NAN};
+
+/* An editor's store is built anew meanwhile, or renamed over just after the log was looked for: it is told, and what it wrote is in neither. */
+static void a_store_built_anew_takes_no_label(void **state)
+{
+    (void)state;
+    for (int renamed = 0; renamed < 2; renamed++) {
+        sd_err err = {0};
+        const char *dir = t_tmpdir(), *path = sample_path(dir);
+        char other[600];
+        sd_store *s;
+        snprintf(other, sizeof other, "%s.other", path);
+        t_ok(sample_build(path, false, &err), err);
+        t_ok(sd_store_edit(&s, path, &err), err);
+        t_ok(sample_build(renamed ? other : path, !renamed, &err), err);
+        if (renamed) assert_int_equal(rename(other, path), 0);
+        assert_int_equal(sd_store_add_label(s, 5, &a_label, &err), SD_E_BUSY);
+        assert_non_null(strstr(err.msg, "built"));
+        sd_store_close(s);
+        assert_int_equal(labels_of(path, 5), 0);
+        t_ok(sd_store_edit(&s, path, &err), err);
+        t_ok(sd_store_add_label(s, 5, &a_label, &err), err);
+        sd_store_close(s);
+        assert_int_equal(labels_of(path, 5), 1);
+        t_rmtree(dir);
+    }
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    sd_err err = {0};
+    sd_buf b;
+    sd_buf_init(&b, 1 << 26);
+    t_ok(sd_file_read(&b, from, &err), err);
+    t_ok(sd_file_write_atomic(to, b.p, b.n, &err), err);
+    sd_buf_release(&b);
+}
+
+/* A killed editor left a label in its log. Who opens the old store before the new one is in its place, when the log is gone, sees it whole. */
+static void a_log_is_folded_before_it_goes(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    const char *dir = t_tmpdir(), *path = sample_path(dir);
+    char wal[600], killed[600], killed_wal[600], old[600];
+    sd_store *s;
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    snprintf(killed, sizeof killed, "%s.killed", path);
+    snprintf(killed_wal, sizeof killed_wal, "%s.killed-wal", path);
+    snprintf(old, sizeof old, "%s.old", path);
+    t_ok(sample_build(path, false, &err), err);
+    t_ok(sd_store_edit(&s, path, &err), err);
+    t_ok(sd_store_add_label(s, 5, &a_label, &err), err);
+    copy_file(path, killed);
+    copy_file(wal, killed_wal);
+    sd_store_close(s);
+    assert_int_equal(link(killed, old), 0);
+    t_ok(sample_build(killed, true, &err), err);
+    assert_false(sd_file_exists(killed_wal));
+    assert_int_equal(labels_of(old, 5), 1);
+    assert_int_equal(labels_of(killed, 5), 0);
     t_rmtree(dir);
 }
 
@@ -357,7 +435,7 @@ static void statuses_have_their_exit_codes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(builds_one_file), T(same_input_same_file), T(refuses_to_overwrite), T(a_stale_log_is_not_replayed),
+        T(builds_one_file), T(same_input_same_file), T(refuses_to_overwrite), T(a_stale_log_is_not_replayed), T(a_store_built_anew_takes_no_label), T(a_log_is_folded_before_it_goes),
         T(one_builder_a_path), T(an_editor_waits_for_readers), T(a_dead_builders_file_is_taken_over), T(odd_names_are_paths), T(foreign_files_are_refused),
         T(damaged_files_are_refused), T(overwritten_pages_never_crash), T(lying_blobs_are_damage),
         T(migrations_run_in_order_and_whole), T(statuses_have_their_exit_codes)};
