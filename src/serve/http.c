@@ -1,5 +1,6 @@
 /* http: libmicrohttpd, a thread a connection. Everything a request has to pass before a handler sees it stands here: the size of its
  * body, its Host and Origin, its key, its route; and how an answer leaves: in one piece, or as server-sent events with a sign of life. */
+#include "serve/crowd.h"
 #include "serve/server_int.h"
 
 #include "base/hash.h"
@@ -55,6 +56,12 @@ static bool gone(void *self)
     if (!i) return true;
     ssize_t n = recv(i->connect_fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+static void wait_for(const exchange *x, sd_crowd_for what)
+{
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (i) sd_crowd_wait_for(x->s->crowd, i->socket_context, what);
 }
 
 /* ---- what a request has to pass ---- */
@@ -172,6 +179,7 @@ static enum MHD_Result send_reply(exchange *x)
 {
     struct MHD_Response *r;
     x->spoke = sd_now();
+    wait_for(x, SD_CROWD_NOTHING);
     if (x->rp.stream.next) r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, x, NULL);
     else if (x->code == 304) r = MHD_create_response_from_buffer(0, (void *)(uintptr_t)"", MHD_RESPMEM_PERSISTENT);
     else if (x->rp.fixed.p && x->code == 200) r = MHD_create_response_from_buffer(x->rp.fixed.n, (void *)(uintptr_t)x->rp.fixed.p, MHD_RESPMEM_PERSISTENT);
@@ -215,6 +223,7 @@ static enum MHD_Result handle(exchange *x)
     sd_problem p = {0};
     sd_err err = {0};
     x->rq.body = (sd_slice){x->body.p, x->body.n};
+    wait_for(x, SD_CROWD_NOTHING);
     int http = sd_route__run(x->s, x->route, &x->rq, &x->rp, &p);
     if (!http && sd_buf_check(&x->rp.body, "the answer", &err)) http = sd_problem_of(&p, &err, NULL);
     if (http) return send_problem(x, &p);
@@ -250,6 +259,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
         sd_buf_init(&x->rp.body, 1 << 28);
         sd_buf_init(&x->rp.ignored, 1024);
         atomic_fetch_add(&x->s->n_open, 1);
+        wait_for(x, SD_CROWD_BODY);
         return begin(x, url);
     }
     if (x->code) return MHD_YES;
@@ -274,6 +284,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **state, e
     (void)why;
     if (!x) return;
     *state = NULL;
+    wait_for(x, SD_CROWD_HEAD);
     if (x->rp.stream.end) x->rp.stream.end(x->rp.stream.self);
     /* A method that no route has is a client's own text: labels stay bounded. */
     sd_metrics_answer(s->metrics, x->route ? x->route->path : "other", x->route ? x->route->method : "other", x->code);
@@ -284,6 +295,14 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **state, e
     sd_buf_release(&x->rp.ignored);
     sd_free(x);
     atomic_fetch_sub(&s->n_open, 1);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *conn, void **place, enum MHD_ConnectionNotificationCode what)
+{
+    const sd_server *s = cls;
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) sd_crowd_leave(s->crowd, *place);
+    else *place = i ? sd_crowd_enter(s->crowd, i->connect_fd) : NULL;
 }
 
 /* ---- life ---- */
@@ -331,7 +350,7 @@ static sd_status start_daemon(sd_server *s, sd_err *err)
         s->port = ntohs(at.ss_family == AF_INET ? ((struct sockaddr_in *)(void *)&at)->sin_port : ((struct sockaddr_in6 *)(void *)&at)->sin6_port);
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC;
     s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_END);
+                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
     if (s->daemon) return SD_OK;
     close(fd);
     return sd_fail(err, SD_E_FAIL, "the HTTP server could not be started");
@@ -369,6 +388,7 @@ sd_status sd_serve_listen(sd_server **out, const sd_serve_opt *opt, sd_err *err)
     atomic_store(&s->loading, true);
     st = sd_metrics_new(&s->metrics, err);
     if (!st) st = read_keys(s, err);
+    if (!st) st = sd_crowd_new(&s->crowd, CONNECTIONS, err);
     if (!st) st = start_daemon(s, err);
     if (st) sd_serve_stop(s, 0);
     else *out = s;
@@ -408,6 +428,7 @@ void sd_serve_stop(sd_server *s, double grace)
     while (atomic_load(&s->n_open) > 0 && sd_now() - t0 < grace) nanosleep(&look, NULL);
     if (s->engine) sd_engine_stop(s->engine);
     if (s->daemon) MHD_stop_daemon(s->daemon);
+    sd_crowd_free(s->crowd);
     sd_engine_free(s->engine);
     sd_registry__close(s);
     sd_metrics_free(s->metrics);

@@ -8,6 +8,7 @@
 #include "store/store.h"
 
 struct MHD_Daemon;
+struct sd_crowd;
 
 typedef struct sd_reg_dict { char name[65]; const char *path; sd_dict *dict; sd_site site; bool has_site; } sd_reg_dict; /* no site: a crosscoder, or it does not say */
 /* A handle serves one thread at a time. What counts over the whole store (searches, co-activation) takes seconds where there are a million features,
@@ -30,6 +31,7 @@ struct sd_server {
     bool loopback;
     int port;
     struct MHD_Daemon *daemon;
+    struct sd_crowd *crowd; /* who holds a connection */
     atomic_bool stopping, loading;
     atomic_int n_open;      /* exchanges that are not over */
     atomic_uint_fast64_t next_id;

@@ -110,6 +110,32 @@ status "a wrong method" 405 -X DELETE "$url/v1/models"
 status "the own name in capitals" 200 -H 'Host: LocalHost' "$url/health"
 status "another Host" 403 -H 'Host: evil.example' "$url/health"
 status "another page" 403 -H 'Origin: http://evil.example' "$url/health"
+# As many connections as the server takes, whose heads come a byte at a time: another client is answered all the same.
+cat >"$dir/slow.py" <<'PY'
+import socket, sys, time, urllib.parse, urllib.request
+url, held, t0 = urllib.parse.urlsplit(sys.argv[1]), [], time.time()
+for _ in range(520):
+    try:
+        s = socket.create_connection((url.hostname, url.port), timeout=5)
+        s.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+        held.append(s)
+    except OSError:
+        pass
+last = None
+while time.time() - t0 < 40:
+    for s in held:
+        try:
+            s.sendall(b"a")
+        except OSError:
+            pass
+    try:
+        sys.exit(urllib.request.urlopen(sys.argv[1] + "/health", timeout=2).status != 200)
+    except OSError as e:
+        last = e
+    time.sleep(1)
+sys.exit(f"{len(held)} held, no answer in 40 s: {last}")
+PY
+if python3 "$dir/slow.py" "$url" >"$dir/out" 2>"$dir/err"; then ok "heads that never end keep nobody out"; else not_ok "heads that never end keep nobody out" "$(cat "$dir/err")"; fi
 status "a form" 415 -d 'a=b' "$url/v1/chat/completions"
 head -c 200000 /dev/zero | tr '\0' ' ' >"$dir/large"
 status "a large body" 413 -H 'Content-Type: application/json' --data-binary @"$dir/large" "$url/v1/chat/completions"
