@@ -46,37 +46,42 @@ static void adapter_out_bwd(const sd_learner *t, sd_mat gb, sd_mat low, sd_mat g
         for (int64_t i = 0; i < gb.cols; i++) sd_mat_row(gb, o)[i] += sd_mat_row(turned, i)[o];
 }
 
+/* Where the derivative of a product's input goes: to a matrix, or part by part to `end`. */
+typedef struct flow {
+    sd_mat gx;
+    bool accumulate;
+    sd_lmlp_bwd *end; /* NULL: none */
+} flow;
+
 /* y = x W^T + b + s (x A^T) B^T:  gx (+)= gy W + (s gy B) A,  gW += gy^T x,  gb += sum gy,  gB += gy^T (s x A^T),  gA
- * += (s gy B)^T x */
-static void product_bwd(const sd_learner *t, int l, sd_mat_role role, sd_mat gx, bool accumulate, sd_mat gy, sd_linput *input)
+ * += (s gy B)^T x.  gx first: where it has an end, that gives x. */
+static void product_bwd(const sd_learner *t, int l, sd_mat_role role, flow to, sd_linput *gy_once, sd_linput *input)
 {
     const sd_lmat *w = &t->block[l].mat[role];
     const sd_lora_mat *a = &w->lora;
     const int64_t in = w->w.cols, out = w->w.rows;
-    const sd_mat x = input->x;
-    sd_linput gy_once = {.x = gy};
-    const sd_half gy_half = sd_learner__half(t, &gy_once, t->half_g);
-    if (w->gw)
-        run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->gw, out, in), .a = gy, .b = weights_of(x), .a_half = gy_half,
-                         .b_half = sd_learner__half(t, input, t->half_x)});
-    if (w->gb) sd_bias_bwd(t->ex, w->gb, gy);
-    sd_prod p = {SD_PROD_NN, .accumulate = accumulate, .c = gx, .a = gy, .b = w->w, .a_half = gy_half};
-    sd_mat xd = x;
+    const sd_mat x = input->x, gy = gy_once->x, gx = to.gx;
+    const sd_half gy_half = sd_learner__half(t, gy_once, t->half_g);
+    const sd_mat xd = a->rank && w->ga ? sd_learner__dropped(t, l, role, x) : x;
+    const bool drops = xd.data != x.data;
+    sd_prod p = {SD_PROD_NN, .accumulate = to.accumulate, .c = gx, .a = gy, .b = w->w, .a_half = gy_half};
+    if (to.end) p.end = sd_learner__mlp_bwd_part, p.end_arg = to.end;
     if (a->rank) {
         p.a2 = sd_learner__mat(t, t->glow, a->rank), p.b2 = sd_wmat_of(a->a, a->rank, in);
         run(t, (sd_prod){SD_PROD_NN, .c = p.a2, .a = gy, .b = sd_wmat_of(a->b, out, a->rank), .a_half = gy_half});
         sd_scale(t->ex, p.a2, a->scale);
     }
+    if (!drops) run(t, p);
+    if (w->gw)
+        run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->gw, out, in), .a = gy, .b = weights_of(x), .a_half = gy_half,
+                         .b_half = sd_learner__half(t, input, t->half_x)});
+    if (w->gb) sd_bias_bwd(t->ex, w->gb, gy);
     if (a->rank && w->ga) {
-        xd = sd_learner__dropped(t, l, role, x);
-        const sd_half xd_half = xd.data == x.data ? sd_learner__half(t, input, t->half_x) : (sd_half){0};
+        const sd_half xd_half = drops ? (sd_half){0} : sd_learner__half(t, input, t->half_x);
         adapter_out_bwd(t, sd_mat_of(w->glb, out, a->rank), sd_learner__low(t, l, role), gy, gy_half);
         run(t, (sd_prod){SD_PROD_TN, .accumulate = true, .c = sd_mat_of(w->ga, a->rank, in), .a = p.a2, .b = weights_of(xd), .b_half = xd_half});
     }
-    if (xd.data == x.data) {
-        run(t, p);
-        return;
-    }
+    if (!drops) return;
     sd_mat gd = sd_mat_of(t->drop + t->opt.max_rows * sd_learner__widest_input(t), t->rows, in);
     run(t, (sd_prod){SD_PROD_NN, .c = gd, .a = p.a2, .b = p.b2});
     sd_learner__drop(t, l, role, gd, gd);
@@ -101,13 +106,20 @@ static sd_status mlp_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
     sd_sum(t->ex, g, gx, none);
     if ((st = sd_learner__visit(t, SD_SITE_MLP_OUT, l, none, g, err))) return st;
     if (b->mlp_post.g) norm_bwd(t, g, g, sd_learner__mat(t, a->m_raw, t->d), &b->mlp_post, true);
-    product_bwd(t, l, SD_MAT_DOWN, gg, false, g, &h_once);
-    if ((st = sd_learner__visit(t, SD_SITE_MLP_POST, l, h, gg, err))) return st;
-    sd_gate_bwd(t->ex, gg, gu, gg, gate, up, t->m->wire.act);
-    if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, gg, err))) return st;
-    if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, gu, err))) return st;
-    product_bwd(t, l, SD_MAT_GATE, g, false, gg, &in_once);
-    if (gated) product_bwd(t, l, SD_MAT_UP, g, true, gu, &in_once);
+    sd_linput g_once = {.x = g}, gg_once = {.x = gg}, gu_once = {.x = gu};
+    if (sd_learner__mlp_in_half(t, l)) {
+        sd_lmlp_bwd e = sd_learner__mlp_bwd_of(t, l);
+        h_once.half = (sd_half){e.h, e.ld}, gg_once.half = (sd_half){e.ggate, e.ld}, gu_once.half = (sd_half){e.gup, e.ld};
+        product_bwd(t, l, SD_MAT_DOWN, (flow){.gx = gg, .end = &e}, &g_once, &h_once);
+    } else {
+        product_bwd(t, l, SD_MAT_DOWN, (flow){.gx = gg}, &g_once, &h_once);
+        if ((st = sd_learner__visit(t, SD_SITE_MLP_POST, l, h, gg, err))) return st;
+        sd_gate_bwd(t->ex, gg, gu, gg, gate, up, t->m->wire.act);
+        if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, gg, err))) return st;
+        if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, gu, err))) return st;
+    }
+    product_bwd(t, l, SD_MAT_GATE, (flow){.gx = g}, &gg_once, &in_once);
+    if (gated) product_bwd(t, l, SD_MAT_UP, (flow){.gx = g, .accumulate = true}, &gu_once, &in_once);
     if ((st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in, g, err))) return st;
     if (normed) norm_bwd(t, gx, g, mid, &b->mlp_norm, false);
     else sd_add(t->ex, gx, g);
@@ -160,7 +172,7 @@ static sd_status attention_bwd(sd_learner *t, int l, sd_mat g, sd_mat gx, sd_err
     sd_status st = sd_learner__visit(t, SD_SITE_ATTN_OUT, l, none, g, err);
     if (st) return st;
     if (b->attn_post.g) norm_bwd(t, g, g, sd_learner__mat(t, a->a_raw, t->d), &b->attn_post, true);
-    product_bwd(t, l, SD_MAT_O, gz, false, g, &z_once);
+    product_bwd(t, l, SD_MAT_O, (flow){.gx = gz}, &(sd_linput){.x = g}, &z_once);
     if ((st = sd_learner__visit(t, SD_SITE_ATTN_Z, l, sd_learner__mat(t, a->z, t->q), gz, err))) return st;
     attend_bwd(t, l);
     if ((st = sd_learner__visit(t, SD_SITE_ROT_Q, l, sd_learner__mat(t, a->q, t->q), gq, err))) return st;
@@ -176,9 +188,9 @@ static sd_status attention_bwd(sd_learner *t, int l, sd_mat g, sd_mat gx, sd_err
     heads_bwd(t, t->gq, a->q_raw, t->q, c->n_head, &b->q_norm);
     heads_bwd(t, t->gk, a->k_raw, t->kv, c->n_head_kv, &b->k_norm);
     sd_mat gin = normed ? sd_learner__mat(t, t->gt, t->d) : gx;
-    product_bwd(t, l, SD_MAT_Q, gin, !normed, gq, &in_once);
-    product_bwd(t, l, SD_MAT_K, gin, true, gk, &in_once);
-    product_bwd(t, l, SD_MAT_V, gin, true, gv, &in_once);
+    product_bwd(t, l, SD_MAT_Q, (flow){.gx = gin, .accumulate = !normed}, &(sd_linput){.x = gq}, &in_once);
+    product_bwd(t, l, SD_MAT_K, (flow){.gx = gin, .accumulate = true}, &(sd_linput){.x = gk}, &in_once);
+    product_bwd(t, l, SD_MAT_V, (flow){.gx = gin, .accumulate = true}, &(sd_linput){.x = gv}, &in_once);
     if (normed) norm_bwd(t, gx, gin, x, &b->attn_norm, false);
     return SD_OK;
 }

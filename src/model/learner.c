@@ -47,12 +47,19 @@ static size_t scratch_bytes(const sd_learner *t)
                   wide = larger(sd_learner__widest_input(t), t->rank); /* an adapter's rows may be more than a matrix has */
     const sd_attn_opt fwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head};
     const sd_attn_grad bwd = {.n_head = c->n_head, .n_head_kv = c->n_head_kv, .d_head = c->d_head, .bf16 = t->attn_bf16};
-    size_t s = sd_prod_scratch(t->ex, R, larger(wide, t->kv)) + sd_prod_second_scratch(R, t->rank);
+    size_t s = sd_prod_scratch(t->ex, R, larger(wide, t->kv)) + 2 * sd_prod_second_scratch(R, t->rank);
     s = larger_size(s, sd_prod_scratch(t->ex, wide, R)); /* gradients of weights */
     s = larger_size(s, sd_xent_scratch(t->ex, R, t->d));
     if (t->opt.teacher_cols) s = larger_size(s, sd_distill_scratch(t->ex, R, t->d, t->opt.teacher_cols));
     s = larger_size(s, sd_attn_scratch(t->ex, &fwd, longest));
     return larger_size(s, sd_attn_bwd_scratch(t->ex, &bwd, longest));
+}
+
+/* [R, cols] of floats or, in bf16 mode, of rounded rows. */
+static float *either(const sd_learner *t, layout *l, int64_t R, int64_t cols)
+{
+    const size_t wide = (size_t)(R * cols) * sizeof(float), half = t->bf16 ? sd_prod_half_bytes(R, cols) : 0;
+    return place(l, (int64_t)(wide > half ? wide : half), 1, 1);
 }
 
 static void lay_inside(sd_learner *t, layout *l)
@@ -66,7 +73,7 @@ static void lay_inside(sd_learner *t, layout *l)
     a->k_raw = b->k_norm.g ? floats(l, R, t->kv) : NULL;
     a->a_raw = b->attn_post.g ? floats(l, R, d) : NULL;
     a->m_raw = b->mlp_post.g ? floats(l, R, d) : NULL;
-    a->gate = floats(l, R, t->ffn), a->h = floats(l, R, t->ffn);
+    a->gate = floats(l, R, t->ffn), a->h = either(t, l, R, t->ffn);
     a->up = t->m->wire.gated ? floats(l, R, t->ffn) : NULL;
 }
 
@@ -78,7 +85,7 @@ static void lay_out(sd_learner *t, layout *l)
     lay_inside(t, l);
     t->out = floats(l, R, d), t->gx = floats(l, R, d), t->gt = floats(l, R, d);
     t->gq = floats(l, R, t->q), t->gk = floats(l, R, t->kv), t->gv = floats(l, R, t->kv), t->gz = floats(l, R, t->q);
-    t->ggate = floats(l, R, t->ffn), t->gup = t->m->wire.gated ? floats(l, R, t->ffn) : NULL;
+    t->ggate = either(t, l, R, t->ffn), t->gup = t->m->wire.gated ? either(t, l, R, t->ffn) : NULL;
     const int64_t half = t->bf16 ? (int64_t)sd_prod_half_bytes(R, larger(sd_learner__widest_input(t), t->kv)) : 0;
     t->half_x = place(l, half, 1, 1), t->half_g = place(l, half, 1, 1);
     float *low = floats(l, SD_MAT_COUNT * R, rank);

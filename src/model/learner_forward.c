@@ -69,8 +69,7 @@ sd_mat sd_learner__dropped(const sd_learner *t, int l, int mat, sd_mat x)
     return to;
 }
 
-/* y = x W^T + b + scale (x A^T) B^T */
-static void product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_linput *input)
+sd_prod sd_learner__product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_linput *input)
 {
     const sd_mat x = input->x;
     const sd_lmat *w = &t->block[l].mat[role];
@@ -86,8 +85,16 @@ static void product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_
         sd_scale(t->ex, down.c, a->scale);
         p.a2 = down.c, p.b2 = sd_wmat_of(a->b, y.cols, a->rank);
     }
+    return p;
+}
+
+/* y = x W^T + b + scale (x A^T) B^T */
+static void product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_linput *input)
+{
+    const float *b = t->block[l].mat[role].b;
+    const sd_prod p = sd_learner__product(t, l, role, to, input);
     sd_prod_run(t->ex, &p, t->scratch);
-    if (w->b) sd_add_bias(t->ex, y, w->b);
+    if (b) sd_add_bias(t->ex, p.c, b);
 }
 
 /* Norms of q and k: of each head, or of the whole row. raw -> y. */
@@ -173,14 +180,18 @@ static sd_status mlp(sd_learner *t, int l, bool again, sd_mat in, sd_err *err)
     sd_linput in_once = {.x = in}, h_once = {.x = h};
     sd_status st;
     if (!again && (st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in, none, err))) return st;
-    product(t, l, SD_MAT_GATE, a->gate, &in_once);
-    if (gated) product(t, l, SD_MAT_UP, a->up, &in_once);
-    if (!again) {
-        if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, none, err))) return st;
-        if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, none, err))) return st;
+    if (sd_learner__mlp_in_half(t, l)) {
+        h_once.half = sd_learner__mlp_run(t, l, again, &in_once);
+    } else {
+        product(t, l, SD_MAT_GATE, a->gate, &in_once);
+        if (gated) product(t, l, SD_MAT_UP, a->up, &in_once);
+        if (!again) {
+            if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, none, err))) return st;
+            if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, none, err))) return st;
+        }
+        sd_nonlin_mul(t->ex, t->m->wire.act, h, gate, up);
+        if (!again && (st = sd_learner__visit(t, SD_SITE_MLP_POST, l, h, none, err))) return st;
     }
-    sd_nonlin_mul(t->ex, t->m->wire.act, h, gate, up);
-    if (!again && (st = sd_learner__visit(t, SD_SITE_MLP_POST, l, h, none, err))) return st;
     product(t, l, SD_MAT_DOWN, b->mlp_post.g ? a->m_raw : t->out, &h_once);
     if (b->mlp_post.g) sd_learner__norm(t, out, sd_learner__mat(t, a->m_raw, t->d), &b->mlp_post);
     return again ? SD_OK : sd_learner__visit(t, SD_SITE_MLP_OUT, l, out, none, err);
@@ -231,6 +242,21 @@ size_t sd_learner__kept_bytes(const sd_learner *t)
     return sum;
 }
 
+uint16_t *sd_learner__kept_half(const sd_learner *t, int l, const float *what)
+{
+    slot s[MAX_SLOTS];
+    uint8_t *at = t->block[l].kept;
+    for (int i = 0, n = slots(t, s); i < n && s[i].data != what; i++)
+        at += sd_arena_need((size_t)(t->opt.max_rows * s[i].cols) * (s[i].wide || !t->bf16 ? 4 : 2));
+    return (uint16_t *)(void *)at;
+}
+
+/* What an MLP in half writes itself, and reads as it is. */
+static bool stays(const sd_learner *t, int l, const slot *s)
+{
+    return (s->data == t->act.gate || s->data == t->act.up) && sd_learner__mlp_in_half(t, l);
+}
+
 static void keep(const sd_learner *t, int l)
 {
     slot s[MAX_SLOTS];
@@ -238,7 +264,9 @@ static void keep(const sd_learner *t, int l)
     for (int i = 0, n = slots(t, s); i < n; i++) {
         const int64_t k = t->rows * s[i].cols;
         const bool wide = s[i].wide || !t->bf16;
-        if (wide)
+        if (stays(t, l, &s[i]))
+            ;
+        else if (wide)
             sd_sum(t->ex, sd_learner__mat(t, (float *)(void *)to, s[i].cols), sd_learner__mat(t, s[i].data, s[i].cols), (sd_mat){0});
         else
             sd_to_bf16(t->ex, (uint16_t *)(void *)to, s[i].data, k);
@@ -254,7 +282,9 @@ void sd_learner__restore(sd_learner *t, int l)
     for (int i = 0, n = slots(t, s); i < n; i++) {
         const int64_t k = t->rows * s[i].cols;
         const bool wide = s[i].wide || !t->bf16;
-        if (wide)
+        if (stays(t, l, &s[i]))
+            ;
+        else if (wide)
             sd_sum(t->ex, sd_learner__mat(t, s[i].data, s[i].cols), sd_learner__mat(t, (float *)(void *)from, s[i].cols), (sd_mat){0});
         else
             sd_from_bf16(t->ex, s[i].data, (const uint16_t *)(const void *)from, k);
@@ -264,6 +294,7 @@ void sd_learner__restore(sd_learner *t, int l)
            mid = t->m->wire.parallel ? x : sd_learner__mat(t, t->act.mid, t->d);
     (void)input(t, t->act.norm, x, &b->attn_norm);
     (void)input(t, t->act.norm2, mid, &b->mlp_norm);
+    if (sd_learner__mlp_in_half(t, l)) return;
     sd_mat up = t->m->wire.gated ? sd_learner__mat(t, t->act.up, t->ffn) : (sd_mat){0};
     sd_nonlin_mul(t->ex, t->m->wire.act, sd_learner__mat(t, t->act.h, t->ffn), sd_learner__mat(t, t->act.gate, t->ffn),
                   up);

@@ -125,6 +125,26 @@ typedef struct sd_linput {
 } sd_linput;
 /* in->half, made in `to` if it is not; none in faithful mode. */
 sd_half sd_learner__half(const sd_learner *t, sd_linput *in, uint16_t *to);
+/* y = x W^T + scale (x A^T) B^T as a product to be run, its low rows made. */
+sd_prod sd_learner__product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_linput *input);
+/* Where the rounded slot of act's member `what` lies in what block l keeps. */
+uint16_t *sd_learner__kept_half(const sd_learner *t, int l, const float *what);
+
+/* learner_mlp.c: an MLP whose inside exists in bf16 alone, rounded as its products end. Not where it is watched. */
+bool sd_learner__mlp_in_half(const sd_learner *t, int l);
+/* The rounded input of down, gate and up for the backward pass on the way. */
+sd_half sd_learner__mlp_run(sd_learner *t, int l, bool again, sd_linput *in);
+/* What follows from the derivative of down's input, part by part: those of gate and up, and down's input again, each rounded. */
+typedef struct sd_lmlp_bwd {
+    const sd_learner *t;
+    const sd_kern_train *kern;
+    const sd_kern_ops *ops;
+    const uint16_t *gate, *up; /* [rows, ffn] */
+    uint16_t *h, *ggate, *gup; /* [rows, ld] */
+    int64_t ld;
+} sd_lmlp_bwd;
+sd_lmlp_bwd sd_learner__mlp_bwd_of(const sd_learner *t, int l);
+void sd_learner__mlp_bwd_part(void *arg, const sd_prod_part *p);
 /* Dropout of a matrix's input, or of its gradient: each element stays with probability 1 - p and is divided by it, the others are 0. The step, the layer, the
  * matrix and the place decide which. to may be from. */
 void sd_learner__drop(const sd_learner *t, int l, int mat, sd_mat to, sd_mat from);

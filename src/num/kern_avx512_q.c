@@ -394,9 +394,27 @@ UNROLLED void bf16_rows(const sd_tile *t, int64_t row, const int mr)
         for (int j = 0; j < 2; j++) _mm512_storeu_ps(y + i * t->ldy + 16 * j, s[i][j]);
 }
 
+/* The first 16 columns alone, of mr rows. */
+static inline __attribute__((always_inline)) void bf16_narrow(const sd_tile *t, int64_t row, const int mr)
+{
+    float *y = t->y + row * t->ldy;
+    const uint16_t *x = (const uint16_t *)t->x + row * t->ldx, *w = t->w;
+    __m512 s[24];
+#pragma GCC unroll 24
+    for (int i = 0; i < mr; i++) s[i] = t->carry ? _mm512_loadu_ps(y + i * t->ldy) : _mm512_setzero_ps();
+    for (int64_t p = 0; p < t->k; p += 2, w += 2 * SD_PANEL) {
+        const __m512bh w0 = (__m512bh)_mm512_loadu_si512(w);
+#pragma GCC unroll 24
+        for (int i = 0; i < mr; i++) s[i] = _mm512_dpbf16_ps(s[i], w0, pair_at(x + i * t->ldx + p));
+    }
+#pragma GCC unroll 24
+    for (int i = 0; i < mr; i++) _mm512_storeu_ps(y + i * t->ldy, s[i]);
+}
+
 static void tile_bf16_avx512(const sd_tile *t)
 {
     int64_t r = 0;
+    for (; t->narrow && r + 24 <= t->m; r += 24) bf16_narrow(t, r, 24);
     for (; r + 12 <= t->m; r += 12) bf16_rows(t, r, 12);
     for (; r + 6 <= t->m; r += 6) bf16_rows(t, r, 6);
     switch (t->m - r) {

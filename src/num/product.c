@@ -11,7 +11,8 @@
 enum {
     PIECE = 1024,      /* of k: a panel piece is 128 KB, a row piece of 96 rows 384 KB */
     GROUP = 8,         /* most panels built together: a line of b is then read in pieces of a kilobyte */
-    LINES = 2048,      /* of all panels that are built together */
+    LINES = 2048,      /* of all panels that are built together, piece by piece */
+    MOST_LINES = 4096, /* of those that lie side by side with all of k */
     ROW_TILE = 96,     /* a multiple of all the tile kernels' 12, 6 and 4 rows */
     MIN_ROWS = 192,    /* of a task: fewer do not pay for building the panel again */
     TURN = 32,         /* rows that the transposition takes */
@@ -32,6 +33,9 @@ typedef struct job {
     int64_t lda;
     uint8_t *worker; /* [n_threads][worker_bytes] */
     const struct job *then; /* the second term; NULL: none */
+    const struct job *twin; /* NULL: none */
+    bool whole;             /* all of k, of the second term and of the twin lie on the desk together */
+    int64_t first_line;     /* then: of its panels */
 } job;
 
 /* The memory of one worker. */
@@ -41,14 +45,15 @@ typedef struct desk {
     uint16_t *half;  /* [32][PIECE] of bf16 */
     float *zero;     /* [PIECE] */
     float *tile;     /* [ROW_TILE][32] */
+    float *twin;     /* the same */
     uint32_t *pairs; /* [PIECE/2][32] of whole numbers: one panel */
     float *scale;    /* [PIECE/SD_I16_BLOCK][32] */
 } desk;
 
-enum { PANEL_BYTES = LINES * SD_PANEL * 4, ROWS_BYTES = TURN * PIECE * 4, HALF_BYTES = TURN * PIECE * 2 };
+enum { PANEL_BYTES = MOST_LINES * SD_PANEL * 4, ROWS_BYTES = TURN * PIECE * 4, HALF_BYTES = TURN * PIECE * 2 };
 enum { ZERO_BYTES = PIECE * 4, TILE_BYTES = ROW_TILE * SD_PANEL * 4 };
 enum { PAIR_BYTES = PIECE / 2 * SD_PANEL * 4, SCALE_BYTES = PIECE / SD_I16_BLOCK * SD_PANEL * 4 };
-enum { DESK_BYTES = PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES + TILE_BYTES + PAIR_BYTES + SCALE_BYTES };
+enum { DESK_BYTES = PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES + 2 * TILE_BYTES + PAIR_BYTES + SCALE_BYTES };
 
 static desk desk_of(const job *j)
 {
@@ -58,6 +63,7 @@ static desk desk_of(const job *j)
                   .half = (uint16_t *)(void *)(w + PANEL_BYTES + ROWS_BYTES),
                   .zero = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES),
                   .tile = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES),
+                  .twin = (float *)(void *)(w + PANEL_BYTES + ROWS_BYTES + HALF_BYTES + ZERO_BYTES + TILE_BYTES),
                   .pairs = (uint32_t *)(void *)(w + DESK_BYTES - SCALE_BYTES - PAIR_BYTES),
                   .scale = (float *)(void *)(w + DESK_BYTES - SCALE_BYTES)};
 }
@@ -81,9 +87,16 @@ size_t sd_prod_second_scratch(int64_t m, int64_t k2)
 
 /* ---- the panel of b ---- */
 
+/* The piece [k0, k0 + kp) of panel p (the first of a group), the g-th on the desk, where its group's lie. */
+typedef struct slab {
+    int64_t p, g, k0, kp;
+    uint32_t *to;
+} slab;
+
 /* Rows [p 32, + 32) of b, columns [k0, k0 + kp): b is [n, k]. */
-static void panel_of_rows(const job *j, const desk *d, int64_t p, int64_t k0, int64_t kp)
+static void panel_of_rows(const job *j, const desk *d, slab s)
 {
+    const int64_t p = s.p, k0 = s.k0, kp = s.kp;
     const sd_wmat *b = &j->p->b;
     const sd_dtype_info *info = sd_dtype_get(b->dtype);
     const bool as_is = b->dtype == (j->bf16 ? SD_BF16 : SD_F32) && (!j->bf16 || b->cols % 2 == 0);
@@ -111,7 +124,7 @@ static void panel_of_rows(const job *j, const desk *d, int64_t p, int64_t k0, in
         if (kp & 1) h[kp] = 0;
         src[i] = h;
     }
-    j->kern->transpose(d->panel, SD_PANEL, src, j->bf16 ? even / 2 : kp);
+    j->kern->transpose(s.to, SD_PANEL, src, j->bf16 ? even / 2 : kp);
 }
 
 /* Row r, columns [c0, c0 + n) of b as f32: in place where it is f32, else decoded to `to`. */
@@ -126,36 +139,36 @@ static const float *row_part(const sd_wmat *b, int64_t r, int64_t c0, int64_t n,
 
 /* A panel's part of a row is a few lines of cache, too short for the CPU to see where the next row's lie. */
 enum { AHEAD = 12 };
-static void fetch(const sd_wmat *b, int64_t r, int64_t c0, int64_t cols)
+static void fetch(const void *at, int64_t bytes)
 {
-    const float *at = (const float *)sd_wmat_row(b, r) + c0;
-    for (int64_t c = 0; c < cols; c += 16) __builtin_prefetch(at + c);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const uint8_t *)at + i);
 }
 
 /* panels_of_cols of the n whole panels of a matrix of f32 as it lies, for f32 and whole numbers: no row is asked for by name. */
-static void panels_as_they_lie(const job *j, const desk *d, const float *from, int64_t n, int64_t kp)
+static void panels_as_they_lie(const job *j, uint32_t *to, const float *from, int64_t n, int64_t kp)
 {
     const int64_t ld = j->p->b.cols;
     for (int64_t i = 0; i < kp; i++, from += ld)
         for (int64_t g = 0; g < n; g++) {
             const float *x = from + g * SD_PANEL;
             if (i + AHEAD < kp) __builtin_prefetch(x + AHEAD * ld), __builtin_prefetch(x + AHEAD * ld + SD_PANEL / 2);
-            memcpy(d->panel + (g * j->lines + i) * SD_PANEL, x, SD_PANEL * sizeof *x);
+            memcpy(to + (g * j->lines + i) * SD_PANEL, x, SD_PANEL * sizeof *x);
         }
 }
 
 /* Rows [k0, k0 + kp) of b, the columns of panels [p, p + group): b is [k, n]. */
-static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, int64_t kp)
+static void panels_of_cols(const job *j, const desk *d, slab s)
 {
+    const int64_t p = s.p, k0 = s.k0, kp = s.kp;
     const sd_wmat *b = &j->p->b;
     const int64_t c0 = p * SD_PANEL, cols = b->cols - c0 < j->group * SD_PANEL ? b->cols - c0 : j->group * SD_PANEL;
     const int64_t full = cols / SD_PANEL, rest = cols % SD_PANEL, step = j->bf16 ? 2 : 1,
                   lines = (kp + step - 1) / step;
     if (!rest && !j->bf16 && b->dtype == SD_F32 && !b->perm) {
-        panels_as_they_lie(j, d, (const float *)b->data + k0 * b->cols + c0, full, kp);
+        panels_as_they_lie(j, s.to, (const float *)b->data + k0 * b->cols + c0, full, kp);
         return;
     }
-    if (rest) memset(d->panel + full * j->lines * SD_PANEL, 0, (size_t)(lines * SD_PANEL) * sizeof *d->panel);
+    if (rest) memset(s.to + full * j->lines * SD_PANEL, 0, (size_t)(lines * SD_PANEL) * sizeof *s.to);
     for (int64_t i = 0; i < lines; i++) {
         const int64_t r = k0 + i * step;
         const bool odd = j->bf16 && i * step + 1 < kp;
@@ -165,17 +178,20 @@ static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, i
         if (half && made) {
             hx = j->p->b_half.data + r * j->p->b_half.ld + c0;
             hy = odd ? hx + j->p->b_half.ld : hy;
+            if (i + AHEAD + 1 < lines) fetch(hx + AHEAD * 2 * j->p->b_half.ld, cols * 2), fetch(hx + (AHEAD * 2 + 1) * j->p->b_half.ld, cols * 2);
         } else if (half) {
             hx = (const uint16_t *)sd_wmat_row(b, r) + c0;
             if (odd) hy = (const uint16_t *)sd_wmat_row(b, r + 1) + c0;
+            for (int64_t k = 0; k < 2 && i + AHEAD + 1 < lines; k++) fetch((const uint16_t *)sd_wmat_row(b, r + 2 * AHEAD + k) + c0, cols * 2);
         } else {
-            if (b->dtype == SD_F32 && i + AHEAD < lines) fetch(b, r + AHEAD * step, c0, cols);
+            if (b->dtype == SD_F32 && i + AHEAD + 1 < lines)
+                for (int64_t k = 0; k < step; k++) fetch((const float *)sd_wmat_row(b, r + AHEAD * step + k) + c0, cols * 4);
             x = row_part(b, r, c0, cols, d->rows);
             if (odd) y = row_part(b, r + 1, c0, cols, d->rows + 16 * PIECE);
         }
         for (int64_t g = 0; g * SD_PANEL < cols; g++) {
             const int64_t n = g < full ? SD_PANEL : rest, c = g * SD_PANEL;
-            uint32_t *to = d->panel + (g * j->lines + i) * SD_PANEL;
+            uint32_t *to = s.to + (g * j->lines + i) * SD_PANEL;
             if (half)
                 j->kern->pair_bf16(to, hx + c, odd ? hy + c : hy, n);
             else if (j->bf16)
@@ -190,10 +206,10 @@ static void panels_of_cols(const job *j, const desk *d, int64_t p, int64_t k0, i
 
 /* ---- a task ---- */
 
-/* The piece [k0, k0 + kp) of panel p, the g-th on the desk. */
-typedef struct slab {
-    int64_t p, g, k0, kp;
-} slab;
+static void build(const job *j, const desk *d, slab s)
+{
+    (j->p->kind == SD_PROD_NT ? panel_of_rows : panels_of_cols)(j, d, s);
+}
 
 /* The rows of t, from row r of a and input k0, over the panel of whole numbers. */
 static void run_whole(const job *j, const desk *d, const sd_tile *t, int64_t k0, int64_t r)
@@ -219,7 +235,7 @@ static void run_rows(const job *j, const desk *d, slab s, int64_t r0, int64_t r1
     const int64_t p = s.p, k0 = s.k0;
     const int64_t left = j->n - p * SD_PANEL, n = left < SD_PANEL ? left : SD_PANEL;
     const bool carry = k0 > 0 || j->p->accumulate;
-    sd_tile t = {.w = d->panel + s.g * j->lines * SD_PANEL, .ldx = j->lda, .carry = carry, .narrow = n <= SD_PANEL / 2};
+    sd_tile t = {.w = s.to + s.g * j->lines * SD_PANEL, .ldx = j->lda, .carry = carry, .narrow = n <= SD_PANEL / 2};
     t.k = j->bf16 ? s.kp + (s.kp & 1) : s.kp;
     if (j->i16) j->i16->panel(d->pairs, d->scale, t.w, s.kp);
     for (int64_t r = r0; r < r1; r += ROW_TILE) {
@@ -241,6 +257,57 @@ static void run_rows(const job *j, const desk *d, slab s, int64_t r0, int64_t r1
     }
 }
 
+/* Rows [r, r + m) of panel p into y, over all of k and of the second term. */
+static void sum_rows(const job *j, const desk *d, slab s, int64_t r, int64_t m, sd_tile t)
+{
+    t.m = m;
+    for (const job *q = j; q; q = q->then)
+        for (int64_t k0 = 0; k0 < q->k; k0 += PIECE, t.carry = true) {
+            const int64_t kp = q->k - k0 < PIECE ? q->k - k0 : PIECE;
+            t.w = d->panel + (q->first_line + s.g * q->lines + k0 / 2) * SD_PANEL;
+            t.x = (const uint16_t *)q->a + r * q->lda + k0;
+            t.ldx = q->lda;
+            t.k = kp + (kp & 1);
+            j->ex->kern->tile_bf16(&t);
+        }
+}
+
+static void end_rows(const job *j, const desk *d, slab s, int64_t r, int64_t m)
+{
+    const int64_t left = j->n - s.p * SD_PANEL, n = left < SD_PANEL ? left : SD_PANEL;
+    sd_tile t = {.y = d->tile, .ldy = SD_PANEL, .narrow = n <= SD_PANEL / 2};
+    if (j->p->end) {
+        const sd_prod_part part = {d->tile, d->twin, r, s.p * SD_PANEL, m, n};
+        sum_rows(j, d, s, r, m, t);
+        t.y = d->twin;
+        if (j->twin) sum_rows(j->twin, d, s, r, m, t);
+        j->p->end(j->p->end_arg, &part);
+        return;
+    }
+    float *c = sd_mat_row(j->p->c, r) + s.p * SD_PANEL;
+    t.carry = j->p->accumulate;
+    if (n == SD_PANEL) {
+        t.y = c, t.ldy = j->p->c.ld;
+        sum_rows(j, d, s, r, m, t);
+        return;
+    }
+    for (int64_t i = 0; t.carry && i < m; i++) memcpy(d->tile + i * SD_PANEL, c + i * j->p->c.ld, (size_t)n * sizeof *c);
+    sum_rows(j, d, s, r, m, t);
+    for (int64_t i = 0; i < m; i++) memcpy(c + i * j->p->c.ld, d->tile + i * SD_PANEL, (size_t)n * sizeof *c);
+}
+
+/* All panels first, then every tile of rows over all that belongs to its sums: they leave the first cache once. */
+static void run_whole_rows(const job *j, const desk *d, int64_t p0, int64_t r0, int64_t r1)
+{
+    for (const job *side = j; side; side = side->twin)
+        for (const job *q = side; q; q = q->then)
+            for (int64_t k0 = 0; k0 < q->k; k0 += PIECE)
+                build(q, d, (slab){p0, 0, k0, q->k - k0 < PIECE ? q->k - k0 : PIECE, d->panel + (q->first_line + k0 / 2) * SD_PANEL});
+    for (int64_t r = r0; r < r1; r += ROW_TILE)
+        for (int64_t g = 0; g < j->group && (p0 + g) * SD_PANEL < j->n; g++)
+            end_rows(j, d, (slab){.p = p0 + g, .g = g}, r, r1 - r < ROW_TILE ? r1 - r : ROW_TILE);
+}
+
 static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const job *j = arg;
@@ -250,15 +317,16 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     for (int64_t i = begin; i < end; i++) {
         const int64_t p0 = i / j->n_row_block * j->group, r0 = i % j->n_row_block * j->row_block;
         const int64_t r1 = r0 + j->row_block < j->m ? r0 + j->row_block : j->m;
+        if (j->whole) {
+            run_whole_rows(j, &d, p0, r0, r1);
+            continue;
+        }
         for (const job *q = j; q; q = q->then)
             for (int64_t k0 = 0; k0 < q->k; k0 += q->piece) {
                 const int64_t kp = q->k - k0 < q->piece ? q->k - k0 : q->piece;
-                if (q->p->kind == SD_PROD_NT)
-                    panel_of_rows(q, &d, p0, k0, kp);
-                else
-                    panels_of_cols(q, &d, p0, k0, kp);
+                build(q, &d, (slab){p0, 0, k0, kp, d.panel});
                 for (int64_t g = 0; g < q->group && (p0 + g) * SD_PANEL < q->n; g++)
-                    run_rows(q, &d, (slab){p0 + g, g, k0, kp}, r0, r1);
+                    run_rows(q, &d, (slab){p0 + g, g, k0, kp, d.panel}, r0, r1);
             }
     }
 }
@@ -390,30 +458,82 @@ static void plan_panels(job *j)
     j->lines = j->bf16 ? j->piece / 2 : j->piece;
 }
 
+/* Lines that one panel takes with all that is multiplied beside it. */
+static int64_t whole_lines(const sd_prod *p, int64_t k)
+{
+    const int64_t one = (k + 1) / 2 + (p->a2.rows ? (p->a2.cols + 1) / 2 : 0);
+    return p->twin ? 2 * one : one;
+}
+
+static int64_t chain_of(const sd_prod *p)
+{
+    return p->kind == SD_PROD_TN ? p->a.rows : p->a.cols;
+}
+
+bool sd_prod_can_end(const sd_exec *ex, const sd_prod *p)
+{
+    const bool wide = p->kind != SD_PROD_NT && sd_dtype_get(p->b.dtype)->block > SD_PANEL;
+    return p->bf16 && sd_prod_multiplies_bf16(ex) && whole_lines(p, chain_of(p)) * (wide ? GROUP : 1) <= MOST_LINES;
+}
+
+/* All panels on the desk side by side, where that is asked for or two terms are multiplied. */
+static void plan_whole(job *j)
+{
+    const bool wide = j->p->kind != SD_PROD_NT && sd_dtype_get(j->p->b.dtype)->block > SD_PANEL;
+    const int64_t each = whole_lines(j->p, j->k);
+    if (!j->p->end && !j->p->a2.data) return;
+    if (!sd_prod_can_end(j->ex, j->p)) {
+        SD_ASSERT(!j->p->end);
+        return;
+    }
+    while (!wide && j->group * each > MOST_LINES) j->group /= 2;
+    j->whole = true;
+    j->lines = (j->k + 1) / 2;
+}
+
+/* The second term of j as a job of its own; false: there is none. */
+static bool second_term(job *s, sd_prod *p2, const job *j, void *scratch)
+{
+    const sd_prod *p = j->p;
+    if (!p->a2.data) return false;
+    SD_ASSERT(p->kind != SD_PROD_TN && p->a2.rows == j->m);
+    SD_ASSERT(p->kind == SD_PROD_NT ? p->b2.rows == j->n && p->b2.cols == p->a2.cols : p->b2.cols == j->n && p->b2.rows == p->a2.cols);
+    *p2 = (sd_prod){.kind = p->kind, .accumulate = true, .bf16 = p->bf16, .c = p->c, .a = p->a2, .b = p->b2};
+    *s = *j;
+    s->p = p2, s->k = p->a2.cols, s->then = s->twin = NULL;
+    if (j->whole) s->first_line = j->first_line + j->group * j->lines, s->lines = (s->k + 1) / 2;
+    prepare_a(s, scratch);
+    return true;
+}
+
 void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
 {
     job j = {.ex = ex, .kern = sd_kern_train_select(ex->cpu.flags), .p = p, .m = p->c.rows, .n = p->c.cols};
     j.bf16 = p->bf16 && sd_prod_multiplies_bf16(ex);
     if (p->bf16 && p->kind != SD_PROD_TN) j.i16 = sd_kern_i16_select(ex->kern->cpu_flags);
-    j.k = p->kind == SD_PROD_TN ? p->a.rows : p->a.cols;
+    j.k = chain_of(p);
     SD_ASSERT((p->kind == SD_PROD_TN ? p->a.cols : p->a.rows) == j.m);
     SD_ASSERT(p->kind == SD_PROD_NT ? p->b.rows == j.n && p->b.cols == j.k : p->b.cols == j.n && p->b.rows == j.k);
     if (j.m == 0 || j.n == 0) return;
     if (j.k == 0) { /* a sum of nothing */
+        SD_ASSERT(!p->end);
         for (int64_t i = 0; i < j.m && !p->accumulate; i++) memset(sd_mat_row(p->c, i), 0, (size_t)j.n * sizeof(float));
         return;
     }
     plan_panels(&j);
+    plan_whole(&j);
     j.worker = (uint8_t *)scratch + a_bytes(j.m, j.k);
     prepare_a(&j, scratch);
-    job second = j;
-    const sd_prod p2 = {.kind = p->kind, .accumulate = true, .bf16 = p->bf16, .c = p->c, .a = p->a2, .b = p->b2};
-    if (p->a2.data) {
-        SD_ASSERT(p->kind != SD_PROD_TN && p->a2.rows == j.m);
-        SD_ASSERT(p->kind == SD_PROD_NT ? p->b2.rows == j.n && p->b2.cols == p->a2.cols : p->b2.cols == j.n && p->b2.rows == p->a2.cols);
-        second.p = &p2, second.k = p->a2.cols;
-        prepare_a(&second, j.worker + (size_t)ex->n_threads * DESK_BYTES);
-        j.then = &second;
+    uint8_t *rest = j.worker + (size_t)ex->n_threads * DESK_BYTES;
+    job second, twin = j, twin_second;
+    sd_prod p2, p2_twin;
+    if (second_term(&second, &p2, &j, rest)) j.then = &second;
+    if (p->twin) {
+        SD_ASSERT(p->end && p->twin->kind == p->kind && p->twin->a.data == p->a.data && p->twin->c.cols == j.n);
+        twin.p = p->twin;
+        twin.first_line = j.group * (j.lines + (j.then ? second.lines : 0));
+        if (second_term(&twin_second, &p2_twin, &twin, rest + sd_prod_second_scratch(j.m, p->a2.cols))) twin.then = &twin_second;
+        j.twin = &twin;
     }
     const int64_t n_group = (j.n + j.group * SD_PANEL - 1) / (j.group * SD_PANEL), want = 8 * ex->n_threads;
     const int64_t cuts = n_group >= want ? 1 : (want + n_group - 1) / n_group, most = (j.m + MIN_ROWS - 1) / MIN_ROWS;

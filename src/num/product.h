@@ -18,6 +18,11 @@ typedef struct sd_half {
     const uint16_t *data; /* borrowed; bf16, or whole numbers of kern_i16.h, whose scales follow the last row */
     int64_t ld;           /* elements from one row to the next */
 } sd_half;
+/* Rows [row, row + m) and columns [col, col + n) of a product, n <= SD_PANEL, when all their sums are made; twin: the second product's. */
+typedef struct sd_prod_part {
+    float *y, *twin; /* [m, n], rows SD_PANEL apart; may be overwritten */
+    int64_t row, col, m, n;
+} sd_prod_part;
 typedef enum sd_prod_kind { SD_PROD_NT, SD_PROD_NN, SD_PROD_TN } sd_prod_kind;
 typedef struct sd_prod {
     sd_prod_kind kind;
@@ -27,6 +32,9 @@ typedef struct sd_prod {
     sd_wmat b;
     sd_mat a2;  /* a second term of the same kind, NT or NN: c += a2 b2 while c is at hand; data NULL: none */
     sd_wmat b2;
+    void (*end)(void *arg, const sd_prod_part *part); /* takes the parts, on any thread: c has a shape and no data. NULL: they are stored in c. Only where sd_prod_can_end */
+    void *end_arg;
+    const struct sd_prod *twin; /* with end: of the same kind and a, and the same shapes, multiplied beside this one; NULL: none */
     sd_half a_half, b_half; /* a, and the f32 b of NN and TN, as sd_prod_round left them; else each product rounds for itself. The bits are the same. */
 } sd_prod;
 
@@ -44,6 +52,8 @@ static inline size_t sd_prod_half_bytes(int64_t rows, int64_t cols)
 {
     return (size_t)rows * ((size_t)sd_prod_half_ld(cols) * sizeof(uint16_t) + (size_t)sd_i16_blocks(cols) * sizeof(float));
 }
+/* True where all panels of a task can lie side by side; p: with all but pointers to data. */
+bool sd_prod_can_end(const sd_exec *ex, const sd_prod *p);
 bool sd_prod_multiplies_bf16(const sd_exec *ex);
 /* True where the CPU multiplies bf16, or whole numbers in its place. */
 bool sd_prod_can_half(const sd_exec *ex);

@@ -9,6 +9,7 @@
 #include "num/stats.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* By hand: sd_exec_new settles the CPU level of oneDNN once a process, and nothing here calls it. */
@@ -201,6 +202,58 @@ static void test_second(void **state)
     sd_free(ex);
 }
 
+/* Parts handed over: the numbers of c and of the twin's c, each once. */
+typedef struct seen {
+    sd_mat c, twin;
+    atomic_int n;
+} seen;
+static void take_part(void *arg, const sd_prod_part *p)
+{
+    seen *s = arg;
+    for (int64_t r = 0; r < p->m; r++) {
+        memcpy(sd_mat_row(s->c, p->row + r) + p->col, p->y + r * SD_PANEL, (size_t)p->n * sizeof(float));
+        if (s->twin.data) memcpy(sd_mat_row(s->twin, p->row + r) + p->col, p->twin + r * SD_PANEL, (size_t)p->n * sizeof(float));
+    }
+    atomic_fetch_add(&s->n, (int)(p->m * p->n));
+}
+
+static void test_end(void **state)
+{
+    sd_exec *ex = make(*state, 2);
+    const int64_t sizes[][4] = {{1, 1, 1, 1}, {97, 33, 31, 16}, {500, 300, 130, 8}, {64, 16, 65, 0}, {33, 700, 2047, 3}, {3, 5, 9000, 0}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int f = 0; f < 4; f++) {
+            const int64_t m = sizes[i][0], n = sizes[i][1], k = sizes[i][2], k2 = sizes[i][3];
+            const bool nn = f & 1, twins = f & 2;
+            float *a = fill(m * k, 20), *a2 = fill(m * k2 + 1, 21), *c[4], *bs[4];
+            for (int j = 0; j < 4; j++) c[j] = fill(m * n, 22);
+            sd_prod p[2];
+            for (int j = 0; j < 2; j++) {
+                float *b = bs[j] = fill(n * k, 23 + (uint64_t)j), *b2 = bs[2 + j] = fill(n * k2 + 1, 25 + (uint64_t)j);
+                p[j] = (sd_prod){.kind = nn ? SD_PROD_NN : SD_PROD_NT, .bf16 = true, .a = sd_mat_of(a, m, k), .c = sd_mat_of(c[j], m, n)};
+                p[j].b = nn ? sd_wmat_of(b, k, n) : sd_wmat_of(b, n, k);
+                if (k2) p[j].a2 = sd_mat_of(a2, m, k2), p[j].b2 = nn ? sd_wmat_of(b2, k2, n) : sd_wmat_of(b2, n, k2);
+            }
+            void *s = sd_malloc(sd_prod_scratch(ex, m, k > k2 ? k : k2) + 2 * sd_prod_second_scratch(m, k2));
+            for (int j = 0; j < 2; j++) sd_prod_run(ex, &p[j], s);
+            seen got = {.c = sd_mat_of(c[2], m, n), .twin = twins ? sd_mat_of(c[3], m, n) : (sd_mat){0}};
+            sd_prod first = p[0], second = p[1];
+            first.c.data = second.c.data = NULL;
+            first.end = take_part, first.end_arg = &got, first.twin = twins ? &second : NULL;
+            if (!sd_prod_can_end(ex, &first)) {
+                assert_true(!sd_prod_multiplies_bf16(ex) || k == 9000);
+            } else {
+                sd_prod_run(ex, &first, s);
+                assert_int_equal(atomic_load(&got.n), m * n);
+                assert_memory_equal(c[0], c[2], (size_t)(m * n) * sizeof(float));
+                if (twins) assert_memory_equal(c[1], c[3], (size_t)(m * n) * sizeof(float));
+            }
+            for (int j = 0; j < 4; j++) sd_free(c[j]), sd_free(bs[j]);
+            sd_free(a), sd_free(a2), sd_free(s);
+        }
+    sd_free(ex);
+}
+
 int main(void)
 {
     static const char *const levels[] = {"ref", "avx2", "avx512", "auto"};
@@ -216,7 +269,7 @@ int main(void)
                                            cmocka_unit_test_prestate(test_types, level.v),
                                            cmocka_unit_test_prestate(test_threads, level.v),
                                            cmocka_unit_test_prestate(test_rounded, level.v),
-                                           cmocka_unit_test_prestate(test_second, level.v)};
+                                           cmocka_unit_test_prestate(test_second, level.v), cmocka_unit_test_prestate(test_end, level.v)};
         failed += cmocka_run_group_tests_name(levels[i], tests, NULL, NULL);
     }
     return failed ? 1 : 0;

@@ -194,6 +194,29 @@ static double length_of(const sd_lora *lora, float *g, bool up_alone)
     return sqrt(square);
 }
 
+/* Watched inside, an MLP of bf16 mode takes another way, to the same bits; where it is computed again only forward. */
+static void test_watched_mlp(void **state)
+{
+    (void)state;
+    const sd_site at[] = {{SD_SITE_MLP_POST, 0}, {SD_SITE_MLP_PRE, 1}, {SD_SITE_MLP_UP, 2}};
+    enum { MOST = 400000 };
+    for (int keep = 0; keep < 2; keep++) {
+        setup s = {0};
+        probe p = {0};
+        begin(&s, "llama", 2);
+        float lp[2][N_DOC * N] = {{0}}, *g1 = calloc(MOST, sizeof *g1), *g2 = calloc(MOST, sizeof *g2);
+        sd_learner_opt o = all;
+        o.mode = SD_MODE_BF16, o.keep_bytes = keep ? KEEP_ALL : 0;
+        pass(&s, &o, NULL, lp[0], g1);
+        pass(&s, &o, &(sd_grad_hook){.at = at, .n_at = 3, .fn = touch, .self = &p}, lp[1], g2);
+        assert_int_equal(p.seen, 6);
+        assert_memory_equal(lp[0], lp[1], sizeof lp[0]);
+        if (keep) assert_memory_equal(g1, g2, MOST * sizeof *g1);
+        free(g1), free(g2);
+        end(&s);
+    }
+}
+
 /* Along the gradient of an adapter the loss rises by the gradient's length. dead: the MLPs' linear half is exactly 0, and so is the input of what comes next. */
 static void slope_with_dropout(tiny_spec spec, bool dead)
 {
@@ -270,6 +293,6 @@ static void test_watch_refuses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_bits), T(test_packing), T(test_sites), T(test_dropout_slope), T(test_dropout_of_zeros), T(test_watch_refuses)};
+    const struct CMUnitTest tests[] = {T(test_bits), T(test_packing), T(test_sites), T(test_watched_mlp), T(test_dropout_slope), T(test_dropout_of_zeros), T(test_watch_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
