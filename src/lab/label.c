@@ -114,14 +114,15 @@ static sd_status judge_one(work *w, int64_t i, sd_err *err)
 
 static sd_status write_all(const work *w, sd_err *err)
 {
-    sd_status st = SD_OK;
+    sd_status st = sd_store_labels_begin(w->s, err);
+    if (st) return st;
     for (int64_t i = 0; i < w->opt.n && !st; i++) {
         const sd_label_result *r = &w->out[i];
         const sd_label l = {.text = r->text, .source = w->by->name, .author = w->opt.author, .created = w->opt.created, .score = r->score, .detection = r->detection,
                             .fuzzing = r->fuzzing, .floor = r->floor, .n_case = r->n_case, .args = w->opt.args, .hidden = !r->shown};
         if (r->text[0]) st = sd_store_add_label(w->s, r->index, &l, err);
     }
-    return st;
+    return sd_store_labels_end(w->s, st, err);
 }
 
 sd_status sd_lab_label(sd_label_result *out, sd_store *s, const sd_labeler *by, const sd_label_opt *opt, sd_err *err)

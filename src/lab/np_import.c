@@ -340,13 +340,14 @@ static sd_status put_labels(importer *x, const char *path, const sd_np_import_op
             const json_t *l = json_array_get(list, k - 1), *score = json_array_get(json_object_get(l, "scores"), 0);
             const char *text = first_str(l, "description", "description"), *type = first_str(l, "typeName", "type_name");
             if (!*text) continue;
-            if (!s && (st = sd_store_edit(&s, path, err))) break;
+            if (!s && ((st = sd_store_edit(&s, path, err)) || (st = sd_store_labels_begin(s, err)))) break;
             const sd_label label = {.text = text, .source = *type ? type : "neuronpedia", .author = first_str(l, "explanationModelName", "explanation_model_name"), .created = opt->created,
                                     .score = num(score, "value", "value", (double)NAN), .args = ""};
             st = sd_store_add_label(s, i, &label, err);
             x->out->n_labels++;
         }
     }
+    if (s) st = sd_store_labels_end(s, st, err);
     sd_store_close(s);
     return st;
 }

@@ -120,5 +120,8 @@ sd_status sd_store_put_map(sd_store *s, const sd_feature_map *m, sd_err *err);
 
 /* Store opened by sd_store_edit. */
 sd_status sd_store_add_label(sd_store *s, int64_t index, const sd_label *label, sd_err *err);
+/* What is added between the two is written together, or not at all: where st is an error or writing fails. end returns st, or that. */
+sd_status sd_store_labels_begin(sd_store *s, sd_err *err);
+sd_status sd_store_labels_end(sd_store *s, sd_status st, sd_err *err);
 
 #endif

@@ -210,17 +210,29 @@ sd_status sd_store_put_feature(sd_store *s, const sd_feature *f, const sd_featur
     return sd_store__run(s, q, "writing the words of a feature", err);
 }
 
+sd_status sd_store_labels_begin(sd_store *s, sd_err *err)
+{
+    SD_ASSERT(s->kind == STORE_EDIT);
+    return sd_store__exec(s->db, s->path, "BEGIN IMMEDIATE", "writing labels", err);
+}
+
+sd_status sd_store_labels_end(sd_store *s, sd_status st, sd_err *err)
+{
+    return sd_store__commit(s, st, "writing labels", err);
+}
+
 sd_status sd_store_add_label(sd_store *s, int64_t index, const sd_label *label, sd_err *err)
 {
     static const char *const sql[2] = {
         "INSERT INTO label (feature, text, source, author, created, score, detection, fuzzing, floor, n_case, args, shown)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         "INSERT INTO label_text (rowid, text) VALUES (last_insert_rowid(), ?2)"};
+    const bool alone = sqlite3_get_autocommit(s->db);
     sd_status st = SD_OK;
     SD_ASSERT(s->kind == STORE_EDIT);
     if (index < 0 || index >= s->info.dict.m) return sd_store__no_feature(s, index, err);
     if (!label->text || !label->text[0]) return sd_fail(err, SD_E_ARG, "the label of feature %" PRId64 " is empty", index);
-    if ((st = sd_store__exec(s->db, s->path, "BEGIN IMMEDIATE", "writing a label", err))) return st;
+    if (alone && (st = sd_store_labels_begin(s, err))) return st;
     for (int i = 0; i < 2 && !st; i++) {
         sqlite3_stmt *q = NULL;
         if (sqlite3_prepare_v2(s->db, sql[i], -1, &q, NULL) != SQLITE_OK) {
@@ -244,5 +256,5 @@ sd_status sd_store_add_label(sd_store *s, int64_t index, const sd_label *label, 
         st = sd_store__run(s, q, "writing a label", err);
         sqlite3_finalize(q);
     }
-    return sd_store__commit(s, st, "writing a label", err);
+    return alone ? sd_store_labels_end(s, st, err) : st;
 }

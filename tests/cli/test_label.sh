@@ -49,6 +49,17 @@ expect_json named_ones_take_no_place sonde.feature.label.made/1 'd["n"] == 3' fe
 cp s.db m.db
 expect_json by_model sonde.feature.label.made/1 'd["n"] == 2 and all(l["n_case"] == 12 for l in d["labels"] if l["label"])' feature label m.db --by model --model tiny.gguf --features "$(echo "$judged" | cut -d , -f 1,2)" --cases 3 --others 2 --json
 
+# All labels or none: the file refuses the second.
+cp s.db second.db
+python3 -c 'import sqlite3
+d = sqlite3.connect("second.db")
+last, = d.execute("SELECT max(id) FROM label").fetchone()
+d.execute(f"CREATE UNIQUE INDEX once ON label (created) WHERE id > {last}")'
+labels() { python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*), coalesce(max(id), 0) FROM label").fetchone())' "$1"; }
+before=$(labels second.db)
+run feature label second.db --by tokens --features "$judged" -q
+if [ $rc -ne 0 ] && grep -q 'UNIQUE' err && [ "$(labels second.db)" = "$before" ]; then ok all_labels_or_none; else not_ok all_labels_or_none "$(labels second.db), before $before" "$(what_happened)"; fi
+
 # A server that answers as a judge would who reads words; and one that fails as MODE says.
 cat >server.py <<'X'
 import http.server, json, re, sys
@@ -93,7 +104,6 @@ ask() { # MODE: a server of that kind in $port, $server
     for _ in $(seq 100); do [ -s port ] && break; sleep 0.05; done
     port=$(cat port)
 }
-labels() { python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*), coalesce(max(id), 0) FROM label").fetchone())' "$1"; }
 cp s.db e.db
 before=$(labels s.db)
 expect_error nobody_there 1 'onnect' feature label s.db --by endpoint --endpoint http://127.0.0.1:1/v1 -n 1

@@ -236,6 +236,15 @@ static void labels(void **state)
     t_ok(sd_store_add_label(s, 6, &(sd_label){.text = "it's \"quoted\"", .source = "human", .score = (double)NAN}, &err), err);
     assert_int_equal(sd_store_add_label(s, 6, &(sd_label){.text = ""}, &err), SD_E_ARG);
     assert_int_equal(sd_store_add_label(s, 40, &(sd_label){.text = "x", .source = "human"}, &err), SD_E_NOTFOUND);
+    for (int k = 0; k < 2; k++) { /* many together: all, or none after an error; s is of use then */
+        t_ok(sd_store_labels_begin(s, &err), err);
+        t_ok(sd_store_add_label(s, 7, &(sd_label){.text = "quagga", .source = "auto:test"}, &err), err);
+        sd_status st = k ? SD_OK : sd_store_add_label(s, 40, &(sd_label){.text = "quagga", .source = "auto:test"}, &err);
+        assert_int_equal(sd_store_labels_end(s, st, &err), k ? SD_OK : SD_E_NOTFOUND);
+        t_ok(sd_store_search(&l, reader, "quagga", 5, &err), err);
+        assert_int_equal(l.n, k);
+        sd_feature_list_release(&l);
+    }
     t_ok(sd_store_search(&l, reader, "zebras", 5, &err), err);
     assert_int_equal(l.n, 1);
     assert_int_equal(l.v[0].stats.index, 5);
