@@ -115,7 +115,7 @@ sd_status sd_lab_map(sd_feature_map *out, const sd_exec *ex, sd_mat w, const sd_
     if ((st = sd_map__layout(k.xy, &k.graph, out->epochs, opt->seed, opt->progress, err))) goto done;
     if ((st = sd_map__check(&q, ex, k.w, k.xy, k.near, near, err))) goto done;
     out->n_checked = q.n, out->kept = q.kept, out->trust = q.trust;
-    out->kept_chance = n > 1 ? (double)near / (double)(n - 1) : 1;
+    out->kept_chance = fmin(1, (double)near / (double)(n - 1));
     if ((st = sd_alloc(&out->point, (size_t)n * sizeof *out->point, "the map", err))) goto done;
     if ((st = sd_alloc_zero(&out->cluster, (size_t)out->n_cluster * sizeof *out->cluster, "the map", err))) goto done;
     for (int64_t i = 0; i < n; i++) {

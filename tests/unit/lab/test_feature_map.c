@@ -105,6 +105,9 @@ static void clusters_that_are_there(void **state)
             if (m.point[i].cluster == m.point[j].cluster) assert_int_equal(m.point[i].index % GROUPS, m.point[j].index % GROUPS);
     }
     sd_lab_map_release(&m);
+    t_ok(sd_lab_map(&m, ex, sd_mat_of(w, 4, D), &(sd_map_opt){.epochs = 5}, &err), err); /* fewer features than neighbours: all of them are near */
+    assert_true(m.n_point == 4 && m.kept_chance == 1 && isnan(m.kept));
+    sd_lab_map_release(&m);
     assert_int_equal(sd_lab_map(&m, ex, sd_mat_of(w + 5 * D, 1, D), &(sd_map_opt){0}, &err), SD_E_FORMAT);
     sd_exec_free(ex);
 }
