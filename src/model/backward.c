@@ -9,6 +9,11 @@
 
 #include <string.h>
 
+static bool wants(const sd_learner *t, sd_site_kind kind, int l)
+{
+    return t->hook && t->want[l] >> kind & 1u;
+}
+
 static void norm_bwd(const sd_learner *t, sd_mat gx, sd_mat gy, sd_mat x, const sd_lnorm *n, bool replace)
 {
     const sd_norm_grad a = {.gx = gx,
@@ -100,13 +105,13 @@ static sd_status mlp_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
     sd_mat gate = sd_learner__mat(t, a->gate, t->ffn), up = gated ? sd_learner__mat(t, a->up, t->ffn) : (sd_mat){0};
     sd_mat gu = gated ? sd_learner__mat(t, t->gup, t->ffn) : (sd_mat){0}, none = {0};
     sd_mat mid = t->m->wire.parallel ? sd_learner__mat(t, sd_learner__x(t, l), t->d) : sd_learner__mat(t, a->mid, t->d);
-    sd_mat in = normed ? sd_learner__mat(t, a->norm2, t->d) : mid;
-    sd_linput in_once = {.x = in}, h_once = {.x = h};
+    const bool changes = b->mlp_post.g || wants(t, SD_SITE_MLP_OUT, l);
+    sd_linput h_once = {.x = h};
     sd_status st;
-    sd_sum(t->ex, g, gx, none);
+    if (changes) sd_sum(t->ex, g, gx, none);
     if ((st = sd_learner__visit(t, SD_SITE_MLP_OUT, l, none, g, err))) return st;
     if (b->mlp_post.g) norm_bwd(t, g, g, sd_learner__mat(t, a->m_raw, t->d), &b->mlp_post, true);
-    sd_linput g_once = {.x = g}, gg_once = {.x = gg}, gu_once = {.x = gu};
+    sd_linput g_once = {.x = changes ? g : gx}, gg_once = {.x = gg}, gu_once = {.x = gu};
     if (sd_learner__mlp_in_half(t, l)) {
         sd_lmlp_bwd e = sd_learner__mlp_bwd_of(t, l);
         h_once.half = (sd_half){e.h, e.ld}, gg_once.half = (sd_half){e.ggate, e.ld}, gu_once.half = (sd_half){e.gup, e.ld};
@@ -118,9 +123,10 @@ static sd_status mlp_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
         if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, gg, err))) return st;
         if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, gu, err))) return st;
     }
+    sd_linput in_once = sd_learner__normed(t, (sd_lnorm_at){l, a->norm2, false}, mid, &b->mlp_norm);
     product_bwd(t, l, SD_MAT_GATE, (flow){.gx = g}, &gg_once, &in_once);
     if (gated) product_bwd(t, l, SD_MAT_UP, (flow){.gx = g, .accumulate = true}, &gu_once, &in_once);
-    if ((st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in, g, err))) return st;
+    if ((st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in_once.x, g, err))) return st;
     if (normed) norm_bwd(t, gx, g, mid, &b->mlp_norm, false);
     else sd_add(t->ex, gx, g);
     return SD_OK;
@@ -164,11 +170,10 @@ static sd_status attention_bwd(sd_learner *t, int l, sd_mat g, sd_mat gx, sd_err
     const sd_lblock *b = &t->block[l];
     sd_lact *a = &t->act;
     const bool normed = b->attn_norm.g != NULL;
-    sd_mat x = sd_learner__mat(t, sd_learner__x(t, l), t->d), in = normed ? sd_learner__mat(t, a->norm, t->d) : x,
-           none = {0};
+    sd_mat x = sd_learner__mat(t, sd_learner__x(t, l), t->d), none = {0};
     sd_mat gq = sd_learner__mat(t, t->gq, t->q), gk = sd_learner__mat(t, t->gk, t->kv),
            gv = sd_learner__mat(t, t->gv, t->kv), gz = sd_learner__mat(t, t->gz, t->q);
-    sd_linput in_once = {.x = in}, z_once = {.x = sd_learner__mat(t, a->z, t->q)};
+    sd_linput z_once = {.x = sd_learner__mat(t, a->z, t->q)};
     sd_status st = sd_learner__visit(t, SD_SITE_ATTN_OUT, l, none, g, err);
     if (st) return st;
     if (b->attn_post.g) norm_bwd(t, g, g, sd_learner__mat(t, a->a_raw, t->d), &b->attn_post, true);
@@ -188,6 +193,7 @@ static sd_status attention_bwd(sd_learner *t, int l, sd_mat g, sd_mat gx, sd_err
     heads_bwd(t, t->gq, a->q_raw, t->q, c->n_head, &b->q_norm);
     heads_bwd(t, t->gk, a->k_raw, t->kv, c->n_head_kv, &b->k_norm);
     sd_mat gin = normed ? sd_learner__mat(t, t->gt, t->d) : gx;
+    sd_linput in_once = sd_learner__normed(t, (sd_lnorm_at){l, a->norm, false}, x, &b->attn_norm);
     product_bwd(t, l, SD_MAT_Q, (flow){.gx = gin, .accumulate = !normed}, &(sd_linput){.x = gq}, &in_once);
     product_bwd(t, l, SD_MAT_K, (flow){.gx = gin, .accumulate = true}, &(sd_linput){.x = gk}, &in_once);
     product_bwd(t, l, SD_MAT_V, (flow){.gx = gin, .accumulate = true}, &(sd_linput){.x = gv}, &in_once);
@@ -197,11 +203,12 @@ static sd_status attention_bwd(sd_learner *t, int l, sd_mat g, sd_mat gx, sd_err
 
 static sd_status block_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
 {
+    const sd_lblock *b = &t->block[l];
     sd_mat g = sd_learner__mat(t, t->out, t->d), x = sd_learner__mat(t, sd_learner__x(t, l), t->d);
     sd_status st =
         sd_learner__visit(t, SD_SITE_RESID_POST, l, sd_learner__mat(t, sd_learner__x(t, l + 1), t->d), gx, err);
     if (st) return st;
-    if (t->block[l].kept)
+    if (b->kept)
         sd_learner__restore(t, l);
     else if ((st = sd_learner__block(t, l, true, err)))
         return st;
@@ -209,7 +216,10 @@ static sd_status block_bwd(sd_learner *t, int l, sd_mat gx, sd_err *err)
     if ((st = mlp_bwd(t, l, gx, err))) return st;
     if (!t->m->wire.parallel) {
         if ((st = sd_learner__visit(t, SD_SITE_RESID_MID, l, sd_learner__mat(t, t->act.mid, t->d), gx, err))) return st;
-        sd_sum(t->ex, g, gx, (sd_mat){0});
+        if (b->attn_post.g || wants(t, SD_SITE_ATTN_OUT, l))
+            sd_sum(t->ex, g, gx, (sd_mat){0});
+        else
+            g = gx; /* read before it is added to */
     }
     if ((st = attention_bwd(t, l, g, gx, err))) return st;
     return sd_learner__visit(t, SD_SITE_RESID_PRE, l, x, gx, err);

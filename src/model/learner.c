@@ -188,6 +188,7 @@ sd_status sd_learner_watch(sd_learner *t, const sd_grad_hook *hook, sd_err *err)
     const int n_layer = t->m->cfg.n_layer;
     memset(t->want, 0, (size_t)n_layer * sizeof *t->want);
     t->hook = NULL;
+    t->remembers = false;
     for (int i = 0; hook && i < hook->n_at; i++) {
         const sd_site s = hook->at[i];
         char name[48];

@@ -54,7 +54,7 @@ sd_status sd_learner_new(sd_learner **out, const sd_exec *ex, const sd_model *m,
                          sd_err *err);
 void sd_learner_free(sd_learner *t);
 size_t sd_learner_bytes(const sd_learner *t);
-/* One watcher at a time; NULL takes it away. Borrowed. SD_E_ARG: a site it cannot see. */
+/* One watcher at a time, not between a forward and its backward; NULL takes it away. Borrowed. SD_E_ARG: a site it cannot see. */
 sd_status sd_learner_watch(sd_learner *t, const sd_grad_hook *hook, sd_err *err);
 
 /* What else is read where a target counts. */

@@ -133,18 +133,18 @@ static void attend(sd_learner *t, int l)
     sd_attn(t->ex, &opt, t->seq, t->n_doc, t->scratch);
 }
 
-static sd_status attention(sd_learner *t, int l, bool again, sd_mat in, sd_err *err)
+static sd_status attention(sd_learner *t, int l, bool again, sd_linput *in, sd_err *err)
 {
     const sd_config *c = &t->m->cfg;
     const sd_lblock *b = &t->block[l];
     sd_lact *a = &t->act;
     sd_mat q = sd_learner__mat(t, a->q, t->q), k = sd_learner__mat(t, a->k, t->kv), v = sd_learner__mat(t, a->v, t->kv),
            none = {0};
-    sd_linput in_once = {.x = in}, z_once = {.x = sd_learner__mat(t, a->z, t->q)};
+    sd_linput z_once = {.x = sd_learner__mat(t, a->z, t->q)};
     sd_status st;
-    product(t, l, SD_MAT_Q, b->q_norm.g ? a->q_raw : a->q, &in_once);
-    product(t, l, SD_MAT_K, b->k_norm.g ? a->k_raw : a->k, &in_once);
-    product(t, l, SD_MAT_V, a->v, &in_once);
+    product(t, l, SD_MAT_Q, b->q_norm.g ? a->q_raw : a->q, in);
+    product(t, l, SD_MAT_K, b->k_norm.g ? a->k_raw : a->k, in);
+    product(t, l, SD_MAT_V, a->v, in);
     norm_heads(t, a->q, a->q_raw, t->q, c->n_head, &b->q_norm);
     norm_heads(t, a->k, a->k_raw, t->kv, c->n_head_kv, &b->k_norm);
     if (!again) {
@@ -169,7 +169,7 @@ static sd_status attention(sd_learner *t, int l, bool again, sd_mat in, sd_err *
     return again ? SD_OK : sd_learner__visit(t, SD_SITE_ATTN_OUT, l, out, none, err);
 }
 
-static sd_status mlp(sd_learner *t, int l, bool again, sd_mat in, sd_err *err)
+static sd_status mlp(sd_learner *t, int l, bool again, sd_linput *in, sd_err *err)
 {
     const sd_lblock *b = &t->block[l];
     sd_lact *a = &t->act;
@@ -177,14 +177,14 @@ static sd_status mlp(sd_learner *t, int l, bool again, sd_mat in, sd_err *err)
     sd_mat gate = sd_learner__mat(t, a->gate, t->ffn), up = gated ? sd_learner__mat(t, a->up, t->ffn) : (sd_mat){0},
            none = {0};
     sd_mat h = sd_learner__mat(t, a->h, t->ffn), out = sd_learner__mat(t, t->out, t->d);
-    sd_linput in_once = {.x = in}, h_once = {.x = h};
+    sd_linput h_once = {.x = h};
     sd_status st;
-    if (!again && (st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in, none, err))) return st;
+    if (!again && (st = sd_learner__visit(t, SD_SITE_MLP_IN, l, in->x, none, err))) return st;
     if (sd_learner__mlp_in_half(t, l)) {
-        h_once.half = sd_learner__mlp_run(t, l, again, &in_once);
+        h_once.half = sd_learner__mlp_run(t, l, again, in);
     } else {
-        product(t, l, SD_MAT_GATE, a->gate, &in_once);
-        if (gated) product(t, l, SD_MAT_UP, a->up, &in_once);
+        product(t, l, SD_MAT_GATE, a->gate, in);
+        if (gated) product(t, l, SD_MAT_UP, a->up, in);
         if (!again) {
             if ((st = sd_learner__visit(t, SD_SITE_MLP_PRE, l, gate, none, err))) return st;
             if (gated && (st = sd_learner__visit(t, SD_SITE_MLP_UP, l, up, none, err))) return st;
@@ -197,12 +197,25 @@ static sd_status mlp(sd_learner *t, int l, bool again, sd_mat in, sd_err *err)
     return again ? SD_OK : sd_learner__visit(t, SD_SITE_MLP_OUT, l, out, none, err);
 }
 
-static sd_mat input(const sd_learner *t, float *to, sd_mat x, const sd_lnorm *n)
+/* Nothing but products reads block l's norms. */
+static bool in_half(const sd_learner *t, int l)
 {
-    if (!n->g) return x;
-    sd_mat y = sd_learner__mat(t, to, t->d);
-    sd_learner__norm(t, y, x, n);
-    return y;
+    const bool watched = t->hook && t->want[l] >> SD_SITE_MLP_IN & 1u;
+    return t->bf16 && sd_prod_multiplies_bf16(t->ex) && !t->drop && !watched;
+}
+
+sd_linput sd_learner__normed(const sd_learner *t, sd_lnorm_at at, sd_mat x, const sd_lnorm *n)
+{
+    if (!n->g) return (sd_linput){.x = x};
+    sd_linput in = {.x = sd_learner__mat(t, at.to, t->d)};
+    if (in_half(t, at.l)) {
+        const int64_t ld = sd_prod_half_ld(t->d);
+        sd_norm_half(t->ex, &(sd_norm_round){t->half_x, ld, t->scratch, x, n->g, n->b, t->m->wire.norm == SD_NORM_LAYER, t->m->cfg.norm_eps});
+        in.half = (sd_half){t->half_x, ld};
+    } else if (at.make) {
+        sd_learner__norm(t, in.x, x, n);
+    }
+    return in;
 }
 
 /* ---- the inside of a block, kept ---- */
@@ -292,8 +305,10 @@ void sd_learner__restore(sd_learner *t, int l)
     }
     sd_mat x = sd_learner__mat(t, sd_learner__x(t, l), t->d),
            mid = t->m->wire.parallel ? x : sd_learner__mat(t, t->act.mid, t->d);
-    (void)input(t, t->act.norm, x, &b->attn_norm);
-    (void)input(t, t->act.norm2, mid, &b->mlp_norm);
+    if (!in_half(t, l)) {
+        if (b->attn_norm.g) sd_learner__norm(t, sd_learner__mat(t, t->act.norm, t->d), x, &b->attn_norm);
+        if (b->mlp_norm.g) sd_learner__norm(t, sd_learner__mat(t, t->act.norm2, t->d), mid, &b->mlp_norm);
+    }
     if (sd_learner__mlp_in_half(t, l)) return;
     sd_mat up = t->m->wire.gated ? sd_learner__mat(t, t->act.up, t->ffn) : (sd_mat){0};
     sd_nonlin_mul(t->ex, t->m->wire.act, sd_learner__mat(t, t->act.h, t->ffn), sd_learner__mat(t, t->act.gate, t->ffn),
@@ -311,10 +326,12 @@ sd_status sd_learner__block(sd_learner *t, int l, bool again, sd_err *err)
     const bool parallel = t->m->wire.parallel;
     sd_status st;
     if (!again && (st = sd_learner__visit(t, SD_SITE_RESID_PRE, l, x, none, err))) return st;
-    if ((st = attention(t, l, again, input(t, t->act.norm, x, &b->attn_norm), err))) return st;
+    sd_linput in = sd_learner__normed(t, (sd_lnorm_at){l, t->act.norm, true}, x, &b->attn_norm);
+    if ((st = attention(t, l, again, &in, err))) return st;
     sd_sum(t->ex, mid, x, out);
     if (!again && !parallel && (st = sd_learner__visit(t, SD_SITE_RESID_MID, l, mid, none, err))) return st;
-    if ((st = mlp(t, l, again, input(t, t->act.norm2, parallel ? x : mid, &b->mlp_norm), err))) return st;
+    in = sd_learner__normed(t, (sd_lnorm_at){l, t->act.norm2, true}, parallel ? x : mid, &b->mlp_norm);
+    if ((st = mlp(t, l, again, &in, err))) return st;
     if (again) return SD_OK;
     sd_mat next = sd_learner__mat(t, t->remembers ? sd_learner__x(t, l + 1) : x.data, t->d);
     if (t->remembers && b->kept) keep(t, l);

@@ -125,6 +125,13 @@ typedef struct sd_linput {
 } sd_linput;
 /* in->half, made in `to` if it is not; none in faithful mode. */
 sd_half sd_learner__half(const sd_learner *t, sd_linput *in, uint16_t *to);
+/* A norm of x as products read it: rounded into t->half_x where nothing else reads it, else in `to`, made where `make` is set or there already. */
+typedef struct sd_lnorm_at {
+    int l;
+    float *to;
+    bool make;
+} sd_lnorm_at;
+sd_linput sd_learner__normed(const sd_learner *t, sd_lnorm_at at, sd_mat x, const sd_lnorm *n);
 /* y = x W^T + scale (x A^T) B^T as a product to be run, its low rows made. */
 sd_prod sd_learner__product(const sd_learner *t, int l, sd_mat_role role, float *to, sd_linput *input);
 /* Where the rounded slot of act's member `what` lies in what block l keeps. */
@@ -139,7 +146,7 @@ typedef struct sd_lmlp_bwd {
     const sd_learner *t;
     const sd_kern_train *kern;
     const sd_kern_ops *ops;
-    const uint16_t *gate, *up; /* [rows, ffn] */
+    const uint16_t *gate, *up; /* [ffn/32][rows][32] */
     uint16_t *h, *ggate, *gup; /* [rows, ld] */
     int64_t ld;
 } sd_lmlp_bwd;

@@ -29,6 +29,31 @@ static int64_t numbers(const sd_prod_part *p)
     return (p->m - 1) * SD_PANEL + p->n;
 }
 
+/* Where a part of gate or up is kept: columns of a panel together, row after row, so that it is one stretch of memory. */
+static int64_t place(const sd_learner *t, const sd_prod_part *p)
+{
+    return p->col * t->rows + p->row * p->n;
+}
+
+static void keep_part(const sd_learner *t, uint16_t *to, const float *y, const sd_prod_part *p)
+{
+    to += place(t, p);
+    if (p->n == SD_PANEL) {
+        t->ex->kern->to_bf16(to, y, p->m * SD_PANEL);
+        return;
+    }
+    for (int64_t r = 0; r < p->m; r++) t->ex->kern->to_bf16(to + r * p->n, y + r * SD_PANEL, p->n);
+}
+
+static void kept_part(const sd_kern_train *kern, float *y, const uint16_t *from, const sd_prod_part *p)
+{
+    if (p->n == SD_PANEL) {
+        kern->widen(y, from, p->m * SD_PANEL);
+        return;
+    }
+    for (int64_t r = 0; r < p->m; r++) kern->widen(y + r * SD_PANEL, from + r * p->n, p->n);
+}
+
 static void round_part(const sd_learner *t, uint16_t *to, int64_t ld, const float *y, const sd_prod_part *p)
 {
     for (int64_t r = 0; r < p->m; r++) t->ex->kern->to_bf16(to + (p->row + r) * ld + p->col, y + r * SD_PANEL, p->n);
@@ -52,7 +77,7 @@ typedef struct act_end {
 static void act_part(void *arg, const sd_prod_part *p)
 {
     const act_end *e = arg;
-    if (e->gate) round_part(e->t, e->gate, e->t->ffn, p->y, p), round_part(e->t, e->up, e->t->ffn, p->twin, p);
+    if (e->gate) keep_part(e->t, e->gate, p->y, p), keep_part(e->t, e->up, p->twin, p);
     act(e->t, e->ops, p->y, p->y, p->twin, numbers(p));
     round_part(e->t, e->h, e->ld, p->y, p);
 }
@@ -90,20 +115,19 @@ void sd_learner__mlp_bwd_part(void *arg, const sd_prod_part *p)
 {
     enum { ROWS = 12 }; /* five matrices of that are 8 KB */
     const sd_lmlp_bwd *e = arg;
-    const int64_t ffn = e->t->ffn;
     float gate[ROWS * SD_PANEL] = {0}, up[ROWS * SD_PANEL] = {0}, h[ROWS * SD_PANEL], gu[ROWS * SD_PANEL];
     for (int64_t r = 0; r < p->m; r += ROWS) {
         sd_prod_part some = *p;
         some.row += r, some.m = p->m - r < ROWS ? p->m - r : ROWS, some.y += r * SD_PANEL;
-        for (int64_t i = 0; i < some.m; i++) {
-            const int64_t at = (some.row + i) * ffn + p->col;
-            e->kern->widen(gate + i * SD_PANEL, e->gate + at, p->n);
-            e->kern->widen(up + i * SD_PANEL, e->up + at, p->n);
-        }
+        kept_part(e->kern, gate, e->gate + place(e->t, &some), &some);
+        kept_part(e->kern, up, e->up + place(e->t, &some), &some);
         act(e->t, e->ops, h, gate, up, numbers(&some));
         e->kern->gate_bwd(some.y, gu, some.y, gate, up, e->t->m->wire.act, numbers(&some));
         round_part(e->t, e->h, e->ld, h, &some);
         round_part(e->t, e->ggate, e->ld, some.y, &some);
         round_part(e->t, e->gup, e->ld, gu, &some);
     }
+    /* The next rows' come from memory, in their own time. */
+    const int64_t next = place(e->t, p) + p->m * p->n, last = p->col * e->t->rows + e->t->rows * p->n;
+    for (int64_t i = next; i < last && i < next + p->m * p->n; i += 32) __builtin_prefetch(e->gate + i, 0, 2), __builtin_prefetch(e->up + i, 0, 2);
 }

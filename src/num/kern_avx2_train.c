@@ -40,4 +40,4 @@ void sd_kern_train_transpose_avx2(uint32_t *dst, int64_t ldd, const void *const 
         for (int j = 0; j < 32; j++) memcpy(dst + i * ldd + j, (const uint8_t *)src[j] + 4 * i, 4);
 }
 
-const sd_kern_train sd_kern_train_avx2 = SD_KERN_TRAIN_PLAIN(sd_kern_train_transpose_avx2, plain_pair_f32);
+const sd_kern_train sd_kern_train_avx2 = SD_KERN_TRAIN_PLAIN(sd_kern_train_transpose_avx2, plain_pair_f32, plain_pair_bf16);

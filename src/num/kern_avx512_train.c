@@ -14,5 +14,20 @@ static void pair_f32_bf16(uint32_t *restrict dst, const float *restrict even, co
     }
 }
 
-const sd_kern_train sd_kern_train_avx512 = SD_KERN_TRAIN_PLAIN(sd_kern_train_transpose_avx2, plain_pair_f32);
-const sd_kern_train sd_kern_train_avx512_bf16 = SD_KERN_TRAIN_PLAIN(sd_kern_train_transpose_avx2, pair_f32_bf16);
+/* Two rows of 32 at a time: one permutation a vector of pairs. */
+static void pair_bf16(uint32_t *restrict dst, const uint16_t *restrict even, const uint16_t *restrict odd, int64_t n)
+{
+    uint16_t at[32];
+    for (int i = 0; i < 32; i++) at[i] = (uint16_t)(i / 2 + i % 2 * 32);
+    const __m512i low = _mm512_loadu_si512(at), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        const __m512i a = _mm512_loadu_si512(even + i), b = _mm512_loadu_si512(odd + i);
+        _mm512_storeu_si512(dst + i, _mm512_permutex2var_epi16(a, low, b));
+        _mm512_storeu_si512(dst + i + 16, _mm512_permutex2var_epi16(a, high, b));
+    }
+    plain_pair_bf16(dst + i, even + i, odd + i, n - i);
+}
+
+const sd_kern_train sd_kern_train_avx512 = SD_KERN_TRAIN_PLAIN(sd_kern_train_transpose_avx2, plain_pair_f32, pair_bf16);
+const sd_kern_train sd_kern_train_avx512_bf16 = SD_KERN_TRAIN_PLAIN(sd_kern_train_transpose_avx2, pair_f32_bf16, pair_bf16);

@@ -237,10 +237,10 @@ static void plain_unpack8(float *restrict m, float *restrict v, const int8_t *re
     }
 }
 
-/* The table of this file; only the transposition and the rounding of pairs differ. */
-#define SD_KERN_TRAIN_PLAIN(TRANSPOSE, PAIR)                                                                               \
+/* The table of this file; only the transposition and what makes pairs differ. */
+#define SD_KERN_TRAIN_PLAIN(TRANSPOSE, PAIR, HALVES)                                                                         \
     {                                                                                                                  \
-        .transpose = TRANSPOSE, .pair_f32 = PAIR,           .pair_bf16 = plain_pair_bf16, .widen = plain_widen,        \
+        .transpose = TRANSPOSE, .pair_f32 = PAIR,           .pair_bf16 = HALVES, .widen = plain_widen,                 \
         .exp_sum = plain_exp_sum, .max = plain_max, .dot = plain_dot, .sum = plain_sum, .scale = plain_scale,          \
         .soft_bwd = plain_soft_bwd, .gate_bwd = plain_gate_bwd,                                                        \
         .adamw = plain_adamw, .pack8 = plain_pack8, .unpack8 = plain_unpack8,                                          \

@@ -9,7 +9,7 @@ static void transpose_ref(uint32_t *dst, int64_t ldd, const void *const *src, in
         for (int64_t i = 0; i < n; i++) memcpy(dst + i * ldd + j, (const uint8_t *)src[j] + 4 * i, 4);
 }
 
-const sd_kern_train sd_kern_train_ref = SD_KERN_TRAIN_PLAIN(transpose_ref, plain_pair_f32);
+const sd_kern_train sd_kern_train_ref = SD_KERN_TRAIN_PLAIN(transpose_ref, plain_pair_f32, plain_pair_bf16);
 
 const sd_kern_train *sd_kern_train_select(uint32_t cpu_flags)
 {

@@ -56,6 +56,36 @@ void sd_layernorm(const sd_exec *ex, sd_mat y, sd_mat x, const float *g, const f
     sd_parallel_for(ex->n_threads, x.rows, chunk_rows(x.cols), layernorm_rows, &j);
 }
 
+typedef struct half_job {
+    const sd_exec *ex;
+    const sd_kern_ops *kern;
+    const sd_norm_round *n;
+} half_job;
+
+static void norm_half_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    const half_job *j = arg;
+    const sd_norm_round *n = j->n;
+    const int64_t cols = n->x.cols;
+    float *row = n->row + sd_par_worker() * cols;
+    (void)chunk;
+    for (int64_t i = begin; i < end; i++) {
+        uint16_t *to = n->half + i * n->ld;
+        if (n->layer)
+            j->kern->layernorm(row, sd_mat_row(n->x, i), n->g, n->b, n->eps, cols);
+        else
+            j->kern->rmsnorm(row, sd_mat_row(n->x, i), n->g, n->eps, cols);
+        j->ex->kern->to_bf16(to, row, cols);
+        if (cols & 1) to[cols] = 0;
+    }
+}
+
+void sd_norm_half(const sd_exec *ex, const sd_norm_round *n)
+{
+    half_job j = {ex, sd_kern_ops_select(ex->cpu.flags), n};
+    sd_parallel_for(ex->n_threads, n->x.rows, chunk_rows(n->x.cols), norm_half_rows, &j);
+}
+
 static void nonlin_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     (void)chunk;

@@ -11,6 +11,17 @@ void sd_rmsnorm(const sd_exec *ex, sd_mat y, sd_mat x, const float *g, float eps
 /* y_i = g_i (x_i - mean(x)) / sqrt(var(x) + eps) + b_i      Ba et al. 2016, eq. 4; var without Bessel's correction. y may
  * alias x. */
 void sd_layernorm(const sd_exec *ex, sd_mat y, sd_mat x, const float *g, const float *b, float eps);
+/* The same rounded to bf16, rows ld apart, an odd row padded with one zero. */
+typedef struct sd_norm_round {
+    uint16_t *half;
+    int64_t ld;
+    float *row; /* [n_threads, x.cols] scratch */
+    sd_mat x;
+    const float *g, *b;
+    bool layer;
+    float eps;
+} sd_norm_round;
+void sd_norm_half(const sd_exec *ex, const sd_norm_round *n);
 /* out = f(gate) * up, or f(gate) when up.data is NULL. out may alias either. */
 void sd_nonlin_mul(const sd_exec *ex, sd_nonlin f, sd_mat out, sd_mat gate, sd_mat up);
 /* x <- cap tanh(x / cap)                                    Gemma 2, Gemma Team 2024, sec. 2 */

@@ -21,26 +21,26 @@ typedef struct norm_job {
     bool layer;
 } norm_job;
 
-/* r and mean of every row: what both gradients need. Deviations are squared one by one: the mean of squares less the squared mean would cancel. */
-static void stat_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+/* r and mean of a row: what both gradients need. Deviations are squared one by one: the mean of squares less the squared mean would cancel. */
+static void stat_row(const norm_job *j, int64_t i)
 {
-    const norm_job *j = arg;
     const sd_norm_grad *a = j->a;
     const int64_t n = a->x.cols;
-    float t[PART];
-    (void)chunk;
-    for (int64_t i = begin; i < end; i++) {
-        const float *x = sd_mat_row(a->x, i);
-        const float mean = j->layer ? j->kern->sum(x, n) / (float)n : 0.0f;
-        float square = 0.0f;
-        for (int64_t c = 0; c < n; c += PART) {
-            const int64_t m = n - c < PART ? n - c : PART;
-            for (int64_t k = 0; k < m; k++) t[k] = x[c + k] - mean;
-            square += j->kern->dot(t, t, m);
-        }
-        a->stat[2 * i] = 1.0f / sqrtf(square / (float)n + a->eps);
-        a->stat[2 * i + 1] = mean;
+    const float *x = sd_mat_row(a->x, i), mean = j->layer ? j->kern->sum(x, n) / (float)n : 0.0f;
+    float t[PART], square = 0.0f;
+    for (int64_t c = 0; c < n; c += PART) {
+        const int64_t m = n - c < PART ? n - c : PART;
+        for (int64_t k = 0; k < m; k++) t[k] = x[c + k] - mean;
+        square += j->kern->dot(t, t, m);
     }
+    a->stat[2 * i] = 1.0f / sqrtf(square / (float)n + a->eps);
+    a->stat[2 * i + 1] = mean;
+}
+
+static void stat_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    (void)chunk;
+    for (int64_t i = begin; i < end; i++) stat_row(arg, i);
 }
 
 /* Before rows: gx may be gy. */
@@ -83,6 +83,7 @@ static void norm_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     const int64_t n = a->x.cols;
     (void)chunk;
     for (int64_t i = begin; i < end; i++) {
+        if (!a->gg) stat_row(j, i); /* else it was there for the columns */
         const float *x = sd_mat_row(a->x, i), *gy = sd_mat_row(a->gy, i), r = a->stat[2 * i], mean = a->stat[2 * i + 1];
         float *gx = sd_mat_row(a->gx, i), dot, sum;
         weighted_sums(j, i, &dot, &sum);
@@ -99,7 +100,7 @@ static void norm_bwd(const sd_exec *ex, const sd_norm_grad *a, bool layer)
     norm_job j = {sd_kern_train_select(ex->cpu.flags), a, layer};
     SD_ASSERT(a->gx.rows == a->x.rows && a->gy.rows == a->x.rows && a->gx.cols == a->x.cols && a->gy.cols == a->x.cols);
     if (a->x.rows == 0) return;
-    sd_parallel_for(ex->n_threads, a->x.rows, chunk_rows(a->x.cols), stat_rows, &j);
+    if (a->gg) sd_parallel_for(ex->n_threads, a->x.rows, chunk_rows(a->x.cols), stat_rows, &j);
     if (a->gg) sd_parallel_for(ex->n_threads, a->x.cols, CHUNK_COLS, norm_cols, &j);
     sd_parallel_for(ex->n_threads, a->x.rows, chunk_rows(a->x.cols), norm_rows, &j);
 }

@@ -156,6 +156,18 @@ static void panels_as_they_lie(const job *j, uint32_t *to, const float *from, in
         }
 }
 
+/* The same of bf16 rows ld apart, cols columns of them, in pairs. */
+static void panels_of_halves(const job *j, const desk *d, slab s, const uint16_t *from, int64_t ld, int64_t cols)
+{
+    const int64_t lines = (s.kp + 1) / 2;
+    for (int64_t i = 0; i < lines; i++, from += 2 * ld) {
+        const uint16_t *odd = 2 * i + 1 < s.kp ? from + ld : NULL;
+        if (i + AHEAD + 1 < lines) fetch(from + 2 * AHEAD * ld, cols * 2), fetch(from + (2 * AHEAD + 1) * ld, cols * 2);
+        for (int64_t c = 0; c < cols; c += SD_PANEL)
+            j->kern->pair_bf16(s.to + (c / SD_PANEL * j->lines + i) * SD_PANEL, from + c, odd ? odd + c : (const uint16_t *)d->zero, cols - c < SD_PANEL ? cols - c : SD_PANEL);
+    }
+}
+
 /* Rows [k0, k0 + kp) of b, the columns of panels [p, p + group): b is [k, n]. */
 static void panels_of_cols(const job *j, const desk *d, slab s)
 {
@@ -169,32 +181,26 @@ static void panels_of_cols(const job *j, const desk *d, slab s)
         return;
     }
     if (rest) memset(s.to + full * j->lines * SD_PANEL, 0, (size_t)(lines * SD_PANEL) * sizeof *s.to);
+    if (j->bf16 && j->p->b_half.data) {
+        panels_of_halves(j, d, s, j->p->b_half.data + k0 * j->p->b_half.ld + c0, j->p->b_half.ld, cols);
+        return;
+    }
+    if (j->bf16 && b->dtype == SD_BF16 && !b->perm) {
+        panels_of_halves(j, d, s, (const uint16_t *)b->data + k0 * b->cols + c0, b->cols, cols);
+        return;
+    }
     for (int64_t i = 0; i < lines; i++) {
         const int64_t r = k0 + i * step;
         const bool odd = j->bf16 && i * step + 1 < kp;
         const float *x = NULL, *y = d->zero;
-        const uint16_t *hx = NULL, *hy = (const uint16_t *)d->zero;
-        const bool made = j->p->b_half.data != NULL, half = j->bf16 && (made || b->dtype == SD_BF16);
-        if (half && made) {
-            hx = j->p->b_half.data + r * j->p->b_half.ld + c0;
-            hy = odd ? hx + j->p->b_half.ld : hy;
-            if (i + AHEAD + 1 < lines) fetch(hx + AHEAD * 2 * j->p->b_half.ld, cols * 2), fetch(hx + (AHEAD * 2 + 1) * j->p->b_half.ld, cols * 2);
-        } else if (half) {
-            hx = (const uint16_t *)sd_wmat_row(b, r) + c0;
-            if (odd) hy = (const uint16_t *)sd_wmat_row(b, r + 1) + c0;
-            for (int64_t k = 0; k < 2 && i + AHEAD + 1 < lines; k++) fetch((const uint16_t *)sd_wmat_row(b, r + 2 * AHEAD + k) + c0, cols * 2);
-        } else {
-            if (b->dtype == SD_F32 && i + AHEAD + 1 < lines)
-                for (int64_t k = 0; k < step; k++) fetch((const float *)sd_wmat_row(b, r + AHEAD * step + k) + c0, cols * 4);
-            x = row_part(b, r, c0, cols, d->rows);
-            if (odd) y = row_part(b, r + 1, c0, cols, d->rows + 16 * PIECE);
-        }
+        if (b->dtype == SD_F32 && i + AHEAD + 1 < lines)
+            for (int64_t k = 0; k < step; k++) fetch((const float *)sd_wmat_row(b, r + AHEAD * step + k) + c0, cols * 4);
+        x = row_part(b, r, c0, cols, d->rows);
+        if (odd) y = row_part(b, r + 1, c0, cols, d->rows + 16 * PIECE);
         for (int64_t g = 0; g * SD_PANEL < cols; g++) {
             const int64_t n = g < full ? SD_PANEL : rest, c = g * SD_PANEL;
             uint32_t *to = s.to + (g * j->lines + i) * SD_PANEL;
-            if (half)
-                j->kern->pair_bf16(to, hx + c, odd ? hy + c : hy, n);
-            else if (j->bf16)
+            if (j->bf16)
                 j->kern->pair_f32(to, x + c, odd ? y + c : y, n);
             else if (n == SD_PANEL) /* of a constant length: no call, and not the slow start of a string instruction */
                 memcpy(to, x + c, SD_PANEL * sizeof(float));

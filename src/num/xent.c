@@ -19,11 +19,14 @@ typedef struct job {
     float *tile;      /* [n, SD_XENT_TILE] */
     float *max, *sum; /* [n] running */
     float *lt, *ft;   /* [n] the target's logit and f */
+    uint16_t *half;   /* [n, sd_prod_half_ld(SD_XENT_TILE)] the tile rounded, where the CPU multiplies bf16 */
+    uint16_t *half_h; /* h rounded, once for all tiles */
+    sd_half h;        /* which is there */
     int64_t v0, nv;   /* rows of W in the tile */
     void *product;    /* scratch */
 } job;
 
-static size_t lay(job *j, uint8_t *mem, int64_t n)
+static size_t lay(job *j, uint8_t *mem, int64_t n, int64_t d)
 {
     size_t at = 0;
     float **const field[] = {&j->tile, &j->max, &j->sum, &j->lt, &j->ft};
@@ -32,8 +35,32 @@ static size_t lay(job *j, uint8_t *mem, int64_t n)
         if (mem) *field[i] = (float *)(void *)(mem + at);
         at += sd_arena_need((size_t)(n * cols[i]) * sizeof(float));
     }
+    if (mem) j->half = (uint16_t *)(void *)(mem + at);
+    at += sd_arena_need(sd_prod_half_bytes(n, SD_XENT_TILE));
+    if (mem) j->half_h = (uint16_t *)(void *)(mem + at);
+    at += sd_arena_need(sd_prod_half_bytes(n, d));
     if (mem) j->product = mem + at;
     return at;
+}
+
+static void round_h(job *j)
+{
+    if (j->x->bf16) j->h = sd_prod_round(j->ex, j->x->h, j->half_h);
+    if (!j->x->bf16 || !sd_prod_multiplies_bf16(j->ex)) j->half = NULL;
+}
+
+/* Row i of the tile, once it is what will be multiplied. */
+static void round_row(const job *j, int64_t i)
+{
+    if (!j->half) return;
+    uint16_t *to = j->half + i * sd_prod_half_ld(SD_XENT_TILE);
+    j->ex->kern->to_bf16(to, j->tile + i * SD_XENT_TILE, j->nv);
+    if (j->nv & 1) to[j->nv] = 0;
+}
+
+static sd_half tile_half(const job *j)
+{
+    return (sd_half){j->half, sd_prod_half_ld(SD_XENT_TILE)};
 }
 
 size_t sd_xent_scratch(const sd_exec *ex, int64_t n, int64_t d)
@@ -41,7 +68,7 @@ size_t sd_xent_scratch(const sd_exec *ex, int64_t n, int64_t d)
     /* The three products: [n, tile] over d, [n, d] over a tile, [tile, d] over n. */
     const size_t a = sd_prod_scratch(ex, n, d > SD_XENT_TILE ? d : SD_XENT_TILE),
                  b = sd_prod_scratch(ex, SD_XENT_TILE, n);
-    return lay(&(job){0}, NULL, n) + (a > b ? a : b);
+    return lay(&(job){0}, NULL, n, d) + (a > b ? a : b);
 }
 
 sd_wmat sd_xent__tile(const sd_wmat *of, int64_t v0, int64_t n)
@@ -103,6 +130,7 @@ static void fwd_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
         if (!x->gh.data) continue;
         if (x->softcap > 0.0f)
             for (int64_t v = 0; v < j->nv; v++) l[v] *= f[v];
+        round_row(j, i);
         float *g = sd_mat_row(x->gh, i);
         if (shrink != 1.0f)
             for (int64_t c = 0; c < x->gh.cols; c++) g[c] *= shrink;
@@ -140,7 +168,7 @@ static void scores(const job *j)
     sd_prod_run(
         j->ex,
         &(sd_prod){
-            .kind = SD_PROD_NT, .bf16 = j->x->bf16, .c = tile_of(j), .a = j->x->h, .b = sd_xent__tile(&j->x->w, j->v0, j->nv)},
+            .kind = SD_PROD_NT, .bf16 = j->x->bf16, .c = tile_of(j), .a = j->x->h, .b = sd_xent__tile(&j->x->w, j->v0, j->nv), .a_half = j->h},
         j->product);
 }
 
@@ -150,7 +178,8 @@ void sd_xent_fwd(const sd_exec *ex, const sd_xent *x, void *scratch)
     const int64_t n = x->h.rows, V = x->w.rows;
     SD_ASSERT(x->w.cols == x->h.cols);
     if (n == 0) return;
-    lay(&j, scratch, n);
+    lay(&j, scratch, n, x->h.cols);
+    round_h(&j);
     for (int64_t i = 0; i < n; i++) {
         SD_ASSERT(x->target[i] >= 0 && x->target[i] < V);
         j.max[i] = -INFINITY;
@@ -169,7 +198,8 @@ void sd_xent_fwd(const sd_exec *ex, const sd_xent *x, void *scratch)
                                    .bf16 = x->bf16,
                                    .c = x->gh,
                                    .a = tile_of(&j),
-                                   .b = sd_xent__tile(&x->w, j.v0, j.nv)},
+                                   .b = sd_xent__tile(&x->w, j.v0, j.nv),
+                                   .a_half = tile_half(&j)},
                         j.product);
     }
     sd_parallel_for(ex->n_threads, n, CHUNK_ROWS, end_rows, &j);
@@ -189,10 +219,11 @@ static void weight_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
             for (int64_t v = 0; v < j->nv; v++) f[v] = slope(l[v], x->softcap);
         }
         (void)j->kern->exp_sum(l, x->lse[i], j->nv);
-        for (int64_t v = 0; v < j->nv; v++) l[v] *= -j->row[i];
+        j->kern->scale(l, -j->row[i], j->nv);
         if (t >= 0 && t < j->nv) l[t] += j->row[i];
         if (x->softcap > 0.0f)
             for (int64_t v = 0; v < j->nv; v++) l[v] *= f[v];
+        round_row(j, i);
     }
 }
 
@@ -202,7 +233,8 @@ void sd_xent_bwd_w(const sd_exec *ex, const sd_xent *x, sd_mat gw, const float *
     const int64_t V = x->w.rows;
     SD_ASSERT(gw.rows == V && gw.cols == x->h.cols && x->h.ld == x->h.cols);
     if (x->h.rows == 0) return;
-    lay(&j, scratch, x->h.rows);
+    lay(&j, scratch, x->h.rows, x->h.cols);
+    round_h(&j);
     for (j.v0 = 0; j.v0 < V; j.v0 += SD_XENT_TILE) {
         j.nv = V - j.v0 < SD_XENT_TILE ? V - j.v0 : SD_XENT_TILE;
         scores(&j);
@@ -213,7 +245,9 @@ void sd_xent_bwd_w(const sd_exec *ex, const sd_xent *x, sd_mat gw, const float *
                                .bf16 = x->bf16,
                                .c = sd_mat_rows(gw, j.v0, j.nv),
                                .a = tile_of(&j),
-                               .b = sd_wmat_of(x->h.data, x->h.rows, x->h.cols)},
+                               .b = sd_wmat_of(x->h.data, x->h.rows, x->h.cols),
+                               .a_half = tile_half(&j),
+                               .b_half = j.h},
                     j.product);
     }
 }
