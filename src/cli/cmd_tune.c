@@ -1,6 +1,7 @@
 /* sonde tune: a model learns from data: pretraining, supervised tuning, preferences, with an adapter or all weights; resumable. */
 #include "base/map.h"
 #include "cli/guard_args.h"
+#include "file/hub.h"
 #include "lab/tune.h"
 
 #include <inttypes.h>
@@ -178,6 +179,7 @@ static sd_status options(cli *c, const args *a, sd_tune_opt *o, sd_err *err)
 static int print(cli *c, const args *a, const sd_tune_result *r)
 {
     if (r->n_skipped) cli_note(c, "%" PRId64 " of %" PRId64 " rows have nothing to learn and were left out: %s", r->n_skipped, r->n_rows, r->skipped);
+    if (a->lora && sd_hub_plus(c->arg[0])) cli_note(c, "the adapter is for both of %s: what `sonde merge` makes of them is its model", c->arg[0]);
     if (r->n_cut) cli_note(c, "%" PRId64 " rows were longer than the context and lost their end", r->n_cut);
     if (c->json) {
         out_json j;

@@ -183,16 +183,32 @@ static sd_status base_of(char *out, size_t cap, const char *cache, const char *d
         else if (!sd_file_exists(out) && !sd_dir_exists(out))
             st = sd_fail(err, SD_E_NOTFOUND, "%s is an adapter of \"%s\", which is no file or folder here", dir, base);
     }
+    const bool joined = base && strchr(base, '+');
     json_decref(j);
-    if (st == SD_E_NOTFOUND) sd_hint(err, "give the model too: MODEL+ADAPTER");
+    if (st == SD_E_NOTFOUND) sd_hint(err, "give the model too: MODEL+ADAPTER%s", joined ? ", with what `sonde merge` makes of the model and the adapter it was trained on" : "");
     return st;
+}
+
+const char *sd_hub_plus(const char *text)
+{
+    char left[1024];
+    const char *last = NULL;
+    if (sd_file_exists(text) || sd_dir_exists(text)) return NULL;
+    for (size_t n = strlen(text); n-- > 0;) {
+        if (text[n] != '+') continue;
+        if (!last) last = text + n;
+        if (n >= sizeof left) continue;
+        memcpy(left, text, n);
+        left[n] = '\0';
+        if (sd_file_exists(left) || sd_dir_exists(left) || sd_hub_is_id(left)) return text + n;
+    }
+    return last;
 }
 
 sd_status sd_hub_model(char *out, size_t cap, const char *cache, const char *text, sd_err *err)
 {
     char left[1024], right[1024];
-    const bool there = sd_file_exists(text) || sd_dir_exists(text);
-    const char *plus = there ? NULL : strrchr(text, '+');
+    const char *plus = sd_hub_plus(text);
     const size_t n = plus ? (size_t)(plus - text) : 0;
     if (n >= sizeof left) return sd_fail(err, SD_E_ARG, "a path of %zu bytes is longer than the limit of %zu", n, sizeof left - 1);
     memcpy(left, text, n);

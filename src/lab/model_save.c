@@ -6,6 +6,7 @@
 #include "model/gguf_save.h"
 
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_COPY = 256 << 20, MAX_CONFIG = 1 << 20 };
 
@@ -134,8 +135,10 @@ static sd_status merge_to_folder(const sd_exec *ex, const sd_model *m, const cha
         return sd_hint(err, "give an -o that ends in .gguf");
     }
     sd_status st = sd_learner_new(&l, ex, m, &(sd_learner_opt){.full = true, .max_rows = 16, .max_docs = 1}, err);
+    const bool new_folder = !sd_dir_exists(dir);
     if (!st) st = sd_dir_make(dir, err);
     if (!st) st = sd_lab_model_save(l, m->path, dir, type, err);
+    if (st && new_folder) (void)rmdir(dir); /* unless something is in it */
     sd_learner_free(l);
     return st;
 }

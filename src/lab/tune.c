@@ -197,15 +197,16 @@ static double mean(const double *x, int64_t from, int64_t to)
 }
 
 /* The mean of the last ten losses is not finite, or three times that of the first ten and one more: what a learning
- * rate too high does, and noise does not. Or it is above that of the first ten and their gradients were 0: weights so large that nothing moves
- * them any more, with a loss no higher than that of equal chances for all tokens. */
+ * rate too high does, and noise does not. Or it is above that of the first ten or of the first step alone, and their gradients were 0: weights
+ * so large that nothing moves them any more, with a loss no higher than that of equal chances for all tokens. (The step alone: a rate that ruins
+ * the model in its second step has most of the damage among the first ten.) */
 static bool diverged(const sd_tune_run *r)
 {
     const int64_t n = r->step, w = WARM_STEPS;
     if (!isfinite(r->loss[n - 1]) || !isfinite(r->grad_norm)) return true;
     if (n < 2 * w) return false;
     const double first = mean(r->loss, 0, w), now = mean(r->loss, n - w, n);
-    return now > 3 * first + 1 || (now > first && r->n_still >= w);
+    return now > 3 * first + 1 || (now > fmin(first, r->loss[0]) && r->n_still >= w);
 }
 
 static sd_status write_event(sd_tune_run *r, sd_err *err)

@@ -1,4 +1,5 @@
 /* What a checkpoint of tuning holds: state.safetensors; where it lies: ckpt.h. */
+#include "base/hash.h"
 #include "lab/ckpt.h"
 #include "lab/tune_int.h"
 
@@ -67,6 +68,18 @@ static void sames(const sd_tune_run *r, same out[N_SAME])
     memcpy(out, all, sizeof all);
 }
 
+/* The rows' tokens and which of them count, as a number that JSON holds. */
+static int64_t rows_of(const sd_tune_run *r)
+{
+    const size_t n = (size_t)r->set.n_tok;
+    return (int64_t)((sd_hash64(r->set.tok, n * sizeof *r->set.tok) ^ 3 * sd_hash64(r->set.target, n * sizeof *r->set.target)) >> 11);
+}
+
+static sd_status another_run(sd_err *err)
+{
+    return sd_hint(err, "give the data and the model back as they were, or begin again with -f");
+}
+
 sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)
 {
     sd_ckpt c;
@@ -87,6 +100,7 @@ sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)
     sd_jw_ki64(&w, "n_projected", r->guard.n_projected);
     sd_jw_ki64(&w, "n_tokens", r->n_tokens);
     sd_jw_ki64(&w, "events_bytes", r->events.n_bytes);
+    sd_jw_ki64(&w, "rows", rows_of(r));
     sames(r, s);
     for (int i = 0; i < N_SAME; i++) sd_jw_ki64(&w, s[i].key, s[i].v);
     sd_jw_end(&w);
@@ -105,6 +119,8 @@ static bool counts(int64_t v)
 static sd_status read_json(sd_tune_run *r, sd_ckpt *c, sd_err *err)
 {
     const char *what = "checkpoint.json";
+    const int64_t now = rows_of(r);
+    int64_t rows = now; /* not in older ones */
     json_t *j = NULL;
     same s[N_SAME];
     sd_status st = sd_ckpt_open(c, &j, r->o.dir, err);
@@ -114,13 +130,19 @@ static sd_status read_json(sd_tune_run *r, sd_ckpt *c, sd_err *err)
     if (!st) st = sd_json_opt_i64(j, "n_projected", &r->guard.n_projected, what, err);
     if (!st) st = sd_json_get_i64(j, "n_tokens", &r->n_tokens, what, err);
     if (!st) st = sd_json_get_i64(j, "events_bytes", &r->events.n_bytes, what, err);
+    if (!st) st = sd_json_opt_i64(j, "rows", &rows, what, err);
+    if (!st && rows != now) {
+        sd_fail(err, SD_E_FORMAT, "%s was written by another run: its rows were not those that are read now", c->dir);
+        st = another_run(err);
+    }
     sames(r, s);
     for (int i = 0; !st && i < N_SAME; i++) {
         int64_t v = 0;
         st = sd_json_opt_i64(j, s[i].key, &v, what, err); /* "guard" is not in older ones, and 0 then */
-        if (!st && v != s[i].v)
-            st = sd_fail(err, SD_E_FORMAT, "%s was written by another run: %s was %" PRId64 " and is now %" PRId64, c->dir,
-                         s[i].key, v, s[i].v);
+        if (!st && v != s[i].v) {
+            sd_fail(err, SD_E_FORMAT, "%s was written by another run: %s was %" PRId64 " and is now %" PRId64, c->dir, s[i].key, v, s[i].v);
+            st = another_run(err);
+        }
     }
     const int64_t data = r->pool[SD_POOL_DATA].position, safety = r->pool[SD_POOL_SAFETY].position;
     if (!st && (r->step < 0 || r->step > r->total || !counts(data) || !counts(safety) || !counts(r->n_tokens) || !counts(r->events.n_bytes) || !counts(r->guard.n_projected)))

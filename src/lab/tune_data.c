@@ -334,9 +334,10 @@ static sd_status chat_row(reader *r, const json_t *row)
     sd_buf_init(&prompt, MAX_TEXT);
     if (!answer) answer = json_object_get(row, "completion");
     if (!answer) answer = json_object_get(row, "chosen"); /* a preference row: its better answer */
-    if (json_is_array(json_object_get(row, "messages")))
+    if (json_is_array(json_object_get(row, "messages"))) {
         st = add_messages(r, json_object_get(row, "messages"), msg, &n);
-    else if (instruction.p) {
+        while (n > 0 && says_nothing(msg, n)) n--; /* up to the last answer */
+    } else if (instruction.p) {
         sd_buf_put(&prompt, instruction.p, instruction.n);
         if (input.n) {
             sd_buf_puts(&prompt, "\n\n");

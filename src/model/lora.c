@@ -3,6 +3,7 @@
 
 #include "base/map.h"
 #include "base/rng.h"
+#include "file/hub.h"
 #include "model/arch.h"
 
 #include <math.h>
@@ -114,6 +115,10 @@ sd_status sd_lora_new(sd_lora **out, const sd_model *m, const sd_lora_opt *opt, 
     l->scale = (float)(l->opt.alpha / (opt->rslora ? sqrt(opt->rank) : opt->rank));
     l->n_layer = m->cfg.n_layer;
     lay(l, m);
+    if (l->n_group == 0) {
+        st = sd_fail(err, SD_E_ARG, "an adapter of no module: '%s' names none", opt->targets);
+        goto done;
+    }
     if ((st = sd_alloc_zero(&l->mat, (size_t)l->n_layer * sizeof *l->mat, "an adapter", err))) goto done;
     if ((st = sd_alloc_zero(&l->group, (size_t)l->n_group * sizeof *l->group, "an adapter", err))) goto done;
     if ((st = sd_alloc_zero(&l->data, (size_t)l->n_data * sizeof *l->data, "an adapter", err))) goto done;
@@ -152,7 +157,7 @@ void sd_lora_merge(float *w, int64_t in, const sd_lora_mat *m, int64_t r0, int64
 
 sd_status sd_model_spec_parse(sd_model_spec *out, const char *spec, sd_err *err)
 {
-    const char *plus = sd_file_exists(spec) || sd_dir_exists(spec) ? NULL : strrchr(spec, '+');
+    const char *plus = sd_hub_plus(spec);
     const size_t n = plus ? (size_t)(plus - spec) : strlen(spec);
     *out = (sd_model_spec){0};
     if (n >= sizeof out->model || (plus && strlen(plus + 1) >= sizeof out->adapter))

@@ -79,11 +79,9 @@ expect_error "more safety rows than there are" 4 '9 rows are asked for, it has 8
 expect_error "an unaligned model of another shape" 4 'no earlier stage' tune tiny.gguf --data sft.jsonl --lora 2 --guard safelora --unaligned wide.gguf -o x
 if [ ! -e x ]; then ok "a refused guard leaves no folder"; else not_ok "a refused guard leaves no folder" "$(ls x)"; fi
 
-stopped() { # NAME ARGUMENT..: the same bytes whether the run is stopped or not
-    local name=$1 go=(tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --lr 1e-3 "${@:2}")
-    rm -rf whole cut
-    "$sonde" "${go[@]}" -o whole -q >/dev/null
-    python3 - "$sonde" "${go[@]}" -o cut -q <<'X'
+begin() { # ARGUMENT..: a run into cut, stopped after some steps
+    rm -rf cut
+    python3 - "$sonde" "$@" -o cut -q <<'X'
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 p = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open("err", "wb"))
@@ -95,6 +93,12 @@ p.send_signal(signal.SIGINT)
 sys.exit(p.wait(60) & 255)
 X
     rc=$?
+}
+stopped() { # NAME ARGUMENT..: the same bytes whether the run is stopped or not
+    local name=$1 go=(tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --lr 1e-3 "${@:2}")
+    rm -rf whole
+    "$sonde" "${go[@]}" -o whole -q >/dev/null
+    begin "${go[@]}"
     if [ $rc -eq 130 ] && [ -e cut/checkpoint.json ] && "$sonde" tune --resume cut -q >/dev/null && cmp -s whole/adapter_model.safetensors cut/adapter_model.safetensors; then
         ok "$name"
     else
@@ -104,8 +108,18 @@ X
 stopped "a stopped run goes on to the same bytes" --steps 400 --dropout 0.1
 stopped "a stopped distillation goes on to the same bytes" --steps 200 --method distill --teacher tiny.gguf+ad
 stopped "a stopped guard goes on to the same bytes" --steps 200 --guard lisa --safety safe.jsonl --cycle 2,5
+# The order of the rows is drawn by their places: the same rows in another file order are other data.
+cp sft.jsonl rows.jsonl
+begin tune tiny.gguf --data rows.jsonl --lora 4 --batch 2 --steps 400
+tac sft.jsonl >rows.jsonl
+expect_error "a run does not go on with other rows" 4 'its rows were not those' tune --resume cut
+cp sft.jsonl rows.jsonl
+expect_exit "and does with its own" 0 tune --resume cut
 if [ -d "$shared/fixtures/adapters" ]; then
     base=$shared/fixtures/models/llama
+    (trap '' XFSZ && ulimit -f 8 && "$sonde" merge "$base" -o lost >out 2>err)
+    rc=$?
+    if [ $rc -eq 4 ] && [ ! -e lost ]; then ok "no room for a merged model leaves no folder"; else not_ok "no room for a merged model leaves no folder" "$(what_happened)" "$(ls -d lost)"; fi
     expect_exit "merge" 0 merge "$base+$shared/fixtures/adapters/llama-lora" -o merged
     "$sonde" trace merged --ids 1,2,3 -o a.st -q -f >/dev/null
     "$sonde" trace "$base+$shared/fixtures/adapters/llama-lora" --ids 1,2,3 -o b.st -q -f >/dev/null
@@ -126,6 +140,7 @@ fi
 expect_error "merging a GGUF into a folder" 4 'Hugging Face folder' merge tiny.gguf+ad -o g
 # So high a rate that after some steps nothing moves any more: the loss is then that of the beginning, no multiple of it.
 expect_error "a loss that rose and stays" 1 'the loss diverged: .* at step [0-9]+ of 400' tune tiny.gguf --data sft.jsonl --lora 4 --lr 50 --clip 0 --steps 400 --batch 4 -o stuck -q
+expect_error "one that is ruined within ten steps" 1 'the loss diverged: .* at step [0-9]+ of 60' tune tiny.gguf --data sft.jsonl --lora 4 --lr 100 --warmup 0 --clip 0 --steps 60 --batch 4 -o ruined -q
 if [ ! -e stuck/adapter_model.safetensors ]; then ok "what diverged is not written"; else not_ok "what diverged is not written" "$(ls stuck)"; fi
 # From a text alone: a vocabulary, then random weights of a configuration beside it.
 for i in $(seq 60); do echo "The red gate stood by the bridge at noon, and $i people went to the quay."; done >prose.txt
@@ -176,5 +191,15 @@ expect_error "rows in parquet" 4 'rows.parquet: parquet files are not read' tune
 printf '{"question":"?"}\n' >odd.jsonl
 expect_error "a row of no known form" 4 'odd.jsonl, line 1: ' tune tiny.gguf --data odd.jsonl --lora 2 -o y
 expect_error "a target that is no module" 4 'has no module' tune tiny.gguf --data sft.jsonl --lora 2 --targets w_proj -o z
+expect_error "targets that name nothing" 4 'adapter of no module' tune tiny.gguf --data sft.jsonl --lora 2 --targets , -o z
+# What stands behind the last answer is not learnt, and does not cost the row.
+printf '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"good day"}%s]}\n' '' ',{"role":"user","content":"thanks"}' ',{"role":"assistant","content":" "}' >turns.jsonl
+expect_json "conversations that end with a question" sonde.tune/1 'd["n_rows"] == 3 and d["n_skipped"] == 0' tune tiny.gguf --data turns.jsonl --lora 2 --steps 1 --batch 1 --epochs 1 -o ends --json
+# Signs in a folder's name, and an adapter's adapter.
+cp -r ad a+d
+expect_exit "an adapter with a + in its name" 0 run tiny.gguf+a+d -p hello -n 1
+run tune tiny.gguf+ad --data sft.jsonl --lora 2 --steps 1 --batch 4 -o on_both
+if [ $rc -eq 0 ] && grep -q 'for both of tiny.gguf+ad' err; then ok "it is said what an adapter on an adapter is for"; else not_ok "it is said what an adapter on an adapter is for" "$(what_happened)"; fi
+expect_error "an adapter on an adapter alone" 4 'is an adapter of "tiny.gguf\+ad"' run on_both -p hello -n 1
 expect_error "full fine-tuning of a GGUF" 4 'Hugging Face folder' tune tiny.gguf --data sft.jsonl --steps 1 -o f
 finish
