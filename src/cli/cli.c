@@ -229,9 +229,7 @@ static void put_error(cli *c, const char *msg, const char *hint)
     const char *red = c->err_color ? "\x1b[31m" : "", *plain = c->err_color ? "\x1b[0m" : "";
     sd_buf b;
     sd_buf_init(&b, 1 << 16);
-    sd_slice said = sd_slice_of(msg);
-    if (sd_slice_ends(said, ".") && !sd_slice_ends(said, "..")) said.n--; /* half of the makers of errors end them with a full stop */
-    out_clean(&b, said); /* names come from files and from the command line */
+    out_clean(&b, sd_slice_of(msg)); /* names come from files and from the command line */
     fprintf(c->err, "%ssonde:%s %s\n", red, plain, sd_buf_str(&b));
     sd_buf_reset(&b);
     out_clean(&b, sd_slice_of(hint));

@@ -27,7 +27,7 @@ sd_status sd_shuffle_new(sd_shuffle **out, int64_t cap_rows, int64_t d, uint64_t
     sd_cpu cpu;
     *out = NULL;
     if (cap_rows < 1 || d < 1 || !sd_mul_size((size_t)cap_rows, (size_t)d * sizeof *s->row, &bytes))
-        return sd_fail(err, SD_E_ARG, "a shuffle buffer of %lld rows of width %lld is impossible.", (long long)cap_rows, (long long)d);
+        return sd_fail(err, SD_E_ARG, "a shuffle buffer of %lld rows of width %lld is impossible", (long long)cap_rows, (long long)d);
     sd_status st = sd_alloc_zero(&s, sizeof *s, "a shuffle buffer", err);
     if (st) return st;
     (void)sd_cpu_detect(&cpu, NULL);
@@ -66,7 +66,7 @@ static sd_status take_row(sd_shuffle *s, const float *x, int64_t source_row, sd_
     }
     for (int64_t i = 0; i < s->d; i++)
         if (!(fabsf(x[i]) <= SD_F16_MAX)) {
-            (void)sd_fail(err, SD_E_FORMAT, "activation row %lld of the source, dimension %lld, is %g; the shuffle buffer holds f16, up to 65504.",
+            (void)sd_fail(err, SD_E_FORMAT, "activation row %lld of the source, dimension %lld, is %g; the shuffle buffer holds f16, up to 65504",
                           (long long)source_row, (long long)i, (double)x[i]);
             return sd_hint(err, "leave out such rows, or check the model");
         }
@@ -83,7 +83,7 @@ static sd_status fetch(sd_shuffle *s, sd_act_source *src, sd_err *err)
     s->pend_at = s->pend_n = 0;
     s->ended = b.x.rows == 0;
     if (s->ended) return SD_OK;
-    if (b.x.cols != s->d) return sd_fail(err, SD_E_SHAPE, "activations of width %lld do not go into a shuffle buffer of width %lld.", (long long)b.x.cols, (long long)s->d);
+    if (b.x.cols != s->d) return sd_fail(err, SD_E_SHAPE, "activations of width %lld do not go into a shuffle buffer of width %lld", (long long)b.x.cols, (long long)s->d);
     if (b.x.rows > s->pend_cap) {
         sd_free(s->pend);
         s->pend = NULL;
@@ -176,7 +176,7 @@ static sd_status load_rows(const sd_weights *w, const char *name, uint16_t *to, 
     const sd_tensor *t = n ? sd_weights_find(w, name) : NULL;
     if (!n) return SD_OK;
     if (!t || t->dtype != SD_F16 || t->rank != 2 || t->dim[0] != n || t->dim[1] != d)
-        return sd_fail(err, SD_E_FORMAT, "%s: \"%s\" is not %lld rows of width %lld.", sd_weights_path(w), name, (long long)n, (long long)d);
+        return sd_fail(err, SD_E_FORMAT, "%s: \"%s\" is not %lld rows of width %lld", sd_weights_path(w), name, (long long)n, (long long)d);
     memcpy(to, t->data, (size_t)(n * d) * sizeof *to);
     return SD_OK;
 }
@@ -192,13 +192,13 @@ sd_status sd_shuffle_load(sd_shuffle **out, const char *path, sd_err *err)
     if (st) return st;
     const sd_tensor *t = sd_weights_find(w, "state");
     if (!t || t->dtype != SD_I64 || t->rank != 1 || t->dim[0] != N_STATE) {
-        st = sd_fail(err, SD_E_FORMAT, "%s: this is no shuffle buffer.", path);
+        st = sd_fail(err, SD_E_FORMAT, "%s: this is no shuffle buffer", path);
         goto done;
     }
     memcpy(state, t->data, sizeof state);
     memcpy(&max_norm, &state[ST_MAX_NORM], sizeof max_norm);
     if (state[ST_N] < 0 || state[ST_N] > state[ST_CAP] || state[ST_PEND] < 0 || state[ST_PEND] > INT32_MAX || state[ST_D] < 1 || state[ST_D] > 1 << 20) {
-        st = sd_fail(err, SD_E_FORMAT, "%s: the state of the shuffle buffer makes no sense.", path);
+        st = sd_fail(err, SD_E_FORMAT, "%s: the state of the shuffle buffer makes no sense", path);
         goto done;
     }
     st = sd_shuffle_new(&s, state[ST_CAP], state[ST_D], 0, max_norm, err);

@@ -67,7 +67,7 @@ static sd_status check_room(const sd_act_writer *w, sd_err *err)
     if (w->m.n_rows <= 0) return SD_OK;
     const uint64_t need = sd_act_plan(w->m.n_rows, w->m.d, w->m.f16), have = sd_disk_free(w->dir);
     if (need <= have) return SD_OK;
-    (void)sd_fail(err, SD_E_NOSPACE, "%lld activations of width %lld need %s on disk; %s has %s free.", (long long)w->m.n_rows, (long long)w->m.d,
+    (void)sd_fail(err, SD_E_NOSPACE, "%lld activations of width %lld need %s on disk; %s has %s free", (long long)w->m.n_rows, (long long)w->m.d,
                   sd_fmt_bytes(need_s, sizeof need_s, (double)need), w->dir, sd_fmt_bytes(free_s, sizeof free_s, (double)have));
     (void)sd_hint(err, "take fewer tokens, or train without shards: sonde dict train MODEL CORPUS");
     return SD_E_NOSPACE;
@@ -78,18 +78,18 @@ sd_status sd_act_writer_open(sd_act_writer **out, const char *dir, const sd_act_
     sd_act_writer *w = NULL;
     sd_cpu cpu;
     *out = NULL;
-    if (m->d < 1 || m->rows_per_shard < 0) return sd_fail(err, SD_E_ARG, "activations of width %lld in shards of %lld rows are impossible.", (long long)m->d, (long long)m->rows_per_shard);
+    if (m->d < 1 || m->rows_per_shard < 0) return sd_fail(err, SD_E_ARG, "activations of width %lld in shards of %lld rows are impossible", (long long)m->d, (long long)m->rows_per_shard);
     sd_status st = sd_alloc_zero(&w, sizeof *w, "a shard writer", err);
     if (st) return st;
     w->m = *m;
     w->m.rows_per_shard = shard_rows(m);
     (void)sd_cpu_detect(&cpu, NULL);
     w->kd = sd_kern_dict_select(cpu.flags);
-    if (!sd_path_join(w->dir, sizeof w->dir, dir, "")) st = sd_fail(err, SD_E_ARG, "%s: the path is too long.", dir);
+    if (!sd_path_join(w->dir, sizeof w->dir, dir, "")) st = sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
     w->made_dir = !sd_dir_exists(dir);
     if (!st) st = sd_dir_make(dir, err);
     if (!st && clear(dir, false) && !force) {
-        st = sd_fail(err, SD_E_ARG, "%s holds activations already.", dir);
+        st = sd_fail(err, SD_E_ARG, "%s holds activations already", dir);
         (void)sd_hint(err, "-f replaces them");
     }
     if (!st) st = check_room(w, err);
@@ -142,7 +142,7 @@ static sd_status check_row(const sd_act_writer *w, const float *x, sd_err *err)
 {
     for (int64_t i = 0; i < w->m.d; i++)
         if (!isfinite(x[i]))
-            return sd_fail(err, SD_E_FORMAT, "activation row %lld, dimension %lld, is %f.", (long long)(w->total + w->n), (long long)i, (double)x[i]);
+            return sd_fail(err, SD_E_FORMAT, "activation row %lld, dimension %lld, is %f", (long long)(w->total + w->n), (long long)i, (double)x[i]);
     return SD_OK;
 }
 
@@ -157,7 +157,7 @@ static void put_f16(const sd_act_writer *w, uint16_t *y, const float *x)
 sd_status sd_act_writer_put(sd_act_writer *w, const sd_act_block *b, sd_err *err)
 {
     const int64_t d = w->m.d;
-    if (b->x.cols != d) return sd_fail(err, SD_E_SHAPE, "activations of width %lld do not go into shards of width %lld.", (long long)b->x.cols, (long long)d);
+    if (b->x.cols != d) return sd_fail(err, SD_E_SHAPE, "activations of width %lld do not go into shards of width %lld", (long long)b->x.cols, (long long)d);
     for (int64_t r = 0; r < b->x.rows; r++) {
         const float *x = sd_mat_row(b->x, r);
         sd_status st = check_row(w, x, err);
@@ -223,12 +223,12 @@ sd_status sd_act_writer_finish(sd_act_writer *w, sd_err *err)
     sd_buf b;
     sd_buf_init(&b, 64 << 20);
     sd_status st = flush(w, err);
-    if (!st && w->total == 0) st = sd_fail(err, SD_E_FORMAT, "%s: there were no activations to write.", w->dir);
+    if (!st && w->total == 0) st = sd_fail(err, SD_E_FORMAT, "%s: there were no activations to write", w->dir);
     if (!st) {
         put_manifest(&b, w);
         st = sd_buf_check(&b, SD_ACT_MANIFEST, err);
     }
-    if (!st && !sd_path_join(path, sizeof path, w->dir, SD_ACT_MANIFEST)) st = sd_fail(err, SD_E_ARG, "%s: the path is too long.", w->dir);
+    if (!st && !sd_path_join(path, sizeof path, w->dir, SD_ACT_MANIFEST)) st = sd_fail(err, SD_E_ARG, "%s: the path is too long", w->dir);
     if (!st) st = sd_file_write_atomic(path, b.p, b.n, err);
     sd_buf_release(&b);
     if (st)

@@ -35,7 +35,7 @@ sd_status sd_dict__possible(const sd_dict_info *info, sd_err *err)
     const int64_t o = info->d_out ? info->d_out : info->d;
     if (info->d < 1 || o < 1 || info->m < 1 || info->m >= INT32_MAX || info->d > 1 << 24 || o > 1 << 24 ||
         !sd_mul_size((size_t)(info->d > o ? info->d : o), (size_t)info->m, &cells) || cells > SIZE_MAX / 64)
-        return sd_fail(err, SD_E_SHAPE, "a dictionary of %lld features of width %lld is impossible.", (long long)info->m, (long long)info->d);
+        return sd_fail(err, SD_E_SHAPE, "a dictionary of %lld features of width %lld is impossible", (long long)info->m, (long long)info->d);
     return SD_OK;
 }
 
@@ -76,8 +76,8 @@ static sd_status check_finite(const float *x, int64_t n, int64_t cols, const cha
 {
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(x[i])) {
-            if (cols == 1) return sd_fail(err, SD_E_FORMAT, "%s: %s[%lld] is %f.", where, name, (long long)i, (double)x[i]);
-            return sd_fail(err, SD_E_FORMAT, "%s: %s of feature %lld, dimension %lld, is %f.", where, name, (long long)(i / cols),
+            if (cols == 1) return sd_fail(err, SD_E_FORMAT, "%s: %s[%lld] is %f", where, name, (long long)i, (double)x[i]);
+            return sd_fail(err, SD_E_FORMAT, "%s: %s of feature %lld, dimension %lld, is %f", where, name, (long long)(i / cols),
                            (long long)(i % cols), (double)x[i]);
         }
     return SD_OK;
@@ -225,7 +225,7 @@ static sd_status encode_locked(sd_codes *out, const sd_exec *ex, sd_dict *d, sd_
         out->n = n;
         if (!st) out->nnz = out->row_ptr[n];
     }
-    if (!st && bad >= 0) st = sd_fail(err, SD_E_FORMAT, "row %lld of the activations holds a number that is not finite or too large.", (long long)bad);
+    if (!st && bad >= 0) st = sd_fail(err, SD_E_FORMAT, "row %lld of the activations holds a number that is not finite or too large", (long long)bad);
     return st;
 }
 
@@ -233,7 +233,7 @@ sd_status sd_dict_encode(sd_codes *out, const sd_exec *ex, const sd_dict *d, sd_
 {
     union { const sd_dict *c; sd_dict *v; } self = {d}; /* only the cache behind the lock changes */
     if (x.cols != d->info.d)
-        return sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %lld numbers, these have %lld.", (long long)d->info.d, (long long)x.cols);
+        return sd_fail(err, SD_E_SHAPE, "the dictionary is for rows of %lld numbers, these have %lld", (long long)d->info.d, (long long)x.cols);
     sd_mat scaled = x;
     sd_status st = d->row_norm ? sd_dict__scaled(&scaled, ex, d, x, err) : SD_OK;
     (void)pthread_mutex_lock(&self.v->lock);

@@ -24,7 +24,7 @@ static sd_status push(pairs *a, int32_t f, float p, sd_err *err)
     if (a->n == a->cap) {
         const int64_t cap = a->cap ? a->cap * 2 : 65536;
         pair *v = sd_realloc(a->v, (size_t)cap * sizeof *v);
-        if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: %lld activations to calibrate thresholds on.", (long long)cap);
+        if (!v) return sd_fail(err, SD_E_NOMEM, "out of memory: %lld activations to calibrate thresholds on", (long long)cap);
         a->v = v;
         a->cap = cap;
     }
@@ -204,7 +204,7 @@ sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err
     float *least = NULL;
     pairs all = {0};
     if (x.cols != d->info.d || x.rows < 2)
-        return sd_fail(err, SD_E_SHAPE, "%lld rows of width %lld cannot calibrate a dictionary of width %lld.", (long long)x.rows, (long long)x.cols, (long long)d->info.d);
+        return sd_fail(err, SD_E_SHAPE, "%lld rows of width %lld cannot calibrate a dictionary of width %lld", (long long)x.rows, (long long)x.cols, (long long)d->info.d);
     sd_status st = sd_alloc(&count, (size_t)m * sizeof *count, "counts", err);
     if (!st) st = sd_alloc(&least, (size_t)x.rows * sizeof *least, "smallest activations", err);
     if (!st) st = encode_all(d, ex, x, count, least, &all, err);

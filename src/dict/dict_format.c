@@ -87,13 +87,13 @@ sd_status sd_dict_save_as(const sd_dict *d, const char *dir, sd_dict_format f, s
 {
     SD_ASSERT(f < SD_FORMAT_COUNT);
     if (table[f].save) return table[f].save(d, dir, err);
-    (void)sd_fail(err, SD_E_UNSUPPORTED, "%s is read, not written.", table[f].name);
+    (void)sd_fail(err, SD_E_UNSUPPORTED, "%s is read, not written", table[f].name);
     return sd_hint(err, "saelens, sparsify and circuit-tracer are written");
 }
 
 sd_status sd_format__in(char out[SD_FORMAT_PATH], const char *dir, const char *name, sd_err *err)
 {
-    return sd_path_join(out, SD_FORMAT_PATH, dir, name) ? SD_OK : sd_fail(err, SD_E_ARG, "%s: the path is too long.", dir);
+    return sd_path_join(out, SD_FORMAT_PATH, dir, name) ? SD_OK : sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
 }
 
 void sd_dict_set_site(sd_dict *d, bool out, const char *site, const char *hook_name)
@@ -105,10 +105,10 @@ void sd_dict_set_site(sd_dict *d, bool out, const char *site, const char *hook_n
 static sd_status find(const sd_tensor **out, const sd_weights *w, const char *name, int rank, sd_err *err)
 {
     const sd_tensor *t = *out = sd_weights_find(w, name);
-    if (!t) return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing.", sd_weights_path(w), name);
+    if (!t) return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing", sd_weights_path(w), name);
     if (!sd_dtype_get(t->dtype)->decode || sd_dtype_get(t->dtype)->block != 1)
-        return sd_fail(err, SD_E_UNSUPPORTED, "%s: %s is %s; F32, F16, BF16 and F64 are read.", sd_weights_path(w), name, t->type_name ? t->type_name : "of an unknown type");
-    if (t->rank != rank) return sd_fail(err, SD_E_SHAPE, "%s: %s has %d dimensions, not %d.", sd_weights_path(w), name, t->rank, rank);
+        return sd_fail(err, SD_E_UNSUPPORTED, "%s: %s is %s; F32, F16, BF16 and F64 are read", sd_weights_path(w), name, t->type_name ? t->type_name : "of an unknown type");
+    if (t->rank != rank) return sd_fail(err, SD_E_SHAPE, "%s: %s has %d dimensions, not %d", sd_weights_path(w), name, t->rank, rank);
     return SD_OK;
 }
 
@@ -125,7 +125,7 @@ sd_status sd_format__expect(const sd_weights *w, const char *name, int64_t rows,
     const sd_tensor *t;
     const sd_status st = find(&t, w, name, 2, err);
     if (st || (t->dim[0] == rows && t->dim[1] == cols)) return st;
-    return sd_fail(err, SD_E_SHAPE, "%s: %s is [%lld, %lld], not [%lld, %lld].", sd_weights_path(w), name, (long long)t->dim[0], (long long)t->dim[1], (long long)rows, (long long)cols);
+    return sd_fail(err, SD_E_SHAPE, "%s: %s is [%lld, %lld], not [%lld, %lld]", sd_weights_path(w), name, (long long)t->dim[0], (long long)t->dim[1], (long long)rows, (long long)cols);
 }
 
 sd_status sd_format__matrix(float *out, int64_t rows, int64_t cols, const sd_weights *w, const char *name, bool transposed, sd_err *err)
@@ -157,7 +157,7 @@ sd_status sd_format__vector(float *out, int64_t n, const sd_weights *w, const ch
     const sd_tensor *t;
     const sd_status st = find(&t, w, name, 1, err);
     if (st) return st;
-    if (t->dim[0] != n) return sd_fail(err, SD_E_SHAPE, "%s: %s has %lld numbers, not %lld.", sd_weights_path(w), name, (long long)t->dim[0], (long long)n);
+    if (t->dim[0] != n) return sd_fail(err, SD_E_SHAPE, "%s: %s has %lld numbers, not %lld", sd_weights_path(w), name, (long long)t->dim[0], (long long)n);
     sd_dtype_get(t->dtype)->decode(out, t->data, n);
     return SD_OK;
 }
@@ -168,8 +168,8 @@ sd_status sd_format__scalar(double *out, const sd_weights *w, const char *name, 
     float f;
     int64_t i64;
     int32_t i32;
-    if (!t) return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing.", sd_weights_path(w), name);
-    if (t->rank > 1 || (t->rank == 1 && t->dim[0] != 1)) return sd_fail(err, SD_E_SHAPE, "%s: %s is not a single number.", sd_weights_path(w), name);
+    if (!t) return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing", sd_weights_path(w), name);
+    if (t->rank > 1 || (t->rank == 1 && t->dim[0] != 1)) return sd_fail(err, SD_E_SHAPE, "%s: %s is not a single number", sd_weights_path(w), name);
     if (t->dtype == SD_I64) {
         memcpy(&i64, t->data, sizeof i64);
         *out = (double)i64;
@@ -180,7 +180,7 @@ sd_status sd_format__scalar(double *out, const sd_weights *w, const char *name, 
         sd_dtype_get(t->dtype)->decode(&f, t->data, 1);
         *out = (double)f;
     } else {
-        return sd_fail(err, SD_E_UNSUPPORTED, "%s: %s is %s, which is no number that is read.", sd_weights_path(w), name, t->type_name);
+        return sd_fail(err, SD_E_UNSUPPORTED, "%s: %s is %s, which is no number that is read", sd_weights_path(w), name, t->type_name);
     }
     return SD_OK;
 }
@@ -188,7 +188,7 @@ sd_status sd_format__scalar(double *out, const sd_weights *w, const char *name, 
 sd_status sd_format__seal(sd_dict *d, const sd_weights *w, bool subtract, sd_err *err)
 {
     const sd_tensor *left = sd_weights_unasked(w);
-    if (left) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the tensor %.*s has no place in a %s dictionary.", sd_weights_path(w), SD_SLICE(left->name), sd_dict_kind_name(d->info.kind));
+    if (left) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the tensor %.*s has no place in a %s dictionary", sd_weights_path(w), SD_SLICE(left->name), sd_dict_kind_name(d->info.kind));
     d->input_centred = subtract;
     if (subtract) memcpy(d->b_in, d->b_dec, (size_t)d->info.d * sizeof(float));
     d->has_threshold = !d->topk;

@@ -56,15 +56,15 @@ sd_status sd_step__check(const sd_dict_train_opt *o, int64_t n_step, sd_err *err
 {
     enum { MOST_STEPS = 1 << 24 }; /* each has its rate in memory: a second and 128 MB */
     if (n_step > MOST_STEPS) {
-        (void)sd_fail(err, SD_E_ARG, "a run of %lld steps is impossible, at most %d.", (long long)n_step, MOST_STEPS);
+        (void)sd_fail(err, SD_E_ARG, "a run of %lld steps is impossible, at most %d", (long long)n_step, MOST_STEPS);
         return sd_hint(err, "a larger batch makes fewer steps of as many tokens");
     }
     if (o->k_start < 0 || o->k_start > o->m || o->k_anneal < 0 || o->sparsity_warmup < 0)
-        return sd_fail(err, SD_E_ARG, "a k of %d to begin with, of %lld features, is impossible.", o->k_start, (long long)o->m);
-    if (o->k_anneal > 0 && o->k_start == 0) return sd_fail(err, SD_E_ARG, "k anneals over %lld steps, but from which k is not said.", (long long)o->k_anneal);
-    if (o->k_start > 0 && o->k_anneal == 0) return sd_fail(err, SD_E_ARG, "k begins at %d, but in how many steps it becomes %d is not said.", o->k_start, o->k);
+        return sd_fail(err, SD_E_ARG, "a k of %d to begin with, of %lld features, is impossible", o->k_start, (long long)o->m);
+    if (o->k_anneal > 0 && o->k_start == 0) return sd_fail(err, SD_E_ARG, "k anneals over %lld steps, but from which k is not said", (long long)o->k_anneal);
+    if (o->k_start > 0 && o->k_anneal == 0) return sd_fail(err, SD_E_ARG, "k begins at %d, but in how many steps it becomes %d is not said", o->k_start, o->k);
     if (o->k_anneal >= n_step || o->sparsity_warmup >= n_step) {
-        (void)sd_fail(err, SD_E_ARG, "the run has %lld steps, annealing would take %lld.", (long long)n_step, (long long)(o->k_anneal >= n_step ? o->k_anneal : o->sparsity_warmup));
+        (void)sd_fail(err, SD_E_ARG, "the run has %lld steps, annealing would take %lld", (long long)n_step, (long long)(o->k_anneal >= n_step ? o->k_anneal : o->sparsity_warmup));
         return sd_hint(err, "anneal over a part of the run, so that the rest trains what is kept");
     }
     return SD_OK;
@@ -209,7 +209,7 @@ sd_status sd_choice__best(sd_choice *c, const sd_exec *ex, sd_mat x, int64_t ste
         /* Away from the last cut in steps, then in strides: a batch may have fewer values above 0 than are wanted, and then all of them are taken. */
         cut = low >= 0 && high >= 0 ? 0.5 * (low + high) : low >= 0 ? (i < STEPS ? 1.25 : 4) * low + 1e-3 : i < STEPS ? 0.8 * high : 0;
     }
-    return sd_fail(err, SD_E_FAIL, "step %lld: no value separates the best %lld activations of the batch from four times as many: its rows are too much alike.",
+    return sd_fail(err, SD_E_FAIL, "step %lld: no value separates the best %lld activations of the batch from four times as many: its rows are too much alike",
                    (long long)step, (long long)want);
 }
 
@@ -226,7 +226,7 @@ sd_status sd_parts__read(const sd_weights *w, const sd_part *p, int n, sd_err *e
     for (int i = 0; i < n; i++) {
         const sd_tensor *t = sd_weights_find(w, p[i].name);
         if (!t || t->dtype != p[i].dtype || t->rank != (p[i].cols ? 2 : 1) || t->dim[0] != p[i].rows || (p[i].cols && t->dim[1] != p[i].cols))
-            return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing or has another shape: this is no checkpoint of this kind.", sd_weights_path(w), p[i].name);
+            return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing or has another shape: this is no checkpoint of this kind", sd_weights_path(w), p[i].name);
         if (p[i].data) memcpy(p[i].data, t->data, t->bytes);
     }
     return SD_OK;
@@ -236,6 +236,6 @@ sd_status sd_parts__check_rows(const char *path, const sd_kern *k, const float *
 {
     for (int64_t f = 0; f < o->m; f++)
         if (last_step[f] < 0 || last_step[f] > step || !isfinite(k->dot(W + f * o->d, W + f * o->d, o->d)))
-            return sd_fail(err, SD_E_FORMAT, "%s: feature %lld of the checkpoint makes no sense.", path, (long long)f);
+            return sd_fail(err, SD_E_FORMAT, "%s: feature %lld of the checkpoint makes no sense", path, (long long)f);
     return SD_OK;
 }

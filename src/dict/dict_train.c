@@ -35,16 +35,16 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
 
 static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
 {
-    if (o->kind < 0 || o->kind >= SD_DICT_ENCODER_COUNT) return sd_fail(err, SD_E_ARG, "kind %d of dictionaries is unknown.", (int)o->kind);
+    if (o->kind < 0 || o->kind >= SD_DICT_ENCODER_COUNT) return sd_fail(err, SD_E_ARG, "kind %d of dictionaries is unknown", (int)o->kind);
     if (o->k > o->m) {
-        (void)sd_fail(err, SD_E_ARG, "k %d of %" PRId64 " features: there cannot be more active features than there are features.", o->k, o->m);
+        (void)sd_fail(err, SD_E_ARG, "k %d of %" PRId64 " features: there cannot be more active features than there are features", o->k, o->m);
         return sd_hint(err, "take a smaller k or a larger width");
     }
     if (o->d < 1 || o->m < 1 || o->d > 1 << 20 || o->m >= INT32_MAX || o->k < 0 || o->batch < 0 || o->batch > 1 << 24 || o->n_tokens < 1)
-        return sd_fail(err, SD_E_ARG, "a dictionary of %" PRId64 " features of width %" PRId64 " with k %d, batches of %" PRId64 " and %" PRId64 " tokens is impossible.",
+        return sd_fail(err, SD_E_ARG, "a dictionary of %" PRId64 " features of width %" PRId64 " with k %d, batches of %" PRId64 " and %" PRId64 " tokens is impossible",
                        o->m, o->d, o->k, o->batch, o->n_tokens);
     if (o->without & SD_WITHOUT_UNIT_DECODER && (o->kind == SD_DICT_STANDARD || o->kind == SD_DICT_GATED)) {
-        (void)sd_fail(err, SD_E_ARG, "without unit decoder rows a %s dictionary escapes its penalty: activations shrink and the rows grow.", sd_dict_kind_name(o->kind));
+        (void)sd_fail(err, SD_E_ARG, "without unit decoder rows a %s dictionary escapes its penalty: activations shrink and the rows grow", sd_dict_kind_name(o->kind));
         return sd_hint(err, "the kinds that choose by rank can be trained so, and jumprelu");
     }
     return SD_OK;
@@ -199,7 +199,7 @@ static sd_status estimate(sd_dict_train *t, sd_mat x, const float *norm, double 
     for (int64_t r = 0; r < x.rows; r++)
         if ((double)norm[r] <= t->max_norm) spread += sd_step__norm(sd_mat_row(x, r), mean, d);
     if (!(spread / (double)n > 1e-30 && isfinite(spread)))
-        return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", x.rows);
+        return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite", x.rows);
     t->scale = t->opt.without & SD_WITHOUT_SCALING ? 1 : sqrt((double)d) / (spread / (double)n);
     t->site_rms = raw / (double)n;
     for (int64_t i = 0; i < d; i++) t->mean[i] = (float)mean[i];
@@ -234,7 +234,7 @@ sd_status sd_dict_train_calibrate(sd_dict_train *t, const sd_exec *ex, sd_mat x,
     const int64_t d = t->opt.d, n = x.rows;
     float *norm = NULL, *sorted = NULL;
     double *mean = NULL;
-    if (x.cols != d || n < 2) return sd_fail(err, SD_E_SHAPE, "%" PRId64 " rows of width %" PRId64 " cannot calibrate a dictionary of width %" PRId64 ".", n, x.cols, d);
+    if (x.cols != d || n < 2) return sd_fail(err, SD_E_SHAPE, "%" PRId64 " rows of width %" PRId64 " cannot calibrate a dictionary of width %" PRId64 "", n, x.cols, d);
     sd_status st = sd_alloc(&norm, (size_t)n * sizeof *norm, "norms", err);
     if (!st) st = sd_alloc(&sorted, (size_t)n * sizeof *sorted, "norms", err);
     if (!st) st = sd_alloc_zero(&mean, (size_t)d * sizeof *mean, "a mean", err);
@@ -294,13 +294,13 @@ static sd_status run_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict
     if (st) return st;
     if (bad >= 0) {
         out->n_nonfinite++;
-        return sd_fail(err, SD_E_FAIL, "step %" PRId64 ": row %" PRId64 " of the batch holds a number that is not finite or too large.", t->step, bad);
+        return sd_fail(err, SD_E_FAIL, "step %" PRId64 ": row %" PRId64 " of the batch holds a number that is not finite or too large", t->step, bad);
     }
     const sd_row_sums s = dense ? sd_train__dense_residual(t, ex, n) : sd_train__residual(t, ex, n);
     out->loss = (s.e2 + s.more2 + t->weight * s.penalty) / (double)n;
     if (!isfinite(out->loss)) {
         out->n_nonfinite++;
-        (void)sd_fail(err, SD_E_FAIL, "step %" PRId64 ": the loss is not finite; the weights are those before the step.", t->step);
+        (void)sd_fail(err, SD_E_FAIL, "step %" PRId64 ": the loss is not finite; the weights are those before the step", t->step);
         return sd_hint(err, "lower the learning rate (it was %g)", sd_train__lr(t, t->step));
     }
     out->fvu = s.e2 / sd_train__variance(t, n, &s);

@@ -73,7 +73,7 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t s
                 state[S_ROUTES] >= 0 && state[S_ROUTES] <= state[S_M] && state[S_LISTED] >= 0 && state[S_LISTED] <= state[S_M] && state[S_EXACT_EVERY] >= 1 && state[S_EXACT_EVERY] <= INT32_MAX;
     for (int i = 0; i < N_REAL; i++) sane = sane && isfinite(real[i]);
     if (!sane || !(real[R_SCALE] > 0) || !(real[R_LR] > 0))
-        return sd_fail(err, SD_E_FORMAT, "%s: the state of the checkpoint makes no sense (version %lld).", sd_weights_path(w), (long long)state[S_VERSION]);
+        return sd_fail(err, SD_E_FORMAT, "%s: the state of the checkpoint makes no sense (version %lld)", sd_weights_path(w), (long long)state[S_VERSION]);
     *o = (sd_dict_train_opt){.kind = (sd_dict_kind)state[S_KIND], .d = state[S_D], .m = state[S_M], .k = (int)state[S_K], .batch = state[S_BATCH],
                              .n_tokens = state[S_TOKENS], .lr = real[R_LR], .aux_alpha = real[R_AUX], .aux_k = (int)state[S_AUX_K],
                              .dead_after = state[S_DEAD_AFTER], .seed = (uint64_t)state[S_SEED], .warmup = real[R_WARMUP], .decay = real[R_DECAY],

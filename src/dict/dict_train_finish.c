@@ -80,7 +80,7 @@ sd_status sd_dict_train_finish(sd_dict_train *t, const sd_exec *ex, sd_mat heldo
     *out = NULL;
     SD_ASSERT(t->ready && ex->n_threads <= t->n_workers);
     if (heldout.cols != t->opt.d || heldout.rows < 2)
-        return sd_fail(err, SD_E_SHAPE, "%lld held-out rows of width %lld cannot judge a dictionary of width %lld.", (long long)heldout.rows, (long long)heldout.cols, (long long)t->opt.d);
+        return sd_fail(err, SD_E_SHAPE, "%lld held-out rows of width %lld cannot judge a dictionary of width %lld", (long long)heldout.rows, (long long)heldout.cols, (long long)t->opt.d);
     info.kind = t->opt.kind;
     info.d = t->opt.d;
     info.m = t->opt.m;

@@ -59,7 +59,7 @@ sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t
             if (*bad < 0) sd_choice__audit(&t->pick, ex, x, t->ptr, t->step);
             return SD_OK;
         }
-        return sd_fail(err, SD_E_SHAPE, "step %lld: more active features than %lld.", (long long)t->step, (long long)t->cap_ent);
+        return sd_fail(err, SD_E_SHAPE, "step %lld: more active features than %lld", (long long)t->step, (long long)t->cap_ent);
     }
     if (sd_train__routed(t)) {
         if ((*bad = sd_train__route_rows(t, ex, n)) >= 0) return SD_OK;

@@ -26,13 +26,13 @@ bool sd_train__route_exact(const sd_dict_train *t) { return t->step <= t->route.
 sd_status sd_train__route_check(const sd_dict_train_opt *o, sd_err *err)
 {
     if (!o->routes) return SD_OK;
-    if (o->kind != SD_DICT_TOPK) return sd_fail(err, SD_E_ARG, "routes are for topk: a %s is not chosen row by row.", sd_dict_kind_name(o->kind));
+    if (o->kind != SD_DICT_TOPK) return sd_fail(err, SD_E_ARG, "routes are for topk: a %s is not chosen row by row", sd_dict_kind_name(o->kind));
     if (o->routes < 2 || o->routes > o->m || o->exact_every < 1)
-        return sd_fail(err, SD_E_ARG, "%" PRId64 " groups of rows for %" PRId64 " features, exact in every step of %d, are impossible.", o->routes, o->m, o->exact_every);
+        return sd_fail(err, SD_E_ARG, "%" PRId64 " groups of rows for %" PRId64 " features, exact in every step of %d, are impossible", o->routes, o->m, o->exact_every);
     if (!(o->exact_until <= 1) || !(o->exact_from <= 1))
-        return sd_fail(err, SD_E_ARG, "exact until %g and from %g of the steps: a share is at most 1.", o->exact_until, o->exact_from);
+        return sd_fail(err, SD_E_ARG, "exact until %g and from %g of the steps: a share is at most 1", o->exact_until, o->exact_from);
     if (o->listed < sd_step__most_k(o) || o->listed > o->m) {
-        (void)sd_fail(err, SD_E_ARG, "lists of %" PRId64 " of %" PRId64 " features are none to choose %d from.", o->listed, o->m, sd_step__most_k(o));
+        (void)sd_fail(err, SD_E_ARG, "lists of %" PRId64 " of %" PRId64 " features are none to choose %d from", o->listed, o->m, sd_step__most_k(o));
         return sd_hint(err, "a sixteenth of the width is the default");
     }
     return SD_OK;
@@ -81,7 +81,7 @@ sd_status sd_train__route_seed(sd_dict_train *t, sd_mat x, sd_err *err)
     const int64_t P = t->opt.routes, d = t->opt.d;
     if (!P) return SD_OK;
     if (x.rows < P) {
-        (void)sd_fail(err, SD_E_ARG, "%" PRId64 " groups of rows cannot begin from %" PRId64 " rows.", P, x.rows);
+        (void)sd_fail(err, SD_E_ARG, "%" PRId64 " groups of rows cannot begin from %" PRId64 " rows", P, x.rows);
         return sd_hint(err, "take fewer groups, or give more text");
     }
     for (int64_t p = 0; p < P; p++) {
@@ -222,7 +222,7 @@ sd_status sd_train__route_restore(sd_dict_train *t, const char *path, int64_t at
     if (!P) return SD_OK;
     if (at < 0 || at >= R || n_won < 0 || n_won > R || !within(g->list, P * t->opt.listed, 0, t->opt.m) || !within(g->won, R * sd_step__most_k(&t->opt), -1, t->opt.m) || !within(g->won_of, R, 0, P) ||
         !isfinite(t->kern->dot(g->mean, g->mean, P * t->opt.d)))
-        return sd_fail(err, SD_E_FORMAT, "%s: the groups of rows of the checkpoint make no sense.", path);
+        return sd_fail(err, SD_E_FORMAT, "%s: the groups of rows of the checkpoint make no sense", path);
     g->at = at, g->n_won = n_won;
     return SD_OK;
 }

@@ -11,9 +11,9 @@
 static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
 {
     SD_ASSERT(sd_dict_kind_maps(o->kind));
-    if (o->k > o->m) return sd_fail(err, SD_E_ARG, "k %d of %" PRId64 " features: there cannot be more active features than there are features.", o->k, o->m);
+    if (o->k > o->m) return sd_fail(err, SD_E_ARG, "k %d of %" PRId64 " features: there cannot be more active features than there are features", o->k, o->m);
     if (o->d < 1 || o->d_out < 1 || o->m < 1 || o->d > 1 << 20 || o->d_out > 1 << 20 || o->m >= INT32_MAX || o->k < 0 || o->batch < 0 || o->batch > 1 << 24 || o->n_tokens < 1)
-        return sd_fail(err, SD_E_ARG, "a transcoder of %" PRId64 " features from width %" PRId64 " to %" PRId64 " with k %d, batches of %" PRId64 " and %" PRId64 " tokens is impossible.",
+        return sd_fail(err, SD_E_ARG, "a transcoder of %" PRId64 " features from width %" PRId64 " to %" PRId64 " with k %d, batches of %" PRId64 " and %" PRId64 " tokens is impossible",
                        o->m, o->d, o->d_out, o->k, o->batch, o->n_tokens);
     return SD_OK;
 }
@@ -126,7 +126,7 @@ static sd_status estimate(double *mean, double *scale, double *rms, const sd_tra
         if ((double)norm[r] <= t->max_norm) spread += sd_step__norm(sd_mat_row(x, r), mean, w);
     spread /= (double)n;
     if (!(spread > 1e-30 && isfinite(spread)))
-        return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite.", x.rows);
+        return sd_fail(err, SD_E_FORMAT, "the %" PRId64 " activations to calibrate on are all the same or not finite", x.rows);
     *scale = t->opt.without & SD_WITHOUT_SCALING ? 1 : sqrt((double)w) / spread;
     *rms = raw / (double)n;
     return SD_OK;
@@ -137,7 +137,7 @@ sd_status sd_trans_calibrate(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_err *
     const int64_t d = t->opt.d, o = t->opt.d_out, n = xy.rows;
     float *norm = NULL;
     double *mean = NULL;
-    if (xy.cols != d + o || n < 2) return sd_fail(err, SD_E_SHAPE, "%" PRId64 " rows of width %" PRId64 " cannot calibrate a transcoder from width %" PRId64 " to %" PRId64 ".", n, xy.cols, d, o);
+    if (xy.cols != d + o || n < 2) return sd_fail(err, SD_E_SHAPE, "%" PRId64 " rows of width %" PRId64 " cannot calibrate a transcoder from width %" PRId64 " to %" PRId64 "", n, xy.cols, d, o);
     sd_status st = sd_alloc(&norm, (size_t)n * 2 * sizeof *norm, "norms", err);
     if (!st) st = sd_alloc_zero(&mean, (size_t)(d + o) * sizeof *mean, "a mean", err);
     if (st) goto done;

@@ -52,7 +52,7 @@ sd_status sd_trans_finish(sd_trans *t, const sd_exec *ex, sd_mat heldout, const 
     sd_dict *d = NULL;
     *out = NULL;
     SD_ASSERT(t->ready && heldout.cols == n + o);
-    if (heldout.rows < 2) return sd_fail(err, SD_E_SHAPE, "%lld held-out rows cannot judge a transcoder.", (long long)heldout.rows);
+    if (heldout.rows < 2) return sd_fail(err, SD_E_SHAPE, "%lld held-out rows cannot judge a transcoder", (long long)heldout.rows);
     info.kind = t->opt.kind;
     info.d = n, info.d_out = o, info.m = t->opt.m, info.k = t->opt.k;
     info.site_rms = t->rms, info.out_rms = t->out_rms;
@@ -117,7 +117,7 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t *
     bool sane = s[S_VERSION] == VERSION && s[S_KIND] >= 0 && s[S_KIND] < SD_DICT_KIND_COUNT && sd_dict_kind_maps((sd_dict_kind)s[S_KIND]) && s[S_K] >= 1 && s[S_K] <= INT32_MAX &&
                 s[S_BATCH] >= 1 && s[S_STEP] >= 0 && s[S_STEP] < INT32_MAX && s[S_SEEN] >= 0 && s[S_K_START] >= 0 && s[S_K_START] <= INT32_MAX && s[S_WITHOUT] >= 0 && s[S_WITHOUT] < 1 << SD_WITHOUT_COUNT && r[R_SCALE] > 0 && r[R_SCALE_OUT] > 0 && r[R_LR] > 0;
     for (int i = 0; i < N_REAL; i++) sane = sane && isfinite(r[i]);
-    if (!sane) return sd_fail(err, SD_E_FORMAT, "%s: the state of the checkpoint makes no sense (version %lld).", sd_weights_path(w), (long long)s[S_VERSION]);
+    if (!sane) return sd_fail(err, SD_E_FORMAT, "%s: the state of the checkpoint makes no sense (version %lld)", sd_weights_path(w), (long long)s[S_VERSION]);
     *o = (sd_dict_train_opt){.kind = (sd_dict_kind)s[S_KIND], .d = s[S_D], .d_out = s[S_OUT], .m = s[S_M], .k = (int)s[S_K], .batch = s[S_BATCH], .n_tokens = s[S_TOKENS],
                              .dead_after = s[S_DEAD_AFTER], .seed = (uint64_t)s[S_SEED], .lazy = s[S_LAZY] != 0, .proven = s[S_PROVEN] != 0, .k_start = (int)s[S_K_START], .k_anneal = s[S_K_ANNEAL],
                              .without = (uint32_t)s[S_WITHOUT], .frozen_decoder = s[S_FROZEN] != 0, .lr = r[R_LR], .warmup = r[R_WARMUP], .decay = r[R_DECAY]};

@@ -177,7 +177,7 @@ static sd_status run_step(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_dict_sta
     if (st) return st;
     if (bad >= 0) {
         out->n_nonfinite++;
-        return sd_fail(err, SD_E_FAIL, "step %" PRId64 ": row %" PRId64 " of the batch holds a number that is not finite or too large.", t->step, bad);
+        return sd_fail(err, SD_E_FAIL, "step %" PRId64 ": row %" PRId64 " of the batch holds a number that is not finite or too large", t->step, bad);
     }
     if (t->skip) sd_prod_run(ex, &(sd_prod){.kind = SD_PROD_NT, .accumulate = true, .c = sd_mat_of(t->e, n, o), .a = sd_mat_of(t->x, n, d), .b = sd_wmat_of(t->S.p, o, d)}, t->prod);
     sd_parallel_for(ex->n_threads, n, SD_TRANS_ROWS, residual, &j);
@@ -185,7 +185,7 @@ static sd_status run_step(sd_trans *t, const sd_exec *ex, sd_mat xy, sd_dict_sta
     out->loss = e2 / (double)n;
     if (!isfinite(out->loss)) {
         out->n_nonfinite++;
-        (void)sd_fail(err, SD_E_FAIL, "step %" PRId64 ": the loss is not finite; the weights are those before the step.", t->step);
+        (void)sd_fail(err, SD_E_FAIL, "step %" PRId64 ": the loss is not finite; the weights are those before the step", t->step);
         return sd_hint(err, "lower the learning rate (it was %g)", sd_ramp__at(&ramp, t->step));
     }
     out->fvu = e2 / variance(t, n);

@@ -21,10 +21,10 @@ static sd_status only_layer(char out[SD_FORMAT_PATH], const char *dir, sd_err *e
         base = base ? base + 1 : files.v[i];
         if (strncmp(base, "layer_", 6) != 0 || !sd_slice_ends(sd_slice_of(base), ".safetensors")) continue;
         found++;
-        if (snprintf(out, SD_FORMAT_PATH, "%s", files.v[i]) >= SD_FORMAT_PATH) st = sd_fail(err, SD_E_ARG, "%s: the path is too long.", dir);
+        if (snprintf(out, SD_FORMAT_PATH, "%s", files.v[i]) >= SD_FORMAT_PATH) st = sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
     }
     if (!st && found != 1) {
-        (void)sd_fail(err, SD_E_FORMAT, "%s holds %lld layers; a dictionary is of one.", dir, (long long)found);
+        (void)sd_fail(err, SD_E_FORMAT, "%s holds %lld layers; a dictionary is of one", dir, (long long)found);
         st = sd_hint(err, "give the file: %s/layer_N.safetensors", dir);
     }
     sd_paths_free(&files);
@@ -41,17 +41,17 @@ static sd_status read_config(sd_dict_info *info, int64_t *k, const char *file, s
     const int layer = sd_format__layer(file);
     const char *end = strrchr(file, '/');
     *k = 0;
-    if (snprintf(path, sizeof path, "%.*sconfig.yaml", end ? (int)(end - file + 1) : 0, file) >= (int)sizeof path) return sd_fail(err, SD_E_ARG, "%s: the path is too long.", file);
+    if (snprintf(path, sizeof path, "%.*sconfig.yaml", end ? (int)(end - file + 1) : 0, file) >= (int)sizeof path) return sd_fail(err, SD_E_ARG, "%s: the path is too long", file);
     if (!sd_file_exists(path)) return SD_OK;
     sd_status st = sd_yaml_load(&j, path, 1 << 20, err);
     if (st) return st;
     const char *kind = text(j, "model_kind"), *model = text(j, "model_name"), *in = text(j, "feature_input_hook"), *to = text(j, "feature_output_hook");
     const char *act = text(j, "activation"), *count = text(j, "k");
-    if (!json_is_object(j)) st = sd_fail(err, SD_E_FORMAT, "%s: this is no mapping.", path);
-    else if (kind && strcmp(kind, "transcoder_set") != 0) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: model_kind %.40s: a layer of it writes many sites; transcoder_set is read.", path, kind);
-    else if (act && strcmp(act, "topk") == 0 && (!count || !sd_parse_i64(sd_slice_of(count), k) || *k < 1)) st = sd_fail(err, SD_E_FORMAT, "%s: activation topk needs k.", path);
+    if (!json_is_object(j)) st = sd_fail(err, SD_E_FORMAT, "%s: this is no mapping", path);
+    else if (kind && strcmp(kind, "transcoder_set") != 0) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: model_kind %.40s: a layer of it writes many sites; transcoder_set is read", path, kind);
+    else if (act && strcmp(act, "topk") == 0 && (!count || !sd_parse_i64(sd_slice_of(count), k) || *k < 1)) st = sd_fail(err, SD_E_FORMAT, "%s: activation topk needs k", path);
     else if (act && strcmp(act, "topk") != 0 && strcmp(act, "relu") != 0 && strcmp(act, "jump_relu") != 0 && strcmp(act, "jumprelu") != 0)
-        st = sd_fail(err, SD_E_UNSUPPORTED, "%s: activation %.40s is unknown.", path, act);
+        st = sd_fail(err, SD_E_UNSUPPORTED, "%s: activation %.40s is unknown", path, act);
     if (!st && model) snprintf(info->model_name, sizeof info->model_name, "%s", model);
     if (!st && in && layer >= 0) {
         snprintf(name, sizeof name, "blocks.%d.%.80s", layer, in);
@@ -75,7 +75,7 @@ sd_status sd_format__open_circuit(sd_dict **out, const char *path, sd_err *err)
     *out = NULL;
     sd_status st = SD_OK;
     if (sd_dir_exists(path)) st = only_layer(file, path, err);
-    else if (snprintf(file, sizeof file, "%s", path) >= (int)sizeof file) st = sd_fail(err, SD_E_ARG, "%s: the path is too long.", path);
+    else if (snprintf(file, sizeof file, "%s", path) >= (int)sizeof file) st = sd_fail(err, SD_E_ARG, "%s: the path is too long", path);
     if (!st) st = read_config(&info, &k, file, err);
     if (!st) st = sd_weights_open(&w, file, err);
     if (!st) st = sd_format__dims(w, "W_enc", enc, err);
@@ -87,7 +87,7 @@ sd_status sd_format__open_circuit(sd_dict **out, const char *path, sd_err *err)
     info.m = enc[0], info.d = enc[1], info.d_out = turned ? dec[0] : dec[1];
     info.k = gate ? 0 : (int)k;
     if (k > info.m) {
-        st = sd_fail(err, SD_E_FORMAT, "%s: k is %lld of %lld features.", file, (long long)k, (long long)info.m);
+        st = sd_fail(err, SD_E_FORMAT, "%s: k is %lld of %lld features", file, (long long)k, (long long)info.m);
         goto done;
     }
     if (skip) st = sd_format__expect(w, "W_skip", info.d_out, info.d, err);
@@ -130,12 +130,12 @@ sd_status sd_format__save_circuit(const sd_dict *d, const char *dir, sd_err *err
     const int layer = sd_format__layer(i->hook_name_out[0] ? i->hook_name_out : i->hook_name);
     char path[SD_FORMAT_PATH], config[SD_FORMAT_PATH], name[64];
     if (!sd_dict_kind_maps(i->kind)) {
-        (void)sd_fail(err, SD_E_UNSUPPORTED, "circuit-tracer replaces MLPs: it takes transcoders, this is a %s of one site.", sd_dict_kind_name(i->kind));
+        (void)sd_fail(err, SD_E_UNSUPPORTED, "circuit-tracer replaces MLPs: it takes transcoders, this is a %s of one site", sd_dict_kind_name(i->kind));
         return sd_hint(err, "sonde dict train --kind transcoder --site resid_mid.L --to mlp_out.L");
     }
-    if (layer < 0 || i->d_out != i->d) return sd_fail(err, SD_E_UNSUPPORTED, "circuit-tracer takes transcoders of one layer whose two sites are equally wide; this is from %s (%lld) to %s (%lld).",
+    if (layer < 0 || i->d_out != i->d) return sd_fail(err, SD_E_UNSUPPORTED, "circuit-tracer takes transcoders of one layer whose two sites are equally wide; this is from %s (%lld) to %s (%lld)",
                                                       i->hook_name, (long long)i->d, i->hook_name_out, (long long)i->d_out);
-    if (strpbrk(i->model_name, "\"\\") || strpbrk(i->hook_name, "\"\\") || strpbrk(i->hook_name_out, "\"\\")) return sd_fail(err, SD_E_FORMAT, "the dictionary's names hold quotes.");
+    if (strpbrk(i->model_name, "\"\\") || strpbrk(i->hook_name, "\"\\") || strpbrk(i->hook_name_out, "\"\\")) return sd_fail(err, SD_E_FORMAT, "the dictionary's names hold quotes");
     snprintf(name, sizeof name, "layer_%d.safetensors", layer);
     sd_status st = sd_dir_make(dir, err);
     if (!st) st = sd_format__in(path, dir, name, err);

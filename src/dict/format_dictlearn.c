@@ -48,13 +48,13 @@ static sd_status read_config(sd_dict_info *info, char class_name[MOST_CLASS], co
     if (st || !sd_file_exists(path)) return st;
     if ((st = sd_json_load(&j, path, 1 << 20, err))) return st;
     const json_t *trainer = json_object_get(j, "trainer"), *buffer = json_object_get(j, "buffer");
-    if (!json_is_object(trainer)) st = sd_fail(err, SD_E_FORMAT, "%s: there is no \"trainer\".", path);
+    if (!json_is_object(trainer)) st = sd_fail(err, SD_E_FORMAT, "%s: there is no \"trainer\"", path);
     if (!st) st = sd_json_opt_str(trainer, "dict_class", &s, path, err);
     if (!st) st = sd_json_opt_str(trainer, "lm_name", &model, path, err);
     if (!st) st = sd_json_opt_str(trainer, "submodule_name", &module, path, err);
     if (!st) st = sd_json_opt_i64(trainer, "layer", &layer, path, err);
     if (!st && json_is_object(buffer)) st = sd_json_opt_str(buffer, "io", &io, path, err);
-    if (!st && io && strcmp(io, "out") != 0 && strcmp(io, "in") != 0) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: io \"%.20s\": it reads one place and writes another.", path, io);
+    if (!st && io && strcmp(io, "out") != 0 && strcmp(io, "in") != 0) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: io \"%.20s\": it reads one place and writes another", path, io);
     if (!st) {
         snprintf(class_name, MOST_CLASS, "%s", s ? s : "");
         if (model) snprintf(info->model_name, sizeof info->model_name, "%s", model);
@@ -76,7 +76,7 @@ static sd_status guess(char class_name[MOST_CLASS], const sd_weights *w, sd_err 
     else if (has(w, "bias")) c = "AutoEncoder";
     else if (has(w, "decoder.bias")) c = "AutoEncoderNew";
     if (!c) {
-        (void)sd_fail(err, SD_E_FORMAT, "%s: the class of the dictionary cannot be told from its tensors, and config.json is not beside it.", sd_weights_path(w));
+        (void)sd_fail(err, SD_E_FORMAT, "%s: the class of the dictionary cannot be told from its tensors, and config.json is not beside it", sd_weights_path(w));
         return sd_hint(err, "keep config.json with ae.pt: it says trainer.dict_class");
     }
     snprintf(class_name, MOST_CLASS, "%s", c);
@@ -89,7 +89,7 @@ static sd_status one_threshold(sd_dict *d, const sd_weights *w, sd_err *err)
     const sd_status st = sd_format__scalar(&v, w, "threshold", err);
     if (st) return st;
     if (!(v >= 0)) {
-        (void)sd_fail(err, SD_E_FORMAT, "%s: its threshold is %g: it was never set, so which features are active is not known.", sd_weights_path(w), v);
+        (void)sd_fail(err, SD_E_FORMAT, "%s: its threshold is %g: it was never set, so which features are active is not known", sd_weights_path(w), v);
         return sd_hint(err, "take a checkpoint from after threshold_start_step");
     }
     for (int64_t f = 0; f < d->info.m; f++) d->gate[f] = (float)v;
@@ -132,13 +132,13 @@ static sd_status read(sd_dict **out, sd_dict_info *info, const char *class_name,
     double k = 0;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].name, class_name) == 0) s = &table[i];
-    if (!s) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the class \"%.60s\" of dictionaries is unknown.", sd_weights_path(w), class_name);
+    if (!s) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the class \"%.60s\" of dictionaries is unknown", sd_weights_path(w), class_name);
     sd_status st = sd_format__dims(w, s->matrices ? "W_enc" : "encoder.weight", enc, err);
     if (!st && has(w, "k")) st = sd_format__scalar(&k, w, "k", err);
     if (st) return st;
     info->kind = s->kind;
     info->d = enc[s->matrices ? 0 : 1], info->m = enc[s->matrices ? 1 : 0];
-    if (s->kind == SD_DICT_TOPK && !(k >= 1 && k <= (double)info->m)) return sd_fail(err, SD_E_FORMAT, "%s: k is %g; 1 to %lld features are possible.", sd_weights_path(w), k, (long long)info->m);
+    if (s->kind == SD_DICT_TOPK && !(k >= 1 && k <= (double)info->m)) return sd_fail(err, SD_E_FORMAT, "%s: k is %g; 1 to %lld features are possible", sd_weights_path(w), k, (long long)info->m);
     info->k = (int)(k >= 1 && k <= (double)info->m ? k : 0);
     const bool gate = s->kind != SD_DICT_STANDARD && s->kind != SD_DICT_TOPK;
     if ((st = sd_dict__new(&d, info, s->kind == SD_DICT_TOPK, gate, err))) return st;
@@ -166,7 +166,7 @@ sd_status sd_format__open_dictionary_learning(sd_dict **out, const char *path, s
     bool subtract = true;
     *out = NULL;
     const bool is_dir = sd_dir_exists(path);
-    if (snprintf(dir, sizeof dir, "%s", path) >= (int)sizeof dir) return sd_fail(err, SD_E_ARG, "%s: the path is too long.", path);
+    if (snprintf(dir, sizeof dir, "%s", path) >= (int)sizeof dir) return sd_fail(err, SD_E_ARG, "%s: the path is too long", path);
     if (!is_dir) {
         char *end = strrchr(dir, '/');
         snprintf(weights, sizeof weights, "%s", path);

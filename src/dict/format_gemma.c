@@ -66,7 +66,7 @@ static sd_status from_config(sd_dict_info *info, bool *maps, const char *path, s
     if (!st) st = sd_json_opt_str(j, "hf_hook_point_out", &to, path, err);
     if (!st) st = sd_json_opt_str(j, "model_name", &model, path, err);
     if (!st) st = sd_json_opt_bool(j, "affine_connection", &affine, path, err);
-    if (!st && (!arch || strcmp(arch, "jump_relu") != 0)) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: architecture \"%.40s\": jump_relu is read.", path, arch ? arch : "");
+    if (!st && (!arch || strcmp(arch, "jump_relu") != 0)) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: architecture \"%.40s\": jump_relu is read", path, arch ? arch : "");
     if (!st) {
         if (model) snprintf(info->model_name, sizeof info->model_name, "%s", model);
         if (in) hf_name(name, in), sd_format__site(info, name);

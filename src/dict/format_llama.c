@@ -25,8 +25,8 @@ static sd_status read_cfg(cfg *c, const char *path, bool first, sd_err *err)
     if (!st && first) st = sd_json_get_f64(j, "jump_relu_threshold", &c->threshold, path, err);
     const json_t *norm = json_object_get(j, "dataset_average_activation_norm");
     if (!st && json_is_object(norm)) st = sd_json_opt_f64(norm, "in", &c->norm, path, err);
-    if (!st && first && !(c->norm > 0)) st = sd_fail(err, SD_E_FORMAT, "%s: dataset_average_activation_norm.in is missing: how rows were scaled is not known.", path);
-    if (!st && (c->norm < 0 || !isfinite(c->norm) || !isfinite(c->threshold))) st = sd_fail(err, SD_E_FORMAT, "%s: its norm or threshold makes no sense.", path);
+    if (!st && first && !(c->norm > 0)) st = sd_fail(err, SD_E_FORMAT, "%s: dataset_average_activation_norm.in is missing: how rows were scaled is not known", path);
+    if (!st && (c->norm < 0 || !isfinite(c->norm) || !isfinite(c->threshold))) st = sd_fail(err, SD_E_FORMAT, "%s: its norm or threshold makes no sense", path);
     if (hook) snprintf(c->hook, sizeof c->hook, "%s", hook);
     json_decref(j);
     return st;
@@ -57,7 +57,7 @@ sd_status sd_format__open_llama(sd_dict **out, const char *dir, sd_err *err)
     if (!st) st = sd_weights_open(&w, weights, err);
     if (!st) st = sd_format__dims(w, "encoder.weight", enc, err);
     if (!st && (enc[1] != c.d || (c.m && enc[0] != c.m)))
-        st = sd_fail(err, SD_E_SHAPE, "%s: encoder.weight is [%lld, %lld]; %s says %lld features of width %lld.", weights, (long long)enc[0], (long long)enc[1], config, (long long)c.m, (long long)c.d);
+        st = sd_fail(err, SD_E_SHAPE, "%s: encoder.weight is [%lld, %lld]; %s says %lld features of width %lld", weights, (long long)enc[0], (long long)enc[1], config, (long long)c.m, (long long)c.d);
     if (st) goto done;
     sd_dict_info info = {.kind = SD_DICT_JUMPRELU, .d = enc[1], .m = enc[0], .fvu = NAN, .l0 = NAN};
     if (c.hook[0]) sd_format__site(&info, c.hook);

@@ -36,11 +36,11 @@ static sd_status openai(sd_dict **out, const sd_weights *w, sd_err *err)
     if (!st && sd_weights_has_kv(w, "activation")) st = sd_weights_kv_str(w, "activation", &act, err);
     if (st) return st;
     const bool topk = sd_slice_eq_str(act, "TopK");
-    if (!topk && !sd_slice_eq_str(act, "ReLU")) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the activation \"%.*s\" is unknown; ReLU and TopK are read.", sd_weights_path(w), SD_SLICE(act));
+    if (!topk && !sd_slice_eq_str(act, "ReLU")) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the activation \"%.*s\" is unknown; ReLU and TopK are read", sd_weights_path(w), SD_SLICE(act));
     if (topk && (st = sd_weights_kv_u64(w, "activation_state_dict.k", &k, err))) return st;
     if (topk && sd_weights_has_kv(w, "activation_state_dict.postact_fn") && (st = sd_weights_kv_str(w, "activation_state_dict.postact_fn", &post, err))) return st;
-    if (!sd_slice_eq_str(post, "ReLU")) return sd_fail(err, SD_E_UNSUPPORTED, "%s: %.*s follows the choice of the k largest; ReLU is read.", sd_weights_path(w), SD_SLICE(post));
-    if (topk && (k < 1 || k > (uint64_t)enc[0] || k > 1 << 20)) return sd_fail(err, SD_E_FORMAT, "%s: k %llu of %lld features.", sd_weights_path(w), (unsigned long long)k, (long long)enc[0]);
+    if (!sd_slice_eq_str(post, "ReLU")) return sd_fail(err, SD_E_UNSUPPORTED, "%s: %.*s follows the choice of the k largest; ReLU is read", sd_weights_path(w), SD_SLICE(post));
+    if (topk && (k < 1 || k > (uint64_t)enc[0] || k > 1 << 20)) return sd_fail(err, SD_E_FORMAT, "%s: k %llu of %lld features", sd_weights_path(w), (unsigned long long)k, (long long)enc[0]);
     const sd_dict_info info = {.kind = topk ? SD_DICT_TOPK : SD_DICT_STANDARD, .d = enc[1], .m = enc[0], .k = (int)k, .fvu = NAN, .l0 = NAN};
     if ((st = sd_dict__new(&d, &info, topk, false, err))) return st;
     d->row_norm = topk ? SD_ROW_LAYER : SD_ROW_AS_IS;

@@ -27,11 +27,11 @@ static sd_status read_cfg(cfg *c, const char *path, sd_err *err)
     if (!st) st = sd_json_opt_bool(j, "transcode", &c->transcode, path, err);
     if (!st) st = sd_json_opt_bool(j, "signed", &sign, path, err);
     if (!st) st = sd_json_opt_str(j, "activation", &activation, path, err);
-    if (!st && strcmp(activation, "topk") != 0) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: activation \"%.40s\": topk is read.", path, activation);
-    if (!st && sign) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: signed: it keeps negative activations.", path);
+    if (!st && strcmp(activation, "topk") != 0) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: activation \"%.40s\": topk is read", path, activation);
+    if (!st && sign) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: signed: it keeps negative activations", path);
     if (!st && !c->latents && c->expansion && (c->d < 1 || c->expansion < 1 || c->expansion > INT32_MAX / c->d))
-        st = sd_fail(err, SD_E_SHAPE, "%s: a width of %lld times %lld is impossible.", path, (long long)c->d, (long long)c->expansion);
-    if (!st && c->skip && !c->transcode) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: a skip connection without transcode: it reads and writes one site past its own features.", path);
+        st = sd_fail(err, SD_E_SHAPE, "%s: a width of %lld times %lld is impossible", path, (long long)c->d, (long long)c->expansion);
+    if (!st && c->skip && !c->transcode) st = sd_fail(err, SD_E_UNSUPPORTED, "%s: a skip connection without transcode: it reads and writes one site past its own features", path);
     json_decref(j);
     return st;
 }
@@ -74,7 +74,7 @@ sd_status sd_format__open_sparsify(sd_dict **out, const char *dir, sd_err *err)
     if (st) goto done;
     const int64_t m = c.latents ? c.latents : c.expansion ? c.d * c.expansion : enc[0];
     if (enc[0] != m || enc[1] != c.d || c.k < 1 || c.k > m) {
-        st = sd_fail(err, SD_E_SHAPE, "%s: encoder.weight is [%lld, %lld]; cfg.json says %lld features of width %lld, %lld active.", weights, (long long)enc[0], (long long)enc[1],
+        st = sd_fail(err, SD_E_SHAPE, "%s: encoder.weight is [%lld, %lld]; cfg.json says %lld features of width %lld, %lld active", weights, (long long)enc[0], (long long)enc[1],
                      (long long)m, (long long)c.d, (long long)c.k);
         goto done;
     }
@@ -104,13 +104,13 @@ sd_status sd_format__save_sparsify(const sd_dict *d, const char *dir, sd_err *er
     const sd_dict_info *i = &d->info;
     char path[SD_FORMAT_PATH], cfg_path[SD_FORMAT_PATH];
     if (!d->topk) {
-        (void)sd_fail(err, SD_E_UNSUPPORTED, "sparsify takes the k best features of a token; this is a %s, which has another gate.", sd_dict_kind_name(i->kind));
+        (void)sd_fail(err, SD_E_UNSUPPORTED, "sparsify takes the k best features of a token; this is a %s, which has another gate", sd_dict_kind_name(i->kind));
         return sd_hint(err, "saelens holds it");
     }
     if (!sd_dict_kind_maps(i->kind) && !d->input_centred)
-        return sd_fail(err, SD_E_UNSUPPORTED, "sparsify subtracts b_dec before it encodes; this dictionary does not.");
-    if (d->row_norm) return sd_fail(err, SD_E_UNSUPPORTED, "sparsify has no place for rows that are scaled by themselves.");
-    if (i->d_out != i->d) return sd_fail(err, SD_E_UNSUPPORTED, "sparsify maps a site to one of the same width; this is from %lld to %lld.", (long long)i->d, (long long)i->d_out);
+        return sd_fail(err, SD_E_UNSUPPORTED, "sparsify subtracts b_dec before it encodes; this dictionary does not");
+    if (d->row_norm) return sd_fail(err, SD_E_UNSUPPORTED, "sparsify has no place for rows that are scaled by themselves");
+    if (i->d_out != i->d) return sd_fail(err, SD_E_UNSUPPORTED, "sparsify maps a site to one of the same width; this is from %lld to %lld", (long long)i->d, (long long)i->d_out);
     sd_status st = sd_dir_make(dir, err);
     if (!st) st = sd_format__in(path, dir, "sae.safetensors", err);
     if (!st) st = sd_format__in(cfg_path, dir, "cfg.json", err);

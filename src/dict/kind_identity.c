@@ -9,7 +9,7 @@ sd_status sd_dict_identity(sd_dict **out, const sd_exec *ex, sd_mat x, const sd_
     sd_dict *d = NULL;
     double norm = 0;
     *out = NULL;
-    if (x.rows < 2) return sd_fail(err, SD_E_SHAPE, "%lld rows say too little of %lld neurons.", (long long)x.rows, (long long)x.cols);
+    if (x.rows < 2) return sd_fail(err, SD_E_SHAPE, "%lld rows say too little of %lld neurons", (long long)x.rows, (long long)x.cols);
     info.kind = SD_DICT_IDENTITY;
     info.d = info.d_out = x.cols;
     info.m = 2 * x.cols;

@@ -27,7 +27,7 @@ typedef struct cfg {
 
 static sd_status refuse(const cfg *c, sd_err *err, const char *key, const char *value, const char *why)
 {
-    return sd_fail(err, SD_E_UNSUPPORTED, "%s: %s \"%s\": %s.", c->what, key, value, why);
+    return sd_fail(err, SD_E_UNSUPPORTED, "%s: %s \"%s\": %s", c->what, key, value, why);
 }
 
 static const json_t *get(const cfg *c, const char *key) { return json_object_get(c->j, key); }
@@ -55,7 +55,7 @@ static sd_status read_architecture(cfg *c, sd_err *err)
     const char *a, *fn;
     sd_status st = text(c, "architecture", c->legacy ? "standard" : NULL, &a, err);
     if (st) return st;
-    if (!a) return sd_fail(err, SD_E_FORMAT, "%s: there is no \"architecture\".", c->what);
+    if (!a) return sd_fail(err, SD_E_FORMAT, "%s: there is no \"architecture\"", c->what);
     st = text(c, get(c, "activation_fn") ? "activation_fn" : "activation_fn_str", "relu", &fn, err);
     if (st) return st;
     if (c->legacy && strcmp(fn, "topk") == 0) a = "topk";
@@ -85,7 +85,7 @@ static sd_status read_normalisation(cfg *c, sd_err *err)
     const json_t *v = get(c, "normalize_activations");
     if (!v || json_is_null(v) || json_is_false(v)) return SD_OK;
     const char *s = json_is_true(v) ? "expected_average_only_in" : json_string_value(v);
-    if (!s) return sd_fail(err, SD_E_FORMAT, "%s: \"normalize_activations\" is no text.", c->what);
+    if (!s) return sd_fail(err, SD_E_FORMAT, "%s: \"normalize_activations\" is no text", c->what);
     if (strcmp(s, "none") == 0) return SD_OK;
     if (strcmp(s, "expected_average_only_in") == 0) {
         sd_log(SD_LOG_WARN, "%s: normalize_activations is expected_average_only_in, but its factor is not in the folder; the weights are used as they are, as sae-lens does", c->what);
@@ -112,7 +112,7 @@ static sd_status read_settings(cfg *c, sd_err *err)
     if (!st) st = sd_json_opt_bool(c->j, "finetuning_scaling_factor", &scaled, c->what, err);
     c->out = c->d;
     if (!st && sd_dict_kind_maps(c->kind)) st = sd_json_get_i64(c->j, "d_out", &c->out, c->what, err);
-    if (!st && sd_dict_kind_maps(c->kind) && c->out < 1) st = sd_fail(err, SD_E_FORMAT, "%s: d_out is %lld.", c->what, (long long)c->out);
+    if (!st && sd_dict_kind_maps(c->kind) && c->out < 1) st = sd_fail(err, SD_E_FORMAT, "%s: d_out is %lld", c->what, (long long)c->out);
     c->subtract = !sd_dict_kind_maps(c->kind);
     if (!st) st = sd_json_opt_bool(c->j, "apply_b_dec_to_input", &c->subtract, c->what, err);
     if (!st && c->subtract && sd_dict_kind_maps(c->kind)) return refuse(c, err, "apply_b_dec_to_input", "true", "b_dec of a transcoder belongs to the other site");
@@ -129,7 +129,7 @@ static sd_status read_settings(cfg *c, sd_err *err)
     if (c->kind != SD_DICT_TOPK) return SD_OK;
     const json_t *kw = get(c, "activation_fn_kwargs");
     st = sd_json_get_i64(c->legacy && json_is_object(kw) ? kw : c->j, "k", &c->k, c->what, err);
-    if (!st && (c->k < 1 || c->k > c->m)) st = sd_fail(err, SD_E_FORMAT, "%s: k is %lld; 1 to %lld features are possible.", c->what, (long long)c->k, (long long)c->m);
+    if (!st && (c->k < 1 || c->k > c->m)) st = sd_fail(err, SD_E_FORMAT, "%s: k is %lld; 1 to %lld features are possible", c->what, (long long)c->k, (long long)c->m);
     return st;
 }
 
@@ -176,7 +176,7 @@ static sd_status read_own(const cfg *c, sd_dict_info *info, sd_err *err)
     copy(info->model_sha256, sizeof info->model_sha256, sha);
     copy(info->control, sizeof info->control, control);
     copy(info->without, sizeof info->without, without);
-    if (seed && !sd_parse_u64(sd_slice_of(seed), &info->seed)) return sd_fail(err, SD_E_FORMAT, "%s: seed \"%s\" is no number.", c->what, seed);
+    if (seed && !sd_parse_u64(sd_slice_of(seed), &info->seed)) return sd_fail(err, SD_E_FORMAT, "%s: seed \"%s\" is no number", c->what, seed);
     return SD_OK;
 }
 
@@ -210,7 +210,7 @@ static sd_status read_metadata(cfg *c, sd_dict_info *info, sd_err *err)
 static sd_status read_cfg(cfg *c, sd_dict_info *info, sd_err *err)
 {
     const char *version = NULL;
-    if (!json_is_object(c->j)) return sd_fail(err, SD_E_FORMAT, "%s: this is no JSON object.", c->what);
+    if (!json_is_object(c->j)) return sd_fail(err, SD_E_FORMAT, "%s: this is no JSON object", c->what);
     c->meta = json_object_get(c->j, "metadata");
     sd_status st = sd_json_opt_str(c->j, "sae_lens_version", &version, c->what, err);
     if (!st && !version && json_is_object(c->meta)) st = sd_json_opt_str(c->meta, "sae_lens_version", &version, "metadata", err);
@@ -229,13 +229,13 @@ static sd_status find(const sd_weights *w, const char *name, int64_t rows, int64
 {
     const sd_tensor *t = *out = sd_weights_find(w, name);
     const char *path = sd_weights_path(w);
-    if (!t) return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing.", path, name);
+    if (!t) return sd_fail(err, SD_E_FORMAT, "%s: the tensor %s is missing", path, name);
     if (t->dtype != SD_F32 && t->dtype != SD_F16 && t->dtype != SD_BF16)
-        return sd_fail(err, SD_E_UNSUPPORTED, "%s: %s is %s; F32, F16 and BF16 are read.", path, name, t->type_name ? t->type_name : "of an unknown type");
+        return sd_fail(err, SD_E_UNSUPPORTED, "%s: %s is %s; F32, F16 and BF16 are read", path, name, t->type_name ? t->type_name : "of an unknown type");
     if (t->rank != (cols ? 2 : 1) || t->dim[0] != rows || (cols && t->dim[1] != cols)) {
-        if (cols) return sd_fail(err, SD_E_SHAPE, "%s: %s is [%lld, %lld] (rank %d), cfg.json wants [%lld, %lld].", path, name, (long long)t->dim[0],
+        if (cols) return sd_fail(err, SD_E_SHAPE, "%s: %s is [%lld, %lld] (rank %d), cfg.json wants [%lld, %lld]", path, name, (long long)t->dim[0],
                                  (long long)(t->rank > 1 ? t->dim[1] : 0), t->rank, (long long)rows, (long long)cols);
-        return sd_fail(err, SD_E_SHAPE, "%s: %s has %lld numbers (rank %d), cfg.json wants %lld.", path, name, (long long)t->dim[0], t->rank, (long long)rows);
+        return sd_fail(err, SD_E_SHAPE, "%s: %s has %lld numbers (rank %d), cfg.json wants %lld", path, name, (long long)t->dim[0], t->rank, (long long)rows);
     }
     return SD_OK;
 }
@@ -318,7 +318,7 @@ static sd_status check_scaling(const sd_weights *w, int64_t m, float *spare, sd_
         st = vector(w, names[i], m, spare, err);
         for (int64_t f = 0; f < m && !st; f++)
             if (fabsf(spare[f] - 1.0f) > 1e-5f) /* torch.allclose's default */
-                st = sd_fail(err, SD_E_UNSUPPORTED, "%s: %s of feature %lld is %g: features are scaled after the encoder; fold the factors in first.",
+                st = sd_fail(err, SD_E_UNSUPPORTED, "%s: %s of feature %lld is %g: features are scaled after the encoder; fold the factors in first",
                              sd_weights_path(w), names[i], (long long)f, (double)spare[f]);
     }
     return st;
@@ -359,7 +359,7 @@ static sd_status read_weights(const cfg *c, const sd_weights *w, sd_dict *d, sd_
     d->has_threshold = !d->topk;
     for (int64_t f = 0; f < m && !d->topk; f++) d->threshold[f] = d->gate && d->gate[f] > 0 ? d->gate[f] : 0.0f;
     const sd_tensor *left = sd_weights_unasked(w);
-    if (left) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the tensor %.*s is not part of a %s dictionary.", sd_weights_path(w), SD_SLICE(left->name), sd_dict_kind_name(c->kind));
+    if (left) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the tensor %.*s is not part of a %s dictionary", sd_weights_path(w), SD_SLICE(left->name), sd_dict_kind_name(c->kind));
     return sd_dict__check(d, sd_weights_path(w), err);
 }
 
@@ -372,7 +372,7 @@ static sd_status read_statistics(const cfg *c, const char *dir, sd_dict *d, sd_e
     if (!json_is_object(c->own)) return SD_OK;
     sd_status st = sd_json_opt_bool(c->own, "calibrated", &calibrated, "metadata.sonde", err);
     if (st || !calibrated) return st;
-    if (!sd_path_join(path, sizeof path, dir, SD_SAE_OWN)) return sd_fail(err, SD_E_ARG, "%s: the path is too long.", dir);
+    if (!sd_path_join(path, sizeof path, dir, SD_SAE_OWN)) return sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
     if (!sd_file_exists(path)) {
         sd_log(SD_LOG_WARN, "%s is missing: thresholds and statistics are unknown until they are calibrated again", path);
         return SD_OK;
@@ -398,7 +398,7 @@ sd_status sd_dict__open_saelens(sd_dict **out, const char *dir, sd_err *err)
     sd_dict_info info;
     *out = NULL;
     if (!sd_path_join(path, sizeof path, dir, SD_SAE_CFG) || !sd_path_join(weights, sizeof weights, dir, SD_SAE_WEIGHTS))
-        return sd_fail(err, SD_E_ARG, "%s: the path is too long.", dir);
+        return sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
     sd_status st = sd_json_load(&doc, path, 4 << 20, err);
     if (st) {
         if (st == SD_E_NOTFOUND) (void)sd_hint(err, "a dictionary is a folder with cfg.json and sae_weights.safetensors; one that was never finished has no cfg.json");

@@ -183,7 +183,7 @@ sd_status sd_dict_save(const sd_dict *d, const char *dir, sd_err *err)
 {
     names *n = NULL;
     if (d->topk && sd_dict_kind_maps(d->info.kind)) {
-        (void)sd_fail(err, SD_E_UNSUPPORTED, "sae-lens has no transcoder that takes the k best features of a token, so it cannot be written as its directory.");
+        (void)sd_fail(err, SD_E_UNSUPPORTED, "sae-lens has no transcoder that takes the k best features of a token, so it cannot be written as its directory");
         return sd_hint(err, "write it as sparsify or circuit-tracer; commands open those folders too");
     }
     sd_status st = sd_dir_make(dir, err);
@@ -193,7 +193,7 @@ sd_status sd_dict_save(const sd_dict *d, const char *dir, sd_err *err)
         char fresh[64];
         snprintf(fresh, sizeof fresh, "%s.new", file_name[i]);
         if (!sd_path_join(n->final[i], PATH_MAX, dir, file_name[i]) || !sd_path_join(n->fresh[i], PATH_MAX, dir, fresh))
-            st = sd_fail(err, SD_E_ARG, "%s: the path is too long.", dir);
+            st = sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
     }
     if (!st) st = write_all(d, n, err);
     if (!st) st = swap(n, dir, err);

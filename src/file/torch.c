@@ -66,11 +66,11 @@ typedef struct machine {
     size_t copied;        /* bytes of tensors that could not stay where they lie */
 } machine;
 
-static sd_status bad(const machine *m, const char *what) { return sd_fail(m->err, SD_E_FORMAT, "%s: its pickle %s (byte %zu).", m->path, what, m->c.off); }
+static sd_status bad(const machine *m, const char *what) { return sd_fail(m->err, SD_E_FORMAT, "%s: its pickle %s (byte %zu)", m->path, what, m->c.off); }
 
 static sd_status refuse(const machine *m, sd_slice module, sd_slice name)
 {
-    (void)sd_fail(m->err, SD_E_UNSUPPORTED, "%s: its pickle asks for %.*s.%.*s; nothing but tensors, numbers, texts, lists and dictionaries is built from a pickle.", m->path,
+    (void)sd_fail(m->err, SD_E_UNSUPPORTED, "%s: its pickle asks for %.*s.%.*s; nothing but tensors, numbers, texts, lists and dictionaries is built from a pickle", m->path,
                   module.n > 80 ? 80 : (int)module.n, module.p, name.n > 80 ? 80 : (int)name.n, name.p);
     return sd_hint(m->err, "save the state_dict() alone, or as safetensors");
 }
@@ -377,7 +377,7 @@ static sd_status step(machine *m, uint8_t op, bool *done)
     case 'b': return build(m);
     default: break;
     }
-    (void)sd_fail(m->err, SD_E_UNSUPPORTED, "%s: its pickle has the instruction 0x%02x at byte %zu, which no file of tensors needs.", m->path, op, m->c.off - 1);
+    (void)sd_fail(m->err, SD_E_UNSUPPORTED, "%s: its pickle has the instruction 0x%02x at byte %zu, which no file of tensors needs", m->path, op, m->c.off - 1);
     return sd_hint(m->err, "save the state_dict() alone, or as safetensors");
 }
 
@@ -389,10 +389,10 @@ static sd_status storage_bytes(machine *m, const node *s, const uint8_t **p, sd_
     const size_t elem = sd_dtype_get(known[s->u.store.type].type)->bytes;
     if (snprintf(name, sizeof name, "%.*sdata/%.*s", SD_SLICE(m->prefix), SD_SLICE(s->u.store.key)) >= (int)sizeof name) return bad(m, "has a storage with a long name");
     sd_zip_member *member = sd_zip_find(m->zip, name);
-    if (!member) return sd_fail(err, SD_E_FORMAT, "%s: the storage %s is missing.", m->path, name);
-    if (member->deflated) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the storage %s is packed, which torch never does.", m->path, name);
+    if (!member) return sd_fail(err, SD_E_FORMAT, "%s: the storage %s is missing", m->path, name);
+    if (member->deflated) return sd_fail(err, SD_E_UNSUPPORTED, "%s: the storage %s is packed, which torch never does", m->path, name);
     if ((uint64_t)s->u.store.n > member->n / elem)
-        return sd_fail(err, SD_E_FORMAT, "%s: the storage %s has %" PRIu64 " bytes, its tensors need %" PRId64 " numbers of %zu.", m->path, name, member->n, s->u.store.n, elem);
+        return sd_fail(err, SD_E_FORMAT, "%s: the storage %s has %" PRIu64 " bytes, its tensors need %" PRId64 " numbers of %zu", m->path, name, member->n, s->u.store.n, elem);
     return sd_zip_bytes(member, UINT64_MAX, p, &owned, m->path, err);
 }
 
@@ -511,7 +511,7 @@ static sd_status run(machine *m)
         if (sd_cur_failed(&m->c)) return sd_cur_fail(&m->c, m->err, m->path, "the pickle");
     }
     if (st) return st;
-    if (m->n_mark || m->n_stack != 1 || !is(m, m->stack[0], K_DICT)) return sd_fail(m->err, SD_E_FORMAT, "%s: it holds no dictionary of tensors.", m->path);
+    if (m->n_mark || m->n_stack != 1 || !is(m, m->stack[0], K_DICT)) return sd_fail(m->err, SD_E_FORMAT, "%s: it holds no dictionary of tensors", m->path);
     return walk(m, m->stack[0], "", 0);
 }
 
@@ -521,12 +521,12 @@ sd_status sd_torch__read(sd_weights *w, int64_t source, const sd_zip *z, sd_zip_
     char order[MOST_NAME];
     const uint8_t *p;
     void *owned = NULL;
-    if (pickle->deflated) return sd_fail(err, SD_E_UNSUPPORTED, "%s: its pickle is packed, which torch never does.", m.path);
+    if (pickle->deflated) return sd_fail(err, SD_E_UNSUPPORTED, "%s: its pickle is packed, which torch never does", m.path);
     sd_status st = sd_zip_bytes(pickle, MOST_PICKLE, &p, &owned, m.path, err);
     if (st) return st;
     if (snprintf(order, sizeof order, "%.*sbyteorder", SD_SLICE(m.prefix)) < (int)sizeof order) {
         const sd_zip_member *b = sd_zip_find(z, order);
-        if (b && !b->deflated && !(b->n == 6 && memcmp(b->p, "little", 6) == 0)) return sd_fail(err, SD_E_UNSUPPORTED, "%s: its numbers are not little-endian.", m.path);
+        if (b && !b->deflated && !(b->n == 6 && memcmp(b->p, "little", 6) == 0)) return sd_fail(err, SD_E_UNSUPPORTED, "%s: its numbers are not little-endian", m.path);
     }
     sd_cur_init(&m.c, p, (size_t)pickle->n);
     st = sd_alloc(&m.stack, MOST_STACK * sizeof *m.stack, "the stack of a pickle", err);

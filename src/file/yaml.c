@@ -9,13 +9,13 @@ typedef struct reader { yaml_parser_t p; const char *path; sd_err *err; int node
 
 static sd_status bad(const reader *r, const yaml_event_t *e, const char *what)
 {
-    return sd_fail(r->err, SD_E_FORMAT, "%s, line %zu: %s.", r->path, e->start_mark.line + 1, what);
+    return sd_fail(r->err, SD_E_FORMAT, "%s, line %zu: %s", r->path, e->start_mark.line + 1, what);
 }
 
 static sd_status next(reader *r, yaml_event_t *e)
 {
     if (yaml_parser_parse(&r->p, e)) return SD_OK;
-    return sd_fail(r->err, SD_E_FORMAT, "%s, line %zu: this is no YAML: %s.", r->path, r->p.problem_mark.line + 1, r->p.problem ? r->p.problem : "it cannot be read");
+    return sd_fail(r->err, SD_E_FORMAT, "%s, line %zu: this is no YAML: %s", r->path, r->p.problem_mark.line + 1, r->p.problem ? r->p.problem : "it cannot be read");
 }
 
 static sd_status value(reader *r, const yaml_event_t *e, json_t **out, int depth);
@@ -41,7 +41,7 @@ static sd_status mapping(reader *r, json_t *to, int depth)
             st = value(r, &e, &v, depth);
             yaml_event_delete(&e);
         }
-        if (!st && json_object_set_new(to, key, v)) st = sd_fail(r->err, SD_E_FORMAT, "%s: the key %.40s is no text.", r->path, key);
+        if (!st && json_object_set_new(to, key, v)) st = sd_fail(r->err, SD_E_FORMAT, "%s: the key %.40s is no text", r->path, key);
         sd_free(key);
         if (st) return st;
     }

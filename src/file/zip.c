@@ -15,7 +15,7 @@ typedef struct dir { uint64_t n, at, bytes; } dir;
 
 static sd_status broken(const char *path, const char *what, sd_err *err)
 {
-    (void)sd_fail(err, SD_E_FORMAT, "%s: as a zip archive it is broken: %s.", path, what);
+    (void)sd_fail(err, SD_E_FORMAT, "%s: as a zip archive it is broken: %s", path, what);
     return sd_hint(err, "the download may be cut short; compare its size and SHA-256");
 }
 
@@ -97,8 +97,8 @@ static sd_status read_member(sd_zip_member *m, sd_cursor *c, const uint8_t *p, s
     sd_cur_init(&e, more, extra);
     if (!read_extra64(&e, &m->n, &m->packed, &offset)) return broken(path, "a 64-bit size is missing", err);
     if (m->name.n == 0 || sd_utf8_valid_prefix(m->name) != m->name.n || memchr(m->name.p, 0, m->name.n)) return broken(path, "a name is no text", err);
-    if (flags & 1) return sd_fail(err, SD_E_UNSUPPORTED, "%s: %.*s is encrypted.", path, SD_SLICE(m->name));
-    if (method != 0 && method != 8) return sd_fail(err, SD_E_UNSUPPORTED, "%s: %.*s is packed by method %u; stored and deflated members are read.", path, SD_SLICE(m->name), method);
+    if (flags & 1) return sd_fail(err, SD_E_UNSUPPORTED, "%s: %.*s is encrypted", path, SD_SLICE(m->name));
+    if (method != 0 && method != 8) return sd_fail(err, SD_E_UNSUPPORTED, "%s: %.*s is packed by method %u; stored and deflated members are read", path, SD_SLICE(m->name), method);
     m->deflated = method == 8;
     sd_cursor l;
     sd_cur_init(&l, p, n);
@@ -111,7 +111,7 @@ static sd_status read_member(sd_zip_member *m, sd_cursor *c, const uint8_t *p, s
     if (sd_cur_failed(&l)) return broken(path, "a member ends behind the end of the file", err);
     if (!m->deflated && m->n != m->packed) return broken(path, "a stored member has two sizes", err);
     /* Deflate packs at most 1032 to 1 (zlib's technical details), so a larger claim is refused before memory is taken for it. */
-    if (m->n / 1032 > m->packed) return sd_fail(err, SD_E_FORMAT, "%s: %.*s claims %" PRIu64 " bytes from %" PRIu64 " packed ones.", path, SD_SLICE(m->name), m->n, m->packed);
+    if (m->n / 1032 > m->packed) return sd_fail(err, SD_E_FORMAT, "%s: %.*s claims %" PRIu64 " bytes from %" PRIu64 " packed ones", path, SD_SLICE(m->name), m->n, m->packed);
     return SD_OK;
 }
 
@@ -129,7 +129,7 @@ sd_status sd_zip_open(sd_zip *z, const void *p, size_t n, const char *path, sd_e
     sd_cur_init(&c, (const uint8_t *)p + d.at, (size_t)d.bytes);
     for (; (uint64_t)z->n < d.n && !st; z->n++) {
         st = read_member(&z->v[z->n], &c, p, n, path, err);
-        if (!st && z->v[z->n].n > most - all) st = sd_fail(err, SD_E_FORMAT, "%s: its members claim more than %" PRIu64 " bytes, in an archive of %zu.", path, most, n);
+        if (!st && z->v[z->n].n > most - all) st = sd_fail(err, SD_E_FORMAT, "%s: its members claim more than %" PRIu64 " bytes, in an archive of %zu", path, most, n);
         all += st ? 0 : z->v[z->n].n;
     }
     for (int64_t i = z->n - 1; i >= 0 && !st; i--) st = sd_table_set(z->by_name, z->v[i].name, i, NULL, err); /* the first of a name comes last */
@@ -180,14 +180,14 @@ static sd_status check_crc(sd_zip_member *m, const uint8_t *p, const char *path,
     const uint32_t crc = (uint32_t)crc32_z(0, p, (size_t)m->n);
     m->checked = crc == m->crc;
     if (m->checked) return SD_OK;
-    sd_fail(err, SD_E_FORMAT, "%s: %.*s was changed after it was written: its CRC-32 is %08x, the archive says %08x.", path, SD_SLICE(m->name), crc, m->crc);
+    sd_fail(err, SD_E_FORMAT, "%s: %.*s was changed after it was written: its CRC-32 is %08x, the archive says %08x", path, SD_SLICE(m->name), crc, m->crc);
     return sd_hint(err, "copy or download the file again");
 }
 
 sd_status sd_zip_bytes(sd_zip_member *m, uint64_t max, const uint8_t **p, void **owned, const char *path, sd_err *err)
 {
     *owned = NULL;
-    if (m->n > max) return sd_fail(err, SD_E_FORMAT, "%s: %.*s has %" PRIu64 " bytes; at most %" PRIu64 " are read.", path, SD_SLICE(m->name), m->n, max);
+    if (m->n > max) return sd_fail(err, SD_E_FORMAT, "%s: %.*s has %" PRIu64 " bytes; at most %" PRIu64 " are read", path, SD_SLICE(m->name), m->n, max);
     *p = m->p;
     if (m->n == 0 && m->packed == 0) return SD_OK; /* some writers mark nothing at all as deflated */
     if (!m->deflated) return check_crc(m, m->p, path, err);
@@ -195,7 +195,7 @@ sd_status sd_zip_bytes(sd_zip_member *m, uint64_t max, const uint8_t **p, void *
     sd_status st = sd_alloc(&to, (size_t)m->n + 1, "an unpacked member of an archive", err);
     if (st) return st;
     if (!inflate_all(to, m->n, m->p, m->packed))
-        st = sd_fail(err, SD_E_FORMAT, "%s: %.*s does not unpack to %" PRIu64 " bytes.", path, SD_SLICE(m->name), m->n);
+        st = sd_fail(err, SD_E_FORMAT, "%s: %.*s does not unpack to %" PRIu64 " bytes", path, SD_SLICE(m->name), m->n);
     else
         st = check_crc(m, to, path, err);
     if (st) sd_free(to);

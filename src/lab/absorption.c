@@ -62,7 +62,7 @@ static sd_status choose_words(absorb_words *w, const sd_tok *tok, uint64_t seed,
         if (test == 0) w->n_train = n;
     }
     w->n = n;
-    if (w->n_train <= 2 * SHOTS) st = sd_fail(err, SD_E_UNSUPPORTED, "the vocabulary has %" PRId64 " tokens that are words with a space before them; first letters need more.", n);
+    if (w->n_train <= 2 * SHOTS) st = sd_fail(err, SD_E_UNSUPPORTED, "the vocabulary has %" PRId64 " tokens that are words with a space before them; first letters need more", n);
 done:
     sd_free(order);
     return st;

@@ -81,7 +81,7 @@ static sd_status take(bench_rows *b, sd_err *err)
     size_t half = 0;
     sd_status st = SD_OK;
     if (!sd_kv_bytes(&half, sd_kv_cap(b->depth + b->n), m->cfg.n_head_kv, m->cfg.d_head, m->kv))
-        return sd_fail(err, SD_E_NOMEM, "a cache of %lld positions does not fit in the address space.", (long long)(b->depth + b->n));
+        return sd_fail(err, SD_E_NOMEM, "a cache of %lld positions does not fit in the address space", (long long)(b->depth + b->n));
     b->kv_half = sd_arena_need(half);
     st = sd_alloc(&b->x, (size_t)(b->n * width) * sizeof(float), "rows", err);
     if (!st) st = sd_alloc(&b->y, (size_t)(b->n * width) * sizeof(float), "rows", err);

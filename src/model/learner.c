@@ -119,8 +119,8 @@ static void lay_out(sd_learner *t, layout *l)
 static sd_status check(const sd_model *m, const sd_learner_opt *o, sd_err *err)
 {
     if (m->n_layer_loaded != m->cfg.n_layer || !m->head_w.data)
-        return sd_fail(err, SD_E_ARG, "a model opened without all its layers and its head cannot learn.");
-    if (!o->full && !o->lora) return sd_fail(err, SD_E_ARG, "nothing learns: neither all parameters nor an adapter.");
+        return sd_fail(err, SD_E_ARG, "a model opened without all its layers and its head cannot learn");
+    if (!o->full && !o->lora) return sd_fail(err, SD_E_ARG, "nothing learns: neither all parameters nor an adapter");
     return SD_OK;
 }
 
@@ -196,7 +196,7 @@ sd_status sd_learner_watch(sd_learner *t, const sd_grad_hook *hook, sd_err *err)
         sd_status st = sd_model_site_cols(t->m, s, &cols, err);
         if (st) return st;
         if (s.kind == SD_SITE_ATTN_PATTERN || s.kind == SD_SITE_LOGITS)
-            return sd_fail(err, SD_E_ARG, "%s is not kept in learning: probabilities and logits only exist in tiles.",
+            return sd_fail(err, SD_E_ARG, "%s is not kept in learning: probabilities and logits only exist in tiles",
                            sd_site_print(name, sizeof name, s));
         t->want[sd_site_is_layered(s.kind) ? s.layer : 0] |= (uint32_t)1 << s.kind;
     }

@@ -369,17 +369,17 @@ static sd_status pack(sd_learner *t, const sd_doc *doc, int n_doc, sd_err *err)
 {
     t->rows = t->n_count = 0;
     if (n_doc < 1 || n_doc > t->opt.max_docs)
-        return sd_fail(err, SD_E_ARG, "%d documents in one forward; it takes 1 to %d.", n_doc, t->opt.max_docs);
+        return sd_fail(err, SD_E_ARG, "%d documents in one forward; it takes 1 to %d", n_doc, t->opt.max_docs);
     t->n_doc = n_doc;
     for (int i = 0; i < n_doc; i++) {
         t->row0[i] = t->rows;
         if (doc[i].n < 1 || doc[i].n > t->opt.max_rows - t->rows || doc[i].n > t->m->max_ctx)
-            return sd_fail(err, SD_E_ARG, "document %d has %lld tokens; a forward takes %lld, the model %lld.", i,
+            return sd_fail(err, SD_E_ARG, "document %d has %lld tokens; a forward takes %lld, the model %lld", i,
                            (long long)doc[i].n, (long long)t->opt.max_rows, (long long)t->m->max_ctx);
         for (int64_t k = 0; k < doc[i].n; k++, t->rows++) {
             const int32_t id = doc[i].tok[k], to = doc[i].target ? doc[i].target[k] : -1;
             if (id < 0 || id >= t->m->cfg.n_vocab || to >= t->m->cfg.n_vocab)
-                return sd_fail(err, SD_E_ARG, "token %d of a vocabulary of %lld.",
+                return sd_fail(err, SD_E_ARG, "token %d of a vocabulary of %lld",
                                (int)(id < 0 || id >= t->m->cfg.n_vocab ? id : to), (long long)t->m->cfg.n_vocab);
             t->tok[t->rows] = id;
             t->pos_of[t->rows] = (int32_t)k;
@@ -426,7 +426,7 @@ sd_status sd_learner_forward(sd_learner *t, const sd_learner_batch *b, const flo
     if (st) return st;
     for (int k = 0; b->look && k < b->look->n_id; k++)
         if (b->look->id[k] < 0 || b->look->id[k] >= t->m->cfg.n_vocab)
-            return sd_fail(err, SD_E_ARG, "token %d of a vocabulary of %lld.", (int)b->look->id[k], (long long)t->m->cfg.n_vocab);
+            return sd_fail(err, SD_E_ARG, "token %d of a vocabulary of %lld", (int)b->look->id[k], (long long)t->m->cfg.n_vocab);
     t->remembers = b->grad;
     angles(t);
     st = embed(t, err);

@@ -104,9 +104,9 @@ sd_status sd_lora_new(sd_lora **out, const sd_model *m, const sd_lora_opt *opt, 
     sd_lora *l = NULL;
     *out = NULL;
     if (opt->rank < 1 || opt->rank > MAX_RANK)
-        return sd_fail(err, SD_E_ARG, "an adapter of rank %d; it must be 1 to %d.", opt->rank, MAX_RANK);
+        return sd_fail(err, SD_E_ARG, "an adapter of rank %d; it must be 1 to %d", opt->rank, MAX_RANK);
     if (!(opt->dropout >= 0 && opt->dropout < 1) || !(opt->alpha >= 0))
-        return sd_fail(err, SD_E_ARG, "an adapter with dropout %g and alpha %g.", opt->dropout, opt->alpha);
+        return sd_fail(err, SD_E_ARG, "an adapter with dropout %g and alpha %g", opt->dropout, opt->alpha);
     sd_status st = check_targets(m, opt->targets, err);
     if (!st) st = sd_alloc_zero(&l, sizeof *l, "an adapter", err);
     if (st) return st;

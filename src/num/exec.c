@@ -14,12 +14,12 @@ sd_status sd_exec_new(sd_exec **out, const sd_exec_opt *opt, sd_err *err)
     *out = NULL;
     if (!opt) opt = &defaults;
     if (!sd_cpu_detect(&cpu, opt->cpu)) {
-        st = sd_fail(err, SD_E_ARG, "the CPU level \"%s\" is unknown, or this CPU does not have it.", opt->cpu);
+        st = sd_fail(err, SD_E_ARG, "the CPU level \"%s\" is unknown, or this CPU does not have it", opt->cpu);
         (void)sd_hint(err, "levels are auto, ref, avx2, avx512, amx");
         goto done;
     }
     if (opt->n_threads < 0 || opt->n_threads > MAX_THREADS) {
-        st = sd_fail(err, SD_E_ARG, "%d threads asked for; 0 (all) to %d are possible.", opt->n_threads, MAX_THREADS);
+        st = sd_fail(err, SD_E_ARG, "%d threads asked for; 0 (all) to %d are possible", opt->n_threads, MAX_THREADS);
         goto done;
     }
     st = sd_gemm_cap_isa(&cpu, err);

@@ -28,9 +28,9 @@ sd_status sd_gemm_cap_isa(const sd_cpu *cpu, sd_err *err)
             s == dnnl_unimplemented) /* unimplemented: built without the control, uses what it finds */
             memcpy(cap_level, level, strlen(level) + 1);
         else
-            st = sd_fail(err, SD_E_ARG, "oneDNN does not accept the CPU level \"%s\" (status %d).", level, (int)s);
+            st = sd_fail(err, SD_E_ARG, "oneDNN does not accept the CPU level \"%s\" (status %d)", level, (int)s);
     } else if (strcmp(cap_level, level) != 0) {
-        st = sd_fail(err, SD_E_ARG, "the CPU level is \"%s\" in this process and cannot become \"%s\".", cap_level,
+        st = sd_fail(err, SD_E_ARG, "the CPU level is \"%s\" in this process and cannot become \"%s\"", cap_level,
                      level);
         (void)sd_hint(err, "oneDNN takes its level once; start another process with --cpu %s", level);
     }

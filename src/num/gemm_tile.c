@@ -111,7 +111,7 @@ done:
     if (attr) (void)dnnl_primitive_attr_destroy(attr);
     md_drop(&x), md_drop(&w), md_drop(&plain), md_drop(&y);
     if (st)
-        out = sd_fail(err, st == dnnl_out_of_memory ? SD_E_NOMEM : SD_E_FAIL, "oneDNN cannot make a %lld x %lld x %lld product (status %d).",
+        out = sd_fail(err, st == dnnl_out_of_memory ? SD_E_NOMEM : SD_E_FAIL, "oneDNN cannot make a %lld x %lld x %lld product (status %d)",
                       (long long)h->n_tok, (long long)h->n_row, (long long)h->d, (int)st);
     return out;
 }

@@ -42,13 +42,13 @@ static sd_status check(const sd_wmat *w, sd_err *err)
 {
     const sd_dtype_info *info = sd_dtype_get(w->dtype);
     if (!info->decode)
-        return sd_fail(err, SD_E_UNSUPPORTED, "a weight matrix of type %s cannot be decoded.",
+        return sd_fail(err, SD_E_UNSUPPORTED, "a weight matrix of type %s cannot be decoded",
                        info->name ? info->name : "none");
     if (w->rows < 1 || w->cols < 1)
-        return sd_fail(err, SD_E_SHAPE, "a weight matrix of %lld x %lld elements has no product.", (long long)w->rows,
+        return sd_fail(err, SD_E_SHAPE, "a weight matrix of %lld x %lld elements has no product", (long long)w->rows,
                        (long long)w->cols);
     if (w->cols % info->block != 0)
-        return sd_fail(err, SD_E_SHAPE, "rows of %lld elements are no multiple of the %s block of %d.",
+        return sd_fail(err, SD_E_SHAPE, "rows of %lld elements are no multiple of the %s block of %d",
                        (long long)w->cols, info->name, info->block);
     return SD_OK;
 }
@@ -61,7 +61,7 @@ static sd_status plan(sd_linear *l, int n_threads, size_t *total, size_t *decode
         sd_mul_size((size_t)l->cols, SD_PANEL * sizeof(float), decode) &&
         sd_mul_size(*decode, (size_t)n_threads, decode))
         return SD_OK;
-    return sd_fail(err, SD_E_NOMEM, "a weight matrix of %lld x %lld elements does not fit in the address space.",
+    return sd_fail(err, SD_E_NOMEM, "a weight matrix of %lld x %lld elements does not fit in the address space",
                    (long long)l->rows, (long long)l->cols);
 }
 
