@@ -241,7 +241,7 @@ static void run_name(char name[300], char dir[1200], const sd_paths *l, int64_t 
     snprintf(name, 300, n > 1 ? "%.*s-%d" : "%.*s", own.n > 256 ? 256 : (int)own.n, own.p, n);
 }
 
-static void put_run(sd_jw *w, const sd_paths *l, int64_t i)
+static void put_run(sd_jw *w, const sd_server *s, const sd_paths *l, int64_t i)
 {
     char dir[1200], path[1300], name[300];
     sd_err err = {0};
@@ -250,6 +250,7 @@ static void put_run(sd_jw *w, const sd_paths *l, int64_t i)
     run_name(name, dir, l, i);
     sd_jw_obj(w);
     sd_jw_kstr(w, "name", name);
+    if (s->loopback) sd_jw_kstr(w, "path", dir);
     if (stat(l->v[i], &at) == 0) {
         sd_jw_ki64(w, "bytes", at.st_size);
         sd_jw_ki64(w, "changed", at.st_mtime);
@@ -277,7 +278,7 @@ int sd_handle__runs(sd_server *s, const sd_request *rq, sd_reply *rp, sd_problem
     sd_jw_ki64(&w, "now", (int64_t)time(NULL));
     sd_jw_key(&w, "runs");
     sd_jw_arr(&w);
-    for (int64_t i = 0; i < l.n; i++) put_run(&w, &l, i);
+    for (int64_t i = 0; i < l.n; i++) put_run(&w, s, &l, i);
     sd_jw_end(&w);
     sd_jw_end(&w);
     sd_paths_free(&l);

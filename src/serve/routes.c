@@ -80,7 +80,8 @@ const sd_route *sd_route__find(const char *method, const char *path, char arg[SD
 
 int sd_route__run(sd_server *s, const sd_route *r, const sd_request *rq, sd_reply *rp, sd_problem *p)
 {
-    if (atomic_load(&s->loading)) return sd_problem_set(p, 503, NULL, "the model is being loaded");
+    /* The page's own files need nothing that is loaded: it says what it waits for. */
+    if (atomic_load(&s->loading) && r->fn != sd_handle__page && r->fn != sd_handle__page_file) return sd_problem_set(p, 503, NULL, "the model is being loaded");
     if ((r->flags & SD_ROUTE_MODEL) && !s->opt.m) {
         sd_problem_set(p, 400, NULL, "this server was started without a model");
         snprintf(p->e.hint, sizeof p->e.hint, "sonde serve MODEL");

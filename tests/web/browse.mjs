@@ -33,7 +33,7 @@ export async function test(name, fn) {
 }
 export const must = (ok, what) => { if (!ok) throw new Error(what); };
 
-export async function open(hash, { width = 1440, height = 900, colorScheme = 'light', from = base, context } = {}) {
+export async function open(hash, { width = 1440, height = 900, colorScheme = 'light', from = base, first = 'main h1', context } = {}) {
   const c = context || (await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'] }));
   const page = await c.newPage();
   page.setDefaultTimeout(Number(process.env.SONDE_WEB_TIMEOUT || 60000)); // milliseconds; more where much else runs
@@ -43,7 +43,7 @@ export async function open(hash, { width = 1440, height = 900, colorScheme = 'li
   page.on('pageerror', (e) => said.push(`error: ${e.message}`));
   page.on('dialog', (d) => { said.push(`a dialog: ${d.message()}`); d.dismiss(); });
   await page.goto(from + hash);
-  await page.waitForSelector('main h1');
+  await page.waitForSelector(first);
   return page;
 }
 export const close = (page) => page.context().close();

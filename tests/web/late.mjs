@@ -1,14 +1,17 @@
 // late.mjs BROWSER URL STATIC-URL DIR: answers that come late, in another order or not at all, what a person does meanwhile, and a server that is another by then.
 import { browser, check, close, end, must, open, said, test } from './browse.mjs';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { bytes, num, tokenName } from '../../web/src/format.js';
-const [, , , base, files] = process.argv;
+import { kept } from '../../web/src/command.js';
+const [, , , base, files, dir] = process.argv;
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const failure = (r, message) => r.fulfill({ status: 400, json: { error: { message } } });
 const asked = (r) => r.request().postDataJSON();
 // A page whose routes stand before it is opened. The browser tells of every answer that failed: here that is what is asked for.
 async function routed(hash, routes, options = {}) {
-  const context = await browser.newContext({ viewport: { width: options.width || 1440, height: 900 }, reducedMotion: 'reduce' });
+  const context = await browser.newContext({ viewport: { width: options.width || 1440, height: 900 }, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'] });
   for (const [pattern, answer] of Object.entries(routes)) await context.route(pattern, answer);
   return open(hash, { context, ...options });
 }
@@ -197,6 +200,15 @@ await test('home: a server that is another by now is shown as it is', async () =
   await close(page);
 });
 
+await test('a server that is being started is waited for', async () => {
+  let n = 0;
+  const page = await routed('#/features/tiny', { '**/v1/config': (r) => (n++ < 2 ? r.fulfill({ status: 503, json: { error: { message: 'the model is being loaded' } } }) : r.continue()) }, { first: '.problem' });
+  must(/being loaded/.test(await page.textContent('.problem')), 'why nothing is shown');
+  await page.waitForSelector('.vrow .label');
+  must(n >= 3, 'it was not asked again');
+  await closeFailed(page);
+});
+
 const said_ = 'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"length"},{"index":1,"delta":{"content":"b"},"finish_reason":"length"}]}\n\ndata: [DONE]\n\n';
 await test('steer: who runs again is not told that it stopped; a slider leaves the address at its end', async () => {
   const page = await routed(`#/steer?n=8&p=the+cat&${steerTo({})}`, { '**/v1/chat/completions': async (r) => { await sleep(3000); await r.fulfill({ contentType: 'text/event-stream', body: said_ }).catch(() => {}); } });
@@ -247,6 +259,55 @@ await test('steer: a sweep suggests as the command does, reads answers behind th
   await page.click('.steer-card button.small');
   await page.waitForSelector('text=/is measured of features/');
   must(!/No strength here/.test(await page.textContent('.steer-main')), 'a direction is said to bring nothing');
+  await close(page);
+});
+
+const copied = async (page) => { await page.click('.view-head [data-copy=command]'); return page.evaluate(() => navigator.clipboard.readText()); };
+await test('a command that is copied does nothing beside, whatever an address or a file says', async () => {
+  const named = configOf((c) => { c.monitors = [{ name: 'fifth', when: { direction: 'up', gt: 2, unit: 'std' } }]; });
+  let page = await routed(`#/steer?n=${encodeURIComponent('8;touch x')}&seed=${encodeURIComponent('$(touch x)')}&temp=0.5&p=the+cat&${steerTo({ when: { monitor: 'fifth', gt: 3 } })}`, { '**/v1/config': named, '**/completions': (r) => r.fulfill({ contentType: 'text/event-stream', body: said_ }) });
+  const line = await copied(page);
+  must(/ -n 96 --temp 0.5 --seed 7$/.test(line), line);
+  must(line.includes('"when":{"direction":"up","gt":3,"unit":"std"}'), `a monitor that sonde run does not know: ${line}`);
+  await close(page);
+  page = await routed('#/runs/adapter', {});
+  must((await copied(page)) === `tail -f ${join(dir, 'runs/adapter')}/events.jsonl`, await copied(page));
+  await close(page);
+  const args = ["/opt/sonde audit run 'a b.gguf' --suite s.csv --name 'it'\\''s' --json | jq '.refusal'", 'sonde audit run x; touch y', 'sonde audit run $(touch y)', "sonde audit run x | jq '.a' > y", 'sonde audit run x\ntouch y', 'sonde audit run `touch y`'];
+  must(kept(args[0]) === args[0].replace('/opt/sonde', 'sonde'), kept(args[0]));
+  for (const a of args.slice(1)) must(kept(a).startsWith('#'), `${a}: ${kept(a)}`);
+  writeFileSync(join(dir, 'args.json'), JSON.stringify({ schema: 'sonde.audit_run/1', name: 'a', replies: [], provenance: { args: args[1] } }));
+  page = await routed('#/audit', {});
+  await page.setInputFiles('input[type=file]', join(dir, 'args.json'));
+  await page.waitForSelector('.headline-text');
+  must((await copied(page)).startsWith('#'), await copied(page));
+  await close(page);
+});
+
+await test('a list of a million rows goes to its end, by keys and by its bar', async () => {
+  const row = (i) => ({ index: i, label: `row ${i}`, label_source: 'label', density: 0.001, n_fire: 1, max_act: 1, interest: 1, top_logits: [] });
+  const page = await routed('#/features/tiny', { '**/v1/features/tiny?*': (r) => { const q = new URL(r.request().url()).searchParams, at = Number(q.get('offset')); return r.fulfill({ json: { n: 100, n_total: 1e6, features: Array.from({ length: 100 }, (_, k) => row(at + k)) } }); } });
+  await page.waitForSelector('.vrow .label');
+  await page.focus('.vlist');
+  const shown = (n) => page.waitForFunction((t) => { const list = document.querySelector('.vlist').getBoundingClientRect(); return [...document.querySelectorAll('.vrow.on')].some((x) => x.textContent.includes(t) && x.getBoundingClientRect().bottom <= list.bottom + 1 && x.getBoundingClientRect().top >= list.top); }, `row ${n}`);
+  await page.keyboard.press('End');
+  await shown(999999);
+  for (const key of ['ArrowUp', 'ArrowUp', 'PageUp']) await page.keyboard.press(key);
+  await shown(999987);
+  await page.$eval('.vlist', (x) => { x.scrollTop = x.scrollHeight / 2; });
+  await page.waitForFunction(() => [...document.querySelectorAll('.vrow .label')].some((x) => /^row (49|50)\d{4}$/.test(x.textContent)));
+  await page.keyboard.press('Home');
+  await shown(0);
+  await close(page);
+});
+
+await test('a browser that keeps nothing shows the page', async () => {
+  const context = await browser.newContext();
+  await context.addInitScript(() => { for (const area of ['localStorage', 'sessionStorage']) Object.defineProperty(window, area, { get() { throw new DOMException('refused', 'SecurityError'); } }); });
+  const page = await open('#/feature/tiny/3', { context });
+  await page.waitForSelector('.examples h2');
+  await page.click('.bar-end button >> nth=0');
+  must((await page.getAttribute('html', 'data-theme')) === 'light', 'the theme does not change');
   await close(page);
 });
 

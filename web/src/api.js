@@ -1,6 +1,7 @@
 // What the page knows comes through here: from the server it was loaded from, or from files beside it (`sonde view bundle`).
 import * as command from './command.js';
 import * as files from './files.js';
+import { remember, remembered } from './memory.js';
 
 export class Problem extends Error {
   constructor(message, hint, status) {
@@ -11,6 +12,7 @@ export class Problem extends Error {
 }
 
 const KEY = 'sonde-key';
+let key = '';
 let askKey = async () => null;
 export const onKeyNeeded = (fn) => { askKey = fn; };
 
@@ -24,20 +26,21 @@ async function problemOf(answer) {
 }
 
 async function send(path, options = {}) {
-  const key = sessionStorage.getItem(KEY);
-  const headers = { ...(options.body ? { 'Content-Type': 'application/json' } : {}), ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  const known = remembered(KEY, 'sessionStorage') || key;
+  const headers = { ...(options.body ? { 'Content-Type': 'application/json' } : {}), ...(known ? { Authorization: `Bearer ${known}` } : {}) };
   let answer;
   try {
     answer = await fetch(path, { ...options, headers });
   } catch (e) {
     if (e.name === 'AbortError') throw e;
     forget();
-    throw new Problem('The server does not answer.', 'Is `sonde serve` still running? This page asks it for everything it shows.');
+    throw new Problem('The server does not answer.', 'Is `sonde serve` still running? This page asks it for everything it shows.', 0);
   }
   if (answer.status === 401) {
     const given = await askKey();
     if (given) {
-      sessionStorage.setItem(KEY, given);
+      key = given;
+      remember(KEY, given, 'sessionStorage');
       return send(path, options);
     }
   }

@@ -23,7 +23,7 @@ export async function show({ config, parts, query }) {
   const { audits } = await api.audits();
   let docs = [], at = 0, models = null, leave = () => {};
   const body = h('div.audit-body'), detail = h('div.audit-body'), tools = h('div.view-tools');
-  const again = () => docs[0]?.provenance?.args ? docs[0].provenance.args.replace(/^\S+/, 'sonde') : 'sonde audit compare BEFORE AFTER --suite FILE --json';
+  const again = () => docs[0]?.provenance?.args ? command.kept(docs[0].provenance.args) : 'sonde audit compare BEFORE AFTER --suite FILE --json';
   const drop = h('label.drop', h('input', { type: 'file', accept: '.json,application/json', multiple: true, onchange: (e) => take([...e.target.files]) }), h('span', 'Open audit JSON'), h('span.soft', ' or drop one or two files here'));
   const start = () => fill(body, h('section.card', drop, audits.length ? h('ul.plain-list', audits.map((x) => h('li', h('a', { href: route.link(['audit', x]) }, x)))) : h('p.soft', 'None is registered (serve --audit FILE). A file that you open stays in this browser.')),
     h('section.card', h('h2', 'How to make one'), h('ol.steps', h('li', h('p', 'Measure two models on the same requests'), h('pre.command', { tabindex: '0' }, `sonde audit compare before.gguf after.gguf --suite requests.csv --text text.txt --json > audit.json`)), h('li', h('p', 'Or keep one model’s record, to compare later'), h('pre.command', { tabindex: '0' }, `sonde audit run ${command.model(config)} --suite requests.csv -o record.json`)))));

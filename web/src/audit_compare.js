@@ -29,7 +29,7 @@ export function timeline(d, parts, at) {
       s('svg', { viewBox: '0 0 100 20', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, [0, 50, 100].map((v) => line('zero', v, v, 0, 20)), r?.n ? interval(x, r.lo, r.hi, r.rate, 5) : null, o?.n ? interval(x, o.lo, o.hi, o.rate, 15, 'second') : null),
       h('span.value', h('span', 'harmful ', rate(r)), h('span', 'harmless ', rate(o))));
   });
-  const el = h('section.card.models', { data: { part: 'models' } }, h('header', h('h2', 'Model by model'), copies(() => d.command, () => d.models)), gated ? verdict({ ...d, gates: [{}] }) : null,
+  const el = h('section.card.models', { data: { part: 'models' } }, h('header', h('h2', 'Model by model'), copies(() => command.kept(d.command), () => d.models)), gated ? verdict({ ...d, gates: [{}] }) : null,
     h('ol.forest.times', { 'aria-label': 'Models in the order given' }, rows, h('li.forest-row.axis', { 'aria-hidden': 'true' }, h('span'), h('span.forest-axis', h('span', '0'), h('span', '50 %'), h('span', '100 %')), h('span'))),
     h('p.note', 'What each model refuses, of all that was asked and judged, with Wilson’s 95 % interval: harmful requests above (solid), harmless ones below (dashed). Changes are from the first model; choose one, or go on with j and k.'));
   el.choose = (i) => {
@@ -79,7 +79,7 @@ export function comparison(d, i, query) {
   const el = [
     h('section.card.headline', { data: { part: 'headline' } }, verdict(c), h('p.headline-text', c.headline), facts([...[a, b].map((m, k) => [k ? 'After (b)' : 'Before (a)', [m.name, ' ', h('code.soft', short(m.sha256))], m.sha256]), ['Same prompts', whole(c.n_paired)], ['Judge', a.judge], c.n_unscored && ['Not judged', whole(c.n_unscored)]]), cautions(c)),
     h('section.card', h('h2', 'Change, in points'), forest(rows), h('p.note', 'After less before, on the same prompts, with 95 % intervals (Newcombe’s paired method; each rate by Wilson’s). An interval that holds 0 is no evidence of no change.')),
-    h('section.card', { data: { part: 'figures' } }, h('header', h('h2', 'The figures'), copies(() => c.refusal.command, () => Object.fromEntries([...MEASURES.map(([k]) => [k, c[k]]), ['categories', c.categories]]))), figures(c, a, b, rows),
+    h('section.card', { data: { part: 'figures' } }, h('header', h('h2', 'The figures'), copies(() => command.kept(c.refusal.command), () => Object.fromEntries([...MEASURES.map(([k]) => [k, c[k]]), ['categories', c.categories]]))), figures(c, a, b, rows),
       c.categories?.length ? h('details', h('summary', `${c.categories.length} categories`), table('Categories', [['Category'], ['Before', 'n'], ['After', 'n'], ['Change', 'n'], ['Holm p', 'n'], ['n', 'n']], c.categories.map((x) => h('tr', h('th', { scope: 'row' }, x.category), h('td.n', percent(x.a)), h('td.n', percent(x.b)), h('td.n', `${points(x.diff)} [${points(x.lo)}, ${points(x.hi)}]`), h('td.n', num(x.holm_p)), h('td.n', whole(x.n)))))) : null),
     c.gates?.length ? h('section.card', h('h2', 'Gates'), h('ul.plain-list', c.gates.map((g) => h('li', h('code', g.gate), ' ', h('strong', g.verdict), ' ', h('span.soft', `${num(g.value)} [${num(g.lo)}, ${num(g.hi)}], n ${whole(g.n)}${g.why ? `; ${g.why}` : g.n_needed ? `; ${whole(g.n_needed)} prompts would tell` : ''}`))))) : null,
     inside(c.inside), browser ? browser.el : h('section.card', h('h2', 'Samples'), h('p.soft', 'This file holds no pairs of answers. `sonde audit compare --json` writes them.'))];

@@ -64,5 +64,5 @@ function weights(w, again) {
 export function inside(i) {
   if (!i) return [h('section.card', h('h2', 'Inside the two models'), h('p.soft', 'Only behaviour was compared. Give audit compare the models themselves to see their directions and weights.'))];
   const again = (part) => command.within(i.command, part);
-  return [card('directions', 'Inside the two models', copies(() => i.command, () => i), i.comparable ? directions(i) : h('p.soft', i.why)), i.features ? drift(i.features, again) : null, i.raised ? raised(i.raised, again) : null, i.weights ? weights(i.weights, again) : null];
+  return [card('directions', 'Inside the two models', copies(() => command.kept(i.command), () => i), i.comparable ? directions(i) : h('p.soft', i.why)), i.features ? drift(i.features, again) : null, i.raised ? raised(i.raised, again) : null, i.weights ? weights(i.weights, again) : null];
 }

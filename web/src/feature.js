@@ -2,13 +2,14 @@
 import { h, fill, debounce } from './dom.js';
 import * as api from './api.js';
 import * as command from './command.js';
+import { remember, remembered, rememberedObject } from './memory.js';
 import * as route from './route.js';
 import { called, day, num, percent, signed, tokenName, whole } from './format.js';
 import { bars, copies, empty, facts, featureLink, featureRow, field, histogram, load, problem, provenance, segmented, sheet, toast, tokens, density } from './parts.js';
 
 const WIDTHS = { 5: [5, 5], 16: [16, 16], full: [1e9, 1e9] };
-const settings = { width: '16', breaks: false, scale: 'feature', log: true, ...JSON.parse(localStorage.getItem('sonde-feature') || '{}') };
-const saveSettings = () => localStorage.setItem('sonde-feature', JSON.stringify(settings));
+const settings = { width: '16', breaks: false, scale: 'feature', log: true, ...rememberedObject('sonde-feature') };
+const saveSettings = () => remember('sonde-feature', JSON.stringify(settings));
 
 function example(f, e, hist) {
   const [before, after] = WIDTHS[settings.width] || WIDTHS[16];
@@ -80,7 +81,7 @@ function labelPart(store, f, refresh) {
   const source = f.label_source === 'words' ? 'words at its strongest examples' : f.labels[0] ? labelNote(f.labels[0]) : f.label_source;
   const edit = () => {
     const input = h('input', { type: 'text', maxlength: 200, value: f.label_source === 'words' ? '' : f.label, placeholder: 'what it responds to', required: true });
-    const author = h('input', { type: 'text', maxlength: 80, value: localStorage.getItem('sonde-author') || '', placeholder: 'optional' });
+    const author = h('input', { type: 'text', maxlength: 80, value: remembered('sonde-author') || '', placeholder: 'optional' });
     const say = h('div');
     const save = h('button.primary', { type: 'submit' }, 'Keep the label');
     const el = sheet(`Label feature ${f.index}`, h('form.stack', {
@@ -88,7 +89,7 @@ function labelPart(store, f, refresh) {
         e.preventDefault();
         save.disabled = true;
         try {
-          localStorage.setItem('sonde-author', author.value.trim());
+          remember('sonde-author', author.value.trim());
           await api.label(store, f.index, { text: input.value.trim(), author: author.value.trim() });
           el.close();
           toast('Label kept in the store');

@@ -2,6 +2,7 @@
 import { h, fill } from './dom.js';
 import * as route from './route.js';
 import * as api from './api.js';
+import { remember, remembered } from './memory.js';
 import { problem, sheet, skeleton, empty } from './parts.js';
 import * as home from './home.js';
 import * as features from './features.js';
@@ -18,11 +19,11 @@ const NAV = [['', 'Home', 'h'], ['features', 'Features', 'f'], ['text', 'Text', 
 /* ---- theme ---- */
 
 const THEMES = ['auto', 'light', 'dark'];
-let theme = localStorage.getItem('sonde-theme') || 'auto';
+let theme = remembered('sonde-theme') || 'auto';
 const themeButton = h('button.small', { type: 'button', onclick: () => setTheme(THEMES[(THEMES.indexOf(theme) + 1) % 3]) });
 function setTheme(name) {
   theme = THEMES.includes(name) ? name : 'auto';
-  localStorage.setItem('sonde-theme', theme);
+  remember('sonde-theme', theme);
   document.documentElement.dataset.theme = theme;
   const next = THEMES[(THEMES.indexOf(theme) + 1) % 3];
   fill(themeButton, theme === 'auto' ? 'Auto' : theme === 'light' ? 'Light' : 'Dark');
@@ -109,8 +110,17 @@ async function open() {
     if (!document.activeElement || document.activeElement === document.body) main.focus({ preventScroll: true });
     window.scrollTo(0, 0);
   } catch (e) {
-    if (turn === showing) fill(main, h('div.view', problem(e, open)));
+    if (turn !== showing) return;
+    fill(main, h('div.view', problem(e, open)));
+    if (e.status === 503 || e.status === 0) again(turn);
   }
+}
+
+// A server that is being started, or is not there, is asked until it answers; then the view that was wanted is shown.
+async function again(turn) {
+  await new Promise((done) => setTimeout(done, 2000));
+  if (turn !== showing) return;
+  api.getConfig(true).then(() => { if (turn === showing) open(); }, (e) => { if (e.status === 503 || e.status === 0) again(turn); });
 }
 
 /* ---- keys ---- */

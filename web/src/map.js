@@ -3,6 +3,7 @@
 import createScatterplot from 'regl-scatterplot';
 import { h, fill } from './dom.js';
 import { percent, whole } from './format.js';
+import { remembered } from './memory.js';
 import { record } from './regl.js';
 
 const CLUSTER_LIGHT = ['#b4530a', '#1f5f8b', '#5c7a29', '#8b3a62', '#4b4a8f', '#a3831a', '#1c7c70', '#9b3b2e', '#6b5b4a', '#3f6fb0', '#7a4a9e', '#4f7f4f'];
@@ -25,7 +26,7 @@ const band = (log2fires, most) => Math.max(0, Math.min(5, Math.floor((log2fires 
 
 // WebGL without a graphics card draws slower than a plain canvas does; localStorage 'sonde-map' = 'webgl' takes it all the same.
 function checkGl() {
-  if (localStorage.getItem('sonde-map') === 'webgl') return;
+  if (remembered('sonde-map') === 'webgl') return;
   const gl = document.createElement('canvas').getContext('webgl'), info = gl?.getExtension('WEBGL_debug_renderer_info');
   const name = info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : '';
   if (!gl || /swiftshader|llvmpipe|software/i.test(name)) throw new Error(`no graphics card: ${name || 'no WebGL'}`);

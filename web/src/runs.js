@@ -113,7 +113,7 @@ export async function show({ config, parts, query }) {
   const el = h('div.view.runs',
     h('header.view-head', h('div.view-title', h('h1', 'Runs'), h('p.lead', 'Trainings, as they go.')), h('div.view-tools',
       segmented('Heights', [['', 'Linear'], ['1', 'Log']], state.log, (v) => { state.log = v; route.keep({ log: v }); boxes.clear(); fill(grid); draw(); }),
-      copies(() => (name ? `tail -f ${name}/events.jsonl` : `sonde serve ${command.model(config)} --run DIR`), () => ({ run: name, asked: runs.runs.find((r) => r.name === name)?.asked, events })))),
+      copies(() => (name ? command.follow(runs.runs.find((r) => r.name === name) ?? { name }) : `sonde serve ${command.model(config)} --run DIR`), () => ({ run: name, asked: runs.runs.find((r) => r.name === name)?.asked, events })))),
     runs.runs.length ? h('div.runs-grid', list, h('div.runs-main', h('section.card', trouble, head), grid))
       : empty('No run is registered.', api.isStatic ? 'A folder of results holds none.' : 'Give the server a folder with events.jsonl, or a folder of such folders; a training that is going on is followed live:', api.isStatic ? null : h('pre.command', `sonde serve ${command.model(config)} --run runs/`)));
   return { title: name ? `${name} · Runs` : 'Runs', el, shown() { drawList(); if (runs.runs.length) more(); }, leave() { gone = true; clearTimeout(timer); } };

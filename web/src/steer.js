@@ -57,6 +57,7 @@ export async function show({ config, query }) {
     return { title: 'Steer', el: h('div.view', h('header.view-head', h('div.view-title', h('h1', 'Steer'))), empty('No model is loaded.', 'Steering runs the model. Start the server with one:', h('pre.command', 'sonde serve MODEL --dict DIR --store FILE.db'))) };
   }
   const state = { p: 'Tell me about yourself.', base: '', n: '96', temp: '0.7', seed: '7', mode: 'chat', ...query };
+  for (const [k, usual] of [['n', '96'], ['temp', '0.7'], ['seed', '7']]) state[k] = Number.isFinite(parseFloat(state[k])) && Number.isFinite(Number(state[k])) ? String(Number(state[k])) : usual; // an address may hold anything
   let steers = parseSteers(query.s), more = parseTexts(query.more); // more: what is said after the first answers
   const recipe = config.recipes.find((r) => r.name === query.recipe);
   if (recipe && !steers.length) steers = parseSteers(JSON.stringify(recipe.steer));

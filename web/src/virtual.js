@@ -1,7 +1,7 @@
 // A list of any length: rows of one height, only those in sight are there, read in pages when they come into sight.
 import { h, fill } from './dom.js';
 
-const PAGE = 100;
+const PAGE = 100, TALLEST = 8e6; // pixels: browsers draw nothing that is much taller (Firefox 17.9 million, Chromium 33.5 million)
 
 // read(offset, limit) -> {features, n_total}; row(f, i) fills a row's cells; columns: names for people who hear the page.
 export class VirtualList {
@@ -32,7 +32,7 @@ export class VirtualList {
     this.total = first.n_total;
     this.at = -1;
     this.el.scrollTop = 0;
-    this.space.style.height = `${this.total * this.height}px`;
+    this.space.style.height = `${Math.min(TALLEST, this.total * this.height)}px`;
     this.el.setAttribute('aria-rowcount', String(this.total + 1));
     this.rows.clear();
     fill(this.space);
@@ -70,14 +70,20 @@ export class VirtualList {
     fill(el, f ? this.row(f, i) : this.blank());
   }
 
+  // How many pixels of the rows one of the scroll bar is: more than one where they are taller than a browser draws.
+  ratio() {
+    const high = this.el.clientHeight - this.head.offsetHeight, all = this.total * this.height;
+    return all > TALLEST && TALLEST > high ? (all - high) / (TALLEST - high) : 1;
+  }
+
   draw() {
-    const top = this.el.scrollTop, high = this.el.clientHeight || 600;
+    const bar = this.el.scrollTop, top = bar * this.ratio(), high = this.el.clientHeight || 600, place = (i) => `translateY(${i * this.height - top + bar}px)`;
     const from = Math.max(0, Math.floor(top / this.height) - 6), to = Math.min(this.total, Math.ceil((top + high) / this.height) + 6);
-    for (const [i, el] of this.rows) if (i < from || i >= to) { el.remove(); this.rows.delete(i); }
+    for (const [i, el] of this.rows) if (i < from || i >= to) { el.remove(); this.rows.delete(i); } else el.style.transform = place(i);
     for (let i = from; i < to; i++) {
       if (this.rows.has(i)) continue;
       this.want(Math.floor(i / PAGE));
-      const el = h('div.vrow', { role: 'row', id: `${this.id()}-${i}`, 'aria-rowindex': String(i + 2), 'aria-selected': String(i === this.at), vars: { transform: `translateY(${i * this.height}px)` },
+      const el = h('div.vrow', { role: 'row', id: `${this.id()}-${i}`, 'aria-rowindex': String(i + 2), 'aria-selected': String(i === this.at), vars: { transform: place(i) },
         onclick: (e) => { this.choose(i); if (e.target.closest('a')) return; if (e.detail === 2 && this.item(i)) this.onopen(this.item(i)); } });
       this.fillRow(el, i);
       el.classList.toggle('on', i === this.at);
@@ -93,9 +99,9 @@ export class VirtualList {
     const old = this.rows.get(this.at);
     if (old) { old.classList.remove('on'); old.setAttribute('aria-selected', 'false'); }
     this.at = i;
-    const y = i * this.height, high = this.el.clientHeight - this.head.offsetHeight;
-    if (y < this.el.scrollTop) this.el.scrollTop = y;
-    else if (y + this.height > this.el.scrollTop + high) this.el.scrollTop = y + this.height - high;
+    const y = i * this.height, high = this.el.clientHeight - this.head.offsetHeight, ratio = this.ratio(), top = this.el.scrollTop * ratio;
+    if (y < top) this.el.scrollTop = Math.floor(y / ratio);
+    else if (y + this.height > top + high) this.el.scrollTop = Math.ceil((y + this.height - high) / ratio);
     this.draw();
     const el = this.rows.get(i);
     if (el) { el.classList.add('on'); el.setAttribute('aria-selected', 'true'); this.el.setAttribute('aria-activedescendant', el.id); }

@@ -129,7 +129,9 @@ static void test_loading(void **state)
     for (int i = 0; sd_route__at(i); i++) {
         sd_buf b;
         sd_buf_init(&b, 1 << 16);
-        assert_int_equal(tiny_ask(&t, sd_route__at(i)->method, sd_route__at(i)->path, (sd_slice){"{}", 2}, &b), 503);
+        const char *path = sd_route__at(i)->path;
+        bool page = strcmp(path, "/") == 0 || strncmp(path, "/page/", 6) == 0; /* its files need nothing: it says that the model is being loaded, and waits */
+        assert_int_equal(tiny_ask(&t, sd_route__at(i)->method, page && path[1] ? "/page/app.js" : path, (sd_slice){"{}", 2}, &b), page ? 200 : 503);
         sd_buf_release(&b);
     }
     atomic_store(&t.s.loading, false);
