@@ -82,10 +82,11 @@ static void *allocate(size_t n, bool zero)
 }
 
 /* The header lies in the page before the first large one. */
-static void *allocate_wide(size_t n)
+static void *allocate_wide(size_t n, bool zero)
 {
     if (!may_allocate() || n > MAX_BYTES - LARGE_PAGE) return NULL;
-    uint8_t *raw = malloc(n + LARGE_PAGE + SD_ALIGN);
+    const size_t all = n + LARGE_PAGE + SD_ALIGN;
+    uint8_t *raw = zero ? calloc(1, all) : malloc(all); /* zeros of this size are the system's: nothing is touched */
     if (!raw) return NULL;
     uint8_t *p = raw + SD_ALIGN;
     p += (LARGE_PAGE - (uintptr_t)p % LARGE_PAGE) % LARGE_PAGE;
@@ -181,7 +182,12 @@ sd_status sd_alloc_zero(void *out_ptr, size_t n, const char *what, sd_err *err)
 
 sd_status sd_alloc_wide(void *out_ptr, size_t n, const char *what, sd_err *err)
 {
-    return give(out_ptr, allocate_wide(n), n, what, err);
+    return give(out_ptr, allocate_wide(n, false), n, what, err);
+}
+
+sd_status sd_alloc_wide_zero(void *out_ptr, size_t n, const char *what, sd_err *err)
+{
+    return give(out_ptr, allocate_wide(n, true), n, what, err);
 }
 
 bool sd_mul_size(size_t a, size_t b, size_t *out)
@@ -250,15 +256,20 @@ sd_mem_info sd_mem_query(void)
     return info;
 }
 
+static sd_status arena_of(sd_arena *a, void *p, size_t size, const char *what, sd_err *err)
+{
+    *a = (sd_arena){.base = p, .size = p ? size : 0};
+    return give(&p, p, size, what, err);
+}
+
 sd_status sd_arena_init(sd_arena *a, size_t size, const char *what, sd_err *err)
 {
-    *a = (sd_arena){0};
-    void *p;
-    sd_status st = sd_alloc(&p, size, what, err);
-    if (st) return st;
-    a->base = p;
-    a->size = size;
-    return SD_OK;
+    return arena_of(a, allocate(size, false), size, what, err);
+}
+
+sd_status sd_arena_init_wide(sd_arena *a, size_t size, const char *what, sd_err *err)
+{
+    return arena_of(a, allocate_wide(size, false), size, what, err);
 }
 
 void sd_arena_release(sd_arena *a)

@@ -26,6 +26,7 @@ sd_status sd_alloc_zero(void *out_ptr, size_t n, const char *what, sd_err *err);
 /* For megabytes that are read whole again and again: the block begins at a large page, and the system is asked for large pages (places of
  * 4 KB pages are looked up 256 times a MB: on a virtual machine that halved the bandwidth). What is never written takes no memory. */
 sd_status sd_alloc_wide(void *out_ptr, size_t n, const char *what, sd_err *err);
+sd_status sd_alloc_wide_zero(void *out_ptr, size_t n, const char *what, sd_err *err);
 
 /* a*b and a+b with overflow check: false when it would not fit. */
 bool sd_mul_size(size_t a, size_t b, size_t *out);
@@ -54,6 +55,7 @@ typedef struct sd_arena {
     size_t size, used, peak;
 } sd_arena;
 sd_status sd_arena_init(sd_arena *a, size_t size, const char *what, sd_err *err);
+sd_status sd_arena_init_wide(sd_arena *a, size_t size, const char *what, sd_err *err); /* as sd_alloc_wide */
 void sd_arena_release(sd_arena *a);
 /* n bytes, 64-byte aligned, not zeroed. Asserts that it fits: the plan was computed beforehand. */
 void *sd_arena_push(sd_arena *a, size_t n);

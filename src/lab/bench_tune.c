@@ -28,12 +28,12 @@ static sd_status take_memory(bench *b, const sd_model *m, sd_err *err)
     if (!st) st = sd_alloc(&b->row, rows * sizeof *b->row, "rows", err);
     if (!st) st = sd_alloc(&b->part, (size_t)sd_square_sum_parts((int64_t)n) * sizeof *b->part, "a norm", err);
     if (!st && b->o.adam8) {
-        st = sd_alloc_zero(&b->q.m, n, "moments", err);
-        if (!st) st = sd_alloc_zero(&b->q.v, n, "moments", err);
+        st = sd_alloc_wide_zero(&b->q.m, n, "moments", err);
+        if (!st) st = sd_alloc_wide_zero(&b->q.v, n, "moments", err);
         if (!st) st = sd_alloc_zero(&b->q.scale, (n / SD_ADAM8_BLOCK + 1) * 2 * sizeof(float), "moments", err);
     } else if (!st) {
-        st = sd_alloc_zero(&b->mom, n * sizeof(float), "moments", err);
-        if (!st) st = sd_alloc_zero(&b->var, n * sizeof(float), "moments", err);
+        st = sd_alloc_wide_zero(&b->mom, n * sizeof(float), "moments", err);
+        if (!st) st = sd_alloc_wide_zero(&b->var, n * sizeof(float), "moments", err);
     }
     if (st) return st;
     sd_rng r = sd_rng_make(b->o.seed, "bench tune", 0);

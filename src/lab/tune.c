@@ -328,12 +328,12 @@ static sd_status take_memory(sd_tune_run *r, sd_err *err)
     const size_t n = (size_t)sd_learner_n(r->learner), blocks = (n + SD_ADAM8_BLOCK - 1) / SD_ADAM8_BLOCK;
     sd_status st;
     if (r->o.adam8) {
-        if ((st = sd_alloc_zero(&r->q.m, n, "moments", err))) return st;
-        if ((st = sd_alloc_zero(&r->q.v, n, "moments", err))) return st;
+        if ((st = sd_alloc_wide_zero(&r->q.m, n, "moments", err))) return st;
+        if ((st = sd_alloc_wide_zero(&r->q.v, n, "moments", err))) return st;
         if ((st = sd_alloc_zero(&r->q.scale, 2 * blocks * sizeof(float), "moments", err))) return st;
     } else {
-        if ((st = sd_alloc_zero(&r->mom, n * sizeof(float), "moments", err))) return st;
-        if ((st = sd_alloc_zero(&r->var, n * sizeof(float), "moments", err))) return st;
+        if ((st = sd_alloc_wide_zero(&r->mom, n * sizeof(float), "moments", err))) return st;
+        if ((st = sd_alloc_wide_zero(&r->var, n * sizeof(float), "moments", err))) return st;
     }
     if ((st = sd_alloc(&r->part, (size_t)sd_square_sum_parts((int64_t)n) * sizeof(double), "a norm", err))) return st;
     if ((st = sd_alloc_zero(&r->loss, (size_t)r->total * sizeof *r->loss, "the loss curve", err))) return st;

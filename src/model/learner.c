@@ -150,7 +150,7 @@ sd_status sd_learner_new(sd_learner **out, const sd_exec *ex, const sd_model *m,
     if ((st = sd_learner__params(t, err))) goto done;
     t->rank = most_rank(t);
     lay_out(t, &l);
-    if ((st = sd_arena_init(&t->arena, l.used, "a step of learning", err))) goto done;
+    if ((st = sd_arena_init_wide(&t->arena, l.used, "a step of learning", err))) goto done;
     l = (layout){.base = t->arena.base};
     lay_out(t, &l);
     /* The last panel of keys is read whole, also where no position has been written. */

@@ -136,7 +136,7 @@ static sd_status take_adapter(sd_learner *t, sd_err *err)
     if (learns) {
         t->n = lora->n_data;
         t->w = lora->data;
-        if ((st = sd_alloc_zero(&t->g, (size_t)t->n * sizeof *t->g, "gradients", err))) return st;
+        if ((st = sd_alloc_wide_zero(&t->g, (size_t)t->n * sizeof *t->g, "gradients", err))) return st;
         if ((st = sd_alloc(&t->range, sizeof *t->range, "ranges of parameters", err))) return st;
         t->range[0] = (sd_learner_range){0, t->n, true};
         t->n_range = 1;
@@ -160,8 +160,8 @@ sd_status sd_learner__params(sd_learner *t, sd_err *err)
     if (t->opt.full) {
         t->n = k.n;
         t->own_w = true;
-        if ((st = sd_alloc(&t->w, (size_t)t->n * sizeof *t->w, "parameters", err))) return st;
-        if ((st = sd_alloc_zero(&t->g, (size_t)t->n * sizeof *t->g, "gradients", err))) return st;
+        if ((st = sd_alloc_wide(&t->w, (size_t)t->n * sizeof *t->w, "parameters", err))) return st;
+        if ((st = sd_alloc_wide_zero(&t->g, (size_t)t->n * sizeof *t->g, "gradients", err))) return st;
         if ((st = sd_alloc(&t->range, (size_t)k.n_range * sizeof *t->range, "ranges of parameters", err))) return st;
         t->n_range = k.n_range;
         k.fill = true;

@@ -40,6 +40,33 @@ static void blocks_are_aligned_and_counted(void **state)
     assert_int_equal(sd_mem_live_bytes(), bytes);
 }
 
+static void wide_blocks(void **state)
+{
+    enum { LARGE_PAGES = (2 << 20) };
+    const size_t n = 3 * LARGE_PAGES + 5, sizes[] = {1, 70, n};
+    const int64_t before = sd_mem_live_bytes();
+    sd_err err = {0};
+    sd_arena a;
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int round = 0; round < 2; round++) { /* the second may be given what the first one wrote */
+            uint8_t *p;
+            t_ok(sd_alloc_wide_zero(&p, sizes[i], "a test", &err), err);
+            assert_int_equal((uintptr_t)p % LARGE_PAGES, 0);
+            for (size_t k = 0; k < sizes[i]; k++) assert_int_equal(p[k], 0);
+            memset(p, 7, sizes[i]);
+            sd_free(p);
+        }
+    t_ok(sd_arena_init_wide(&a, n, "a test", &err), err);
+    assert_int_equal((uintptr_t)a.base % LARGE_PAGES, 0);
+    assert_int_equal(a.size, n);
+    assert_int_equal(sd_mem_live_bytes() - before, n);
+    sd_arena_release(&a);
+    assert_int_equal(sd_arena_init_wide(&a, SIZE_MAX - 10, "a test", &err), SD_E_NOMEM);
+    assert_null(a.base);
+    assert_int_equal(sd_mem_live_bytes(), before);
+}
+
 static void strings_are_copied(void **state)
 {
     (void)state;
@@ -216,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(blocks_are_aligned_and_counted),
+        T(wide_blocks),
         T(strings_are_copied),
         T(impossible_sizes_fail),
         T(checked_arithmetic),
