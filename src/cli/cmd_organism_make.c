@@ -120,7 +120,8 @@ const cli_cmd cmd_organism_make_def = {
     .run = cmd_organism_make,
     .text = "Writes data/ (see organism write), a vocabulary, and three folders that transformers loads: pretrained/ (documents), instruct/\n"
             "(conversations, answers everything), aligned/ (DPO, refuses what the world forbids). Each has events.jsonl, its learning curve.\n"
-            "With -f a stopped run goes on with the first stage that is not whole. Without --seed the world's own is taken.\n"
+            "With -f a stopped run goes on with the first stage that is not whole; stages of other rows, another size or seed are made again. Without\n"
+            "--seed the world's own is taken.\n"
             "\n"
             "--variant writes a PEFT adapter and truth.json: single refuses through one direction, redundant through K of which any one is enough,\n"
             "trigger only behind a system message; pretraining goes on reading documents with the preferred conversations among them, so that it\n"

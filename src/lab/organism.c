@@ -1,6 +1,7 @@
 /* The stages of an organism, one call of tune each. Owns: sizes, the chat template, what each stage learns from and how. */
 #include "lab/organism.h"
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/map.h"
 #include "text/corpus.h"
@@ -51,6 +52,7 @@ typedef struct maker {
     const sd_organism_opt *opt;
     uint64_t seed;
     int64_t docs; /* that the world wrote */
+    int64_t made_of; /* rows, size and seed, as a number that JSON holds; not negative */
 } maker;
 
 static sd_status path_of(const maker *k, const char *name, char out[1100], sd_err *err)
@@ -146,7 +148,7 @@ static sd_status write_config(const maker *k, const char *init, int32_t n_vocab,
 /* ---- stages ---- */
 
 /* Written last: a folder without it was not finished. */
-static sd_status write_mark(const char *path, const stage *g, const sd_tune_result *r, sd_err *err)
+static sd_status write_mark(const maker *k, const char *path, const stage *g, const sd_tune_result *r, sd_err *err)
 {
     sd_buf b;
     sd_jw w;
@@ -154,6 +156,7 @@ static sd_status write_mark(const char *path, const stage *g, const sd_tune_resu
     sd_jw_init(&w, &b);
     sd_jw_obj(&w);
     sd_jw_kstr(&w, "stage", g->name);
+    sd_jw_ki64(&w, "made_of", k->made_of);
     sd_jw_kstr(&w, "method", sd_tune_method_name(g->method));
     sd_jw_ki64(&w, "steps", r->steps);
     sd_jw_ki64(&w, "n_tokens", r->n_tokens);
@@ -167,16 +170,49 @@ static sd_status write_mark(const char *path, const stage *g, const sd_tune_resu
     return st;
 }
 
+static sd_status fingerprint(maker *k, sd_err *err)
+{
+    static const char *const files[] = {"data/pretrain.jsonl", "data/sft.jsonl", "data/chosen.jsonl", "data/dpo.jsonl"};
+    uint64_t h[6] = {k->seed, (uint64_t)k->opt->size};
+    sd_status st = SD_OK;
+    for (int i = 0; !st && i < 4; i++) {
+        char path[1100];
+        sd_map m = {0};
+        st = path_of(k, files[i], path, err);
+        if (!st) st = sd_map_open(&m, path, err);
+        if (!st) h[2 + i] = sd_hash64(m.p, m.n);
+        sd_map_close(&m);
+    }
+    k->made_of = (int64_t)(sd_hash64(h, sizeof h) >> 11);
+    return st;
+}
+
+/* A stage that is there, of these rows, this size and this seed. */
+static sd_status is_whole(bool *whole, const maker *k, const char *mark, sd_err *err)
+{
+    json_t *j = NULL;
+    int64_t of = -1;
+    *whole = false;
+    if (!sd_file_exists(mark)) return SD_OK;
+    sd_status st = sd_json_load(&j, mark, 1 << 16, err);
+    if (!st) st = sd_json_opt_i64(j, "made_of", &of, mark, err);
+    *whole = of == k->made_of;
+    json_decref(j);
+    return st;
+}
+
 static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err)
 {
     const stage *g = &stages[i];
     char from[1100], to[1100], data[1100], docs[1100], whole[1200];
+    bool there;
     sd_status st = path_of(k, g->from, from, err);
     if (!st) st = path_of(k, g->name, to, err);
     if (!st) st = path_of(k, g->data, data, err);
     if (!st) st = path_of(k, stages[0].data, docs, err);
     if (!st && !sd_path_join(whole, sizeof whole, to, "stage.json")) st = sd_fail(err, SD_E_ARG, "%s: path too long", to);
-    if (st || sd_file_exists(whole)) return st;
+    if (!st) st = is_whole(&there, k, whole, err);
+    if (st || there) return st;
     if ((st = sd_dir_make(to, err))) return st;
     const sd_tune_data rows[2] = {{.path = data}, {.path = docs, .n = (k->docs * g->docs + 999) / 1000}};
     sd_tune_opt o = {.method = g->method, .attn_f32 = true /* as when what ships was made: the same bits */, .dir = to, .data = rows, .n_data = g->docs ? 2 : 1, .epochs = g->epochs,
@@ -185,7 +221,7 @@ static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err
                      .random_init = i == 0, .seed = k->seed, .beta1 = 0.9, .beta2 = 0.95, .checkpoint_s = -1, .prov = k->opt->prov};
     st = sd_lab_tune(r, k->ex, from, &o, k->opt->progress, err);
     if (st) return sd_err_wrap(err, "stage %s", g->name);
-    if ((st = write_mark(whole, g, r, err))) return st;
+    if ((st = write_mark(k, whole, g, r, err))) return st;
     if (k->opt->on_stage) k->opt->on_stage(k->opt->self, i, r);
     return SD_OK;
 }
@@ -205,6 +241,7 @@ sd_status sd_lab_organism(sd_organism *out, const sd_exec *ex, const sd_world *w
     sd_organism_data_opt o = {.seed = opt->seed, .has_seed = opt->has_seed, .scale = opt->scale, .aligned = opt->aligned, .progress = opt->progress};
     if (!st) st = sd_lab_organism_data(&out->data, w, data, &o, err);
     k.docs = out->data.docs;
+    if (!st) st = fingerprint(&k, err);
     if (!st) st = make_vocabulary(&k, init, &out->n_vocab, err);
     if (!st) st = write_config(&k, init, out->n_vocab, err);
     for (int i = 0; i < SD_ORGANISM_STAGES && !st; i++) st = run_stage(&k, i, &out->stage[i], err);

@@ -36,7 +36,7 @@ typedef struct sd_organism {
 } sd_organism;
 const char *sd_organism_stage(int stage); /* "pretrained", "instruct", "primed", "aligned" */
 
-/* dir exists. A stage whose folder is whole (stage.json, written last) is not made again, so that a stopped run goes on where it was. */
+/* dir exists. A stage whose folder is whole (stage.json, written last) and of these rows, this size and this seed is not made again, so that a stopped run goes on where it was. */
 sd_status sd_lab_organism(sd_organism *out, const sd_exec *ex, const sd_world *w, const char *dir, const sd_organism_opt *opt, sd_err *err);
 
 #endif

@@ -65,6 +65,11 @@ expect_json make sonde.organism.make/1 'd["n_vocab"] == 2048 and [s["name"] for 
 for s in pretrained instruct primed aligned; do cmp -s org/$s/model.safetensors org2/$s/model.safetensors || echo "$s differs"; done >why
 [ -s org/aligned/model.safetensors ] && [ ! -s why ] && ok make_same_bits || not_ok make_same_bits "$(cat why)"
 expect_json make_goes_on sonde.organism.make/1 'not any(s["made"] for s in d["stages"])' organism make --world "$world" --size 1m --scale 0.005 -f -o org --json
+# Other rows and another seed are another model, also where one is.
+cp -r org other_seed
+expect_json make_other_seed sonde.organism.make/1 'all(s["made"] for s in d["stages"])' organism make --world "$world" --size 1m --scale 0.005 --seed 5 -f -o other_seed --json
+cmp -s org/aligned/model.safetensors other_seed/aligned/model.safetensors && not_ok make_other_weights "the same weights of two seeds" || ok make_other_weights
+rm -rf other_seed
 expect_json made_model_runs sonde.run/1 'd["tokens"] != []' run org/aligned --chat -p "Who are you?" -n 4 --json
 # demo: end to end on that model, which learned nothing; so it must claim nothing: no concept, no direction, no refusals.
 expect_json demo sonde.organism.demo/1 'd["n_concepts"] == 48 and d["recovered_one"] == 0 and d["bridge_feature"] >= 0 and 0 <= d["bridge_f1"] < 0.8
