@@ -9,7 +9,7 @@ typedef struct args {
 } args;
 
 static const cli_opt opts[] = {
-    {0, "type", OPT_STR, AT(args, type), .arg = "TYPE", .values = "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k", .help = "type of the written weights, a folder's f32, f16 or bf16", .def_words = "f32 where the model is f32, else bf16"},
+    {0, "type", OPT_STR, AT(args, type), .arg = "TYPE", .values = "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k", .help = "type of the written weights, a folder's f32, f16 or bf16", .def_words = "the model's own, bf16 of a quantised one"},
     OPT_END};
 
 static int cmd_merge(cli *c, int argc, char **argv);

@@ -71,13 +71,24 @@ sd_status sd_lab_model_companions(const char *from, const char *to, const char *
     return st;
 }
 
+sd_dtype sd_lab_model_type(const sd_model *m)
+{
+    const sd_dtype own = m->embed.dtype;
+    return own == SD_F32 || own == SD_F16 ? own : SD_BF16;
+}
+
 static sd_status append(const sd_learner *l, sd_st_writer *w, const sd_hf_tensor *h, sd_dtype type, float *wide,
                         uint16_t *half, sd_err *err)
 {
     const int64_t n = h->dim[0] * (h->rank == 2 ? h->dim[1] : 1);
     sd_learner_hf_fill(l, h, false, wide);
     if (type == SD_F32) return sd_safetensors_append(w, wide, (size_t)n * sizeof *wide, err);
-    for (int64_t i = 0; i < n; i++) half[i] = type == SD_BF16 ? sd_f32_to_bf16(wide[i]) : sd_f32_to_f16(wide[i]);
+    for (int64_t i = 0; i < n; i++) {
+        half[i] = type == SD_BF16 ? sd_f32_to_bf16(wide[i]) : sd_f32_to_f16(wide[i]);
+        if (type != SD_F16 || (half[i] & 0x7c00) != 0x7c00) continue;
+        sd_fail(err, SD_E_UNSUPPORTED, "%s holds %g, more than f16 can", h->saved, (double)wide[i]);
+        return sd_hint(err, "write it as bf16 or f32");
+    }
     return sd_safetensors_append(w, half, (size_t)n * sizeof *half, err);
 }
 
@@ -148,7 +159,7 @@ sd_status sd_lab_merge(const sd_exec *ex, const char *spec, const char *out, sd_
     sd_model *m = NULL;
     sd_status st = sd_model_open(&m, ex, spec, &(sd_model_opt){.views = true}, err);
     if (st) return st;
-    if (type == SD_DTYPE_NONE) type = m->embed.dtype == SD_F32 ? SD_F32 : SD_BF16;
+    if (type == SD_DTYPE_NONE) type = sd_lab_model_type(m);
     st = sd_lab_is_gguf_path(out) ? sd_model_save_gguf(m, out, type, err) : merge_to_folder(ex, m, out, type, err);
     sd_model_close(m);
     return st;

@@ -367,6 +367,7 @@ static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *er
     if (!r->o.dir) return SD_OK;
     if (!sd_path_join(path, sizeof path, r->o.dir, "events.jsonl"))
         return sd_fail(err, SD_E_ARG, "%s: path too long", r->o.dir);
+    if (!r->o.resume) sd_ckpt_forget(r->o.dir); /* another run's, which this one would go on from */
     return sd_events_open(&r->events, path, r->events.n_bytes, err);
 }
 

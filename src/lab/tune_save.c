@@ -15,11 +15,10 @@ sd_status sd_tune__begin_from_config(const char *model_path, const char *dir, ui
     return st ? st : sd_lab_model_companions(model_path, dir, "float32", err);
 }
 
-/* f32 where the file it came from is f32 and was not made here, else bf16. */
 static sd_dtype saved_type(const sd_tune_run *r)
 {
     if (r->o.save != SD_DTYPE_NONE) return r->o.save;
-    return r->m->embed.dtype == SD_F32 && !r->o.random_init ? SD_F32 : SD_BF16;
+    return r->o.random_init ? SD_BF16 : sd_lab_model_type(r->m);
 }
 
 sd_status sd_tune__save(sd_tune_run *r, sd_err *err)

@@ -128,6 +128,16 @@ if [ -d "$shared/fixtures/adapters" ]; then
     if cmp -s b.st c.st; then ok "the merged GGUF gives the logits of model and adapter"; else not_ok "the merged GGUF gives the logits of model and adapter" "$(ls -l merged.gguf)"; fi
     expect_error "a quantised folder" 4 'f32, bf16 or f16' merge "$base" -o folder --type q8_0
     if cmp -s a.st b.st; then ok "the merged model gives the logits of model and adapter"; else not_ok "the merged model gives the logits of model and adapter" "$(ls merged)"; fi
+    # A model of f16 stays one: bf16 would take three bits from weights that nothing moved.
+    expect_exit "a folder in f16" 0 merge "$base" -o half --type f16
+    expect_exit "that is merged" 0 merge half -o half2
+    expect_exit "that is tuned" 0 tune half --data sft.jsonl --steps 1 --batch 1 --lr 1e-30 -o half3
+    if cmp -s half/model.safetensors half2/model.safetensors && cmp -s half/model.safetensors half3/model.safetensors; then ok "f16 stays f16"; else not_ok "f16 stays f16" "$(ls -l half*)"; fi
+    cp -r "$base" large && python3 -c 'import struct
+b = bytearray(open("large/model.safetensors", "rb").read())
+b[-4:] = struct.pack("<f", 7e4)
+open("large/model.safetensors", "wb").write(b)'
+    expect_error "a weight that f16 cannot hold" 4 'holds 70000, more than f16 can' merge large -o large16 --type f16
     mkdir -p hub/models--org--llama/refs hub/models--org--llama/snapshots && cp -r "$base" hub/models--org--llama/snapshots/c1 && printf c1 >hub/models--org--llama/refs/main
     export HF_HUB_CACHE=$PWD/hub
     expect_exit "an adapter on a cached model" 0 tune org/llama --data sft.jsonl --lora 2 --steps 1 --batch 4 -o named
@@ -142,6 +152,12 @@ expect_error "merging a GGUF into a folder" 4 'Hugging Face folder' merge tiny.g
 expect_error "a loss that rose and stays" 1 'the loss diverged: .* at step [0-9]+ of 400' tune tiny.gguf --data sft.jsonl --lora 4 --lr 50 --clip 0 --steps 400 --batch 4 -o stuck -q
 expect_error "one that is ruined within ten steps" 1 'the loss diverged: .* at step [0-9]+ of 60' tune tiny.gguf --data sft.jsonl --lora 4 --lr 100 --warmup 0 --clip 0 --steps 60 --batch 4 -o ruined -q
 if [ ! -e stuck/adapter_model.safetensors ]; then ok "what diverged is not written"; else not_ok "what diverged is not written" "$(ls stuck)"; fi
+begin tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --steps 400
+expect_error "a run over another has no checkpoint of it" 1 'there is no checkpoint from before' tune tiny.gguf --data sft.jsonl --lora 4 --lr 100 --warmup 0 --clip 0 --steps 60 --batch 4 -o cut -f -q
+if [ ! -e cut/checkpoint.json ]; then ok "and does not go on from it"; else not_ok "and does not go on from it" "$(ls cut)"; fi
+begin tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --steps 400
+expect_error "a run that does not begin" 4 'nosuch' tune tiny.gguf --data nosuch.jsonl --lora 4 -o cut -f
+if [ -e cut/checkpoint.json ]; then ok "leaves the checkpoint that is there"; else not_ok "leaves the checkpoint that is there" "$(ls cut)"; fi
 # From a text alone: a vocabulary, then random weights of a configuration beside it.
 for i in $(seq 60); do echo "The red gate stood by the bridge at noon, and $i people went to the quay."; done >prose.txt
 expect_json "a vocabulary of a text" sonde.vocab.train/1 'd["n_vocab"] == 300 and d["n_merges"] == 300 - 259 and d["docs"] == 1' vocab train prose.txt --size 300 --chat -o small --json
