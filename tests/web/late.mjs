@@ -188,15 +188,16 @@ await test('runs: a server that went is said, and nothing is called live', async
 });
 
 await test('home: a server that is another by now is shown as it is', async () => {
-  let name = 'first';
-  const page = await routed('#/', { '**/v1/config': configOf((c) => { c.name = name; }) });
+  let name = 'first', n = 0;
+  const page = await routed('#/feature/tiny/3', { '**/v1/config': configOf((c) => { c.name = name; }), '**/v1/features/tiny/3': (r) => { n++; return r.continue(); } });
   await page.waitForSelector('.bar-model:has-text("first")');
   name = 'second';
-  await page.evaluate(() => { location.hash = '#/runs'; });
-  await page.waitForSelector('.view.runs');
   await page.evaluate(() => { location.hash = '#/'; });
   await page.waitForSelector('h1:has-text("second")');
   must((await page.textContent('.bar-model')) === 'second', 'the bar names the model before');
+  await page.evaluate(() => { location.hash = '#/feature/tiny/3'; });
+  await page.waitForSelector('.examples h2');
+  must(n === 2, 'a feature of the server before is shown');
   await close(page);
 });
 
@@ -241,7 +242,7 @@ await test('steer: the words under a slider are what the server does', async () 
   }
 });
 
-await test('steer: a sweep suggests as the command does, reads answers behind their prompt, and claims nothing of a direction', async () => {
+await test('steer: a sweep suggests as the command does, reads answers behind their prompt, and claims nothing of what it does not read', async () => {
   const read = [], answers = { '**/v1/config': configOf((c) => { c.directions = [{ name: 'up', kind: 'mean', layer: 0 }]; }),
     '**/completions': (r) => (asked(r).stream ? r.fulfill({ contentType: 'text/event-stream', body: said_ }) : r.fulfill({ json: { choices: [{ text: ` at ${asked(r).sonde.steer[0].value}`, message: { content: ` at ${asked(r).sonde.steer[0].value}` } }] } })),
     // Perplexity rises threefold with the strength; the plain model's reading finds the concept in the last `on` tokens of four.
@@ -255,11 +256,14 @@ await test('steer: a sweep suggests as the command does, reads answers behind th
   const shares = await page.$$eval('.sweep tbody tr', (v) => v.map((x) => x.querySelectorAll('td')[3].textContent));
   must(shares.join() === '0 %,0 %,0 %,0 %,50.0 %,100 %,100 %', shares.join());
   await close(page);
-  page = await routed(`#/steer?n=8&mode=text&p=the+cat&s=${encodeURIComponent('[{"direction":"up","op":"add","value":1,"unit":"rms"}]')}`, answers);
-  await page.click('.steer-card button.small');
-  await page.waitForSelector('text=/is measured of features/');
-  must(!/No strength here/.test(await page.textContent('.steer-main')), 'a direction is said to bring nothing');
-  await close(page);
+  const cross = configOf((c) => { c.directions = [{ name: 'up', kind: 'mean', layer: 0 }]; c.dicts[0].kind = 'crosscoder'; });
+  for (const [s, config] of [['s=' + encodeURIComponent('[{"direction":"up","op":"add","value":1,"unit":"rms"}]'), answers['**/v1/config']], [steerTo({ site: 'resid_post.0' }), cross]]) {
+    page = await routed(`#/steer?n=8&mode=text&p=the+cat&${s}`, { ...answers, '**/v1/config': config, '**/v1/activations': (r) => failure(r, 'at no one site') });
+    await page.click('.steer-card button.small');
+    await page.waitForSelector('text=/is measured of features/');
+    must(!/No strength here/.test(await page.textContent('.steer-main')), 'a direction is said to bring nothing');
+    await close(page);
+  }
 });
 
 const copied = async (page) => { await page.click('.view-head [data-copy=command]'); return page.evaluate(() => navigator.clipboard.readText()); };
@@ -269,6 +273,14 @@ await test('a command that is copied does nothing beside, whatever an address or
   const line = await copied(page);
   must(/ -n 96 --temp 0.5 --seed 7$/.test(line), line);
   must(line.includes('"when":{"direction":"up","gt":3,"unit":"std"}'), `a monitor that sonde run does not know: ${line}`);
+  await close(page);
+  page = await routed('#/text?chat=1&t=the+cat', {});
+  await page.waitForSelector('table.lens td');
+  const ids = await page.evaluate(async () => (await (await fetch('sonde/v1/lens', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ messages: [{ role: 'user', content: 'the cat' }] }) })).json()).tokens.map((t) => t.id));
+  must(ids.length > 3 && (await copied(page)).endsWith(` --ids ${ids} --mode faithful`), `what a chat is read as: ${await copied(page)}`);
+  await close(page);
+  page = await routed('#/contrast?chat=1', {});
+  must((await copied(page)).endsWith(' --chat'), await copied(page));
   await close(page);
   page = await routed('#/runs/adapter', {});
   must((await copied(page)) === `tail -f ${join(dir, 'runs/adapter')}/events.jsonl`, await copied(page));

@@ -91,7 +91,9 @@ export async function stream(path, body, each, signal) {
 let config;
 export async function getConfig(fresh) {
   if (!config || fresh) {
-    config = files.there ? await files.config() : await get('sonde/v1/config');
+    const now = files.there ? await files.config() : await get('sonde/v1/config');
+    if (config && JSON.stringify(config) !== JSON.stringify(now)) forget();
+    config = now;
     command.of(config);
   }
   return config;

@@ -16,8 +16,9 @@ export const serve = (config) => ['sonde serve', config.model ? model(config) : 
 export const search = (name, q, limit) => `sonde feature search ${store(name)} ${q ? quote(q) : ''}${limit ? ` --limit ${limit}` : ''}`.replace(/ +/g, ' ').trim();
 export const show = (name, index) => `sonde feature show ${store(name)} ${index}`;
 export const follow = (run) => `tail -f ${quote(`${run.path ?? run.name}/events.jsonl`)}`;
-export const lens = (config, text) => `sonde lens ${model(config)} --text ${quote(text)}`;
-export const contrast = (config, stored, words, of_dict) => `sonde feature contrast ${stored ? store(stored) : 'STORE.db'} a.txt b.txt --dict ${quote(dict(of_dict) ?? 'DIR')} --model ${model(config)}${words ? words.split(',').map((w) => w.trim()).filter(Boolean).map((w) => ` --count ${quote(w)}`).join('') : ''}`;
+// ids: of a chat, which the command knows as tokens alone.
+export const lens = (config, text, ids, mode) => `sonde lens ${model(config)} ${ids ? `--ids ${ids.join(',')}` : `--text ${quote(text)}`}${mode ? ` --mode ${mode}` : ''}`;
+export const contrast = (config, stored, words, of_dict, chat) => `sonde feature contrast ${stored ? store(stored) : 'STORE.db'} a.txt b.txt --dict ${quote(dict(of_dict) ?? 'DIR')} --model ${model(config)}${chat ? ' --chat' : ''}${words ? words.split(',').map((w) => w.trim()).filter(Boolean).map((w) => ` --count ${quote(w)}`).join('') : ''}`;
 // A command that a document brings, which may come from anyone: words as a shell reads them and nothing that it would do beside. The program is the one that is here.
 const WORD = String.raw`(?:[\w@%+=:,./-]|'[^']*'|\\')+`, KEPT = new RegExp(`^${WORD}((?: ${WORD})+(?: \\| jq '[^']*')?)$`);
 export const kept = (text = '') => (/^the command was too long/.test(text) ? text : KEPT.test(text) ? `sonde${KEPT.exec(text)[1]}` : '# what this document names is no command of sonde');

@@ -117,7 +117,7 @@ export async function show({ config, query }) {
 
   const areaA = h('textarea', { rows: 8, spellcheck: 'false', value: state.a, placeholder: 'one text a line', 'data-search': true }), areaB = h('textarea', { rows: 8, spellcheck: 'false', value: state.b, placeholder: 'one text a line' });
   const chat = h('input', { type: 'checkbox', checked: Boolean(state.chat), onchange: () => { state.chat = chat.checked ? '1' : ''; } });
-  const el = h('div.view.contrast', h('header.view-head', title, h('div.view-tools', copies(() => command.contrast(config, store(), state.words, (asked ?? state).dict), () => ({ asked, found, counted })))),
+  const el = h('div.view.contrast', h('header.view-head', title, h('div.view-tools', copies(() => command.contrast(config, store(), state.words, (asked ?? state).dict, (asked ?? state).chat), () => ({ asked, found, counted })))),
     h('section.card', h('div.contrast-sets', field('A: it happens', areaA), field('B: it does not', areaB)),
       h('div.text-tools', h('button.primary', { type: 'button', onclick: run }, 'Compare'), h('label.check', chat, 'as messages in a chat'),
         config.dicts.length > 1 ? select(config.dicts.map((d) => [d.name, d.name]), state.dict, (v) => { state.dict = v; }, { 'aria-label': 'Dictionary' }) : null, status)),

@@ -314,7 +314,8 @@ export async function show({ config, query }) {
     // As it stands now: what is changed meanwhile is of another sweep.
     const own = spec(s), { unit } = s, chat = state.mode === 'chat', messages = [{ role: 'user', content: state.p }], said = state.p;
     const how = { max_tokens: Math.min(64, Number(state.n)), temperature: Number(state.temp), seed: Number(state.seed) };
-    const mine = abort, base = unit === 'rms' ? 1 : RANGE[unit] / 2, rows = [], others = steers.filter((x) => x !== s && x.on).map(spec), d = dictOf(s);
+    const mine = abort, base = unit === 'rms' ? 1 : RANGE[unit] / 2, rows = [], others = steers.filter((x) => x !== s && x.on).map(spec);
+    const d = dictOf(s)?.kind === 'crosscoder' ? null : dictOf(s); // whose feature is read in the answers: a crosscoder's is at no one site
     const body = h('tbody'), plot = h('div');
     fill(sweepBox, h('section.card', h('header', h('h2', 'Strengths'), h('button.small', { type: 'button', onclick: () => { mine.abort(); fill(sweepBox); } }, 'Close')), plot,
       h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Strengths' }, h('table.plain.sweep', h('thead', h('tr', ['Strength', 'KL', 'Perplexity', 'Repetition', d ? 'Feature on' : null, 'Answer'].filter(Boolean).map((x) => h('th', { scope: 'col' }, x)))), body)),
@@ -338,7 +339,7 @@ export async function show({ config, query }) {
       }
       // As `sonde sweep` suggests: docs/SERVER.md.
       const plain = rows.find((x) => x.value === 0), best = rows.filter((x) => x.m && plain.m && x.m.rep4 <= plain.m.rep4 + 0.1 && x.m.ppl_plain <= 2 * plain.m.ppl_plain && x.on > plain.on).sort((a, b) => b.on - a.on)[0];
-      plot.append(h('p.note', !d ? 'How much of the concept comes is measured of features; of a direction `sonde sweep` measures it.' : best ? `Most of the concept at no more than twice the plain perplexity and 0.1 more repetition: ${num(best.value)}.` : 'No strength here brings more of the concept at no more than twice the plain perplexity and 0.1 more repetition.'));
+      plot.append(h('p.note', !d ? 'How much of the concept comes is measured of features that are read at one site; of a direction `sonde sweep` measures it.' : best ? `Most of the concept at no more than twice the plain perplexity and 0.1 more repetition: ${num(best.value)}.` : 'No strength here brings more of the concept at no more than twice the plain perplexity and 0.1 more repetition.'));
     } catch (e) {
       if (e.name !== 'AbortError') fill(plot, problem(e, () => sweep(s)));
     } finally {

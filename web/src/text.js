@@ -167,7 +167,7 @@ export async function show({ config, query }) {
   const dense = h('input', { type: 'checkbox', checked: Boolean(state.dense), onchange: () => { state.dense = dense.checked ? '1' : ''; save(); drawFeatures(); } });
   const chat = h('input', { type: 'checkbox', checked: Boolean(state.chat), onchange: () => { state.chat = chat.checked ? '1' : ''; run(); } });
   const el = h('div.view.text',
-    h('header.view-head', h('div.view-title', h('h1', 'Text'), h('p.lead', 'What happens in the model while it reads.')), h('div.view-tools', copies(() => command.lens(config, state.t), () => ({ activations: acts && { ...acts, by: undefined, asked: undefined }, lens })))),
+    h('header.view-head', h('div.view-title', h('h1', 'Text'), h('p.lead', 'What happens in the model while it reads.')), h('div.view-tools', copies(() => command.lens(config, state.t, state.chat && lens ? lens.tokens.map((t) => t.id) : null, lens?.mode), () => ({ activations: acts && { ...acts, by: undefined, asked: undefined }, lens })))),
     h('div.text-grid',
       h('section.card.text-in', field('Text', area), h('div.text-tools', h('label.check', chat, 'as a message in a chat'),
         config.dicts.length > 1 ? select(config.dicts.map((d) => [d.name, d.name]), state.dict, (v) => { state.dict = v; run(); }, { 'aria-label': 'Dictionary' }) : null,
