@@ -48,6 +48,8 @@ typedef struct sd_steer_when {
 /* text: one JSON object. Unknown keys, a missing value, NaN, unknown ops and units are SD_E_ARG with the key in the sentence. */
 sd_status sd_steer_spec_parse(sd_steer_spec *out, sd_slice text, sd_err *err);
 void sd_steer_spec_release(sd_steer_spec *s);
+/* With memory of its own; empty after an error. */
+sd_status sd_steer_spec_copy(sd_steer_spec *out, const sd_steer_spec *s, sd_err *err);
 void sd_steer_spec_write(sd_jw *w, const sd_steer_spec *s);
 
 typedef struct sd_steer sd_steer;

@@ -240,6 +240,23 @@ void sd_steer_spec_release(sd_steer_spec *s)
     *s = (sd_steer_spec){.feature = -1};
 }
 
+sd_status sd_steer_spec_copy(sd_steer_spec *out, const sd_steer_spec *s, sd_err *err)
+{
+    sd_status st = SD_OK;
+    *out = *s;
+    out->vector = NULL;
+    out->list = NULL;
+    out->when = NULL;
+    if (s->vector && !(st = sd_alloc(&out->vector, (size_t)s->n_vector * sizeof *s->vector, "steer", err))) memcpy(out->vector, s->vector, (size_t)s->n_vector * sizeof *s->vector);
+    if (!st && s->list && !(st = sd_alloc(&out->list, (size_t)s->n_list * sizeof *s->list, "steer positions", err))) memcpy(out->list, s->list, (size_t)s->n_list * sizeof *s->list);
+    if (!st && s->when && !(st = sd_alloc_zero(&out->when, sizeof *out->when, "steer", err))) {
+        *out->when = *s->when;
+        st = sd_steer_spec_copy(&out->when->what, &s->when->what, err);
+    }
+    if (st) sd_steer_spec_release(out);
+    return st;
+}
+
 static void write_what(sd_jw *w, const sd_steer_spec *s)
 {
     char site[64];

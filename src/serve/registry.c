@@ -292,13 +292,21 @@ static int dict_of(const sd_dict **out, const sd_server *s, const sd_steer_spec 
     return sd_problem_set(p, 404, param, "there is no dictionary '%.80s' here: dictionaries are registered when the server starts (--dict)", sp->dict);
 }
 
+/* Where the units and rows of a spec come from. */
+static int source(sd_steer_from *from, const sd_server *s, const sd_steer_spec *sp, const char *param, sd_problem *p)
+{
+    *from = (sd_steer_from){.rows = sd_reference_rows, .self = s->reference};
+    const int http = dict_of(&from->dict, s, sp, param, p);
+    return !http && sp->when ? dict_of(&from->when_dict, s, &sp->when->what, param, p) : http;
+}
+
 static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const char *param, sd_problem *p)
 {
     sd_err err = {0};
     sd_buf text;
     sd_jw w;
     sd_steer_spec *sp = &e->spec[e->n];
-    sd_steer_from from = {.rows = sd_reference_rows, .self = s->reference};
+    sd_steer_from from;
     const sd_steer_env env = {.ex = s->opt.ex, .m = s->opt.m, .data_dir = s->opt.data_dir, .model_sha256 = s->opt.model_sha256};
     json_t *whole;
     char monitor[65];
@@ -316,9 +324,7 @@ static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const ch
     e->n++;
     sp->look = e->looking;
     if (sp->when) snprintf(sp->when->monitor, sizeof sp->when->monitor, "%s", monitor);
-    http = dict_of(&from.dict, s, sp, param, p);
-    if (!http && sp->when) http = dict_of(&from.when_dict, s, &sp->when->what, param, p);
-    if (http) return http;
+    if ((http = source(&from, s, sp, param, p))) return http;
     /* Positions ascend, so a list that is reached to its end is no longer than a slot. */
     const int64_t ctx = s->engine ? sd_engine_ctx(s->engine) : INT64_MAX;
     if (sp->n_list && sp->list[sp->n_list - 1] >= ctx)
@@ -330,23 +336,43 @@ static int add_one(sd_edits *e, const sd_server *s, const json_t *spec, const ch
 
 enum { MAX_STEERS = 64 };
 
+static int make_room(sd_edits *e, const char *where, sd_problem *p)
+{
+    if (e->spec) return 0;
+    e->spec = sd_calloc(MAX_STEERS * sizeof *e->spec);
+    e->steer = sd_calloc(MAX_STEERS * sizeof *e->steer);
+    return e->spec && e->steer ? 0 : sd_problem_set(p, 503, where, "out of memory");
+}
+
 int sd_edits__add(sd_edits *e, const sd_server *s, const json_t *array, const char *where, sd_problem *p)
 {
     char param[96];
     size_t n = json_array_size(array);
     if (n == 0) return 0;
     if (n + (size_t)e->n > MAX_STEERS) return sd_problem_set(p, 400, where, "%s: at most %d steers", where, MAX_STEERS);
-    if (!e->spec) {
-        e->spec = sd_calloc(MAX_STEERS * sizeof *e->spec);
-        e->steer = sd_calloc(MAX_STEERS * sizeof *e->steer);
-    }
-    if (!e->spec || !e->steer) return sd_problem_set(p, 503, where, "out of memory");
+    int http = make_room(e, where, p);
+    if (http) return http;
     for (size_t i = 0; i < n; i++) {
         snprintf(param, sizeof param, "%s[%zu]", where, i);
-        int http = add_one(e, s, json_array_get(array, i), param, p);
-        if (http) return http;
+        if ((http = add_one(e, s, json_array_get(array, i), param, p))) return http;
     }
     return 0;
+}
+
+int sd_edits__again(sd_edits *e, const sd_server *s, const sd_edits *of, const char *where, sd_problem *p)
+{
+    sd_err err = {0};
+    int http = of->n ? make_room(e, where, p) : 0;
+    e->afresh = of->afresh;
+    for (int i = 0; i < of->n && !http; i++) {
+        sd_steer_from from;
+        sd_status st = sd_steer_spec_copy(&e->spec[i], &of->spec[i], &err);
+        if (st) return sd_problem_of(p, &err, where);
+        e->n++;
+        http = source(&from, s, &e->spec[i], where, p);
+        if (!http && sd_steer_make(&e->steer[i], &e->spec[i], s->opt.m, &from, &err)) http = sd_problem_of(p, &err, where);
+    }
+    return http;
 }
 
 void sd_edits__set_key(sd_edits *e, int64_t n_prompt)

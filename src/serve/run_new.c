@@ -205,9 +205,10 @@ static int add_edits(sd_run *r, int i, const json_t *recipe, const json_t *own, 
 {
     sd_edits *e = &r->edits[i];
     sd_seq *s = &r->job->seq[i];
-    int http = sd_edits__add(e, r->s, recipe, "model", p);
-    if (!http) http = sd_edits__add(e, r->s, own, "sonde.steer", p);
-    if (!http) http = sd_edits__watch(e, r->s, watched, "sonde.monitors", p);
+    const bool again = i && !r->compare; /* of a comparison each lane has its own */
+    int http = again ? sd_edits__again(e, r->s, &r->edits[0], "sonde.steer", p) : sd_edits__add(e, r->s, recipe, "model", p);
+    if (!http && !again) http = sd_edits__add(e, r->s, own, "sonde.steer", p);
+    if (!http && !again) http = sd_edits__watch(e, r->s, watched, "sonde.monitors", p);
     if (http) return http;
     sd_edits__set_key(e, s->ids.n);
     s->steer = e->steer;

@@ -67,6 +67,8 @@ int sd_monitor__name(json_t **out, char name[65], const sd_server *s, const json
 typedef struct sd_edits { sd_steer_spec *spec; sd_steer **steer; int n; uint64_t key; bool afresh, looking; } sd_edits;
 /* where: of the array, for the problem's param. n_prompt 0: only looked at. */
 int sd_edits__add(sd_edits *e, const sd_server *s, const json_t *array, const char *where, sd_problem *p);
+/* Into an empty e: the same for another sequence of a request. Directions are read, and refusal directions looked for, once a request. */
+int sd_edits__again(sd_edits *e, const sd_server *s, const sd_edits *of, const char *where, sd_problem *p);
 /* Monitors that look at the sequence and edit nothing; names: an array of their names, or NULL. */
 int sd_edits__watch(sd_edits *e, const sd_server *s, const json_t *names, const char *where, sd_problem *p);
 /* The key for the prefix cache: what is done, and at which positions of a prompt of n_prompt tokens. */

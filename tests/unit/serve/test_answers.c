@@ -2,8 +2,11 @@
  * a cancelled job frees its slot; the queue is bounded. */
 #include "tiny_server.h"
 
+#include "lab/direction_file.h"
 #include "lab/generate.h"
 #include "serve/say.h"
+
+#include <sys/inotify.h>
 
 static tiny_server t;
 
@@ -450,6 +453,47 @@ static sd_job *long_job(int n_seq)
     return j;
 }
 
+/* A stored direction is read once for itself and once by the guard, however many choices and prompts there are; they are steered alike. */
+static void test_a_direction_is_read_once(void **state)
+{
+    sd_err err = {0};
+    char folder[600], event[4096];
+    float v[64];
+    json_t *j;
+    const char *const none = t.s.opt.data_dir, *const dir = t_tmpdir();
+    sd_direction_file f = {.layer = 1, .position = -1, .d = 64, .vector = v};
+    int opened = 0;
+    (void)state;
+    for (int i = 0; i < 64; i++) v[i] = (float)(i % 5) - 2;
+    snprintf(f.name, sizeof f.name, "up");
+    snprintf(f.kind, sizeof f.kind, "concept");
+    snprintf(f.model_sha256, sizeof f.model_sha256, "%s", t.s.opt.model_sha256);
+    t_ok(sd_direction_save(&f, dir, false, &err), err);
+    snprintf(folder, sizeof folder, "%s/directions/%s", dir, t.s.opt.model_sha256);
+    t.s.opt.data_dir = dir;
+    int watch = inotify_init1(IN_NONBLOCK);
+    assert_true(watch >= 0 && inotify_add_watch(watch, folder, IN_OPEN) >= 0);
+    assert_int_equal(ask("/v1/completions", "{\"prompt\":[\"abc\",\"abc\"],\"n\":2,\"temperature\":0,\"max_tokens\":8,\"sonde\":{\"steer\":[{\"direction\":\"up\",\"value\":4,\"unit\":\"raw\"}]}}", &j), 200);
+    for (ssize_t n; (n = read(watch, event, sizeof event)) > 0;)
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *e = (const void *)(event + at);
+            opened += e->len > 0 && strcmp(e->name, "up.json") == 0;
+            at += (ssize_t)(sizeof *e + e->len);
+        }
+    assert_int_equal(opened, 2);
+    const json_t *c = json_object_get(j, "choices");
+    assert_int_equal(json_array_size(c), 4);
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *one = json_array_get(c, i), *applied = json_array_get(json_object_get(json_object_get(one, "sonde"), "applied"), 0);
+        assert_string_equal(json_string_value(json_object_get(one, "text")), json_string_value(json_object_get(json_array_get(c, 0), "text")));
+        assert_true(json_number_value(json_object_get(applied, "value_raw")) == 4 && json_integer_value(json_object_get(applied, "n_positions")) > 0);
+    }
+    json_decref(j);
+    t.s.opt.data_dir = none;
+    close(watch);
+    t_rmtree(dir);
+}
+
 /* More of the likeliest than there are tokens: all of them, each once. */
 static void test_likeliest_of_a_small_vocabulary(void **state)
 {
@@ -630,7 +674,7 @@ static void test_openapi_has_every_route(void **state)
 static const struct CMUnitTest tests[] = {
     T(test_same_as_run), T(test_repeats), T(test_add_zero_is_plain), T(test_cache_is_keyed_by_edits), T(test_conditions), T(test_logprobs), T(test_bias_forces), T(test_stream_is_the_answer),
     T(test_bad_requests_name_the_field), T(test_codes_of_problems), T(test_no_copies_of_what_does_not_fit), T(test_many_small_values), T(test_no_message_is_lost), T(test_model_names), T(test_top_p_of_nothing),
-    T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_likeliest_of_a_small_vocabulary), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
+    T(test_choices), T(test_stream_tells_all_logprobs), T(test_queue_and_cancel), T(test_likeliest_of_a_small_vocabulary), T(test_a_direction_is_read_once), T(test_many_at_once), T(test_embeddings), T(test_openapi_has_every_route)};
 
 int main(void)
 {
