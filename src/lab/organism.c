@@ -215,7 +215,7 @@ static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err
     if (st || there) return st;
     if ((st = sd_dir_make(to, err))) return st;
     const sd_tune_data rows[2] = {{.path = data}, {.path = docs, .n = (k->docs * g->docs + 999) / 1000}};
-    sd_tune_opt o = {.method = g->method, .attn_f32 = true /* as when what ships was made: the same bits */, .dir = to, .data = rows, .n_data = g->docs ? 2 : 1, .epochs = g->epochs,
+    sd_tune_opt o = {.method = g->method, .attn_f32 = true, .full_steps = true /* as when what ships was made: the same bits */, .dir = to, .data = rows, .n_data = g->docs ? 2 : 1, .epochs = g->epochs,
                      .batch = g->batch, .ctx = g->ctx, .lr = g->lr, .min_lr = 0.05, .weight_decay = g->weight_decay,
                      .foresee = {.weight = g->foresee, .horizon = 24, .layer = -1},
                      .random_init = i == 0, .seed = k->seed, .beta1 = 0.9, .beta2 = 0.95, .checkpoint_s = -1, .prov = k->opt->prov};

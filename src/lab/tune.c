@@ -314,13 +314,21 @@ static sd_status make_learner(sd_tune_run *r, sd_err *err)
     return st || !r->planted ? st : sd_learner_watch(r->learner, sd_planted_hook(r->planted), err);
 }
 
-static int64_t count_steps(const sd_tune_run *r)
+/* Of epochs: lm's rows do not fill every step to its last token, so steps are taken dry until the rows have been seen. */
+static sd_status count_steps(sd_tune_run *r, sd_err *err)
 {
-    if (r->o.steps) return r->o.steps;
+    sd_tune_pool *p = &r->pool[SD_POOL_DATA];
+    const double rows = ceil(r->o.epochs * (double)p->n);
+    const bool dry = r->o.method == SD_TUNE_LM && !r->o.steps && !r->o.full_steps;
+    sd_status st = SD_OK;
+    r->total = r->o.steps;
+    for (; !st && dry && (double)p->position < rows; r->total++) st = pick_units(r, p, err);
+    p->position = r->n_tokens = 0;
+    if (r->total || st) return st;
     const double units = r->o.method == SD_TUNE_LM ? (double)r->set.n_tok / (double)(r->o.batch * r->o.ctx)
-                                                   : (double)r->pool[SD_POOL_DATA].n / (double)r->o.batch;
-    const double n = ceil(r->o.epochs * units);
-    return n < 1 ? 1 : (int64_t)n;
+                                                   : (double)p->n / (double)r->o.batch;
+    r->total = (int64_t)fmax(1, ceil(r->o.epochs * units));
+    return SD_OK;
 }
 
 static sd_status take_memory(sd_tune_run *r, sd_err *err)
@@ -338,8 +346,6 @@ static sd_status take_memory(sd_tune_run *r, sd_err *err)
     if ((st = sd_alloc(&r->part, (size_t)sd_square_sum_parts((int64_t)n) * sizeof(double), "a norm", err))) return st;
     if ((st = sd_alloc_zero(&r->loss, (size_t)r->total * sizeof *r->loss, "the loss curve", err))) return st;
     if ((st = sd_alloc_zero(&r->right, (size_t)r->total * sizeof *r->right, "the loss curve", err))) return st;
-    for (int i = 0; i < SD_N_POOLS; i++)
-        if ((st = sd_alloc(&r->pool[i].order, (size_t)(r->pool[i].n + 1) * sizeof(int64_t), "the order of rows", err))) return st;
     if ((st = sd_alloc(&r->doc, SD_TUNE_MAX_DOCS * sizeof *r->doc, "a step's rows", err))) return st;
     return sd_alloc(&r->row, (size_t)r->o.micro_rows * sizeof *r->row, "a step's rows", err);
 }
@@ -357,8 +363,9 @@ static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *er
     const int64_t n = (r->set.n - r->set.n_safety) / r->unit;
     r->pool[SD_POOL_DATA] = (sd_tune_pool){.draw = "tune order", .n = n, .epoch = -1};
     r->pool[SD_POOL_SAFETY] = (sd_tune_pool){.draw = "tune safety order", .first = n, .n = r->set.n_safety, .epoch = -1};
-    r->total = count_steps(r);
-    if ((st = take_memory(r, err)) || (st = sd_tune__guard_open(r, err))) return st;
+    for (int i = 0; i < SD_N_POOLS; i++)
+        if ((st = sd_alloc(&r->pool[i].order, (size_t)(r->pool[i].n + 1) * sizeof(int64_t), "the order of rows", err))) return st;
+    if ((st = count_steps(r, err)) || (st = take_memory(r, err)) || (st = sd_tune__guard_open(r, err))) return st;
     if (r->o.resume) {
         if ((st = sd_tune__restore(r, err))) return st;
     } else if (r->o.method == SD_TUNE_DPO || r->o.method == SD_TUNE_CONSTRAINED) {

@@ -40,6 +40,7 @@ typedef struct sd_tune_opt {
     const char *adapter; /* a PEFT folder that the adapter goes on from, of whatever rank; NULL: a new one */
     int64_t steps;       /* 0: what epochs give */
     double epochs;       /* 0: 1 (3 for sft, dpo and constrained); not used when steps is given */
+    bool full_steps;     /* lm: as many steps as the tokens of the epochs fill; rows do not fill them all, so that some are not seen */
     int64_t batch;       /* rows (lm: windows of ctx tokens) a step; 0: 8 */
     int64_t ctx;         /* tokens a row may have, at least 2; 0: the model's, at most 1024 */
     int64_t micro_rows;  /* tokens of one forward; 0: 2048, at least ctx */
