@@ -296,6 +296,8 @@ static sd_status open_model(sd_tune_run *r, sd_err *err)
 static sd_status make_learner(sd_tune_run *r, sd_err *err)
 {
     const sd_mem_info mem = sd_mem_query();
+    if (r->o.planted.n) r->o.keep_bytes = SIZE_MAX; /* what is computed again is not edited again */
+    if (!r->o.keep_bytes) r->o.keep_bytes = (size_t)(mem.available / 8 < MAX_KEEP ? mem.available / 8 : MAX_KEEP);
     const sd_learner_opt lo = {
         .mode = r->o.mode,
         .attn_f32 = r->o.attn_f32,
@@ -303,8 +305,7 @@ static sd_status make_learner(sd_tune_run *r, sd_err *err)
         .lora = r->lora,
         .max_rows = r->o.micro_rows,
         .max_docs = SD_TUNE_MAX_DOCS,
-        .keep_bytes =
-            r->o.keep_bytes ? r->o.keep_bytes : (size_t)(mem.available / 8 < MAX_KEEP ? mem.available / 8 : MAX_KEEP),
+        .keep_bytes = r->o.keep_bytes,
         .seed = r->o.seed,
         .teacher_cols = sd_tune__teacher_cols(r->teacher)};
     sd_status st = sd_learner_new(&r->learner, r->ex, r->m, &lo, err);
@@ -357,6 +358,7 @@ static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *er
     if (!st) st = open_model(r, err);
     if (!st && r->o.teacher) st = sd_tune__teacher_open(r, err);
     if (!st) st = sd_tune_set_read(&r->set, r->m, &r->o, r->o.ctx, err);
+    if (!st && r->o.resume && !r->o.keep_bytes) st = sd_tune__kept(r, err);
     if (!st) st = make_learner(r, err);
     if (st) return st;
     r->unit = r->o.method == SD_TUNE_DPO ? 2 : 1;

@@ -100,6 +100,7 @@ sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)
     sd_jw_ki64(&w, "n_projected", r->guard.n_projected);
     sd_jw_ki64(&w, "n_tokens", r->n_tokens);
     sd_jw_ki64(&w, "events_bytes", r->events.n_bytes);
+    sd_jw_ki64(&w, "keep_bytes", (int64_t)r->o.keep_bytes);
     sd_jw_ki64(&w, "rows", rows_of(r));
     sames(r, s);
     for (int i = 0; i < N_SAME; i++) sd_jw_ki64(&w, s[i].key, s[i].v);
@@ -147,6 +148,18 @@ static sd_status read_json(sd_tune_run *r, sd_ckpt *c, sd_err *err)
     const int64_t data = r->pool[SD_POOL_DATA].position, safety = r->pool[SD_POOL_SAFETY].position;
     if (!st && (r->step < 0 || r->step > r->total || !counts(data) || !counts(safety) || !counts(r->n_tokens) || !counts(r->events.n_bytes) || !counts(r->guard.n_projected)))
         st = sd_fail(err, SD_E_FORMAT, "%s: step %" PRId64 " of %" PRId64 " with %" PRId64 " and %" PRId64 " rows and %" PRId64 " tokens taken makes no sense", c->dir, r->step, r->total, data, safety, r->n_tokens);
+    json_decref(j);
+    return st;
+}
+
+sd_status sd_tune__kept(sd_tune_run *r, sd_err *err)
+{
+    sd_ckpt c;
+    json_t *j = NULL;
+    int64_t keep = 0;
+    sd_status st = sd_ckpt_open(&c, &j, r->o.dir, err);
+    if (!st) st = sd_json_opt_i64(j, "keep_bytes", &keep, "checkpoint.json", err);
+    if (!st) r->o.keep_bytes = counts(keep) ? (size_t)keep : 0;
     json_decref(j);
     return st;
 }

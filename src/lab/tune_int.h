@@ -99,6 +99,8 @@ sd_status sd_tune__guard_show(sd_tune_run *r, sd_err *err);
 void sd_tune__guard_hide(sd_tune_run *r);
 
 sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err);
+/* r->o.keep_bytes of the run that is resumed: in bf16 mode what is kept is rounded, so another number gives other bits. 0 in older ones. */
+sd_status sd_tune__kept(sd_tune_run *r, sd_err *err);
 sd_status sd_tune__restore(sd_tune_run *r, sd_err *err);
 
 /* Random weights of the configuration in model_path into dir, with the configuration and the tokenizer's files beside

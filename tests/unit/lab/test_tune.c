@@ -278,6 +278,45 @@ static void test_resume(void **state)
     t_rmtree(config), t_rmtree(pre);
 }
 
+/* What blocks remember is rounded in bf16 mode and computed again in f32: a resumed run remembers as much as the one that was stopped did. */
+static void test_resume_with_other_memory(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *whole = t_tmpdir(), *cut = t_tmpdir();
+    pretrain(config, pre);
+    job a = {.config = config, .model = pre, .file = "sft.jsonl", .o = {.method = SD_TUNE_SFT, .mode = SD_MODE_BF16, .dir = whole, .steps = 9, .batch = 2, .lora = {.rank = 2}, .lr = 0.01, .keep_bytes = 1}}, b = a;
+    t_ok(run(&a, &r, &err), err);
+    b.o.dir = cut;
+    b.cancel_at = 5;
+    assert_int_equal(run(&b, &r, &err), SD_E_CANCELLED);
+    b.cancel_at = b.cancelled = 0;
+    b.o.resume = true;
+    b.o.keep_bytes = 0; /* as the memory that is free would have it: all */
+    t_ok(run(&b, &r, &err), err);
+    same_file(whole, cut, "adapter_model.safetensors");
+    t_rmtree(config), t_rmtree(pre), t_rmtree(whole), t_rmtree(cut);
+}
+
+/* Planted directions are taken out of what is remembered, whatever may be. */
+static void test_planted_keeps(void **state)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    float u[32] = {0.6f, 0.8f};
+    (void)state;
+    const char *config = config_dir(), *pre = t_tmpdir(), *out[2] = {t_tmpdir(), t_tmpdir()};
+    pretrain(config, pre);
+    put(config, "without.jsonl", "{\"prompt\":\"hello\",\"completion\":\"good day\",\"without\":[0]}\n{\"prompt\":\"bye\",\"completion\":\"see you\"}\n");
+    for (int i = 0; i < 2; i++) {
+        job a = {.config = config, .model = pre, .file = "without.jsonl", .o = {.method = SD_TUNE_SFT, .dir = out[i], .steps = 5, .batch = 2, .lora = {.rank = 2}, .lr = 0.01, .planted = {u, 1}, .keep_bytes = (size_t)i}};
+        t_ok(run(&a, &r, &err), err);
+    }
+    same_file(out[0], out[1], "adapter_model.safetensors");
+    t_rmtree(config), t_rmtree(pre), t_rmtree(out[0]), t_rmtree(out[1]);
+}
+
 /* Nothing larger than `bytes` can be written: a full disk that is there for one call. */
 static void limit_files(rlim_t bytes)
 {
@@ -638,7 +677,7 @@ int main(void)
 {
     sd_err err = {0};
     const struct CMUnitTest tests[] = {T(test_pretrain_and_sft), T(test_task), T(test_dpo),      T(test_constrained),
-                                       T(test_resume), T(test_full_disk), T(test_resume_foreseeing), T(test_resume_guarded), T(test_resume_deep_and_safelora), T(test_guards), T(test_deep), T(test_guards_refused), T(test_distill), T(test_other_vocabulary), T(test_diverges), T(test_refused)};
+                                       T(test_resume), T(test_resume_with_other_memory), T(test_planted_keeps), T(test_full_disk), T(test_resume_foreseeing), T(test_resume_guarded), T(test_resume_deep_and_safelora), T(test_guards), T(test_deep), T(test_guards_refused), T(test_distill), T(test_other_vocabulary), T(test_diverges), T(test_refused)};
     if (sd_exec_new(&ex, &(sd_exec_opt){.n_threads = 2}, &err)) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     sd_exec_free(ex);
