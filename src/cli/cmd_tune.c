@@ -2,6 +2,7 @@
 #include "base/map.h"
 #include "cli/guard_args.h"
 #include "file/hub.h"
+#include "lab/ckpt.h"
 #include "lab/tune.h"
 
 #include <inttypes.h>
@@ -81,6 +82,19 @@ static void forget_line(const cli *c)
     if (sd_path_join(p, sizeof p, c->output, "events.jsonl") && sd_file_exists(p)) return;
     if (sd_path_join(p, sizeof p, c->output, run_file)) (void)unlink(p);
     (void)rmdir(c->output);
+}
+
+/* The words of a stopped run, which stay its own where the one over it does not begin. */
+static void read_line(const cli *c, sd_buf *words)
+{
+    char p[1200];
+    if (sd_ckpt_exists(c->output) && sd_path_join(p, sizeof p, c->output, run_file) && sd_file_read(words, p, NULL)) sd_buf_reset(words);
+}
+
+static void put_back(const cli *c, const sd_buf *words)
+{
+    char p[1200];
+    if (words->n && sd_ckpt_exists(c->output) && sd_path_join(p, sizeof p, c->output, run_file)) (void)sd_file_write_atomic(p, words->p, words->n, NULL);
 }
 
 /* The words of the run in c->resume as *argv [*argc], kept until exit. */
@@ -252,7 +266,8 @@ static int cmd_tune(cli *c, int argc, char **argv)
     int rc;
     sd_err err = {0};
     sd_tune_opt o;
-    sd_tune_result r;
+    sd_tune_result r = {0};
+    sd_buf before;
     sd_mode teacher_mode = SD_MODE_DEFAULT;
     sd_status st = SD_OK;
     if (!cli_parse(c, &cmd_tune_def, &a, argc, argv, &rc)) return rc;
@@ -277,6 +292,8 @@ static int cmd_tune(cli *c, int argc, char **argv)
     if (!st && !a.from_config) st = cli_model_hash(c, c->arg[0], &err);
     const bool new_folder = !sd_dir_exists(c->output);
     if (!st) st = sd_dir_make(c->output, &err);
+    sd_buf_init(&before, 1 << 20);
+    if (!st && !resume) read_line(c, &before);
     if (!st && !resume) st = save_line(c, argc, argv, &err);
     if (!st) st = options(c, &a, &o, &err);
     o.resume = resume != NULL;
@@ -284,5 +301,7 @@ static int cmd_tune(cli *c, int argc, char **argv)
     if (!st) cli_resume_with(c, "sonde tune --resume", c->output, "");
     if (!st) st = sd_lab_tune(&r, ex, c->arg[0], &o, &c->progress, &err);
     if (st && !resume && new_folder) forget_line(c);
+    else if (st && r.seconds == 0) put_back(c, &before);
+    sd_buf_release(&before);
     return st ? cli_fail(c, &err) : print(c, &a, &r);
 }

@@ -504,6 +504,8 @@ sd_status sd_tune_set_read(sd_tune_set *out, const sd_model *m, const sd_tune_op
         r.file = i;
         if (opt->data[i].rows.p || sd_slice_ends(sd_slice_of(r.path), ".jsonl"))
             st = read_lines(&r, opt->data[i].rows, opt->data[i].n, i);
+        else if (opt->data[i].n)
+            st = sd_fail(err, SD_E_ARG, "%s: rows are drawn from a .jsonl; texts are read whole", r.path);
         else
             st = read_texts(&r);
     }

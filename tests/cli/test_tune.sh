@@ -158,6 +158,7 @@ if [ ! -e cut/checkpoint.json ]; then ok "and does not go on from it"; else not_
 begin tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --steps 400
 expect_error "a run that does not begin" 4 'nosuch' tune tiny.gguf --data nosuch.jsonl --lora 4 -o cut -f
 if [ -e cut/checkpoint.json ]; then ok "leaves the checkpoint that is there"; else not_ok "leaves the checkpoint that is there" "$(ls cut)"; fi
+expect_exit "which goes on with its own words" 0 tune --resume cut
 # Two rows do not fit into a step, and one does not fill it.
 for i in $(seq 10 16); do echo "{\"text\":\"$i times the red gate stood at it\"}"; done >texts.jsonl
 expect_json "a pass over texts sees all of them" sonde.tune/1 'd["steps"] == d["n_rows"] == 7' tune tiny.gguf --data texts.jsonl --method lm --lora 2 --ctx 32 --batch 1 -o pass --json
@@ -165,6 +166,7 @@ expect_json "half a pass sees half" sonde.tune/1 'd["steps"] == 4' tune tiny.ggu
 # From a text alone: a vocabulary, then random weights of a configuration beside it.
 for i in $(seq 60); do echo "The red gate stood by the bridge at noon, and $i people went to the quay."; done >prose.txt
 expect_json "a vocabulary of a text" sonde.vocab.train/1 'd["n_vocab"] == 300 and d["n_merges"] == 300 - 259 and d["docs"] == 1' vocab train prose.txt --size 300 --chat -o small --json
+expect_error "texts to draw rows from" 4 'rows are drawn from a .jsonl' tune tiny.gguf --data texts.jsonl --mix prose.txt:2 --method lm --lora 2 -o drawn
 expect_error "no vocabulary over another" 4 'small' vocab train prose.txt -o small
 expect_error "a vocabulary under the bytes" 2 'size' vocab train prose.txt --size 256 -o none
 if "$sonde" tokenize small --text "The bridge at noon" --json >out && python3 -c 'import json; d = json.load(open("out")); assert "".join(d["pieces"]) == "The bridge at noon" and len(d["ids"]) < 12, d'; then ok "its words are few tokens"; else not_ok "its words are few tokens" "$(cat out)"; fi
