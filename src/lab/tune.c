@@ -291,13 +291,13 @@ static sd_status open_model(sd_tune_run *r, sd_err *err)
     return st;
 }
 
-/* Activations are kept while they fit in an eighth of the memory that is free, at most MAX_KEEP: computing them again
- * costs a third more time, swapping costs all of it. */
+/* Activations are kept up to MAX_KEEP, or an eighth of the free memory where that is less than four times as much: computing them again costs a
+ * third more time, swapping costs all of it. In bf16 mode what is kept is rounded, so the number of kept blocks is in the bits: one limit for most machines. */
 static sd_status make_learner(sd_tune_run *r, sd_err *err)
 {
     const sd_mem_info mem = sd_mem_query();
     if (r->o.planted.n) r->o.keep_bytes = SIZE_MAX; /* what is computed again is not edited again */
-    if (!r->o.keep_bytes) r->o.keep_bytes = (size_t)(mem.available / 8 < MAX_KEEP ? mem.available / 8 : MAX_KEEP);
+    if (!r->o.keep_bytes) r->o.keep_bytes = (size_t)(mem.available < 4ull * MAX_KEEP ? mem.available / 8 : MAX_KEEP);
     const sd_learner_opt lo = {
         .mode = r->o.mode,
         .attn_f32 = r->o.attn_f32,

@@ -59,7 +59,7 @@ typedef struct sd_tune_opt {
     sd_foresee_opt foresee;    /* lm only; its loss is not in the loss that is told */
     sd_guard_opt guard;        /* sft: what keeps refusals (lab/guard.h) */
     sd_planted_opt planted;    /* sft: directions that rows with "without" are learnt without; n 0: none */
-    size_t keep_bytes;         /* activations kept; 0: an eighth of the free memory, at most 1 GB, resumed as it was; 1: none */
+    size_t keep_bytes;         /* activations kept; 0: 1 GB, an eighth of the free memory where that is under 4 GB; resumed as it was; 1: none */
     sd_dtype save;    /* of a full model: SD_F32, SD_BF16, SD_F16; 0: its own, bf16 from random weights */
     bool random_init; /* start from random weights of the model's configuration (seed), not from its weights */
     uint64_t seed;
