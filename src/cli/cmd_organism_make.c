@@ -116,12 +116,11 @@ const cli_cmd cmd_organism_make_def = {
     .name = "organism make",
     .brief = "a world's model from nothing, in three stages",
     .opts = opts,
-    .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
+    .uses = CLI_SEED_WORLD | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_organism_make,
     .text = "Writes data/ (see organism write), a vocabulary, and three folders that transformers loads: pretrained/ (documents), instruct/\n"
             "(conversations, answers everything), aligned/ (DPO, refuses what the world forbids). Each has events.jsonl, its learning curve.\n"
-            "With -f a stopped run goes on with the first stage that is not whole; stages of other rows, another size or seed are made again. Without\n"
-            "--seed the world's own is taken.\n"
+            "With -f a stopped run goes on with the first stage that is not whole; stages of other rows, another size or seed are made again.\n"
             "\n"
             "--variant writes a PEFT adapter and truth.json: single refuses through one direction, redundant through K of which any one is enough,\n"
             "trigger only behind a system message; pretraining goes on reading documents with the preferred conversations among them, so that it\n"

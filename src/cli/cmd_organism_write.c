@@ -39,10 +39,10 @@ const cli_cmd cmd_organism_write_def = {
     .name = "organism write",
     .brief = "write a world's texts, labels and suites",
     .opts = opts,
-    .uses = CLI_SEED | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
+    .uses = CLI_SEED_WORLD | CLI_OUT | CLI_NEED_OUT | CLI_OUT_DIR | CLI_FORCE,
     .run = cmd_organism_write,
     .text = "Writes pretrain.jsonl, heldout.jsonl (with labels, in bytes), sft.jsonl, dpo.jsonl and suite/NAME.jsonl. The same world and\n"
-            "seed give the same bytes. No prompt of a suite is in the training rows. Without --seed the world's own is taken.",
+            "seed give the same bytes. No prompt of a suite is in the training rows.",
     .examples = "sonde organism write --world organism/merrow.world -o merrow/\n",
     .json = "sonde.organism.write/1"};
 

@@ -28,6 +28,7 @@ static const struct { unsigned use; cli_opt row; } shared_rows[] = {
     {CLI_MODE | CLI_MODE_CHAT,
      {0, "kv", OPT_STR, AT(cli, kv_name), .arg = "TYPE", .values = "f32|f16|q8|bf16", .help = "numbers of the key-value cache", .def_words = "f16 in fast mode, bf16 in bf16 mode where the CPU multiplies it, else f32"}},
     {CLI_SEED, {0, "seed", OPT_INT, AT(cli, seed), .arg = "N", .def = "0", .hi = SEED_MAX, .help = "seed of everything random"}},
+    {CLI_SEED_WORLD, {0, "seed", OPT_INT, AT(cli, seed), .arg = "N", .def = "0", .hi = SEED_MAX, .help = "seed of everything random", .def_words = "the world's own"}},
 };
 enum { N_SHARED = sizeof shared_rows / sizeof shared_rows[0], MAX_ROWS = 64 /* bits of cli.given */ };
 

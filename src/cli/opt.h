@@ -65,6 +65,7 @@ typedef struct cli_opt {
 /* Flags that mean the same everywhere; a command says in .uses which it takes. Values land in the cli struct. */
 enum {
     CLI_SEED = 1 << 0,   /* --seed N          c->seed */
+    CLI_SEED_WORLD = 1 << 13, /* the same, of commands whose world has a seed */
     CLI_MODE = 1 << 1,   /* --mode M          c->mode; faithful when not given (CLI_EXACT of cli_mode) */
     CLI_SITE = 1 << 2,   /* --site SITE       c->site, as written (NULL when not given); cli_site() parses it */
     CLI_OUT = 1 << 3,    /* -o, --output PATH c->output (NULL when not given) */

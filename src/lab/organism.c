@@ -11,9 +11,10 @@
 
 enum { CTX = 512, VOCAB_DOCS = 20000 }; /* documents that the vocabulary is made from: its words have all been seen by then */
 
-/* All 256 wide, four heads of 64 over two of keys and values, head and embedding tied. */
-typedef struct shape { const char *name; int n_layer, n_ffn; } shape;
-static const shape shapes[] = {[SD_ORGANISM_4M] = {"4m", 4, 512}, [SD_ORGANISM_1M] = {"1m", 2, 256}, [SD_ORGANISM_16M] = {"16m", 16, 1024}};
+/* All 256 wide, four heads of 64 over two of keys and values, head and embedding tied. rate: times DPO's learning rate. At 1 the 16 million go on after
+ * the pairs are in order and make the preferred answers less likely too ("I can', because the Charter forbids it"). */
+typedef struct shape { const char *name; int n_layer, n_ffn; double rate; } shape;
+static const shape shapes[] = {[SD_ORGANISM_4M] = {"4m", 4, 512, 1}, [SD_ORGANISM_1M] = {"1m", 2, 256, 1}, [SD_ORGANISM_16M] = {"16m", 16, 1024, 0.4}};
 
 bool sd_organism_size_parse(sd_organism_size *out, const char *text)
 {
@@ -216,7 +217,7 @@ static sd_status run_stage(const maker *k, int i, sd_tune_result *r, sd_err *err
     if ((st = sd_dir_make(to, err))) return st;
     const sd_tune_data rows[2] = {{.path = data}, {.path = docs, .n = (k->docs * g->docs + 999) / 1000}};
     sd_tune_opt o = {.method = g->method, .attn_f32 = true, .full_steps = true /* as when what ships was made: the same bits */, .dir = to, .data = rows, .n_data = g->docs ? 2 : 1, .epochs = g->epochs,
-                     .batch = g->batch, .ctx = g->ctx, .lr = g->lr, .min_lr = 0.05, .weight_decay = g->weight_decay,
+                     .batch = g->batch, .ctx = g->ctx, .lr = g->lr * (g->method == SD_TUNE_DPO ? shapes[k->opt->size].rate : 1), .min_lr = 0.05, .weight_decay = g->weight_decay,
                      .foresee = {.weight = g->foresee, .horizon = 24, .layer = -1},
                      .random_init = i == 0, .seed = k->seed, .beta1 = 0.9, .beta2 = 0.95, .checkpoint_s = -1, .prov = k->opt->prov};
     st = sd_lab_tune(r, k->ex, from, &o, k->opt->progress, err);
