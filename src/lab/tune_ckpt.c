@@ -77,7 +77,7 @@ static int64_t rows_of(const sd_tune_run *r)
 
 static sd_status another_run(sd_err *err)
 {
-    return sd_hint(err, "give the data and the model back as they were, or begin again with -f");
+    return sd_hint(err, "give the data, the model and the options back as they were, or begin again with -f");
 }
 
 sd_status sd_tune__checkpoint(sd_tune_run *r, sd_err *err)

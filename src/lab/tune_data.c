@@ -446,7 +446,7 @@ static sd_status read_lines(reader *r, sd_slice rows, int64_t want, int file_no)
     if (!st) st = sd_alloc(&order, (size_t)(l.n + 1) * sizeof *order, "rows", r->err);
     if (!st) st = sd_alloc_zero(&drawn, (size_t)(l.n + 1) * sizeof *drawn, "rows", r->err);
     if (!st && want > l.n) {
-        st = sd_fail(r->err, SD_E_ARG, "%s: %" PRId64 " rows are asked for, it has %" PRId64 "", r->path, want, l.n);
+        st = sd_fail(r->err, SD_E_ARG, "%s: %" PRId64 " rows are asked for, it has %" PRId64, r->path, want, l.n);
     }
     for (int64_t i = 0; !st && i < l.n; i++) order[i] = i;
     if (!st && want) {

@@ -13,7 +13,7 @@ bool sd_learner__mlp_in_half(const sd_learner *t, int l)
     if (!t->bf16 || !t->m->wire.gated || m[SD_MAT_GATE].b || m[SD_MAT_UP].b || t->ffn % 2 || t->drop) return false;
     if (t->hook && t->want[l] & inside) return false;
     const sd_mat x = {.rows = t->rows, .cols = t->d}, low = {.rows = t->rows, .cols = t->rank};
-    const sd_prod twin = {0}, up = {.kind = SD_PROD_NT, .bf16 = true, .a = x, .b = m[SD_MAT_UP].w, .a2 = low, .twin = &twin},
+    const sd_prod twin = {.a2 = low}, up = {.kind = SD_PROD_NT, .bf16 = true, .a = x, .b = m[SD_MAT_UP].w, .a2 = low, .twin = &twin},
                   down = {.kind = SD_PROD_NN, .bf16 = true, .a = x, .b = m[SD_MAT_DOWN].w, .a2 = low};
     return sd_prod_can_end(t->ex, &up) && sd_prod_can_end(t->ex, &down);
 }

@@ -16,7 +16,7 @@ typedef struct desk {
     uint32_t *kt, *vt;   /* [nk/32][dp/2][32] keys and values with a panel's 32 keys beside each other, in pairs of columns */
     uint32_t *kp;        /* [dp/32][nk/2][32] keys in panels of columns, in pairs of rows */
     float *gk, *gv;      /* [nk, dp] */
-    float *s, *gp, *cap; /* [GROUP, ld]; cap: the derivative of the soft cap */
+    float *s, *gp, *cap; /* [GROUP, ld]; cap [ld]: the derivative of the soft cap of one row */
     uint16_t *p, *gs;    /* [TILE, nk] */
     uint32_t *pair;      /* [PAIRS, nk] a tile in pairs of rows */
     uint32_t *st;        /* [nk, PAIRS] it turned */
@@ -63,7 +63,7 @@ static size_t lay(task *t, uint8_t *mem, int64_t n)
     const int64_t nk = t->nk, dp = t->dp;
     b->kt = take(mem, &at, nk * dp / 2, 4), b->vt = take(mem, &at, nk * dp / 2, 4), b->kp = take(mem, &at, nk * dp / 2, 4);
     b->gk = take(mem, &at, nk * dp, 4), b->gv = take(mem, &at, nk * dp, 4);
-    b->s = take(mem, &at, GROUP * t->ld, 4), b->gp = take(mem, &at, GROUP * t->ld, 4), b->cap = take(mem, &at, GROUP * t->ld, 4);
+    b->s = take(mem, &at, GROUP * t->ld, 4), b->gp = take(mem, &at, GROUP * t->ld, 4), b->cap = take(mem, &at, t->ld, 4);
     b->p = take(mem, &at, TILE * nk, 2), b->gs = take(mem, &at, TILE * nk, 2);
     b->pair = take(mem, &at, PAIRS * nk, 4), b->st = take(mem, &at, PAIRS * nk, 4);
     b->q = take(mem, &at, TILE * dp, 2), b->go = take(mem, &at, TILE * dp, 2);

@@ -467,8 +467,9 @@ static void plan_panels(job *j)
 /* Lines that one panel takes with all that is multiplied beside it. */
 static int64_t whole_lines(const sd_prod *p, int64_t k)
 {
-    const int64_t one = (k + 1) / 2 + (p->a2.rows ? (p->a2.cols + 1) / 2 : 0);
-    return p->twin ? 2 * one : one;
+    int64_t n = 0;
+    for (; p; p = p->twin) n += (k + 1) / 2 + (p->a2.rows ? (p->a2.cols + 1) / 2 : 0);
+    return n;
 }
 
 static int64_t chain_of(const sd_prod *p)

@@ -34,7 +34,7 @@ typedef struct sd_prod {
     sd_wmat b2;
     void (*end)(void *arg, const sd_prod_part *part); /* takes the parts, on any thread: c has a shape and no data. NULL: they are stored in c. Only where sd_prod_can_end */
     void *end_arg;
-    const struct sd_prod *twin; /* with end: of the same kind and a, and the same shapes, multiplied beside this one; NULL: none */
+    const struct sd_prod *twin; /* with end: of the same kind and a, and the same shapes but for a second term, multiplied beside this one; NULL: none */
     sd_half a_half, b_half; /* a, and the f32 b of NN and TN, as sd_prod_round left them; else each product rounds for itself. The bits are the same. */
 } sd_prod;
 

@@ -176,7 +176,7 @@ await test('runs: a server that went is said, and nothing is called live', async
   const drawn = () => page.$eval('.run-card canvas', (c) => c.toDataURL());
   const light = await drawn();
   await page.emulateMedia({ colorScheme: 'dark' });
-  await sleep(300);
+  for (let i = 0; i < 100 && (await drawn()) === light; i++) await sleep(100);
   must((await drawn()) !== light, 'a curve keeps the colours of the light');
   down = true;
   await page.waitForSelector('.runs .problem');
