@@ -86,7 +86,7 @@ static void *allocate_wide(size_t n, bool zero)
 {
     if (!may_allocate() || n > MAX_BYTES - LARGE_PAGE) return NULL;
     const size_t all = n + LARGE_PAGE + SD_ALIGN;
-    uint8_t *raw = zero ? calloc(1, all) : malloc(all); /* zeros of this size are the system's: nothing is touched */
+    uint8_t *raw = zero ? calloc(1, all) : malloc(all); /* as a rule zeros of this size are the system's: nothing is touched */
     if (!raw) return NULL;
     uint8_t *p = raw + SD_ALIGN;
     p += (LARGE_PAGE - (uintptr_t)p % LARGE_PAGE) % LARGE_PAGE;

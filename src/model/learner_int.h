@@ -1,4 +1,4 @@
-/* What learner.c, learner_params.c, learner_forward.c and backward.c share. */
+/* What learner.c, learner_params.c, learner_forward.c, learner_mlp.c and backward.c share. */
 #ifndef SD_MODEL_LEARNER_INT_H
 #define SD_MODEL_LEARNER_INT_H
 
@@ -31,7 +31,8 @@ typedef struct sd_lblock {
     float *low;    /* [SD_MAT_COUNT][max_rows, rank] scale x A^T of its adapters: kept too, or shared by the blocks that are computed again */
 } sd_lblock;
 
-/* The inside of the block that is being computed, [max_rows, ..] each. raw: before the norm of its name. */
+/* The inside of the block that is being computed, [max_rows, ..] each. raw: before the norm of its name. gate, up and h hold bf16 where
+ * sd_learner__mlp_in_half says so. */
 typedef struct sd_lact {
     float *norm, *q_raw, *k_raw, *q, *k, *v, *z, *a_raw, *mid; /* mid: the stream between attention and MLP */
     float *norm2, *gate, *up, *h, *m_raw;
@@ -104,12 +105,12 @@ sd_status sd_learner__params(sd_learner *t, sd_err *err);
  * visited. */
 sd_status sd_learner__block(sd_learner *t, int l, bool again, sd_err *err);
 void sd_learner__norm(const sd_learner *t, sd_mat y, sd_mat x, const sd_lnorm *n);
-/* scale x A^T of one adapter, [rows, rank], as forward left it for backward. */
 /* Of a block that is kept: what its adapters' low rows take, for all matrices. */
 static inline size_t sd_learner__low_bytes(const sd_learner *t)
 {
     return (size_t)(SD_MAT_COUNT * t->opt.max_rows * t->rank) * sizeof(float);
 }
+/* scale x A^T of one adapter, [rows, rank], as forward left it for backward. */
 static inline sd_mat sd_learner__low(const sd_learner *t, int l, sd_mat_role role)
 {
     return sd_learner__mat(t, t->block[l].low + (int64_t)role * t->opt.max_rows * t->rank, t->block[l].mat[role].lora.rank);

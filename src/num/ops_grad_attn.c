@@ -5,9 +5,7 @@
 #include "num/ops_grad_int.h"
 
 #include "base/par.h"
-#include "num/kern_ops.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { TILE = 48, P = SD_PANEL };
@@ -27,16 +25,11 @@ typedef struct bench {
     float *kt, *vt;      /* [nk/32][d][32] keys and values with a panel's 32 keys beside each other */
     float *kp;           /* [dp/32][nk][32] keys in panels of columns */
     float *gk, *gv;      /* [nk, dp] */
-    float *s, *gp, *cap; /* [TILE, nk]; cap: the derivative of the soft cap */
+    float *s, *gp, *cap; /* [TILE, nk]; cap [nk]: the derivative of the soft cap of one row */
     float *st;           /* [nk, TILE] a tile turned */
     float *q, *go, *gq;  /* [TILE, dp] */
     float *qp, *gop;     /* [dp/32][TILE][32] */
 } bench;
-
-static int64_t up(int64_t n)
-{
-    return (n + P - 1) / P * P;
-}
 
 static size_t take(size_t *at, int64_t a, int64_t b)
 {
@@ -47,12 +40,12 @@ static size_t take(size_t *at, int64_t a, int64_t b)
 
 static size_t lay(bench *b, uint8_t *mem, int64_t n, int64_t d)
 {
-    const int64_t nk = up(n), dp = up(d);
+    const int64_t nk = sd_attn_bwd__up(n), dp = sd_attn_bwd__up(d);
     size_t at = 0;
     float **const field[] = {&b->kt,  &b->vt, &b->kp, &b->gk, &b->gv, &b->s,  &b->gp,
                              &b->cap, &b->st, &b->q,  &b->go, &b->gq, &b->qp, &b->gop};
     const int64_t shape[][2] = {{nk, d},    {nk, d},    {nk, dp},   {nk, dp},   {nk, dp},   {TILE, nk}, {TILE, nk},
-                                {TILE, nk}, {nk, TILE}, {TILE, dp}, {TILE, dp}, {TILE, dp}, {TILE, dp}, {TILE, dp}};
+                                {1, nk},    {nk, TILE}, {TILE, dp}, {TILE, dp}, {TILE, dp}, {TILE, dp}, {TILE, dp}};
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
         const size_t p = take(&at, shape[i][0], shape[i][1]);
         if (mem) *field[i] = (float *)(void *)(mem + p);
@@ -134,21 +127,10 @@ static void scores_bwd(const task *t, int64_t i0, int64_t m, int64_t base, int64
     }
     for (int64_t r = 0; r < m; r++) {
         const int64_t hi = i0 + r + 1, lo = o->window > 0 && hi > o->window ? hi - o->window : 0, n = hi - lo;
-        float *s = b->s + r * t->nk, *g = b->gp + r * t->nk, *cap = b->cap + r * t->nk + lo;
-        t->j->kern->scale(s + lo, o->scale, n);
-        if (o->softcap > 0.0f)
-            for (int64_t c = 0; c < n; c++) {
-                const float y = tanhf(s[lo + c] / o->softcap);
-                s[lo + c] = o->softcap * y;
-                cap[c] = 1.0f - y * y;
-            }
-        t->j->ops->softmax(s + lo, n);
-        const float mean = t->j->kern->dot(s + lo, g + lo, n);
-        t->j->kern->soft_bwd(g + lo, s + lo, mean, o->scale, n);
-        if (o->softcap > 0.0f)
-            for (int64_t c = 0; c < n; c++) g[lo + c] *= cap[c];
+        float *s = b->s + r * t->nk, *g = b->gp + r * t->nk;
+        sd_attn_bwd__row(o, t->j->ops, t->j->kern, s + lo, g + lo, b->cap, n);
         for (int64_t c = base; c < lo; c++) s[c] = g[c] = 0.0f;
-        for (int64_t c = hi; c < up(end); c++) s[c] = g[c] = 0.0f;
+        for (int64_t c = hi; c < sd_attn_bwd__up(end); c++) s[c] = g[c] = 0.0f;
     }
 }
 
@@ -205,8 +187,8 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
         const int n_kv = j->o->n_head_kv, group = j->o->n_head / n_kv, kv = (int)(i % n_kv);
         task t = {.j = j, .s = &j->doc[i / n_kv], .d = j->o->d_head};
         t.n = t.s->q.rows;
-        t.nk = up(t.n);
-        t.dp = up(t.d);
+        t.nk = sd_attn_bwd__up(t.n);
+        t.dp = sd_attn_bwd__up(t.d);
         lay(&t.b, j->scratch + (size_t)sd_par_worker() * j->worker_bytes, t.n, t.d);
         for (int64_t p = 0; p * P < t.n; p++) {
             panel_rows(t.b.kt + p * P * t.d, t.s->k, p * P, kv * t.d, t.d);
@@ -226,8 +208,11 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
 
 void sd_attn_bwd(const sd_exec *ex, const sd_attn_grad *o, const sd_attn_doc *doc, int n_doc, void *scratch)
 {
+    int64_t longest = 0;
+    for (int i = 0; i < n_doc; i++)
+        if (doc[i].q.rows > longest) longest = doc[i].q.rows;
     if (sd_attn_bwd__in_half(ex, o)) {
-        sd_attn_bwd_half(ex, o, doc, n_doc, scratch);
+        sd_attn_bwd_half__run(ex, o, doc, n_doc, longest, scratch);
         return;
     }
     attn_job j = {.ex = ex,
@@ -236,9 +221,6 @@ void sd_attn_bwd(const sd_exec *ex, const sd_attn_grad *o, const sd_attn_doc *do
                   .o = o,
                   .doc = doc,
                   .scratch = scratch};
-    int64_t longest = 0;
-    for (int i = 0; i < n_doc; i++)
-        if (doc[i].q.rows > longest) longest = doc[i].q.rows;
     j.worker_bytes = lay(&(bench){0}, NULL, longest, o->d_head);
     sd_parallel_for(ex->n_threads, (int64_t)n_doc * o->n_head_kv, 1, run_task, &j);
 }

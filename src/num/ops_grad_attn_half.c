@@ -4,9 +4,7 @@
 #include "num/ops_grad_int.h"
 
 #include "base/par.h"
-#include "num/kern_ops.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { P = SD_PANEL, PAIRS = 32 /* rows that the transposition takes */, TILE = 2 * PAIRS, GROUP = 12 /* rows of a tile kernel */ };
@@ -39,10 +37,6 @@ typedef struct task {
     int head;                 /* of queries */
 } task;
 
-static int64_t up(int64_t n)
-{
-    return (n + P - 1) / P * P;
-}
 static int64_t even(int64_t n)
 {
     return n + (n & 1);
@@ -59,7 +53,7 @@ static size_t lay(task *t, uint8_t *mem, int64_t n)
 {
     size_t at = 0;
     desk *b = &t->b;
-    t->n = n, t->nk = up(n), t->ld = t->nk + P / 2, t->d = t->o->d_head, t->dp = up(t->d);
+    t->n = n, t->nk = sd_attn_bwd__up(n), t->ld = t->nk + P / 2, t->d = t->o->d_head, t->dp = sd_attn_bwd__up(t->d);
     const int64_t nk = t->nk, dp = t->dp;
     b->kt = take(mem, &at, nk * dp / 2, 4), b->vt = take(mem, &at, nk * dp / 2, 4), b->kp = take(mem, &at, nk * dp / 2, 4);
     b->gk = take(mem, &at, nk * dp, 4), b->gv = take(mem, &at, nk * dp, 4);
@@ -106,20 +100,12 @@ static void row_bwd(const task *t, int64_t i0, int64_t r, int64_t base, int64_t 
 {
     const sd_attn_grad *o = t->o;
     const int64_t hi = i0 + r + 1, lo = o->window > 0 && hi > o->window ? hi - o->window : 0, n = hi - lo;
-    float *s = t->b.s + r * t->ld + lo, *g = t->b.gp + r * t->ld + lo, *cap = t->b.cap;
-    t->kern->scale(s, o->scale, n);
-    for (int64_t c = 0; o->softcap > 0.0f && c < n; c++) {
-        const float y = tanhf(s[c] / o->softcap);
-        s[c] = o->softcap * y;
-        cap[c] = 1.0f - y * y;
-    }
-    t->ops->softmax(s, n);
-    t->kern->soft_bwd(g, s, t->kern->dot(s, g, n), o->scale, n);
-    for (int64_t c = 0; o->softcap > 0.0f && c < n; c++) g[c] *= cap[c];
+    float *s = t->b.s + r * t->ld + lo, *g = t->b.gp + r * t->ld + lo;
+    sd_attn_bwd__row(o, t->ops, t->kern, s, g, t->b.cap, n);
     t->ex->kern->to_bf16(p + lo, s, n);
     t->ex->kern->to_bf16(gs + lo, g, n);
     for (int64_t c = base; c < lo; c++) p[c] = gs[c] = 0;
-    for (int64_t c = hi; c < up(end); c++) p[c] = gs[c] = 0;
+    for (int64_t c = hi; c < sd_attn_bwd__up(end); c++) p[c] = gs[c] = 0;
 }
 
 /* Rows [g0, g0 + m) of the tile that begins at i0, over keys from base on: p, gs and gq. */
@@ -150,7 +136,7 @@ static void group_bwd(const task *t, int64_t i0, int64_t g0, int64_t m, int64_t 
 static void add_turned(const task *t, float *g, const uint16_t *x, const uint32_t *y, int64_t i0, int64_t m, int64_t base)
 {
     const desk *b = &t->b;
-    const int64_t end = i0 + m, n = up(end) - base;
+    const int64_t end = i0 + m, n = sd_attn_bwd__up(end) - base;
     const void *src[PAIRS];
     for (int64_t i = 0; i < PAIRS; i++) {
         src[i] = b->pair; /* what is not of the tile is turned, and not multiplied */
@@ -219,12 +205,9 @@ static void run_task(void *arg, int64_t chunk, int64_t begin, int64_t end)
     }
 }
 
-void sd_attn_bwd_half(const sd_exec *ex, const sd_attn_grad *o, const sd_attn_doc *doc, int n_doc, void *scratch)
+void sd_attn_bwd_half__run(const sd_exec *ex, const sd_attn_grad *o, const sd_attn_doc *doc, int n_doc, int64_t n_longest, void *scratch)
 {
     task t = {.ex = ex, .ops = sd_kern_ops_select(ex->cpu.flags), .kern = sd_kern_train_select(ex->cpu.flags), .o = o, .doc = doc, .scratch = scratch};
-    int64_t longest = 0;
-    for (int i = 0; i < n_doc; i++)
-        if (doc[i].q.rows > longest) longest = doc[i].q.rows;
-    t.worker_bytes = lay(&t, NULL, longest);
+    t.worker_bytes = lay(&t, NULL, n_longest);
     sd_parallel_for(ex->n_threads, (int64_t)n_doc * o->n_head_kv, 1, run_task, &t);
 }

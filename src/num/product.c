@@ -1,6 +1,7 @@
 /* Products of learning over the tile kernels of sd_linear. A task owns a group of panels of b (32 columns of c each)
  * and a block of rows: it builds the panels piece by piece of k and runs all its rows over each piece, the sums waiting
- * in c. Building a panel is one pass over b: at 1,024 rows a twentieth of the time of the product. */
+ * in c. Building a panel is one pass over b: at 1,024 rows a twentieth of the time of the product. Where two terms are multiplied, or parts are handed
+ * over (`whole`), all panels of a task lie side by side and the sums of a tile of rows wait in the first cache. */
 #include "num/product.h"
 
 #include "base/par.h"
@@ -35,7 +36,7 @@ typedef struct job {
     const struct job *then; /* the second term; NULL: none */
     const struct job *twin; /* NULL: none */
     bool whole;             /* all of k, of the second term and of the twin lie on the desk together */
-    int64_t first_line;     /* then: of its panels */
+    int64_t first_line;     /* then, twin: of its panels */
 } job;
 
 /* The memory of one worker. */
@@ -452,11 +453,17 @@ static void prepare_a(job *j, void *scratch)
     }
 }
 
+/* The columns of a block of b are those of several panels, which are built together. */
+static bool wide_blocks(const sd_prod *p)
+{
+    return p->kind != SD_PROD_NT && sd_dtype_get(p->b.dtype)->block > SD_PANEL;
+}
+
 /* How many panels are built together, and the pieces of k that leave room for them. */
 static void plan_panels(job *j)
 {
     const int64_t panels = (j->n + SD_PANEL - 1) / SD_PANEL, tasks = 4 * j->ex->n_threads;
-    const bool by_cols = j->p->kind != SD_PROD_NT, wide = by_cols && sd_dtype_get(j->p->b.dtype)->block > SD_PANEL;
+    const bool by_cols = j->p->kind != SD_PROD_NT, wide = wide_blocks(j->p);
     j->group = 1;
     while (by_cols && j->group < GROUP && (wide || panels >= 2 * j->group * tasks)) j->group *= 2;
     const int64_t fits = LINES / j->group * (j->bf16 ? 2 : 1);
@@ -479,21 +486,19 @@ static int64_t chain_of(const sd_prod *p)
 
 bool sd_prod_can_end(const sd_exec *ex, const sd_prod *p)
 {
-    const bool wide = p->kind != SD_PROD_NT && sd_dtype_get(p->b.dtype)->block > SD_PANEL;
-    return p->bf16 && sd_prod_multiplies_bf16(ex) && whole_lines(p, chain_of(p)) * (wide ? GROUP : 1) <= MOST_LINES;
+    return p->bf16 && sd_prod_multiplies_bf16(ex) && whole_lines(p, chain_of(p)) * (wide_blocks(p) ? GROUP : 1) <= MOST_LINES;
 }
 
 /* All panels on the desk side by side, where that is asked for or two terms are multiplied. */
 static void plan_whole(job *j)
 {
-    const bool wide = j->p->kind != SD_PROD_NT && sd_dtype_get(j->p->b.dtype)->block > SD_PANEL;
     const int64_t each = whole_lines(j->p, j->k);
     if (!j->p->end && !j->p->a2.data) return;
     if (!sd_prod_can_end(j->ex, j->p)) {
         SD_ASSERT(!j->p->end);
         return;
     }
-    while (!wide && j->group * each > MOST_LINES) j->group /= 2;
+    while (!wide_blocks(j->p) && j->group * each > MOST_LINES) j->group /= 2;
     j->whole = true;
     j->lines = (j->k + 1) / 2;
 }

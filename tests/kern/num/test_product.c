@@ -220,11 +220,11 @@ static void take_part(void *arg, const sd_prod_part *p)
 static void test_end(void **state)
 {
     sd_exec *ex = make(*state, 2);
-    const int64_t sizes[][4] = {{1, 1, 1, 1}, {97, 33, 31, 16}, {500, 300, 130, 8}, {64, 16, 65, 0}, {33, 700, 2047, 3}, {3, 5, 9000, 0}};
+    const int64_t sizes[][4] = {{1, 1, 1, 1}, {97, 33, 31, 16}, {500, 300, 130, 8}, {64, 16, 65, 0}, {33, 700, 2047, 3}, {3, 5, 9000, 0}, {33, 4096, 512, 512}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        for (int f = 0; f < 4; f++) {
+        for (int f = 0; f < 8; f++) {
             const int64_t m = sizes[i][0], n = sizes[i][1], k = sizes[i][2], k2 = sizes[i][3];
-            const bool nn = f & 1, twins = f & 2;
+            const bool nn = f & 1, twins = f & 2, alone = f & 4 /* the second term is the twin's */;
             float *a = fill(m * k, 20), *a2 = fill(m * k2 + 1, 21), *c[4], *bs[4];
             for (int j = 0; j < 4; j++) c[j] = fill(m * n, 22);
             sd_prod p[2];
@@ -232,7 +232,7 @@ static void test_end(void **state)
                 float *b = bs[j] = fill(n * k, 23 + (uint64_t)j), *b2 = bs[2 + j] = fill(n * k2 + 1, 25 + (uint64_t)j);
                 p[j] = (sd_prod){.kind = nn ? SD_PROD_NN : SD_PROD_NT, .bf16 = true, .a = sd_mat_of(a, m, k), .c = sd_mat_of(c[j], m, n)};
                 p[j].b = nn ? sd_wmat_of(b, k, n) : sd_wmat_of(b, n, k);
-                if (k2) p[j].a2 = sd_mat_of(a2, m, k2), p[j].b2 = nn ? sd_wmat_of(b2, k2, n) : sd_wmat_of(b2, n, k2);
+                if (k2 && !(alone && j == 0)) p[j].a2 = sd_mat_of(a2, m, k2), p[j].b2 = nn ? sd_wmat_of(b2, k2, n) : sd_wmat_of(b2, n, k2);
             }
             void *s = sd_malloc(sd_prod_scratch(ex, m, k > k2 ? k : k2) + 2 * sd_prod_second_scratch(m, k2));
             for (int j = 0; j < 2; j++) sd_prod_run(ex, &p[j], s);
