@@ -258,6 +258,7 @@ static void take_hits(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t go
     for (int64_t i = c->n; i < c->n + got; i++) c->low[i] = c->up[i] - 2.0f * w->margin[t] * s->norm[c->idx[i]];
     c->n += got;
     if (c->n - c->mark >= (s->k / 2 > 16 ? s->k / 2 : 16)) sd_scan__tighten(s, c);
+    if (c->n > s->cap - SD_SCAN_BLOCK - 16) sd_scan__settle(s, w, c, w->x + t * s->d);
     if (c->n > s->cap - SD_SCAN_BLOCK - 16) c->overflow = true;
 }
 

@@ -7,7 +7,8 @@
  *                                                                  Higham 2002, Accuracy and Stability, eq. 3.5)
  * The norms of the errors are measured, not assumed, so e(row, f) = c(row) |w_f| is a proven bound. A row keeps every f with
  * s + b + e >= L, L the k-th largest s + b - e so far: at least k features are that good, so no other can be among the k best.
- * A row whose list overflows (thousands of near ties) is scored against every feature exactly.
+ * A row whose list is full of near ties, as a wide dictionary's young features are, has them multiplied out while the scan goes on, which leaves
+ * the k best of them; one that is full of equal values is scored against every feature exactly.
  *
  * sd_scan_new_int8 multiplies int8 where the CPU does it at three times the rate of f32 or more. Its error is bounded by Hoeffding's inequality
  * over the draws of an unbiased rounding (scan_int8.c): the chance that it loses one feature which belongs in a list is below 1.3e-14 a

@@ -108,6 +108,9 @@ void sd_scan8__scan(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n)
 
 /* Moves c->cut up to the k-th largest lower bound and drops who is below. */
 void sd_scan__tighten(const sd_scan *s, sd_cand *c);
+/* A list full of near ties: the k candidates with the best upper bounds are multiplied out, and all of them where that leaves more than half. What is
+ * known has no margin, so k entries and new ties stay; only values that are equal to the last bit can fill a list for good. */
+void sd_scan__settle(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const float *x);
 /* A first cut from a block's scores, without collecting them: the k-th largest of group maxima. */
 void sd_scan__first_cut(const sd_scan *s, float *group, sd_cand *c, const sd_scan_in *in);
 /* The k best of c's candidates for the centred row x, into idx, val [k]. */

@@ -1,6 +1,7 @@
 /* Owns the choice among candidates: cuts, the exact k best, their order. All of it per row, by one thread. */
 #include "dict/scan_int.h"
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 /* Some v with at least k of x >= v, close to the k-th largest: bisection, since counting 16 a cycle is cheaper than selecting.
@@ -149,6 +150,29 @@ static void look_at(const sd_scan *s, sd_scan_worker *w, const float *x, const i
     sd_gather_dot(s->kern, w->exact, &g, x);
     for (int64_t i = 0; i < n; i++) key[i] = sd_scan__key(w->exact[i] + s->b[feat[i]] + 0.0f, feat[i]); /* as sd_scan__exact */
     w->n_exact += n;
+}
+
+/* Candidates whose upper bound reaches `floor` and whose value is not known are multiplied out: both bounds become the exact value. */
+static void make_exact(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const float *x, float floor)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->n; i++)
+        if (c->up[i] >= floor && !(c->low[i] >= c->up[i])) w->key2[n] = (uint64_t)i, w->feat[n++] = c->idx[i];
+    const sd_gather g = {s->W, w->feat, n, s->d};
+    sd_gather_dot(s->kern, w->exact, &g, x);
+    for (int64_t i = 0; i < n; i++) c->up[w->key2[i]] = c->low[w->key2[i]] = w->exact[i] + s->b[w->feat[i]] + 0.0f; /* as sd_scan__exact */
+    w->n_exact += n;
+    move_cut(s, c, 20);
+    c->n = c->mark = s->kd->compact(c->idx, c->up, c->low, c->n, c->cut);
+}
+
+void sd_scan__settle(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const float *x)
+{
+    float span[2];
+    const int64_t n = c->n;
+    s->kd->span(span, c->up, n);
+    make_exact(s, w, c, x, kth_bound(s->kd, c->up, n, s->k, span[0], span[1], 20));
+    if (2 * c->n > n) make_exact(s, w, c, x, -INFINITY);
 }
 
 /* The k candidates with the best upper bounds first: their worst exact value is a cut without a margin below it, and of the others only
