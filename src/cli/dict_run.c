@@ -197,7 +197,7 @@ static sd_status check_training(const dict_run *a, cli *c, sd_err *err)
     if (opt_given(c, "bandwidth") && strcmp(a->kind, "jumprelu") != 0) return cli_refuse(c, err, "--bandwidth is of jumprelu, not for %s", a->kind);
     if (a->routes && strcmp(a->kind, "topk") != 0) return cli_refuse(c, err, "--routes are for topk, not for %s", a->kind);
     for (int i = 0; i < 4; i++) {
-        static const char *const of[] = {"listed", "exact-every", "exact-until", "exact-from"};
+        static const char *const of[] = {"listed", "in-turn", "exact-until", "exact-from"};
         if (opt_given(c, of[i]) && !a->routes) return cli_refuse(c, err, "--%s is of --routes, which is not given", of[i]);
     }
     for (int i = 0; i < 2; i++) {

@@ -12,7 +12,7 @@ typedef struct dict_run {
     double lr, sparsity;
     int64_t k_start, k_anneal, sparsity_warmup;
     double warmup, decay, aux_weight, bandwidth, exact_until, exact_from;
-    int64_t aux_k, dead_after, routes, listed, exact_every;
+    int64_t aux_k, dead_after, routes, listed, in_turn;
     const char *init, *order;     /* files; NULL: drawn */
     const char *control;          /* "random-model", "frozen-decoder"; NULL: none */
     opt_list without, also;

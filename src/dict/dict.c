@@ -197,7 +197,7 @@ static sd_status ready_scan(sd_dict *d, const sd_exec *ex, sd_err *err)
     if (d->scan && sd_scan_fits(d->scan, ex)) return SD_OK;
     sd_scan_free(d->scan);
     d->scan = NULL;
-    sd_status st = sd_scan_new(&d->scan, ex, d->info.m, d->info.d, d->topk ? d->info.k : 0, err);
+    sd_status st = sd_scan_new(&d->scan, ex, d->info.m, d->info.d, d->topk ? d->info.k : 0, SD_SCAN_PROVEN, err);
     if (!st) sd_scan_pack(d->scan, ex, d->W_enc, d->b_enc, d->gate);
     return st;
 }

@@ -67,7 +67,7 @@ static sd_status collect_rest(sd_dict *d, const sd_exec *ex, sd_mat x, float flo
     int64_t bad, kept = 0;
     sd_status st = sd_alloc(&gate, (size_t)m * sizeof *gate, "gates", err);
     if (!st) st = sd_alloc(&list.row_ptr, (ROWS + 1) * sizeof *list.row_ptr, "rows", err);
-    if (!st) st = sd_scan_new(&s, ex, m, d->info.d, 0, err);
+    if (!st) st = sd_scan_new(&s, ex, m, d->info.d, 0, SD_SCAN_PROVEN, err);
     if (st) goto done;
     for (int64_t f = 0; f < m; f++) gate[f] = floor_;
     sd_scan_pack(s, ex, d->W_enc, d->b_enc, gate);

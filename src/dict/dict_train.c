@@ -22,12 +22,12 @@ static sd_dict_train_opt resolve(const sd_dict_train_opt *in)
     if (o.aux_alpha == 0) o.aux_alpha = 1.0 / 32;
     if (sd_gate__of(o.kind) || o.without & SD_WITHOUT_AUX_K) o.aux_alpha = -1; /* a penalty's definition has no auxiliary loss */
     if (o.bandwidth <= 0) o.bandwidth = BANDWIDTH;
-    if (o.exact_until <= 0) o.exact_until = 0.1;
-    if (o.exact_from <= 0) o.exact_from = 0.9;
-    if (!o.exact_every) o.exact_every = 16;
+    if (o.exact_until <= 0) o.exact_until = 0.05;
+    if (o.exact_from <= 0) o.exact_from = 1;
+    if (!o.in_turn) o.in_turn = 8;
     if (o.routes && !o.listed) {
         const int64_t least = 8 * (int64_t)sd_step__most_k(&o);
-        o.listed = o.m / 16 > least ? o.m / 16 : least < o.m ? least : o.m;
+        o.listed = o.m / 64 > least ? o.m / 64 : least < o.m ? least : o.m;
     }
     if (!o.aux_k) o.aux_k = (int)(o.d / 2 > 0 ? o.d / 2 : 1);
     return o;
@@ -123,6 +123,9 @@ static void describe(sd_dict_train *t, const sd_exec *ex, const sd_dict_train_op
     t->n_chunk = (m + t->chunk - 1) / t->chunk;
 }
 
+static int most_chosen(const sd_dict_train_opt *o) { return o->kind == SD_DICT_TOPK ? sd_step__most_k(o) : 0; }
+static sd_scan_how how_to_scan(const sd_dict_train_opt *o) { return o->proven ? SD_SCAN_PROVEN : o->routes ? SD_SCAN_LISTED : SD_SCAN_INT8; }
+
 size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
 {
     sd_dict_train t;
@@ -130,8 +133,8 @@ size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
     describe(&t, ex, opt);
     /* The auxiliary loss lays itself out only once its products exist; 8 matrices of k_aux x d dominate it. */
     aux = t.opt.aux_alpha > 0 ? (size_t)(2 * t.opt.aux_k + 64) * (size_t)t.opt.d * 8 * sizeof(float) : 0;
-    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, t.opt.kind == SD_DICT_TOPK ? sd_step__most_k(&t.opt) : 0, !t.opt.proven) +
-           (t.opt.routes ? sd_scan_plan(ex, t.opt.routes, t.opt.d, 1, true) : 0);
+    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, most_chosen(&t.opt), how_to_scan(&t.opt)) +
+           (t.opt.routes ? sd_scan_plan(ex, t.opt.routes, t.opt.d, 1, SD_SCAN_INT8) : 0);
 }
 
 sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)
@@ -147,7 +150,7 @@ sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_tr
     if (!st) st = sd_train__route_new(t, ex, err);
     if (!st) st = sd_train__aux_new(t, ex, err);
     if (!st && t->gate) st = sd_train__dense_new(t, ex, err);
-    if (!st) st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, t->opt.kind == SD_DICT_TOPK ? sd_step__most_k(&t->opt) : 0, err);
+    if (!st) st = sd_scan_new(&t->scan, ex, t->opt.m, t->opt.d, most_chosen(&t->opt), how_to_scan(&t->opt), err);
     if (!st && t->opt.kind != SD_DICT_TOPK) st = sd_scan_reserve(t->scan, t->opt.batch, t->cap_ent, err);
     if (!st) st = sd_arena_init(&t->arena, lay_out(t, NULL), "a dictionary in training", err);
     if (st) {

@@ -45,9 +45,9 @@ typedef struct sd_dict_train_opt {
     int64_t sparsity_warmup; /* steps over which a given sparsity weight rises from 0 */
     uint32_t without;       /* SD_WITHOUT_* */
     int64_t routes;         /* topk: groups of rows, each with a list of the features that its rows are scored against (dict_train_route.c); 0: all are */
-    int64_t listed;         /* features of a list; 0: m / 16, at least 8 k */
-    double exact_until, exact_from; /* shares of the steps: until the first and from the second on all features compete; 0: 0.1, 0.9 */
-    int exact_every;        /* in between, of so many steps one is exact; 0: 16 */
+    int64_t listed;         /* features of a list; 0: m / 64, at least 8 k */
+    double exact_until, exact_from; /* shares of the steps: until the first and from the second on all features compete; 0: 0.05, 1 (never again) */
+    int in_turn;            /* in between, one of so many parts of all features competes beside the lists, another in each step; 0: 8 */
     bool frozen_decoder;    /* a control: decoder rows stay the random unit rows of the start (arXiv 2602.14111) */
     bool lazy;              /* rows that no token used rest (torch's SparseAdam); default: they drift on their momentum as dense Adam's do */
 } sd_dict_train_opt;

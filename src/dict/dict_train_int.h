@@ -54,22 +54,21 @@ typedef struct sd_aux {
     double *loss;              /* [chunks] */
 } sd_aux;
 
-/* See dict_train_route.c. A worker's: [TILE, d], [BLOCK, d], [TILE, BLOCK], [TILE, listed], [listed]; [m], [RANKS^2]. */
-typedef struct sd_route_worker { float *x, *W, *out, *score, *best; uint8_t *packed; int32_t *count, *hist; } sd_route_worker;
+/* See dict_train_route.c. A worker's: [m], [RANKS^2]. */
+typedef struct sd_route_worker { int32_t *count, *hist; } sd_route_worker;
 typedef struct sd_route {
     int64_t until, finish;       /* steps */
     float *mean, *unit, *zero;   /* [routes, d] mean of the unit rows of a group; the same, unit; [routes] */
     int64_t *n_row;              /* [routes] rows that made the mean */
     int32_t *of; float *cosine;  /* [B] a row's group */
     int32_t *list;               /* [routes, listed] ascending */
-    int32_t *won, *won_of;       /* [MEMORY, k], [MEMORY] the winners and groups of the last rows of exact steps, a ring */
+    int32_t *won, *won_of, *won_turn; /* [MEMORY, k], [MEMORY] each: the last rows' winners, groups and what was in turn (-1: all), a ring */
     int64_t at, n_won;           /* next place, places filled */
     int64_t *col; int32_t *row;  /* [routes + 1]; [rows] rows by group */
     int32_t *all; uint8_t *rank; /* [m] wins in memory, and their logarithm */
     float *look;                 /* [audited rows, m] */
     sd_route_worker *worker;     /* [workers] */
     sd_scan *scan;
-    sd_score *product;
     bool packed;
 } sd_route;
 
@@ -187,10 +186,11 @@ void sd_train__route_free(sd_dict_train *t);
 size_t sd_train__route_lay_out(sd_dict_train *t, uint8_t *base);
 sd_status sd_train__route_seed(sd_dict_train *t, sd_mat x, sd_err *err);         /* x: the raw rows of the calibration, whose mean is known */
 int64_t sd_train__route_rows(sd_dict_train *t, const sd_exec *ex, int64_t n);    /* their groups; a row that is not finite, or -1 */
-void sd_train__route_learn(sd_dict_train *t, const sd_exec *ex, int64_t n);      /* from an exact step's entries */
+void sd_train__route_learn(sd_dict_train *t, const sd_exec *ex, int64_t n);      /* from a step's entries */
 int sd_train__route_parts(const sd_dict_train *t, sd_part *out);                 /* of a checkpoint; how many */
 sd_status sd_train__route_restore(sd_dict_train *t, const char *path, int64_t at, int64_t n_won, sd_err *err); /* after they were read: numbers that lead nowhere are SD_E_FORMAT */
-void sd_train__route_pick(sd_dict_train *t, const sd_exec *ex, int64_t n);       /* the entries of a step that is not exact */
+void sd_train__route_pick(sd_dict_train *t, const sd_exec *ex, int64_t n);       /* the entries of a step that is not exact: as sd_scan_topk's */
+void sd_train__route_audit(sd_dict_train *t, const sd_exec *ex, int64_t n);      /* what they lost, in some steps */
 
 /* dict_train_aux.c: memory, then the loss and its gradients for up to n_feat dead features; 0 when there are none. */
 sd_status sd_train__aux_new(sd_dict_train *t, const sd_exec *ex, sd_err *err);

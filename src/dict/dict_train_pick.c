@@ -61,18 +61,18 @@ sd_status sd_train__pick(sd_dict_train *t, const sd_exec *ex, int64_t n, int64_t
         }
         return sd_fail(err, SD_E_SHAPE, "step %lld: more active features than %lld", (long long)t->step, (long long)t->cap_ent);
     }
-    if (sd_train__routed(t)) {
-        if ((*bad = sd_train__route_rows(t, ex, n)) >= 0) return SD_OK;
-        if (!sd_train__route_exact(t)) {
-            sd_train__route_pick(t, ex, n);
-            return SD_OK;
-        }
-    }
+    const bool routed = sd_train__routed(t), listed = routed && !sd_train__route_exact(t);
+    if (routed && (*bad = sd_train__route_rows(t, ex, n)) >= 0) return SD_OK;
     sd_scan_repack(t->scan, ex, t->W, t->b, NULL);
-    *bad = sd_scan_topk(t->scan, ex, t->idx, t->val, x, NULL);
+    if (listed)
+        sd_train__route_pick(t, ex, n);
+    else
+        *bad = sd_scan_topk(t->scan, ex, t->idx, t->val, x, NULL);
+    if (*bad >= 0) return SD_OK;
     for (int64_t r = 0; r <= n; r++) t->ptr[r] = r * found;
-    if (*bad < 0) sd_choice__audit(&t->pick, ex, x, NULL, t->step);
-    if (*bad < 0 && k < found) keep_k(t, n, found, k);
-    if (*bad < 0 && sd_train__routed(t)) sd_train__route_learn(t, ex, n);
+    if (!listed) sd_choice__audit(&t->pick, ex, x, NULL, t->step);
+    if (k < found) keep_k(t, n, found, k);
+    if (listed) sd_train__route_audit(t, ex, n);
+    if (routed) sd_train__route_learn(t, ex, n);
     return SD_OK;
 }

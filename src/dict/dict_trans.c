@@ -64,7 +64,7 @@ size_t sd_trans_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
 {
     sd_trans t;
     describe(&t, ex, opt);
-    return lay_out(&t, NULL) + sd_scan_plan(ex, t.opt.m, t.opt.d, 0, !t.opt.proven);
+    return lay_out(&t, NULL) + sd_scan_plan(ex, t.opt.m, t.opt.d, 0, t.opt.proven ? SD_SCAN_PROVEN : SD_SCAN_INT8);
 }
 
 sd_status sd_trans__new(sd_trans **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)
@@ -76,7 +76,7 @@ sd_status sd_trans__new(sd_trans **out, const sd_exec *ex, const sd_dict_train_o
     if (st) return st;
     describe(t, ex, opt);
     st = sd_step__check(&t->opt, t->n_step, err);
-    if (!st) st = (t->opt.proven ? sd_scan_new : sd_scan_new_int8)(&t->scan, ex, t->opt.m, t->opt.d, 0, err);
+    if (!st) st = sd_scan_new(&t->scan, ex, t->opt.m, t->opt.d, 0, t->opt.proven ? SD_SCAN_PROVEN : SD_SCAN_INT8, err);
     if (!st) st = sd_scan_reserve(t->scan, t->opt.batch, t->cap, err);
     if (!st) st = sd_arena_init(&t->arena, lay_out(t, NULL), "a transcoder in training", err);
     if (st) {

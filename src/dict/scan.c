@@ -20,6 +20,7 @@ static size_t lay_out(sd_scan *s)
     const int64_t cap = s->k ? s->cap : B + 16;
     TAKE(s->packed, s->k8 ? (size_t)(mp * s->dp) : s->pack_bytes * (size_t)s->n_block);
     if (s->k8) TAKE(s->scale, mp), TAKE(s->draw, 2 * (s->dp + SD_SCAN8_DRAWS));
+    if (s->flat) TAKE(s->rows8, mp * s->dp);
     TAKE(s->norm, mp);
     TAKE(s->bias, mp);
     TAKE(s->block_rho, s->n_block);
@@ -30,6 +31,7 @@ static size_t lay_out(sd_scan *s)
         sd_scan_worker none, *w = base ? &s->worker[i] : &none;
         TAKE(w->x, T * d);
         TAKE(w->score, T * B);
+        if (s->flat) TAKE(w->some.w, B * s->dp), TAKE(w->some.scale, B), TAKE(w->some.b, B), TAKE(w->some.r, B);
         if (s->k8)
             TAKE(w->x8, T * s->dp), TAKE(w->q, s->dp), TAKE(w->turned, s->dp), TAKE(w->unit, T), TAKE(w->cut, T), TAKE(w->start, T), TAKE(w->lift, T * (s->dp / SD_SCAN8_ROTATE));
         else
@@ -50,31 +52,32 @@ static size_t lay_out(sd_scan *s)
     return at;
 }
 
-static void describe(sd_scan *s, const sd_exec *ex, int64_t m, int64_t d, int k, bool int8)
+static void describe(sd_scan *s, const sd_exec *ex, int64_t m, int64_t d, int k, sd_scan_how how)
 {
     *s = (sd_scan){.m = m, .d = d, .k = k, .n_block = n_block_of(m), .cap = cap_of(k), .n_workers = ex->n_threads, .kern = ex->kern,
                    .kd = sd_kern_dict_select(ex->kern->cpu_flags), .cpu_flags = ex->kern->cpu_flags, .dp = sd_scan8__width(d)};
-    s->k8 = int8 ? sd_kern_scan8_select(s->cpu_flags) : NULL;
+    s->k8 = how == SD_SCAN_PROVEN ? NULL : sd_kern_scan8_select(s->cpu_flags);
+    s->flat = s->k8 && how == SD_SCAN_LISTED;
     s->bf16 = !s->k8 && sd_score_can_bf16(ex);
     s->tile = s->k8 && (s->cpu_flags & SD_CPU_AMX) ? SD_SCAN_MOST : SD_SCAN_TILE;
 }
 
-size_t sd_scan_plan(const sd_exec *ex, int64_t m, int64_t d, int k, bool int8)
+size_t sd_scan_plan(const sd_exec *ex, int64_t m, int64_t d, int k, sd_scan_how how)
 {
     sd_scan s;
-    describe(&s, ex, m, d, k, int8);
+    describe(&s, ex, m, d, k, how);
     s.pack_bytes = (size_t)(SD_SCAN_BLOCK * (d + 31)) * (s.bf16 ? 2 : 4); /* oneDNN pads d to its own block, at most 32 */
     return lay_out(&s);
 }
 
-static sd_status new_scan(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, bool int8, sd_err *err)
+sd_status sd_scan_new(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_scan_how how, sd_err *err)
 {
     sd_scan *s = NULL;
     *out = NULL;
     SD_ASSERT(m > 0 && d > 0 && k >= 0 && k <= m && m < INT32_MAX);
     sd_status st = sd_alloc_zero(&s, sizeof *s, "a dictionary's scan", err);
     if (st) goto done;
-    describe(s, ex, m, d, k, int8);
+    describe(s, ex, m, d, k, how);
     if (!s->k8) {
         st = sd_score_new(&s->score, ex, &(sd_score_shape){SD_SCAN_TILE, SD_SCAN_BLOCK, d, s->bf16, false}, err);
         if (st) goto done;
@@ -93,9 +96,6 @@ done:
     return st;
 }
 
-sd_status sd_scan_new(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_err *err) { return new_scan(out, ex, m, d, k, false, err); }
-sd_status sd_scan_new_int8(sd_scan **out, const sd_exec *ex, int64_t m, int64_t d, int k, sd_err *err) { return new_scan(out, ex, m, d, k, true, err); }
-
 void sd_scan_free(sd_scan *s)
 {
     if (!s) return;
@@ -109,7 +109,7 @@ bool sd_scan_fits(const sd_scan *s, const sd_exec *ex) { return s->cpu_flags == 
 bool sd_scan_is_bf16(const sd_scan *s) { return s->bf16; }
 bool sd_scan_is_int8(const sd_scan *s) { return s->k8 != NULL; }
 
-static sd_scan_worker *me(const sd_scan *s)
+sd_scan_worker *sd_scan__me(const sd_scan *s)
 {
     const int i = sd_par_worker();
     SD_ASSERT(i < s->n_workers);
@@ -127,7 +127,7 @@ static float norm_above(float sum_sq, int64_t d)
 static void pack_blocks(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     sd_scan *s = arg;
-    sd_scan_worker *w = me(s);
+    sd_scan_worker *w = sd_scan__me(s);
     const int64_t d = s->d, B = SD_SCAN_BLOCK;
     (void)chunk;
     for (int64_t blk = begin; blk < end; blk++) {
@@ -161,7 +161,7 @@ static void pack_blocks(void *arg, int64_t chunk, int64_t begin, int64_t end)
 static void pack_blocks8(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     sd_scan *s = arg;
-    sd_scan_worker *w = me(s);
+    sd_scan_worker *w = sd_scan__me(s);
     const int64_t d = s->d;
     (void)chunk;
     for (int64_t blk = begin; blk < end; blk++) {
@@ -198,21 +198,12 @@ void sd_scan_repack(sd_scan *s, const sd_exec *ex, const float *W, const float *
 void sd_scan_pack_row(sd_scan *s, const float *W, int64_t f)
 {
     const float *row = W + f * s->d;
-    if (s->k8 && s->W == W) sd_scan8__pack_row(s, me(s), f, norm_above(s->kern->dot(row, row, s->d), s->d));
+    if (s->k8 && s->W == W) sd_scan8__pack_row(s, sd_scan__me(s), f, norm_above(s->kern->dot(row, row, s->d), s->d));
 }
 
-typedef struct job {
-    sd_scan *s;
-    sd_mat x;
-    const float *sub;
-    int32_t *idx;
-    float *val;
-    sd_hits *hits; /* [tiles], sd_scan_above */
-} job;
+typedef sd_scan_job job;
 
-/* Centres row `row` into place t of the tile, rounds it and gives it its margin. A row that is not finite is noted and becomes
- * zero. */
-static void load_row(const job *j, sd_scan_worker *w, int64_t t, int64_t row)
+void sd_scan__load_row(const job *j, sd_scan_worker *w, int64_t t, int64_t row)
 {
     const sd_scan *s = j->s;
     const int64_t d = s->d;
@@ -242,7 +233,7 @@ static void load_row(const job *j, sd_scan_worker *w, int64_t t, int64_t row)
 static void load_tile(const job *j, sd_scan_worker *w, int64_t row0, int64_t n)
 {
     const sd_scan *s = j->s;
-    for (int64_t t = 0; t < n; t++) load_row(j, w, t, row0 + t);
+    for (int64_t t = 0; t < n; t++) sd_scan__load_row(j, w, t, row0 + t);
     if (s->k8) {
         sd_scan8__pad_rows(s, w, n);
         return;
@@ -251,8 +242,7 @@ static void load_tile(const job *j, sd_scan_worker *w, int64_t row0, int64_t n)
     if (s->bf16) memset(w->xb + n * s->d, 0, (size_t)((s->tile - n) * s->d) * 2);
 }
 
-/* Takes `got` hits behind the n there are, which have no lower bounds yet. */
-static void take_hits(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t got)
+void sd_scan__take_hits(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t got)
 {
     sd_cand *c = &w->cand[t];
     for (int64_t i = c->n; i < c->n + got; i++) c->low[i] = c->up[i] - 2.0f * w->margin[t] * s->norm[c->idx[i]];
@@ -274,16 +264,12 @@ static void collect(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t blk)
     }
     const int64_t got = s->kd->scan(c->idx + c->n, c->up + c->n, &in);
     for (int64_t i = c->n; i < c->n + got; i++) c->idx[i] += (int32_t)f0;
-    take_hits(s, w, t, got);
+    sd_scan__take_hits(s, w, t, got);
 }
-
-/* A place for hits that nobody wants: those of a row that is looked at whole and of padding. Bounds of weights whose norm passes f32 are infinite or no
- * numbers, and no cut keeps them out. */
-static sd_scan8_out nowhere(sd_scan_worker *w) { return (sd_scan8_out){w->feat, w->exact, 0}; }
 
 static void scan8(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n)
 {
-    for (int64_t t = n; t % s->k8->n_row; t++) w->hit[t] = nowhere(w);
+    for (int64_t t = n; t % s->k8->n_row; t++) w->hit[t] = sd_scan__nowhere(w);
     sd_scan8__scan(s, w, blk, n);
 }
 
@@ -292,28 +278,22 @@ static void collect8(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n
     for (int64_t t = 0; t < n; t++) {
         const sd_cand *c = &w->cand[t];
         w->cut[t] = c->overflow ? INFINITY : c->cut;
-        w->hit[t] = c->overflow ? nowhere(w) : (sd_scan8_out){c->idx + c->n, c->up + c->n, 0};
+        w->hit[t] = c->overflow ? sd_scan__nowhere(w) : (sd_scan8_out){c->idx + c->n, c->up + c->n, 0};
     }
     scan8(s, w, blk, n);
     for (int64_t t = 0; t < n; t++)
-        if (w->hit[t].n && !w->cand[t].overflow) take_hits(s, w, t, w->hit[t].n);
+        if (w->hit[t].n && !w->cand[t].overflow) sd_scan__take_hits(s, w, t, w->hit[t].n);
 }
 
 static void topk_tile(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     job *j = arg;
     sd_scan *s = j->s;
-    sd_scan_worker *w = me(s);
+    sd_scan_worker *w = sd_scan__me(s);
     const int64_t n = end - begin;
     (void)chunk;
     load_tile(j, w, begin, n);
-    for (int64_t t = 0; t < n; t++) {
-        sd_cand *c = &w->cand[t];
-        c->n = c->mark = 0;
-        c->cut = -FLT_MAX;
-        c->eta = s->max_bias * 0x1p-21f; /* roundings of s + b: two of 2^-24 each way, doubled */
-        c->overflow = false;
-    }
+    for (int64_t t = 0; t < n; t++) sd_scan__begin_row(s, &w->cand[t]);
     for (int64_t blk = 0; blk < s->n_block; blk++) {
         if (s->k8 && blk > 0) {
             collect8(s, w, blk, n);
@@ -333,7 +313,7 @@ static void few_chunk(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     job *j = arg;
     uint64_t *key = j->s->few + chunk * j->s->k;
-    const int64_t n = sd_scan__best_of(j->s, key, j->s->worker[0].x, begin, end);
+    const int64_t n = sd_scan__best_of(j->s, key, j->s->worker[0].x, NULL, begin, end);
     for (int64_t i = n; i < j->s->k; i++) key[i] = 0; /* below every key of a finite number */
 }
 
@@ -343,18 +323,18 @@ static void topk_few(job *j, const sd_exec *ex)
     const int64_t n_chunk = n_few_of(s->m);
     sd_scan_worker *w = &s->worker[0];
     for (int64_t r = 0; r < j->x.rows; r++) {
-        load_row(j, w, 0, r);
+        sd_scan__load_row(j, w, 0, r);
         sd_parallel_for(ex->n_threads, s->m, SD_SCAN_FEW_CHUNK, few_chunk, j);
         sd_scan__emit(s->few, s->few + n_chunk * s->k, n_chunk * s->k, s->k, j->idx + r * s->k, j->val + r * s->k);
         w->n_exact += s->m;
     }
 }
 
-static void begin_job(sd_scan *s)
+void sd_scan__begin(sd_scan *s)
 {
     for (int i = 0; i < s->n_workers; i++) s->worker[i].bad = -1;
 }
-static int64_t first_bad(const sd_scan *s)
+int64_t sd_scan__first_bad(const sd_scan *s)
 {
     int64_t bad = -1;
     for (int i = 0; i < s->n_workers; i++)
@@ -366,12 +346,12 @@ int64_t sd_scan_topk(sd_scan *s, const sd_exec *ex, int32_t *idx, float *val, sd
 {
     SD_ASSERT(s->k > 0 && x.cols == s->d && s->W && sd_scan_fits(s, ex));
     job j = {.s = s, .x = x, .sub = sub, .idx = idx, .val = val};
-    begin_job(s);
+    sd_scan__begin(s);
     if (x.rows <= SD_SCAN_FEW)
         topk_few(&j, ex);
     else
         sd_parallel_for(ex->n_threads, x.rows, s->tile, topk_tile, &j);
-    return first_bad(s);
+    return sd_scan__first_bad(s);
 }
 
 static bool grow_hits(sd_hits *h, int64_t more)
@@ -428,7 +408,7 @@ static void above_tile(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     job *j = arg;
     sd_scan *s = j->s;
-    sd_scan_worker *w = me(s);
+    sd_scan_worker *w = sd_scan__me(s);
     sd_hits *h = &j->hits[chunk];
     load_tile(j, w, begin, end - begin);
     for (int64_t blk = 0; blk < s->n_block && !h->failed; blk++) {
@@ -468,9 +448,9 @@ sd_status sd_scan_above(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat
     int64_t total = 0;
     sd_status st = sd_alloc_zero(&j.hits, (size_t)n_tile * sizeof *j.hits, "lists of active features", err);
     if (st) return st;
-    begin_job(s);
+    sd_scan__begin(s);
     sd_parallel_for(ex->n_threads, x.rows, s->tile, above_tile, &j);
-    *bad = first_bad(s);
+    *bad = sd_scan__first_bad(s);
     for (int64_t t = 0; t < n_tile; t++) {
         total += j.hits[t].n;
         if (j.hits[t].failed) st = sd_fail(err, SD_E_NOMEM, "out of memory: the active features of %lld rows", (long long)x.rows);
@@ -523,9 +503,9 @@ bool sd_scan_above_into(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat
     bool failed = false;
     SD_ASSERT(s->k == 0 && x.cols == s->d && s->W && sd_scan_fits(s, ex) && n_tile <= s->n_kept);
     for (int64_t i = 0; i < n_tile; i++) s->kept[i].n = 0, s->kept[i].failed = false;
-    begin_job(s);
+    sd_scan__begin(s);
     sd_parallel_for(ex->n_threads, x.rows, s->tile, above_tile, &j);
-    *bad = first_bad(s);
+    *bad = sd_scan__first_bad(s);
     for (int64_t i = 0; i < n_tile; i++) {
         total += s->kept[i].n;
         failed = failed || s->kept[i].failed;

@@ -28,7 +28,7 @@ static void check_row(void *arg, int64_t chunk, int64_t begin, int64_t end)
         const int64_t r = j->r0 + i, from = j->row_ptr ? j->row_ptr[r] : r * s->k, to = j->row_ptr ? j->row_ptr[r + 1] : from + s->k;
         const float *x = sd_mat_row(j->x, r);
         if (s->k > 0) {
-            const int64_t n = sd_scan__best_of(s, key, x, 0, s->m);
+            const int64_t n = sd_scan__best_of(s, key, x, NULL, 0, s->m);
             for (int64_t a = 0; a < n; a++) j->missed[i] += !has(j->idx + from, to - from, sd_scan__key_idx(key[a]));
             j->right[i] = n;
             continue;

@@ -7,6 +7,7 @@
 #include "num/gather.h"
 #include "num/gemm_tile.h"
 #include "num/kern_scan8.h"
+#include <float.h>
 
 /* Lays an array of n elements at `at` of an arena (base NULL: only counts) and moves on. */
 #define SD_TAKE(base, at, p, n) ((void)((base) ? ((p) = (void *)((base) + (at))) : NULL), (void)((at) += sd_arena_need((size_t)(n) * sizeof *(p))))
@@ -45,6 +46,7 @@ typedef struct sd_scan_worker {
     float *turned, *unit, *cut; /* [dp]; [TILE] */
     int32_t *start, *lift;  /* [TILE]; [TILE, dp / 64] in groups */
     sd_scan8_out hit[SD_SCAN_MOST];
+    struct { uint8_t *w; float *scale, *b, *r; } some; /* flat: a block of listed features: [BLOCK, dp] in panels, [BLOCK] each */
 } sd_scan_worker;
 
 /* What a tile of sd_scan_above found, in order of (block, row). */
@@ -59,6 +61,8 @@ struct sd_scan {
     int64_t tile;            /* rows a tile */
     const sd_kern_scan8 *k8; /* scores are products of int8; NULL: bf16 or f32 */
     int64_t dp;            /* int8: d padded to whole rotations */
+    bool flat;             /* int8, for lists: rows8 [n_block * BLOCK, dp], the rounded rows one after the other */
+    int8_t *rows8;
     float *scale, *draw;   /* [n_block * BLOCK]; [2][dp + DRAWS] */
     uint32_t cpu_flags;
     int n_workers;
@@ -76,6 +80,17 @@ struct sd_scan {
     uint64_t *few;         /* [chunks, k] keys */
     sd_arena arena;
 };
+
+/* What one call of a scan reads and writes. */
+typedef struct sd_scan_job {
+    sd_scan *s;
+    sd_mat x;
+    const float *sub;
+    int32_t *idx;
+    float *val;
+    sd_hits *hits; /* [tiles], sd_scan_above */
+    const sd_scan_lists *lists;
+} sd_scan_job;
 
 /* The exact pre-activation; -0 becomes +0 so that equal numbers have equal keys. */
 static inline float sd_scan__exact(const sd_scan *s, const float *x, int64_t f)
@@ -97,6 +112,26 @@ static inline float sd_scan__key_val(uint64_t key)
     return v.f;
 }
 
+static inline void sd_scan__begin_row(const sd_scan *s, sd_cand *c)
+{
+    c->n = c->mark = 0;
+    c->cut = -FLT_MAX;
+    c->eta = s->max_bias * 0x1p-21f; /* roundings of s + b: two of 2^-24 each way, doubled */
+    c->overflow = false;
+}
+/* A place for hits that nobody wants: those of a row that is looked at whole and of padding. Bounds of weights whose norm passes f32 are infinite or no
+ * numbers, and no cut keeps them out. */
+static inline sd_scan8_out sd_scan__nowhere(sd_scan_worker *w) { return (sd_scan8_out){w->feat, w->exact, 0}; }
+
+/* scan.c */
+sd_scan_worker *sd_scan__me(const sd_scan *s);
+void sd_scan__begin(sd_scan *s);              /* of a call */
+int64_t sd_scan__first_bad(const sd_scan *s); /* rows that were not finite, or -1 */
+/* Centres row `row` into place t of the tile, rounds it and gives it its margin. A row that is not finite is noted and becomes zero. */
+void sd_scan__load_row(const sd_scan_job *j, sd_scan_worker *w, int64_t t, int64_t row);
+/* Takes `got` hits behind the n there are, which have no lower bounds yet. */
+void sd_scan__take_hits(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t got);
+
 /* scan_int8.c */
 int64_t sd_scan8__width(int64_t d);
 void sd_scan8__draw(sd_scan *s);
@@ -105,6 +140,10 @@ void sd_scan8__load_row(const sd_scan *s, sd_scan_worker *w, int64_t t, int64_t 
 void sd_scan8__pad_rows(const sd_scan *s, sd_scan_worker *w, int64_t n);
 void sd_scan8__score(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n); /* into w->score */
 void sd_scan8__scan(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n);  /* w->cut against all, into w->hit */
+/* A block of the features list [n_list <= BLOCK] into w->some (flat alone), and the same two of it; features are then places in the list. */
+void sd_scan8__take_some(const sd_scan *s, sd_scan_worker *w, const int32_t *list, int64_t n_list);
+void sd_scan8__score_some(const sd_scan *s, sd_scan_worker *w, int64_t n);
+void sd_scan8__scan_some(const sd_scan *s, sd_scan_worker *w, int64_t n);
 
 /* Moves c->cut up to the k-th largest lower bound and drops who is below. */
 void sd_scan__tighten(const sd_scan *s, sd_cand *c);
@@ -115,8 +154,9 @@ void sd_scan__settle(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const floa
 void sd_scan__first_cut(const sd_scan *s, float *group, sd_cand *c, const sd_scan_in *in);
 /* The k best of c's candidates for the centred row x, into idx, val [k]. */
 void sd_scan__pick(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const float *x, int32_t *idx, float *val);
-/* The k best of features [f0, f1), exactly, as keys in key [k] (fewer when f1 - f0 < k); returns how many. No order. */
-int64_t sd_scan__best_of(const sd_scan *s, uint64_t *key, const float *x, int64_t f0, int64_t f1);
+/* The k best of features begin .. end - 1 (list: of list[begin] .. list[end - 1]), exactly, as keys in key [k] (fewer when there are fewer); returns how
+ * many. No order. */
+int64_t sd_scan__best_of(const sd_scan *s, uint64_t *key, const float *x, const int32_t *list, int64_t begin, int64_t end);
 /* The k largest of n keys written as features ascending. n >= k; key is reordered, spare [n]. */
 void sd_scan__emit(uint64_t *key, uint64_t *spare, int64_t n, int k, int32_t *idx, float *val);
 

@@ -102,6 +102,7 @@ void sd_scan8__pack_row(sd_scan *s, sd_scan_worker *w, int64_t f, float norm)
     const double size = (double)norm + (double)step * sqrt((double)s->dp), S = typical(s);
     uint8_t *panel = s->packed + f / SD_SCAN8_PANEL * SD_SCAN8_PANEL * s->dp + f % SD_SCAN8_PANEL * 4;
     spread(panel, w->q, s->dp, SD_SCAN8_PANEL, (uint32_t)s->k8->zero);
+    if (s->flat) memcpy(s->rows8 + f * s->dp, w->q, (size_t)s->dp);
     s->scale[f] = step;
     s->norm[f] = (float)(sqrt((double)step * (double)step + S * size * S * size) * 1.001);
     if (step == 0.0f) s->norm[f] = norm; /* c is at least 4 |x| */
@@ -140,11 +141,49 @@ void sd_scan8__pad_rows(const sd_scan *s, sd_scan_worker *w, int64_t n)
     }
 }
 
+static sd_scan8_in rows_of(const sd_scan *s, const sd_scan_worker *w, int64_t n)
+{
+    const int64_t g = s->k8->n_row;
+    return (sd_scan8_in){.x = w->x8, .unit = w->unit, .c = w->margin, .cut = w->cut, .start = w->start, .lift = w->lift, .d = s->dp, .n_feat = SD_SCAN_BLOCK, .n_row = (n + g - 1) / g * g, .wide = s->k8->wide};
+}
+
 static sd_scan8_in in_of(const sd_scan *s, const sd_scan_worker *w, int64_t blk, int64_t n)
 {
-    const int64_t f0 = blk * SD_SCAN_BLOCK, g = s->k8->n_row;
-    return (sd_scan8_in){.w = s->packed + f0 * s->dp, .x = w->x8, .scale = s->scale + f0, .b = s->bias + f0, .r = s->norm + f0, .unit = w->unit, .c = w->margin, .cut = w->cut,
-                         .start = w->start, .lift = w->lift, .d = s->dp, .n_feat = SD_SCAN_BLOCK, .n_row = (n + g - 1) / g * g, .wide = s->k8->wide};
+    const int64_t f0 = blk * SD_SCAN_BLOCK;
+    sd_scan8_in in = rows_of(s, w, n);
+    in.w = s->packed + f0 * s->dp, in.scale = s->scale + f0, in.b = s->bias + f0, in.r = s->norm + f0;
+    return in;
+}
+
+static sd_scan8_in some_of(const sd_scan *s, const sd_scan_worker *w, int64_t n)
+{
+    sd_scan8_in in = rows_of(s, w, n);
+    in.w = w->some.w, in.scale = w->some.scale, in.b = w->some.b, in.r = w->some.r;
+    return in;
+}
+
+void sd_scan8__take_some(const sd_scan *s, sd_scan_worker *w, const int32_t *list, int64_t n_list)
+{
+    enum { AHEAD = 8 }; /* features whose rows are asked for in advance: they lie anywhere in memory */
+    for (int64_t i = 0; i < n_list; i++) {
+        const int64_t f = list[i];
+        for (int64_t at = 0; at < s->dp && i + AHEAD < n_list; at += 64) __builtin_prefetch(s->rows8 + list[i + AHEAD] * s->dp + at);
+        spread(w->some.w + i / SD_SCAN8_PANEL * SD_SCAN8_PANEL * s->dp + i % SD_SCAN8_PANEL * 4, s->rows8 + f * s->dp, s->dp, SD_SCAN8_PANEL, (uint32_t)s->k8->zero);
+        w->some.scale[i] = s->scale[f], w->some.b[i] = s->bias[f], w->some.r[i] = s->norm[f];
+    }
+    for (int64_t i = n_list; i < SD_SCAN_BLOCK; i++) w->some.scale[i] = w->some.r[i] = 0.0f, w->some.b[i] = -INFINITY; /* the panels keep some finite rows there */
+}
+
+void sd_scan8__score_some(const sd_scan *s, sd_scan_worker *w, int64_t n)
+{
+    const sd_scan8_in in = some_of(s, w, n);
+    s->k8->score(w->score, &in);
+}
+
+void sd_scan8__scan_some(const sd_scan *s, sd_scan_worker *w, int64_t n)
+{
+    const sd_scan8_in in = some_of(s, w, n);
+    s->k8->scan(w->hit, &in, 0);
 }
 
 void sd_scan8__score(const sd_scan *s, sd_scan_worker *w, int64_t blk, int64_t n)

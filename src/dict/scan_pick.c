@@ -126,15 +126,16 @@ static void sift_down(uint64_t *key, int64_t n, int64_t i)
     key[i] = t;
 }
 
-int64_t sd_scan__best_of(const sd_scan *s, uint64_t *key, const float *x, int64_t f0, int64_t f1)
+int64_t sd_scan__best_of(const sd_scan *s, uint64_t *key, const float *x, const int32_t *list, int64_t begin, int64_t end)
 {
     int64_t n = 0;
-    for (int64_t f = f0; f < f1; f++) {
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t f = list ? list[i] : i;
         const uint64_t t = sd_scan__key(sd_scan__exact(s, x, f), f);
         if (n < s->k) {
             key[n++] = t;
             if (n == s->k)
-                for (int64_t i = n / 2; i-- > 0;) sift_down(key, n, i);
+                for (int64_t h = n / 2; h-- > 0;) sift_down(key, n, h);
         } else if (t > key[0]) {
             key[0] = t;
             sift_down(key, n, 0);
@@ -205,7 +206,7 @@ void sd_scan__pick(const sd_scan *s, sd_scan_worker *w, sd_cand *c, const float 
     if (!c->overflow) {
         n = pick_among(s, w, c, x);
     } else {
-        n = sd_scan__best_of(s, w->key, x, 0, s->m);
+        n = sd_scan__best_of(s, w->key, x, NULL, 0, s->m);
         w->n_exact += s->m;
         w->n_overflow++;
     }

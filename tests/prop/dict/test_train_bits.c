@@ -47,7 +47,7 @@ static sd_dict_train *fresh(const sd_exec *ex)
     rows_of(x, 512, 99);
     t_ok(sd_dict_train_new(&t, ex, &(sd_dict_train_opt){.kind = kind, .d = D, .m = M, .k = K, .batch = B, .n_tokens = B * STEPS, .dead_after = 3 * B, .seed = 5, .lr = 5e-3, .moments8 = moments8, .proven = proven,
                                                           .frozen_decoder = frozen, .without = without, .k_start = k_start, .k_anneal = k_anneal, .sparsity = sparsity, .sparsity_warmup = sparsity_warmup,
-                                                          .routes = routes, .listed = routes ? 90 : 0, .exact_every = 4}, &err), err);
+                                                          .routes = routes, .listed = routes ? 90 : 0, .in_turn = 4}, &err), err);
     t_ok(sd_dict_train_calibrate(t, ex, sd_mat_of(x, 512, D), &err), err);
     return t;
 }

@@ -524,7 +524,7 @@ static void test_refusals(void **state)
     assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
     assert_non_null(strstr(err.msg, "a run of 16777217 steps is impossible"));
     o = plain(10);
-    o.routes = 4, o.listed = 16, o.exact_every = 2, o.exact_until = 1e175;
+    o.routes = 4, o.listed = 16, o.in_turn = 2, o.exact_until = 1e175;
     assert_int_equal(sd_dict_train_new(&t, ex, &o, &err), SD_E_ARG);
     assert_non_null(strstr(err.msg, "a share is at most 1"));
     o = plain(10);

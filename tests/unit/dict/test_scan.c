@@ -13,6 +13,7 @@
 
 static sd_exec *ex;
 static bool int8;
+static sd_scan_how how(void) { return int8 ? SD_SCAN_INT8 : SD_SCAN_PROVEN; }
 
 typedef struct data { int64_t n, m, d; float *x, *W, *b, *sub; } data;
 
@@ -52,7 +53,7 @@ static sd_scan_count check_topk(const data *a, int k, const char *what)
     int32_t *idx = sd_malloc((size_t)(a->n * k) * 4);
     float *val = sd_malloc((size_t)(a->n * k) * 4);
     scored *all = sd_malloc((size_t)a->m * sizeof *all);
-    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a->m, a->d, k, &err), err);
+    t_ok(sd_scan_new(&s, ex, a->m, a->d, k, how(), &err), err);
     sd_scan_pack(s, ex, a->W, a->b, NULL);
     for (int use_sub = 0; use_sub < 2; use_sub++) {
         const float *sub = use_sub ? a->sub : NULL;
@@ -85,6 +86,57 @@ static void test_random(void **state)
         if (shape[i][0] > 4 && shape[i][1] > 1000) assert_true(c.n_exact < 2 * shape[i][0] * (4 * shape[i][3] + 64));
         drop(&a);
     }
+}
+
+/* The k best of a group's list, bit for bit those of a scan of a dictionary of that list alone; rows of no group are left as they are. */
+static void test_listed(void **state)
+{
+    (void)state;
+    enum { N = 300, M = 2600, D = 70, K = 12, P = 3, L = 1030 };
+    sd_err err = {0};
+    data a = make(N, M, D);
+    sd_scan *s;
+    int32_t idx[N * K], row[N], list[P * L];
+    float val[N * K];
+    const int64_t col[P + 1] = {0, 1, 1, N - 40};
+    scored *all = sd_malloc(M * sizeof *all);
+    for (int i = 0; i < N; i++) row[i] = (i * 7) % N;
+    for (int p = 0; p < P; p++)
+        for (int i = 0; i < L; i++) list[p * L + i] = 2 * i + i / 2 + p % 2;
+    for (int64_t f = 5; f < M; f += 3) memcpy(a.W + f * D, a.W + 2 * D, D * 4), a.b[f] = a.b[2]; /* ties, more than a list of candidates holds */
+    t_ok(sd_scan_new(&s, ex, M, D, K, int8 ? SD_SCAN_LISTED : SD_SCAN_PROVEN, &err), err);
+    sd_scan_pack(s, ex, a.W, a.b, NULL);
+    for (int64_t u = 0; u < P * 4; u++) { /* parts of all features in turn; of the fourth group of these there are none */
+        sd_scan_lists lists = {col, row, list, P, L, {0, 0}};
+        const int64_t p = u % P;
+        if (u / P < 3) sd_scan_turn(s, u / P, 3, lists.in_turn);
+        for (int i = 0; i < N * K; i++) idx[i] = -7;
+        assert_int_equal(sd_scan_topk_listed(s, ex, idx, val, sd_mat_of(a.x, N, D), &lists), -1);
+        for (int64_t i = N - 40; i < N; i++) assert_int_equal(idx[(int64_t)row[i] * K], -7);
+        for (int64_t i = col[p]; i < col[p + 1]; i++) {
+            const int64_t r = row[i];
+            int n = 0, at = 0;
+            exact_row(&a, r, NULL, all);
+            for (int f = 0; f < M; f++) { /* a list ascends, so nothing is overwritten before it is read */
+                const bool listed = at < L && list[p * L + at] == f;
+                at += listed;
+                if (listed || (f >= lists.in_turn[0] && f < lists.in_turn[1])) all[n++] = all[f];
+            }
+            qsort(all, (size_t)n, sizeof *all, by_value);
+            qsort(all, K, sizeof *all, by_feature);
+            for (int j = 0; j < K; j++)
+                if (idx[r * K + j] != all[j].f || val[r * K + j] != all[j].p) fail_msg("row %lld, place %d: feature %d, expected %d", (long long)r, j, idx[r * K + j], all[j].f);
+        }
+    }
+    int64_t range[2], end = 0;
+    for (int turn = 0; turn < 7; turn++, end = range[1]) {
+        sd_scan_turn(s, turn, 7, range);
+        assert_true(range[0] == end && range[1] >= end); /* parts follow each other */
+    }
+    assert_int_equal(end, M);
+    sd_scan_free(s);
+    sd_free(all);
+    drop(&a);
 }
 
 /* A few strong features a row, rows of W with norms over two decades, biases of their size: what training gives. */
@@ -190,8 +242,8 @@ static void test_repack(void **state)
     sd_scan *s, *fresh;
     int32_t idx[2][64 * 8];
     float val[2][64 * 8];
-    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, 8, &err), err);
-    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&fresh, ex, a.m, a.d, 8, &err), err);
+    t_ok(sd_scan_new(&s, ex, a.m, a.d, 8, how(), &err), err);
+    t_ok(sd_scan_new(&fresh, ex, a.m, a.d, 8, how(), &err), err);
     sd_scan_repack(s, ex, a.W, a.b, NULL); /* the first time all of them */
     for (int64_t f = 3; f < a.m; f += 5) {
         for (int64_t i = 0; i < a.d; i++) a.W[f * a.d + i] *= 2.0f;
@@ -220,7 +272,7 @@ static void test_audit(void **state)
     sd_scan *s;
     int32_t idx[N * K];
     float val[N * K];
-    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, K, &err), err);
+    t_ok(sd_scan_new(&s, ex, a.m, a.d, K, how(), &err), err);
     sd_scan_pack(s, ex, a.W, a.b, NULL);
     assert_int_equal(sd_scan_topk(s, ex, idx, val, sd_mat_of(a.x, N, a.d), NULL), -1);
     sd_scan_audit got = sd_scan_check(s, ex, sd_mat_of(a.x, N, a.d), idx, NULL, 10, 5);
@@ -244,7 +296,7 @@ static void test_bad_rows(void **state)
     sd_scan *s;
     int32_t idx[300 * 4];
     float val[300 * 4];
-    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, 4, &err), err);
+    t_ok(sd_scan_new(&s, ex, a.m, a.d, 4, how(), &err), err);
     sd_scan_pack(s, ex, a.W, a.b, NULL);
     a.x[290 * 16 + 3] = INFINITY;
     a.x[170 * 16] = NAN;
@@ -269,7 +321,7 @@ static void test_above(void **state)
         scored *all = sd_malloc((size_t)a.m * sizeof *all);
         sd_scan_list out = {.row_ptr = ptr};
         for (int64_t f = 0; f < a.m; f++) gate[f] = f % 5 ? 1.2f : -0.5f;
-        t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&s, ex, a.m, a.d, 0, &err), err);
+        t_ok(sd_scan_new(&s, ex, a.m, a.d, 0, how(), &err), err);
         sd_scan_pack(s, ex, a.W, a.b, use_gate ? gate : NULL);
         t_ok(sd_scan_above(s, ex, &out, sd_mat_of(a.x, a.n, a.d), a.sub, &bad, &err), err);
         assert_int_equal(bad, -1);
@@ -305,7 +357,7 @@ static void test_best_of_few(void **state)
     sd_choice c = {.kern = ex->kern, .W = a.W, .b = a.b, .m = a.m, .cap = cap, .n_step = 100, .k = K, .ptr = sd_malloc((size_t)(a.n + 1) * 8), .idx = sd_malloc((size_t)cap * 4), .val = sd_malloc((size_t)cap * 4),
                    .spare = sd_malloc((size_t)cap * 4), .floor = sd_malloc((size_t)a.m * 4)};
     for (int64_t f = 0; f < a.m; f++) a.b[f] = -2.5f;
-    t_ok((int8 ? sd_scan_new_int8 : sd_scan_new)(&c.scan, ex, a.m, a.d, 0, &err), err);
+    t_ok(sd_scan_new(&c.scan, ex, a.m, a.d, 0, how(), &err), err);
     t_ok(sd_scan_reserve(c.scan, a.n, cap, &err), err);
     int64_t above = 0, bad;
     for (int64_t r = 0; r < a.n; r++) {
@@ -339,7 +391,7 @@ static int run_level(const char *level)
         return 0;
     }
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
-    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_many_near_ties), T(test_hostile), T(test_norms_that_overflow), T(test_one_way), T(test_repack), T(test_audit), T(test_bad_rows), T(test_above), T(test_best_of_few)};
+    const struct CMUnitTest tests[] = {T(test_random), T(test_trained_like), T(test_near_ties), T(test_many_near_ties), T(test_hostile), T(test_norms_that_overflow), T(test_one_way), T(test_repack), T(test_audit), T(test_bad_rows), T(test_above), T(test_listed), T(test_best_of_few)};
     snprintf(name, sizeof name, "scan at %s%s", level, int8 ? ", int8" : "");
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
     sd_exec_free(ex);
