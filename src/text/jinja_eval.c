@@ -148,7 +148,10 @@ static jinja_value slice(jinja_run *r, const jinja_node *node)
     jinja_value v = sd_jinja__eval(r, node->a);
     const jinja_node *b = &r->t->node[node->b];
     if (r->st || not_there(r, &v)) return JINJA_UNDEF;
-    if (v.type != JT_STR && !(v.type == JT_LIST && v.list->kind != JL_ITER)) return sd_jinja__undef(SD_LIT("a slice"));
+    if (v.type != JT_STR && !(v.type == JT_LIST && v.list->kind != JL_ITER)) {
+        sd_jinja__fail(r, "a slice of a %s", sd_jinja__type_name(&v));
+        return JINJA_UNDEF;
+    }
     int64_t n = sd_jinja__length(r, &v);
     jinja_value step = b->c < 0 ? sd_jinja__int(1) : sd_jinja__eval(r, b->c);
     bool back = step.type == JT_INT && step.i == -1;

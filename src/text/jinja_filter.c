@@ -449,6 +449,7 @@ static jinja_value f_dictsort(jinja_run *r, const jinja_value *v, const jinja_ar
 {
     static const char *const keys[] = {"case_sensitive", "by", "reverse", NULL};
     if (!sd_jinja__check_args(r, a, 0, 3, keys, "dictsort")) return JINJA_UNDEF;
+    if (v->type == JT_UNDEF) sd_jinja__fail(r, "%.*s is not defined", SD_SLICE(v->s));
     const jinja_value *by = sd_jinja__arg(a, 1, "by");
     jinja_value at = sd_jinja__int(by && by->type == JT_STR && sd_slice_eq_str(by->s, "value"));
     jinja_value pairs = f_items(r, v, &no_args);

@@ -301,15 +301,15 @@ static size_t bare_block(const lexer *x, size_t at, const char *word, bool *minu
     return x->n - i >= 2 && memcmp(x->p + i, "%}", 2) == 0 ? i + 2 - at : 0;
 }
 
-/* {% raw %} text {% endraw %}: *done tells that one stood here. */
+/* {% raw %} text {% endraw %}: *done tells that one stood here. The line end behind {% raw %} stays, and "+%}" ends no such tag (Jinja2, lexer.py). */
 static sd_status take_raw(lexer *x, bool *done, sd_err *err)
 {
     bool minus, plus;
     size_t len = bare_block(x, x->at, "raw", &minus, &plus);
-    *done = len > 0;
-    if (!len) return SD_OK;
+    *done = len > 0 && !plus;
+    if (!*done) return SD_OK;
     advance(x, x->at + len);
-    after_tag(x, minus, !plus);
+    after_tag(x, minus, false);
     for (size_t end = x->at; end < x->n; end++) {
         len = bare_block(x, end, "endraw", &minus, &plus);
         if (!len) continue;

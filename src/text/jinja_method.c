@@ -573,7 +573,7 @@ static const struct {
 
 bool sd_jinja__is_foreign(sd_slice name)
 {
-    static const char *const names[] = {"lipsum", "cycler", "joiner", "self", "super", "varargs", "kwargs", "_"};
+    static const char *const names[] = {"lipsum", "cycler", "joiner", "self", "super", "varargs", "kwargs"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (sd_slice_eq_str(name, names[i])) return true;
     return false;

@@ -118,6 +118,7 @@ static bool t_even(jinja_run *r, const jinja_value *v, const jinja_value *other)
 
 static bool t_divisibleby(jinja_run *r, const jinja_value *v, const jinja_value *other)
 {
+    if (v->type == JT_FLOAT && is_whole(r, other) && other->i != 0) return fmod(v->f, (double)other->i) == 0;
     if (!is_whole(r, v) || !is_whole(r, other)) return false;
     if (other->i == 0) sd_jinja__fail(r, "it divides by 0");
     return !r->st && other->i != -1 ? v->i % other->i == 0 : !r->st;

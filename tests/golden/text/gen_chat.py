@@ -126,6 +126,13 @@ TEMPLATES = [
     "{{ (1, 2) | tojson }}{{ 1.0 | tojson }}{{ 1e100 | tojson }}{{ nothing | tojson }}",
     "{{ '\u2028 \u200b' }}{{ ['\u2028', '\u200b', '\\x7f', '\\\\'] }}",
     "no tags at all\r\nand two line ends\r\n",
+    "{% raw %}\n{{ x }}\n{% endraw %}\n|{% raw -%}\n a\n {%- endraw -%}\n|  {% raw %}  {% endraw +%}\nb",
+    "{% raw +%}a{% endraw %}",
+    "{{ documents[1:] }}",
+    "{{ messages[0][:1] }}",
+    "{{ nothing | dictsort }}",
+    "{{ 6.0 is divisibleby 2 }}{{ 6.5 is divisibleby(2) }}",
+    "{% for _ in messages %}x{% endfor %}{% for _, v in {'a': 1}.items() %}{{ v }}{{ _ }}{% endfor %}{% set _ = 3 %}{{ _ }}",
 ]
 CONVERSATIONS = [
     [("user", "Hello")],
