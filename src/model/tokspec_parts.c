@@ -4,8 +4,8 @@
 
 #define GPT2_PATTERN "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define PUNCTUATION  "[\\p{P}$+<=>^`|~]" /* ASCII's 32, and category P */
-/* \w of Rust's regular expressions: Alphabetic, marks, decimal digits, connectors, joiners. PCRE2's differs by version. */
-#define WORD         "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+/* \w of Rust's regular expressions, which has the joiners too. */
+#define WORD         SD_PRETOK_WORD "\\x{200C}\\x{200D}"
 #define MAX_DEPTH    4
 
 const char *sd_hf__type_of(const json_t *o)

@@ -9,6 +9,9 @@
 
 #define MAX_PATTERN_BYTES 16384              /* the longest in the table is under 2 KB */
 #define MAX_TEXT_BYTES    ((size_t)1 << 40) /* no limit of the method; a bound for a buffer that grows with a text */
+/* \w by itself: Oniguruma's table of Latin-1 has the superscripts and fractions among the words, its classes do not. */
+#define WORD              "[" SD_PRETOK_WORD "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}]"
+#define NO_WORD           "[^" SD_PRETOK_WORD "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}]"
 
 /* One cut; code is NULL for a metaspace. */
 typedef struct stage {
@@ -55,7 +58,7 @@ static sd_status refuse(const translation *t, const char *what, sd_err *err)
 }
 
 /* After a backslash at t->at. Oniguruma and PCRE2 agree on the letters listed; \s is Unicode's White_Space in Oniguruma
- * while PCRE2's holds U+180E too; \v and \h mean classes in PCRE2 and other things in Oniguruma. */
+ * while PCRE2's holds U+180E too; \w and \b go by its words (pretok.h); \v and \h mean classes in PCRE2 and other things in Oniguruma. */
 static sd_status translate_escape(translation *t, sd_err *err)
 {
     if (t->at + 1 >= t->in.n) return refuse(t, "a lone backslash", err);
@@ -65,6 +68,11 @@ static sd_status translate_escape(translation *t, sd_err *err)
         sd_buf_puts(t->out, "\\p{White_Space}");
     } else if (c == 'S') {
         sd_buf_puts(t->out, "\\P{White_Space}");
+    } else if (c == 'w' || c == 'W') {
+        if (c == 'W' && t->class_depth) return refuse(t, "\\W in a class", err);
+        sd_buf_puts(t->out, t->class_depth ? SD_PRETOK_WORD : c == 'w' ? WORD : NO_WORD);
+    } else if (c == 'b' && !t->class_depth) {
+        sd_buf_puts(t->out, "(?:(?<=" WORD ")(?!" WORD ")|(?<!" WORD ")(?=" WORD "))");
     } else if (c == 'v') {
         sd_buf_puts(t->out, "\\x{0B}");
     } else if (c == 'u' && t->at + 6 <= t->in.n) {
@@ -74,7 +82,7 @@ static sd_status translate_escape(translation *t, sd_err *err)
         bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
         bool digit = c >= '0' && c <= '9';
         bool anchor = c == 'A' || c == 'z' || c == 'G';
-        if (digit || (letter && !memchr("dDwWpPrntfxb", c, 12) && !(anchor && t->trusted)))
+        if (digit || (letter && !memchr("dDpPrntfxb", c, 10) && !(anchor && t->trusted)))
             return refuse(t, "an escape of another dialect", err);
         if (c == 'b' && t->class_depth) return refuse(t, "\\b in a class", err);
         if ((c == 'p' || c == 'P' || c == 'x') && t->at + 2 < t->in.n && t->in.p[t->at + 2] == '{') {

@@ -9,6 +9,8 @@
 #include "base/str.h"
 
 #define SD_PRETOK_MAX 8 /* patterns in turn; chameleon's six are the most in use */
+/* \w of Oniguruma inside of a class: Alphabetic, marks, decimal digits, connecting punctuation. PCRE2's differs by version. */
+#define SD_PRETOK_WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
 
 /* What becomes of the matches of a pattern; names and meaning of tokenizers' SplitDelimiterBehavior. */
 typedef enum sd_cut_how {

@@ -74,14 +74,16 @@ bool sd_tok__is_space(uint32_t cp)
            cp == 0x3000;
 }
 
-/* \w of Rust's regular expressions: letters, marks, decimal digits, connecting punctuation, joiners. */
+/* \w of Rust's regular expressions: letters (circled ones too), marks, decimal digits, connecting punctuation, joiners. */
 static bool is_word(uint32_t cp)
 {
     switch (utf8proc_category((utf8proc_int32_t)cp)) {
     case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC: return true;
-    default: return cp == 0x200c || cp == 0x200d;
+    default:
+        return cp == 0x200c || cp == 0x200d || (cp >= 0x24b6 && cp <= 0x24e9) || (cp >= 0x1f130 && cp <= 0x1f149) || (cp >= 0x1f150 && cp <= 0x1f169) ||
+               (cp >= 0x1f170 && cp <= 0x1f189);
     }
 }
 
@@ -231,7 +233,7 @@ static sd_status cut_tokens(encoding *e, const sd_trie *trie, sd_slice text, boo
         int32_t id = token_at(e, trie, (sd_slice){text.p + at, text.n - at}, &len);
         uint8_t added = id >= 0 && t->added ? t->added[id] : 0;
         if (id < 0 || ((added & SD_ADDED_SINGLE_WORD) && inside_word(text, at, at + len))) {
-            at++;
+            at += id < 0 ? 1 : len; /* a token inside of a word is none, and what it covers is read by no other */
             continue;
         }
         sd_slice before = {text.p + done, at > done ? at - done : 0};

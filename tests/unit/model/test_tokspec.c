@@ -124,6 +124,10 @@ static void test_components(void **state)
                           "\"use_regex\": false}]}"},
           "heh.e", "258 105 47 102"); /* the dot is a dot */
     check(&(parts){.pre = "{\"type\": \"ByteLevel\", \"add_prefix_space\": true}"}, "t<|endoftext|>t", "257 0 257");
+    /* What a token of whole words covers inside of a word is read by no other token. */
+    check(&(parts){.added = "{\"id\": 260, \"content\": \"eh\", \"single_word\": true}, {\"id\": 261, \"content\": \"h\"}"}, "eh h xehx",
+          "260 33 261 33 121 102 105 121");
+    check(&(parts){.added = "{\"id\": 260, \"content\": \"eh\", \"single_word\": true}"}, "\xe2\x92\xb6" "eh", "227 147 183 102 105"); /* a circled letter */
     check(&(parts){.normalizer = "{\"type\": \"NFC\"}"}, "e\xcc\x81", "196 170");
     check(
         &(parts){.model = "\"ignore_merges\": true, \"unk_token\": null, \"dropout\": null, \"byte_fallback\": false,"},
