@@ -53,6 +53,19 @@ static sd_status check_plain(const json_t *c, const char *path, sd_err *err)
     return SD_OK;
 }
 
+/* Beginnings that PEFT carves out of the weights, which it changes again each time it loads such an adapter, are not plain; those that leave the
+ * weights alone only say how A and B began. */
+static sd_status check_beginning(const json_t *c, const char *path, sd_err *err)
+{
+    static const char *const plain[] = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"};
+    const char *how = json_string_value(json_object_get(c, "init_lora_weights"));
+    for (size_t i = 0; how && i < sizeof plain / sizeof *plain; i++)
+        if (strcmp(how, plain[i]) == 0) return SD_OK;
+    if (!how) return SD_OK;
+    sd_fail(err, SD_E_UNSUPPORTED, "%s: init_lora_weights \"%.64s\" is not supported: the adapter is one of weights that PEFT changes when it makes or loads it", path, how);
+    return sd_hint(err, "save it as a plain LoRA: save_pretrained(.., path_initial_model_for_weight_conversion=..) of PEFT");
+}
+
 /* A tensor of the half of a model that sees pictures (file/hf_text.c), which is left alone with that half. */
 static bool of_pictures(sd_slice name)
 {
@@ -102,6 +115,7 @@ static sd_status read_config(sd_lora_opt *opt, char targets[512], const sd_weigh
     int64_t r = 0;
     sd_status st = sd_json_load(&c, path, MAX_CONFIG, err);
     if (!st) st = check_plain(c, path, err);
+    if (!st) st = check_beginning(c, path, err);
     if (!st) st = sd_json_get_i64(c, "r", &r, path, err);
     if (!st) st = sd_json_get_f64(c, "lora_alpha", &opt->alpha, path, err);
     if (!st) st = sd_json_opt_f64(c, "lora_dropout", &opt->dropout, path, err);

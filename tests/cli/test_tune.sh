@@ -19,6 +19,16 @@ if [ "$(wc -l <ad/events.jsonl)" -eq 13 ]; then ok "a line of events a step, and
 "$sonde" trace tiny.gguf --ids 1,2,3 -o a.st -q -f >/dev/null
 "$sonde" trace tiny.gguf+ad --ids 1,2,3 -o b.st -q -f >/dev/null
 if [ -s b.st ] && ! cmp -s a.st b.st; then ok "MODEL+ADAPTER gives other logits"; else not_ok "MODEL+ADAPTER gives other logits" "$(ls -l)"; fi
+# How A and B began says nothing of what they became, unless PEFT took them out of the weights, which it then changes.
+mkdir begun && cp ad/adapter_model.safetensors begun/
+begin() { sed "s|\"init_lora_weights\": *true|\"init_lora_weights\": \"$1\"|" ad/adapter_config.json >begun/adapter_config.json; }
+begin gaussian
+run trace tiny.gguf+begun --ids 1,2,3 -o begun.st -q -f
+if [ $rc -eq 0 ] && cmp -s b.st begun.st; then ok "an adapter that began gaussian"; else not_ok "an adapter that began gaussian" "$(what_happened)"; fi
+for how in pissa_niter_4 olora corda loftq; do
+    begin $how
+    expect_error "an adapter of weights that $how changed" 4 "init_lora_weights \"$how\" is not supported" run tiny.gguf+begun -p hello -n 1
+done
 expect_exit "a model with its adapter runs" 0 run tiny.gguf+ad -p hello -n 3
 # An adapter alone names its model; ids of a Hugging Face cache stand on both sides of the plus and behind flags.
 expect_exit "an adapter alone runs" 0 run ad -p hello -n 3 --json
