@@ -165,7 +165,9 @@ def _folder(variable, rest):
 
 def _find_model(path):
     """What the library opens: a path as it is, ORG/NAME through the local Hugging Face cache, an adapter with its model."""
-    hub = os.environ.get("HF_HUB_CACHE") or os.path.join(os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"), "hub")
+    env, join = os.environ.get, os.path.join
+    home = env("HF_HOME") or join(env("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "huggingface")  # as huggingface_hub
+    hub = env("HF_HUB_CACHE") or env("HUGGINGFACE_HUB_CACHE") or join(home, "hub")
     out = C.create_string_buffer(2100)
     _call("sd_hub_model", out, len(out), os.fsencode(hub), os.fsencode(path))
     return out.value

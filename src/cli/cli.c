@@ -50,13 +50,18 @@ static void put_word(sd_buf *b, const char *s)
     sd_buf_putc(b, '\'');
 }
 
+/* As huggingface_hub looks for it (constants.py). */
 static void find_hub(char out[1024])
 {
-    const char *hub = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *user = getenv("HOME");
-    bool ok;
-    if (hub && *hub) ok = snprintf(out, 1024, "%s", hub) < 1024;
-    else if (home && *home) ok = sd_path_join(out, 1024, home, "hub");
-    else ok = user && user[0] == '/' && sd_path_join(out, 1024, user, ".cache/huggingface/hub");
+    static const struct { const char *variable, *rest; } place[] = {
+        {"HF_HUB_CACHE", NULL}, {"HUGGINGFACE_HUB_CACHE", NULL}, {"HF_HOME", "hub"}, {"XDG_CACHE_HOME", "huggingface/hub"}, {"HOME", ".cache/huggingface/hub"}};
+    bool ok = false;
+    for (size_t i = 0; i < sizeof place / sizeof *place; i++) {
+        const char *at = getenv(place[i].variable);
+        if (!at || !*at || (i > 2 && *at != '/')) continue; /* the XDG specification has no relative paths */
+        ok = place[i].rest ? sd_path_join(out, 1024, at, place[i].rest) : snprintf(out, 1024, "%s", at) < 1024;
+        break;
+    }
     if (!ok) out[0] = 0;
 }
 

@@ -57,7 +57,7 @@ struct cli {
     char resume_with[512];       /* see cli_resume_with */
 
     sd_prov prov;                /* tool, args, created, seed, cpu, isa, threads are filled; hashes by cli_model_hash and the command */
-    char hub_dir[1024];          /* the Hugging Face cache: $HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub */
+    char hub_dir[1024];          /* the Hugging Face cache, where huggingface_hub has it (docs/FORMATS.md) */
     char cache_dir[1024], data_dir[1024]; /* $XDG_CACHE_HOME/sonde, $XDG_DATA_HOME/sonde; empty when there is no home */
 
     sd_exec *exec;

@@ -47,6 +47,12 @@ done
 expect_error "an adapter that is not there" 4 'me/other is no file or folder' run org/tiny+me/other -p hello -n 1
 expect_exit "a flag's model in the cache" 0 tune tiny.gguf --data sft.jsonl --method distill --teacher me/lora --lora 2 --steps 1 --batch 4 -o by_id
 unset HF_HUB_CACHE
+# The cache's place by its other names, in huggingface_hub's order.
+mkdir -p xdg/huggingface home && ln -s "$PWD/hub" xdg/huggingface/hub && ln -s "$PWD/hub" home/hub
+for place in "HUGGINGFACE_HUB_CACHE=$PWD/hub" "HF_HOME=$PWD/home" "XDG_CACHE_HOME=$PWD/xdg"; do
+    env -u HF_HOME -u HUGGINGFACE_HUB_CACHE "$place" "$sonde" trace org/tiny+me/lora --ids 1,2,3 -o c.st -q -f >out 2>err; rc=$?
+    if [ $rc -eq 0 ] && cmp -s b.st c.st; then ok "the cache by ${place%%=*}"; else not_ok "the cache by ${place%%=*}" "$(what_happened)"; fi
+done
 
 expect_exit "preferences" 0 tune tiny.gguf --data dpo.jsonl --method dpo --lora 2 --steps 4 --batch 2 -o pref
 expect_exit "held near the model as it was" 0 tune tiny.gguf --data sft.jsonl --method constrained --lora 2 --steps 2 --mix dpo.jsonl:3 -o held

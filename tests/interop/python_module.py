@@ -117,6 +117,11 @@ with tempfile.TemporaryDirectory() as hub:
     os.environ["HF_HUB_CACHE"] = hub
     assert np.array_equal(sonde.load("org/tiny", mode="faithful").forward(ids), model.forward(ids))
     assert "not in the Hugging Face cache" in str(raises(sonde.SondeError, sonde.load, "org/tiny+me/lora"))
+    del os.environ["HF_HUB_CACHE"]
+    os.makedirs(hub + "/xdg/huggingface")
+    os.symlink(hub, hub + "/xdg/huggingface/hub")
+    os.environ["XDG_CACHE_HOME"] = hub + "/xdg"  # as huggingface_hub, where nothing else names the place
+    assert sonde.load("org/tiny").config["arch"] == "llama"
 
 # Closed, the arrays stay and nothing else runs.
 model.close()
