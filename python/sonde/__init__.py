@@ -328,21 +328,13 @@ class Model:
         ids = self.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
         if not ids:
             raise SondeError("the prompt has no tokens", status="E_ARG")
-        want = {None: 0, "last": 1, "all": 2}[logits]
         cache, failed, keep = {}, [], []
         session, runner = _P(), _P()
         n = len(ids)
 
         def reader(name, site):
-            pattern = name.startswith(_PATTERN) or "hook_pattern" in name
-
             def read(x, act):
-                if pattern or len(x) == n:
-                    cache[name] = x.copy()
-                    return
-                if name not in cache:
-                    cache[name] = np.empty((n, x.shape[1]), np.float32)
-                cache[name][act.pos0 : act.pos0 + len(x)] = x
+                cache[name] = x.copy()
 
             return name, site, read, False
 
@@ -373,18 +365,20 @@ class Model:
             keep.append((c, h))
             _call("sd_session_attach", session, C.byref(h), C.byref(C.c_int()))
 
-        last = -1
-        if not want and names:
-            sites, ends = [self._site(name) for name in names], [self._site(name).kind for name in ("final_norm", "logits")]
-            if not any(site.kind in ends for site in sites):
-                last = max(site.layer for site in sites)
+        sites, (final, said) = [self._site(name) for name in names], (self._site(name).kind for name in ("final_norm", "logits"))
+        last, rows = -1, {None: 0, "last": 1, "all": n}[logits]
+        if any(site.kind == said for site in sites):  # the site has all rows, whatever is given back
+            rows = n
+        elif not rows and names and not any(site.kind == final for site in sites):
+            last = max(site.layer for site in sites)
+        want = 0 if not rows else 2 if rows == n else 1
         try:
             _call("sd_session_new", C.byref(session), self._model, _SessionOpt(n))
             for entry in self._hooks:
                 attach(*entry)
-            for name in names:
-                attach(*reader(name, self._site(name)))
-            _call("sd_runner_new", C.byref(runner), self._exec, self._model, _RunnerOpt(n, n if want == 2 else 1, n))
+            for name, site in zip(names, sites):
+                attach(*reader(name, site))
+            _call("sd_runner_new", C.byref(runner), self._exec, self._model, _RunnerOpt(n, max(rows, 1), n))
             tokens = (C.c_int32 * n)(*ids)
             seg = _Segment(session, tokens, n, want)
             try:
@@ -394,8 +388,9 @@ class Model:
                     raise failed[0] from None
                 raise
             kept = None
-            if want:  # the runner's own memory, which lives as long as the array
+            if logits:  # the runner's own memory, which lives as long as the array
                 kept, runner = np.asarray(_Kept(seg.logits, runner)), None
+                kept = kept[-1:] if logits == "last" else kept
             return kept, cache
         finally:
             if runner:

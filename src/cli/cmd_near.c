@@ -100,7 +100,7 @@ static sd_status read_site(sd_vectors_opt *o, sd_model_opt *mo, const args *a, s
 {
     if (!a->site) return SD_OK;
     sd_status st = sd_site_parse(&o->site, a->site, strlen(a->site), err);
-    mo->max_layer = o->site.layer + 1;
+    mo->max_layer = o->site.kind == SD_SITE_FINAL_NORM ? 0 : o->site.layer + 1;
     return st;
 }
 

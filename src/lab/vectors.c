@@ -87,7 +87,7 @@ static sd_status bench_open(bench *b, const job *j, sd_err *err)
     if (prefix[0]) st = sd_tok_encode(j->m->tok, sd_slice_of(prefix), &(sd_encode_opt){0}, &ids, err);
     else if (sd_tok_bos(j->m->tok) >= 0) st = sd_ids_push(&ids, sd_tok_bos(j->m->tok), err);
     b->n_prefix = ids.n;
-    b->last = sd_site_is_layered(at.kind) ? at.layer : 0;
+    b->last = at.kind == SD_SITE_FINAL_NORM ? -1 : at.layer; /* -1: all blocks */
     int64_t n_ctx = ids.n + MAX_PIECES;
     if (!st && n_ctx > j->m->max_ctx)
         st = sd_fail(err, SD_E_ARG, "a prefix of %lld tokens and a word, the model's limit is %lld", (long long)ids.n, (long long)j->m->max_ctx);
@@ -323,7 +323,7 @@ static sd_status check(const job *j, sd_err *err)
     if (o->n_word < 0 || o->n_word > SD_VECTORS_MAX_WORDS) return sd_fail(err, SD_E_ARG, "%d words to rank, at most %d", o->n_word, SD_VECTORS_MAX_WORDS);
     if (o->space != SD_SPACE_SITE) return SD_OK;
     sd_status st = sd_model_site_cols(j->m, o->site, &cols, err);
-    if (!st && cols != j->m->cfg.d_model) {
+    if (!st && (cols != j->m->cfg.d_model || o->site.kind == SD_SITE_LOGITS)) {
         sd_fail(err, SD_E_ARG, "%s is not a place of the residual stream", sd_site_print((char[48]){0}, 48, o->site));
         st = sd_hint(err, "resid_pre.L, resid_mid.L and resid_post.L are");
     }

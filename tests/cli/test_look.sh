@@ -26,6 +26,7 @@ expect_json attribute_difference sonde.attribute/1 'd["answer"]["text"] == " mat
 expect_json near_json sonde.near/1 'd["near"][0]["text"] == "cat" and d["near"][0]["put_in"] and d["near"][0]["rank"] == 1 and abs(d["near"][0]["cosine"] - 1) < 1e-9 and d["asked"][0]["text"] == " mat"' \
     near tiny.gguf --expr cat --words mat --json
 expect_json near_site sonde.near/1 'd["near"][0]["text"] == "cat" and d["space"] == "resid_post.1"' near tiny.gguf --expr 'cat + mat - mat' --site resid_post.1 --prefix 'the ' --json
+expect_json near_last_norm sonde.near/1 'd["near"][0]["text"] == "cat" and abs(d["near"][0]["cosine"] - 1) < 1e-9 and d["space"] == "final_norm"' near tiny.gguf --expr cat --site final_norm --json
 expect_json near_removes sonde.near/1 'abs(d["asked"][0]["cosine"]) < 1e-9' near tiny.gguf --expr 'cat |- mat' --words mat --json
 
 # A dictionary's features, offset and error stand for the stream up to its site.

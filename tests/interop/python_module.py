@@ -79,6 +79,10 @@ assert np.allclose(cache["attn_pattern.1"].sum(-1), 1, atol=1e-5)
 none, part = model.run_with_cache(text, "resid_post.0", logits=None)
 assert none is None and np.array_equal(part["resid_post.0"], cache["blocks.0.hook_resid_post"])
 assert np.array_equal(model.forward(text, logits="last")[0], logits[-1])
+for want in ("last", None):  # the site has all its rows, whatever is given back
+    given, part = model.run_with_cache(text, ["logits", "resid_post.0"], logits=want)
+    assert np.array_equal(part["logits"], logits) and np.array_equal(part["resid_post.0"], cache["blocks.0.hook_resid_post"]), want
+    assert given is None if want is None else np.array_equal(given, logits[-1:])
 assert not logits.flags.owndata and logits.flags.writeable  # the engine's memory, which outlives the run and other runs
 kept = logits.copy()
 model.forward("other words")

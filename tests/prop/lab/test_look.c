@@ -391,7 +391,8 @@ static void a_word_is_nearest_to_itself(void **state)
     (void)state;
     sd_err err = {0};
     const sd_vectors_opt opt[] = {{.space = SD_SPACE_EMBED}, {.space = SD_SPACE_UNEMBED, .center = true}, {.space = SD_SPACE_SITE, .site = {SD_SITE_RESID_POST, 1}},
-                                  {.space = SD_SPACE_SITE, .site = {SD_SITE_RESID_PRE, 2}, .prefix = "it in the", .unit = true}};
+                                  {.space = SD_SPACE_SITE, .site = {SD_SITE_RESID_PRE, 2}, .prefix = "it in the", .unit = true},
+                                  {.space = SD_SPACE_SITE, .site = {SD_SITE_FINAL_NORM, 0}, .prefix = "it"}};
     static const char *const expr[] = {"he", "2*he", "(he + in) - in", "he - in + in"};
     const sd_model *const all[] = {model, biased};
     for (int k = 0; k < 2; k++)
