@@ -8,20 +8,22 @@ def mean(v):
 
 
 def boot(values, rng, n):
-    """Means of the first and of the second of paired values: all of them, and the lists of n resamplings, level by level from the outside. values: lists of (x, y) nested alike, [seed][prompt] or
-    [alignment][seed][prompt]; a pair with None is left out. Where all pairs are alike so is every resampling, and n are not made one by one."""
-    whole = lambda v: [whole(q) if isinstance(q, list) else q for q in v if isinstance(q, list) or None not in q]
-    flat = lambda v, of: [p for q in of(v) for p in (flat(q, of) if isinstance(q, list) else [q])]
-    values = whole(values)
-    every = flat(values, iter)
-    x, y = mean([q[0] for q in every]), mean([q[1] for q in every])
+    """Means of the first and of the second of paired values: all of them, and the lists of n resamplings. values: lists of (x, y) nested alike, [seed][prompt] or [alignment][seed][prompt]; a pair with None is left
+    out. Alignments are drawn, seeds of each, and prompts, which are the same everywhere and so are drawn once for all (Owen 2007, Annals of Applied Statistics 1, 386-411). Where all pairs are alike so is every
+    resampling, and n are not made one by one."""
+    seeds = lambda v, of: [s for q in of(v) for s in (seeds(q, of) if isinstance(q[0], list) else [q])]
+    whole = seeds(values, iter)
+    every = [p for s in whole for p in s if None not in p]
+    x, y = mean([p[0] for p in every]), mean([p[1] for p in every])
     if len(set(every)) <= 1:
         return x, y, [x] * n, [y] * n
-    xs, ys = [], []
-    for _ in range(n):
-        p, q = zip(*flat(values, lambda v: rng.choices(v, k=len(v))))
-        xs.append(sum(p) / len(p))
-        ys.append(sum(q) / len(q))
+    xs, ys, prompts = [], [], range(len(whole[0]))
+    while len(xs) < n:
+        at = rng.choices(prompts, k=len(prompts))
+        p = [s[i] for s in seeds(values, lambda v: rng.choices(v, k=len(v))) for i in at if None not in s[i]]
+        if p:  # not all were left out
+            xs.append(sum(q[0] for q in p) / len(p))
+            ys.append(sum(q[1] for q in p) / len(p))
     return x, y, xs, ys
 
 

@@ -7,7 +7,7 @@
  * A cell is one learning rate, batch and seed: an adapter is trained in memory and the model is asked the same prompts at some of its steps, step 0 being
  * the model as it was. The adapter is never written. A finished cell is a file in `dir` that holds classes of answers, so a stopped study goes on.
  * With a task, likelihood and exact match of its held-out answers stand beside the rates: what the training gave for what it took (lab/task.h).
- * Rates over cells of one learning rate and batch: hierarchical bootstrap, seeds first, then prompts (sd_ci_bootstrap). */
+ * Rates over cells of one learning rate and batch: bootstrap over seeds and over prompts, which all seeds share (sd_ci_bootstrap). */
 #ifndef SD_LAB_DAMAGE_H
 #define SD_LAB_DAMAGE_H
 

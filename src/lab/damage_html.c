@@ -132,7 +132,7 @@ sd_status sd_damage_write_html(sd_buf *b, const sd_damage *r, const char *comman
     else sd_buf_printf(b, "%" PRId64 " rows of the file named below", r->n_rows);
     sd_buf_printf(b, " and not written. %" PRId64 " harmful and %" PRId64 " harmless prompts, greedy answers of at most %" PRId64 " tokens, judge: ", r->n_harmful, r->n_harmless, r->n_gen);
     sd_report__str(b, r->judge);
-    sd_buf_puts(b, ". Intervals: hierarchical bootstrap, seeds first, then prompts; Wilson\xe2\x80\x99s of one seed where all answers agree. Other data, other rates and longer training may do more harm or less; "
+    sd_buf_puts(b, ". Intervals: bootstrap over seeds and over prompts, which all seeds share; Wilson\xe2\x80\x99s of one seed where all answers agree. Other data, other rates and longer training may do more harm or less; "
                    "nothing is claimed about them.</p>");
     return sd_audit__end(b, command, err);
 }

@@ -18,7 +18,7 @@ static const sd_damage_point *find(const sd_damage_cell *c, const sd_damage_poin
     return NULL;
 }
 
-typedef struct pool { double *x; int32_t *group; int64_t n; } pool;
+typedef struct pool { double *x; int32_t *group, *member; int64_t n; } pool; /* of each number its seed, and its prompt or row of the task */
 
 /* Adds a seed's answers of an axis (UNKNOWN: both): 1 where the class is `yes`; unscored ones are left out. */
 static void add(pool *p, const sd_damage *r, const sd_damage_point *pt, sd_axis axis, char yes, int32_t seed)
@@ -26,6 +26,7 @@ static void add(pool *p, const sd_damage *r, const sd_damage_point *pt, sd_axis 
     for (int64_t i = 0; i < r->n_prompt; i++) {
         if ((axis != SD_AXIS_UNKNOWN && r->axis[i] != axis) || pt->cls[i] == 'u') continue;
         p->x[p->n] = pt->cls[i] == yes;
+        p->member[p->n] = (int32_t)i;
         p->group[p->n++] = seed;
     }
 }
@@ -37,12 +38,13 @@ static void add_task(pool *p, const sd_task *t, bool nll, int32_t seed)
         const double x = nll ? t->nll[i] : t->exact[i] == 'y';
         if (!isfinite(x)) continue;
         p->x[p->n] = x;
+        p->member[p->n] = (int32_t)i;
         p->group[p->n++] = seed;
     }
 }
 
-/* A bootstrap of equal numbers has no width: where all answers agree the interval is Wilson's for the prompts of one seed. */
-static sd_status rate(sd_damage_rate *out, const pool *p, int n_seed, uint64_t row, sd_err *err)
+/* most: prompts or rows there are. A bootstrap of equal numbers has no width: where all answers agree the interval is Wilson's for the prompts of one seed. */
+static sd_status rate(sd_damage_rate *out, const pool *p, int n_seed, int64_t most, uint64_t row, sd_err *err)
 {
     double sum = 0;
     *out = (sd_damage_rate){.ci = {NAN, 0, 1}, .n = p->n};
@@ -53,7 +55,7 @@ static sd_status rate(sd_damage_rate *out, const pool *p, int n_seed, uint64_t r
         out->ci = sd_ci_wilson(sum == 0 ? 0 : n, n, 0.95);
         return SD_OK;
     }
-    return sd_ci_bootstrap(&out->ci, p->x, p->n, &(sd_boot_opt){.group = n_seed > 1 ? p->group : NULL, .n_groups = n_seed}, sd_rng_make(0, "damage", row), err);
+    return sd_ci_bootstrap(&out->ci, p->x, p->n, &(sd_boot_opt){.group = n_seed > 1 ? p->group : NULL, .member = p->member, .n_groups = n_seed, .n_members = most}, sd_rng_make(0, "damage", row), err);
 }
 
 static sd_status one_row(sd_damage *r, sd_damage_row *row, const sd_damage_cell *const *cell, int n_cell, const sd_damage_point *like, pool *p, sd_err *err)
@@ -81,7 +83,7 @@ static sd_status one_row(sd_damage *r, sd_damage_row *row, const sd_damage_cell 
         }
         if (k == 0) row->n_seed = seeds;
         if (k == 2) row->n_unscored = r->n_prompt * seeds - p->n;
-        if (seeds) st = rate(to[k], p, seeds, (uint64_t)r->n_row, err);
+        if (seeds) st = rate(to[k], p, seeds, k < 3 ? r->n_prompt : r->n_task, (uint64_t)r->n_row, err);
         else *to[k] = (sd_damage_rate){.ci = {NAN, 0, 1}};
     }
     return st;
@@ -101,6 +103,7 @@ sd_status sd_damage__rows(sd_damage *r, sd_err *err)
     sd_status st = sd_alloc_zero(&r->row, (size_t)n * sizeof *r->row, "rates", err);
     if (!st) st = sd_alloc(&p.x, most * sizeof *p.x, "rates", err);
     if (!st) st = sd_alloc(&p.group, most * sizeof *p.group, "rates", err);
+    if (!st) st = sd_alloc(&p.member, most * sizeof *p.member, "rates", err);
     for (int i = 0; i < r->n_cell && !st; i++) {
         const sd_damage_cell *c = &r->cell[i];
         int k = 0;
@@ -115,6 +118,7 @@ sd_status sd_damage__rows(sd_damage *r, sd_err *err)
     }
     sd_free(p.x);
     sd_free(p.group);
+    sd_free(p.member);
     return st;
 }
 

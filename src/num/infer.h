@@ -32,9 +32,10 @@ double sd_drop_visible(int64_t n, double p_first, double limit, double level);
  * max_n, or never (the drop equals the limit). */
 int64_t sd_drop_prompts(sd_paired t, double limit, double level, int64_t max_n);
 
-/* Percentile bootstrap of a mean: n_draws resamples. group [n] (values 0..n_groups-1, may be NULL) makes it hierarchical: groups are
- * drawn first, then members within each (Davison and Hinkley 1997, section 3.8). Same bits for the same rng. */
-typedef struct sd_boot_opt { const int32_t *group; int64_t n_groups; int n_draws; double level; } sd_boot_opt; /* 0: 2000 draws, 0.95 */
+/* Percentile bootstrap of a mean: n_draws resamples. With group [n] (0..n_groups-1) and member [n] (0..n_members-1) x is a table of groups and members, some cells of which may be missing: seeds that were all asked
+ * the same prompts. Groups are drawn and members are drawn, a member being the same one in every group (the pigeonhole bootstrap; Owen 2007, Annals of Applied Statistics 1, 386-411): members drawn anew in each group would
+ * count the same prompts as often as there are seeds. Same bits for the same rng. */
+typedef struct sd_boot_opt { const int32_t *group, *member; int64_t n_groups, n_members; int n_draws; double level; } sd_boot_opt; /* group NULL: rows alone; 0: 2000 draws, 0.95 */
 sd_status sd_ci_bootstrap(sd_ci *out, const double *x, int64_t n, const sd_boot_opt *opt, sd_rng rng, sd_err *err);
 
 /* Prediction-powered mean (Angelopoulos et al. 2023, Science 382, 669, section "mean estimation"), stratified (Fisch et al. 2024):

@@ -33,6 +33,18 @@ for f in glob.glob(sys.argv[1] + '/task-*/cell-*.json'):
 P
 study report && [ "$(grep -c '^| mask | 100 (61 to 100) \* |$' log)" -eq 2 ] && [ "$(grep -c '^| none | 0 (0 to 39) |$' log)" -eq 2 ] &&
     [ "$(grep -Ec '^\| mask \| 100 \(61 to 100\) \| 0 \| 10[0-9] .* \| 100 \| 200 .* \| 1 \| yes \|$' log)" -eq 2 ] && [ "$(grep -c '^| none .*| no |$' log)" -eq 2 ] && ok tables || not_ok tables "$(cat log)"
+# Seeds that answer alike are no more prompts than one: the interval is that of one seed (at most one of the 24 prompts off: both are drawn). Unscored answers are left out, with theirs beside them.
+PYTHONDONTWRITEBYTECODE=1 python3 - "$root/tools" <<'P' && ok seeds_share_prompts || not_ok seeds_share_prompts "another interval"
+import random, sys
+sys.path.insert(0, sys.argv[1])
+from study_figures import boot, interval
+one = [(i % 2, 0) for i in range(24)]
+bounds = lambda v: interval(boot(v, random.Random(1), 4000)[2])
+alone, five, deep = bounds([one]), bounds([one] * 5), bounds([[one] * 2] * 3)
+assert all(abs(a - b) <= 1 / 24 + 1e-9 for v in (five, deep) for a, b in zip(alone, v)), (alone, five, deep)
+x, y, xs, _ = boot([[(1, 0), (None, 0), (0, 0)], [(1, 0), (1, 0), (0, None)]], random.Random(1), 2000)
+assert (x, y) == (0.75, 0) and len(xs) == 2000 and interval(xs) == (0, 1)
+P
 # Alignment in pretraining: three stages twice, one that answers everything, seven rounds of requests and eight attacks; a second alignment has all but what is shipped; nothing twice, and its tables from what is there.
 reads() { "$root/tools/study-defences" pretraining --align-seeds 1 "$@" --stage-steps 2 --steps 2 --limit 6 --seeds 1 --draws 1000 --out s >log 2>&1; }
 reads --plan && grep -q '^plan: 14 stages and rounds of requests, 8 attacks' log && reads --plan --align-seeds 2 && grep -q '^plan: 33 stages and rounds of requests, 14 attacks' log && [ ! -e s/stages/two ] && ok plan_of_pretraining || not_ok plan_of_pretraining "$(cat log)"

@@ -3,6 +3,8 @@
 
 #include "t.h"
 
+#include "base/rng.h"
+
 #include <math.h>
 
 static sd_damage_point point(int64_t step, const char *cls)
@@ -49,6 +51,29 @@ static void rates(void **state)
     assert_true(fabs(r.row[2].refusal.ci.est - (1.0 / 7)) <= 1e-12);
     assert_int_equal(r.row[2].n_unscored, 2);
     assert_true(fabs(r.row[2].incoherent.ci.est - (0.1)) <= 1e-12);
+    sd_damage_release(&r);
+}
+
+/* Five seeds that answer alike are no more prompts than one: a rate of theirs is as uncertain as that of one seed (but for the noise of 2,000 draws, at most one of the 24 prompts). */
+static void seeds_share_prompts(void **state)
+{
+    (void)state;
+    sd_damage r = {.n_prompt = 24, .n_harmful = 24, .n_cell = 6};
+    sd_err e = {0};
+    double x[24];
+    sd_ci one;
+    t_ok(sd_alloc_zero(&r.axis, 24 * sizeof *r.axis, "t", &e), e);
+    t_ok(sd_alloc_zero(&r.cell, 6 * sizeof *r.cell, "t", &e), e);
+    for (int i = 0; i < 24; i++) r.axis[i] = SD_AXIS_HARMFUL, x[i] = i < 12;
+    for (int c = 0; c < 6; c++) {
+        r.cell[c] = (sd_damage_cell){.lr = c ? 1e-3 : 0, .batch = c ? 5 : 0, .seed = (uint64_t)c};
+        t_ok(sd_alloc_zero(&r.cell[c].point, sizeof *r.cell[c].point, "t", &e), e);
+        r.cell[c].point[r.cell[c].n_point++] = point(c > 0, "rrrrrrrrrrrrcccccccccccc");
+    }
+    t_ok(sd_damage__rows(&r, &e), e);
+    t_ok(sd_ci_bootstrap(&one, x, 24, &(sd_boot_opt){0}, sd_rng_make(1, "test", 0), &e), e);
+    assert_int_equal(r.row[1].n_seed, 5);
+    assert_true(fabs(r.row[1].refusal.ci.lo - one.lo) <= 1.0 / 24 && fabs(r.row[1].refusal.ci.hi - one.hi) <= 1.0 / 24);
     sd_damage_release(&r);
 }
 
@@ -122,6 +147,6 @@ static void identity_rows(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(rates), T(task), T(halved), T(identity_rows)};
+    const struct CMUnitTest tests[] = {T(rates), T(seeds_share_prompts), T(task), T(halved), T(identity_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

@@ -104,31 +104,54 @@ static void what_could_be_seen(void **state)
     assert_int_equal(sd_drop_prompts((sd_paired){90, 5, 0, 5}, 0.05, 0.95, 1 << 16), -1); /* on the limit for ever */
 }
 
+/* The normal interval of a mean is the limit of the percentile one; 2,000 draws place a bound to some 6 % of the half width. */
+static void near_normal(sd_ci c, const double *x, int64_t n, double se)
+{
+    double mean = 0;
+    for (int64_t i = 0; i < n; i++) mean += x[i] / (double)n;
+    close_to(c.est, mean, 1e-12);
+    close_to(c.lo, mean - 1.96 * se, 0.2 * 1.96 * se);
+    close_to(c.hi, mean + 1.96 * se, 0.2 * 1.96 * se);
+}
+
+static double variance(const double *x, int64_t n)
+{
+    double mean = 0, var = 0;
+    for (int64_t i = 0; i < n; i++) mean += x[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) var += (x[i] - mean) * (x[i] - mean) / (double)n;
+    return var;
+}
+
+/* Rows by themselves; then a table of 10 groups and 40 members, x = a_group + b_member: its mean has the variance of the mean of ten a and that of the mean of forty b, however many cells there are. */
 static void bootstrap_of_a_mean(void **state)
 {
-    double x[200];
-    int32_t group[200];
-    sd_ci flat, again, nested;
+    enum { G = 10, M = 40, N = G * M };
+    double x[N], a[G], b[M];
+    int32_t group[N], member[N];
+    sd_ci flat, again, table;
     sd_err err = {0};
     sd_rng r = sd_rng_make(3, "normal", 0);
+    const sd_boot_opt of_table = {.group = group, .member = member, .n_groups = G + 2, .n_members = M + 5};
     (void)state;
-    for (int i = 0; i < 200; i++) {
-        group[i] = i / 20;
-        x[i] = (double)sd_rng_normal(&r) + (i / 20) % 2; /* groups differ by 1 */
+    for (int i = 0; i < G; i++) a[i] = 0.3 * (double)sd_rng_normal(&r);
+    for (int i = 0; i < M; i++) b[i] = (double)sd_rng_normal(&r);
+    for (int i = 0; i < N; i++) {
+        group[i] = i / M, member[i] = i % M;
+        x[i] = a[i / M] + b[i % M];
     }
-    t_ok(sd_ci_bootstrap(&flat, x, 200, &(sd_boot_opt){0}, sd_rng_make(1, "bootstrap", 0), &err), err);
-    t_ok(sd_ci_bootstrap(&again, x, 200, &(sd_boot_opt){0}, sd_rng_make(1, "bootstrap", 0), &err), err);
-    t_ok(sd_ci_bootstrap(&nested, x, 200, &(sd_boot_opt){.group = group, .n_groups = 12}, sd_rng_make(1, "bootstrap", 0), &err), err);
-    assert_true(flat.lo == again.lo && flat.hi == again.hi && flat.est == nested.est);
-    double mean = 0, var = 0;
-    for (int i = 0; i < 200; i++) mean += x[i] / 200;
-    for (int i = 0; i < 200; i++) var += (x[i] - mean) * (x[i] - mean) / 200;
-    double half = 1.96 * sqrt(var / 200);
-    /* The normal interval is the limit of the percentile one; 2,000 draws place a bound to some 6 % of the half width. */
-    close_to(flat.lo, mean - half, 0.2 * half);
-    close_to(flat.hi, mean + half, 0.2 * half);
-    assert_true(nested.hi - nested.lo > 1.3 * (flat.hi - flat.lo)); /* members of a group are no independent rows */
-    assert_int_equal(sd_ci_bootstrap(&flat, x, 200, &(sd_boot_opt){.group = group, .n_groups = 3}, r, &err), SD_E_ARG);
+    t_ok(sd_ci_bootstrap(&flat, x, N, &(sd_boot_opt){0}, sd_rng_make(1, "bootstrap", 0), &err), err);
+    t_ok(sd_ci_bootstrap(&again, x, N, &(sd_boot_opt){0}, sd_rng_make(1, "bootstrap", 0), &err), err);
+    t_ok(sd_ci_bootstrap(&table, x, N, &of_table, sd_rng_make(1, "bootstrap", 0), &err), err);
+    assert_true(flat.lo == again.lo && flat.hi == again.hi && flat.est == table.est);
+    near_normal(flat, x, N, sqrt(variance(x, N) / N));
+    near_normal(table, x, N, sqrt(variance(a, G) / G + variance(b, M) / M));
+    /* Cells may be missing: of two that do not share a side a draw may hold neither. */
+    t_ok(sd_ci_bootstrap(&table, (double[]){0, 1}, 2, &(sd_boot_opt){.group = (int32_t[]){0, 1}, .member = (int32_t[]){1, 0}, .n_groups = 2, .n_members = 2}, r, &err), err);
+    assert_true(table.lo == 0 && table.hi == 1);
+    assert_int_equal(sd_ci_bootstrap(&flat, x, N, &(sd_boot_opt){.group = group, .member = member, .n_groups = 3, .n_members = M}, r, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "of group 3"));
+    assert_int_equal(sd_ci_bootstrap(&flat, x, N, &(sd_boot_opt){.group = group, .member = member, .n_groups = G, .n_members = 7}, r, &err), SD_E_ARG);
+    assert_non_null(strstr(err.msg, "of member 7"));
     t_ok(sd_ci_bootstrap(&flat, x, 0, &(sd_boot_opt){0}, r, &err), err);
     assert_true(isnan(flat.est));
 }
