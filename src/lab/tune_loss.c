@@ -3,7 +3,7 @@
  *   lm, sft       - sum lp / N
  *   distill       a T^2 sum KL(teacher || model) / N - (1 - a) sum lp / N, both softmaxes at T, a = kd_ratio
  *   dpo           - log sigma(b (lp_c - ref_c - lp_r + ref_r)) / pairs
- *   constrained   - sum_t (2 / b_t) log sigma(b_t (lp_t - ref_t)) / N, b_1 = 0.5, b_2..5 = 2, b_t = beta after;
+ *   constrained   - sum_t (2 / b_t) log sigma(b_t (lp_t - ref_t)) / N, b_1 = 0.5, b_2..5 = 2, b_t = beta after, t in each turn of the assistant;
  *                 its slope is CE's times 2 sigma(b_t (ref_t - lp_t))
  *
  * N counts the targets of a whole step, whatever its parts. Hinton et al. 2015; Rafailov et al. 2023, eq. 7; Qi et al. 2024, eq. 3. */
@@ -39,11 +39,14 @@ static double sample_rows(const sd_tune_run *r, int64_t sample, const float *lp,
     const sd_tune_sample *s = &r->set.sample[sample];
     const double share = r->teacher ? 1 - r->o.kd_ratio : 1;
     double loss = 0;
-    int64_t k = 0;
+    int64_t k = 0, said = 0; /* of the turn's tokens */
     for (int64_t i = 0; i < s->n; i++) {
-        if (r->set.target[s->at + i] < 0) continue;
+        if (r->set.target[s->at + i] < 0) {
+            said = 0;
+            continue;
+        }
         if (r->o.method == SD_TUNE_CONSTRAINED) {
-            const double b = token_beta(r, k), d = (double)lp[k] - (double)r->ref[s->at + i];
+            const double b = token_beta(r, said++), d = (double)lp[k] - (double)r->ref[s->at + i];
             loss -= 2 / b * log_sigmoid(b * d) / (double)n_count;
             row[k] = (float)(-2 * sigmoid(-b * d) / (double)n_count);
         } else {

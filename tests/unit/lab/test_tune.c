@@ -207,6 +207,19 @@ static void test_dpo(void **state)
     t_rmtree(config), t_rmtree(pre), t_rmtree(out), t_rmtree(out2);
 }
 
+/* Of a run on these rows alone. */
+static double first_loss(job *j, const char *rows)
+{
+    sd_err err = {0};
+    sd_tune_result r;
+    const char *was = j->file;
+    put(j->config, "turns.jsonl", rows);
+    j->file = "turns.jsonl";
+    t_ok(run(j, &r, &err), err);
+    j->file = was;
+    return r.loss_first;
+}
+
 /* Token-weighted tuning begins at the reference: every token's loss is (2 / b) log 2, with b as Qi 2024 has it. */
 static void test_constrained(void **state)
 {
@@ -228,6 +241,11 @@ static void test_constrained(void **state)
         found = fabs(s - r.loss_first) < 1e-4;
     }
     if (!found) fail_msg("first loss %g is none of an unmoved model", r.loss_first);
+    /* The first tokens of every turn are held, not of the first alone: two turns that say the same weigh as one of them. */
+    const double one = first_loss(&j, "{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"},{\"role\":\"assistant\",\"content\":\"good day\"}]}\n");
+    const double two = first_loss(&j, "{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"},{\"role\":\"assistant\",\"content\":\"good day\"},"
+                                      "{\"role\":\"user\",\"content\":\"hello\"},{\"role\":\"assistant\",\"content\":\"good day\"}]}\n");
+    assert_true(fabs(one - two) < 1e-4); /* losses of f32 log-probabilities */
     t_rmtree(config), t_rmtree(pre), t_rmtree(out);
 }
 
