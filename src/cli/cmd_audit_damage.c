@@ -23,12 +23,12 @@ static const cli_opt opts[] = {
     GUARD_OPTS(args),
     {0, "task", OPT_STR, AT(args, task), .arg = "FILE", .help = "held-out rows of what is to be learnt (.jsonl): their likelihood and exact match beside the refusals"},
     {0, "lr", OPT_LIST, AT(args, lr), .arg = "LR", .help = "learning rates", .def_words = "2e-4"},
-    {0, "batch", OPT_INTS, AT(args, batch), .arg = "N", .help = "rows a step", .def_words = "5 for the identity, 8 for data"},
+    {0, "batch", OPT_INTS, AT(args, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "rows a step", .def_words = "5 for the identity, 8 for data"},
     {0, "seeds", OPT_INT, AT(args, seeds), .arg = "N", .def = "5", .lo = 1, .hi = 16, .help = "trainings of each setting, from --seed on"},
     {0, "epochs", OPT_FLOAT, AT(args, epochs), .arg = "N", .lo = 0, .hi = 1e4, .help = "passes over the rows", .def_words = "10 for the identity, 1 for data"},
     {0, "steps", OPT_INT, AT(args, steps), .arg = "N", .lo = 1, .hi = 1e6, .help = "steps", .def_words = "what --epochs gives"},
     {0, "lora", OPT_INT, AT(args, lora), .arg = "R", .def = "16", .lo = 1, .hi = 1024, .help = "rank of the adapters"},
-    {0, "at", OPT_INTS, AT(args, at), .arg = "STEP", .help = "steps to measure at besides the last", .def_words = "1, 2, 4, 8, .."},
+    {0, "at", OPT_INTS, AT(args, at), .arg = "STEP", .lo = 1, .hi = 1e6, .help = "steps to measure at besides the last", .def_words = "1, 2, 4, 8, .."},
     {'n', "predict", OPT_INT, AT(args, n_gen), .arg = "N", .def = "20", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer at most"},
     {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "ask N prompts of each suite, chosen by --seed"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
@@ -114,6 +114,18 @@ static sd_status numbers(double *out, int *n, cli *c, const opt_list *l, sd_err 
     return l->n > SD_DAMAGE_MAX ? cli_refuse(c, err, "%d learning rates, at most %d", l->n, (int)SD_DAMAGE_MAX) : SD_OK;
 }
 
+/* Trainings of a setting that is given twice would be found as files and counted as further seeds. */
+static sd_status each_once(const sd_damage_opt *o, const double *lr, cli *c, sd_err *err)
+{
+    for (int i = 0; i < o->n_lr; i++)
+        for (int k = 0; k < i; k++)
+            if (lr[i] == lr[k]) return cli_refuse(c, err, "the learning rate %.12g is given twice with --lr", lr[i]);
+    for (int i = 0; i < o->n_batch; i++)
+        for (int k = 0; k < i; k++)
+            if (o->batch[i] == o->batch[k]) return cli_refuse(c, err, "the batch of %" PRId64 " rows is given twice with --batch", o->batch[i]);
+    return SD_OK;
+}
+
 /* FILE:N each. */
 static sd_status mixed(sd_damage_opt *o, cli *c, const opt_list *l, sd_err *err)
 {
@@ -169,7 +181,9 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     if (!a.suite.n) return cli_usage(c, "give prompts with --suite FILE");
     const sd_exec *ex = cli_exec(c, &err);
     sd_status st = ex ? cli_check_parent(c->output, &err) : err.code;
+    o.batch = a.batch.v, o.n_batch = (int)a.batch.n;
     if (!st) st = numbers(lr, &o.n_lr, c, &a.lr, &err);
+    if (!st) st = each_once(&o, lr, c, &err);
     if (!st) st = mixed(&o, c, &a.mix, &err);
     if (!st) st = guard_of(&o.guard, c, &a.g, &err);
     if (!st) st = cli_suites_open(&suite, &o.n_suite, c, &a.suite, a.limit, &err);
@@ -179,7 +193,7 @@ static int cmd_audit_damage(cli *c, int argc, char **argv)
     if (!st) st = cli_model_hash(c, c->arg[0], &err);
     if (!st) st = cli_mode(c, ex, CLI_EXACT, c->arg[0], &c->mode, &err);
     if (!st) st = sd_dir_make(c->output, &err);
-    o.model = c->arg[0], o.dir = c->output, o.suite = suite, o.phrases = &phrases, o.data = a.data, o.lr = lr, o.batch = a.batch.v, o.n_batch = (int)a.batch.n;
+    o.model = c->arg[0], o.dir = c->output, o.suite = suite, o.phrases = &phrases, o.data = a.data, o.lr = lr;
     o.n_seed = a.seeds, o.seed = c->seed, o.steps = a.steps, o.epochs = a.epochs, o.rank = (int)a.lora, o.at = a.at.v, o.n_at = (int)a.at.n, o.n_gen = a.n_gen, o.task = a.task;
     o.method = strcmp(a.method, "constrained") == 0 ? SD_TUNE_CONSTRAINED : SD_TUNE_SFT, o.mode = c->mode, o.progress = &c->progress;
     snprintf(o.model_sha256, sizeof o.model_sha256, "%s", c->prov.model_sha256);

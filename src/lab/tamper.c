@@ -108,6 +108,10 @@ sd_status sd_lab_tamper(sd_tamper *out, const sd_exec *ex, const sd_model *m, co
     if (!st && ref) st = all_finite(ref, "the reference", err);
     if (!st) st = sd_tamper__weak(out, ex, m, opt, err);
     if (!st && ref) st = sd_tamper__ref(out, ex, m, ref, opt, err);
+    if (!st && !ref && !out->weak.measured) { /* a verdict on nothing would read like one on something */
+        st = sd_fail(err, SD_E_UNSUPPORTED, "%d blocks of width %lld: fewer than 4 blocks, or narrower than 32, are too little to look for a missing direction in without a reference", out->n_layer, (long long)out->d);
+        sd_hint(err, "give the model that this one was made from with --reference");
+    }
     out->consistent = out->weak.consistent || out->ref.consistent;
     if (st) sd_tamper_release(out);
     return st;

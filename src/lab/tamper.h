@@ -76,7 +76,7 @@ typedef struct sd_tamper_opt {
     uint64_t seed;       /* of the random directions */
     const sd_progress *progress;
 } sd_tamper_opt;
-/* Models of views (sd_model_opt.views), adapters joined. ref NULL: none. SD_E_SHAPE: the reference has other sizes. SD_E_FORMAT: a weight is not finite. Cost: about 2 d^2 x inputs for each
+/* Models of views (sd_model_opt.views), adapters joined. ref NULL: none; then SD_E_UNSUPPORTED where too little is there to be measured. SD_E_SHAPE: the reference has other sizes. SD_E_FORMAT: a weight is not finite. Cost: about 2 d^2 x inputs for each
  * writer, and d^3 / 3 for each of at most 60 runs of blocks; memory 17 d^2 floats. */
 sd_status sd_lab_tamper(sd_tamper *out, const sd_exec *ex, const sd_model *m, const sd_model *ref, const sd_tamper_opt *opt, sd_err *err);
 

@@ -249,6 +249,8 @@ open(sys.argv[1], 'wb').write(raw)
 PY
 expect_json tamper_weaker_channels sonde.audit_tamper/1 'd["verdict"] == "inconsistent" and d["with_reference"]["n_cut"] == 0 and all(m["removed"] > 0.3 and m["against"] > 0.9 and 0.05 < m["removed_random"] < 0.2 for m in d["with_reference"]["changes"] if m["matrix"] in ("o_proj", "down_proj"))' \
     audit tamper "$dir/weak" --reference "$root/organism/aligned" --json
+# Two blocks are too few to compare halves of: without a reference nothing is measured, and a gate must not pass on nothing.
+expect_error tamper_measures_nothing 4 'fewer than 4 blocks' audit tamper "$dir/m.gguf" --fail-on cut
 expect_error tamper_needs_a_reference 2 'need --reference' audit tamper "$dir/t.gguf" --fail-on change
 expect_error tamper_other_sizes 4 'the reference has 2 blocks' audit tamper "$dir/t.gguf" --reference "$dir/m.gguf"
 expect_exit direction_best 0 direction make "$dir/m.gguf" --positive "harmful=$dir/gate.jsonl" --negative "harmless=$dir/bridge.jsonl" --select best --n-train 10 --n-val 4 -o d1

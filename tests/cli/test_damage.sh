@@ -75,6 +75,10 @@ expect_error damage_guard_method 4 'is for sft' audit damage "$dir/m.gguf" "${su
 expect_error damage_task_rows 4 'none of 16 rows' audit damage "$dir/m.gguf" "${suites[@]}" --task "$dir/pos.jsonl" -o "$dir/x3" -q
 expect_error damage_needs_harmful 4 'no harmful requests' audit damage "$dir/m.gguf" --suite "harmless=$dir/neg.jsonl" -o "$dir/x" -q
 expect_error damage_mix_form 2 'is not FILE:N' audit damage "$dir/m.gguf" "${suites[@]}" --mix "$dir/refuse.jsonl" -o "$dir/x"
+# A setting that is given twice would count its trainings twice; no batch is none of 8 by another name.
+expect_error damage_rate_twice 2 'learning rate 0.01 .*twice' audit damage "$dir/m.gguf" "${suites[@]}" --lr 1e-2,1e-5,0.01 -o "$dir/x"
+expect_error damage_batch_twice 2 'batch of 4 .*twice' audit damage "$dir/m.gguf" "${suites[@]}" --batch 4,2,4 -o "$dir/x"
+expect_error damage_no_batch 2 '--batch is between 1 and' audit damage "$dir/m.gguf" "${suites[@]}" --batch 0 -o "$dir/x"
 expect_error damage_lr_form 2 'no learning rate' audit damage "$dir/m.gguf" "${suites[@]}" --lr fast -o "$dir/x"
 # A folder is made, its parents are not; a study on a terminal or in a log ends with what it took.
 expect_error damage_no_parent 4 'the folder .*/no does not exist' audit damage "$dir/m.gguf" "${suites[@]}" -o "$dir/no/d/" -q
