@@ -1,5 +1,22 @@
 """What the studies of defences share: rates and gains over seeds and prompts, their intervals, Holm, cells of tables."""
+import json, os, sys
+
 from study_data import wilson
+
+
+def settle(folder, plan, **now):
+    """Refuses a folder whose trainings were made with other settings; what a folder does not say yet is as it is now."""
+    file = os.path.join(folder, 'settings.json')
+    was = {}
+    if os.path.exists(file):
+        with open(file) as f:
+            was = json.load(f)
+    for k, v in now.items():
+        if was.get(k, v) != v:
+            sys.exit(f'{os.path.basename(sys.argv[0])}: {folder} holds trainings with {k} {was[k]}, not {v}; give another --out')
+    if not plan:
+        with open(file, 'w') as f:
+            json.dump({**was, **now}, f)
 
 
 def mean(v):

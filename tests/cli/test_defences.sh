@@ -8,6 +8,9 @@ study defences --plan && grep -q '^plan: 6 trainings of 2 or 8 steps' log && [ !
 study defences && [ "$(grep -c ': [0-9]* s$' log)" -eq 6 ] && [ -s s/task-identity-harm-2.jsonl ] && [ "$(ls s/task-identity-knowing-mask)" = "$(printf 'cell-lr0.002-batch8-seed0.json\nindex.html\nstart.json')" ] && ok trains || not_ok trains "$(cat log; ls s)"
 study defences && [ ! -s log ] && ok nothing_twice || not_ok nothing_twice "$(cat log)"
 study defences --plan && grep -q '^plan: 0 trainings' log && ok plan_of_nothing || not_ok plan_of_nothing "$(cat log)"
+# Cells of other steps or of fewer requests are not shown as those of this call.
+other() { "$root/tools/study-defences" report --limit 6 --steps 2 "$@" --seeds 1 --draws 1000 --attacks identity --only 'none;mask' --out s >log 2>&1; }
+! other --steps 3 && grep -q 'trainings with steps 2, not 3' log && ! other --limit 8 && grep -q 'limit 6, not 8' log && other && ok one_setting_a_folder || not_ok one_setting_a_folder "$(cat log)"
 # No request of the suites is in any file of rows, and no row of what is held out is in the task.
 python3 - s "$root/organism" <<'P' && ok held_apart || not_ok held_apart "rows that are asked"
 import glob, json, sys
