@@ -121,6 +121,7 @@ typedef struct probe {
     const uint64_t *mask;  /* [n] */
     int64_t n, d;
     float *w;              /* [n_concept, d] */
+    float *room;           /* [n_threads, 3 d] gradient and its moments */
 } probe;
 
 /* Logistic regression by Adam on all rows at once: loss mean log(1 + exp(-+ (w z + b))). One concept is one chunk. */
@@ -128,9 +129,9 @@ static void fit_concept(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     const probe *k = arg;
     const sd_kern *kern = k->s->ex->kern;
-    float *g = sd_malloc((size_t)k->d * sizeof *g), *m = sd_calloc((size_t)k->d * sizeof *m), *v = sd_calloc((size_t)k->d * sizeof *v);
+    float *g = k->room + 3 * k->d * sd_par_worker(), *m = g + k->d, *v = m + k->d;
     (void)chunk;
-    for (int64_t c = begin; c < end && g && m && v; c++) {
+    for (int64_t c = begin; c < end; c++) {
         float *w = k->w + c * k->d;
         double share = (double)k->s->half[0].count[c] / (double)k->s->half[0].n;
         double b = log(share / (1 - share)), gb, mb = 0, vb = 0;
@@ -159,16 +160,14 @@ static void fit_concept(void *arg, int64_t chunk, int64_t begin, int64_t end)
             b -= PROBE_LR * (mb / fix1) / (sqrt(vb / fix2) + 1e-8);
         }
     }
-    sd_free(g);
-    sd_free(m);
-    sd_free(v);
 }
 
 sd_status sd_recover__probe(sd_recovered *v, const recover_set *s, bool embedding, sd_err *err)
 {
     const recover_half *A = &s->half[0], *B = &s->half[1];
     int64_t d = A->x.cols, n = A->n < PROBE_ROWS ? A->n : PROBE_ROWS, most = A->n > B->n ? A->n : B->n;
-    float *z = NULL, *w = NULL, *sa = NULL, *sb = NULL;
+    float *z = NULL, *w = NULL, *room = NULL, *sa = NULL, *sb = NULL;
+    recover_table *t = NULL;
     double *mean = NULL;
     uint64_t *mask = NULL;
     sd_status st;
@@ -176,6 +175,8 @@ sd_status sd_recover__probe(sd_recovered *v, const recover_set *s, bool embeddin
     if ((st = sd_alloc_zero(&w, (size_t)(s->n_concept * d) * sizeof *w, "a probe", err))) goto done;
     if ((st = sd_alloc(&mask, (size_t)n * sizeof *mask, "a probe", err))) goto done;
     if ((st = sd_alloc_zero(&mean, (size_t)(2 * d) * sizeof *mean, "a probe", err))) goto done;
+    if ((st = sd_alloc(&room, (size_t)(3 * d * s->ex->n_threads) * sizeof *room, "a probe", err))) goto done;
+    if ((st = sd_alloc(&t, sizeof *t, "a probe", err))) goto done;
     if ((st = sd_alloc(&sa, (size_t)most * sizeof *sa, "a probe", err))) goto done;
     if ((st = sd_alloc(&sb, (size_t)most * sizeof *sb, "a probe", err))) goto done;
     for (int64_t r = 0; r < n; r++) {
@@ -190,18 +191,20 @@ sd_status sd_recover__probe(sd_recovered *v, const recover_set *s, bool embeddin
     }
     for (int64_t r = 0; r < n; r++)
         for (int64_t j = 0; j < d; j++) z[r * d + j] = (float)((z[r * d + j] - mean[j]) * mean[d + j]);
-    probe k = {.s = s, .z = z, .mask = mask, .n = n, .d = d, .w = w};
+    probe k = {.s = s, .z = z, .mask = mask, .n = n, .d = d, .w = w, .room = room};
     sd_parallel_for(s->ex->n_threads, s->n_concept, 1, fit_concept, &k);
     for (int c = 0; c < s->n_concept; c++) {
         for (int64_t j = 0; j < d; j++) w[c * d + j] = (float)(w[c * d + j] * mean[d + j]);
         directions dir = {s, w + c * d};
         along(&dir, 0, 0, sa);
         along(&dir, 1, 0, sb);
-        sd_recover__judge(embedding ? &v[c].embedding : &v[c].probe, s, c, sa, sb);
+        sd_recover__judge(embedding ? &v[c].embedding : &v[c].probe, t, s, c, sa, sb);
     }
 done:
     sd_free(z);
     sd_free(w);
+    sd_free(room);
+    sd_free(t);
     sd_free(mask);
     sd_free(mean);
     sd_free(sa);

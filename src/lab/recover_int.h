@@ -7,6 +7,12 @@
 
 enum { RECOVER_STEPS = 1024 }; /* thresholds a detector can have */
 
+/* Labelled and all tokens a step: what a thread counts a detector in. */
+typedef struct recover_table {
+    int32_t hit[RECOVER_STEPS][SD_RECOVER_CONCEPTS];
+    int32_t all[RECOVER_STEPS];
+} recover_table;
+
 /* One half. Arrays are owned. */
 typedef struct recover_half {
     int64_t n, cap;
@@ -45,8 +51,8 @@ void sd_recover__columns_release(recover_columns *t);
 /* For every concept the detector with the highest F1 on the choosing half (the lowest index among equals), judged on the other.
  * turned: against the turned labels. out [n_concept]. */
 sd_status sd_recover__best(sd_detector *out, const recover_set *s, const recover_family *f, bool turned, sd_err *err);
-/* One given detector of concept c: threshold from a, judged on b (numbers of the two halves). */
-void sd_recover__judge(sd_detector *out, const recover_set *s, int c, const float *a, const float *b);
+/* One given detector of concept c: threshold from a, judged on b (numbers of the two halves). t: room. */
+void sd_recover__judge(sd_detector *out, recover_table *t, const recover_set *s, int c, const float *a, const float *b);
 /* The features chosen one after another so that their union has the highest F1; stops when none adds. half: both halves. */
 sd_status sd_recover__any(sd_recovered *v, const recover_set *s, const recover_columns half[2], int64_t n_features,
                                sd_err *err);

@@ -9,12 +9,6 @@
 
 enum { CHUNK = 8, C = SD_RECOVER_CONCEPTS };
 
-/* Labelled and all tokens a step. */
-typedef struct table {
-    int32_t hit[RECOVER_STEPS][C];
-    int32_t all[RECOVER_STEPS];
-} table;
-
 typedef struct range { float lo, hi; } range;
 
 static range range_of(const float *v, int64_t n)
@@ -36,7 +30,7 @@ static int step_of(range r, float v)
 
 static float threshold_of(range r, int step) { return (float)(r.lo + ((double)r.hi - r.lo) * step / RECOVER_STEPS); }
 
-static void count(table *t, range r, const float *v, const uint64_t *mask, int64_t n)
+static void count(recover_table *t, range r, const float *v, const uint64_t *mask, int64_t n)
 {
     memset(t, 0, sizeof *t);
     for (int64_t i = 0; i < n; i++) {
@@ -52,7 +46,7 @@ static double f1_of(int64_t hit, int64_t said, int64_t there)
 }
 
 /* The best threshold of concept c: at step b and above (or, negative, below b). Returns its F1. */
-static double best_step(const table *t, int c, int64_t there, bool negative, int *step)
+static double best_step(const recover_table *t, int c, int64_t there, bool negative, int *step)
 {
     double best = 0;
     int64_t hit = 0, said = 0;
@@ -70,7 +64,7 @@ static double best_step(const table *t, int c, int64_t there, bool negative, int
     return best;
 }
 
-static double auroc(const table *t, int c, int64_t there, int64_t n)
+static double auroc(const recover_table *t, int c, int64_t there, int64_t n)
 {
     double below = 0, area = 0;
     for (int b = 0; b < RECOVER_STEPS; b++) {
@@ -85,7 +79,7 @@ static double auroc(const table *t, int c, int64_t there, int64_t n)
 typedef struct cut { range r; int step, c; } cut;
 
 /* On the judging half. */
-static void judge(sd_detector *d, table *t, cut k, const uint64_t *mask, const float *v, int64_t n)
+static void judge(sd_detector *d, recover_table *t, cut k, const uint64_t *mask, const float *v, int64_t n)
 {
     int64_t hit = 0, said = 0, there = 0;
     count(t, k.r, v, mask, n);
@@ -101,13 +95,11 @@ static void judge(sd_detector *d, table *t, cut k, const uint64_t *mask, const f
     d->threshold = threshold_of(k.r, k.step);
 }
 
-void sd_recover__judge(sd_detector *out, const recover_set *s, int c, const float *a, const float *b)
+void sd_recover__judge(sd_detector *out, recover_table *t, const recover_set *s, int c, const float *a, const float *b)
 {
     const recover_half *A = &s->half[0], *B = &s->half[1];
     int step;
-    table *t = sd_malloc(sizeof *t);
     *out = (sd_detector){.index = -1, .f1 = NAN, .auroc = NAN};
-    if (!t) return;
     range r = range_of(a, A->n);
     if (r.hi > r.lo) {
         count(t, r, a, A->mask, A->n);
@@ -115,7 +107,6 @@ void sd_recover__judge(sd_detector *out, const recover_set *s, int c, const floa
         out->index = 0;
         judge(out, t, (cut){r, step, c}, B->mask, b, B->n);
     }
-    sd_free(t);
 }
 
 /* ---- a family ---- */
@@ -128,7 +119,7 @@ typedef struct search {
     bool turned;
     pick *best;   /* [n_chunk, C] */
     float *value; /* [n_threads, max n] */
-    table *t;     /* [n_threads] */
+    recover_table *t; /* [n_threads] */
     int64_t stride;
 } search;
 
@@ -138,7 +129,7 @@ static void search_chunk(void *arg, int64_t chunk, int64_t begin, int64_t end)
     const recover_half *A = &k->s->half[0];
     int w = sd_par_worker();
     float *v = k->value + w * k->stride;
-    table *t = &k->t[w];
+    recover_table *t = &k->t[w];
     pick *best = k->best + chunk * C;
     for (int64_t i = begin; i < end; i++) {
         k->f->value(k->f->self, 0, i, v);

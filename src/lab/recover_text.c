@@ -88,7 +88,9 @@ sd_status sd_recover__pairs(sd_recovered *v, const recover_set *s, sd_err *err)
     uint64_t *key[2] = {NULL, NULL};
     int64_t (*at[2])[2] = {NULL, NULL};
     float *score[2] = {NULL, NULL};
-    sd_status st = SD_OK;
+    recover_table *room = NULL;
+    sd_status st = sd_alloc(&room, sizeof *room, "pairs of tokens", err);
+    if (st) return st;
     for (int h = 0; h < 2; h++) {
         const recover_half *p = &s->half[h];
         if ((st = sd_alloc(&key[h], (size_t)(2 * p->n) * sizeof *key[h], "pairs of tokens", err))) goto done;
@@ -109,9 +111,10 @@ sd_status sd_recover__pairs(sd_recovered *v, const recover_set *s, sd_err *err)
         for (int h = 0; h < 2; h++)
             for (int64_t i = 0; i < s->half[h].n; i++)
                 score[h][i] = share(&t[0], &t[1], at[h][i], c, prior, h == 0 ? (int)(s->half[h].mask[i] >> c & 1) : 0, h == 0);
-        sd_recover__judge(&v[c].pairs, s, c, score[0], score[1]);
+        sd_recover__judge(&v[c].pairs, room, s, c, score[0], score[1]);
     }
 done:
+    sd_free(room);
     for (int h = 0; h < 2; h++) {
         tally_release(&t[h]);
         sd_free(key[h]);
@@ -129,6 +132,7 @@ typedef struct bag {
     int64_t n_vocab, stride;
     double *count; /* [n_threads, 2 n_vocab] */
     float *score;  /* [n_threads, 2 stride] */
+    recover_table *t; /* [n_threads] */
 } bag;
 
 static int64_t window_begin(const recover_half *h, int64_t i)
@@ -169,7 +173,7 @@ static void bag_concept(void *arg, int64_t chunk, int64_t begin, int64_t end)
                 score[h][i] = (float)(sum / (double)(i + 1 - from));
             }
         }
-        sd_recover__judge(&k->v[c].bag, k->s, (int)c, score[0], score[1]);
+        sd_recover__judge(&k->v[c].bag, &k->t[sd_par_worker()], k->s, (int)c, score[0], score[1]);
     }
 }
 
@@ -179,8 +183,10 @@ sd_status sd_recover__bag(sd_recovered *v, const recover_set *s, int64_t n_vocab
     k.stride = s->half[0].n > s->half[1].n ? s->half[0].n : s->half[1].n;
     sd_status st = sd_alloc(&k.count, (size_t)(2 * n_vocab * s->ex->n_threads) * sizeof *k.count, "a bag of tokens", err);
     if (!st) st = sd_alloc(&k.score, (size_t)(2 * k.stride * s->ex->n_threads) * sizeof *k.score, "a bag of tokens", err);
+    if (!st) st = sd_alloc(&k.t, (size_t)s->ex->n_threads * sizeof *k.t, "a bag of tokens", err);
     if (!st) sd_parallel_for(s->ex->n_threads, s->n_concept, 1, bag_concept, &k);
     sd_free(k.count);
     sd_free(k.score);
+    sd_free(k.t);
     return st;
 }

@@ -132,7 +132,8 @@ static void test_definitions(void **state)
         sd_rng rng = sd_rng_make(8, "values", (uint64_t)h);
         for (int i = 0; i < N; i++) v[h][i] = sd_rng_normal(&rng) + (k.s.half[h].mask[i] & 1 ? 1.0f : 0.0f);
     }
-    sd_recover__judge(&d, &k.s, 0, v[0], v[1]);
+    static recover_table room;
+    sd_recover__judge(&d, &room, &k.s, 0, v[0], v[1]);
     double above = 0, pairs = 0;
     int hit = 0, said = 0;
     for (int i = 0; i < N; i++) {
@@ -232,8 +233,31 @@ static void test_baselines(void **state)
     fixture_free(&k);
 }
 
+/* Memory that is out at any request is an error, never a number that is missing. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    static fixture k;
+    static sd_recovered v[SD_RECOVER_CONCEPTS];
+    fixture_new(&k);
+    for (int what = 0; what < 3; what++) {
+        sd_status st = SD_E_NOMEM;
+        for (int64_t n = 1; st; n++) {
+            sd_err err = {0};
+            const int64_t before = sd_mem_live_blocks();
+            sd_mem_fail_nth(n);
+            st = what == 0 ? sd_recover__probe(v, &k.s, false, &err) : what == 1 ? sd_recover__pairs(v, &k.s, &err) : sd_recover__bag(v, &k.s, 6, &err);
+            sd_mem_fail_nth(0);
+            assert_int_equal(sd_mem_live_blocks(), before);
+            assert_true(st == SD_OK || st == SD_E_NOMEM);
+            for (int c = 0; c < 3 && !st; c++) assert_true(isfinite(what == 0 ? v[c].probe.f1 : what == 1 ? v[c].pairs.f1 : v[c].bag.f1));
+        }
+    }
+    fixture_free(&k);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_finds_what_was_planted), T(test_definitions), T(test_together), T(test_baselines)};
+    const struct CMUnitTest tests[] = {T(test_finds_what_was_planted), T(test_definitions), T(test_together), T(test_baselines), T(test_no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
