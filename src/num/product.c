@@ -526,6 +526,7 @@ void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
     j.k = chain_of(p);
     SD_ASSERT((p->kind == SD_PROD_TN ? p->a.cols : p->a.rows) == j.m);
     SD_ASSERT(p->kind == SD_PROD_NT ? p->b.rows == j.n && p->b.cols == j.k : p->b.cols == j.n && p->b.rows == j.k);
+    SD_ASSERT(!p->end || !p->accumulate);
     if (j.m == 0 || j.n == 0) return;
     if (j.k == 0) { /* a sum of nothing */
         SD_ASSERT(!p->end);
@@ -541,7 +542,7 @@ void sd_prod_run(const sd_exec *ex, const sd_prod *p, void *scratch)
     sd_prod p2, p2_twin;
     if (second_term(&second, &p2, &j, rest)) j.then = &second;
     if (p->twin) {
-        SD_ASSERT(p->end && p->twin->kind == p->kind && p->twin->a.data == p->a.data && p->twin->c.cols == j.n);
+        SD_ASSERT(p->end && !p->twin->accumulate && p->twin->kind == p->kind && p->twin->a.data == p->a.data && p->twin->c.cols == j.n);
         twin.p = p->twin;
         twin.first_line = j.group * (j.lines + (j.then ? second.lines : 0));
         if (second_term(&twin_second, &p2_twin, &twin, rest + sd_prod_second_scratch(j.m, p->a2.cols))) twin.then = &twin_second;

@@ -26,7 +26,7 @@ typedef struct sd_prod_part {
 typedef enum sd_prod_kind { SD_PROD_NT, SD_PROD_NN, SD_PROD_TN } sd_prod_kind;
 typedef struct sd_prod {
     sd_prod_kind kind;
-    bool accumulate; /* c += */
+    bool accumulate; /* c +=; never with end, whose parts are not added to anything */
     bool bf16;       /* bf16 products where the CPU has them; else NT and NN of kern_i16.h where it has those; else f32 */
     sd_mat c, a;     /* neither aliases the other or b */
     sd_wmat b;

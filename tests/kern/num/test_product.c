@@ -9,8 +9,10 @@
 #include "num/stats.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/wait.h>
 
 /* By hand: sd_exec_new settles the CPU level of oneDNN once a process, and nothing here calls it. */
 static sd_exec *make(const char *cpu, int threads)
@@ -254,6 +256,36 @@ static void test_end(void **state)
     sd_free(ex);
 }
 
+/* Parts are handed over and added to nothing: a product that asks for both is a mistake of the program. */
+static void test_end_and_accumulate(void **state)
+{
+    enum { M = 40, N = 48, K = 32 };
+    sd_exec *ex = make(*state, 1);
+    float *a = fill(M * K, 30), *b = fill(N * K, 31);
+    void *s = sd_malloc(sd_prod_scratch(ex, M, K));
+    sd_prod p[2];
+    for (int j = 0; j < 2; j++) p[j] = (sd_prod){.kind = SD_PROD_NT, .bf16 = true, .a = sd_mat_of(a, M, K), .b = sd_wmat_of(b, N, K), .c = sd_mat_of(NULL, M, N)};
+    seen got = {.c = sd_mat_of(fill(M * N, 32), M, N)};
+    p[0].end = take_part, p[0].end_arg = &got;
+    for (int which = 0; which < 3 && sd_prod_can_end(ex, &p[0]); which++) { /* none accumulates, the product, its twin */
+        int status;
+        fflush(NULL);
+        const pid_t pid = fork();
+        if (pid == 0) {
+            if (!freopen("/dev/null", "w", stderr)) _exit(1);
+            signal(SIGABRT, SIG_DFL); /* cmocka has its own */
+            p[0].accumulate = which == 1, p[1].accumulate = which == 2;
+            if (which == 2) p[0].twin = &p[1];
+            sd_prod_run(ex, &p[0], s);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(WIFSIGNALED(status) ? WTERMSIG(status) : 0, which ? SIGABRT : 0);
+    }
+    sd_free(a), sd_free(b), sd_free(s), sd_free(got.c.data);
+    sd_free(ex);
+}
+
 int main(void)
 {
     static const char *const levels[] = {"ref", "avx2", "avx512", "auto"};
@@ -269,7 +301,8 @@ int main(void)
                                            cmocka_unit_test_prestate(test_types, level.v),
                                            cmocka_unit_test_prestate(test_threads, level.v),
                                            cmocka_unit_test_prestate(test_rounded, level.v),
-                                           cmocka_unit_test_prestate(test_second, level.v), cmocka_unit_test_prestate(test_end, level.v)};
+                                           cmocka_unit_test_prestate(test_second, level.v), cmocka_unit_test_prestate(test_end, level.v),
+                                           cmocka_unit_test_prestate(test_end_and_accumulate, level.v)};
         failed += cmocka_run_group_tests_name(levels[i], tests, NULL, NULL);
     }
     return failed ? 1 : 0;
