@@ -76,8 +76,9 @@ static int cmd_capture(cli *c, int argc, char **argv)
     man.n_rows = sd_harvest_rows(h);
     if (man.n_rows < a.tokens) cli_note(c, "note: the corpus gives %lld rows, %lld were asked for", (long long)man.n_rows, (long long)a.tokens);
     double bytes = (double)man.n_rows * ((double)man.d * 2 + 12);
-    cli_note(c, "%lld rows of %lld numbers: %s on disk, %s free", (long long)man.n_rows, (long long)man.d, sd_fmt_bytes(need, sizeof need, bytes),
-             sd_fmt_bytes(room, sizeof room, (double)sd_disk_free(c->output)));
+    const uint64_t replaced = c->force ? sd_act_replaced(c->output) : 0;
+    cli_note(c, "%lld rows of %lld numbers: %s on disk, %s free%s", (long long)man.n_rows, (long long)man.d, sd_fmt_bytes(need, sizeof need, bytes),
+             sd_fmt_bytes(room, sizeof room, (double)(sd_disk_free(c->output) + replaced)), replaced ? " without the present shards" : "");
     if ((st = cli_model_hash(c, c->arg[0], &err))) goto done;
     cli_corpus_hash(c, corpus);
     snprintf(man.model_name, sizeof man.model_name, "%s", m->cfg.name);

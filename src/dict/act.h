@@ -29,7 +29,9 @@ typedef struct sd_act_writer sd_act_writer;
 typedef struct sd_act_manifest { char model_name[128], model_sha256[65], data_sha256[65], site[64], mode[16]; int64_t d, n_rows, rows_per_shard; bool f16; } sd_act_manifest;
 /* Bytes on disk that n_rows of width d will take, before anything starts. */
 uint64_t sd_act_plan(int64_t n_rows, int64_t d, bool f16);
-/* m->n_rows: rows expected (0: unknown); SD_E_NOSPACE when they will not fit on the disk. rows_per_shard 0: 65,536, fewer where that
+/* Bytes on disk that come free when the shards in dir are replaced. */
+uint64_t sd_act_replaced(const char *dir);
+/* m->n_rows: rows expected (0: unknown); SD_E_NOSPACE when they will not fit on the disk, with force in the room of those they replace too. rows_per_shard 0: 65,536, fewer where that
  * is over 128 MB. Without force a folder that holds shards already is refused; with it they are removed now. */
 sd_status sd_act_writer_open(sd_act_writer **out, const char *dir, const sd_act_manifest *m, bool force, sd_err *err);
 /* Refuses NaN and infinities, naming the row; f16 keeps larger numbers at 65,504. After an error only abort is left. */

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct sd_act_writer {
@@ -24,7 +25,7 @@ struct sd_act_writer {
     const sd_kern_dict *kd;
 };
 
-enum { SHARD_ROWS = 65536, SHARD_BYTES = 128 << 20, HEADER_BYTES = 1024 };
+enum { SHARD_ROWS = 65536, SHARD_BYTES = 128 << 20, HEADER_BYTES = 1024, STAT_BLOCK = 512 /* of st_blocks, POSIX */ };
 
 static int64_t shard_rows(const sd_act_manifest *m)
 {
@@ -46,29 +47,39 @@ static bool is_shard(const char *name)
     return sd_slice_starts(s, "acts-") && sd_slice_ends(s, ".safetensors");
 }
 
-/* Counts the shards and the manifest in dir, or removes them. */
-static int64_t clear(const char *dir, bool remove)
+/* Visits the shards and the manifest in dir: counts them, adds up what each alone holds of the disk (a file with other names stays), or removes them. */
+static int64_t visit(const char *dir, bool remove, uint64_t *bytes)
 {
     int64_t n = 0;
     char path[PATH_MAX];
+    struct stat is;
     DIR *d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));) {
         if (!is_shard(e->d_name) && strcmp(e->d_name, SD_ACT_MANIFEST) != 0) continue;
         n++;
-        if (remove && sd_path_join(path, sizeof path, dir, e->d_name)) (void)unlink(path);
+        if (!sd_path_join(path, sizeof path, dir, e->d_name)) continue;
+        if (bytes && lstat(path, &is) == 0 && S_ISREG(is.st_mode) && is.st_nlink == 1) *bytes += (uint64_t)is.st_blocks * STAT_BLOCK;
+        if (remove) (void)unlink(path);
     }
     if (d) (void)closedir(d);
     return n;
 }
 
-static sd_status check_room(const sd_act_writer *w, sd_err *err)
+uint64_t sd_act_replaced(const char *dir)
+{
+    uint64_t bytes = 0;
+    (void)visit(dir, false, &bytes);
+    return bytes;
+}
+
+static sd_status check_room(const sd_act_writer *w, bool force, sd_err *err)
 {
     char need_s[32], free_s[32];
     if (w->m.n_rows <= 0) return SD_OK;
-    const uint64_t need = sd_act_plan(w->m.n_rows, w->m.d, w->m.f16), have = sd_disk_free(w->dir);
+    const uint64_t need = sd_act_plan(w->m.n_rows, w->m.d, w->m.f16), frees = force ? sd_act_replaced(w->dir) : 0, have = sd_disk_free(w->dir) + frees;
     if (need <= have) return SD_OK;
-    (void)sd_fail(err, SD_E_NOSPACE, "%lld activations of width %lld need %s on disk; %s has %s free", (long long)w->m.n_rows, (long long)w->m.d,
-                  sd_fmt_bytes(need_s, sizeof need_s, (double)need), w->dir, sd_fmt_bytes(free_s, sizeof free_s, (double)have));
+    (void)sd_fail(err, SD_E_NOSPACE, "%lld activations of width %lld need %s on disk; %s has %s free%s", (long long)w->m.n_rows, (long long)w->m.d,
+                  sd_fmt_bytes(need_s, sizeof need_s, (double)need), w->dir, sd_fmt_bytes(free_s, sizeof free_s, (double)have), frees ? " without its present shards" : "");
     (void)sd_hint(err, "take fewer tokens, or train without shards: sonde dict train MODEL CORPUS");
     return SD_E_NOSPACE;
 }
@@ -88,11 +99,11 @@ sd_status sd_act_writer_open(sd_act_writer **out, const char *dir, const sd_act_
     if (!sd_path_join(w->dir, sizeof w->dir, dir, "")) st = sd_fail(err, SD_E_ARG, "%s: the path is too long", dir);
     w->made_dir = !sd_dir_exists(dir);
     if (!st) st = sd_dir_make(dir, err);
-    if (!st && clear(dir, false) && !force) {
+    if (!st && visit(dir, false, NULL) && !force) {
         st = sd_fail(err, SD_E_ARG, "%s holds activations already", dir);
         (void)sd_hint(err, "-f replaces them");
     }
-    if (!st) st = check_room(w, err);
+    if (!st) st = check_room(w, force, err);
     const size_t rows = (size_t)w->m.rows_per_shard;
     if (!st) st = sd_alloc(&w->acts, rows * (size_t)m->d * (m->f16 ? 2 : 4), "a shard of activations", err);
     if (!st) st = sd_alloc(&w->token_id, rows * sizeof(int32_t), "a shard's tokens", err);
@@ -102,7 +113,7 @@ sd_status sd_act_writer_open(sd_act_writer **out, const char *dir, const sd_act_
         sd_act_writer_abort(w);
         return st;
     }
-    (void)clear(dir, true);
+    (void)visit(dir, true, NULL);
     *out = w;
     return SD_OK;
 }

@@ -6,6 +6,7 @@
 #include "dict/act.h"
 #include "file/weights.h"
 
+#include <fcntl.h>
 #include <math.h>
 
 enum { D = 20 };
@@ -95,6 +96,35 @@ static void test_round_trip(void **state)
         sd_act_reader_close(r);
         t_rmtree(dir);
     }
+}
+
+/* What is replaced makes room: 256 MB of an old shard, for a capture that is 128 MB larger than what is free. */
+static void test_room_of_what_is_replaced(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    const char *dir = t_tmpdir();
+    const int64_t mb = 1 << 20, many = 1 << 24;
+    char path[512];
+    sd_act_writer *w;
+    snprintf(path, sizeof path, "%s/acts-00000.safetensors", dir);
+    const int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    const bool there = fd >= 0 && posix_fallocate(fd, 0, 256 * mb) == 0;
+    close(fd);
+    if (there) {
+        const double row = (double)sd_act_plan(many, D, true) / (double)many;
+        const int64_t rows_128 = (int64_t)(128.0 * (double)mb / row), rows_free = (int64_t)((double)sd_disk_free(dir) / row);
+        sd_act_manifest man = {.d = D, .f16 = true, .rows_per_shard = 16, .n_rows = rows_free + 3 * rows_128};
+        assert_true(sd_act_replaced(dir) >= (uint64_t)(256 * mb) && sd_act_replaced(dir) < (uint64_t)(260 * mb)); /* and a file system's own blocks */
+        assert_int_equal(sd_act_writer_open(&w, dir, &man, true, &err), SD_E_NOSPACE);
+        assert_non_null(strstr(err.msg, "free without its present shards"));
+        man.n_rows = rows_free + rows_128;
+        t_ok(sd_act_writer_open(&w, dir, &man, true, &err), err);
+        assert_false(sd_file_exists(path));
+        sd_act_writer_abort(w);
+    }
+    t_rmtree(dir);
+    if (!there) t_skip("no 256 MB on the disk");
 }
 
 static void test_plan_and_refusals(void **state)
@@ -384,7 +414,7 @@ static void test_resume(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_round_trip), T(test_plan_and_refusals), T(test_damage), T(test_shuffle_is_a_permutation), T(test_shuffle_reads_what_is_wanted), T(test_sinks_and_bad_rows), T(test_resume)};
+    const struct CMUnitTest tests[] = {T(test_round_trip), T(test_plan_and_refusals), T(test_room_of_what_is_replaced), T(test_damage), T(test_shuffle_is_a_permutation), T(test_shuffle_reads_what_is_wanted), T(test_sinks_and_bad_rows), T(test_resume)};
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
     if (sd_mem_live_blocks() != 0) return printf("%lld blocks left\n", (long long)sd_mem_live_blocks()), 1;
     return rc ? 1 : 0;
