@@ -5,6 +5,7 @@
 #include "base/rng.h"
 
 #include "base/err.h"
+#include "base/hash.h"
 
 #include <math.h>
 #include <string.h>
@@ -44,6 +45,12 @@ sd_rng sd_rng_make(uint64_t seed, const char *purpose, uint64_t index)
 {
     uint64_t k = XXH3_64bits_withSeed(purpose, strlen(purpose), seed);
     return (sd_rng){.key = {(uint32_t)k, (uint32_t)(k >> 32)}, .stream = index};
+}
+
+uint64_t sd_seed_of(uint64_t seed, uint64_t i)
+{
+    const uint64_t own[2] = {seed, i};
+    return i == 0 ? seed : sd_hash64(own, sizeof own);
 }
 
 uint32_t sd_rng_u32(sd_rng *r)

@@ -13,6 +13,8 @@ typedef struct sd_rng {
 void sd_philox(uint32_t out[4], const uint32_t ctr[4], const uint32_t key[2]);
 /* purpose: a short name such as "shuffle"; index: a feature, a batch, an epoch. */
 sd_rng sd_rng_make(uint64_t seed, const char *purpose, uint64_t index);
+/* The seed of the i-th of several who draw alike: seed itself of the first, then numbers that no other seed shares. */
+uint64_t sd_seed_of(uint64_t seed, uint64_t i);
 uint32_t sd_rng_u32(sd_rng *r);
 uint64_t sd_rng_u64(sd_rng *r);
 uint64_t sd_rng_below(sd_rng *r, uint64_t n); /* uniform in [0,n), unbiased; n >= 1 */

@@ -1,6 +1,7 @@
 /* Owns: the loop over strengths and prompts, and the reading of answers. */
 #include "lab/steer_sweep.h"
 
+#include "base/rng.h"
 #include "lab/generate.h"
 #include "lab/measure.h"
 
@@ -168,7 +169,7 @@ static sd_status one_point(work *w, sd_steer_point *pt, const sd_steer_set *edit
         sd_generate_result r = {0};
         sd_ids own = {0};
         const sd_ids *ids = &w->prompt[p];
-        const sd_generate_opt g = {.n_gen = o->n_gen, .sample = o->sample, .seed = o->seed, .steer = edits ? edits->steer : NULL, .n_steer = edits ? edits->n : 0, .progress = o->progress};
+        const sd_generate_opt g = {.n_gen = o->n_gen, .sample = o->sample, .seed = sd_seed_of(o->seed, (uint64_t)p), .steer = edits ? edits->steer : NULL, .n_steer = edits ? edits->n : 0, .progress = o->progress};
         if (pt->prompt_only) {
             st = sd_lab_prompt_ids(&own, w->env->m, sd_slice_of(o->prompt[p]), sd_slice_of(o->baseline), SD_PROMPT_CHAT, err);
             ids = &own;

@@ -31,7 +31,7 @@ typedef struct sd_steer_sweep_opt {
     bool chat;
     int64_t n_gen;
     sd_sample_opt sample;
-    uint64_t seed;
+    uint64_t seed;              /* of the first prompt; the others draw by their own (sd_seed_of), each the same at every strength */
     double most_ppl;            /* suggested: at most this many times the plain perplexity; 0: SD_SWEEP_MOST_PPL */
     const sd_progress *progress;
 } sd_steer_sweep_opt;

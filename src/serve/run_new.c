@@ -2,6 +2,7 @@
 #include "serve/openai.h"
 
 #include "base/hash.h"
+#include "base/rng.h"
 #include <inttypes.h>
 #include <time.h>
 
@@ -86,8 +87,7 @@ static int read_sampling(sd_run *r, sd_problem *p)
         s->sample = (sd_sample_opt){.temp = sd_field_num(b, "temperature", 1), .top_p = sd_sample_share(sd_field_num(b, "top_p", 1)),
                                     .top_k = (int)sd_field_int(sonde, "top_k", sd_field_int(b, "top_k", 0)),
                                     .min_p = sd_field_num(sonde, "min_p", sd_field_num(b, "min_p", 0))};
-        uint64_t own[2] = {r->seed, (uint64_t)i};
-        s->seed = r->compare || i == 0 ? r->seed : sd_hash64(own, sizeof own); /* lanes share the stream of chance, choices do not: not with those of another seed either */
+        s->seed = r->compare ? r->seed : sd_seed_of(r->seed, (uint64_t)i); /* lanes share the stream of chance, choices do not */
     }
     return 0;
 }

@@ -13,6 +13,12 @@ expect_json words sonde.sweep/1 'all(p["words"] == sum("bridge" in a.split() for
 cp "$dir/out" first
 "$sonde" sweep tiny.gguf --steer "$spec" --values 1 -p 'the cat' -n 16 --words bridge --mode faithful --json -t 1 >second 2>err
 python3 -c 'import json; a, b = (json.load(open(f))["points"] for f in ("first", "second")); assert a == b' 2>why && ok any_number_of_threads || not_ok any_number_of_threads "$(cat why)"
+# Prompts draw by seeds of their own, the first by the one that was given: equal prompts get different answers, and a strength of 0 the plain ones.
+expect_json a_seed_a_prompt sonde.sweep/1 'all(p["answers"] == d["points"][0]["answers"] and len(set(p["answers"])) == 3 for p in d["points"])' \
+    sweep tiny.gguf --steer "$spec" --values 0 -p 'the cat' -p 'the cat' -p 'the cat' -n 16 --temp 1 --seed 7 --mode faithful --json
+python3 -c 'import json; print(json.load(open("out"))["points"][0]["answers"][0])' >swept
+run run tiny.gguf -p 'the cat' -n 16 --temp 1 --seed 7 --mode faithful --json
+python3 -c 'import json; print(json.load(open("out"))["text"])' | cmp -s - swept && ok the_first_as_run || not_ok the_first_as_run "$(cat swept out)"
 # Suggested: the most of the concept within the limit of perplexity that was given.
 for most in 1 1000000; do
     expect_json "within_$most" sonde.sweep/1 'd["most_ppl"] == '$most' and d["suggested"] == max([(p["projection"], p["value"]) for p in d["points"][1:] if p["ppl"] <= '$most' * d["points"][0]["ppl"] and p["rep4"] <= d["points"][0]["rep4"] + 0.1 and p["projection"] > d["points"][0]["projection"]], default=(0, None))[1] and (d["suggested"] is None) == ('$most' == 1)' \

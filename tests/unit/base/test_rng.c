@@ -52,6 +52,7 @@ static void streams_differ(void **state)
     assert_true(v != sd_rng_u64(&b) && v != sd_rng_u64(&c) && v != sd_rng_u64(&d));
     sd_rng again = sd_rng_make(1, "init", 0);
     assert_true(v == sd_rng_u64(&again));
+    assert_true(sd_seed_of(7, 0) == 7 && sd_seed_of(7, 1) != sd_seed_of(7, 2) && sd_seed_of(7, 1) != sd_seed_of(8, 1) && sd_seed_of(7, 1) != 8);
 }
 
 static void below_is_uniform(void **state)
