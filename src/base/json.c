@@ -147,6 +147,7 @@ static sd_status parse(json_t **out, const char *p, size_t n, size_t max_memory,
 {
     *out = NULL;
     if (n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) p += 3, n -= 3; /* a byte order mark, RFC 8259 section 8.1 */
+    if (sd_utf16_name((sd_slice){p, n})) return sd_text_check((sd_slice){p, n}, of.what, err);
     scan s = {.p = p, .n = n, .line = 1};
     sd_status st = scan_text(&s, of, err);
     if (!st && s.memory > max_memory) st = too_many(&s, max_memory, of, err);

@@ -130,6 +130,12 @@ done:
     return st;
 }
 
+sd_status sd_file_read_text(sd_buf *b, const char *path, sd_err *err)
+{
+    sd_status st = sd_file_read(b, path, err);
+    return st ? st : sd_text_check((sd_slice){b->p, b->n}, path, err);
+}
+
 bool sd_file_exists(const char *path)
 {
     struct stat s;

@@ -15,6 +15,8 @@ void sd_map_forget(const sd_map *m);
 
 /* Whole file into b (at most b->max). */
 sd_status sd_file_read(sd_buf *b, const char *path, sd_err *err);
+/* The same; what is not UTF-8 is an error. */
+sd_status sd_file_read_text(sd_buf *b, const char *path, sd_err *err);
 /* Its first bytes, at most b->max. */
 sd_status sd_file_head(sd_buf *b, const char *path, sd_err *err);
 bool sd_file_exists(const char *path);

@@ -297,6 +297,28 @@ size_t sd_utf8_valid_prefix(sd_slice s)
     return i;
 }
 
+const char *sd_utf16_name(sd_slice s)
+{
+    if (s.n >= 2 && (memcmp(s.p, "\xff\xfe", 2) == 0 || memcmp(s.p, "\xfe\xff", 2) == 0)) return "UTF-16";
+    if (s.n < 4 || !s.p[0] == !s.p[1] || !s.p[0] != !s.p[2] || !s.p[1] != !s.p[3]) return NULL;
+    return s.p[0] ? "UTF-16LE" : "UTF-16BE";
+}
+
+sd_status sd_text_check(sd_slice s, const char *what, sd_err *err)
+{
+    const char *wide = sd_utf16_name(s);
+    const size_t ok = wide ? 0 : sd_utf8_valid_prefix(s);
+    size_t line = 1;
+    if (ok == s.n) return SD_OK;
+    if (wide) {
+        sd_fail(err, SD_E_UNSUPPORTED, "%s is UTF-16; text is read as UTF-8", what);
+        return sd_hint(err, "convert it: iconv -f %s -t UTF-8 FILE > NEW", wide);
+    }
+    for (size_t i = 0; i < ok; i++) line += s.p[i] == '\n';
+    sd_fail(err, SD_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) of it is not UTF-8", what, line, ok, (unsigned)(uint8_t)s.p[ok]);
+    return sd_hint(err, "convert it, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW");
+}
+
 int sd_utf8_encode(uint32_t cp, char out[4])
 {
     if (cp < 0x80) {

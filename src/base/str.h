@@ -55,6 +55,10 @@ sd_status sd_buf_check(const sd_buf *b, const char *what, sd_err *err);
 
 /* Length of the valid UTF-8 prefix of s; equals s.n when all of it is valid (no surrogates, no overlong forms). */
 size_t sd_utf8_valid_prefix(sd_slice s);
+/* iconv's name of UTF-16, which is known by its byte order mark, or by beginning with two letters below U+0100. NULL: it is not. */
+const char *sd_utf16_name(sd_slice s);
+/* Whether s, all of the text `what`, is UTF-8: SD_E_FORMAT with line and byte, SD_E_UNSUPPORTED when it is UTF-16. */
+sd_status sd_text_check(sd_slice s, const char *what, sd_err *err);
 /* Decodes one code point at p[0..n); returns its bytes (0 when invalid or cut). */
 int sd_utf8_decode(const char *p, size_t n, uint32_t *cp);
 int sd_utf8_encode(uint32_t cp, char out[4]); /* bytes written, 0 when cp is no scalar value */

@@ -357,12 +357,7 @@ sd_status cli_read_text(sd_buf *b, const char *path, sd_err *err)
 {
     bool from_stdin = strcmp(path, "-") == 0;
     sd_status st = from_stdin ? read_stdin(b, err) : sd_file_read(b, path, err);
-    if (st) return st;
-    size_t ok = sd_utf8_valid_prefix((sd_slice){b->p, b->n}), line = 1;
-    if (ok == b->n) return SD_OK;
-    for (size_t i = 0; i < ok; i++) line += b->p[i] == '\n';
-    sd_fail(err, SD_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) is not UTF-8", from_stdin ? "standard input" : path, line, ok, (unsigned)(uint8_t)b->p[ok]);
-    return sd_hint(err, "convert it first: iconv -f LATIN1 -t UTF-8");
+    return st ? st : sd_text_check((sd_slice){b->p, b->n}, from_stdin ? "standard input" : path, err);
 }
 
 sd_status cli_check_parent(const char *path, sd_err *err)

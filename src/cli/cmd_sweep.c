@@ -94,7 +94,7 @@ static sd_status read_prompts(inputs *x, const args *a, sd_err *err)
     if (a->prompt.n > SD_SWEEP_PROMPTS) return sd_fail(err, SD_E_ARG, "%d prompts, at most %d", (int)a->prompt.n, (int)SD_SWEEP_PROMPTS);
     for (int i = 0; i < a->prompt.n; i++) x->prompt[x->n_prompt++] = a->prompt.v[i];
     if (!a->prompts) return SD_OK;
-    sd_status st = sd_file_read(&x->file, a->prompts, err);
+    sd_status st = sd_file_read_text(&x->file, a->prompts, err);
     if (st) return st;
     char *line = (char *)(uintptr_t)sd_buf_str(&x->file);
     while (*line) {
@@ -122,7 +122,7 @@ static sd_status read_inputs(inputs *x, const args *a, cli *c, sd_err *err)
     if (a->steer[0] == '@') st = sd_file_read(&x->spec, a->steer + 1, err);
     else sd_buf_puts(&x->spec, a->steer);
     if (!st) st = read_prompts(x, a, err);
-    if (!st && a->reference) st = sd_file_read(&x->reference, a->reference, err);
+    if (!st && a->reference) st = sd_file_read_text(&x->reference, a->reference, err);
     return st;
 }
 

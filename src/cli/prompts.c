@@ -40,7 +40,7 @@ sd_status cli_text_ids(sd_ids *ids, const sd_model *m, const char *path, sd_err 
 {
     sd_buf b;
     sd_buf_init(&b, 1 << 26);
-    sd_status st = sd_file_read(&b, path, err);
+    sd_status st = sd_file_read_text(&b, path, err);
     if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, ids, err);
     sd_buf_release(&b);
     return st;

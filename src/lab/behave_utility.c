@@ -26,7 +26,7 @@ static sd_status cross_entropy(sd_utility *u, const sd_exec *ex, const sd_model 
     sd_score_result r;
     sd_sha256 h;
     sd_buf_init(&b, MAX_TEXT);
-    sd_status st = sd_file_read(&b, o->text, err);
+    sd_status st = sd_file_read_text(&b, o->text, err);
     if (!st) st = sd_tok_encode(m->tok, (sd_slice){b.p, b.n}, &(sd_encode_opt){.no_special = true}, &ids, err);
     int64_t window, most = text_rows(m, o, &window);
     if (!st) st = sd_lab_score(&r, ex, m, ids.v, ids.n < most ? ids.n : most, &(sd_score_opt){.window = window, .edit = o->edit, .progress = o->progress}, err);

@@ -58,7 +58,7 @@ sd_status sd_phrases_open(sd_phrases *p, const char *path, sd_err *err)
         sd_slice rest, line;
         uint64_t which = 0; /* whatever their order */
         sd_buf_init(&b, 1 << 20);
-        st = sd_file_read(&b, path, err);
+        st = sd_file_read_text(&b, path, err);
         rest = (sd_slice){b.p, b.n};
         while (!st && sd_slice_cut(&rest, '\n', &line)) {
             if ((line = sd_slice_trim(line)).n == 0) continue;

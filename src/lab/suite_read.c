@@ -186,7 +186,8 @@ sd_status sd_suite_open(sd_suite *s, const char *spec, sd_err *err)
     sd_slice text = {b.p, b.n};
     sd_sha256_of(&h, b.p, b.n);
     sd_sha256_hex(&h, s->sha256);
-    if (strcasecmp(dot, ".csv") == 0) st = read_csv(s, text, forced, err);
+    if (sd_utf16_name(text)) st = sd_text_check(text, path, err);
+    else if (strcasecmp(dot, ".csv") == 0) st = read_csv(s, text, forced, err);
     else if (strcasecmp(dot, ".jsonl") == 0) st = read_jsonl(s, text, forced, err);
     else if (strcasecmp(dot, ".json") == 0) st = read_json(s, text, forced, err);
     else {

@@ -54,17 +54,12 @@ static sd_status put(sd_corpus *c, sd_slice text, sd_err *err)
     return st ? st : push(c, at, text.n, err);
 }
 
-static sd_status not_utf8(const char *path, sd_slice text, size_t at, sd_err *err)
+static sd_status check(const char *path, sd_slice text, sd_err *err)
 {
-    const char *p = text.p;
-    int64_t line = 1;
-    if (text.n >= 4 && memcmp(p, "PAR1", 4) == 0) {
-        sd_fail(err, SD_E_UNSUPPORTED, "%s: parquet files are not read", path);
-        return sd_hint(err, "convert it: python3 -c \"import pandas; pandas.read_parquet('%s').to_json('rows.jsonl', orient='records', lines=True)\"", path);
-    }
-    for (size_t i = 0; i < at; i++) line += p[i] == '\n';
-    sd_fail(err, SD_E_FORMAT, "%s: line %" PRId64 ", byte %zu of the file is not UTF-8", path, line, at);
-    return sd_hint(err, "leave it out, or convert it, for example: iconv -f LATIN1 -t UTF-8 %s", path);
+    const sd_status st = sd_text_check(text, path, err);
+    if (!st || text.n < 4 || memcmp(text.p, "PAR1", 4) != 0) return st;
+    sd_fail(err, SD_E_UNSUPPORTED, "%s: parquet files are not read", path);
+    return sd_hint(err, "convert it: python3 -c \"import pandas; pandas.read_parquet('%s').to_json('rows.jsonl', orient='records', lines=True)\"", path);
 }
 
 static bool blank_before(const char *p, size_t begin, size_t i)
@@ -241,16 +236,13 @@ static sd_status add_file(sd_corpus *c, const char *path, bool in_folder, sd_err
     sd_buf_init(&text, HEAD);
     if (in_folder) st = sd_file_head(&text, path, err);
     sd_slice s = {text.p, text.n};
-    size_t ok = st ? 0 : sd_utf8_valid_prefix(s);
-    if (!st && (!in_folder || ok + (s.n == HEAD ? CUT : 0) >= s.n)) {
+    if (!st && (!in_folder || sd_utf8_valid_prefix(s) + (s.n == HEAD ? CUT : 0) >= s.n)) {
         sd_buf_release(&text);
         sd_buf_init(&text, MAX_TEXT);
         st = sd_file_read(&text, path, err);
         s = (sd_slice){text.p, text.n};
-        ok = st ? 0 : sd_utf8_valid_prefix(s);
     }
-    if (!st && ok != s.n) {
-        st = not_utf8(path, s, ok, in_folder && !c->n_left_out ? &c->left_out : in_folder ? NULL : err);
+    if (!st && (st = check(path, s, in_folder && !c->n_left_out ? &c->left_out : in_folder ? NULL : err))) {
         if (in_folder) {
             c->n_left_out++;
             sd_free(c->files.v[--c->files.n]);

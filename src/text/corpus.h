@@ -9,7 +9,7 @@
 #include "base/hash.h"
 
 typedef struct sd_corpus sd_corpus;
-/* paths: files or folders (recursive, sorted). A named file that is not UTF-8, or folders of nothing else: SD_E_FORMAT naming file, line and byte. */
+/* paths: files or folders (recursive, sorted). A named file that is not UTF-8, or folders of nothing else: SD_E_FORMAT naming file, line and byte; UTF-16: SD_E_UNSUPPORTED. */
 sd_status sd_corpus_open(sd_corpus **out, const char *const *paths, int n_paths, sd_err *err);
 /* One text as the whole corpus (copied); name stands for its file. */
 sd_status sd_corpus_of_text(sd_corpus **out, sd_slice text, const char *name, sd_err *err);

@@ -13,6 +13,7 @@ head -c 3 tiny.gguf >models/magic.gguf
 printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n' >models/lfs.gguf
 printf 'The cat sat on the mat. The red gate and the bridge.\n%.0s' $(seq 400) >corpus/a.txt
 printf 'fine\nnot \xff fine\n' >bad.txt
+printf '{"prompt":"the cat"}\n%.0s' 1 2 >suite.jsonl
 
 # nothing_left NAME PATH..: none of the paths, nor a temporary file beside them.
 nothing_left() {
@@ -96,6 +97,20 @@ expect_error tokenize_utf8 4 'bad.txt.*(line 2|byte 9)' tokenize tiny.gguf --fil
 expect_error score_utf8 4 'bad.txt.*(line 2|byte 9)' score tiny.gguf bad.txt
 expect_error capture_utf8 4 'bad.txt.*(line 2|byte 9)' capture tiny.gguf bad.txt --site resid_post.0 -o acts
 expect_error dict_train_utf8 4 'bad.txt.*(line 2|byte 9)' dict train tiny.gguf bad.txt --site resid_post.0 --width 64 --k 4 -o d
+# Text in UTF-16, as some systems write it: with its mark, and without in both orders.
+for enc in UTF-16 UTF-16LE UTF-16BE; do
+    python3 - $enc <<'P'
+import sys
+for end, text in (("txt", "the cat sat\n" * 50), ("jsonl", '{"prompt":"the","completion":"cat"}\n' * 4), ("csv", "prompt\nthe cat\n")):
+    open("wide." + end, "wb").write(text.encode(sys.argv[1]))
+P
+    for what in "score tiny.gguf wide.txt" "capture tiny.gguf wide.txt --site resid_post.0 -o acts" "capture tiny.gguf wide.jsonl --site resid_post.0 -o acts" "tune tiny.gguf --data wide.jsonl --lora 2 -o d" \
+        "audit run tiny.gguf --suite harmful=wide.csv" "audit run tiny.gguf --suite harmful=wide.jsonl" "audit run tiny.gguf --suite harmful=suite.jsonl --phrases wide.txt" "sweep tiny.gguf --steer {} --prompts wide.txt"; do
+        expect_error "${enc}_${what// /_}" 4 'wide.[a-z]+ is UTF-16; text is read as UTF-8' $what
+        grep -q "^hint: convert it: iconv -f $enc -t UTF-8" err || not_ok "${enc}_hint" "$(cat err)"
+    done
+done
+nothing_left utf16_leaves_nothing acts d
 mkdir mixed && cp corpus/* bad.txt mixed/
 for what in "capture tiny.gguf mixed --site resid_post.0 -o acts" "dict train tiny.gguf mixed --site resid_post.0 --width 64 --k 4 --tokens 2000 -o d"; do
     run $what

@@ -262,6 +262,23 @@ static void utf8_what_is_not(void **state)
     assert_int_equal(sd_utf8_valid_prefix((sd_slice){"", 0}), 0);
 }
 
+static void text_is_utf8(void **state)
+{
+    (void)state;
+    static const struct { const char *p; size_t n; const char *name; } wide[] = {
+        {"\xff\xfe" "a\0", 4, "UTF-16"}, {"\xfe\xff", 2, "UTF-16"}, {"a\0b\0", 4, "UTF-16LE"}, {"\0{\0\"", 4, "UTF-16BE"}, {"{\0\n\0\xe9\0", 6, "UTF-16LE"},
+        {"ab\0c", 4, NULL}, {"a\0\0c", 4, NULL}, {"\0\0\0\0", 4, NULL}, {"a\0b", 3, NULL}, {"abcd", 4, NULL}, {"", 0, NULL}, {"\xc3\xa9", 2, NULL}};
+    sd_err err = {0};
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) {
+        const sd_slice s = {wide[i].p, wide[i].n};
+        const char *name = sd_utf16_name(s);
+        if (wide[i].name ? !name || strcmp(name, wide[i].name) != 0 : name != NULL) fail_msg("text %zu is called %s", i, name ? name : "nothing");
+        assert_int_equal(sd_text_check(s, "t", &err), wide[i].name ? SD_E_UNSUPPORTED : SD_OK);
+    }
+    assert_int_equal(sd_text_check(SD_LIT("one\ntwo \xff"), "a.txt", &err), SD_E_FORMAT);
+    assert_string_equal(err.msg, "a.txt: line 2, byte 8 (0xff) of it is not UTF-8");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +291,7 @@ int main(void)
         T(buffers_grow_to_their_maximum),
         T(utf8_every_code_point),
         T(utf8_what_is_not),
+        T(text_is_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
