@@ -141,8 +141,8 @@ int cli_unknown_command(cli *c, const char *noun, const char *verb);
 
 /* help.c: text of -h; the list of `sonde help`; docs/cli.md; the man page; completion scripts. Appended to b. */
 void help_command(sd_buf *b, const cli_cmd *cmd, int width); /* width: of the terminal; 0: none */
-void help_overview(sd_buf *b);
-void help_noun(sd_buf *b, const char *noun); /* "dict": its verbs */
+void help_overview(sd_buf *b, int width);
+void help_noun(sd_buf *b, const char *noun, int width); /* "dict": its verbs */
 void help_markdown(sd_buf *b);
 void help_man(sd_buf *b);
 

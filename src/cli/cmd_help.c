@@ -32,7 +32,7 @@ static int print_topic(cli *c, sd_buf *b)
     size_t n = strlen(name);
     for (int i = 0; cli_command(i); i++)
         if (strncmp(cli_command(i)->name, name, n) == 0 && cli_command(i)->name[n] == ' ') {
-            help_noun(b, name);
+            help_noun(b, name, c->width);
             return 0;
         }
     if (c->n_arg > 1 && cli_find_command(c->arg[0])) {
@@ -52,7 +52,7 @@ static int cmd_help(cli *c, int argc, char **argv)
     sd_buf_init(&b, 1 << 20); /* all texts together are some tens of kilobytes */
     if (a.man) help_man(&b);
     else if (a.markdown) help_markdown(&b);
-    else if (c->n_arg == 0) help_overview(&b);
+    else if (c->n_arg == 0) help_overview(&b, c->width);
     else rc = print_topic(c, &b);
     out_raw(c, &b);
     sd_buf_release(&b);

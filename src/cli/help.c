@@ -2,8 +2,9 @@
  * Nothing here knows a particular command. docs/ holds the printed forms; tools/check-docs compares them with these. */
 #include "cli/cli.h"
 
-/* Column where help text starts, and where lines end: in the documents and on wide terminals; on narrow ones no sooner than LEAST. */
-enum { HELP_COL = 30, HELP_END = 100, LEAST_END = 60 };
+/* Columns where the meanings of flags, commands and exit codes start, and where lines end: in the documents and on wide terminals; on narrow ones, where a
+ * meaning would have less than half of the line, it stands below its name. */
+enum { HELP_COL = 30, BRIEF_COL = 20, EXIT_COL = 7, BELOW_COL = 6, HELP_END = 100, LEAST_END = 20 };
 
 static const struct { int code; const char *words; } exit_codes[] = {
     {0, "done"},
@@ -70,6 +71,20 @@ static void put_meaning(sd_buf *b, const cli_opt *o)
     if (def || many) sd_buf_printf(b, " (%s%s%s%s)", many ? many : "", def && many ? "; " : "", def ? "default " : "", def ? def : "");
 }
 
+/* "  name    meaning" with the meaning at column col, two spaces from the name, or below it. */
+static void put_entry(sd_buf *b, sd_slice name, sd_slice meaning, int col, int end)
+{
+    int n = out_width(name) + 2;
+    if (col > end / 2) col = BELOW_COL;
+    sd_buf_printf(b, "  %.*s", SD_SLICE(name));
+    if (n + 2 > col) {
+        sd_buf_putc(b, '\n');
+        n = 0;
+    }
+    sd_buf_printf(b, "%*s", col - n, "");
+    put_wrapped(b, meaning, col, end);
+}
+
 static void put_option(sd_buf *b, const cli_opt *o, int end)
 {
     if (o->hidden) return;
@@ -78,14 +93,7 @@ static void put_option(sd_buf *b, const cli_opt *o, int end)
     sd_buf_init(&right, 4096);
     put_flag(&left, o, true);
     put_meaning(&right, o);
-    int n = (int)left.n + 2;
-    sd_buf_printf(b, "  %s", sd_buf_str(&left));
-    if (n + 2 > HELP_COL) {
-        sd_buf_putc(b, '\n');
-        n = 0;
-    }
-    sd_buf_printf(b, "%*s", HELP_COL - n, "");
-    put_wrapped(b, sd_slice_of(sd_buf_str(&right)), HELP_COL, end);
+    put_entry(b, (sd_slice){left.p, left.n}, (sd_slice){right.p, right.n}, HELP_COL, end);
     sd_buf_release(&left);
     sd_buf_release(&right);
 }
@@ -146,12 +154,24 @@ static void put_paragraphs(sd_buf *b, const char *text, int end)
     sd_buf_release(&para);
 }
 
+static int end_of(int width)
+{
+    return width <= 0 || width > HELP_END ? HELP_END : width < LEAST_END ? LEAST_END : width;
+}
+
+/* Examples are not broken: they are there to be copied. */
 void help_command(sd_buf *b, const cli_cmd *cmd, int width)
 {
-    int end = width <= 0 || width > HELP_END ? HELP_END : width < LEAST_END ? LEAST_END : width;
-    sd_buf_printf(b, "sonde %s: %s\n\nusage: ", cmd->name, cmd->brief);
-    put_usage(b, cmd);
-    sd_buf_putc(b, '\n');
+    const int end = end_of(width);
+    sd_buf line;
+    sd_buf_init(&line, 4096);
+    sd_buf_printf(&line, "sonde %s: %s", cmd->name, cmd->brief);
+    put_wrapped(b, (sd_slice){line.p, line.n}, 0, end);
+    sd_buf_reset(&line);
+    put_usage(&line, cmd);
+    sd_buf_puts(b, "\nusage: ");
+    put_wrapped(b, (sd_slice){line.p, line.n}, 7, end);
+    sd_buf_release(&line);
     if (cmd->examples) {
         sd_buf_puts(b, "\nexamples:\n");
         put_lines(b, "  ", cmd->examples);
@@ -164,38 +184,50 @@ void help_command(sd_buf *b, const cli_cmd *cmd, int width)
     sd_buf_release(&options);
     sd_buf_puts(b, "\neverywhere:\n");
     put_common(b, cmd, end);
-    if (cmd->json) sd_buf_printf(b, "\n--json prints one document with \"schema\": \"%s\".\n", cmd->json);
+    if (!cmd->json) return;
+    sd_buf_init(&line, 4096);
+    sd_buf_printf(&line, "--json prints one document with \"schema\": \"%s\".", cmd->json);
+    put_paragraphs(b, sd_buf_str(&line), end);
+    sd_buf_release(&line);
 }
 
-static void put_brief(sd_buf *b, const cli_cmd *cmd) { sd_buf_printf(b, "  %-16s %s\n", cmd->name, cmd->brief); }
+static void put_brief(sd_buf *b, const cli_cmd *cmd, int end) { put_entry(b, sd_slice_of(cmd->name), sd_slice_of(cmd->brief), BRIEF_COL, end); }
 
-void help_noun(sd_buf *b, const char *noun)
+void help_noun(sd_buf *b, const char *noun, int width)
 {
     size_t n = strlen(noun);
     sd_buf_printf(b, "usage: sonde %s VERB ..\n\n", noun);
     for (int i = 0; cli_command(i); i++) {
         const cli_cmd *cmd = cli_command(i);
-        if (strncmp(cmd->name, noun, n) == 0 && cmd->name[n] == ' ') put_brief(b, cmd);
+        if (strncmp(cmd->name, noun, n) == 0 && cmd->name[n] == ' ') put_brief(b, cmd, end_of(width));
     }
     sd_buf_printf(b, "\n`sonde %s VERB -h` says more.\n", noun);
 }
 
-void help_overview(sd_buf *b)
+void help_overview(sd_buf *b, int width)
 {
-    sd_buf_puts(b, "sonde: opens a language model, shows what it has learned, changes how it behaves\n\n"
-                   "usage: sonde COMMAND [arguments] [options]\n\n");
+    const int end = end_of(width);
+    put_wrapped(b, SD_LIT("sonde: opens a language model, shows what it has learned, changes how it behaves"), 0, end);
+    sd_buf_puts(b, "\nusage: ");
+    put_wrapped(b, SD_LIT("sonde COMMAND [arguments] [options]"), 7, end);
+    sd_buf_putc(b, '\n');
     for (int i = 0; cli_command(i); i++)
-        if (!(cli_command(i)->uses & CLI_HIDDEN)) put_brief(b, cli_command(i));
-    sd_buf_puts(b, "\n`sonde COMMAND -h` says more. Results go to stdout (a table on a terminal; piped, tab-separated,\n"
-                   "with sentences behind #; one document with --json), everything else to stderr.\n\nexit codes:\n");
-    for (int i = 0; i < N_EXIT; i++) sd_buf_printf(b, "  %-4d %s\n", exit_codes[i].code, exit_codes[i].words);
+        if (!(cli_command(i)->uses & CLI_HIDDEN)) put_brief(b, cli_command(i), end);
+    put_paragraphs(b, "`sonde COMMAND -h` says more. Results go to stdout (a table on a terminal; piped, tab-separated, with sentences behind #; one document with --json), "
+                      "everything else to stderr.", end);
+    sd_buf_puts(b, "\nexit codes:\n");
+    for (int i = 0; i < N_EXIT; i++) {
+        char code[8];
+        snprintf(code, sizeof code, "%d", exit_codes[i].code);
+        put_entry(b, sd_slice_of(code), sd_slice_of(exit_codes[i].words), EXIT_COL, end);
+    }
 }
 
 void help_markdown(sd_buf *b)
 {
     sd_buf_puts(b, "# The command line\n\nMade by `tools/docs` from the option tables of the program; not edited by hand.\n\n"
                    "## sonde\n\n```text\n");
-    help_overview(b);
+    help_overview(b, HELP_END);
     sd_buf_puts(b, "```\n\n## Environment\n\n| variable | effect |\n|---|---|\n");
     for (int i = 0; i < N_ENV; i++) sd_buf_printf(b, "| `%s` | %s |\n", environment[i].name, environment[i].words);
     for (int i = 0; cli_command(i); i++) {

@@ -62,20 +62,17 @@ static bool is_noun(const char *noun)
     return false;
 }
 
-static int print(cli *c, FILE *f, void (*make)(sd_buf *b, const char *noun), const char *noun)
+/* noun NULL: the overview. */
+static int print(cli *c, FILE *f, const char *noun)
 {
+    const int width = f == c->err ? c->err_width : c->width;
     sd_buf b;
     sd_buf_init(&b, 1 << 20);
-    make(&b, noun);
+    if (noun) help_noun(&b, noun, width);
+    else help_overview(&b, width);
     fwrite(b.p, 1, b.n, f);
     sd_buf_release(&b);
     return out_flush(c);
-}
-
-static void overview(sd_buf *b, const char *noun)
-{
-    (void)noun;
-    help_overview(b);
 }
 
 /* Names that start as the first word does: first words when verb is NULL, else the verbs of noun. */
@@ -115,19 +112,19 @@ static int dispatch(cli *c, int argc, char **argv)
     const char *noun = argc > 1 ? argv[1] : NULL;
     char name[64];
     if (!noun) {
-        print(c, c->err, overview, NULL);
+        print(c, c->err, NULL);
         return sd_status_exit_code(SD_E_ARG);
     }
-    if (strcmp(noun, "-h") == 0 || strcmp(noun, "--help") == 0) return print(c, c->out, overview, NULL);
+    if (strcmp(noun, "-h") == 0 || strcmp(noun, "--help") == 0) return print(c, c->out, NULL);
     if (strcmp(noun, "--version") == 0) noun = "version";
     if (noun[0] == '-') return cli_usage(c, "flags come after the command: sonde COMMAND .. %s", noun);
     const cli_cmd *cmd = cli_find_command(noun);
     if (cmd) return run(c, cmd, argc - 1, argv + 1);
     if (!is_noun(noun)) return cli_unknown_command(c, noun, NULL);
     const char *verb = argc > 2 ? argv[2] : NULL;
-    if (verb && (strcmp(verb, "-h") == 0 || strcmp(verb, "--help") == 0)) return print(c, c->out, help_noun, noun);
+    if (verb && (strcmp(verb, "-h") == 0 || strcmp(verb, "--help") == 0)) return print(c, c->out, noun);
     if (!verb) {
-        print(c, c->err, help_noun, noun);
+        print(c, c->err, noun);
         return sd_status_exit_code(SD_E_ARG);
     }
     snprintf(name, sizeof name, "%s %s", noun, verb);
