@@ -20,7 +20,7 @@ typedef struct audit_args {
     {0, "suite", OPT_MULTI, AT(type, a.suite), .arg = "FILE", .help = "prompts to ask: a .csv, .jsonl or .json file, or harmful=FILE, harmless=FILE; repeat it"}, \
     {0, "system", OPT_STR, AT(type, a.system), .arg = "TEXT", .def = "default", .help = "system message: default (the template's own), none, or a text"}, \
     {'n', "predict", OPT_INT, AT(type, a.n_gen), .arg = "N", .def = "64", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer at most"},  \
-    {0, "limit", OPT_INT, AT(type, a.limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "ask N prompts of each suite, chosen by --seed"},                \
+    {0, "limit", OPT_INT, AT(type, a.limit), .arg = "N", .lo = 1, .hi = 1 << 20, .zero = "all", .help = "ask N prompts of each suite, chosen by --seed"},                \
     {0, "quick", OPT_BOOL, AT(type, a.quick), .help = "judge by the first token's log-odds; answers of 20 tokens, for the phrases beside"},                                    \
     {0, "phrases", OPT_STR, AT(type, a.phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},              \
     {0, "judge-labels", OPT_STR, AT(type, a.judge_labels), .arg = "FILE", .help = "labelled answers to measure the judges' errors on (.jsonl)"},         \

@@ -14,7 +14,7 @@ static const cli_opt opts[] = {
     {0, "position", OPT_INT, AT(args, position), .arg = "N", .def = "-1", .lo = -1e6, .hi = -1, .help = "where it is predicted, counted from the end"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "a dictionary: what it reads is attributed to its features"},
     {0, "site", OPT_STR, AT(args, site), .arg = "SITE", .help = "the dictionary's site; its own when not given"},
-    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 1e6, .help = "parts in the table of a terminal"},
+    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 1 << 30, .zero = "all", .help = "parts in the table of a terminal"},
     LOOK_HTML_OPT(args),
     OPT_END};
 

@@ -30,7 +30,7 @@ static const cli_opt opts[] = {
     {0, "lora", OPT_INT, AT(args, lora), .arg = "R", .def = "16", .lo = 1, .hi = 1024, .help = "rank of the adapters"},
     {0, "at", OPT_INTS, AT(args, at), .arg = "STEP", .lo = 1, .hi = 1e6, .help = "steps to measure at besides the last", .def_words = "1, 2, 4, 8, .."},
     {'n', "predict", OPT_INT, AT(args, n_gen), .arg = "N", .def = "20", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer at most"},
-    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "ask N prompts of each suite, chosen by --seed"},
+    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .zero = "all", .help = "ask N prompts of each suite, chosen by --seed"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
     OPT_END};
 

@@ -17,7 +17,7 @@ static const cli_opt opts[] = {
     {0, "prompt", OPT_STR, AT(args, prompt), .arg = "TEXT", .help = "a system message to compare with: what asking for refusals does alone"},
     {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "text whose cross-entropy says what each edit costs"},
     {'n', "predict", OPT_INT, AT(args, n_gen), .arg = "N", .def = "32", .lo = 1, .hi = 4096, .unit = "tokens", .help = "length of an answer at most"},
-    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "prompts of each suite, chosen by --seed"},
+    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .zero = "all", .help = "prompts of each suite, chosen by --seed"},
     {0, "others", OPT_INT, AT(args, n_other), .arg = "N", .def = "4", .lo = 0, .hi = SD_SAFETY_RANDOM, .help = "other features to compare with; each is four measurements, all else 11 to 21"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
     OPT_END};

@@ -28,7 +28,7 @@ static const cli_opt opts[] = {
     {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "a text: random subspaces that cost it as much cross-entropy are compared with, too"},
     {0, "base", OPT_STR, AT(args, base), .arg = "MODEL2", .help = "the model before its alignment: how far the two are apart, token by token of refusals"},
     {0, "max-kl", OPT_FLOAT, AT(args, max_kl), .arg = "NATS", .def = "1", .lo = 1e-6, .hi = 1e3, .help = "what a direction may move the first token of harmless prompts to be one of refusal"},
-    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "prompts of each suite, chosen by --seed"},
+    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .zero = "all", .help = "prompts of each suite, chosen by --seed"},
     {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .def = "default", .help = "system message of directions and openings: default (the template's own), none, or a text"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
     OPT_END};

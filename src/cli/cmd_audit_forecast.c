@@ -23,7 +23,7 @@ static const cli_opt opts[] = {
     {0, "lora", OPT_INT, AT(args, lora), .arg = "R", .def = "16", .lo = 0, .hi = 1024, .help = "rank of the adapter; 0: all weights learn"},
     {0, "rows", OPT_INT, AT(args, rows), .arg = "N", .def = "512", .lo = 1, .hi = 1 << 20, .help = "rows that are looked at, drawn by --seed; a forward and a backward pass twice each"},
     {0, "blame", OPT_INT, AT(args, blame), .arg = "N", .def = "10", .lo = 0, .hi = 1 << 20, .help = "rows to print; --json and the page have all; 0: nobody is blamed, which saves up to three rehearsals"},
-    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "take N prompts of each suite, chosen by --seed; at most 64 of a kind are used"},
+    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1 << 20, .zero = "all", .help = "take N prompts of each suite, chosen by --seed; at most 64 of a kind are used"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = "refusal phrases, one a line, instead of the literature's twelve"},
     OPT_END};
 

@@ -9,7 +9,7 @@ typedef struct args { const char *positive, *negative, *system, *text, *phrases;
 static const cli_opt opts[] = {
     {0, "positive", OPT_STR, AT(args, positive), .arg = "FILE", .help = "prompts with the concept (harmful requests)"},
     {0, "negative", OPT_STR, AT(args, negative), .arg = "FILE", .help = "prompts without it (harmless requests)"},
-    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 20, .help = "ask N prompts of each file, chosen by --seed"},
+    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "64", .lo = 1, .hi = 1 << 20, .zero = "all", .help = "ask N prompts of each file, chosen by --seed"},
     {0, "system", OPT_STR, AT(args, system), .arg = "TEXT", .def = "default", .help = "system message: default (the template's own), none, or a text"},
     {0, "text", OPT_STR, AT(args, text), .arg = "FILE", .help = "text whose cross-entropy is taken at each strength; its first 4,096 tokens"},
     {0, "phrases", OPT_STR, AT(args, phrases), .arg = "FILE", .help = CLI_PHRASES_HELP},

@@ -9,7 +9,7 @@ typedef struct args { const char *sort; int64_t limit; } args;
 
 static const cli_opt opts[] = {
     {0, "sort", OPT_STR, AT(args, sort), .arg = "BY", .def = "most", .values = "most|fewest|index", .help = "order of the list"},
-    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 0, .hi = 1e9, .help = "features listed; 0: all"},
+    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 1 << 30, .zero = "all", .help = "features listed"},
     OPT_END};
 
 static int more(const void *a, const void *b)
@@ -27,7 +27,7 @@ static int fewer(const void *a, const void *b)
 
 static int print(cli *c, sd_store *s, const sd_polysemy *p, int64_t limit, sd_err *err)
 {
-    const int64_t n = limit && limit < p->n ? limit : p->n;
+    const int64_t n = limit < p->n ? limit : p->n;
     sd_status st = SD_OK;
     if (c->json) {
         out_json j;

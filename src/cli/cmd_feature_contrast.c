@@ -11,7 +11,7 @@ static const cli_opt opts[] = {
     {0, "model", OPT_STR, AT(args, model), .arg = "MODEL", .help = "the model of the store; needed"},
     {0, "dict", OPT_STR, AT(args, dict), .arg = "DIR", .help = "the dictionary of the store; needed"},
     {0, "chat", OPT_BOOL, AT(args, chat), .help = "each line is a user's turn of the model's chat template"},
-    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 0, .hi = 100000, .help = "features to list"},
+    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 1 << 30, .zero = "all", .help = "features to list"},
     {0, "shuffles", OPT_INT, AT(args, shuffles), .arg = "N", .def = "200", .lo = 20, .hi = 100000, .help = "shufflings of the sets for the floor"},
     {0, "count", OPT_MULTI, AT(args, phrase), .arg = "TEXT", .help = "answer all texts and count the answers that hold TEXT, with and without the features"},
     {0, "cut", OPT_INT, AT(args, cut), .with = "count", .arg = "N", .def = "5", .lo = 1, .hi = SD_CONTRAST_CUTS, .help = "features taken out for --count"},

@@ -8,7 +8,7 @@ typedef struct args { double same; int64_t limit; } args;
 
 static const cli_opt opts[] = {
     {0, "same", OPT_FLOAT, AT(args, same), .arg = "COS", .def = "0.7", .lo = 0, .hi = 1, .help = "cosine from which two features count as one"},
-    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "10", .lo = 0, .hi = 100000, .help = "features listed of each side"},
+    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "10", .lo = 1, .hi = 1 << 30, .zero = "all", .help = "features listed of each side"},
     OPT_END};
 
 /* Features of one side that are gone, those that fired most first. */

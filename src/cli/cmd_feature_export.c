@@ -9,8 +9,8 @@ static const cli_opt export_opts[] = {
     {0, "format", OPT_STR, AT(args, format), .arg = "NAME", .def = "neuronpedia", .values = "neuronpedia|saedashboard", .help = "neuronpedia: a list of what GET /api/feature answers; saedashboard: a batch"},
     {0, "model-id", OPT_STR, AT(args, model), .arg = "NAME", .help = "what the other tool calls the model", .def_words = "the store's"},
     {0, "layer", OPT_STR, AT(args, layer), .arg = "NAME", .help = "what it calls the source", .def_words = "the site"},
-    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "0", .lo = 0, .hi = 1 << 30, .help = "only the first N features; 0 is all"},
-    {0, "examples", OPT_INT, AT(args, examples), .arg = "N", .def = "0", .lo = 0, .hi = 50, .help = "examples of each group; 0 is all"},
+    {0, "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "0", .lo = 1, .hi = 1 << 30, .zero = "all", .help = "only the first N features"},
+    {0, "examples", OPT_INT, AT(args, examples), .arg = "N", .def = "0", .lo = 1, .hi = 1000, .zero = "all", .help = "examples of each group"},
     OPT_END};
 
 static int cmd_feature_export(cli *c, int argc, char **argv);
@@ -41,7 +41,7 @@ static sd_status write_features(sd_buf *b, sd_store *s, const args *a, int64_t *
         sd_jw_key(&w, "features");
     }
     sd_jw_arr(&w);
-    for (*n = 0; *n < in->n_features && (!a->limit || *n < a->limit) && !st; ++*n) {
+    for (*n = 0; *n < in->n_features && *n < a->limit && !st; ++*n) {
         sd_feature *f;
         if ((st = sd_store_feature(&f, s, *n, (int)a->examples, err))) break;
         sd_jw_obj(&w);

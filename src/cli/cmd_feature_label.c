@@ -11,7 +11,7 @@ typedef struct args { const char *author, *by, *model, *url, *url_model, *key_fi
 static const cli_opt opts[] = {
     {0, "author", OPT_STR, AT(args, author), .arg = "NAME", .help = "who says so; kept with the label"},
     {0, "by", OPT_STR, AT(args, by), .arg = "WHO", .values = "tokens|model|endpoint", .help = "make labels: from the features' own tokens, by a model (--model), or by a server (--endpoint)"},
-    {'n', "limit", OPT_INT, AT(args, n), .arg = "N", .def = "20", .lo = 1, .hi = 100000, .help = "with --by: so many features, the most interesting first"},
+    {'n', "limit", OPT_INT, AT(args, n), .arg = "N", .def = "20", .lo = 1, .hi = 100000, .zero = "100000", .help = "with --by: so many features, the most interesting first"},
     {0, "features", OPT_INTS, AT(args, features), .arg = "A,B,..", .help = "with --by: these features"},
     {0, "model", OPT_STR, AT(args, model), .arg = "MODEL", .help = "with --by model: who explains and judges"},
     {0, "endpoint", OPT_STR, AT(args, url), .arg = "URL", .help = "with --by endpoint: a server of OpenAI's API, up to /v1; the only one that is contacted"},

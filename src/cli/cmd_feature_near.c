@@ -5,7 +5,7 @@
 typedef struct args { int64_t limit; const char *by, *in; } args;
 
 static const cli_opt opts[] = {
-    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1000, .help = "neighbours to list", .def_words = "all that are stored; else 20"},
+    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .lo = 1, .hi = 1000, .zero = "1000", .help = "neighbours to list", .def_words = "all that are stored; else 20"},
     {0, "by", OPT_STR, AT(args, by), .arg = "WHAT", .def = "cosine", .values = "cosine|coactivation", .help = "closeness: of decoder directions, or firing on the same tokens"},
     {0, "in", OPT_STR, AT(args, in), .arg = "STORE2", .help = "look among the features of another store (by cosine)"},
     OPT_END};

@@ -7,7 +7,7 @@
 typedef struct args { int64_t limit; bool passages; const char *sort, *text, *on, *model, *dict; double min_density, max_density, min_score; } args;
 
 static const cli_opt opts[] = {
-    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 100000, .help = "features to list"},
+    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "20", .lo = 1, .hi = 100000, .zero = "100000", .help = "features to list"},
     {0, "sort", OPT_STR, AT(args, sort), .arg = "BY", .def = "interest", .values = "interest|density|max|index", .help = "order of the list when there is no QUERY"},
     {0, "min-density", OPT_FLOAT, AT(args, min_density), .arg = "P", .lo = 0, .hi = 1, .help = "only features at least this dense (no QUERY)"},
     {0, "max-density", OPT_FLOAT, AT(args, max_density), .arg = "P", .def = "1", .lo = 0, .hi = 1, .help = "only features at most this dense (no QUERY)"},

@@ -8,7 +8,7 @@
 typedef struct args { int64_t examples, context; } args;
 
 static const cli_opt opts[] = {
-    {'n', "examples", OPT_INT, AT(args, examples), .arg = "N", .def = "8", .lo = 0, .hi = 200, .help = "top examples to print; --json gives all unless this is given"},
+    {'n', "examples", OPT_INT, AT(args, examples), .arg = "N", .def = "8", .lo = 1, .hi = 1000, .zero = "all", .help = "top examples to print; --json gives all unless this is given"},
     {0, "context", OPT_INT, AT(args, context), .arg = "N", .def = "14", .lo = 1, .hi = 250, .help = "tokens printed before and after the highest"},
     OPT_END};
 
@@ -124,10 +124,10 @@ static int print_text(cli *c, sd_store *s, const sd_feature *f, const args *a)
     sd_buf_release(&b);
     int rc = out_pairs_end(p);
     if (st) return cli_fail(c, &err);
-    if (a->examples && f->n_example) fputc('\n', c->out);
+    if (f->n_example) fputc('\n', c->out);
     for (int i = 0; i < f->n_example; i++)
         if (f->example[i].group == 0 && f->example[i].rank < a->examples) put_example(c, s, f, &f->example[i], a->context);
-    if (a->examples && f->n_interval) put_intervals(c, s, f, a);
+    if (f->n_interval) put_intervals(c, s, f, a);
     return rc ? rc : out_flush(c);
 }
 
@@ -153,7 +153,7 @@ static int cmd_feature_show(cli *c, int argc, char **argv)
     sd_feature *f = NULL;
     if (!cli_parse(c, &cmd_feature_show_def, &a, argc, argv, &rc)) return rc;
     if (!sd_parse_i64(sd_slice_of(c->arg[1]), &index)) return cli_usage(c, "'%s' is no feature's number", c->arg[1]);
-    int per_group = c->json ? opt_given(c, "examples") ? a.examples ? (int)a.examples : -1 : 0 : (int)(a.examples ? a.examples : -1);
+    int per_group = c->json && !opt_given(c, "examples") ? 0 : (int)a.examples;
     sd_status st = sd_store_open(&s, c->arg[0], &err);
     if (!st) st = sd_store_feature(&f, s, index, per_group, &err);
     rc = st ? cli_fail(c, &err) : c->json ? print_json(c, s, f) : print_text(c, s, f, &a);

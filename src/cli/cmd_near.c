@@ -11,7 +11,7 @@ static const cli_opt opts[] = {
     {0, "words", OPT_LIST, AT(args, words), .arg = "WORDS", .help = "also say the ranks of these"},
     {0, "center", OPT_BOOL, AT(args, center), .help = "take the mean of all candidates from every vector first"},
     {0, "unit", OPT_BOOL, AT(args, unit), .help = "scale every word to length 1 before the arithmetic"},
-    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "10", .lo = 1, .hi = SD_VECTORS_MAX_TOP, .help = "tokens to list"},
+    {'n', "limit", OPT_INT, AT(args, limit), .arg = "N", .def = "10", .lo = 1, .hi = SD_VECTORS_MAX_TOP, .zero = "1000", .help = "tokens to list"},
     {0, "candidates", OPT_INT, AT(args, candidates), .with = "site", .arg = "N", .def = "8192", .lo = 1, .hi = 1e7, .help = "with --site: words of the vocabulary to compare with"},
     LOOK_HTML_OPT(args),
     OPT_END};

@@ -66,6 +66,7 @@ static void put_meaning(sd_buf *b, const cli_opt *o)
         }
     }
     if (o->unit) sd_buf_printf(b, ", in %s", o->unit);
+    if (o->zero) sd_buf_printf(b, ", 0 for %s", o->zero);
     const char *def = o->def_words ? o->def_words : o->def;
     const char *many = o->type == OPT_LIST || o->type == OPT_INTS ? "comma-separated" : o->type == OPT_MULTI ? "may be given several times" : NULL;
     if (def || many) sd_buf_printf(b, " (%s%s%s%s)", many ? many : "", def && many ? "; " : "", def ? "default " : "", def ? def : "");

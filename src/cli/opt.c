@@ -106,6 +106,7 @@ static int parse_number(cli *c, const cli_opt *o, sd_slice v, double *f, int64_t
     bool is_int = o->type != OPT_FLOAT;
     if (is_int ? !sd_parse_i64(v, i) : !sd_parse_f64(v, f))
         return cli_usage(c, "--%s takes %s, not '%.*s'", o->name, is_int ? "a whole number" : "a number", SD_SLICE(v));
+    if (o->zero && *i == 0) *i = (int64_t)o->hi;
     bool within = is_int ? *i >= (int64_t)o->lo && *i <= (int64_t)o->hi : *f >= o->lo && *f <= o->hi;
     if ((o->lo != 0 || o->hi != 0) && !within)
         return cli_usage(c, is_int ? "--%s is between %.0f and %.0f, not %.*s" : "--%s is between %g and %g, not %.*s", o->name, o->lo, o->hi, SD_SLICE(v));

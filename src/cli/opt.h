@@ -56,9 +56,10 @@ typedef struct cli_opt {
     const char *def_words; /* the default in words, where it is none that could be typed ("one pass"); NULL: def */
     const char *renamed; /* no flag any more: giving it is refused with this name, which took its place (OPT_RENAMED) */
     const char *with;    /* "a|b": this flag does nothing unless one of these is given too, so that alone it is refused; NULL: it needs none */
+    const char *zero;    /* of a whole number that counts what is shown or asked: 0 stands for hi, and the help calls that so ("all"); NULL: 0 is a number like others */
 } cli_opt;
 #define AT(type, field) offsetof(type, field)
-#define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false, NULL, NULL, NULL}
+#define OPT_END {0, NULL, OPT_NONE, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, false, NULL, NULL, NULL, NULL}
 /* A flag whose name has changed: not shown, and refused with the new one. */
 #define OPT_RENAMED(old, now) {0, old, OPT_STR, .hidden = true, .renamed = now}
 

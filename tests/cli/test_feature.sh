@@ -67,8 +67,14 @@ grep -q '^label.*(words at its peaks)$' out && grep -Eq '^neighbours.[0-9]+  0\.
 on_tty "$sonde" feature show s.db "$first" -n 2
 tr -d '\r' <out | python3 -c 'import sys, unicodedata
 assert all(len(l.rstrip("\n")) <= 80 for l in sys.stdin)' 2>why && ok show_fits_the_terminal || not_ok show_fits_the_terminal "$(cat why)"
+# 0 is all, wherever what is listed is counted.
 run feature show s.db "$first" -n 0
-grep -q '«' out && not_ok show_without_examples "$(what_happened)" || ok show_without_examples
+mv out all && run feature show s.db "$first" -n 1000
+[ "$(grep -c '«' all)" -gt 10 ] && cmp -s all out && ok zero_examples_are_all || not_ok zero_examples_are_all "$(what_happened)"
+for what in "search s.db" "search s.db the" "near s.db $first" "near s.db $first --by coactivation" "clusters s.db"; do
+    n=zero_of_${what// /_}
+    "$sonde" feature $what -n 0 >all 2>err && "$sonde" feature $what -n 1000 >out 2>err && [ -s out ] && cmp -s all out && ok "$n" || not_ok "$n" "$(cat err; diff all out | head)"
+done
 run feature near s.db "$first" -n 2
 [ "$(wc -l <out)" -eq 3 ] && [ "$(head -n 1 out | cut -f 2)" = cosine ] && ok near_is_a_table || not_ok near_is_a_table "$(what_happened)"
 run feature near s.db "$first" --by coactivation -n 3
