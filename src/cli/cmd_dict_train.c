@@ -18,6 +18,7 @@ static const cli_opt opts[] = {
     {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024; transcoders 0.35 / width of a row, falling alike above 16384 features"},
     {0, "ctx", OPT_INT, AT(dict_run, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     {0, "moments8", OPT_BOOL, AT(dict_run, moments8), .help = "Adam's moments in 8 bits: 6.6 bytes a weight in training instead of 12.6"},
+    {0, "adam", OPT_STR, AT(dict_run, adam), .arg = "HOW", .def = "drift", .values = "drift|dense|sparse", .help = "a feature's rows in steps without its tokens: moved by their momentum when next used, or in each step as torch's Adam does, or not at all as SparseAdam"},
     {0, "serial", OPT_BOOL, AT(dict_run, serial), .help = "read the model and train in turn, not at once; the same dictionary"},
     {0, "proven", OPT_BOOL, AT(dict_run, proven), .help = "choose features without int8 products: slower, without their chance of 1e-14 to miss one"},
     {0, "k-start", OPT_INT, AT(dict_run, k_start), .arg = "K0", .lo = 1, .hi = 4096, .help = "k of the first step, changing linearly to K in --k-anneal steps", .def_words = "K"},
@@ -178,12 +179,19 @@ static sd_status say_cost(cli *c, const sd_exec *ex, const dict_source *s, const
     return SD_OK;
 }
 
+static sd_rest rest_of(const char *name)
+{
+    sd_rest r = 0;
+    while (name && strcmp(name, sd_rest_name(r)) != 0) r++;
+    return r;
+}
+
 static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *s, sd_learn_result *r, sd_err *err)
 {
     const sd_dict_kind kind = kind_of(a->kind);
     if (kind == SD_DICT_IDENTITY) return sd_lab_learn_identity(r, ex, s->src, s->n_rows, &(sd_identity_opt){.meta = s->meta, .n_rows = a->tokens, .dir = c->output, .t0 = s->t0}, &c->progress, err);
     sd_learn_opt o = {.train = {.kind = kind == SD_DICT_CROSSCODER ? SD_DICT_BATCHTOPK : kind, .d = s->d_in, .m = a->width, .k = (int)a->k, .batch = a->batch,
-                                .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed, .moments8 = a->moments8, .proven = a->proven, .k_start = (int)a->k_start, .k_anneal = a->k_anneal,
+                                .n_tokens = a->tokens, .lr = a->lr, .seed = c->seed, .moments8 = a->moments8, .rest = rest_of(a->adam), .proven = a->proven, .k_start = (int)a->k_start, .k_anneal = a->k_anneal,
                                 .sparsity = a->sparsity, .sparsity_warmup = a->sparsity_warmup,
                                 .warmup = a->warmup > 0 ? a->warmup : -1, .decay = a->decay > 0 ? a->decay : -1, .aux_k = (int)a->aux_k, .aux_alpha = a->aux_weight,
                                 .dead_after = a->dead_after, .bandwidth = a->bandwidth, .routes = a->routes, .listed = a->listed, .in_turn = (int)a->in_turn, .exact_until = a->exact_until, .exact_from = a->exact_from,
@@ -241,11 +249,11 @@ const cli_cmd cmd_dict_train_def = {
             "with the same seed, tokens and batch would have made, to the last bit. The model runs up to the deepest site.\n\n"
             "--without leaves out what training does by default, to see what it is worth.\n\n"
             "--routes divides tokens among P groups of like ones and learns for each group which L features its tokens use; a topk dictionary's\n"
-            "features are then chosen from that list, P + L products a token instead of one a feature. The first, the last and some steps in\n"
-            "between look at all. `recall` in events.jsonl says how many of the exact choice are found; docs/DICT.md has what it costs.\n\n"
+            "features are then chosen from that list and from an Nth of all in turn: P + L + F / N products a token instead of F. The first steps\n"
+            "look at all. `recall` in events.jsonl says how many of the exact choice are found; docs/DICT.md has what it costs.\n\n"
             "--init and --order give a run the start and the rows of another trainer's, for a comparison: with --warmup 0 --decay 0\n"
-            "--without aux-k a TopK dictionary is trained as plain PyTorch would (tools/dict-parity). Sinks are left out before rows are\n"
-            "counted, the last --heldout are not in the order, and all rows are kept in memory.\n\n"
+            "--adam dense --without aux-k,parallel-grad a TopK dictionary is trained as plain PyTorch would (tools/dict-parity). Sinks are\n"
+            "left out before rows are counted, the last --heldout are not in the order, and all rows are kept in memory.\n\n"
             "With MODEL the run ends by reading the held-out text, at most 24 contexts of it, three times in the run's mode, for the share\n"
             "of the cross-entropy that the dictionary recovers (`sonde dict eval` measures more). tok_s is the tokens trained on over\n"
             "the time of the whole run, that reading included; only loading the model is left out.",

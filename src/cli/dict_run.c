@@ -188,6 +188,7 @@ static sd_status check_training(const dict_run *a, cli *c, sd_err *err)
     }
     if (a->control && (cross || strcmp(a->kind, "identity") == 0)) return cli_refuse(c, err, "--control is for dictionaries of one model that are trained, not for %s", a->kind);
     if (maps && a->moments8) return cli_refuse(c, err, "--moments8 is not for a %s, whose moments are floats", a->kind);
+    if (maps && strcmp(a->adam, "dense") == 0) return cli_refuse(c, err, "--adam dense is not for a %s, whose rows move when they are next used", a->kind);
     if (dict_run_random(a) && c->n_arg == 1) return cli_refuse(c, err, "--control random-model is for MODEL and CORPUS; the activations in %s are made", c->arg[0]);
     if (a->order && c->n_arg != 1) {
         cli_refuse(c, err, "--order is of captured rows, given as DIR");
@@ -230,7 +231,7 @@ static sd_status check_kind(const dict_run *a, cli *c, sd_err *err)
     if (st) return st;
     if (a->to && !cross && !maps) return cli_refuse(c, err, "--to is for transcoders and crosscoders, not for %s", a->kind);
     if (a->with && !cross) return cli_refuse(c, err, "--with is for crosscoders, not for %s", a->kind);
-    static const char *const no[] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8", "also", "warmup", "decay", "aux-k", "aux-weight", "dead-after", "init", "order"};
+    static const char *const no[] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8", "adam", "also", "warmup", "decay", "aux-k", "aux-weight", "dead-after", "init", "order"};
     for (size_t i = 0; i < sizeof no / sizeof *no && strcmp(a->kind, "identity") == 0; i++)
         if (opt_given(c, no[i])) return cli_refuse(c, err, "--%s has no meaning for identity: its features are the neurons", no[i]);
     return SD_OK;

@@ -8,6 +8,7 @@
 
 typedef struct dict_run {
     const char *kind, *to, *with; /* other sites, other model; NULL: none */
+    const char *adam;
     int64_t width, k, tokens, batch, ctx, heldout, buffer;
     double lr, sparsity;
     int64_t k_start, k_anneal, sparsity_warmup;

@@ -33,6 +33,12 @@ void sd_step__defaults(sd_dict_train_opt *o)
     if (o->decay == 0) o->decay = 0.2;
 }
 
+const char *sd_rest_name(sd_rest r)
+{
+    static const char *const name[SD_REST_COUNT] = {"drift", "sparse", "dense"};
+    return name[r];
+}
+
 const char *sd_without_name(int i)
 {
     static const char *const name[SD_WITHOUT_COUNT] = {"centring", "scaling", "sink-filter", "special-filter", "shuffle", "tied-init", "unit-decoder", "parallel-grad", "aux-k"};
@@ -126,12 +132,13 @@ void sd_step__catch_up(const sd_idle *i, int64_t last, int64_t now, float *p, fl
     const int64_t idle = now - last;
     const double r = sd_train__beta1 / sqrt(sd_train__beta2);
     double sum = 0, power = 1;
-    if (last == 0 || idle <= 0 || i->lazy) return;
+    if (last == 0 || idle <= 0 || i->rest == SD_REST_SPARSE) return;
     for (int64_t j = 1; j <= idle && j <= SD_TRAIN_MEMORY; j++) {
         power *= r;
         sum += i->rate[last + j < i->n_step ? last + j : i->n_step] * power;
     }
-    const float k[4] = {(float)sum, (float)sd_train__eps, (float)pow(sd_train__beta1, (double)idle), (float)pow(sd_train__beta2, (double)idle)};
+    const double eps = sd_train__eps * sqrt((1 - pow(sd_train__beta2, (double)(last + 1))) / sd_train__beta2); /* against sqrt(v) as it was: that of the first step, which moves most */
+    const float k[4] = {(float)sum, (float)eps, (float)pow(sd_train__beta1, (double)idle), (float)pow(sd_train__beta2, (double)idle)};
     i->kd->idle(p, m, v, k, n);
 }
 

@@ -39,7 +39,7 @@ double sd_step__norm(const float *x, const double *mean, int64_t d); /* |x - mea
 
 /* Parameters p and moments m, v [n] of a row that was last updated at step `last` as dense Adam has them after step `now`
  * (dict_train_update.c has the sum). last 0: never, nothing moves. */
-typedef struct sd_idle { const sd_kern_dict *kd; const double *rate; int64_t n_step; bool lazy; } sd_idle;
+typedef struct sd_idle { const sd_kern_dict *kd; const double *rate; int64_t n_step; sd_rest rest; } sd_idle;
 void sd_step__catch_up(const sd_idle *i, int64_t last, int64_t now, float *p, float *m, float *v, int64_t n);
 
 /* The n k best of n rows' pre-activations above 0, all of the batch together (BatchTopK: Bussmann et al. 2024, arXiv 2412.06410). The scan

@@ -289,6 +289,7 @@ static sd_status run_step(sd_dict_train *t, const sd_exec *ex, sd_mat x, sd_dict
     if (t->opt.sparsity > 0 && t->opt.sparsity_warmup > 0)
         t->weight = t->opt.sparsity * (t->step < t->opt.sparsity_warmup ? (double)t->step / (double)t->opt.sparsity_warmup : 1);
     sd_train__centre(t, ex, x);
+    sd_train__move(t, ex);
     sd_status st = dense ? SD_OK : sd_train__pick(t, ex, n, &bad, t->gate ? NULL : err);
     if (st == SD_E_SHAPE && t->gate) { /* more active features than the lists hold */
         dense = true;

@@ -23,6 +23,11 @@ enum {
 };
 const char *sd_without_name(int i); /* of bit i: "centring", .. "aux-k" */
 
+/* What Adam does to a feature's rows in a step without one of its tokens. Drift and dense move it by its momentum as torch's Adam does: drift in closed form when the feature is next used,
+ * so that between it is scored where it was; dense in every step (all rows are read and written: a tenth of the time where most of them rest). Sparse: nothing, as torch's SparseAdam. */
+typedef enum sd_rest { SD_REST_DRIFT, SD_REST_SPARSE, SD_REST_DENSE, SD_REST_COUNT } sd_rest;
+const char *sd_rest_name(sd_rest r); /* "drift", "sparse", "dense" */
+
 typedef struct sd_dict_train_opt {
     sd_dict_kind kind;
     int64_t d, m;
@@ -49,7 +54,7 @@ typedef struct sd_dict_train_opt {
     double exact_until, exact_from; /* shares of the steps: until the first and from the second on all features compete; 0: 0.05, 1 (never again) */
     int in_turn;            /* in between, one of so many parts of all features competes beside the lists, another in each step; 0: 8 */
     bool frozen_decoder;    /* a control: decoder rows stay the random unit rows of the start (arXiv 2602.14111) */
-    bool lazy;              /* rows that no token used rest (torch's SparseAdam); default: they drift on their momentum as dense Adam's do */
+    sd_rest rest;           /* rows that no token of a step used; transcoders: not SD_REST_DENSE */
 } sd_dict_train_opt;
 
 typedef struct sd_dict_stats { double fvu, l0, loss, aux_loss, lr, grad_norm; int64_t n_dead, n_tokens, step, n_nonfinite, n_audited, n_missed; } sd_dict_stats;

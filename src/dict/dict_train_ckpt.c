@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_AUX_NEXT, S_SPARSE, S_MOMENTS8, S_AUDITED, S_MISSED, S_PROVEN, S_K_START, S_K_ANNEAL, S_SPARSITY_WARMUP, S_WITHOUT, S_FROZEN, S_ROUTES, S_LISTED, S_IN_TURN, S_WON_AT, S_N_WON, N_STATE };
+enum { S_VERSION, S_KIND, S_D, S_M, S_K, S_BATCH, S_TOKENS, S_AUX_K, S_DEAD_AFTER, S_SEED, S_REST, S_STEP, S_SEEN, S_AUX_NEXT, S_SPARSE, S_MOMENTS8, S_AUDITED, S_MISSED, S_PROVEN, S_K_START, S_K_ANNEAL, S_SPARSITY_WARMUP, S_WITHOUT, S_FROZEN, S_ROUTES, S_LISTED, S_IN_TURN, S_WON_AT, S_N_WON, N_STATE };
 enum { R_LR, R_AUX, R_WARMUP, R_DECAY, R_SCALE, R_MAX_NORM, R_SITE, R_SPARSITY, R_BANDWIDTH, R_WEIGHT, R_THETA, R_CUT, R_OFF, R_EXACT_UNTIL, R_EXACT_FROM, N_REAL };
 enum { VERSION = 7, N_TENSORS = 14 };
 _Static_assert(N_TENSORS + 12 + 3 * SD_GATE_OWN <= SD_PARTS, "a checkpoint has more parts than the list holds");
@@ -48,7 +48,7 @@ sd_status sd_dict_train_save(const sd_dict_train *t, const char *path, sd_err *e
     const sd_dict_train_opt *o = &t->opt;
     int64_t state[N_STATE] = {[S_VERSION] = VERSION, [S_KIND] = o->kind, [S_D] = o->d, [S_M] = o->m, [S_K] = o->k, [S_BATCH] = o->batch,
                               [S_TOKENS] = o->n_tokens, [S_AUX_K] = o->aux_k, [S_DEAD_AFTER] = o->dead_after, [S_SEED] = (int64_t)o->seed,
-                              [S_LAZY] = o->lazy, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next, [S_SPARSE] = t->sparse, [S_MOMENTS8] = o->moments8,
+                              [S_REST] = o->rest, [S_STEP] = t->step, [S_SEEN] = t->n_tokens, [S_AUX_NEXT] = t->aux.next, [S_SPARSE] = t->sparse, [S_MOMENTS8] = o->moments8,
                               [S_AUDITED] = t->pick.n_audited, [S_MISSED] = t->pick.n_missed, [S_PROVEN] = o->proven,
                               [S_K_START] = o->k_start, [S_K_ANNEAL] = o->k_anneal, [S_SPARSITY_WARMUP] = o->sparsity_warmup, [S_WITHOUT] = o->without, [S_FROZEN] = o->frozen_decoder,
                               [S_ROUTES] = o->routes, [S_LISTED] = o->listed, [S_IN_TURN] = o->in_turn, [S_WON_AT] = t->route.at, [S_N_WON] = t->route.n_won};
@@ -68,7 +68,7 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t s
     const sd_status st = sd_parts__read(w, head, 2, err);
     if (st) return st;
     bool sane = state[S_VERSION] == VERSION && state[S_KIND] >= 0 && state[S_KIND] < SD_DICT_ENCODER_COUNT && state[S_K] >= 1 && state[S_K] <= INT32_MAX &&
-                state[S_BATCH] >= 1 && state[S_AUX_K] >= 1 && state[S_AUX_K] <= INT32_MAX && state[S_STEP] >= 0 && state[S_STEP] < INT32_MAX && state[S_SEEN] >= 0 && state[S_K_START] >= 0 &&
+                state[S_BATCH] >= 1 && state[S_AUX_K] >= 1 && state[S_AUX_K] <= INT32_MAX && state[S_REST] >= 0 && state[S_REST] < SD_REST_COUNT && state[S_STEP] >= 0 && state[S_STEP] < INT32_MAX && state[S_SEEN] >= 0 && state[S_K_START] >= 0 &&
                 state[S_K_START] <= INT32_MAX && state[S_WITHOUT] >= 0 && state[S_WITHOUT] < 1 << SD_WITHOUT_COUNT &&
                 state[S_ROUTES] >= 0 && state[S_ROUTES] <= state[S_M] && state[S_LISTED] >= 0 && state[S_LISTED] <= state[S_M] && state[S_IN_TURN] >= 1 && state[S_IN_TURN] <= INT32_MAX;
     for (int i = 0; i < N_REAL; i++) sane = sane && isfinite(real[i]);
@@ -77,7 +77,7 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t s
     *o = (sd_dict_train_opt){.kind = (sd_dict_kind)state[S_KIND], .d = state[S_D], .m = state[S_M], .k = (int)state[S_K], .batch = state[S_BATCH],
                              .n_tokens = state[S_TOKENS], .lr = real[R_LR], .aux_alpha = real[R_AUX], .aux_k = (int)state[S_AUX_K],
                              .dead_after = state[S_DEAD_AFTER], .seed = (uint64_t)state[S_SEED], .warmup = real[R_WARMUP], .decay = real[R_DECAY],
-                             .lazy = state[S_LAZY] != 0, .moments8 = state[S_MOMENTS8] != 0, .proven = state[S_PROVEN] != 0, .k_start = (int)state[S_K_START], .k_anneal = state[S_K_ANNEAL],
+                             .rest = (sd_rest)state[S_REST], .moments8 = state[S_MOMENTS8] != 0, .proven = state[S_PROVEN] != 0, .k_start = (int)state[S_K_START], .k_anneal = state[S_K_ANNEAL],
                              .sparsity_warmup = state[S_SPARSITY_WARMUP], .without = (uint32_t)state[S_WITHOUT], .frozen_decoder = state[S_FROZEN] != 0,
                              .routes = state[S_ROUTES], .listed = state[S_LISTED], .in_turn = (int)state[S_IN_TURN], .sparsity = real[R_SPARSITY], .bandwidth = real[R_BANDWIDTH],
                              .exact_until = real[R_EXACT_UNTIL], .exact_from = real[R_EXACT_FROM]};

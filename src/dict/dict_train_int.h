@@ -174,6 +174,7 @@ double sd_train__update(sd_dict_train *t, const sd_exec *ex, int64_t n); /* |gra
 typedef struct sd_moment_row { float *m, *v; } sd_moment_row;
 sd_moment_row sd_train__moments(const sd_dict_train *t, const sd_moments *of, int64_t f, float *spare);
 void sd_train__moments_put(const sd_dict_train *t, const sd_moments *of, int64_t f, sd_moment_row row);
+void sd_train__move(sd_dict_train *t, const sd_exec *ex); /* rows that rest, to where the last step left them: SD_REST_DENSE alone */
 /* Moves a row's parameters and moments to what dense Adam has after idle steps last_step+1 .. now. */
 void sd_train__drift(const sd_dict_train *t, int64_t f, int64_t now, float *p, float *m, float *v);
 

@@ -4,9 +4,10 @@
  *
  * Rows that no row of x used. Dense Adam goes on moving them by their momentum; a row untouched since step s has, at s + j,
  *   m = beta1^j m_s, v = beta2^j v_s, so it moves by rate(s+j) (beta1 / sqrt(beta2))^j m_s / sqrt(v_s), rate = lr sqrt(bc2) / bc1,
- * and the sum over j is done in one go when the row is next touched (eps, 1e-8 against gradients of 1e-4, is left out of the
- * sum). So moments and total movement are dense Adam's; only between touches is the row behind. Features are rare, so this
- * matters: with v decaying between firings a rare feature's steps are larger than under lazy Adam (docs/DICT.md has figures). */
+ * and the sum over j is done in one go when the row is next touched (eps is that of its first step in all: exact for one step).
+ * So moments and total movement are dense Adam's; only between touches is the row behind, unless it is moved in every
+ * step (SD_REST_DENSE). Features are rare, so this matters: with v decaying between firings a rare feature's steps are larger
+ * than under sparse Adam (docs/DICT.md has figures). */
 #include "dict/dict_train_int.h"
 #include "base/par.h"
 #include <math.h>
@@ -36,7 +37,7 @@ void sd_train__sort(sd_dict_train *t, int64_t n)
 
 void sd_train__drift(const sd_dict_train *t, int64_t f, int64_t now, float *p, float *m, float *v)
 {
-    const sd_idle idle = {t->kd, t->rate, t->n_step, t->opt.lazy};
+    const sd_idle idle = {t->kd, t->rate, t->n_step, t->opt.rest};
     sd_step__catch_up(&idle, t->last_step[f], now, p, m, v, t->opt.d);
 }
 
@@ -187,6 +188,30 @@ double sd_train__update_end(const sd_update *u)
     for (int64_t f = 0; f < m && t->opt.kind == SD_DICT_JUMPRELU; f++)
         if (t->own[0][f] < least) t->own[0][f] = least;
     return norm;
+}
+
+static void move_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
+{
+    sd_dict_train *t = arg;
+    const int64_t d = t->opt.d, now = t->step - 1;
+    (void)chunk;
+    for (int64_t f = begin; f < end; f++) {
+        if (t->last_step[f] == 0 || t->last_step[f] >= now) continue;
+        for (int i = 0; i < (t->opt.frozen_decoder ? 1 : 2); i++) {
+            const sd_moments *of = i ? &t->moD : &t->moW;
+            const sd_moment_row mo = sd_train__moments(t, of, f, t->grad[sd_par_worker()] + 2 * d);
+            sd_train__drift(t, f, now, (i ? t->D : t->W) + f * d, mo.m, mo.v);
+            sd_train__moments_put(t, of, f, mo);
+        }
+        sd_scan_pack_row(t->scan, t->W, f);
+        if (!t->opt.frozen_decoder && !(t->opt.without & SD_WITHOUT_UNIT_DECODER)) normalise(t, t->D + f * d);
+        t->last_step[f] = (int32_t)now;
+    }
+}
+
+void sd_train__move(sd_dict_train *t, const sd_exec *ex)
+{
+    if (t->opt.rest == SD_REST_DENSE) sd_parallel_for(ex->n_threads, t->opt.m, t->chunk, move_rows, t);
 }
 
 double sd_train__update(sd_dict_train *t, const sd_exec *ex, int64_t n)

@@ -10,7 +10,7 @@
 
 static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
 {
-    SD_ASSERT(sd_dict_kind_maps(o->kind));
+    SD_ASSERT(sd_dict_kind_maps(o->kind) && o->rest != SD_REST_DENSE);
     if (o->k > o->m) return sd_fail(err, SD_E_ARG, "k %d of %" PRId64 " features: there cannot be more active features than there are features", o->k, o->m);
     if (o->d < 1 || o->d_out < 1 || o->m < 1 || o->d > 1 << 20 || o->d_out > 1 << 20 || o->m >= INT32_MAX || o->k < 0 || o->batch < 0 || o->batch > 1 << 24 || o->n_tokens < 1)
         return sd_fail(err, SD_E_ARG, "a transcoder of %" PRId64 " features from width %" PRId64 " to %" PRId64 " with k %d, batches of %" PRId64 " and %" PRId64 " tokens is impossible",
@@ -19,7 +19,7 @@ static sd_status check_options(const sd_dict_train_opt *o, sd_err *err)
 }
 
 sd_ramp sd_trans__ramp(const sd_trans *t) { return (sd_ramp){t->opt.lr, t->opt.warmup, t->opt.decay, t->n_step}; }
-sd_idle sd_trans__idle(const sd_trans *t) { return (sd_idle){t->kd, t->rate, t->n_step, t->opt.lazy}; }
+sd_idle sd_trans__idle(const sd_trans *t) { return (sd_idle){t->kd, t->rate, t->n_step, t->opt.rest}; }
 
 /* The one list of what the arena holds; with base NULL it only counts. */
 static size_t lay_out(sd_trans *t, uint8_t *base)

@@ -74,7 +74,7 @@ sd_status sd_trans_finish(sd_trans *t, const sd_exec *ex, sd_mat heldout, const 
     return st;
 }
 
-enum { S_VERSION, S_KIND, S_D, S_OUT, S_M, S_K, S_BATCH, S_TOKENS, S_DEAD_AFTER, S_SEED, S_LAZY, S_STEP, S_SEEN, S_PROVEN, S_K_START, S_K_ANNEAL, S_WITHOUT, S_FROZEN, S_AUDITED, S_MISSED, N_STATE };
+enum { S_VERSION, S_KIND, S_D, S_OUT, S_M, S_K, S_BATCH, S_TOKENS, S_DEAD_AFTER, S_SEED, S_REST, S_STEP, S_SEEN, S_PROVEN, S_K_START, S_K_ANNEAL, S_WITHOUT, S_FROZEN, S_AUDITED, S_MISSED, N_STATE };
 enum { R_LR, R_WARMUP, R_DECAY, R_SCALE, R_SCALE_OUT, R_MAX_NORM, R_RMS, R_OUT_RMS, R_THETA, R_CUT, N_REAL };
 enum { VERSION = 102 }; /* far from the versions of dict_train_ckpt.c: neither reads the other's */
 
@@ -100,7 +100,7 @@ static int list_parts(const sd_trans *t, sd_part out[SD_PARTS], int64_t *state, 
 sd_status sd_trans_save(const sd_trans *t, const char *path, sd_err *err)
 {
     const sd_dict_train_opt *o = &t->opt;
-    int64_t state[N_STATE] = {VERSION, o->kind, o->d, o->d_out, o->m, o->k, o->batch, o->n_tokens, o->dead_after, (int64_t)o->seed, o->lazy, t->step, t->n_tokens,
+    int64_t state[N_STATE] = {VERSION, o->kind, o->d, o->d_out, o->m, o->k, o->batch, o->n_tokens, o->dead_after, (int64_t)o->seed, o->rest, t->step, t->n_tokens,
                               o->proven, o->k_start, o->k_anneal, o->without, o->frozen_decoder, t->pick.n_audited, t->pick.n_missed};
     double real[N_REAL] = {o->lr, o->warmup, o->decay, t->scale, t->scale_out, t->max_norm, t->rms, t->out_rms, t->pick.theta, t->pick.cut};
     sd_part p[SD_PARTS];
@@ -115,11 +115,11 @@ static sd_status read_state(const sd_weights *w, sd_dict_train_opt *o, int64_t *
     const sd_status st = sd_parts__read(w, head, 2, err);
     if (st) return st;
     bool sane = s[S_VERSION] == VERSION && s[S_KIND] >= 0 && s[S_KIND] < SD_DICT_KIND_COUNT && sd_dict_kind_maps((sd_dict_kind)s[S_KIND]) && s[S_K] >= 1 && s[S_K] <= INT32_MAX &&
-                s[S_BATCH] >= 1 && s[S_STEP] >= 0 && s[S_STEP] < INT32_MAX && s[S_SEEN] >= 0 && s[S_K_START] >= 0 && s[S_K_START] <= INT32_MAX && s[S_WITHOUT] >= 0 && s[S_WITHOUT] < 1 << SD_WITHOUT_COUNT && r[R_SCALE] > 0 && r[R_SCALE_OUT] > 0 && r[R_LR] > 0;
+                s[S_BATCH] >= 1 && s[S_STEP] >= 0 && s[S_STEP] < INT32_MAX && s[S_SEEN] >= 0 && s[S_K_START] >= 0 && s[S_K_START] <= INT32_MAX && s[S_WITHOUT] >= 0 && s[S_WITHOUT] < 1 << SD_WITHOUT_COUNT && s[S_REST] >= 0 && s[S_REST] < SD_REST_DENSE && r[R_SCALE] > 0 && r[R_SCALE_OUT] > 0 && r[R_LR] > 0;
     for (int i = 0; i < N_REAL; i++) sane = sane && isfinite(r[i]);
     if (!sane) return sd_fail(err, SD_E_FORMAT, "%s: the state of the checkpoint makes no sense (version %lld)", sd_weights_path(w), (long long)s[S_VERSION]);
     *o = (sd_dict_train_opt){.kind = (sd_dict_kind)s[S_KIND], .d = s[S_D], .d_out = s[S_OUT], .m = s[S_M], .k = (int)s[S_K], .batch = s[S_BATCH], .n_tokens = s[S_TOKENS],
-                             .dead_after = s[S_DEAD_AFTER], .seed = (uint64_t)s[S_SEED], .lazy = s[S_LAZY] != 0, .proven = s[S_PROVEN] != 0, .k_start = (int)s[S_K_START], .k_anneal = s[S_K_ANNEAL],
+                             .dead_after = s[S_DEAD_AFTER], .seed = (uint64_t)s[S_SEED], .rest = (sd_rest)s[S_REST], .proven = s[S_PROVEN] != 0, .k_start = (int)s[S_K_START], .k_anneal = s[S_K_ANNEAL],
                              .without = (uint32_t)s[S_WITHOUT], .frozen_decoder = s[S_FROZEN] != 0, .lr = r[R_LR], .warmup = r[R_WARMUP], .decay = r[R_DECAY]};
     return SD_OK;
 }

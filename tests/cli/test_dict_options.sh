@@ -150,6 +150,13 @@ expect_error aux_of_penalty 2 'which a standard has not' "${train[@]}" --kind st
 expect_error bandwidth_of_topk 2 'is of jumprelu' "${train[@]}" --bandwidth 1 -o x
 expect_json ramps sonde.dict.train/1 'd["fvu"] > 0' "${train[@]}" --warmup 0.5 --decay 0.5 --aux-k 8 --aux-weight 0.1 --dead-after 1000 -o ramps --json
 
+# Rows that rest: three ways, three dictionaries; transcoders have no dense one.
+for how in dense sparse; do
+    expect_exit "adam_$how" 0 "${train[@]}" --adam $how -o "adam_$how" -q
+    if cmp -s plain/sae_weights.safetensors "adam_$how/sae_weights.safetensors"; then not_ok "adam_${how}_differs" "the same weights"; else ok "adam_${how}_differs"; fi
+done
+expect_error adam_of_transcoder 2 'adam dense is not for a transcoder' dict train tiny.gguf corpus --kind transcoder --site mlp_in.0 --to mlp_out.0 --adam dense -o x
+
 # Routes: fewer products, what that loses is in the events; the bits of any number of threads, also when it is stopped behind the exact beginning.
 route=("${train[@]}" --tokens 200000 --routes 8 --listed 32)
 expect_json route sonde.dict.train/1 '0 < d["fvu"] < 1 and abs(d["l0"] - 4) < 0.01' "${route[@]}" -o route --json

@@ -347,7 +347,7 @@ static void test_finish(void **state)
         t->scale = 0.35;
         for (int i = 0; i < 99; i++) t_ok(sd_dict_train_step(t, ex, sd_mat_of(x, N, D), &st, &err), err);
         t->opt.lr = 1e-12; /* the step that counts moves nothing */
-        t->opt.lazy = true;
+        t->opt.rest = SD_REST_SPARSE;
         t->pick.theta = 0;
         t_ok(sd_dict_train_step(t, ex, sd_mat_of(x, N, D), &st, &err), err);
         t_ok(sd_dict_train_finish(t, ex, sd_mat_of(x, N, D), &(sd_dict_info){.model_name = "m"}, &d, &err), err);

@@ -34,6 +34,7 @@ static void rows_of(float *x, int64_t n, uint64_t seed)
 static sd_dict_kind kind = SD_DICT_TOPK;
 static bool moments8, proven, frozen;
 static uint32_t without;
+static sd_rest rest;
 static int k_start;
 static int64_t k_anneal, sparsity_warmup, routes;
 static double sparsity;
@@ -46,7 +47,7 @@ static sd_dict_train *fresh(const sd_exec *ex)
     sd_dict_train *t;
     rows_of(x, 512, 99);
     t_ok(sd_dict_train_new(&t, ex, &(sd_dict_train_opt){.kind = kind, .d = D, .m = M, .k = K, .batch = B, .n_tokens = B * STEPS, .dead_after = 3 * B, .seed = 5, .lr = 5e-3, .moments8 = moments8, .proven = proven,
-                                                          .frozen_decoder = frozen, .without = without, .k_start = k_start, .k_anneal = k_anneal, .sparsity = sparsity, .sparsity_warmup = sparsity_warmup,
+                                                          .rest = rest, .frozen_decoder = frozen, .without = without, .k_start = k_start, .k_anneal = k_anneal, .sparsity = sparsity, .sparsity_warmup = sparsity_warmup,
                                                           .routes = routes, .listed = routes ? 90 : 0, .in_turn = 4}, &err), err);
     t_ok(sd_dict_train_calibrate(t, ex, sd_mat_of(x, 512, D), &err), err);
     return t;
@@ -298,7 +299,6 @@ static void test_moments8(void **state)
     sd_exec_free(ex);
 }
 
-/* Whether the encoder's scores are int8 or better, what is chosen is the same: so is the dictionary. */
 /* Lists are learned, used, renewed and left within the run, and nothing is allocated on the way (MODE=dev stops at it). Some of the exact choice is lost,
  * which is counted; k that anneals leaves places of the memory empty. */
 static void test_routes(void **state)
@@ -320,6 +320,7 @@ static void test_routes(void **state)
     sd_exec_free(ex);
 }
 
+/* Whether the encoder's scores are int8 or better, what is chosen is the same: so is the dictionary. */
 static void test_proven(void **state)
 {
     (void)state;
@@ -355,6 +356,13 @@ static void test_options(void **state)
     kind = SD_DICT_JUMPRELU, without = 0, frozen = true;
     test_resume(state);
     k_start = 0, k_anneal = 0, frozen = false;
+    for (kind = SD_DICT_TOPK, rest = SD_REST_SPARSE; rest < SD_REST_COUNT; rest++) {
+        test_threads(state);
+        test_resume(state);
+    }
+    moments8 = true, rest = SD_REST_DENSE;
+    test_resume(state);
+    moments8 = false, rest = SD_REST_DRIFT;
     kind = SD_DICT_STANDARD, sparsity = 0.5, sparsity_warmup = 10;
     test_resume(state);
     kind = SD_DICT_TOPK, sparsity = 0, sparsity_warmup = 0;
