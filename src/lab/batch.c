@@ -208,17 +208,17 @@ static sd_status take(sd_batch *b, lane *l, sd_mat logits, sd_err *err)
 {
     const sd_batch_want *w = b->want;
     sd_status st = SD_OK;
-    bool first = l->n_out == 0, end = w->n_gen == 0 || w->last_layer > 0, special = false;
+    bool first = l->n_out == 0, end = w->n_gen == 0 || w->last_layer > 0, ended = false;
     if (first && w->on_first && w->last_layer <= 0) st = w->on_first(w->self, l->prompt, logits.data, err);
     if (!end && !st) {
         int64_t id = sd_argmax(logits.data, logits.cols);
         if (id < 0) return sd_fail(err, SD_E_FAIL, "the logits of prompt %" PRId64 " are not finite", l->prompt + 1);
-        special = sd_tok_is_special(b->m->tok, (int32_t)id);
-        if (!special) l->out[l->n_out++] = (int32_t)id;
-        end = special || l->n_out >= w->n_gen;
+        ended = sd_tok_ends(b->m->tok, (int32_t)id);
+        if (!ended) l->out[l->n_out++] = (int32_t)id;
+        end = ended || l->n_out >= w->n_gen;
     }
     if (!end || st) return st;
-    if (w->on_answer) st = w->on_answer(w->self, l->prompt, l->out, l->n_out, special, err);
+    if (w->on_answer) st = w->on_answer(w->self, l->prompt, l->out, l->n_out, ended, err);
     l->prompt = -1;
     return st;
 }

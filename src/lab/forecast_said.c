@@ -54,7 +54,7 @@ static void pack(sd_forecast_said *s, sd_forecast_pass *p, answer *a, bool first
 
 static void push(const sd_forecast_said *s, answer *a, int32_t id)
 {
-    a->ended = id < 0 || sd_tok_is_special(s->m->tok, id);
+    a->ended = id < 0 || sd_tok_ends(s->m->tok, id);
     if (!a->ended) a->id[a->n++] = id;
     a->ended = a->ended || a->n == SD_FORECAST_SAID;
 }

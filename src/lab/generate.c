@@ -40,7 +40,7 @@ static sd_status open_lanes(gen *g, const sd_exec *ex, int64_t n, int64_t n_gen,
     return st;
 }
 
-/* A token after the row of logits at position pos - 1; the lane ends at EOS or at a control token. */
+/* A token after the row of logits at position pos - 1; the lane ends where the model's texts end. */
 static sd_status take(gen *g, int l, sd_mat logits, int64_t pos, int64_t n_gen, sd_err *err)
 {
     sd_lane *lane = &g->out->lane[l];
@@ -50,7 +50,7 @@ static sd_status take(gen *g, int l, sd_mat logits, int64_t pos, int64_t n_gen, 
         sd_fail(err, SD_E_FAIL, "the logits at position %" PRId64 " are not finite%s", pos - 1, l ? " under the steer" : "");
         return sd_hint(err, l ? "take a smaller value for the steer" : "the weights may hold NaN, or numbers too large for this --mode");
     }
-    if (sd_tok_is_special(g->m->tok, id)) {
+    if (sd_tok_ends(g->m->tok, id)) {
         lane->stopped = true;
         return SD_OK;
     }

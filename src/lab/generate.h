@@ -19,7 +19,7 @@ typedef struct sd_generate_opt {
     const sd_progress *progress; /* may be NULL */
 } sd_generate_opt;
 
-typedef struct sd_lane { sd_ids ids; bool ran, stopped, full; } sd_lane; /* generated ids; stopped: by a control token; full: by length */
+typedef struct sd_lane { sd_ids ids; bool ran, stopped, full; } sd_lane; /* generated ids; stopped: by a token that ends a text; full: by length */
 typedef struct sd_generate_result {
     sd_lane lane[2];            /* plain, steered; without steers only plain ran, without compare only one */
     int64_t n_prompt;

@@ -95,6 +95,9 @@ static sd_status put_all(sd_gguf_meta *out, const sd_hf *h, const char *pre, int
     if (!chars) sd_gguf_put_strings(out, "tokenizer.ggml.merges", h->merge, s->n_merge);
     put_id(out, "tokenizer.ggml.bos_token_id", s->bos);
     put_id(out, "tokenizer.ggml.eos_token_id", s->eos);
+    static const char *const more[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}; /* what else ends a text; of more than these llama.cpp knows the usual names */
+    for (int i = 0, k = 0; i < s->n_end && k < 2; i++)
+        if (s->end[i] != s->eos) put_id(out, more[k++], s->end[i]);
     put_id(out, "tokenizer.ggml.unknown_token_id", s->unk);
     put_id(out, "tokenizer.ggml.padding_token_id", s->pad);
     sd_gguf_put_bool(out, "tokenizer.ggml.add_bos_token", s->add_bos);

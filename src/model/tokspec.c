@@ -4,11 +4,14 @@
 #include "model/tokspec.h"
 #include "model/lora.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 
 #include <strings.h>
 
 enum { GGUF_U8 = 0, GGUF_I8 = 1, GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6 }; /* element types of metadata arrays, from the GGUF specification */
+
+enum { MAX_ENDS = 64 }; /* the names below and the keys above them are fewer */
 
 typedef struct gguf_spec {
     sd_tok_spec spec;
@@ -18,6 +21,7 @@ typedef struct gguf_spec {
     double *logprob;
     sd_norm_step norm[8];
     sd_cut cut[2];
+    int32_t end[MAX_ENDS];
 } gguf_spec;
 
 #define SPM_SPACE "\xe2\x96\x81" /* U+2581 */
@@ -278,6 +282,65 @@ static void mark_control(gguf_spec *g, int32_t id)
     if (sd_slice_starts(g->piece[id], "<") && sd_slice_ends(g->piece[id], ">")) g->type[id] = SD_PIECE_CONTROL;
 }
 
+/* What llama.cpp takes for the end of a text (special_eog_ids): the ids under these keys; pieces of these names, those of a line with a
+ * key only where the file has no such key. */
+static const struct { const char *key, *name[24]; } ends[] = {
+    {"tokenizer.ggml.fim_pad_token_id", {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+    {"tokenizer.ggml.fim_rep_token_id", {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+    {"tokenizer.ggml.fim_sep_token_id", {"<|file_sep|>"}},
+    {"tokenizer.ggml.eot_token_id", {NULL}},
+    {"tokenizer.ggml.eom_token_id", {NULL}},
+    {"tokenizer.ggml.eos_token_id", {NULL}},
+    {NULL, {"<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>",
+            "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "[e~["}},
+};
+
+static void add_end(gguf_spec *g, int32_t id)
+{
+    for (int i = 0; i < g->spec.n_end; i++)
+        if (g->end[i] == id) return;
+    if (id < 0 || g->spec.n_end == MAX_ENDS) return;
+    g->end[g->spec.n_end++] = id;
+    mark_control(g, id);
+}
+
+static int32_t end_named(const gguf_spec *g, const char *name)
+{
+    for (int i = 0; i < g->spec.n_end; i++)
+        if (sd_slice_eq_str(g->piece[g->end[i]], name)) return i;
+    return -1;
+}
+
+/* gpt-oss's <|end|> ends one message of several, gemma4's </s> is a tag of HTML: llama.cpp's two exceptions. */
+static void drop_end(gguf_spec *g, const char *name)
+{
+    const int32_t i = end_named(g, name);
+    if (i >= 0) g->end[i] = g->end[--g->spec.n_end];
+}
+
+static sd_status read_ends(gguf_spec *g, const sd_weights *w, sd_err *err)
+{
+    sd_table *names = NULL;
+    const size_t n = sizeof ends / sizeof ends[0];
+    sd_status st = sd_table_new(&names, 64, err);
+    for (size_t k = 0; k < n && !st; k++) {
+        uint64_t v = UINT64_MAX;
+        if (ends[k].key && sd_weights_has_kv(w, ends[k].key)) st = sd_weights_kv_u64(w, ends[k].key, &v, err);
+        const int32_t id = v < (uint64_t)g->spec.n_vocab ? (int32_t)v : -1; /* one out of range is none */
+        add_end(g, id);
+        for (int i = 0; i < 24 && ends[k].name[i] && id < 0 && !st; i++) st = sd_table_set(names, sd_slice_of(ends[k].name[i]), 1, NULL, err);
+    }
+    for (int32_t i = 0; i < g->spec.n_vocab && !st; i++)
+        if (g->piece[i].n && strchr("<[_", g->piece[i].p[0]) && sd_table_get(names, g->piece[i]) >= 0) add_end(g, i); /* what the names begin with: a vocabulary is long */
+    add_end(g, g->spec.eos); /* a kind's own, where the file names none */
+    const bool call = end_named(g, "<|call|>") >= 0 || end_named(g, "<|calls|>") >= 0;
+    if (call && (end_named(g, "<|return|>") >= 0 || end_named(g, "<|flush|>") >= 0)) drop_end(g, "<|end|>");
+    if (end_named(g, "<|tool_response>") >= 0) drop_end(g, "</s>");
+    g->spec.end = g->end;
+    sd_table_free(names);
+    return st;
+}
+
 static sd_status read_gguf(gguf_spec *g, const sd_weights *w, sd_err *err)
 {
     sd_tok_spec *s = &g->spec;
@@ -304,8 +367,8 @@ static sd_status read_gguf(gguf_spec *g, const sd_weights *w, sd_err *err)
     if (!st) st = read_flags(g, w, err);
     if (st) return st;
     mark_control(g, s->bos);
-    mark_control(g, s->eos);
-    return mark_phi3(g, w, err);
+    st = read_ends(g, w, err);
+    return st ? st : mark_phi3(g, w, err);
 }
 
 static const sd_chat_found none_found = {NULL, "no template"};

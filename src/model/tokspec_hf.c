@@ -25,6 +25,7 @@ void sd_hf__release(sd_hf *h)
     sd_free(h->added);
     sd_free(h->logprob);
     sd_free(h->left);
+    sd_free(h->end);
     sd_table_free(h->by_text);
     sd_buf_release(&h->joined);
     for (int i = 0; i < h->n_kept; i++) sd_free(h->kept[i]);
@@ -325,6 +326,29 @@ static void find_in_config(const hf *h, const json_t *config, const char *key, i
         *out = (int32_t)json_integer_value(v);
 }
 
+/* Where transformers' generate ends: eos_token_id of generation_config.json, a number or a list, before that of config.json. Where
+ * both are silent it goes on for ever; here the tokenizer's EOS ends. An id that no piece has is left out. */
+static sd_status read_ends(hf *h, const json_t *config, sd_err *err)
+{
+    char path[4096];
+    json_t *own = NULL;
+    sd_status st = SD_OK;
+    if (sd_path_join(path, sizeof path, h->dir, "generation_config.json") && sd_file_exists(path))
+        st = sd_json_load(&own, path, MAX_CONFIG_BYTES, err);
+    const json_t *v = json_object_get(own, "eos_token_id");
+    if (sd_hf__is_absent(v)) v = json_object_get(config, "eos_token_id");
+    const size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    if (!st) st = sd_alloc(&h->end, n * sizeof *h->end, "the ends of a text", err);
+    for (size_t i = 0; i < n && !st; i++) {
+        const json_t *one = json_is_array(v) ? json_array_get(v, i) : v;
+        const json_int_t id = json_is_integer(one) ? json_integer_value(one) : -1;
+        if (id >= 0 && id < h->spec.n_vocab) h->end[h->spec.n_end++] = (int32_t)id;
+    }
+    h->spec.end = h->end;
+    json_decref(own);
+    return st;
+}
+
 /* As transformers 5: add_bos_token or add_eos_token in the config take the post-processor's place. */
 static sd_status read_specials(hf *h, const json_t *config, sd_err *err)
 {
@@ -352,6 +376,7 @@ static sd_status read_all(hf *h, const json_t *config, sd_err *err)
     if (!st) st = sd_hf__normalizers(h, err);
     if (!st) st = sd_hf__decoders(h, err);
     if (!st) st = read_specials(h, config, err);
+    if (!st) st = read_ends(h, config, err);
     return st;
 }
 

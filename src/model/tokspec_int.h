@@ -17,6 +17,7 @@ typedef struct sd_hf {
     sd_slice *piece, *merge;
     uint8_t *type, *added;
     double *logprob;
+    int32_t *end;
     uint32_t *left; /* of merges: bytes of the left piece */
     sd_table *by_text;
     sd_buf joined; /* merges that are pairs, as lines */

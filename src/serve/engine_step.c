@@ -110,7 +110,7 @@ static void say(sd_engine *e, const choice *c)
     }
     sd_metrics_observe(e->opt.metrics, s->n_said ? SD_HIST_BETWEEN : SD_HIST_FIRST_TOKEN, now - s->last_said);
     s->last_said = now;
-    if (sd_tok_is_special(e->m->tok, c->id)) {
+    if (sd_tok_ends(e->m->tok, c->id)) {
         sd_engine__end(e, sl, SD_SEQ_STOP, NULL);
         return;
     }

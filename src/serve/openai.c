@@ -43,12 +43,15 @@ const sd_field sd_body_completions[] = {
 
 /* ---- reading the engine ---- */
 
+/* What a token adds to the answer: a control token nothing. */
+static sd_slice said_text(const sd_tok *tok, int32_t id) { return sd_tok_is_special(tok, id) ? (sd_slice){"", 0} : sd_tok_bytes(tok, id); }
+
 void sd_run__read(sd_run *r, int i, sd_buf *out)
 {
     sd_lane_text *l = &r->lane[i];
     sd_seq *s = &r->job->seq[i];
     while (l->n_read < r->state[i].n_said && !l->say.stopped) {
-        if (!sd_say_put(&l->say, sd_tok_bytes(r->s->opt.m->tok, s->said[l->n_read].id), out)) atomic_store(&s->halt, true);
+        if (!sd_say_put(&l->say, said_text(r->s->opt.m->tok, s->said[l->n_read].id), out)) atomic_store(&s->halt, true);
         l->n_read++;
     }
     if (r->state[i].end == SD_SEQ_RUNS || l->over) return;
@@ -170,7 +173,7 @@ static void put_text_logprobs(sd_jw *w, const sd_run *r, int i, int64_t from, in
     sd_jw_arr(w);
     for (int64_t t = 0; t < to; t++) {
         if (t >= from) sd_jw_i64(w, at);
-        at += n_begun(sd_tok_bytes(tok, s->said[t].id));
+        at += n_begun(said_text(tok, s->said[t].id));
     }
     sd_jw_end(w);
     sd_jw_end(w);

@@ -27,6 +27,13 @@ bool sd_tok_add_bos(const sd_tok *t)
     return t->add_bos;
 }
 
+bool sd_tok_ends(const sd_tok *t, int32_t id)
+{
+    for (int i = 0; i < t->n_end; i++)
+        if (t->end[i] == id) return true;
+    return false;
+}
+
 bool sd_tok_is_special(const sd_tok *t, int32_t id)
 {
     return id >= 0 && id < t->n_vocab && (t->type[id] == SD_PIECE_CONTROL || t->type[id] == SD_PIECE_UNKNOWN);

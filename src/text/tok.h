@@ -49,6 +49,8 @@ typedef struct sd_tok_spec {
     int n_norm;
     sd_slice continuing;          /* what a WordPiece piece that continues a word begins with: "##"; empty: a word's first piece begins with U+2581 */
     int32_t bos, eos, unk, pad;   /* -1: none */
+    const int32_t *end;           /* [n_end] tokens that end a generated text, each a piece */
+    int n_end;                    /* 0: eos alone */
     bool add_bos, add_eos;
     bool add_space_prefix;        /* SD_TOK_BPE: a stretch between special tokens begins with a space */
     bool ignore_merges;           /* a word that is a piece is that piece, whatever the merges say; some `pre` names imply it */
@@ -77,6 +79,7 @@ int32_t sd_tok_bos(const sd_tok *t);
 int32_t sd_tok_eos(const sd_tok *t);
 bool sd_tok_add_bos(const sd_tok *t);
 bool sd_tok_is_special(const sd_tok *t, int32_t id); /* control tokens: BOS, EOS, <|im_start|>, .. */
+bool sd_tok_ends(const sd_tok *t, int32_t id);       /* does generation end at it? Other control tokens are gone on from and left out of the text */
 
 typedef struct sd_ids { int32_t *v; int64_t n, cap; } sd_ids; /* zero-init; owns v */
 void sd_ids_release(sd_ids *ids);

@@ -28,6 +28,8 @@ typedef struct sd_norm sd_norm;
 struct sd_tok {
     sd_tok_kind kind;
     int32_t n_vocab, bos, eos, unk;
+    int32_t *end;       /* [n_end] */
+    int n_end;
     bool add_bos, add_eos, add_space_prefix, strip_space, byte_fallback, fuse_unk;
     char *bytes;        /* what each token adds to a text, one after another */
     uint32_t *off;      /* [n_vocab + 1] */

@@ -47,6 +47,20 @@ static sd_status copy_types(sd_tok *t, const sd_tok_spec *s, sd_err *err)
     return st;
 }
 
+static sd_status copy_ends(sd_tok *t, const sd_tok_spec *s, sd_err *err)
+{
+    const int32_t *from = s->n_end ? s->end : &s->eos;
+    const int n = s->n_end ? s->n_end : s->eos >= 0;
+    for (int i = 0; i < n; i++)
+        if (from[i] < 0 || from[i] >= s->n_vocab)
+            return sd_fail(err, SD_E_FORMAT, "tokenizer: a text ends at token %d, the vocabulary has %d", (int)from[i], (int)s->n_vocab);
+    sd_status st = n ? sd_alloc(&t->end, (size_t)n * sizeof *t->end, "the ends of a text", err) : SD_OK;
+    if (st || !n) return st;
+    memcpy(t->end, from, (size_t)n * sizeof *t->end);
+    t->n_end = n;
+    return SD_OK;
+}
+
 static bool is_text_piece(uint8_t type)
 {
     return type == SD_PIECE_NORMAL || type == SD_PIECE_UNUSED || type == SD_PIECE_BYTE;
@@ -263,6 +277,7 @@ sd_status sd_tok_new(sd_tok **out, const sd_tok_spec *spec, sd_err *err)
     t->byte_fallback = spec->byte_fallback;
     t->fuse_unk = spec->fuse_unk;
     st = copy_types(t, spec, err);
+    if (!st) st = copy_ends(t, spec, err);
     if (!st) st = fill_bytes(t, spec, err);
     if (!st) st = find_bytes(t, spec, err);
     if (!st && spec->n_norm) st = sd_norm__new(&t->norm, spec->norm, spec->n_norm, err);
@@ -288,6 +303,7 @@ void sd_tok_free(sd_tok *t)
     sd_trie__release(&t->normalized);
     sd_free(t->added);
     sd_free(t->type);
+    sd_free(t->end);
     sd_free(t->key_off);
     sd_free(t->key);
     sd_free(t->off);

@@ -75,7 +75,7 @@ static int answer_of(bench *b, const sd_forecast_prompt *q, int32_t *out)
         const sd_learner_look look = {.top = &top};
         t_ok(sd_learner_forward(b->l, &(sd_learner_batch){.doc = &(sd_doc){doc, target, len}, .n_doc = 1, .look = &look}, &lp, &n_lp, &err), err);
         assert_int_equal(n_lp, 1);
-        if (sd_tok_is_special(b->m->tok, top)) break;
+        if (sd_tok_ends(b->m->tok, top)) break;
         doc[len] = out[n++] = top;
     }
     return n;

@@ -423,6 +423,31 @@ static void test_gguf(void **state)
     sd_buf_release(&b);
 }
 
+/* llama.cpp's end-of-generation tokens: by key, and by name where no key says otherwise. */
+static void test_gguf_ends(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "<|im_start|>", "<|im_end|>", "<|end|>", "<|eot_id|>", "<|call|>", "<PAD>", "<|return|>", "</s>"};
+    static const char *const keys[] = {NULL, "tokenizer.ggml.eot_token_id", "tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.eos_token_id"};
+    static const char *const want[] = {"001011111", "101011111", "101011011", "101011111"}; /* without <|end|>: <|call|> and <|return|> are there */
+    sd_buf b;
+    sd_err err = {0};
+    sd_tok *t;
+    sd_buf_init(&b, 1 << 16);
+    for (int k = 0; k < 4; k++) {
+        gguf_head(&b, 3 + (keys[k] != NULL));
+        tiny_kv_str(&b, "tokenizer.ggml.model", "gpt2");
+        kv_strings(&b, "tokenizer.ggml.tokens", names, 9);
+        kv_strings(&b, "tokenizer.ggml.merges", names, 0);
+        if (keys[k]) tiny_kv_u32(&b, keys[k], 0);
+        t_ok(sd_tokenizer_open(&t, NULL, gguf_save(&b), &err), err);
+        for (int i = 0; i < 9; i++)
+            if (sd_tok_ends(t, i) != (want[k][i] == '1')) fail_msg("key %d: %s", k, names[i]);
+        sd_tok_free(t);
+    }
+    sd_buf_release(&b);
+}
+
 static void gguf_refused(sd_buf *b, sd_status want, const char *say)
 {
     sd_err err = {0};
@@ -484,6 +509,6 @@ int main(void)
     const struct CMUnitTest tests[] = {C(test_json),    C(test_components), C(test_around),
                                        C(test_characters),
                                        C(test_refused), C(test_broken),     C(test_hole),
-                                       C(test_chat),    C(test_gguf),       C(test_gguf_refused)};
+                                       C(test_chat),    C(test_gguf),       C(test_gguf_ends), C(test_gguf_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }
