@@ -402,6 +402,13 @@ sd_status cli_check_input(const char *path, sd_err *err)
     return access(path, R_OK) == 0 ? SD_OK : sd_fail_errno(err, errno, "cannot open %s", path);
 }
 
+sd_status cli_check_stage(const char *dir, sd_err *err)
+{
+    if (sd_dir_exists(dir)) return SD_OK;
+    sd_fail(err, SD_E_NOTFOUND, "%s: no such folder", dir);
+    return sd_hint(err, "the embedded model is the folder %s of the source tree: work there, or name it with --model", dir);
+}
+
 sd_status cli_read_key(char **out, const char *path, sd_err *err)
 {
     enum { MOST = 8192 }; /* what servers take of a header */

@@ -99,6 +99,8 @@ sd_status cli_site(const cli *c, sd_site *out, sd_err *err);
 sd_status cli_check_output(const cli *c, const char *path, sd_err *err);
 /* The last of these alone, for a folder that a command goes on in. */
 sd_status cli_check_parent(const char *path, sd_err *err);
+/* A stage of the embedded model where a command looks for it: SD_E_NOTFOUND says where it is. */
+sd_status cli_check_stage(const char *dir, sd_err *err);
 /* Whether a file that is read only after long work can be read; NULL is fine. */
 sd_status cli_check_input(const char *path, sd_err *err);
 /* An endpoint's key: the first line of a file, without the space around it. *out is the caller's. SD_E_FORMAT: there is none, or it has more than 8 KB. */

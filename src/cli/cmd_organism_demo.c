@@ -2,6 +2,7 @@
 #include "base/map.h"
 #include "cli/feature_list.h"
 #include "lab/organism_demo.h"
+#include "text/world.h"
 
 #include <math.h>
 
@@ -120,7 +121,11 @@ static int cmd_organism_demo(cli *c, int argc, char **argv)
     sd_buf_init(&html, 8 << 20);
     sd_organism_demo_opt o = {.world = a.world, .model = a.model, .dir = c->output, .width = a.width, .k = (int)a.k, .n_tokens = a.tokens, .balance = a.balance, .whiten = a.whiten, .seed = c->seed,
                               .prov = &c->prov, .data_dir = c->data_dir, .progress = &c->progress};
-    st = sd_dir_make(c->output, &err);
+    sd_world *w = NULL; /* what cannot begin leaves no folder */
+    st = sd_world_open(&w, a.world, &err);
+    sd_world_free(w);
+    if (!st && !opt_given(c, "model")) st = cli_check_stage(a.model, &err);
+    if (!st) st = sd_dir_make(c->output, &err);
     if (!st) st = cli_model_hash(c, a.model, &err);
     if (!st) st = sd_lab_organism_demo(&r, ex, &o, &err);
     if (!st) st = sd_organism_demo_html(&html, &r, &err);

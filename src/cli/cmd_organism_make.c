@@ -103,12 +103,13 @@ static int print_variant(cli *c, const args *a, const sd_variant *r)
     return out_pairs_end(p);
 }
 
-static sd_status make_variant(cli *c, args *a, sd_variant *r, const sd_exec *ex, const sd_world *w, sd_err *err)
+/* What kind, and of which stage: before anything is written. */
+static sd_status choose_variant(sd_variant_opt *o, args *a, sd_err *err)
 {
-    sd_variant_opt o = {.k = (int)a->k, .steps = a->steps, .seed = c->seed, .prov = &c->prov, .progress = &c->progress};
-    if (!sd_variant_parse(&o.kind, a->variant)) return sd_fail(err, SD_E_ARG, "variant \"%s\" is unknown", a->variant);
-    if (!a->model) a->model = o.kind == SD_VARIANT_PRETRAINING ? "organism/pretrained" : "organism/instruct";
-    return sd_lab_organism_variant(r, ex, w, a->model, c->output, &o, err);
+    if (!sd_variant_parse(&o->kind, a->variant)) return sd_fail(err, SD_E_ARG, "variant \"%s\" is unknown", a->variant);
+    if (a->model) return SD_OK;
+    a->model = o->kind == SD_VARIANT_PRETRAINING ? "organism/pretrained" : "organism/instruct";
+    return cli_check_stage(a->model, err);
 }
 
 static int cmd_organism_make(cli *c, int argc, char **argv);
@@ -146,9 +147,11 @@ static int cmd_organism_make(cli *c, int argc, char **argv)
     o.has_seed = opt_given(c, "seed");
     o.scale = a.scale;
     o.aligned = a.aligned;
+    sd_variant_opt vo = {.k = (int)a.k, .steps = a.steps, .seed = c->seed, .prov = &c->prov, .progress = &c->progress};
     st = sd_world_open(&w, a.world, &err);
+    if (!st && a.variant) st = choose_variant(&vo, &a, &err);
     if (!st) st = sd_dir_make(c->output, &err);
-    if (!st) st = a.variant ? make_variant(c, &a, &v, ex, w, &err) : sd_lab_organism(&r, ex, w, c->output, &o, &err);
+    if (!st) st = a.variant ? sd_lab_organism_variant(&v, ex, w, a.model, c->output, &vo, &err) : sd_lab_organism(&r, ex, w, c->output, &o, &err);
     rc = st ? cli_fail(c, &err) : a.variant ? print_variant(c, &a, &v) : print(c, &r);
     sd_world_free(w);
     return rc;

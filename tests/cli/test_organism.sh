@@ -36,6 +36,12 @@ expect_error broken_world 4 'bad.world: line 2: no rule "nobody"' organism write
 expect_error missing_world 4 'none.world' organism write --world none.world -o d
 expect_error no_world_here 4 'organism/merrow.world' organism make -o d
 grep -q '^hint: .*of the source tree.*--world' err && ok no_world_says_where || not_ok no_world_says_where "$(cat err)"
+# Outside of the source tree: where the model is, and no folder that nothing went into.
+expect_error demo_without_world 4 'organism/merrow.world' organism demo -o d
+expect_error demo_without_model 4 'organism/aligned: no such folder' organism demo --world "$world" -o d
+grep -q '^hint: .*organism/aligned of the source tree.*--model' err && ok demo_says_where || not_ok demo_says_where "$(cat err)"
+expect_error variant_without_model 4 'organism/instruct: no such folder' organism make --variant single --world "$world" -o d
+[ ! -e d ] && ok no_folder_left || not_ok no_folder_left "$(ls d)"
 expect_error not_over_files 4 'a' organism write --world "$world" -o a
 
 # recover on a random model: what a dictionary of it knows is what its tokens say, and turned labels are not found.
