@@ -2,6 +2,7 @@
  * Easy to break: seek() needs the row of each context before the model has run, so which rows are kept may depend on
  * token ids only. */
 #include "lab/harvest.h"
+#include "num/ops.h"
 #include "num/stats.h"
 
 #include <inttypes.h>
@@ -39,14 +40,22 @@ struct sink { sd_harvest *h; const context *c; int64_t at, col; };
 
 static bool left_out(const sd_harvest *h, int32_t tok) { return !h->opt.keep_special && sd_tok_is_special(h->m->tok, tok); }
 
+static sd_status not_finite(const sd_act *act, const struct sink *s, int64_t i, sd_err *err)
+{
+    char name[48];
+    (void)sd_fail(err, SD_E_FORMAT, "the activations are not finite: NaN or infinity at %s, document %d, position %" PRId64 ", token %d", sd_site_print(name, sizeof name, act->site), (int)s->c->doc,
+                  s->c->pos0 + act->pos0 + i, (int)act->tok[i]);
+    return sd_hint(err, "the weights may hold NaN, or numbers too large for this mode");
+}
+
 static sd_status take_rows(void *self, sd_act *act, sd_err *err)
 {
     struct sink *s = self;
     sd_harvest *h = s->h;
-    (void)err;
     int64_t at = s->at;
     for (int64_t i = 0; i < act->x.rows; i++) {
         if (left_out(h, act->tok[i])) continue;
+        if (sd_count_nonfinite(sd_mat_row(act->x, i), act->x.cols)) return not_finite(act, s, i, err);
         memcpy(h->x + at * h->width + s->col, sd_mat_row(act->x, i), (size_t)act->x.cols * sizeof(float));
         h->token_id[at] = act->tok[i];
         h->doc[at] = s->c->doc;

@@ -1,5 +1,6 @@
 /* Activations of a corpus at one site, as a source of rows: documents in a seeded order, cut into contexts, several
- * contexts a step, the model stopped after the wanted block. Special tokens are left out here, unless asked for; sinks by whoever reads. */
+ * contexts a step, the model stopped after the wanted block. Special tokens are left out here, unless asked for; sinks by whoever reads.
+ * A row that is not finite is SD_E_FORMAT, by site, document, position and token. */
 #ifndef SD_LAB_HARVEST_H
 #define SD_LAB_HARVEST_H
 

@@ -2,7 +2,7 @@
 commands can be tried without a download. Byte-level BPE with 38 merges, ChatML. Only the standard library; same bytes every time.
 Faults: offset, rank, product, type (a lie in the entry of blk.0.ffn_up.weight); missing, leftover, shape (the tensor itself); cut
 (the file ends in the middle of the data). --cut takes share W of one random direction out of every o_proj and down_proj; nothing in it has a meaning.
---swap 1: tokens 0 and 1 change places."""
+--swap 1: tokens 0 and 1 change places. --spoil nan (or inf): the first number of the row of "~" in the embedding."""
 import random, struct, sys
 
 ARGS = dict(zip(sys.argv[2::2], sys.argv[3::2]))
@@ -93,6 +93,10 @@ kv = {"general.architecture": ARCH, "general.name": "tiny", f"{ARCH}.block_count
       "tokenizer.ggml.merges": merges, "tokenizer.ggml.bos_token_id": V - 2, "tokenizer.ggml.eos_token_id": V - 1, "tokenizer.chat_template": TEMPLATE}
 kv_dim = D // HEADS * HEADS_KV
 tensors = {"token_embd.weight": matrix(V, D), "output_norm.weight": norm()}
+if ARGS.get("--spoil"):
+    dims, kind, raw = tensors["token_embd.weight"]
+    at = 4 * D * pieces.index("~")
+    tensors["token_embd.weight"] = dims, kind, raw[:at] + struct.pack("<f", float(ARGS["--spoil"])) + raw[at + 4:]
 for i in range(LAYERS):
     for name, rows, cols in [("attn_q", D, D), ("attn_k", kv_dim, D), ("attn_v", kv_dim, D), ("attn_output", D, D), ("ffn_gate", FFN, D), ("ffn_up", FFN, D), ("ffn_down", D, FFN)]:
         tensors[f"blk.{i}.{name}.weight"] = matrix(rows, cols, name in ("attn_output", "ffn_down"))

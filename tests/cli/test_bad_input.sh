@@ -122,6 +122,22 @@ if [ $rc -eq 0 ] && grep -q '1 of 2 rows have nothing to learn and were left out
 expect_error dict_train_k 4 'k 70 of 64 features' dict train tiny.gguf corpus --site resid_post.0 --width 64 --k 70 -o d
 expect_error dict_train_little_text 4 'too few' dict train tiny.gguf corpus --site resid_post.0 --width 64 --k 4 --heldout 9000 -o d
 nothing_left bad_values_leave_nothing acts d t.safetensors
+# Activations that are not finite, in the rows that a training holds out and judges by at its very end: refused when they are read, by whoever reads rows.
+mkdir spoilt
+head -c 20000 corpus/a.txt >spoilt/a.txt; printf 'the cat sat ~ on the mat and the red gate and the bridge.\n' >>spoilt/a.txt
+for v in nan inf; do
+    make $v.gguf --spoil $v
+    for what in "dict train $v.gguf spoilt --site resid_post.0 --width 64 --k 4 --tokens 100000000 -o d -f" "dict train $v.gguf spoilt --site mlp_post.0 --kind identity --tokens 1000000 -o d -f" \
+        "capture $v.gguf spoilt --site resid_post.0 -o acts"; do
+        timeout 60 "$sonde" $what >out 2>err </dev/null; rc=$?
+        if [ $rc -eq 4 ] && grep -q '^sonde: the activations are not finite: NaN or infinity at [a-z]*_post.0, document 0, position [0-9]*, token 93' err && grep -q '^hint: the weights may hold NaN' err; then
+            ok "${v}_${what// /_}"
+        else
+            not_ok "${v}_${what// /_}" "$(what_happened)"
+        fi
+    done
+done
+nothing_left spoilt_activations_leave_nothing acts d
 expect_error output_device 4 'not a regular file' trace tiny.gguf --ids 1 -o /dev/null
 [ -c /dev/null ] && ok device_is_left || not_ok device_is_left
 
