@@ -160,22 +160,35 @@ static sd_dict_kind kind_of(const char *name) /* one of the option's values, or 
     return k;
 }
 
-/* What the run will hold: the trainer; at its end the dictionary and its own packed encoder beside it; and how long its steps take. Under
- * a gigabyte nobody has to plan for it, and nothing is said. */
-static sd_status say_cost(cli *c, const sd_exec *ex, const dict_source *s, const sd_dict_train_opt *o, int64_t n_rows, sd_err *err)
+static sd_dict_train_opt of_rows(const dict_source *s, const sd_dict_train_opt *o, int part)
 {
     sd_dict_train_opt t = *o;
-    if (!t.d) t.d = s->n_part ? s->rows.width[0] : s->src.d;
-    if (!t.n_tokens) t.n_tokens = n_rows;
-    const double held = (double)sd_dict_train_plan(ex, &t), end = held + 10.0 * (double)t.m * (double)(s->src.d > t.d && !s->n_part ? s->src.d : t.d), is_free = (double)sd_mem_query().available;
-    double seconds = 0;
+    if (sd_dict_kind_maps(t.kind)) t.d_out = s->src.d - t.d;
+    else t.d = s->n_part ? s->rows.width[part] : s->src.d;
+    if (!t.n_tokens) t.n_tokens = s->n_rows;
+    return t;
+}
+
+/* What the run will hold, and how long its steps take. Under a gigabyte nobody has to plan for it, and nothing is said. */
+static sd_status say_cost(cli *c, const sd_exec *ex, const dict_source *s, const sd_learn_opt *o, sd_err *err)
+{
+    const sd_dict_train_opt t = of_rows(s, &o->train, 0);
+    const sd_learn_memory first = sd_learn_plan(ex, &t, o, s->n_rows, s->src.d);
+    const double is_free = (double)sd_mem_query().available;
+    double seconds = 0, further = 0;
     char s_time[32];
-    if (end < 1e9) return SD_OK;
+    for (int i = 0; i < o->n_more; i++) {
+        const sd_dict_train_opt more = of_rows(s, &o->more[i].train, o->more[i].part);
+        further += (double)(sd_dict_kind_maps(more.kind) ? sd_trans_plan(ex, &more) : sd_dict_train_plan(ex, &more));
+    }
+    if (further > 1e9) cli_note(c, "memory: the further dictionaries take %.2f GB of it in training", 1e-9 * further);
+    if (first.end + further < 1e9) return SD_OK;
     const sd_status st = sd_learn_forecast(&seconds, ex, &t, err);
     if (st) return st;
-    cli_note(c, "memory: %.2f GB in training, %.2f GB at its end; %.1f GB are free%s", 1e-9 * held, 1e-9 * end, 1e-9 * is_free,
-             end > is_free && !t.moments8 ? "; --moments8 takes less" : "");
-    cli_note(c, "time: about %s for the steps, %.0f tokens/s, to which the model's time comes", sd_fmt_seconds(s_time, sizeof s_time, seconds), (double)t.n_tokens / seconds);
+    cli_note(c, "memory: %.2f GB in training, %.2f GB at its end, the model apart; %.1f GB are free%s", 1e-9 * (first.training + further), 1e-9 * (first.end + further), 1e-9 * is_free,
+             first.end + further > is_free && !t.moments8 && !sd_dict_kind_maps(t.kind) ? "; --moments8 takes less" : "");
+    cli_note(c, "time: %s %s for the steps%s, %.0f tokens/s, to which the model's time comes", t.kind < SD_DICT_TOPK ? "more than" : "about", sd_fmt_seconds(s_time, sizeof s_time, seconds),
+             t.routes ? " if all looked at all features" : "", (double)t.n_tokens / seconds);
     return SD_OK;
 }
 
@@ -208,15 +221,7 @@ static sd_status run(const dict_run *a, cli *c, const sd_exec *ex, dict_source *
     }
     o.more = more, o.n_more = a->also.n;
     o.part_cols = s->rows.width, o.n_part = s->n_part;
-    double further = 0;
-    for (int i = 0; i < o.n_more; i++) {
-        sd_dict_train_opt t = more[i].train;
-        if (!t.d) t.d = s->n_part ? s->rows.width[more[i].part] : s->src.d;
-        if (!t.n_tokens) t.n_tokens = s->n_rows;
-        further += (double)sd_dict_train_plan(ex, &t);
-    }
-    if (further > 1e9) cli_note(c, "memory: the further dictionaries take %.2f GB more in training", 1e-9 * further);
-    sd_status st = say_cost(c, ex, s, &o.train, s->n_rows, err);
+    sd_status st = say_cost(c, ex, s, &o, err);
     if (!st && s->order && !c->resume) st = sd_act_order_all(s->order, &o.calibrate, err); /* the other trainer's mean is that of all rows */
     if (!st) st = sd_lab_learn(r, ex, s->src, s->n_rows, &o, &c->progress, err);
     sd_free(o.calibrate.data);

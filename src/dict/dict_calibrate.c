@@ -57,6 +57,13 @@ static sd_status encode_all(sd_dict *d, const sd_exec *ex, sd_mat x, int64_t *co
     return st;
 }
 
+/* A packed encoder is half as large as the matrix or as large: what encoded is not needed beside what comes next. */
+static void forget_scan(sd_dict *d)
+{
+    sd_scan_free(d->scan);
+    d->scan = NULL;
+}
+
 /* Adds the pre-activations above floor that are not among the k best; entries of `active` below the floor stay as they are. */
 static sd_status collect_rest(sd_dict *d, const sd_exec *ex, sd_mat x, float floor_, pairs *all, sd_err *err)
 {
@@ -65,6 +72,7 @@ static sd_status collect_rest(sd_dict *d, const sd_exec *ex, sd_mat x, float flo
     float *gate = NULL;
     sd_scan_list list = {0};
     int64_t bad, kept = 0;
+    forget_scan(d);
     sd_status st = sd_alloc(&gate, (size_t)m * sizeof *gate, "gates", err);
     if (!st) st = sd_alloc(&list.row_ptr, (ROWS + 1) * sizeof *list.row_ptr, "rows", err);
     if (!st) st = sd_scan_new(&s, ex, m, d->info.d, 0, SD_SCAN_PROVEN, err);
@@ -220,6 +228,7 @@ sd_status sd_dict_calibrate(sd_dict *d, const sd_exec *ex, sd_mat x, sd_err *err
     if (!st) st = set_thresholds(d, count, &all, n_active, err);
     d->has_threshold = !st;
 done:
+    forget_scan(d);
     sd_free(count);
     sd_free(least);
     sd_free(all.v);

@@ -129,12 +129,15 @@ static sd_scan_how how_to_scan(const sd_dict_train_opt *o) { return o->proven ? 
 size_t sd_dict_train_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
 {
     sd_dict_train t;
-    size_t aux;
     describe(&t, ex, opt);
-    /* The auxiliary loss lays itself out only once its products exist; 8 matrices of k_aux x d dominate it. */
-    aux = t.opt.aux_alpha > 0 ? (size_t)(2 * t.opt.aux_k + 64) * (size_t)t.opt.d * 8 * sizeof(float) : 0;
-    return lay_out(&t, NULL) + aux + sd_scan_plan(ex, t.opt.m, t.opt.d, most_chosen(&t.opt), how_to_scan(&t.opt)) +
-           (t.opt.routes ? sd_scan_plan(ex, t.opt.routes, t.opt.d, 1, SD_SCAN_INT8) : 0);
+    /* What packs weights lays itself out once its products exist. Where they cannot be made the trainer will say so. */
+    if (!sd_train__aux_new(&t, ex, NULL) && t.gate) (void)sd_train__dense_new(&t, ex, NULL);
+    size_t bytes = lay_out(&t, NULL) + sd_scan_plan(ex, t.opt.m, t.opt.d, most_chosen(&t.opt), how_to_scan(&t.opt));
+    if (t.opt.kind != SD_DICT_TOPK) bytes += sd_scan_reserve_plan(ex, how_to_scan(&t.opt), t.opt.batch, t.cap_ent);
+    if (t.opt.routes) bytes += sd_scan_plan(ex, t.opt.routes, t.opt.d, 1, SD_SCAN_INT8);
+    sd_train__aux_free(&t);
+    sd_train__dense_free(&t);
+    return bytes;
 }
 
 sd_status sd_train__new(sd_dict_train **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)

@@ -63,8 +63,9 @@ static void describe(sd_trans *t, const sd_exec *ex, const sd_dict_train_opt *op
 size_t sd_trans_plan(const sd_exec *ex, const sd_dict_train_opt *opt)
 {
     sd_trans t;
+    const sd_scan_how how = opt->proven ? SD_SCAN_PROVEN : SD_SCAN_INT8;
     describe(&t, ex, opt);
-    return lay_out(&t, NULL) + sd_scan_plan(ex, t.opt.m, t.opt.d, 0, t.opt.proven ? SD_SCAN_PROVEN : SD_SCAN_INT8);
+    return lay_out(&t, NULL) + sd_scan_plan(ex, t.opt.m, t.opt.d, 0, how) + sd_scan_reserve_plan(ex, how, t.opt.batch, t.cap);
 }
 
 sd_status sd_trans__new(sd_trans **out, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err)

@@ -26,6 +26,6 @@ sd_status sd_trans_load(sd_trans **out, const sd_exec *ex, const char *path, sd_
 const sd_dict_train_opt *sd_trans_get_opt(const sd_trans *t);
 int64_t sd_trans_tokens(const sd_trans *t); /* rows of all steps so far */
 int64_t sd_trans_silent(const sd_trans *t, int64_t n);
-size_t sd_trans_plan(const sd_exec *ex, const sd_dict_train_opt *opt);
+size_t sd_trans_plan(const sd_exec *ex, const sd_dict_train_opt *opt); /* bytes it will hold, before it is made */
 
 #endif

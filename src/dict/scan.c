@@ -480,13 +480,34 @@ sd_scan_count sd_scan_take_count(sd_scan *s)
     return c;
 }
 
+/* Tiles of n_rows rows, entries that each may hold, bytes of all of them. */
+static int64_t share_of(const sd_scan *s, int64_t n_rows, int64_t cap, int64_t *n, size_t *head, size_t *bytes)
+{
+    *n = (n_rows + s->tile - 1) / s->tile;
+    const int64_t share = *n > 1 ? 2 * (cap / *n) + SD_SCAN_BLOCK : cap + SD_SCAN_BLOCK;
+    *head = sd_arena_need((size_t)*n * sizeof *s->kept);
+    *bytes = *head + (size_t)(*n * share) * 12;
+    return share;
+}
+
+size_t sd_scan_reserve_plan(const sd_exec *ex, sd_scan_how how, int64_t n_rows, int64_t cap)
+{
+    sd_scan s;
+    int64_t n;
+    size_t head, bytes;
+    describe(&s, ex, 1, 1, 0, how);
+    (void)share_of(&s, n_rows, cap, &n, &head, &bytes);
+    return bytes;
+}
+
 sd_status sd_scan_reserve(sd_scan *s, int64_t n_rows, int64_t cap, sd_err *err)
 {
-    const int64_t n = (n_rows + s->tile - 1) / s->tile, share = n > 1 ? 2 * (cap / n) + SD_SCAN_BLOCK : cap + SD_SCAN_BLOCK;
-    const size_t head = sd_arena_need((size_t)n * sizeof *s->kept);
+    int64_t n;
+    size_t head, bytes;
+    const int64_t share = share_of(s, n_rows, cap, &n, &head, &bytes);
     uint8_t *at = NULL;
     SD_ASSERT(s->k == 0 && !s->kept);
-    const sd_status st = sd_alloc_zero(&s->kept, head + (size_t)(n * share) * 12, "lists of active features", err);
+    const sd_status st = sd_alloc_zero(&s->kept, bytes, "lists of active features", err);
     if (st) return st;
     s->n_kept = n;
     at = (uint8_t *)(void *)s->kept + head;

@@ -55,6 +55,7 @@ sd_status sd_scan_above(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat
 /* The same without asking for memory, into lists that stay: out holds cap entries; up to n_rows rows. False: more entries than that (one
  * tile may hold twice its share). */
 sd_status sd_scan_reserve(sd_scan *s, int64_t n_rows, int64_t cap, sd_err *err);
+size_t sd_scan_reserve_plan(const sd_exec *ex, sd_scan_how how, int64_t n_rows, int64_t cap); /* bytes of it */
 bool sd_scan_above_into(sd_scan *s, const sd_exec *ex, sd_scan_list *out, sd_mat x, const float *sub, int64_t *bad);
 
 /* Looks at rows [r0, r0 + n) again, every feature exactly: what of that is missing in the lists (of rows from row_ptr[0] on; NULL: k a row). x is

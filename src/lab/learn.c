@@ -115,6 +115,12 @@ sd_status sd_learn__sources(struct run *r, const int64_t *row, sd_err *err)
     return SD_OK;
 }
 
+int64_t sd_learn__buffer(const sd_learn_opt *o, int64_t n_rows, uint32_t without)
+{
+    const int64_t cap = o->buffer_rows ? o->buffer_rows : BUFFER_ROWS;
+    return without & SD_WITHOUT_SHUFFLE ? 1 : cap < n_rows ? cap : n_rows; /* 1: rows leave in the order in which they came */
+}
+
 static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
 {
     const sd_learn_opt *o = r->opt;
@@ -122,9 +128,7 @@ static sd_status begin(struct run *r, const sd_exec *ex, sd_err *err)
     if (sd_dict_kind_maps(t.kind)) t.d_out = r->loop.src.d - t.d;
     else t.d = r->part[0].d;
     if (!t.n_tokens) t.n_tokens = r->loop.n_rows;
-    int64_t cap = o->buffer_rows ? o->buffer_rows : BUFFER_ROWS;
-    if (cap > r->loop.n_rows) cap = r->loop.n_rows;
-    if (t.without & SD_WITHOUT_SHUFFLE) cap = 1; /* rows leave in the order in which they came */
+    const int64_t cap = sd_learn__buffer(o, r->loop.n_rows, t.without);
     sd_status st = sd_learn__new(&r->trainer[0], ex, &t, err);
     for (int i = 1; i < r->n && !st; i++) {
         sd_dict_train_opt more = o->more[i - 1].train;
@@ -203,6 +207,7 @@ static sd_status finish(struct run *r, int of, const sd_exec *ex, sd_learn_resul
     const sd_dict_info *own = of ? r->opt->more[of - 1].meta : NULL;
     sd_dict_info meta = own ? *own : r->opt->meta;
     sd_status st = sd_learn__finish(&r->trainer[of], ex, r->part[r->of[of]].heldout, &meta, &dict, err);
+    sd_learn__free(&r->trainer[of]); /* writing turns W_enc round, in memory of its own */
     if (!st && r->opt->fold) st = r->opt->fold(r->opt->fold_self, dict, err);
     if (!st) st = sd_dict_save(dict, dir_of(r, of), err);
     if (!st) {

@@ -70,6 +70,10 @@ sd_status sd_lab_learn(sd_learn_result *out, const sd_exec *ex, sd_act_source sr
 /* Rows that a source must give for n_tokens to be trained on once; n_heldout as above. */
 int64_t sd_learn_rows(int64_t n_tokens, int64_t n_heldout);
 int64_t sd_learn_heldout(int64_t n_rows); /* rows held out of so many by default */
+typedef struct sd_learn_memory { double training, end; } sd_learn_memory;
+/* Bytes of a run, before it starts: the trainer of t with the shuffle buffer and the held-out rows (width numbers each), and at its end, when the finished
+ * dictionary and its packed encoder stand beside them. t: of the run, d and n_tokens given. n_rows as above. */
+sd_learn_memory sd_learn_plan(const sd_exec *ex, const sd_dict_train_opt *t, const sd_learn_opt *o, int64_t n_rows, int64_t width);
 /* Seconds that the steps of a run will take, without the time of its rows. Two short runs on random rows of dictionaries that fit caches (at
  * most 16,384 features, about a second) and a line through their time a token: wider ones leave the caches and take up to half as long again. */
 sd_status sd_learn_forecast(double *seconds, const sd_exec *ex, const sd_dict_train_opt *t, sd_err *err);

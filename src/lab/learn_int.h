@@ -9,7 +9,8 @@
 /* The trainer of a transcoder or that of everything else; learn_trainer.c. */
 typedef struct sd_learn_trainer { sd_dict_train *one; sd_trans *trans; } sd_learn_trainer;
 sd_status sd_learn__new(sd_learn_trainer *t, const sd_exec *ex, const sd_dict_train_opt *opt, sd_err *err);
-void sd_learn__free(sd_learn_trainer *t);
+void sd_learn__free(sd_learn_trainer *t); /* leaves none */
+size_t sd_learn__plan(const sd_exec *ex, const sd_dict_train_opt *opt);
 const sd_dict_train_opt *sd_learn__opt(const sd_learn_trainer *t);
 double sd_learn__max_norm(const sd_learn_trainer *t);
 sd_status sd_learn__calibrate(sd_learn_trainer *t, const sd_exec *ex, sd_mat x, sd_err *err);
@@ -47,6 +48,7 @@ sd_status sd_learn__parts_new(struct sd_parts_source **out, struct run *r, sd_ac
 sd_status sd_learn__sources(struct run *r, const int64_t *row, sd_err *err); /* learn.c: the same, or the loop itself where there is one part */
 void sd_learn__parts_free(struct sd_parts_source *s);
 sd_act_source sd_learn__loop(struct run *r);
+int64_t sd_learn__buffer(const sd_learn_opt *o, int64_t n_rows, uint32_t without); /* rows of the shuffle buffer, of n_rows to train on */
 sd_status sd_learn__checkpoint(struct run *r, sd_err *err);
 /* Fills trainer, shuffle, stats, the source's row, epoch and events.n_bytes. */
 sd_status sd_learn__restore(struct run *r, const sd_exec *ex, sd_err *err);

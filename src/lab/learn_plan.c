@@ -1,6 +1,15 @@
 /* Owns: what a run will take, before it starts. */
+#include "dict/scan.h"
 #include "lab/bench.h"
-#include "lab/learn.h"
+#include "lab/learn_int.h"
+
+sd_learn_memory sd_learn_plan(const sd_exec *ex, const sd_dict_train_opt *t, const sd_learn_opt *o, int64_t n_rows, int64_t width)
+{
+    const int64_t held = o->n_heldout ? o->n_heldout : sd_learn_heldout(n_rows), wide = t->d_out ? t->d_out : t->d;
+    const double rows = (double)width * (2.0 * (double)sd_learn__buffer(o, n_rows - held, t->without) + 4.0 * (double)held);
+    const double all = (double)sd_learn__plan(ex, t) + rows, dict = 4.0 * (double)t->m * (double)(t->d + wide);
+    return (sd_learn_memory){all, all + dict + (double)sd_scan_plan(ex, t->m, t->d, 0, SD_SCAN_PROVEN)};
+}
 
 sd_status sd_learn_forecast(double *seconds, const sd_exec *ex, const sd_dict_train_opt *t, sd_err *err)
 {

@@ -10,7 +10,10 @@ void sd_learn__free(sd_learn_trainer *t)
 {
     sd_dict_train_free(t->one);
     sd_trans_free(t->trans);
+    *t = (sd_learn_trainer){0};
 }
+
+size_t sd_learn__plan(const sd_exec *ex, const sd_dict_train_opt *opt) { return sd_dict_kind_maps(opt->kind) ? sd_trans_plan(ex, opt) : sd_dict_train_plan(ex, opt); }
 
 const sd_dict_train_opt *sd_learn__opt(const sd_learn_trainer *t) { return t->trans ? sd_trans_get_opt(t->trans) : sd_dict_train_get_opt(t->one); }
 double sd_learn__max_norm(const sd_learn_trainer *t) { return t->trans ? sd_trans_max_norm(t->trans) : sd_dict_train_max_norm(t->one); }

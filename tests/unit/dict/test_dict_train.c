@@ -394,6 +394,36 @@ static void test_sparsity_warmup(void **state)
     sd_dict_train_free(t);
 }
 
+/* The plan is what a trainer takes, whatever it is of, and at its end the dictionary alone stands beside it. */
+static void test_plan(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    enum { WIDE = 1024, PLAN_B = 256, N = 600 };
+    static float raw[N * D];
+    rows_of(raw, N, 2);
+    for (int i = 0; i < SD_DICT_ENCODER_COUNT + 3; i++) {
+        sd_dict_train_opt o = plain(40);
+        o.m = WIDE, o.batch = PLAN_B, o.n_tokens = PLAN_B * 40, o.aux_alpha = 0, o.kind = i < SD_DICT_ENCODER_COUNT ? (sd_dict_kind)i : SD_DICT_TOPK;
+        o.moments8 = i == SD_DICT_ENCODER_COUNT, o.proven = i == SD_DICT_ENCODER_COUNT + 1, o.routes = i == SD_DICT_ENCODER_COUNT + 2 ? 8 : 0;
+        sd_dict_train *t;
+        int64_t before = sd_mem_live_bytes();
+        t_ok(sd_dict_train_new(&t, ex, &o, &err), err);
+        const double is = (double)(sd_mem_live_bytes() - before), said = (double)sd_dict_train_plan(ex, &o);
+        /* The trainer's own struct; above it what oneDNN may pad d = 24 to (scan.c). */
+        if (!(is < said + 65536 && said < 1.3 * is + 65536)) fail_msg("%d, %s: %.0f bytes, %.0f were planned", i, sd_dict_kind_name(o.kind), is, said);
+        t_ok(sd_dict_train_calibrate(t, ex, sd_mat_of(raw, N, D), &err), err);
+        t_ok(sd_dict_train_step(t, ex, sd_mat_of(raw, PLAN_B, D), NULL, &err), err);
+        before = sd_mem_live_bytes();
+        sd_dict *d;
+        t_ok(sd_dict_train_finish(t, ex, sd_mat_of(raw, N, D), &(sd_dict_info){.model_name = "m"}, &d, &err), err);
+        const int64_t own = sd_mem_live_bytes() - before, rows = 2 * WIDE * D * 4, most = rows + 8 * WIDE * 4 + 65536; /* two matrices, what is kept a feature, the struct */
+        if (own > most) fail_msg("%d, %s: the finished dictionary holds %lld bytes, %lld are its rows", i, sd_dict_kind_name(o.kind), (long long)own, (long long)rows);
+        sd_dict_free(d);
+        sd_dict_train_free(t);
+    }
+}
+
 /* Mean, scale and sink limit are those of the rows that are no sinks. */
 static void test_calibrate(void **state)
 {
@@ -594,7 +624,7 @@ static int run_level(const char *level)
     char name[64];
     if (!sd_cpu_detect(&cpu, level)) return printf("skip: this CPU has no %s\n[  SKIPPED ] train at %s\n", level, level), 0;
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
-    const struct CMUnitTest tests[] = {T(test_gradient_formulas), T(test_steps_equal_dense_adam), T(test_drift_is_dense_adam), T(test_schedule_and_defaults),
+    const struct CMUnitTest tests[] = {T(test_gradient_formulas), T(test_steps_equal_dense_adam), T(test_drift_is_dense_adam), T(test_schedule_and_defaults), T(test_plan),
                                        T(test_calibrate), T(test_first_threshold), T(test_dead_and_aux), T(test_aux_gradient), T(test_refusals), T(test_k_anneals), T(test_without), T(test_frozen_decoder), T(test_sparsity_warmup)};
     snprintf(name, sizeof name, "train at %s", level);
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);

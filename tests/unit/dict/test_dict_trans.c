@@ -65,5 +65,24 @@ static void test_small_batches(void **state)
     sd_free(held), sd_free(batch), sd_free(w.x), sd_free(w.y), sd_free(w.share);
 }
 
-static const struct CMUnitTest tests[] = {T(test_small_batches)};
+/* The plan is what a trainer takes. */
+static void test_plan(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    sd_exec *ex;
+    t_ok(sd_exec_new(&ex, &(sd_exec_opt){NULL, 2}, &err), err);
+    for (int skip = 0; skip < 2; skip++) {
+        const sd_dict_train_opt o = {.kind = skip ? SD_DICT_SKIP_TRANSCODER : SD_DICT_TRANSCODER, .d = D, .d_out = 3 * D, .m = M, .k = K, .batch = 8 * B, .n_tokens = 80 * B};
+        const int64_t before = sd_mem_live_bytes();
+        sd_trans *t;
+        t_ok(sd_trans_new(&t, ex, &o, &err), err);
+        const double is = (double)(sd_mem_live_bytes() - before), said = (double)sd_trans_plan(ex, &o);
+        if (!(is < said + 65536 && said < 1.3 * is + 65536)) fail_msg("%.0f bytes, %.0f were planned", is, said); /* as in test_dict_train.c */
+        sd_trans_free(t);
+    }
+    sd_exec_free(ex);
+}
+
+static const struct CMUnitTest tests[] = {T(test_small_batches), T(test_plan)};
 T_MAIN(tests)
