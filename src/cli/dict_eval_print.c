@@ -119,6 +119,7 @@ static void put_absorption(sd_jw *w, const sd_absorption *a)
     sd_jw_ki64(w, "n_letters", a->n);
     sd_jw_ki64(w, "n_letters_with_too_few", a->n_few);
     sd_jw_ki64(w, "n_letters_without_probe", a->n_no_probe);
+    sd_jw_ki64(w, "n_letters_not_at_optimum", a->n_open);
     sd_jw_key(w, "letters");
     sd_jw_arr(w);
     for (int i = 0; i < a->n; i++) {
@@ -131,6 +132,7 @@ static void put_absorption(sd_jw *w, const sd_absorption *a)
         sd_jw_ki64(w, "n_found", v->n_found);
         sd_jw_kf64(w, "probe_f1", v->probe_f1);
         sd_jw_kf64(w, "features_f1", v->main_f1);
+        sd_jw_kf64(w, "gap", v->gap);
         sd_jw_key(w, "features");
         sd_jw_arr(w);
         for (int k = 0; k < v->n_main; k++) sd_jw_i64(w, v->main[k]);
@@ -223,10 +225,13 @@ int dict_eval_print(cli *c, const dict_column *col, int n)
     }
     sd_free(cols);
     sd_free(m);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         if (col[i].absorbed && col[i].absorption.n == 0)
             out_say(c, "%s: no letter counts for absorption: a probe on the activations tells none of %d letters with F1 0.6 or more (%d have too few words)", col[i].dir,
                     col[i].absorption.n_no_probe, col[i].absorption.n_few);
+        if (col[i].absorbed && col[i].absorption.n_open)
+            out_say(c, "%s: the features of %d of %d letters may be others: their sparse regressions ended before their optimum", col[i].dir, col[i].absorption.n_open, col[i].absorption.n);
+    }
     out_say(c, "%lld tokens in %lld contexts at %s, %s: %lld rows replaced, %lld special tokens and sinks kept; %lld next tokens predicted",
             (long long)(e->n_replaced + e->n_kept), (long long)e->n_contexts, c->site, sd_mode_name(c->mode), (long long)e->n_replaced, (long long)e->n_kept,
             (long long)e->n_predictions);

@@ -209,7 +209,7 @@ static sd_status one_letter(const job *j, int l, sd_err *err)
     for (int s = 0; s < 2 && !st; s++) st = sd_alloc(&side[s], (size_t)(w->n_train * wide) * sizeof **side, "rows of words", err);
     if (st) goto done;
     int n_order = 0;
-    if ((st = sd_absorb__rank(order, &n_order, w, l, err))) goto done;
+    if ((st = sd_absorb__rank(order, &n_order, &a->gap, w, l, err))) goto done;
     for (int k = 1; k <= n_order; k++) {
         sides(w, l, side, n, order, k);
         if ((st = sd_logistic_fit(p, &bias, (const float *const[]){side[0], side[1]}, n, k, err))) goto done;
@@ -257,6 +257,7 @@ static void conclude(sd_absorption *out, const sd_absorbed *all)
             s[0] += a->fraction, s2[0] += a->fraction * a->fraction;
             s[1] += a->full, s2[1] += a->full * a->full;
             main += a->n_main;
+            out->n_open += a->gap > SD_ABSORB_CLOSE;
         }
     }
     const double n = out->n ? (double)out->n : (double)NAN;

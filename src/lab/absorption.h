@@ -4,8 +4,9 @@
  * Words are the vocabulary's tokens of a space and at least two letters of ASCII, at most 100 a first letter (drawn by the seed), four fifths of them to
  * learn from. Each is read at the end of ten lines " WORD has the first letter: L" of other words, and its row is the site's at its own token.
  *   probe   a letter against all others on the rows (lab/logistic.h); letters whose probe has F1 >= 0.6 on the other fifth count; p is its unit direction
- *   main    features of an L1 logistic regression on the activations (mean log-loss + 0.01 |w|_1, each feature over its largest activation, FISTA), largest
- *           weights first: the first, and the next as long as it adds more than 0.03 to F1 of a regression on them, at most 10
+ *   main    features of an L1 logistic regression on the activations (mean log-loss + 0.01 |w|_1, each feature over its largest activation; until the duality
+ *           gap is 1e-6 of the loss without features, or for 10,000 steps), largest weights first: the first, and the next as long as it adds more than
+ *           0.03 to F1 of a regression on them, at most 10
  * On the words to judge that the probe finds, with c_f = D_f.p and a_f = z_f c_f (times the row's scale where the dictionary scales rows), proj = x.p:
  *   absorbers  the up to three largest a_f > 0 outside main with cos(D_f, p) >= 0.1; A their sum, M that of main
  *   fraction   0 where M >= proj or A < 0.4 proj; 1 where M <= 0; else a / (a + M), a = min(A, proj - M)
@@ -20,6 +21,7 @@
 #include "sonde/dict.h"
 
 enum { SD_ABSORB_LETTERS = 26, SD_ABSORB_MAIN = 10 };
+#define SD_ABSORB_CLOSE 1e-6
 
 typedef struct sd_absorbed {
     char letter;               /* 'a' .. */
@@ -28,12 +30,14 @@ typedef struct sd_absorbed {
     double probe_f1, main_f1;
     int64_t main[SD_ABSORB_MAIN];
     int n_main;
+    double gap;                /* of the sparse regression to its optimum at most, of the loss without features */
     double fraction, full;
 } sd_absorbed;
 
 typedef struct sd_absorption {
     sd_absorbed v[SD_ABSORB_LETTERS]; /* [n] letters that count */
     int n, n_few, n_no_probe;         /* letters with under 20 words to learn from or 4 to judge; whose probe is too weak */
+    int n_open;                       /* of those that count, whose sparse regression the most steps left further than SD_ABSORB_CLOSE from its optimum */
     int64_t n_words;
     double mean_fraction, sd_fraction, mean_full, sd_full, mean_main; /* NaN when no letter counts */
 } sd_absorption;

@@ -81,24 +81,24 @@ static void standardise(fit *k)
 
 static double probability(double z) { return 1 / (1 + exp(-z)); }
 
-/* The bias at which the probabilities sum to the rows of kind 0: Newton's steps within a bracket that is halved where they leave it. */
-static double solve_bias(const fit *k, const double *z, double b)
+/* Newton's steps within a bracket that is halved where they leave it. */
+double sd_logistic_bias(const double *z, int64_t rows, int64_t n0, double b)
 {
-    double least = z[0], most = z[0], odds = log((double)k->n[0] / (double)k->n[1]);
-    for (int64_t i = 1; i < k->rows; i++) {
+    double least = z[0], most = z[0], odds = log((double)n0 / (double)(rows - n0));
+    for (int64_t i = 1; i < rows; i++) {
         least = fmin(least, z[i]);
         most = fmax(most, z[i]);
     }
     double lo = odds - most, hi = odds - least;
     for (int t = 0; t < BIAS_STEPS; t++) {
-        double sum = -(double)k->n[0], slope = 0;
+        double sum = -(double)n0, slope = 0;
         if (!(b > lo && b < hi)) b = lo + (hi - lo) / 2;
-        for (int64_t i = 0; i < k->rows; i++) {
+        for (int64_t i = 0; i < rows; i++) {
             const double p = probability(z[i] + b);
             sum += p;
             slope += p * (1 - p);
         }
-        if (fabs(sum) <= DBL_EPSILON * (double)k->rows || !(hi - lo > DBL_EPSILON * fabs(b))) break;
+        if (fabs(sum) <= DBL_EPSILON * (double)rows || !(hi - lo > DBL_EPSILON * fabs(b))) break;
         *(sum > 0 ? &hi : &lo) = b;
         b -= sum / slope; /* out of the bracket where the slope is lost */
     }
@@ -169,7 +169,7 @@ static bool move(fit *k)
     forth(k, k->zp, k->p);
     for (int t = 0; t < MOST_HALVINGS; t++, a /= 2) {
         for (int64_t i = 0; i < k->rows; i++) k->t[i] = k->z[i] + a * k->zp[i];
-        const double b = solve_bias(k, k->t, k->b), loss = loss_of(k, k->t, b, ww + 2 * a * wp + a * a * pp);
+        const double b = sd_logistic_bias(k->t, k->rows, k->n[0], k->b), loss = loss_of(k, k->t, b, ww + 2 * a * wp + a * a * pp);
         if (!(loss <= k->loss + DESCENT * a * slope + ROUNDING * k->loss)) continue;
         k->b = b;
         k->loss = loss;
@@ -184,7 +184,7 @@ static bool move(fit *k)
 static bool solve(fit *k)
 {
     double first = 0;
-    k->b = solve_bias(k, k->z, 0);
+    k->b = sd_logistic_bias(k->z, k->rows, k->n[0], 0);
     k->loss = loss_of(k, k->z, k->b, 0);
     for (int t = 0; t < MOST_STEPS; t++) {
         look(k);
