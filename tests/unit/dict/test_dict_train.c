@@ -424,6 +424,29 @@ static void test_plan(void **state)
     }
 }
 
+/* Lists are a step old in one turn and renewed behind the last, and another part of the features competes in each: what is lost is looked at in all of them. */
+static void test_audits_of_every_turn(void **state)
+{
+    (void)state;
+    sd_err err = {0};
+    enum { TURNS = 4, N = 16 };
+    float raw[N * D];
+    int64_t seen[TURNS] = {0}, before = 0;
+    rows_of(raw, N, 2);
+    sd_dict_train_opt o = plain(300);
+    o.m = 1024, o.batch = N, o.n_tokens = N * 300, o.routes = 2, o.in_turn = TURNS, o.exact_until = 1e-6;
+    sd_dict_train *t = fresh(o, raw, N);
+    for (int s = 1; s <= 17 * TURNS; s++) {
+        sd_dict_stats st;
+        t_ok(sd_dict_train_step(t, ex, sd_mat_of(raw, N, D), &st, &err), err);
+        if (s > 1) seen[s % TURNS] += st.n_audited - before;
+        before = st.n_audited;
+    }
+    for (int i = 0; i < TURNS; i++)
+        if (seen[i] != 8 * K) fail_msg("turn %d: %lld winners were looked at", i, (long long)seen[i]);
+    sd_dict_train_free(t);
+}
+
 /* Mean, scale and sink limit are those of the rows that are no sinks. */
 static void test_calibrate(void **state)
 {
@@ -624,7 +647,7 @@ static int run_level(const char *level)
     char name[64];
     if (!sd_cpu_detect(&cpu, level)) return printf("skip: this CPU has no %s\n[  SKIPPED ] train at %s\n", level, level), 0;
     if (sd_exec_new(&ex, &(sd_exec_opt){level, 2}, &err)) return printf("%s\n", err.msg), 1;
-    const struct CMUnitTest tests[] = {T(test_gradient_formulas), T(test_steps_equal_dense_adam), T(test_drift_is_dense_adam), T(test_schedule_and_defaults), T(test_plan),
+    const struct CMUnitTest tests[] = {T(test_gradient_formulas), T(test_steps_equal_dense_adam), T(test_drift_is_dense_adam), T(test_schedule_and_defaults), T(test_plan), T(test_audits_of_every_turn),
                                        T(test_calibrate), T(test_first_threshold), T(test_dead_and_aux), T(test_aux_gradient), T(test_refusals), T(test_k_anneals), T(test_without), T(test_frozen_decoder), T(test_sparsity_warmup)};
     snprintf(name, sizeof name, "train at %s", level);
     const int rc = cmocka_run_group_tests_name(name, tests, NULL, NULL);
