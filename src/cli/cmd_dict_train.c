@@ -281,7 +281,7 @@ static int cmd_dict_train(cli *c, int argc, char **argv)
     const sd_exec *ex = st ? NULL : cli_exec(c, &err);
     if (!ex) goto done_early;
     if ((st = dict_source_open(&s, &a, c, ex, &err))) goto done;
-    if ((st = dict_run_save(&a, c, &err))) goto done;
+    if ((st = dict_run_save(&a, c, &s, &err))) goto done;
     cli_resume_with(c, "sonde dict train --resume", c->output, "");
     if ((st = run(&a, c, ex, &s, r, &err))) goto done;
     if (kind_of(a.kind) == SD_DICT_IDENTITY) a.width = 2 * s.src.d;

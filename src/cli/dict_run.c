@@ -252,12 +252,28 @@ sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err)
     return st ? st : read_also(a, c, err);
 }
 
-sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
+/* What a run was of when it began; a run.json of before there were hashes says nothing. */
+static sd_status same_as_then(const dict_run *a, const cli *c, const dict_source *s, sd_err *err)
+{
+    const struct { const char *key, *what, *path, *is; } one[] = {{"model_sha256", "model", a->path[0], c->prov.model_sha256},
+                                                                  {"data_sha256", "text", a->path[a->n_path > 1], c->prov.data_sha256}, {"rows_of", "site", a->path[0], s->meta.site}};
+    for (size_t i = 0; i < sizeof one / sizeof *one; i++) {
+        const char *then = NULL;
+        const sd_status st = sd_json_opt_str(a->saved, one[i].key, &then, FILE_NAME, err);
+        if (st) return st;
+        if (!then || strcmp(then, one[i].is) == 0) continue;
+        (void)sd_fail(err, SD_E_FORMAT, "%s has not the %s that the run began with: %.20s, it was %.20s", one[i].path, one[i].what, one[i].is, then);
+        return sd_hint(err, "put it back, or begin anew: sonde dict train -f");
+    }
+    return SD_OK;
+}
+
+sd_status dict_run_save(dict_run *a, cli *c, const dict_source *s, sd_err *err)
 {
     char p[1200];
     sd_buf b;
     sd_jw w;
-    if (c->resume) return SD_OK;
+    if (c->resume) return same_as_then(a, c, s, err);
     a->made_folder = !sd_dir_exists(c->output);
     sd_status st = sd_dir_make(c->output, err);
     if (st) return st;
@@ -295,6 +311,9 @@ sd_status dict_run_save(dict_run *a, cli *c, sd_err *err)
         sd_jw_end(&w);
     }
     sd_jw_kstr(&w, "mode", a->mode);
+    sd_jw_kstr(&w, "model_sha256", c->prov.model_sha256);
+    sd_jw_kstr(&w, "data_sha256", c->prov.data_sha256);
+    sd_jw_kstr(&w, "rows_of", s->meta.site);
     sd_jw_end(&w);
     sd_buf_putc(&b, '\n');
     st = sd_buf_check(&b, FILE_NAME, err);

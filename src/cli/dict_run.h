@@ -46,8 +46,8 @@ typedef struct dict_source {
 
 /* Checks the command line, or reads run.json of --resume into a and c (output, seed, site). */
 sd_status dict_run_setup(dict_run *a, cli *c, sd_err *err);
-/* Makes the folder and writes run.json there; a checkpoint of an earlier run is removed. A resumed run changes nothing. */
-sd_status dict_run_save(dict_run *a, cli *c, sd_err *err);
+/* Makes the folder and writes run.json there; a checkpoint of an earlier run is removed. A resumed run changes nothing; SD_E_FORMAT where model, text or site are not what it began with. */
+sd_status dict_run_save(dict_run *a, cli *c, const dict_source *s, sd_err *err);
 /* The names of a->without as bits (checked by dict_run_setup). */
 uint32_t dict_run_without(const dict_run *a);
 bool dict_run_random(const dict_run *a); /* the model's weights are random */

@@ -248,6 +248,14 @@ text += b" " * (-len(text) % 8)
 open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
 X
 expect_error mixed_checkpoint 4 'shuffle.safetensors: of rows of [0-9]* numbers and batches of 64, the run.s have [0-9]* and 64' dict train --resume mixed
+# A run goes on with what it began with: not with another model, text or site in the place of its own.
+python3 "$here/make_model.py" tiny8.gguf --type Q8_0 && mkdir corpus2 && sed 's/ cat/ mat/g' corpus/a.txt >corpus2/a.txt || not_ok other_inputs failed
+for what in paths.0=tiny8.gguf=model paths.1=corpus2=text; do
+    IFS='=' read -r key value said <<<"$what"
+    rm -rf moved && cp -r resumed moved
+    python3 -c 'import json, sys; j = json.load(open("moved/run.json")); j["paths"][int(sys.argv[1][-1])] = sys.argv[2]; json.dump(j, open("moved/run.json", "w"))' "$key" "$value"
+    expect_error "resume_with_another_$said" 4 "$value has not the $said that the run began with" dict train --resume moved
+done
 expect_exit resume 0 dict train --resume resumed
 expect_exit straight 0 "${long[@]}" -o straight
 cmp -s resumed/sae_weights.safetensors straight/sae_weights.safetensors && ok resume_equals_uninterrupted || not_ok resume_equals_uninterrupted "the weights differ"
