@@ -111,15 +111,18 @@ static int print(cli *c, const dict_run *a, const dict_source *s, const sd_learn
     out_pair(p, "dead features", "%lld of %lld, silent for the last %lld tokens", (long long)r->dead, (long long)a->width, (long long)r->dead_after);
     for (int i = 0; i < SD_DEAD_RULES; i++)
         if (r->dead_by[i] >= 0) out_pair(p, dead_words[i], "%lld", (long long)r->dead_by[i]);
-    if (isfinite(r->ce_recovered)) out_pair(p, "CE recovered", "%.4f on %lld predictions", r->ce_recovered, (long long)s->n_predictions);
+    if (isfinite(r->ce_recovered) && s->n_predictions) out_pair(p, "CE recovered", "%.4f on %lld predictions", r->ce_recovered, (long long)s->n_predictions);
     out_pair(p, "steps", "%lld, %lld tokens", (long long)r->steps, (long long)r->n_tokens);
     out_pair(p, "time", "%s: %.0f %% for rows, %.0f %% training, %.0f %% thresholds and files, %.0f %% cross-entropy", sd_fmt_seconds(t, sizeof t, r->seconds),
              100 * r->source_seconds / r->seconds, 100 * (r->train_seconds - r->source_seconds) / r->seconds, 100 * r->finish_seconds / r->seconds,
              100 * r->measure_seconds / r->seconds);
     out_pair(p, "speed", "%.0f tokens/s over all of it", r->tok_s);
     out_pair(p, "folder", "%s", c->output);
-    for (int i = 0; i < a->also.n; i++)
-        out_pair(p, "also", "%s: FVU %.4f, L0 %.1f, %lld dead, CE recovered %.4f", a->more[i].dir, r[1 + i].fvu, r[1 + i].l0, (long long)r[1 + i].dead, r[1 + i].ce_recovered);
+    for (int i = 0; i < a->also.n; i++) {
+        char ce[48] = "";
+        if (isfinite(r[1 + i].ce_recovered)) snprintf(ce, sizeof ce, ", CE recovered %.4f", r[1 + i].ce_recovered);
+        out_pair(p, "also", "%s: FVU %.4f, L0 %.1f, %lld dead%s", a->more[i].dir, r[1 + i].fvu, r[1 + i].l0, (long long)r[1 + i].dead, ce);
+    }
     return out_pairs_end(p);
 }
 

@@ -34,13 +34,15 @@ sd_status sd_lab_learn_identity(sd_learn_result *out, const sd_exec *ex, sd_act_
         sd_progress_update(progress, "read", (double)n, (double)want, "rows");
         if (sd_progress_cancelled(progress)) st = sd_fail(err, SD_E_CANCELLED, "stopped before anything was written");
     }
-    out->source_seconds = sd_now() - t0;
+    out->source_seconds = out->train_seconds = sd_now() - t0; /* nothing is trained */
     if (!st) st = sd_dict_identity(&d, ex, sd_mat_of(x, n, src.d), &opt->meta, err);
     if (!st) st = sd_dict_save(d, opt->dir, err);
     if (!st) {
         const sd_dict_info *i = sd_dict_get_info(d);
         out->l0 = i->l0, out->dead = i->n_dead, out->n_tokens = out->n_heldout = n;
+        out->dead_after = n;
         out->seconds = sd_now() - t0;
+        out->finish_seconds = out->seconds - out->train_seconds;
         out->tok_s = (double)n / out->seconds;
     }
     sd_dict_free(d);

@@ -212,6 +212,8 @@ cp kept.json sites_resumed/checkpoint.json
 expect_exit sites_resume 0 dict train --resume sites_resumed
 cmp -s sites_resumed/w64-k4-mlp_out.1/sae_weights.safetensors sites_straight/w64-k4-mlp_out.1/sae_weights.safetensors && cmp -s sites_resumed/sae_weights.safetensors sites_straight/sae_weights.safetensors &&
     ok sites_resume_equals || not_ok sites_resume_equals "they differ"
+run dict train acts --width 64 --k 4 --also 128:4 -o beside
+[ $rc -eq 0 ] && grep -q '^also.*dead$' out && ! grep -qi nan out && ok also_of_shards || not_ok also_of_shards "$(what_happened)"
 expect_error also_site_of_shards 2 'are of one site' dict train acts --width 128 --also 64:4@mlp_out.1 -o x
 expect_error also_no_site 4 'unknown site "nowhere.1"' "${train[@]}" --also 64:4@nowhere.1 -o x
 expect_error also_kind 2 'trains no transcoder' "${train[@]}" --also transcoder:64:4 -o x

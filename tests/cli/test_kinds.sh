@@ -57,6 +57,9 @@ expect_error clamp_crosscoder 4 'read at resid_mid.1.* together' run tiny.gguf -
 expect_error steer_crosscoder 4 'which of them is not said' run tiny.gguf -p the -n 4 --steer '{"feature":{"dict":"cross","index":1},"op":"add","value":1}'
 
 expect_json train_identity sonde.dict.train/1 'd["fvu"] == 0 and d["width"] == 2 * 128 and d["steps"] == 0' dict train tiny.gguf corpus --site mlp_post.1 --kind identity -o neurons --json
+# Its parts of the time are parts, and nothing is said to be measured that is not.
+run dict train tiny.gguf corpus --site mlp_post.1 --kind identity -f -o neurons
+grep -Eq '^time.*: [0-9]+ % for rows, 0 % training, [0-9]+ % thresholds' out && grep -Eq 'silent for the last [1-9][0-9]* tokens' out && ! grep -q 'CE recovered' out && ok identity_lines || not_ok identity_lines "$(what_happened)"
 expect_json eval_identity sonde.dict.eval/1 'd["metrics"]["fvu"] < 1e-9 and abs(d["metrics"]["ce_recovered"] - 1) < 1e-6' dict eval neurons tiny.gguf corpus --tokens 2048 --json
 expect_json build_identity sonde.feature.build/1 'd["n_features"] == 2 * 128' feature build neurons tiny.gguf corpus --tokens 2000 -o neurons.db --json
 
