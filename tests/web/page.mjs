@@ -412,6 +412,26 @@ await test('keys: g and a letter go to a view, ? lists the keys, Escape closes',
   await close(page);
 });
 
+await test('keys of one character can be turned off, stay off, and come back', async () => {
+  const page = await open('#/'), box = page.locator('dialog[open] input[type=checkbox]');
+  const goes = async (to) => { await page.keyboard.press('g'); await page.keyboard.press(to); await page.waitForTimeout(300); return page.url().split('#')[1]; };
+  await page.click('button[aria-label=Keys]');
+  await check(page, 'the list of keys');
+  await box.uncheck();
+  await page.keyboard.press('Escape');
+  await page.reload();
+  await page.waitForSelector('main h1');
+  must((await goes('r')) === '/', 'g r went to the runs');
+  for (const key of ['?', '/']) await page.keyboard.press(key);
+  must(!(await page.locator('dialog[open]').count()) && page.url().endsWith('#/'), '? or / still acts');
+  await page.click('button[aria-label=Keys]');
+  must(!(await box.isChecked()), 'it is not kept');
+  await box.check();
+  await page.keyboard.press('Escape');
+  must((await goes('r')).startsWith('/runs'), 'g r goes nowhere');
+  await close(page);
+});
+
 await test('the map of 16,384 features pans smoothly', async () => {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
   const points = Array.from({ length: 16384 }, (_, i) => [i % 256 === 0 ? i / 256 : 256 + i, Math.sin(i * 1.7) * 9 + Math.cos(i), Math.cos(i * 2.3) * 9, i % 40, i % 13, `feature ${i}`]);
@@ -451,6 +471,33 @@ await test('the map is drawn by WebGL under the policy, which allows no eval', a
   const page = await open('#/features/tiny', { context });
   await page.waitForSelector('.map[data-drawn]');
   must((await page.getAttribute('.map', 'data-drawn')) === 'webgl', await page.evaluate(() => String(window.sondeMap.why)));
+  await close(page);
+});
+
+await test('the map lives on when its WebGL context is lost, and takes it back', async () => {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  await context.addInitScript(() => {
+    localStorage.setItem('sonde-map', 'webgl');
+    window.contexts = [];
+    const own = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...more) { const c = own.call(this, kind, ...more); if (c && kind !== '2d' && !window.contexts.includes(c)) window.contexts.push(c); return c; };
+  });
+  const page = await open('#/features/tiny', { context });
+  await page.waitForSelector('.map[data-drawn=webgl]');
+  await page.evaluate(() => window.sondeMap.ready);
+  await page.evaluate(() => { window.held = window.contexts.map((c) => c.getExtension('WEBGL_lose_context')); window.held.forEach((x) => x.loseContext()); });
+  await page.waitForSelector('.map[data-drawn=canvas]');
+  const inked = () => page.waitForFunction(() => { // of a copy: reading often from a canvas that is drawn on warns
+    const c = document.querySelector('.map-stage canvas'), own = c.width && new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });
+    return own && (own.drawImage(c, 0, 0), own.getImageData(0, 0, c.width, c.height).data.some((x, i) => i % 4 === 3 && x > 0));
+  });
+  await inked();
+  await page.evaluate(() => { window.sondeMap.light([1, 2]); window.sondeMap.choose(1); window.sondeMap.recolour('density'); });
+  await page.evaluate(() => window.held.forEach((x) => x.restoreContext()));
+  await page.waitForSelector('.map[data-drawn=webgl]');
+  await page.evaluate(() => window.sondeMap.ready);
+  await inked();
+  said.splice(0, said.length, ...said.filter((x) => !/context lost|CONTEXT_LOST/i.test(x))); // the browser tells of what was done to it
   await close(page);
 });
 

@@ -32,6 +32,14 @@ function setTheme(name) {
 }
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => window.dispatchEvent(new Event('sonde-theme'))); // what is drawn takes its colours anew
 
+/* ---- keys of one character, which who dictates may not want (WCAG 2.1.4) ---- */
+
+let characters = remembered('sonde-keys') !== 'off';
+function setCharacters(on) {
+  characters = on;
+  remember('sonde-keys', on ? 'on' : 'off');
+}
+
 /* ---- bar ---- */
 
 const model = h('span.bar-model');
@@ -46,7 +54,8 @@ function keysSheet() {
   sheet('Keys', h('dl.keys',
     row('/', 'search features'), row('j k', 'next and previous, in lists, among features and among the models of an audit'), row('Enter', 'open what is chosen'),
     row('g h', 'Home'), row('g f', 'Features'), row('g t', 'Text'), row('g c', 'Contrast'), row('g s', 'Steer'), row('g r', 'Runs'), row('g a', 'Audit'),
-    row('Ctrl Enter', 'run, in Text, Contrast and Steer'), row('Esc', 'close, or leave a field'), row('?', 'this list')));
+    row('Ctrl Enter', 'run, in Text, Contrast and Steer'), row('Esc', 'close, or leave a field'), row('?', 'this list')),
+    h('label.check', h('input', { type: 'checkbox', checked: characters, onchange: (e) => setCharacters(e.target.checked) }), 'Keys of one character act (/ ? g j k)'));
 }
 
 /* ---- the key of the server ---- */
@@ -132,6 +141,7 @@ document.addEventListener('keydown', (e) => {
   if (e.key === 'Escape' && field) return field.blur();
   if ((e.ctrlKey || e.metaKey) && e.key === 'Enter' && shown?.keys?.run) return e.preventDefault(), shown.keys.run();
   if (field || e.ctrlKey || e.metaKey || e.altKey || document.querySelector('dialog[open]')) return;
+  if (!characters && e.key.length === 1) return;
   if (e.key === 'Enter' && e.target.closest?.('a, button, summary')) return; // it is what has the focus that is meant
   if (prefix && Date.now() - prefix < 1200) {
     prefix = 0;

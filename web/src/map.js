@@ -62,20 +62,34 @@ export class FeatureMap {
   start() {
     this.size_ = new ResizeObserver(() => this.resize());
     this.size_.observe(this.stage);
+    this.stage.addEventListener('pointerleave', () => this.over(-1));
+    this.draw();
+  }
+
+  draw() {
     try {
       checkGl();
-      this.gl = this.startGl();
+      this.newCanvas();
+      this.view = null;
+      this.startGl();
       this.el.dataset.drawn = 'webgl';
     } catch (e) {
-      this.gl = null;
       this.why = e;
-      const canvas = h('canvas', { 'aria-hidden': 'true' });
-      this.canvas.replaceWith(canvas);
-      this.canvas = canvas;
-      this.startPlain();
-      this.el.dataset.drawn = 'canvas';
+      this.drawPlain();
     }
-    this.stage.addEventListener('pointerleave', () => this.over(-1));
+  }
+
+  drawPlain() {
+    this.gl = null;
+    this.newCanvas();
+    this.startPlain();
+    this.el.dataset.drawn = 'canvas';
+  }
+
+  newCanvas() {
+    const canvas = h('canvas', { 'aria-hidden': 'true' });
+    this.canvas.replaceWith(canvas);
+    this.canvas = canvas;
   }
 
   over(i) {
@@ -104,33 +118,36 @@ export class FeatureMap {
     return this.gl.getScreenPosition(i);
   }
 
+  // With WebGL when it has drawn, unless it is gone by then; the plain canvas is painted anew.
+  onGl(fn) {
+    const gl = this.gl;
+    if (gl) this.ready.then(() => { if (gl === this.gl) fn(gl); }, () => {});
+    else this.paint();
+  }
+
   // Only these features stay bright; null: all.
   light(indexes) {
     this.lit = indexes ? indexes.map((x) => this.at.get(x)).filter((x) => x !== undefined) : null;
-    if (this.gl) this.ready?.then(() => (this.lit ? this.gl.filter(this.lit, { preventEvent: true }) : this.gl.unfilter({ preventEvent: true })));
-    else this.paint();
+    this.onGl((gl) => (this.lit ? gl.filter(this.lit, { preventEvent: true }) : gl.unfilter({ preventEvent: true })));
   }
 
   // The chosen feature, from outside.
   choose(index) {
     const i = this.at.get(index) ?? -1;
     this.chosen = i;
-    if (this.gl) this.ready?.then(() => (i < 0 ? this.gl.deselect({ preventEvent: true }) : this.gl.select([i], { preventEvent: true })));
-    else this.paint();
+    this.onGl((gl) => (i < 0 ? gl.deselect({ preventEvent: true }) : gl.select([i], { preventEvent: true })));
   }
 
   point(index) {
     const i = this.at.get(index) ?? -1;
     this.hovered = i;
     this.showTip(i);
-    if (this.gl) this.ready?.then(() => this.gl.hover(i < 0 ? -1 : i, { preventEvent: true }));
-    else this.paint();
+    this.onGl((gl) => gl.hover(i < 0 ? -1 : i, { preventEvent: true }));
   }
 
   recolour(colour) {
     if (colour) this.colour = colour;
-    if (this.gl) this.ready = this.ready.then(() => this.drawGl());
-    else this.paint();
+    this.onGl(() => { this.ready = this.drawGl(); });
   }
 
   reset() {
@@ -142,7 +159,8 @@ export class FeatureMap {
   leave() {
     window.removeEventListener('sonde-theme', this.theme);
     this.size_?.disconnect();
-    if (this.gl) this.ready.catch(() => {}).then(() => { this.gl.destroy(); record.regl = null; });
+    this.left = true;
+    this.dropGl?.();
   }
 
   resize() {
@@ -170,7 +188,17 @@ export class FeatureMap {
     gl.subscribe('view', () => { if (!this.tip.hidden) this.showTip(this.hovered); });
     this.gl = gl;
     this.ready = this.drawGl();
-    return gl;
+    const drawn = this.ready, regl = record.regl;
+    this.dropGl = () => {
+      this.dropGl = null;
+      drawn.catch(() => {}).then(() => { gl.destroy(); if (record.regl === regl) record.regl = null; });
+    };
+    // A driver that begins anew, a machine that slept: until the context comes back the map is drawn without it.
+    regl.on('lost', () => { if (gl === this.gl) this.drawPlain(); });
+    regl.on('restore', () => {
+      this.dropGl?.();
+      if (!this.left) this.draw();
+    });
   }
 
   async drawGl() {
@@ -180,10 +208,12 @@ export class FeatureMap {
       backgroundColor: style.getPropertyValue('--card').trim(), colorBy: 'valueA', sizeBy: 'valueB', pointColor: colours, pointColorActive: style.getPropertyValue('--ink').trim(),
       pointColorHover: style.getPropertyValue('--ink').trim(), pointSize: [2, 2.8, 3.6, 4.4, 5.2, 6], lassoColor: style.getPropertyValue('--accent').trim(),
     });
-    await this.gl.draw({ x: this.xy.map((p) => p[0]), y: this.xy.map((p) => p[1]), valueA: this.points.map((p) => this.group(p)), valueB: this.points.map((p) => p[4] / this.most) },
+    const gl = this.gl;
+    await gl.draw({ x: this.xy.map((p) => p[0]), y: this.xy.map((p) => p[1]), valueA: this.points.map((p) => this.group(p)), valueB: this.points.map((p) => p[4] / this.most) },
       { zDataType: 'categorical', wDataType: 'continuous' });
-    if (this.lit) this.gl.filter(this.lit, { preventEvent: true });
-    if (this.chosen >= 0) this.gl.select([this.chosen], { preventEvent: true });
+    if (gl !== this.gl) return;
+    if (this.lit) gl.filter(this.lit, { preventEvent: true });
+    if (this.chosen >= 0) gl.select([this.chosen], { preventEvent: true });
   }
 
   /* ---- a plain canvas ---- */
