@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct args {
     const char *method, *schedule, *targets, *save, *teacher;
@@ -75,26 +74,15 @@ static sd_status save_line(const cli *c, int argc, char **argv, sd_err *err)
     return st;
 }
 
-/* Nothing was begun: the folder goes again, unless something is in it. */
-static void forget_line(const cli *c)
-{
-    char p[1200];
-    if (sd_path_join(p, sizeof p, c->output, "events.jsonl") && sd_file_exists(p)) return;
-    if (sd_path_join(p, sizeof p, c->output, run_file)) (void)unlink(p);
-    (void)rmdir(c->output);
-}
+typedef struct start { cli *c; int argc; char **argv; } start;
 
-/* The words of a stopped run, which stay its own where the one over it does not begin. */
-static void read_line(const cli *c, sd_buf *words)
+static sd_status begin(void *self, sd_err *err)
 {
-    char p[1200];
-    if (sd_ckpt_exists(c->output) && sd_path_join(p, sizeof p, c->output, run_file) && sd_file_read(words, p, NULL)) sd_buf_reset(words);
-}
-
-static void put_back(const cli *c, const sd_buf *words)
-{
-    char p[1200];
-    if (words->n && sd_ckpt_exists(c->output) && sd_path_join(p, sizeof p, c->output, run_file)) (void)sd_file_write_atomic(p, words->p, words->n, NULL);
+    const start *s = self;
+    sd_status st = sd_dir_make(s->c->output, err);
+    if (!st) st = save_line(s->c, s->argc, s->argv, err);
+    if (!st) cli_resume_with(s->c, "sonde tune --resume", s->c->output, "");
+    return st;
 }
 
 /* The words of the run in c->resume as *argv [*argc], kept until exit. */
@@ -267,7 +255,6 @@ static int cmd_tune(cli *c, int argc, char **argv)
     sd_err err = {0};
     sd_tune_opt o;
     sd_tune_result r = {0};
-    sd_buf before;
     sd_mode teacher_mode = SD_MODE_DEFAULT;
     sd_status st = SD_OK;
     if (!cli_parse(c, &cmd_tune_def, &a, argc, argv, &rc)) return rc;
@@ -290,18 +277,13 @@ static int cmd_tune(cli *c, int argc, char **argv)
     if (a.teacher) st = cli_mode(c, ex, CLI_CHAT, a.teacher, &teacher_mode, &err);
     if (!c->mode) c->mode = ex->cpu.flags & SD_CPU_AVX512_BF16 ? SD_MODE_BF16 : SD_MODE_FAITHFUL;
     if (!st && !a.from_config) st = cli_model_hash(c, c->arg[0], &err);
-    const bool new_folder = !sd_dir_exists(c->output);
-    if (!st) st = sd_dir_make(c->output, &err);
-    sd_buf_init(&before, 1 << 20);
-    if (!st && !resume) read_line(c, &before);
-    if (!st && !resume) st = save_line(c, argc, argv, &err);
+    start s = {c, argc, argv};
     if (!st) st = options(c, &a, &o, &err);
     o.resume = resume != NULL;
     o.teacher_mode = teacher_mode;
-    if (!st) cli_resume_with(c, "sonde tune --resume", c->output, "");
+    o.begin = begin;
+    o.self = &s;
+    if (resume) cli_resume_with(c, "sonde tune --resume", resume, "");
     if (!st) st = sd_lab_tune(&r, ex, c->arg[0], &o, &c->progress, &err);
-    if (st && !resume && new_folder) forget_line(c);
-    else if (st && r.seconds == 0) put_back(c, &before);
-    sd_buf_release(&before);
     return st ? cli_fail(c, &err) : print(c, &a, &r);
 }

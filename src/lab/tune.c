@@ -5,6 +5,7 @@
 #include "lab/tune_int.h"
 
 #include "base/rng.h"
+#include "model/tokspec.h"
 #include "num/ops_grad.h"
 
 #include <inttypes.h>
@@ -270,13 +271,38 @@ static sd_status train(sd_tune_run *r, sd_tune_result *out, const sd_progress *p
 
 /* ---- beginning and end ---- */
 
+static sd_status begin(const sd_tune_run *r, sd_err *err)
+{
+    const sd_status st = r->opt->begin ? r->opt->begin(r->opt->self, err) : SD_OK;
+    if (!st) sd_ckpt_forget(r->opt->dir); /* another run's, which this one would go on from */
+    return st;
+}
+
+/* The rows of a run whose model is made first, by the tokenizer that it will have. */
+static sd_status look_at_rows(const sd_tune_run *r, sd_err *err)
+{
+    sd_model m = {0};
+    sd_chat_found found = {0};
+    sd_tune_set set = {0};
+    sd_status st = sd_tokenizer_open(&m.tok, &found, r->model_path, err);
+    m.chat = found.chat;
+    if (!st) st = sd_tune_set_read(&set, &m, r->opt, r->opt->ctx ? r->opt->ctx : MAX_CTX, err);
+    sd_tune_set_release(&set);
+    sd_chat_free(m.chat);
+    sd_tok_free(m.tok);
+    return st;
+}
+
 static sd_status open_model(sd_tune_run *r, sd_err *err)
 {
     const sd_model_opt mo = {.views = true};
     const char *path = r->model_path;
     sd_status st = SD_OK;
     if (r->opt->random_init) {
-        if (!r->opt->resume) st = sd_tune__begin_from_config(r->model_path, r->opt->dir, r->opt->seed, err);
+        const bool first = !r->opt->resume;
+        if (first && r->opt->begin) st = look_at_rows(r, err);
+        if (!st && first) st = begin(r, err);
+        if (!st && first) st = sd_tune__begin_from_config(r->model_path, r->opt->dir, r->opt->seed, err);
         path = r->opt->dir;
     }
     if (!st) st = sd_model_open(&r->m, r->ex, path, &mo, err);
@@ -376,7 +402,7 @@ static sd_status prepare(sd_tune_run *r, const sd_progress *progress, sd_err *er
     if (!r->o.dir) return SD_OK;
     if (!sd_path_join(path, sizeof path, r->o.dir, "events.jsonl"))
         return sd_fail(err, SD_E_ARG, "%s: path too long", r->o.dir);
-    if (!r->o.resume) sd_ckpt_forget(r->o.dir); /* another run's, which this one would go on from */
+    if (!r->o.resume && !r->o.random_init && (st = begin(r, err))) return st;
     return sd_events_open(&r->events, path, r->events.n_bytes, err);
 }
 

@@ -33,7 +33,7 @@ typedef struct sd_tune_opt {
     sd_tune_method method;
     sd_mode mode;             /* DEFAULT: bf16 where the CPU multiplies it */
     bool attn_f32;            /* as in sd_learner_opt */
-    const char *dir;          /* where everything goes; exists. NULL: nothing is written, on_step sees the adapter */
+    const char *dir;          /* where everything goes; exists, or begin makes it. NULL: nothing is written, on_step sees the adapter */
     const sd_tune_data *data; /* [n_data] */
     int n_data;
     sd_lora_opt lora;    /* rank 0: full fine-tuning */
@@ -66,6 +66,8 @@ typedef struct sd_tune_opt {
     double checkpoint_s; /* seconds between checkpoints; 0: 120; negative: only when interrupted */
     bool resume;         /* go on from the checkpoint in dir */
     const sd_prov *prov; /* into events.jsonl; may be NULL */
+    /* Once, when all that is read has been read and nothing is written yet; not of a run that goes on. An error ends the run. May be NULL. */
+    sd_status (*begin)(void *self, sd_err *err);
     /* Before the first step (0) and after every step: the adapter as it is, NULL without one. An error stops the run. May be NULL. */
     sd_status (*on_step)(void *self, int64_t step, int64_t total, const sd_lora *lora, sd_err *err);
     bool (*wants_step)(void *self, int64_t step, int64_t total); /* whether on_step is called; NULL: always. safelora's adapter is made for it anew each time */

@@ -172,7 +172,9 @@ begin tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --steps 400
 expect_error "a run over another has no checkpoint of it" 1 'there is no checkpoint from before' tune tiny.gguf --data sft.jsonl --lora 4 --lr 100 --warmup 0 --clip 0 --steps 60 --batch 4 -o cut -f -q
 if [ ! -e cut/checkpoint.json ]; then ok "and does not go on from it"; else not_ok "and does not go on from it" "$(ls cut)"; fi
 begin tune tiny.gguf --data sft.jsonl --lora 4 --batch 2 --steps 400
+before=$(stat -c %i cut/run.json)
 expect_error "a run that does not begin" 4 'nosuch' tune tiny.gguf --data nosuch.jsonl --lora 4 -o cut -f
+if [ "$(stat -c %i cut/run.json)" = "$before" ]; then ok "has written nothing"; else not_ok "has written nothing" "another run.json"; fi
 if [ -e cut/checkpoint.json ]; then ok "leaves the checkpoint that is there"; else not_ok "leaves the checkpoint that is there" "$(ls cut)"; fi
 expect_exit "which goes on with its own words" 0 tune --resume cut
 # Two rows do not fit into a step, and one does not fill it.
@@ -189,7 +191,13 @@ if "$sonde" tokenize small --text "The bridge at noon" --json >out && python3 -c
 echo '{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":300,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,
 "max_position_embeddings":64,"rms_norm_eps":1e-5,"rope_theta":10000,"tie_word_embeddings":true,"hidden_act":"silu","bos_token_id":1,"eos_token_id":2,"pad_token_id":0}' >small/config.json
 expect_json "pretraining on it" sonde.tune/1 'd["loss_last"] < 0.7 * d["loss_first"]' tune small --from-config --method lm --data prose.txt --epochs 20 --lr 1e-2 --batch 4 --ctx 32 -o scratch --json
+cp scratch/model.safetensors kept
 expect_json "what was pretrained runs" sonde.run/1 'len(d["tokens"]) == 4' run scratch -p "The red" -n 4 --json
+for data in nosuch.txt odd.jsonl; do
+    printf '{"question":"?"}\n' >odd.jsonl
+    expect_error "from a configuration, with $data" 4 "$data" tune small --from-config --method lm --data $data -o scratch -f
+    if cmp -s scratch/model.safetensors kept; then ok "leaves the model that was there"; else not_ok "leaves the model that was there" "$(ls -l scratch kept)"; fi
+done
 expect_error "nothing to resume" 4 'cannot open|no such' tune --resume ad
 expect_error "flags beside --resume" 2 'takes everything' tune --resume cut --lr 1
 expect_error "no data" 2 'what to learn from' tune tiny.gguf -o x
