@@ -154,7 +154,7 @@ static sd_status read_logits(job *j, const float *x, sd_err *err)
         st = sd_fail(err, SD_E_ARG, "tokens %d and %d of a vocabulary of %lld", (int)o->answer, (int)o->wrong, (long long)V);
         goto done;
     }
-    double lse = sd_logsumexp(logits, V);
+    double lse = sd_logsumexp(j->ex, logits, V);
     o->p_answer = exp((double)logits[o->answer] - lse);
     o->p_wrong = o->wrong < 0 ? NAN : exp((double)logits[o->wrong] - lse);
     o->model = (double)logits[o->answer] - (o->wrong < 0 ? 0 : (double)logits[o->wrong]);

@@ -37,7 +37,7 @@ static sd_status first(void *self, int64_t prompt, const float *logits, sd_err *
 {
     job *j = self;
     (void)err;
-    if (j->opt->refusal && j->opt->refusal->n) j->v[prompt].score = sd_refusal_score(j->opt->refusal, logits, j->m->cfg.n_vocab);
+    if (j->opt->refusal && j->opt->refusal->n) j->v[prompt].score = sd_refusal_score(j->opt->refusal, logits, j->m);
     return SD_OK;
 }
 
@@ -336,7 +336,7 @@ sd_status sd_behave_refusal_set(sd_refusal_set *out, const sd_exec *ex, const sd
     if (!st && s.n_pos && s.n_neg) {
         st = sd_render(&r, m, text, all, &(sd_render_opt){.system = opt->system}, err);
         if (!st) st = sd_batch_open(&b, ex, m, &r, &(sd_batch_opt){0}, err);
-        if (!st) st = sd_refusal_learn(out, b, m->cfg.n_vocab, &s, err);
+        if (!st) st = sd_refusal_learn(out, b, m, &s, err);
     }
     sd_batch_close(b);
     sd_rendered_release(&r);

@@ -111,12 +111,12 @@ static sd_status baseline(direction_study *s, sd_err *err)
     double *copy = NULL;
     sd_status st = list_sets(s, false, err);
     if (!st)
-        st = sd_refusal_learn(&o->refusal, s->b, s->n_vocab, &(sd_sides){s->set[SD_POS_TRAIN], s->set[SD_NEG_TRAIN], s->n_set[SD_POS_TRAIN], s->n_set[SD_NEG_TRAIN]}, err);
+        st = sd_refusal_learn(&o->refusal, s->b, s->m, &(sd_sides){s->set[SD_POS_TRAIN], s->set[SD_NEG_TRAIN], s->n_set[SD_POS_TRAIN], s->n_set[SD_NEG_TRAIN]}, err);
     if (!st && o->refusal.n == 0) {
         sd_fail(err, SD_E_FORMAT, "no first token is clearly likelier on the positive prompts than on the negative ones");
         st = sd_hint(err, "the model answers both kinds alike: there is no refusal to find. --select best looks at activations only");
     }
-    if (!st) st = sd_refusal_scores(s->score, s->b, &o->refusal, s->n_vocab, NULL, 0, err);
+    if (!st) st = sd_refusal_scores(s->score, s->b, &o->refusal, s->m, NULL, 0, err);
     if (!st) st = sd_alloc(&copy, (size_t)s->rendered.n * sizeof *copy, "scores", err);
     if (st) return st;
     int64_t n_pos = s->first[SD_POS_VAL + 1] - s->first[SD_POS_VAL], n_neg = s->first[SD_NEG_VAL + 1] - s->first[SD_NEG_VAL];

@@ -16,7 +16,7 @@
 sd_status sd_direction__mean_score(double *out, direction_study *s, int kind, const sd_hook *hook, sd_err *err)
 {
     sd_status st = sd_batch_edit(s->b, hook, hook ? 1 : 0, err);
-    if (!st) st = sd_refusal_scores(s->edited, s->b, &s->out->refusal, s->n_vocab, s->set[kind], s->n_set[kind], err);
+    if (!st) st = sd_refusal_scores(s->edited, s->b, &s->out->refusal, s->m, s->set[kind], s->n_set[kind], err);
     *out = 0;
     for (int64_t i = 0; i < s->n_set[kind] && !st; i++) *out += s->edited[s->set[kind][i]] / (double)s->n_set[kind];
     return st;
@@ -75,7 +75,7 @@ static sd_status score_one(direction_study *s, sd_candidate *c, sd_err *err)
         if (!st && c->fate == SD_FATE_KEPT && c->kl > (s->opt->max_kl > 0 ? s->opt->max_kl : MAX_KL)) c->fate = SD_FATE_KL;
         if (!st && (c->fate == SD_FATE_KEPT || s->opt->full)) {
             double sum = 0;
-            st = sd_refusal_scores(s->edited, s->b, &s->out->refusal, s->n_vocab, s->set[SD_POS_VAL], s->n_set[SD_POS_VAL], err);
+            st = sd_refusal_scores(s->edited, s->b, &s->out->refusal, s->m, s->set[SD_POS_VAL], s->n_set[SD_POS_VAL], err);
             for (int64_t i = 0; i < s->n_set[SD_POS_VAL]; i++) sum += s->edited[s->set[SD_POS_VAL][i]];
             c->bypass = sum / (double)s->n_set[SD_POS_VAL];
         }

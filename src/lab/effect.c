@@ -97,7 +97,7 @@ static sd_status read_all(lab *l, double *ce, sd_err *err)
         sd_session_detach(l->session[p], id);
         for (int64_t i = r.prompt_tokens; i < seg.n && !st; i++, n++) {
             const float *row = sd_mat_row(seg.logits, i - 1);
-            sum += sd_logsumexp(row, seg.logits.cols) - (double)row[seg.tok[i]];
+            sum += sd_logsumexp(l->m->ex, row, seg.logits.cols) - (double)row[seg.tok[i]];
         }
     }
     *ce = sum / (double)n;

@@ -19,7 +19,7 @@ struct splice {
     double max_norm;
     sd_mat x, y, want;  /* rows that are read, their reconstruction, what it should be (x itself but for transcoders); owned */
     int64_t *at, n;     /* places of the rows to replace */
-    double *each;       /* [2, n] cross-entropy and divergence of a context's predictions */
+    double *each;       /* [3, n] the plain run's log-sum-exp, cross-entropy and divergence of a context's predictions */
     bool maps;
     sd_codes codes;
     sd_dict_metrics *recon;
@@ -85,7 +85,7 @@ static sd_status watch(void *self, sd_act *act, sd_err *err)
 struct sums { double ce[3], kl[3]; int64_t n, n_finite[3]; };
 
 /* The predictions of one run: cross-entropy, and the divergence from the plain run's logits; a row each, by any thread. */
-struct predictions { enum variant variant; sd_mat logits; const int32_t *ids; float *plain; double *ce, *kl; };
+struct predictions { const sd_exec *ex; enum variant variant; sd_mat logits; const int32_t *ids; float *plain; double *lse_plain, *ce, *kl; };
 
 static void look_at_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
@@ -94,9 +94,10 @@ static void look_at_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     (void)chunk;
     for (int64_t i = begin; i < end; i++) {
         const float *row = sd_mat_row(p->logits, i);
-        p->ce[i] = sd_logsumexp(row, V) - (double)row[p->ids[i + 1]];
-        if (p->variant == PLAIN) memcpy(p->plain + i * V, row, (size_t)V * sizeof(float));
-        else p->kl[i] = sd_kl(p->plain + i * V, row, V);
+        const double lse = sd_logsumexp(p->ex, row, V);
+        p->ce[i] = lse - (double)row[p->ids[i + 1]];
+        if (p->variant == PLAIN) memcpy(p->plain + i * V, row, (size_t)V * sizeof(float)), p->lse_plain[i] = lse;
+        else p->kl[i] = sd_divergence(p->ex, p->plain + i * V, p->lse_plain[i], row, lse, V);
     }
 }
 
@@ -110,7 +111,7 @@ static sd_status run_context(struct sums *sum, struct splice *sp, sd_session *s,
         sd_segment seg = {.s = s, .tok = ids, .n = n, .want = SD_LOGITS_ALL};
         sd_status st = sd_runner_step(sp->runner, &seg, 1, -1, err);
         if (st) return st;
-        struct predictions p = {(enum variant)v, seg.logits, ids, plain, sp->each, sp->each + n};
+        struct predictions p = {sp->ex, (enum variant)v, seg.logits, ids, plain, sp->each, sp->each + n, sp->each + 2 * n};
         sd_parallel_for(sp->ex->n_threads, n - 1, ROWS, look_at_rows, &p);
         for (int64_t i = 0; i + 1 < n; i++) {
             if (isfinite(p.ce[i])) sum->n_finite[v]++, sum->ce[v] += p.ce[i];
@@ -188,7 +189,7 @@ sd_status sd_lab_evaluate(sd_evaluation *out, const sd_exec *ex, const sd_model 
     if ((st = sd_alloc(&sp.want.data, (size_t)(longest * info->d_out) * 4, "rows", err))) goto done;
     if ((st = sd_alloc(&sp.at, (size_t)longest * sizeof *sp.at, "rows", err))) goto done;
     if ((st = sd_alloc(&plain, (size_t)(longest * m->cfg.n_vocab) * 4, "logits of a context", err))) goto done;
-    if ((st = sd_alloc(&sp.each, (size_t)(2 * longest) * sizeof *sp.each, "predictions of a context", err))) goto done;
+    if ((st = sd_alloc(&sp.each, (size_t)(3 * longest) * sizeof *sp.each, "predictions of a context", err))) goto done;
     sp.x = sd_mat_of(sp.x.data, longest, cols);
     sp.y = sd_mat_of(sp.y.data, longest, info->d_out);
     sp.want = sd_mat_of(sp.want.data, longest, info->d_out);

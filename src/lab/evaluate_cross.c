@@ -53,7 +53,7 @@ static sd_status run(struct cross *c, int model, const int32_t *ids, int64_t n, 
     return st;
 }
 
-static double cross_entropy(const float *row, int64_t n_vocab, int32_t next) { return sd_logsumexp(row, n_vocab) - (double)row[next]; }
+static double cross_entropy(const sd_exec *ex, const float *row, int64_t n_vocab, int32_t next) { return sd_logsumexp(ex, row, n_vocab) - (double)row[next]; }
 
 /* What every site gave, and its reconstruction; special tokens and sinks stay. */
 static sd_status reconstruct(struct cross *c, const int32_t *ids, int64_t n, sd_err *err)
@@ -99,8 +99,8 @@ static sd_status one_context(struct cross *c, const int32_t *ids, int64_t n, sd_
             if ((st = run(c, k, ids, n, &logits, err))) break;
             for (int64_t i = 0; i + 1 < n; i++) {
                 const float *row = sd_mat_row(logits, i), *plain = c->plain[k] + i * V;
-                s->ce[v] += cross_entropy(row, V, ids[i + 1]);
-                if (!v) s->plain += cross_entropy(plain, V, ids[i + 1]), s->kl += sd_kl(plain, row, V);
+                s->ce[v] += cross_entropy(c->ex, row, V, ids[i + 1]);
+                if (!v) s->plain += cross_entropy(c->ex, plain, V, ids[i + 1]), s->kl += sd_kl(c->ex, plain, row, V);
             }
         }
         s->n += n - 1;

@@ -81,7 +81,7 @@ static sd_status on_first(void *self, int64_t prompt, const float *logits, sd_er
 {
     firm_study *s = self;
     (void)err;
-    s->score[prompt] = sd_refusal_score(&s->set, logits, s->m->cfg.n_vocab);
+    s->score[prompt] = sd_refusal_score(&s->set, logits, s->m);
     return SD_OK;
 }
 
@@ -443,7 +443,7 @@ sd_status sd_lab_firmness(sd_firmness *out, const sd_exec *ex, const sd_model *m
     s.n_near = s.n_fit[1] < MOST_CHOOSE ? s.n_fit[1] : MOST_CHOOSE;
     if (!st) st = sd_alloc(&s.p_fit, (size_t)(s.n_near * m->cfg.n_vocab) * sizeof *s.p_fit, "probabilities", err);
     if (!st) st = sd_alloc(&s.p_plain, (size_t)(s.n_test[1] * m->cfg.n_vocab) * sizeof *s.p_plain, "probabilities", err);
-    if (!st) st = sd_refusal_learn(&s.set, s.b, m->cfg.n_vocab, &(sd_sides){s.fit[0], s.fit[1], s.n_fit[0], s.n_fit[1]}, err);
+    if (!st) st = sd_refusal_learn(&s.set, s.b, m, &(sd_sides){s.fit[0], s.fit[1], s.n_fit[0], s.n_fit[1]}, err);
     if (!st && !s.set.n) {
         st = sd_fail(err, SD_E_FORMAT, "the model opens its answers to harmful and harmless prompts alike: there are no refusals whose firmness could be measured");
         sd_hint(err, "`sonde audit run` says what it refuses");

@@ -104,7 +104,7 @@ static sd_status learn_refusals(study *s, sd_err *err)
     sd_status st = sd_model_open(&m, s->ex, s->o.model, &(sd_model_opt){.mode = s->o.mode}, err);
     if (!st) st = sd_render(&s->r, m, s->text, s->n, &(sd_render_opt){.system = s->o.system, .n_ctx = (m->max_ctx < MICRO ? m->max_ctx : MICRO) - SD_FORECAST_SAID}, err);
     if (!st) st = sd_batch_open(&b, s->ex, m, &s->r, &(sd_batch_opt){.max_rows = 1024}, err);
-    if (!st) st = sd_refusal_learn_most(&s->out->refusal, b, m->cfg.n_vocab, &(sd_sides){id, id + s->n_harmful, s->n_harmful, s->n - s->n_harmful}, COVER, err);
+    if (!st) st = sd_refusal_learn_most(&s->out->refusal, b, m, &(sd_sides){id, id + s->n_harmful, s->n_harmful, s->n - s->n_harmful}, COVER, err);
     sd_batch_close(b);
     sd_model_close(m);
     if (st || s->out->refusal.n) return st;

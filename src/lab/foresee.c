@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { CHUNK = 256 }; /* rows whose scores exist at a time */
+enum { CHUNK = 256 /* rows whose scores exist at a time */, BLOCK = 512 };
 
 struct sd_foresee {
     const sd_exec *ex;
@@ -38,11 +38,15 @@ static void one_row(const slice *k, int64_t i)
         memset(s, 0, (size_t)f->n_vocab * sizeof *s);
         return;
     }
-    const double lse = sd_logsumexp(s, f->n_vocab);
-    double said = 0;
+    const double lse = sd_logsumexp(f->ex, s, f->n_vocab);
+    double said = 0, p[BLOCK];
     for (int64_t j = row + 1; j <= row + ahead; j++) said += (double)s[k->tok[j]];
     f->part[i] = lse - said / (double)ahead;
-    sd_softmax(s, f->n_vocab);
+    for (int64_t v = 0; v < f->n_vocab; v += BLOCK) {
+        const int64_t n = f->n_vocab - v < BLOCK ? f->n_vocab - v : BLOCK;
+        sd_probs(p, f->ex, s + v, lse, n);
+        for (int64_t t = 0; t < n; t++) s[v + t] = (float)p[t];
+    }
     for (int64_t j = row + 1; j <= row + ahead; j++) s[k->tok[j]] -= 1.0f / (float)ahead;
     const float w = (float)(f->opt.weight / (double)f->n_count);
     for (int64_t v = 0; v < f->n_vocab; v++) s[v] *= w;

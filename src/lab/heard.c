@@ -6,7 +6,7 @@ static sd_status on_first(void *self, int64_t prompt, const float *logits, sd_er
 {
     listener *l = self;
     (void)err;
-    l->opened[prompt] = sd_refusal_score(l->set, logits, l->m->cfg.n_vocab) > 0;
+    l->opened[prompt] = sd_refusal_score(l->set, logits, l->m) > 0;
     l->out->opened += l->opened[prompt];
     return SD_OK;
 }

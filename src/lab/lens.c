@@ -23,10 +23,10 @@ typedef struct block {
     sd_lens *out;
     int row;
     int64_t p0, V;
-    const float *logits;   /* [POSITIONS, V] of this row of the lens */
-    const float *final;    /* of the model */
-    const double *p_final; /* [POSITIONS, V] */
+    const float *logits; /* [POSITIONS, V] of this row of the lens */
+    const float *final;  /* of the model */
     const double *lse_final;
+    const sd_exec *ex;
 } block;
 
 static void best_tokens(sd_lens_top *top, int n_top, const float *x, int64_t V, double lse)
@@ -47,35 +47,17 @@ static void study_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     (void)chunk;
     for (int64_t i = begin; i < end; i++) {
         const float *x = b->logits + i * b->V, *f = b->final + i * b->V;
-        const double *p = b->p_final + i * b->V;
         int64_t at = (int64_t)b->row * b->out->n + b->p0 + i;
         int32_t next = b->out->next[b->p0 + i];
-        double lse = sd_logsumexp(x, b->V), kl = 0, entropy = 0;
+        double lse = sd_logsumexp(b->ex, x, b->V);
         int64_t above = 0;
-        for (int64_t t = 0; t < b->V; t++) {
-            double lp = (double)x[t] - lse;
-            entropy -= exp(lp) * lp;
-            if (p[t] > 0) kl += p[t] * ((double)f[t] - b->lse_final[i] - lp);
-            if (next >= 0) above += x[t] > x[next];
-        }
+        for (int64_t t = 0; t < b->V && next >= 0; t++) above += x[t] > x[next];
         sd_lens_cell *c = &b->out->cell[at];
-        c->kl = kl;
-        c->entropy = entropy;
+        c->kl = sd_divergence(b->ex, f, b->lse_final[i], x, lse, b->V);
+        c->entropy = -sd_divergence(b->ex, x, lse, NULL, 0, b->V);
         c->rank = next >= 0 ? above + 1 : 0;
         c->p_next = next >= 0 ? exp((double)x[next] - lse) : NAN;
         best_tokens(b->out->top + at * b->out->n_top, b->out->n_top, x, b->V, lse);
-    }
-}
-
-typedef struct final_block { const float *logits; double *p, *lse; int64_t V; } final_block;
-
-static void probabilities(void *arg, int64_t chunk, int64_t begin, int64_t end)
-{
-    const final_block *f = arg;
-    (void)chunk;
-    for (int64_t i = begin; i < end; i++) {
-        f->lse[i] = sd_logsumexp(f->logits + i * f->V, f->V);
-        for (int64_t t = 0; t < f->V; t++) f->p[i * f->V + t] = exp((double)f->logits[i * f->V + t] - f->lse[i]);
     }
 }
 
@@ -88,24 +70,22 @@ static sd_status study(sd_lens *out, const sd_exec *ex, const sd_model *m, const
 {
     int64_t V = m->cfg.n_vocab;
     float *logits = NULL, *final = NULL;
-    double *p = NULL, lse[POSITIONS];
+    double lse[POSITIONS];
     sd_status st = sd_alloc(&logits, (size_t)(POSITIONS * V) * sizeof *logits, "a block of logits", err);
     if (!st) st = sd_alloc(&final, (size_t)(POSITIONS * V) * sizeof *final, "a block of logits", err);
-    if (!st) st = sd_alloc(&p, (size_t)(POSITIONS * V) * sizeof *p, "a block of probabilities", err);
     for (int64_t p0 = 0; p0 < out->n && !st; p0 += POSITIONS) {
         int64_t n = out->n - p0 < POSITIONS ? out->n - p0 : POSITIONS;
         if ((st = sd_model_unembed(sd_mat_of(final, n, V), ex, m, sd_mat_rows(row_of_lens(rec, out->n_row - 1), p0, n), err))) break;
-        sd_parallel_for(ex->n_threads, n, 1, probabilities, &(final_block){final, p, lse, V});
+        for (int64_t i = 0; i < n; i++) lse[i] = sd_logsumexp(ex, final + i * V, V);
         for (int row = 0; row < out->n_row && !st; row++) {
             if (sd_progress_cancelled(progress)) st = sd_fail(err, SD_E_CANCELLED, "interrupted");
             if (!st) st = sd_model_unembed(sd_mat_of(logits, n, V), ex, m, sd_mat_rows(row_of_lens(rec, row), p0, n), err);
-            if (!st) sd_parallel_for(ex->n_threads, n, 1, study_rows, &(block){out, row, p0, V, logits, final, p, lse});
+            if (!st) sd_parallel_for(ex->n_threads, n, 1, study_rows, &(block){out, row, p0, V, logits, final, lse, ex});
             sd_progress_update(progress, "lens", (double)(p0 * out->n_row + n * (row + 1)), (double)(out->n * out->n_row), NULL);
         }
     }
     sd_free(logits);
     sd_free(final);
-    sd_free(p);
     return st;
 }
 

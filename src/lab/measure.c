@@ -20,6 +20,7 @@ typedef struct block {
     const float *plain, *steered; /* [n, V] */
     const int32_t *said;          /* [n] */
     int64_t V;
+    const sd_exec *ex;
 } block;
 
 static void rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
@@ -28,11 +29,7 @@ static void rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
     (void)chunk;
     for (int64_t i = begin; i < end; i++) {
         const float *p = b->plain + i * b->V, *s = b->steered + i * b->V;
-        double zp = sd_logsumexp(p, b->V), zs = sd_logsumexp(s, b->V), kl = 0;
-        for (int64_t t = 0; t < b->V; t++) {
-            double lp = (double)s[t] - zs;
-            kl += exp(lp) * (lp - ((double)p[t] - zp));
-        }
+        double zp = sd_logsumexp(b->ex, p, b->V), zs = sd_logsumexp(b->ex, s, b->V), kl = sd_divergence(b->ex, s, zs, p, zp, b->V);
         b->v[i] = (sd_measure_token){(double)p[b->said[i]] - zp, (double)s[b->said[i]] - zs, kl};
     }
 }
@@ -97,7 +94,7 @@ sd_status sd_lab_measure(sd_measure *out, const sd_exec *ex, const sd_model *m, 
         int64_t n = out->n - p0 < POSITIONS ? out->n - p0 : POSITIONS, at = n_prompt - 1 + p0;
         st = sd_model_unembed(sd_mat_of(plain, n, V), ex, m, sd_mat_rows(sd_record_get(&a, last), at, n), err);
         if (!st) st = sd_model_unembed(sd_mat_of(steered, n, V), ex, m, sd_mat_rows(sd_record_get(&b, last), at, n), err);
-        if (!st) sd_parallel_for(ex->n_threads, n, 1, rows, &(block){out->v + p0, plain, steered, ids->v + n_prompt + p0, V});
+        if (!st) sd_parallel_for(ex->n_threads, n, 1, rows, &(block){out->v + p0, plain, steered, ids->v + n_prompt + p0, V, ex});
     }
     if (!st) sum_up(out, ids->v + n_prompt);
     sd_record_release(&a);

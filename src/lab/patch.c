@@ -26,7 +26,8 @@ typedef struct job {
     sd_record rec;              /* of the other */
     sd_session *plain;          /* the base prompt, all of it */
     sd_runner *runner;
-    double *lp_clean;           /* [V] log-probabilities of the clean run, for KL */
+    float *clean;               /* [V] logits of the clean run, for KL */
+    double lse_clean;
     place place[POOL];
     int n_pool;
 } job;
@@ -92,16 +93,15 @@ static double metric(const job *j, const float *logits)
     const sd_patch_opt *o = j->opt;
     int64_t V = j->m->cfg.n_vocab;
     if (o->metric == SD_PATCH_LOGIT_DIFF) return (double)logits[o->answer] - (double)logits[o->wrong];
-    double lse = sd_logsumexp(logits, V), kl = 0;
+    double lse = sd_logsumexp(j->ex, logits, V);
     if (o->metric == SD_PATCH_PROB) return exp((double)logits[o->answer] - lse);
-    for (int64_t t = 0; t < V; t++) kl += exp(j->lp_clean[t]) * (j->lp_clean[t] - ((double)logits[t] - lse));
-    return kl;
+    return sd_divergence(j->ex, j->clean, j->lse_clean, logits, lse, V);
 }
 
 static void keep_clean(job *j, const float *logits)
 {
-    double lse = sd_logsumexp(logits, j->m->cfg.n_vocab);
-    for (int64_t t = 0; t < j->m->cfg.n_vocab; t++) j->lp_clean[t] = (double)logits[t] - lse;
+    memcpy(j->clean, logits, (size_t)j->m->cfg.n_vocab * sizeof *logits);
+    j->lse_clean = sd_logsumexp(j->ex, logits, j->m->cfg.n_vocab);
 }
 
 /* ---- the edit ---- */
@@ -272,7 +272,7 @@ static sd_status plan(job *j, sd_err *err)
     if (!st) st = sd_alloc_zero(&o->effect, cells * sizeof *o->effect, "a patching map", err);
     if (!st && !o->heads) st = sd_alloc(&o->id, (size_t)o->n_col * sizeof *o->id, "a patching map", err);
     if (!st && !o->heads) memcpy(o->id, j->base->v + o->first_pos, (size_t)o->n_col * sizeof *o->id);
-    if (!st) st = sd_alloc(&j->lp_clean, (size_t)j->m->cfg.n_vocab * sizeof *j->lp_clean, "the clean prediction", err);
+    if (!st) st = sd_alloc(&j->clean, (size_t)j->m->cfg.n_vocab * sizeof *j->clean, "the clean prediction", err);
     if (!st) st = sd_record_kind(&j->rec, j->m, o->kind, err);
     if (!st) st = sd_session_new(&j->plain, j->m, &(sd_session_opt){.n_ctx = n}, err);
     int64_t most = n > j->other->n ? n : j->other->n;
@@ -332,7 +332,7 @@ sd_status sd_lab_patch(sd_patch *out, const sd_exec *ex, const sd_model *m, cons
     sd_session_free(j->plain);
     sd_runner_free(j->runner);
     sd_record_release(&j->rec);
-    sd_free(j->lp_clean);
+    sd_free(j->clean);
     sd_free(j);
     if (st) sd_patch_release(out);
     return st;

@@ -17,13 +17,13 @@ typedef struct sd_refusal_set {
     double covered;                 /* share of all gain that they hold */
 } sd_refusal_set;
 
-double sd_refusal_score(const sd_refusal_set *r, const float *logits, int64_t n_vocab);
+double sd_refusal_score(const sd_refusal_set *r, const float *logits, const sd_model *m);
 /* Learns R from harmful (pos) and harmless (neg) training prompts. */
-sd_status sd_refusal_learn(sd_refusal_set *out, sd_batch *b, int64_t n_vocab, const sd_sides *train, sd_err *err);
+sd_status sd_refusal_learn(sd_refusal_set *out, sd_batch *b, const sd_model *m, const sd_sides *train, sd_err *err);
 /* The same until they hold `cover` (0..1] of all gain: every way a model has of beginning to refuse, where an answer that only changes from one to another must not count. */
-sd_status sd_refusal_learn_most(sd_refusal_set *out, sd_batch *b, int64_t n_vocab, const sd_sides *train, double cover, sd_err *err);
+sd_status sd_refusal_learn_most(sd_refusal_set *out, sd_batch *b, const sd_model *m, const sd_sides *train, double cover, sd_err *err);
 /* Scores of prompts which [n] (NULL: all); score [prompts of the set] is filled at their places. */
-sd_status sd_refusal_scores(double *score, sd_batch *b, const sd_refusal_set *r, int64_t n_vocab, const int64_t *which, int64_t n, sd_err *err);
+sd_status sd_refusal_scores(double *score, sd_batch *b, const sd_refusal_set *r, const sd_model *m, const int64_t *which, int64_t n, sd_err *err);
 
 /* How far an edit moves a first token: p [V] of plain logits, then sum_i p_i (log(p_i + 1e-6) - log(q_i + 1e-6)) for q of edited ones; double, on all
  * threads (select_direction.py, kl_div_fn). */

@@ -21,7 +21,7 @@ static sd_status first(void *self, int64_t prompt, const float *logits, sd_err *
 {
     job *j = self;
     int64_t V = j->m->cfg.n_vocab, i = prompt - j->opt->n_pos;
-    double s = sd_refusal_score(&j->out->refusal, logits, V);
+    double s = sd_refusal_score(&j->out->refusal, logits, j->m);
     (void)err;
     if (i < 0) {
         j->row->score_pos += s / (double)j->opt->n_pos;
@@ -57,7 +57,7 @@ static sd_status learn(job *j, sd_batch *b, sd_err *err)
     sd_status st = sd_alloc(&at, (size_t)n * sizeof *at, "prompts", err);
     for (int64_t i = 0; i < n && !st; i++) at[i] = i;
     if (!st)
-        st = sd_refusal_learn(&j->out->refusal, b, j->m->cfg.n_vocab, &(sd_sides){at, at + j->opt->n_pos, j->opt->n_pos, j->opt->n_neg}, err);
+        st = sd_refusal_learn(&j->out->refusal, b, j->m, &(sd_sides){at, at + j->opt->n_pos, j->opt->n_pos, j->opt->n_neg}, err);
     sd_free(at);
     if (st || j->out->refusal.n) return st;
     return sd_fail(err, SD_E_FORMAT, "no first token is clearly likelier on the positive prompts than on the negative ones");

@@ -18,7 +18,7 @@ static int64_t likeliest(const float *logits, int64_t n)
     return best;
 }
 
-static sd_status one_row(sd_task *t, sd_runner *r, sd_session *s, const sd_tune_set *set, int64_t row, sd_err *err)
+static sd_status one_row(sd_task *t, const sd_exec *ex, sd_runner *r, sd_session *s, const sd_tune_set *set, int64_t row, sd_err *err)
 {
     const sd_tune_sample *x = &set->sample[row];
     sd_segment seg = {.s = s, .tok = set->tok + x->at, .n = x->n, .want = SD_LOGITS_ALL};
@@ -30,7 +30,7 @@ static sd_status one_row(sd_task *t, sd_runner *r, sd_session *s, const sd_tune_
         const int32_t want = set->target[x->at + i];
         if (want < 0) continue;
         const float *logits = sd_mat_row(seg.logits, i);
-        sum += sd_logprob(logits, seg.logits.cols, want);
+        sum += sd_logprob(ex, logits, seg.logits.cols, want);
         exact = exact && likeliest(logits, seg.logits.cols) == want;
     }
     t->nll[row] = -sum / x->n_count;
@@ -53,7 +53,7 @@ sd_status sd_lab_task(sd_task *out, const sd_exec *ex, const sd_model *m, const 
     if (!st) st = sd_session_new(&s, m, &(sd_session_opt){.n_ctx = most}, err);
     if (!st) st = sd_runner_new(&r, ex, m, &(sd_runner_opt){.max_rows = most, .max_logit_rows = most, .n_ctx = most}, err);
     if (!st) out->n = set.n;
-    for (int64_t i = 0; i < set.n && !st; i++) st = one_row(out, r, s, &set, i, err);
+    for (int64_t i = 0; i < set.n && !st; i++) st = one_row(out, ex, r, s, &set, i, err);
     sd_runner_free(r);
     sd_session_free(s);
     sd_tune_set_release(&set);

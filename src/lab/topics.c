@@ -163,7 +163,7 @@ static sd_status ablated(study *s, int k, const int *topic, double *score, doubl
     }
     for (int64_t i = 0; i < s->n_pos; i++)
         if (!s->fit[i]) s->which[n++] = i;
-    if (!st) st = sd_refusal_scores(s->score, s->b, &s->out->refusal, s->m->cfg.n_vocab, s->which, n, err);
+    if (!st) st = sd_refusal_scores(s->score, s->b, &s->out->refusal, s->m, s->which, n, err);
     sd_status off = sd_batch_edit(s->b, NULL, 0, st ? NULL : err);
     sd_ablate_release(&a);
     sd_free(unit);
@@ -263,7 +263,7 @@ static sd_status learn(study *s, sd_err *err)
     for (int64_t i = 0; i < s->n_neg && !st; i++) neg[i] = s->n_pos + i;
     for (int64_t i = 0; i < s->n_pos; i++)
         if (s->fit[i]) s->which[n++] = i;
-    if (!st) st = sd_refusal_learn(&s->out->refusal, s->b, s->m->cfg.n_vocab, &(sd_sides){s->which, neg, n, s->n_neg}, err);
+    if (!st) st = sd_refusal_learn(&s->out->refusal, s->b, s->m, &(sd_sides){s->which, neg, n, s->n_neg}, err);
     sd_free(neg);
     if (st || s->out->refusal.n) return st;
     sd_fail(err, SD_E_FORMAT, "no first token is clearly likelier on the positive prompts than on the negative ones");

@@ -108,12 +108,13 @@ int32_t sd_sample(const sd_sample_opt *o, const float *logits, int64_t n, sd_rng
     return (int32_t)last;
 }
 
-double sd_logprob(const float *logits, int64_t n, int32_t id)
+double sd_logprob(const sd_exec *ex, const float *logits, int64_t n, int32_t id)
 {
-    return (double)logits[id] - sd_logsumexp(logits, n);
+    return (double)logits[id] - sd_logsumexp(ex, logits, n);
 }
 
 typedef struct lp_job {
+    const sd_exec *ex;
     double *lp;
     sd_mat logits;
     const int32_t *next;
@@ -123,26 +124,22 @@ static void lp_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     (void)chunk;
     const lp_job *j = arg;
-    for (int64_t i = begin; i < end; i++) j->lp[i] = sd_logprob(sd_mat_row(j->logits, i), j->logits.cols, j->next[i]);
+    for (int64_t i = begin; i < end; i++) j->lp[i] = sd_logprob(j->ex, sd_mat_row(j->logits, i), j->logits.cols, j->next[i]);
 }
 
 void sd_logprob_rows(double *lp, const sd_exec *ex, sd_mat logits, const int32_t *next, int64_t n)
 {
-    lp_job j = {lp, logits, next};
+    lp_job j = {ex, lp, logits, next};
     sd_parallel_for(ex->n_threads, n, 1, lp_rows, &j);
 }
 
-double sd_kl(const float *p, const float *q, int64_t n)
+double sd_kl(const sd_exec *ex, const float *p, const float *q, int64_t n)
 {
-    double lp = sd_logsumexp(p, n), lq = sd_logsumexp(q, n), kl = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double a = (double)p[i] - lp;
-        kl += exp(a) * (a - ((double)q[i] - lq));
-    }
-    return kl;
+    return sd_divergence(ex, p, sd_logsumexp(ex, p, n), q, sd_logsumexp(ex, q, n), n);
 }
 
 typedef struct kl_job {
+    const sd_exec *ex;
     double *kl;
     sd_mat p, q;
 } kl_job;
@@ -151,12 +148,12 @@ static void kl_rows(void *arg, int64_t chunk, int64_t begin, int64_t end)
 {
     (void)chunk;
     const kl_job *j = arg;
-    for (int64_t i = begin; i < end; i++) j->kl[i] = sd_kl(sd_mat_row(j->p, i), sd_mat_row(j->q, i), j->p.cols);
+    for (int64_t i = begin; i < end; i++) j->kl[i] = sd_kl(j->ex, sd_mat_row(j->p, i), sd_mat_row(j->q, i), j->p.cols);
 }
 
 void sd_kl_rows(double *kl, const sd_exec *ex, sd_mat p, sd_mat q, int64_t n)
 {
-    kl_job j = {kl, p, q};
+    kl_job j = {ex, kl, p, q};
     sd_parallel_for(ex->n_threads, n, 1, kl_rows, &j);
 }
 

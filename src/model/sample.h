@@ -27,11 +27,11 @@ sd_status sd_sample_check(const sd_sample_opt *opt, sd_err *err);
 int32_t sd_sample(const sd_sample_opt *opt, const float *logits, int64_t n, sd_rng *rng, float *scratch);
 
 /* Log-probability of token id under logits [n]. */
-double sd_logprob(const float *logits, int64_t n, int32_t id);
+double sd_logprob(const sd_exec *ex, const float *logits, int64_t n, int32_t id);
 /* lp[i] = log-probability of next[i] under row i of the logits, for the first n rows. */
 void sd_logprob_rows(double *lp, const sd_exec *ex, sd_mat logits, const int32_t *next, int64_t n);
-/* KL(softmax p || softmax q) in nats, logits [n]. NaN when a logit is not finite. */
-double sd_kl(const float *p, const float *q, int64_t n);
+/* KL(softmax p || softmax q) in nats, logits [n]. See sd_divergence. */
+double sd_kl(const sd_exec *ex, const float *p, const float *q, int64_t n);
 /* kl[i] = sd_kl of rows i of p and q, for the first n rows. */
 void sd_kl_rows(double *kl, const sd_exec *ex, sd_mat p, sd_mat q, int64_t n);
 /* Runs ids [n] through session s from its position and gives lp[i], the log-probability of ids[i] after all before it;

@@ -33,6 +33,34 @@ static inline __attribute__((always_inline)) float act_exp(float x)
     return p * act_pow2(half) * act_pow2(i - half);
 }
 
+/* exp of a double of at most 709, within 1 ulp: 2^n exp(r) as above; ln 2 is cut as in fdlibm's e_exp.c (Sun 1993), exp(r) is Taylor's
+ * polynomial of degree 13, whose rest is 6e-18. n is rounded, and turned into the exponent's bits, by adding what leaves no room for a
+ * fraction: AVX2 has no conversion to 64-bit integers. 0 below -708, where 2^n would be denormal; NaN passes through. */
+static inline __attribute__((always_inline)) double act_exp64(double x)
+{
+    const double shift = 0x1.8p52 + 1023, t = fma(x, 0x1.71547652b82fep+0, shift), n = t - shift;
+    double r = fma(n, -0x1.62e42feep-1, x), p = 1.0 / 6227020800.0, pow2;
+    r = fma(n, -0x1.a39ef35793c76p-33, r);
+    p = fma(p, r, 1.0 / 479001600.0);
+    p = fma(p, r, 1.0 / 39916800.0);
+    p = fma(p, r, 1.0 / 3628800.0);
+    p = fma(p, r, 1.0 / 362880.0);
+    p = fma(p, r, 1.0 / 40320.0);
+    p = fma(p, r, 1.0 / 5040.0);
+    p = fma(p, r, 1.0 / 720.0);
+    p = fma(p, r, 1.0 / 120.0);
+    p = fma(p, r, 1.0 / 24.0);
+    p = fma(p, r, 1.0 / 6.0);
+    p = fma(p, r, 0.5);
+    p = fma(p, r, 1.0);
+    p = fma(p, r, 1.0);
+    uint64_t bits;
+    memcpy(&bits, &t, sizeof bits);
+    bits <<= 52;
+    memcpy(&pow2, &bits, sizeof pow2);
+    return x < -708.0 ? 0.0 : p * pow2;
+}
+
 /* erf within 1 ulp: a polynomial below 0.9277, 1 - exp(polynomial) above (Juffa's erff; its constants). */
 static inline __attribute__((always_inline)) float act_erf(float a)
 {

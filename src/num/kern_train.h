@@ -1,6 +1,7 @@
-/* The table of inner loops of learning: panels made on the fly, optimiser steps, derivatives of gates. The loops are
- * plain C (kern_train_plain.h) that every ISA's file compiles with its own flags; where a slot does arithmetic, every
- * element is a fixed chain of roundings, so the bits are the same on every ISA. */
+/* The table of inner loops of learning: panels made on the fly, optimiser steps, derivatives of gates; and of sums over a
+ * vocabulary in double, which all share that measures a prediction. The loops are plain C (kern_train_plain.h) that every
+ * ISA's file compiles with its own flags; where a slot does arithmetic, every element is a fixed chain of roundings, so the
+ * bits are the same on every ISA. */
 #ifndef SD_NUM_KERN_TRAIN_H
 #define SD_NUM_KERN_TRAIN_H
 
@@ -29,6 +30,12 @@ typedef struct sd_kern_train {
     /* x_i = exp(x_i - max); returns the sum, in 16 lanes that are added in a fixed order. */
     float (*exp_sum)(float *x, float max, int64_t n);
     float (*max)(const float *x, int64_t n); /* -inf for n = 0; NaN never wins */
+    /* sum of exp(x_i - max), of p_i (ln p_i - ln q_i) with ln p_i = p_i - lp, ln q_i = q_i - lq (q NULL: ln q_i = 0, minus the entropy), and
+     * each exp(x_i - lse). Of exponents of at most 709, within an ulp, 0 below -708; sums in 16 lanes. NaN and, in kl, -inf in p give NaN;
+     * -inf in q alone gives +inf. */
+    double (*exp_total)(const float *x, double max, int64_t n);
+    double (*kl)(const float *p, double lp, const float *q, double lq, int64_t n);
+    void (*probs)(double *out, const float *x, double lse, int64_t n);
     /* sum x_i y_i and sum x_i in 16 lanes. */
     float (*dot)(const float *x, const float *y, int64_t n);
     float (*sum)(const float *x, int64_t n);

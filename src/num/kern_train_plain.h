@@ -4,6 +4,7 @@
 #define SD_NUM_KERN_TRAIN_PLAIN_H
 
 #include "num/kern_act_scalar.h"
+#include "num/kern_probs_plain.h"
 #include "num/kern_train.h"
 
 #include <math.h>
@@ -242,8 +243,8 @@ static void plain_unpack8(float *restrict m, float *restrict v, const int8_t *re
     {                                                                                                                  \
         .transpose = TRANSPOSE, .pair_f32 = PAIR,           .pair_bf16 = HALVES, .widen = plain_widen,                 \
         .exp_sum = plain_exp_sum, .max = plain_max, .dot = plain_dot, .sum = plain_sum, .scale = plain_scale,          \
-        .soft_bwd = plain_soft_bwd, .gate_bwd = plain_gate_bwd,                                                        \
-        .adamw = plain_adamw, .pack8 = plain_pack8, .unpack8 = plain_unpack8,                                          \
+        .exp_total = plain_exp_total, .kl = plain_kl, .probs = plain_probs,                                            \
+        .soft_bwd = plain_soft_bwd, .gate_bwd = plain_gate_bwd, .adamw = plain_adamw, .pack8 = plain_pack8, .unpack8 = plain_unpack8, \
     }
 
 #endif

@@ -96,10 +96,12 @@ void sd_attn(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, in
  * same bits. Entries outside of a row's keys are not read. */
 void sd_attn_mix(const sd_exec *ex, const sd_attn_opt *o, const sd_attn_seq *seq, void *scratch);
 
-/* In place; max subtracted. n may be up to a vocabulary. */
-void sd_softmax(float *x, int64_t n);
-/* log(sum(exp(x))) in double over f32 input. */
-double sd_logsumexp(const float *x, int64_t n);
+/* Over a row of f32 logits, in double; kern_train.h has the sums. */
+double sd_logsumexp(const sd_exec *ex, const float *x, int64_t n); /* log(sum(exp(x))) */
+/* sum p_i (ln p_i - ln q_i) of two rows, lp and lq their sd_logsumexp; q NULL: minus the entropy of p. NaN when a logit is not finite, but
+ * +inf where -inf in q is all there is. */
+double sd_divergence(const sd_exec *ex, const float *p, double lp, const float *q, double lq, int64_t n);
+void sd_probs(double *p, const sd_exec *ex, const float *x, double lse, int64_t n); /* p_i = exp(x_i - lse) */
 int64_t sd_count_nonfinite(const float *x, int64_t n); /* NaN and infinities */
 int64_t sd_argmax(const float *x, int64_t n); /* first of equals; NaN never wins; -1 when all are NaN */
 

@@ -1,38 +1,30 @@
-/* Reductions over one row of logits: softmax, log-sum-exp, argmax. */
+/* Reductions over one row of logits: log-sum-exp, argmax. */
+#include "num/kern_train.h"
 #include "num/ops.h"
 
 #include <math.h>
 #include <string.h>
 
-static float row_max(const float *x, int64_t n)
+double sd_logsumexp(const sd_exec *ex, const float *x, int64_t n)
 {
-    float max = -INFINITY;
-    for (int64_t i = 0; i < n; i++)
-        if (x[i] > max) max = x[i];
-    return max;
-}
-
-void sd_softmax(float *x, int64_t n)
-{
-    float max = row_max(x, n);
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = expf(x[i] - max);
-        sum += (double)x[i];
-    }
-    for (int64_t i = 0; i < n; i++) x[i] = (float)((double)x[i] / sum);
-}
-
-double sd_logsumexp(const float *x, int64_t n)
-{
-    double max = (double)row_max(x, n), sum = 0;
+    const sd_kern_train *k = sd_kern_train_select(ex->cpu.flags);
+    const double max = (double)k->max(x, n);
     if (isinf(max)) { /* all -inf (or NaN), or a +inf: max - max is no number */
         for (int64_t i = 0; i < n; i++)
             if (isnan(x[i])) return (double)NAN;
         return max;
     }
-    for (int64_t i = 0; i < n; i++) sum += exp((double)x[i] - max);
-    return max + log(sum);
+    return max + log(k->exp_total(x, max, n));
+}
+
+double sd_divergence(const sd_exec *ex, const float *p, double lp, const float *q, double lq, int64_t n)
+{
+    return sd_kern_train_select(ex->cpu.flags)->kl(p, lp, q, lq, n);
+}
+
+void sd_probs(double *p, const sd_exec *ex, const float *x, double lse, int64_t n)
+{
+    sd_kern_train_select(ex->cpu.flags)->probs(p, x, lse, n);
 }
 
 int64_t sd_count_nonfinite(const float *x, int64_t n)

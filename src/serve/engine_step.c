@@ -90,7 +90,7 @@ static void pick(void *arg, int64_t chunk, int64_t begin, int64_t end)
         sd_rng rng = sd_rng_make(s->seed, "sample", (uint64_t)c->sl->n);
         c->id = sd_sample(&s->sample, shaped(c->sl, c->logits, n), n, &rng, c->sl->scratch);
         if (c->id < 0 || s->n_top < 0) continue;
-        double sum = sd_logsumexp(c->logits, n);
+        double sum = sd_logsumexp(a->e->ex, c->logits, n);
         c->lp = (float)((double)c->logits[c->id] - sum);
         if (s->n_top > 0) find_top(s->top + s->n_said * s->n_top, s->n_top, c->logits, n, sum);
     }

@@ -114,7 +114,7 @@ static void lens_ends_as_the_model(void **state)
             int64_t rank = 1;
             for (int t = 0; t < TINY_VOCAB; t++) rank += x_i[t] > x_i[text[i + 1]];
             assert_int_equal(c->rank, rank);
-            assert_true(c->p_next == exp((double)x_i[text[i + 1]] - sd_logsumexp(x_i, TINY_VOCAB)));
+            assert_true(c->p_next == exp((double)x_i[text[i + 1]] - sd_logsumexp(ex, x_i, TINY_VOCAB)));
         }
         for (int64_t i = 0; i < L * N; i++) assert_true(l.cell[i].kl > 0 && l.cell[i].entropy > 0);
         sd_lens_release(&l);

@@ -46,7 +46,7 @@ static void lens_ends_as_the_model(const sd_model *m, const sd_ids *ids)
     for (int64_t i = 0; i + 1 < N; i++) {
         const float *x = sd_mat_row(seg.logits, i);
         const sd_lens_cell *c = &l.cell[m->cfg.n_layer * N + i];
-        assert_true(c->p_next == exp((double)x[ids->v[i + 1]] - sd_logsumexp(x, m->cfg.n_vocab)) && c->kl == 0);
+        assert_true(c->p_next == exp((double)x[ids->v[i + 1]] - sd_logsumexp(m->ex, x, m->cfg.n_vocab)) && c->kl == 0);
     }
     sd_runner_free(r);
     sd_session_free(s);

@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+static sd_exec ex; /* plain C */
+
 /* Draws 40,000 times: the share of a token of probability p stays within four standard errors of p. */
 static void shares(const sd_sample_opt *o, const float *logits, int n, const double *want)
 {
@@ -84,10 +86,10 @@ static void test_kl(void **state)
     (void)state;
     const float even[4] = {7, 7, 7, 7}, broken[4] = {0, NAN, 0, 0};
     const double want = .3 * log(1.2) + .1 * log(.4) + .4 * log(1.6) + .2 * log(.8);
-    assert_true(fabs(sd_kl(four, even, 4) - want) < 1e-7); /* four's logits are f32 logarithms */
-    assert_true(sd_kl(four, four, 4) == 0);
-    assert_true(sd_kl(even, four, 4) > 0);
-    assert_true(isnan(sd_kl(four, broken, 4)));
+    assert_true(fabs(sd_kl(&ex, four, even, 4) - want) < 1e-7); /* four's logits are f32 logarithms */
+    assert_true(sd_kl(&ex, four, four, 4) == 0);
+    assert_true(sd_kl(&ex, even, four, 4) > 0);
+    assert_true(isnan(sd_kl(&ex, four, broken, 4)));
 }
 
 static void test_vocabulary(void **state)
@@ -112,7 +114,7 @@ static void test_vocabulary(void **state)
         int32_t p = sd_sample(&(sd_sample_opt){.temp = 1, .top_p = 0.7}, x, V, &u, scratch);
         assert_true(x[p] >= sorted[n_p]); /* one more than the count: sums are grouped otherwise here */
     }
-    assert_true(fabs(sd_logprob(x, V, 5) - ((double)x[5] - log(total))) < 1e-9);
+    assert_true(fabs(sd_logprob(&ex, x, V, 5) - ((double)x[5] - log(total))) < 1e-9);
     sd_free(x), sd_free(sorted), sd_free(scratch);
 }
 
