@@ -45,7 +45,7 @@ static sd_status take(gen *g, int l, sd_mat logits, int64_t pos, int64_t n_gen, 
 {
     sd_lane *lane = &g->out->lane[l];
     sd_rng rng = sd_rng_make(g->opt->seed, "sample", (uint64_t)pos);
-    int32_t id = sd_sample(&g->opt->sample, sd_mat_row(logits, 0), logits.cols, &rng, g->scratch);
+    int32_t id = sd_sample(g->m->ex, &g->opt->sample, sd_mat_row(logits, 0), logits.cols, &rng, g->scratch);
     if (id < 0) {
         sd_fail(err, SD_E_FAIL, "the logits at position %" PRId64 " are not finite%s", pos - 1, l ? " under the steer" : "");
         return sd_hint(err, l ? "take a smaller value for the steer" : "the weights may hold NaN, or numbers too large for this --mode");

@@ -4,6 +4,7 @@
 
 #include "base/par.h"
 #include "model/session_int.h"
+#include "num/kern_train.h"
 
 #include <math.h>
 
@@ -38,17 +39,16 @@ static float median3(float a, float b, float c)
     return a > b ? (b > c ? b : a > c ? c : a) : (a > c ? a : b > c ? c : b);
 }
 
-/* The largest t so that the entries >= t weigh at least `need`: an entry weighs 1, or exp(y) when by_p. y is reordered
- * so that its first *kept entries are those >= t. */
-static float select_weight(float *y, int64_t n, double need, bool by_p, int64_t *kept)
+/* The largest t so that the entries >= t weigh at least `need`: an entry weighs 1, or exp(y) where there is a kernel for it. y is
+ * reordered so that its first *kept entries are those >= t. */
+static float select_weight(const sd_kern_train *exps, float *y, int64_t n, double need, int64_t *kept)
 {
     int64_t lo = 0, hi = n, eq, lt;
     while (lo < hi) {
         float pivot = median3(y[lo], y[lo + (hi - lo) / 2], y[hi - 1]);
         partition(y, lo, hi, pivot, &eq, &lt);
-        double above = 0;
-        for (int64_t i = lo; i < eq; i++) above += by_p ? exp((double)y[i]) : 1;
-        double same = (double)(lt - eq) * (by_p ? exp((double)pivot) : 1);
+        double above = exps ? exps->exp_total(y + lo, 0, eq - lo) : (double)(eq - lo);
+        double same = exps ? exps->exp_total(y + eq, 0, lt - eq) : (double)(lt - eq);
         if (above >= need) {
             hi = eq;
         } else if (above + same >= need) {
@@ -66,46 +66,113 @@ static float select_weight(float *y, int64_t n, double need, bool by_p, int64_t 
     return t;
 }
 
-/* Smallest scaled logit y = (logit - max) / temp that stays. */
-static float threshold(const sd_sample_opt *o, const float *logits, int64_t n, float max, float *y)
+/* Puts the entries >= least in front, as they come; how many. */
+static int64_t keep_from(float *y, int64_t n, float least)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float v = y[i];
+        y[kept] = v;
+        kept += v >= least;
+    }
+    return kept;
+}
+
+enum { GROUPS = 1024, BLOCK = 512 };
+
+/* A number that at least k entries reach: the k-th largest of the largest of each group. */
+static float reached_by(const sd_kern_train *kern, int64_t k, const float *y, int64_t n)
+{
+    float top[GROUPS];
+    int64_t kept, each = n / GROUPS;
+    if (each < 2 || k > GROUPS / 2) return -INFINITY;
+    for (int64_t g = 0; g < GROUPS; g++) top[g] = kern->max(y + g * each, each);
+    return select_weight(NULL, top, GROUPS, (double)k, &kept);
+}
+
+/* Smallest scaled logit that stays. top_k and top_p reorder y and lose part of it. */
+static float threshold(const sd_kern_train *kern, const sd_sample_opt *o, float *y, int64_t n)
 {
     float t = -INFINITY;
     int64_t kept = n;
-    for (int64_t i = 0; i < n; i++) y[i] = (float)((double)(logits[i] - max) / o->temp);
-    if (o->top_k > 0 && o->top_k < n) t = select_weight(y, n, (double)o->top_k, false, &kept);
+    if (o->top_k > 0 && o->top_k < n) {
+        kept = keep_from(y, n, reached_by(kern, o->top_k, y, n));
+        t = select_weight(NULL, y, kept, (double)o->top_k, &kept);
+    }
     if (o->top_p > 0 && o->top_p < 1) {
-        double total = 0;
-        for (int64_t i = 0; i < kept; i++) total += exp((double)y[i]);
-        t = fmaxf(t, select_weight(y, kept, o->top_p * total, true, &kept));
+        const double total = kern->exp_total(y, 0, kept);
+        /* The largest weighs 1, so what is below this weighs less than a third of the share that goes. */
+        kept = keep_from(y, kept, (float)(log((1 - o->top_p) / (double)kept) - 1));
+        t = fmaxf(t, select_weight(kern, y, kept, o->top_p * total, &kept));
     }
     if (o->min_p > 0) t = fmaxf(t, (float)log(o->min_p));
     return t;
 }
 
-int32_t sd_sample(const sd_sample_opt *o, const float *logits, int64_t n, sd_rng *rng, float *scratch)
+/* y = (logit - max) / temp */
+static void scale(float *y, const float *logits, int64_t n, float max, double temp)
 {
+    for (int64_t i = 0; i < n; i++) y[i] = (float)((double)(logits[i] - max) / temp);
+}
+
+static double block_sum(const float *w, int64_t n)
+{
+    enum { LANES = 8 };
+    double s[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) s[j] += (double)w[i + j];
+    for (int j = 0; i < n; i++, j++) s[j] += (double)w[i];
+    return s[0] + s[4] + (s[2] + s[6]) + (s[1] + s[5] + (s[3] + s[7]));
+}
+
+/* w = exp(y) where y >= t, else 0, in place; their sum. */
+static double weigh(const sd_kern_train *kern, float *y, int64_t n, float t)
+{
+    double total = 0, e[BLOCK];
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        const int64_t b = n - i < BLOCK ? n - i : BLOCK;
+        kern->probs(e, y + i, 0, b);
+        for (int64_t k = 0; k < b; k++) y[i + k] = y[i + k] >= t ? (float)e[k] : 0.0f;
+        total += block_sum(y + i, b);
+    }
+    return total;
+}
+
+/* The first token at which the cumulated weight passes that of u; rounding alone can pass the end of a block, or of all. */
+static int32_t pick(const float *w, int64_t n, double u, int64_t best)
+{
+    int64_t last = best;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        const int64_t b = n - i < BLOCK ? n - i : BLOCK;
+        const double next = sum + block_sum(w + i, b);
+        for (int64_t k = 0; k < b && next > u; k++) {
+            if (w[i + k] == 0.0f) continue;
+            sum += (double)w[i + k];
+            last = i + k;
+            if (sum > u) break;
+        }
+        if (next > u) break;
+        sum = next;
+    }
+    return (int32_t)last;
+}
+
+int32_t sd_sample(const sd_exec *ex, const sd_sample_opt *o, const float *logits, int64_t n, sd_rng *rng, float *scratch)
+{
+    const sd_kern_train *kern = sd_kern_train_select(ex->cpu.flags);
     int64_t best = sd_argmax(logits, n);
     for (int64_t i = 0; i < n; i++)
         if (isnan(logits[i])) return -1;
     if (best < 0 || isinf(logits[best])) return -1;
     if (o->temp == 0) return (int32_t)best;
-    float max = logits[best], t = threshold(o, logits, n, max, scratch);
-    double total = 0, u = sd_rng_uniform(rng);
-    for (int64_t i = 0; i < n; i++) {
-        float y = (float)((double)(logits[i] - max) / o->temp);
-        scratch[i] = y >= t ? expf(y) : 0.0f;
-        total += (double)scratch[i];
-    }
-    /* The first token at which the cumulated probability passes u; u < 1, so rounding alone can pass the end. */
-    int64_t last = best;
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (scratch[i] == 0.0f) continue;
-        sum += (double)scratch[i];
-        last = i;
-        if (sum > u * total) break;
-    }
-    return (int32_t)last;
+    const float max = logits[best];
+    scale(scratch, logits, n, max, o->temp);
+    const float t = threshold(kern, o, scratch, n);
+    if (o->top_k > 0 || o->top_p > 0) scale(scratch, logits, n, max, o->temp);
+    const double total = weigh(kern, scratch, n, t);
+    return pick(scratch, n, sd_rng_uniform(rng) * total, best);
 }
 
 double sd_logprob(const sd_exec *ex, const float *logits, int64_t n, int32_t id)

@@ -24,7 +24,7 @@ sd_status sd_sample_check(const sd_sample_opt *opt, sd_err *err);
 /* logits [n], scratch [n]. One uniform number is drawn from rng (none when greedy); make it as ("sample", position), so
  * that a token depends on the seed, its position and its logits alone. -1 when a logit is NaN or +inf, or all are -inf.
  */
-int32_t sd_sample(const sd_sample_opt *opt, const float *logits, int64_t n, sd_rng *rng, float *scratch);
+int32_t sd_sample(const sd_exec *ex, const sd_sample_opt *opt, const float *logits, int64_t n, sd_rng *rng, float *scratch);
 
 /* Log-probability of token id under logits [n]. */
 double sd_logprob(const sd_exec *ex, const float *logits, int64_t n, int32_t id);

@@ -88,7 +88,7 @@ static void pick(void *arg, int64_t chunk, int64_t begin, int64_t end)
         choice *c = &a->c[i];
         sd_seq *s = c->sl->seq;
         sd_rng rng = sd_rng_make(s->seed, "sample", (uint64_t)c->sl->n);
-        c->id = sd_sample(&s->sample, shaped(c->sl, c->logits, n), n, &rng, c->sl->scratch);
+        c->id = sd_sample(a->e->ex, &s->sample, shaped(c->sl, c->logits, n), n, &rng, c->sl->scratch);
         if (c->id < 0 || s->n_top < 0) continue;
         double sum = sd_logsumexp(a->e->ex, c->logits, n);
         c->lp = (float)((double)c->logits[c->id] - sum);
