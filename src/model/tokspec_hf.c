@@ -79,7 +79,7 @@ static sd_status count_pieces(hf *h, json_t *vocab, const json_t *added, sd_err 
 
 static sd_status read_list(hf *h, const json_t *vocab, sd_err *err)
 {
-    sd_status st = sd_alloc_zero(&h->logprob, (size_t)h->spec.n_vocab * sizeof *h->logprob, "the scores", err);
+    sd_status st = sd_alloc_zero(&h->logprob, (size_t)(h->spec.n_vocab + sd_hf__n_added(h)) * sizeof *h->logprob, "the scores", err);
     for (size_t i = 0; i < json_array_size(vocab) && !st; i++) {
         const json_t *one = json_array_get(vocab, i), *text = json_array_get(one, 0), *score = json_array_get(one, 1);
         if (!json_is_string(text) || !json_is_number(score))
@@ -109,6 +109,13 @@ static sd_status read_vocab(hf *h, json_t *vocab, sd_err *err)
     return SD_OK;
 }
 
+uint8_t sd_hf__added_flags(const json_t *token, bool outside)
+{
+    return (uint8_t)((sd_hf__is_true(token, "lstrip", false) ? SD_ADDED_LEFT : 0) | (sd_hf__is_true(token, "rstrip", false) ? SD_ADDED_RIGHT : 0) |
+                     (sd_hf__is_true(token, "single_word", false) ? SD_ADDED_SINGLE_WORD : 0) |
+                     (sd_hf__is_true(token, "normalized", false) ? SD_ADDED_NORMALIZED : 0) | (outside ? SD_ADDED_OUTSIDE : 0));
+}
+
 static sd_status read_added(hf *h, const json_t *added, sd_err *err)
 {
     for (size_t i = 0; i < json_array_size(added); i++) {
@@ -119,11 +126,7 @@ static sd_status read_added(hf *h, const json_t *added, sd_err *err)
         if (text.n == 0) return bad(h, "an added token is empty", err);
         h->piece[id] = text;
         h->type[id] = sd_hf__is_true(a, "special", false) ? SD_PIECE_CONTROL : SD_PIECE_USER;
-        h->added[id] = (uint8_t)((sd_hf__is_true(a, "lstrip", false) ? SD_ADDED_LEFT : 0) |
-                                 (sd_hf__is_true(a, "rstrip", false) ? SD_ADDED_RIGHT : 0) |
-                                 (sd_hf__is_true(a, "single_word", false) ? SD_ADDED_SINGLE_WORD : 0) |
-                                 (sd_hf__is_true(a, "normalized", false) ? SD_ADDED_NORMALIZED : 0) |
-                                 (outside ? SD_ADDED_OUTSIDE : 0));
+        h->added[id] = sd_hf__added_flags(a, outside);
     }
     return SD_OK;
 }
@@ -136,17 +139,18 @@ static sd_status read_pieces(hf *h, const json_t *model, sd_err *err)
         return bad(h, h->spec.kind == SD_TOK_UGM ? "model.vocab is not a list" : "model.vocab is not an object", err);
     sd_status st = count_pieces(h, vocab, added, err);
     if (st) return st;
-    size_t n = (size_t)h->spec.n_vocab;
-    st = sd_alloc_zero(&h->piece, n * sizeof *h->piece, "the vocabulary", err);
-    if (!st) st = sd_alloc(&h->type, n, "the vocabulary", err);
-    if (!st) st = sd_alloc_zero(&h->added, n, "the vocabulary", err);
+    const size_t n = (size_t)h->spec.n_vocab, room = n + (size_t)sd_hf__n_added(h);
+    st = sd_alloc_zero(&h->piece, room * sizeof *h->piece, "the vocabulary", err);
+    if (!st) st = sd_alloc(&h->type, room, "the vocabulary", err);
+    if (!st) st = sd_alloc_zero(&h->added, room, "the vocabulary", err);
     if (st) return st;
-    memset(h->type, SD_PIECE_UNUSED, n); /* ids that no piece has */
+    memset(h->type, SD_PIECE_UNUSED, room); /* ids that no piece has */
     st = read_vocab(h, vocab, err);
     if (!st) st = read_added(h, added, err);
-    if (!st) st = sd_table_new(&h->by_text, h->spec.n_vocab, err);
+    if (!st) st = sd_table_new(&h->by_text, (int64_t)room, err);
     for (size_t i = 0; i < n && !st; i++)
         if (h->piece[i].n) st = sd_table_set(h->by_text, h->piece[i], (int64_t)i, NULL, err);
+    if (!st) st = sd_hf__added(h, err);
     h->spec.piece = h->piece;
     h->spec.type = h->type;
     h->spec.added = h->added;
@@ -397,8 +401,8 @@ sd_status sd_hf__read(sd_hf *h, const char *dir, const char *json, const json_t 
         return sd_hint(err, "a folder needs tokenizer.json; save the tokenizer again with a current transformers");
     }
     sd_status st = sd_json_load(&h->tok, h->what, MAX_TOKENIZER_BYTES, err);
-    if (!st && sd_path_join(cfg, sizeof cfg, dir, "tokenizer_config.json") && sd_file_exists(cfg))
-        st = sd_json_load(&h->cfg, cfg, MAX_CONFIG_BYTES, err);
+    if (!st) st = sd_hf__config(h, err);
+    h->n_rows = json_integer_value(json_object_get(config, "vocab_size"));
     return st ? st : read_all(h, config, err);
 }
 

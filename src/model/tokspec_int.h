@@ -12,7 +12,7 @@
 typedef struct sd_hf {
     const char *dir;
     char what[4096];   /* path of tokenizer.json, in front of errors */
-    json_t *tok, *cfg; /* cfg may be NULL */
+    json_t *tok, *cfg; /* tokenizer.json; tokenizer_config.json with what stands in older files */
     sd_tok_spec spec;
     sd_slice *piece, *merge;
     uint8_t *type, *added;
@@ -25,6 +25,7 @@ typedef struct sd_hf {
     sd_norm_step norm[SD_HF_MAX_NORM];
     char *kept[SD_HF_MAX_KEPT]; /* escaped patterns, decoded maps */
     int n_kept;
+    int64_t n_rows;  /* vocab_size of config.json, 0: unknown */
     bool byte_level;
 } sd_hf;
 
@@ -34,6 +35,12 @@ sd_status sd_hf__read(sd_hf *h, const char *dir, const char *json, const json_t 
 void sd_hf__release(sd_hf *h);
 /* The text of the chat template, no bytes when there is none; in hold (released by the caller, also on failure) or h. */
 sd_status sd_hf__template(sd_slice *text, sd_buf *hold, const sd_hf *h, sd_err *err);
+
+/* Tokens that are named beside tokenizer.json. config fills h->cfg; n_added: at most so many pieces more; added gives them ids behind spec.n_vocab. */
+sd_status sd_hf__config(sd_hf *h, sd_err *err);
+int64_t sd_hf__n_added(const sd_hf *h);
+sd_status sd_hf__added(sd_hf *h, sd_err *err);
+uint8_t sd_hf__added_flags(const json_t *token, bool outside); /* SD_ADDED_* */
 
 const char *sd_hf__type_of(const json_t *o); /* "" when there is none */
 bool sd_hf__is_true(const json_t *o, const char *key, bool otherwise);

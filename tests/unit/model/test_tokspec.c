@@ -134,6 +134,52 @@ static void test_components(void **state)
         "he", "258");
 }
 
+/* tokenizer.json with `added`, another file beside it, and what they make of a text; ids and what is left without control tokens are those of transformers 5.23. */
+static void check_named(const char *added, const char *file, const char *body, const char *text, const char *want, const char *shown)
+{
+    sd_ids ids = {0};
+    sd_err err = {0};
+    sd_buf b;
+    save_json(&(parts){.added = added});
+    save(file, body);
+    sd_tok *t = open_dir(NULL);
+    ids_are(t, text, want);
+    sd_buf_init(&b, 256);
+    t_ok(sd_tok_encode(t, sd_slice_of(text), NULL, &ids, &err), err);
+    t_ok(sd_tok_decode(t, ids.v, ids.n, false, &b, &err), err);
+    assert_string_equal(sd_buf_str(&b), shown);
+    sd_buf_release(&b);
+    sd_ids_release(&ids);
+    sd_tok_free(t);
+    char path[512];
+    assert_true(sd_path_join(path, sizeof path, dir, file));
+    remove(path);
+}
+
+/* Tokens that stand beside tokenizer.json alone. */
+static void test_named(void **state)
+{
+    (void)state;
+    static const char cfg[] = "tokenizer_config.json", none[] = "", x260[] = "{\"id\": 260, \"content\": \"<X>\", \"special\": true}";
+#define DECODER(id, content, special, rstrip) "{\"added_tokens_decoder\": {\"" id "\": {\"content\": \"" content "\", \"special\": " special ", \"rstrip\": " rstrip "}}}"
+    check_named(none, cfg, DECODER("260", "<X>", "true", "true"), "t<X> t", "117 260 117", "tt");
+    check_named(none, cfg, DECODER("300", "<X>", "false", "false"), "t<X>", "117 260", "t<X>"); /* the id written beside it does not count */
+    check_named(none, cfg, DECODER("300", "he", "true", "false"), "the", "117 258", "t");       /* one that is a piece */
+    check_named(x260, cfg, DECODER("260", "<X>", "false", "true"), "<X> t", "260 117", "t");    /* the flags are replaced, special stays special */
+    check_named(x260, cfg, DECODER("260", "<Z>", "true", "false"), "<X><Z>", "260 261", "");
+    check_named(none, cfg, "{\"added_tokens_decoder\": {\"1000\": {\"content\": \"<X>\"}, \"259\": {\"content\": \"<Y>\"}}}", "<X><Y>", "261 260", "<X><Y>");
+    check_named(none, cfg, "{\"eos_token\": \"he\", \"pad_token\": \"<X>\"}", "the<X>", "117 258 260", "t");
+    check_named(none, cfg, "{\"additional_special_tokens\": [\"<X>\"], \"extra_special_tokens\": {\"tool\": \"<Y>\"}}", "<X><Y>t", "260 261 117", "t");
+    check_named(none, "special_tokens_map.json", "{\"eos_token\": {\"content\": \"<X>\", \"rstrip\": true}}", "<X> t", "260 117", "t");
+    check_named(none, "added_tokens.json", "{\"<X>\": 260}", "t<X>", "117 260", "t<X>");
+    sd_tok *t;
+    sd_err err = {0};
+    save_json(&(parts){0});
+    save(cfg, "{\"added_tokens_decoder\": {\"258\": \"<X>\"}}");
+    assert_int_equal(sd_tokenizer_open(&t, NULL, dir, &err), SD_E_FORMAT);
+    assert_non_null(strstr(err.msg, "added_tokens_decoder: \"258\""));
+}
+
 /* Characters instead of bytes, as Llama 2's and gemma's files have them: U+2581 for a space, "<0x..>" for what has no piece. */
 static void test_characters(void **state)
 {
@@ -506,7 +552,7 @@ static void test_gguf_refused(void **state)
 int main(void)
 {
 #define C(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {C(test_json),    C(test_components), C(test_around),
+    const struct CMUnitTest tests[] = {C(test_json),    C(test_components), C(test_named), C(test_around),
                                        C(test_characters),
                                        C(test_refused), C(test_broken),     C(test_hole),
                                        C(test_chat),    C(test_gguf),       C(test_gguf_ends), C(test_gguf_refused)};
