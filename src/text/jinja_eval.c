@@ -322,7 +322,7 @@ bool sd_jinja__contains(jinja_run *r, const jinja_value *where, const jinja_valu
         }
         return what->s.n == 0 || (where->s.n && memmem(where->s.p, where->s.n, what->s.p, what->s.n));
     }
-    if (where->type == JT_DICT) return sd_jinja__get(r, where->dict, *what) != NULL;
+    if (where->type == JT_DICT) return sd_jinja__is_key(r, what) && sd_jinja__get(r, where->dict, *what) != NULL;
     const jinja_list *l = sd_jinja__walk(r, where);
     for (int64_t i = 0; l && i < l->n && !r->st; i++)
         if (sd_jinja__equal(r, &l->v[i], what)) return true;

@@ -20,7 +20,7 @@ const jinja_value *sd_jinja__arg(const jinja_args *a, int index, const char *key
 int64_t sd_jinja__arg_int(jinja_run *r, const jinja_args *a, int index, const char *key, int64_t otherwise)
 {
     const jinja_value *v = sd_jinja__arg(a, index, key);
-    if (!v || v->type == JT_NONE) return otherwise;
+    if (!v) return otherwise;
     if (v->type != JT_INT && v->type != JT_BOOL) {
         sd_jinja__fail(r, "\"%s\" has to be an integer", key);
         return otherwise;
@@ -32,6 +32,11 @@ bool sd_jinja__arg_bool(const jinja_args *a, int index, const char *key, bool ot
 {
     const jinja_value *v = sd_jinja__arg(a, index, key);
     return v ? sd_jinja__truth(v) : otherwise;
+}
+
+bool sd_jinja__arg_flag(jinja_run *r, const jinja_args *a, int index, const char *key)
+{
+    return sd_jinja__arg_int(r, a, index, key, 0) != 0;
 }
 
 bool sd_jinja__check_args(jinja_run *r, const jinja_args *a, int min, int max, const char *const *keys,
@@ -73,8 +78,9 @@ static jinja_value f_trim(jinja_run *r, const jinja_value *v, const jinja_args *
     static const char *const keys[] = {"chars", NULL};
     if (!sd_jinja__check_args(r, a, 0, 1, keys, "trim")) return JINJA_UNDEF;
     const jinja_value *chars = sd_jinja__arg(a, 0, "chars");
-    return sd_jinja__str(
-        sd_jinja__strip(sd_jinja__text_of(r, v), 3, chars && chars->type == JT_STR ? &chars->s : NULL));
+    if (chars && chars->type != JT_STR && chars->type != JT_NONE) sd_jinja__fail(r, "trim of a %s", sd_jinja__type_name(chars));
+    if (r->st) return JINJA_UNDEF;
+    return sd_jinja__str(sd_jinja__strip(sd_jinja__text_of(r, v), 3, chars && chars->type == JT_STR ? &chars->s : NULL));
 }
 
 static jinja_value f_lower(jinja_run *r, const jinja_value *v, const jinja_args *a)
@@ -130,14 +136,19 @@ static jinja_value f_replace(jinja_run *r, const jinja_value *v, const jinja_arg
         sd_jinja__fail(r, "replace needs what to replace and by what");
         return JINJA_UNDEF;
     }
+    const jinja_value *count = sd_jinja__arg(a, 2, "count");
     return sd_jinja__replace(r, sd_jinja__text_of(r, v), sd_jinja__text_of(r, from), sd_jinja__text_of(r, to),
-                             sd_jinja__arg_int(r, a, 2, "count", -1));
+                             count && count->type == JT_NONE ? -1 : sd_jinja__arg_int(r, a, 2, "count", -1));
 }
 
 static jinja_value f_indent(jinja_run *r, const jinja_value *v, const jinja_args *a)
 {
     static const char *const keys[] = {"width", "first", "blank", NULL};
     if (!sd_jinja__check_args(r, a, 0, 3, keys, "indent")) return JINJA_UNDEF;
+    if (v->type != JT_STR) {
+        sd_jinja__fail(r, "indent of a %s", sd_jinja__type_name(v));
+        return JINJA_UNDEF;
+    }
     const jinja_value *width = sd_jinja__arg(a, 0, "width");
     bool first = sd_jinja__arg_bool(a, 1, "first", false), blank = sd_jinja__arg_bool(a, 2, "blank", false);
     sd_buf by, out;
@@ -150,7 +161,7 @@ static jinja_value f_indent(jinja_run *r, const jinja_value *v, const jinja_args
         for (int64_t i = 0; i < n && !by.failed; i++) sd_buf_putc(&by, ' ');
     }
     /* filters.py adds a line end before it splits, so that a last one makes an empty last line. */
-    sd_slice s = sd_jinja__text_of(r, v);
+    sd_slice s = v->s;
     jinja_value lines = sd_jinja__list(r, JL_LIST);
     if (!r->st) sd_jinja__split_lines(r, s, false, lines.list);
     sd_slice end = sd_jinja__strip(s, 2, &SD_LIT("\n"));
@@ -246,9 +257,13 @@ static jinja_value f_round(jinja_run *r, const jinja_value *v, const jinja_args 
     double f = 0;
     if (!sd_jinja__check_args(r, a, 0, 2, keys, "round")) return JINJA_UNDEF;
     const jinja_value *method = sd_jinja__arg(a, 1, "method");
-    int64_t n = sd_jinja__arg_int(r, a, 0, "precision", 0);
+    const jinja_value *precision = sd_jinja__arg(a, 0, "precision");
+    const bool whole = precision && precision->type == JT_NONE && !method; /* Python's round then gives an integer */
+    int64_t n = whole ? 0 : sd_jinja__arg_int(r, a, 0, "precision", 0);
     bool ceiling = method && method->type == JT_STR && sd_slice_eq_str(method->s, "ceil");
     bool floored = method && method->type == JT_STR && sd_slice_eq_str(method->s, "floor");
+    if (method && !ceiling && !floored && !(method->type == JT_STR && sd_slice_eq_str(method->s, "common")))
+        sd_jinja__fail(r, "the method of round has to be common, ceil or floor");
     if (!sd_jinja__is_number(v)) sd_jinja__fail(r, "round of a %s", sd_jinja__type_name(v));
     if (n < 0 || n > 15) sd_jinja__fail(r, "round to %lld places is not supported", (long long)n);
     if (r->st) return JINJA_UNDEF;
@@ -263,7 +278,7 @@ static jinja_value f_round(jinja_run *r, const jinja_value *v, const jinja_args 
     for (char *p = s; *p; p++)
         if (*p == ',') *p = '.';
     sd_parse_f64(sd_slice_of(s), &f);
-    return sd_jinja__float(f);
+    return whole && fabs(f) < 9e18 ? sd_jinja__int((int64_t)f) : sd_jinja__float(f);
 }
 
 /* ---- lists ---- */
@@ -356,7 +371,7 @@ static jinja_value f_sort(jinja_run *r, const jinja_value *v, const jinja_args *
     jinja_value out = f_list(r, v, &no_args);
     if (!r->st)
         sort_list(r, out.list, sd_jinja__arg(a, 2, "attribute"), sd_jinja__arg_bool(a, 1, "case_sensitive", false),
-                  sd_jinja__arg_bool(a, 0, "reverse", false));
+                  sd_jinja__arg_flag(r, a, 0, "reverse"));
     return out;
 }
 
@@ -410,6 +425,7 @@ static jinja_value f_sum(jinja_run *r, const jinja_value *v, const jinja_args *a
     if (!sd_jinja__check_args(r, a, 0, 2, keys, "sum")) return JINJA_UNDEF;
     const jinja_value *start = sd_jinja__arg(a, 1, "start");
     const jinja_list *l = sd_jinja__walk(r, v);
+    if (start && start->type == JT_STR) sd_jinja__fail(r, "sum does not join strings");
     jinja_value sum = start ? *start : sd_jinja__int(0);
     for (int64_t i = 0; !r->st && i < l->n; i++) {
         jinja_value item = part_of(r, &l->v[i], sd_jinja__arg(a, 0, "attribute"));
@@ -451,12 +467,14 @@ static jinja_value f_dictsort(jinja_run *r, const jinja_value *v, const jinja_ar
     if (!sd_jinja__check_args(r, a, 0, 3, keys, "dictsort")) return JINJA_UNDEF;
     if (v->type == JT_UNDEF) sd_jinja__fail(r, "%.*s is not defined", SD_SLICE(v->s));
     const jinja_value *by = sd_jinja__arg(a, 1, "by");
-    jinja_value at = sd_jinja__int(by && by->type == JT_STR && sd_slice_eq_str(by->s, "value"));
+    const bool by_value = by && by->type == JT_STR && sd_slice_eq_str(by->s, "value");
+    if (by && !by_value && !(by->type == JT_STR && sd_slice_eq_str(by->s, "key"))) sd_jinja__fail(r, "dictsort is by \"key\" or \"value\"");
+    jinja_value at = sd_jinja__int(by_value);
     jinja_value pairs = f_items(r, v, &no_args);
     jinja_value out = r->st ? pairs : f_list(r, &pairs, &no_args);
     if (!r->st)
         sort_list(r, out.list, &at, sd_jinja__arg_bool(a, 0, "case_sensitive", false),
-                  sd_jinja__arg_bool(a, 2, "reverse", false));
+                  sd_jinja__arg_flag(r, a, 2, "reverse"));
     return out;
 }
 
@@ -539,53 +557,58 @@ static jinja_value f_rejectattr(jinja_run *r, const jinja_value *v, const jinja_
 static jinja_value f_attr(jinja_run *r, const jinja_value *v, const jinja_args *a)
 {
     if (!sd_jinja__check_args(r, a, 1, 1, NULL, "attr")) return JINJA_UNDEF;
+    if (a->v[0].type != JT_STR) {
+        sd_jinja__fail(r, "attr by a %s", sd_jinja__type_name(&a->v[0]));
+        return JINJA_UNDEF;
+    }
     /* Only attributes, not items: of a dictionary those are its methods. */
-    sd_slice name = sd_jinja__text_of(r, &a->v[0]);
+    sd_slice name = a->v[0].s;
     return v->type == JT_DICT && !sd_jinja__has_method(v, name) ? sd_jinja__undef(name) : sd_jinja__attr(r, v, name);
 }
 
 static const struct {
     const char *name;
     filter_fn *run;
-} filters[] = {{"abs", f_abs},
-               {"attr", f_attr},
-               {"capitalize", f_capitalize},
-               {"count", f_length},
-               {"d", f_default},
-               {"default", f_default},
-               {"dictsort", f_dictsort},
-               {"e", f_escape},
-               {"escape", f_escape},
-               {"first", f_first},
-               {"float", f_float},
-               {"format", f_format},
-               {"indent", f_indent},
-               {"int", f_int},
-               {"items", f_items},
-               {"join", f_join},
-               {"last", f_last},
-               {"length", f_length},
-               {"list", f_list},
-               {"lower", f_lower},
-               {"map", f_map},
-               {"max", f_max},
-               {"min", f_min},
-               {"reject", f_reject},
-               {"rejectattr", f_rejectattr},
-               {"replace", f_replace},
-               {"reverse", f_reverse},
-               {"round", f_round},
-               {"safe", f_safe},
-               {"select", f_select},
-               {"selectattr", f_selectattr},
-               {"sort", f_sort},
-               {"string", f_string},
-               {"sum", f_sum},
-               {"title", f_title},
-               {"tojson", f_tojson},
-               {"trim", f_trim},
-               {"unique", f_unique},
-               {"upper", f_upper}};
+    bool alone; /* takes no arguments */
+} filters[] = {{"abs", f_abs, true},
+               {"attr", f_attr, false},
+               {"capitalize", f_capitalize, true},
+               {"count", f_length, true},
+               {"d", f_default, false},
+               {"default", f_default, false},
+               {"dictsort", f_dictsort, false},
+               {"e", f_escape, true},
+               {"escape", f_escape, true},
+               {"first", f_first, true},
+               {"float", f_float, false},
+               {"format", f_format, false},
+               {"indent", f_indent, false},
+               {"int", f_int, false},
+               {"items", f_items, true},
+               {"join", f_join, false},
+               {"last", f_last, true},
+               {"length", f_length, true},
+               {"list", f_list, true},
+               {"lower", f_lower, true},
+               {"map", f_map, false},
+               {"max", f_max, false},
+               {"min", f_min, false},
+               {"reject", f_reject, false},
+               {"rejectattr", f_rejectattr, false},
+               {"replace", f_replace, false},
+               {"reverse", f_reverse, true},
+               {"round", f_round, false},
+               {"safe", f_safe, true},
+               {"select", f_select, false},
+               {"selectattr", f_selectattr, false},
+               {"sort", f_sort, false},
+               {"string", f_string, true},
+               {"sum", f_sum, false},
+               {"title", f_title, true},
+               {"tojson", f_tojson, false},
+               {"trim", f_trim, false},
+               {"unique", f_unique, false},
+               {"upper", f_upper, true}};
 
 int sd_jinja__find_filter(sd_slice name)
 {
@@ -596,5 +619,6 @@ int sd_jinja__find_filter(sd_slice name)
 
 jinja_value sd_jinja__filter(jinja_run *r, int index, const jinja_value *v, const jinja_args *a)
 {
+    if (filters[index].alone && a->n) sd_jinja__fail(r, "%s takes no arguments", filters[index].name);
     return r->st ? JINJA_UNDEF : filters[index].run(r, v, a);
 }

@@ -292,7 +292,7 @@ static jinja_value m_splitlines(jinja_run *r, const jinja_value *self, const jin
     static const char *const keys[] = {"keepends", NULL};
     jinja_value out = sd_jinja__list(r, JL_LIST);
     if (!sd_jinja__check_args(r, a, 0, 1, keys, "splitlines")) return out;
-    sd_jinja__split_lines(r, self->s, sd_jinja__arg_bool(a, 0, "keepends", false), out.list);
+    sd_jinja__split_lines(r, self->s, sd_jinja__arg_flag(r, a, 0, "keepends"), out.list);
     return out;
 }
 
@@ -365,6 +365,7 @@ static jinja_value m_isupper(jinja_run *r, const jinja_value *self, const jinja_
 static jinja_value m_get(jinja_run *r, const jinja_value *self, const jinja_args *a)
 {
     if (!sd_jinja__check_args(r, a, 1, 2, NULL, "get")) return JINJA_UNDEF;
+    if (!sd_jinja__is_key(r, &a->v[0])) return JINJA_UNDEF;
     const jinja_value *hit = sd_jinja__get(r, self->dict, a->v[0]);
     return hit ? *hit : a->n > 1 ? a->v[1] : JINJA_NONE;
 }

@@ -271,12 +271,14 @@ static bool stops_here(const jinja_reader *k, const char *const *stop)
 static sd_status block(jinja_reader *k, const char *const *stop, int32_t *first, sd_err *err)
 {
     jinja_chain c = JINJA_CHAIN;
+    const int opened = k->at ? (int)k->word[k->at - 1].line : 1;
     sd_status st = sd_jinja__deeper(k, err);
     while (!st) {
         const jinja_word *w = sd_jinja__peek(k);
         int32_t node = -1;
         if (w->kind == JK_EOF) {
-            if (stop) st = sd_fail(err, SD_E_UNSUPPORTED, "line %d: \"%s\" is expected", (int)w->line, stop[0]);
+            while (stop && stop[1]) stop++; /* the last word is the one that has to come */
+            if (stop) st = sd_fail(err, SD_E_UNSUPPORTED, "line %d: the template ends, \"%s\" is expected for the tag in line %d", (int)w->line, *stop, opened);
             break;
         }
         k->at++;

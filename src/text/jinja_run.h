@@ -127,6 +127,7 @@ jinja_value sd_jinja__take(jinja_run *r, sd_buf *b);  /* the same from a buffer,
 jinja_value sd_jinja__list(jinja_run *r, jinja_kind kind);
 void sd_jinja__push(jinja_run *r, jinja_list *l, jinja_value v);
 jinja_value sd_jinja__dict(jinja_run *r);
+bool sd_jinja__is_key(jinja_run *r, const jinja_value *key); /* else the run has failed: lists and dictionaries are no keys */
 void sd_jinja__put(jinja_run *r, jinja_dict *d, jinja_value key, jinja_value v);
 const jinja_value *sd_jinja__get(jinja_run *r, const jinja_dict *d, jinja_value key); /* NULL: not there */
 jinja_value sd_jinja__from_json(jinja_run *r, const json_t *j);
@@ -165,6 +166,7 @@ void sd_jinja__split_lines(jinja_run *r, sd_slice s, bool keep_ends, jinja_list 
 /* Argument `index`, or the one called `key`; NULL: not given. */
 const jinja_value *sd_jinja__arg(const jinja_args *a, int index, const char *key);
 int64_t sd_jinja__arg_int(jinja_run *r, const jinja_args *a, int index, const char *key, int64_t otherwise);
+bool sd_jinja__arg_flag(jinja_run *r, const jinja_args *a, int index, const char *key); /* false; fails on what is no integer, as Python where it wants one */
 bool sd_jinja__arg_bool(const jinja_args *a, int index, const char *key, bool otherwise);
 /* Fails unless there are min to max arguments, whose keywords (if any) are among the NULL-terminated keys. */
 bool sd_jinja__check_args(jinja_run *r, const jinja_args *a, int min, int max, const char *const *keys, const char *what);

@@ -296,6 +296,8 @@ jinja_value sd_jinja__tojson(jinja_run *r, const jinja_value *v, const jinja_arg
         else d.indent = (sd_slice){blanks, indent->i < 0 ? 0 : (size_t)indent->i};
     } else if (indent && indent->type == JT_STR) {
         d.indent = indent->s.p ? indent->s : SD_LIT("");
+    } else if (indent && indent->type != JT_NONE && v->type != JT_STR) { /* json.dumps looks at no option for a string alone */
+        sd_jinja__fail(r, "an indent by a %s", sd_jinja__type_name(indent));
     }
     d.item = d.indent.p ? SD_LIT(",") : SD_LIT(", ");
     if (sep && sep->type == JT_LIST && sep->list->n == 2 && sep->list->v[0].type == JT_STR &&

@@ -143,13 +143,16 @@ static void append(jinja_run *r, jinja_dict *d, jinja_value key, jinja_value v)
     d->value[d->n++] = v;
 }
 
+bool sd_jinja__is_key(jinja_run *r, const jinja_value *key)
+{
+    if (key->type != JT_DICT && (key->type != JT_LIST || key->list->kind == JL_TUPLE)) return true;
+    sd_jinja__fail(r, "a %s cannot be a key", sd_jinja__type_name(key));
+    return false;
+}
+
 void sd_jinja__put(jinja_run *r, jinja_dict *d, jinja_value key, jinja_value v)
 {
-    if (r->st) return;
-    if (key.type == JT_DICT || (key.type == JT_LIST && key.list->kind != JL_TUPLE)) {
-        sd_jinja__fail(r, "a %s cannot be a key", sd_jinja__type_name(&key));
-        return;
-    }
+    if (r->st || !sd_jinja__is_key(r, &key)) return;
     jinja_value *at = (jinja_value *)(uintptr_t)sd_jinja__get(r, d, key);
     if (at) *at = v;
     else append(r, d, key, v);

@@ -66,8 +66,9 @@ static void test_refused_with_place(void **state)
     refused("{{ ''.__class__ }}", "the attribute \"__class__\"");
     refused("{{ f(*a) }}", "out of a list");
     refused("{{ a[1, 2] }}", "several");
-    refused("{% if true %}", "\"elif\" is expected");
-    refused("{% for m in messages %}", "\"else\" is expected");
+    refused("{% if true %}", "line 1: the template ends, \"endif\" is expected for the tag in line 1");
+    refused("{% for m in messages %}", "\"endfor\" is expected");
+    refused("a\n{% if true %}\n{% else %}\n{% for m in messages %}{% endfor %}\n", "\"endif\" is expected for the tag in line 3");
     refused("{% endif %}", "the statement \"endif\"");
     refused("{% break %}", "outside a loop");
     refused("{% raw %} x", "\"endraw\" is expected");
@@ -229,6 +230,23 @@ static void test_as_jinja2(void **state)
     fails("{{ 'a' % ([1],) }}", "too many values");
     /* Python has an answer to these, this engine says that it has none. */
     fails("{{ '%d' % 1e300 }}", "past 64 bits");
+    /* Arguments that Python does not take. */
+    fails("{{ 'a'|trim(2) }}", "trim of a int");
+    fails("{{ 'a'|indent(none) }}", "has to be an integer");
+    fails("{{ [1]|indent(2) }}", "indent of a list");
+    fails("{{ 2.5|round(1, 'up') }}", "common, ceil or floor");
+    fails("{{ [2, 1]|sort('x') }}", "\"reverse\" has to be an integer");
+    fails("{{ ['a']|sum(start='x') }}", "join strings");
+    fails("{{ {'a': 1}|dictsort(by='values') }}", "\"key\" or \"value\"");
+    fails("{{ messages|attr(1) }}", "attr by a int");
+    fails("{{ 1|tojson(indent=1.5) }}", "indent by a float");
+    fails("{{ 'a'|upper(1) }}", "upper takes no arguments");
+    fails("{{ ['a']|map('upper', 1)|list }}", "upper takes no arguments");
+    fails("{{ 'a b'.split(' ', none) }}", "has to be an integer");
+    fails("{{ 'a'.splitlines('x') }}", "has to be an integer");
+    fails("{{ {}.get([1]) }}", "cannot be a key");
+    fails("{{ [1] in {} }}", "cannot be a key");
+    fails("{{ range(none) }}", "has to be an integer");
     fails("{{ [1]|tojson(indent=70) }}", "64 blanks");
 }
 
