@@ -83,6 +83,7 @@ struct sd_arch {
     bool no_d_ffn;           /* the key d_ffn may be absent or null: 4 d */
     bool no_rope;            /* positions are learned: SD_ROLE_POS */
     bool partial_rope;       /* the rotary part of a head may be smaller than the head */
+    bool yarn_is_longrope;   /* a folder's rope type "yarn" is another name of longrope */
     bool two_ropes;          /* layers with a window turn with a base of their own */
     bool norm_plus_one;      /* a folder's RMS norms are stored less one; GGUFs hold the sum */
     bool embed_sqrt_d;       /* embeddings are multiplied by sqrt(d) */

@@ -35,5 +35,6 @@ const sd_arch sd_arch_phi3 = {
     .act = SD_NONLIN_SILU,
     .window_rule = SD_WINDOW_ALL,
     .partial_rope = true,
+    .yarn_is_longrope = true,
     .leftover = leftover,
 };

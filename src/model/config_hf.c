@@ -73,6 +73,7 @@ static sd_status read_rope_object(sd_raw_config *c, sd_rope_spec *s, const sd_ar
         sd_fail(err, SD_E_UNSUPPORTED, "config.json: %s has type \"%.64s\", which is not supported", where, type);
         return sd_hint(err, "supported: default, linear, dynamic, yarn, longrope, llama3");
     }
+    if (s->type == SD_ROPE_YARN && arch->yarn_is_longrope) s->type = SD_ROPE_LONGROPE;
     if ((st = sd_json_opt_f64(o, "rope_theta", &s->theta, config_what, err))) return st;
     if ((st = read_part(c, arch, o, "partial_rotary_factor", err))) return st;
     if (s->type == SD_ROPE_DEFAULT) return SD_OK;

@@ -54,6 +54,7 @@ CASES = [
     ("phi3", "Phi3", dict(), dict(gguf=True)),
     ("phi3-partial", "Phi3", dict(hidden_size=64, sliding_window=11, rope_parameters=dict(partial_rotary_factor=0.75, rope_type="default", **ROPE)), dict(gguf=True)),
     ("phi3-long", "Phi3", dict(original_max_position_embeddings=32, rope_parameters=LONG), dict(gguf=True)),
+    ("phi3-yarn", "Phi3", dict(original_max_position_embeddings=32, rope_parameters=LONG), dict(rope_type="yarn")),
     ("phi3-short", "Phi3", dict(original_max_position_embeddings=64, rope_parameters=LONG), dict(gguf=True)),
     ("olmo2", "Olmo2", dict(), dict(gguf=True)),
     ("olmo2-bias", "Olmo2", dict(attention_bias=True, num_key_value_heads=4, tie_word_embeddings=True), dict(gguf=True)),

@@ -132,12 +132,19 @@ def run(case, folder):
     name, cls, extra, how = case
     how = dict(how)
     dtype, with_gguf, lost = how.pop("dtype", torch.float32), how.pop("gguf", False), how.pop("lost", None)
+    rope_type = how.pop("rope_type", None)
     model = make(cls, extra).to(dtype)
     path, out = os.path.join(folder, name), os.path.join(folder, "t.safetensors")
     model.save_pretrained(path, **how)
     with open(os.path.join(path, "tokenizer.json"), "w") as f:
         json.dump(arch_gguf.tokenizer(VOCAB), f)
-    if dtype != torch.float32:  # .float() would keep buffers that .to() has rounded
+    if rope_type:  # a name that transformers reads and does not write
+        with open(os.path.join(path, "config.json")) as f:
+            config = json.load(f)
+        config["rope_parameters"]["rope_type"] = rope_type
+        with open(os.path.join(path, "config.json"), "w") as f:
+            json.dump(config, f)
+    if rope_type or dtype != torch.float32:  # .float() would keep buffers that .to() has rounded
         model = type(model).from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
     ids = torch.randint(0, VOCAB, (N,)).tolist()
     recorder = Recorder(model)

@@ -3,7 +3,7 @@
 #include "tiny_gguf.h"
 
 #include "base/log.h"
-#include "model/arch.h"
+#include "model/config_int.h"
 #include "model/session.h"
 
 static sd_exec *ex;
@@ -255,6 +255,25 @@ static void test_refused_configs(void **state)
     sd_model_close(m);
 }
 
+/* transformers' Phi3Config reads "su" and "yarn" as "longrope"; in other models yarn is YaRN. */
+static void test_rope_names_of_phi3(void **state)
+{
+    static const char *const name[] = {"su", "yarn", "longrope"};
+    static sd_blueprint b;
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        sd_err err = {0};
+        json_t *j = json_pack("{s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:{s:s, s:[f,f], s:[f,f]}}", "rms_norm_eps", 1e-5, "hidden_size", 8, "intermediate_size", 8, "num_hidden_layers", 1, "num_attention_heads", 2,
+                              "max_position_embeddings", 64, "original_max_position_embeddings", 32, "rope_scaling", "type", name[i], "short_factor", 1.0, 1.5, "long_factor", 2.0, 3.0);
+        t_ok(sd_config__of(&b, &sd_arch_phi3, NULL, j, &err), err);
+        assert_int_equal(b.rope[0].type, SD_ROPE_LONGROPE);
+        assert_true(b.rope[0].shorter[1] == 1.5f && b.rope[0].longer[1] == 3.0f);
+        t_ok(sd_config__of(&b, &sd_arch_llama, NULL, j, &err), err);
+        assert_int_equal(b.rope[0].type, i == 1 ? SD_ROPE_YARN : SD_ROPE_LONGROPE);
+        json_decref(j);
+    }
+}
+
 static void test_config_against_tensors(void **state)
 {
     (void)state;
@@ -374,7 +393,7 @@ static void test_every_request_fails_once(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_pictures_config), T(test_blueprint),       T(test_biases_bind), T(test_tensors_are_strict), T(test_named_leftovers),
-    T(test_head_beside_a_tie), T(test_refused_configs), T(test_config_against_tensors), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
+    T(test_head_beside_a_tie), T(test_refused_configs), T(test_rope_names_of_phi3), T(test_config_against_tensors), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
 };
 int main(void)
 {
