@@ -15,7 +15,7 @@ static const cli_opt opts[] = {
     {0, "also", OPT_LIST, AT(dict_run, also), .arg = "SPEC,..", .help = "further dictionaries from the same pass over the model, each [KIND:]WIDTH:K[@SITE], in folders of DIR: w4096-k32, jumprelu-w4096-k32-resid_post.7"},
     {0, "tokens", OPT_INT, AT(dict_run, tokens), .arg = "N", .lo = 1, .hi = 1e12, .help = "activations to train on; more than there are repeats them", .def_words = "one pass"},
     {0, "batch", OPT_INT, AT(dict_run, batch), .arg = "N", .lo = 1, .hi = 1 << 20, .help = "activations a step", .def_words = "2048, halved until a run has 500 steps, but not under 64"},
-    {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 0, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024; transcoders 0.35 / width of a row, falling alike above 16384 features"},
+    {0, "lr", OPT_FLOAT, AT(dict_run, lr), .arg = "LR", .lo = 1e-12, .hi = 1, .help = "peak learning rate", .def_words = "1.2e-3 sqrt(16384 / width), width at least 1024; transcoders 0.35 / width of a row, falling alike above 16384 features"},
     {0, "ctx", OPT_INT, AT(dict_run, ctx), .arg = "N", .def = "256", .lo = 16, .hi = 1 << 20, .unit = "tokens", .help = "length of a context"},
     {0, "moments8", OPT_BOOL, AT(dict_run, moments8), .help = "Adam's moments in 8 bits: 6.6 bytes a weight in training instead of 12.6"},
     {0, "adam", OPT_STR, AT(dict_run, adam), .arg = "HOW", .def = "drift", .values = "drift|dense|sparse", .help = "a feature's rows in steps without its tokens: moved by their momentum when next used, or in each step as torch's Adam does, or not at all as SparseAdam"},

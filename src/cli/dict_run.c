@@ -149,7 +149,7 @@ static bool is_model(const char *path)
 static sd_status check_line(cli *c, sd_err *err)
 {
     static const char example[] = "sonde dict train model.gguf corpus/ --site resid_post.14 -o dict/";
-    static const char *const of_model[] = {"mode", "ctx"};
+    static const char *const of_model[] = {"mode", "ctx", "serial"};
     const char *flag = c->resume ? opt_first_given(c, "resume") : NULL;
     if (c->resume && c->n_arg) return cli_refuse(c, err, "--resume takes everything from the run; give no MODEL or CORPUS");
     if (flag) return cli_refuse(c, err, "--resume takes everything from the run; --%s cannot change it", flag);
@@ -204,7 +204,10 @@ static sd_status check_training(const dict_run *a, cli *c, sd_err *err)
     for (int i = 0; i < 2; i++) {
         static const char *const aux[] = {"aux-k", "aux-weight"};
         if (opt_given(c, aux[i]) && (maps || penalty)) return cli_refuse(c, err, "--%s is of an auxiliary loss, which a %s has not", aux[i], a->kind);
+        if (opt_given(c, aux[i]) && dict_run_without(a) & SD_WITHOUT_AUX_K) return cli_refuse(c, err, "--%s is of an auxiliary loss, which --without aux-k leaves out", aux[i]);
     }
+    if (opt_given(c, "buffer") && (a->order || dict_run_without(a) & SD_WITHOUT_SHUFFLE)) return cli_refuse(c, err, "--buffer is of shuffling, which %s leaves out", a->order ? "--order" : "--without shuffle");
+    if (opt_given(c, "k-start") && a->sparsity > 0) return cli_refuse(c, err, "--k-start is of a weight that is steered towards K, not of one that --sparsity gives");
     if (a->sparsity_warmup && !(a->sparsity > 0)) return cli_refuse(c, err, "--sparsity-warmup is of a weight that is given: --sparsity W");
     if (a->sparsity > 0 && !penalty)
         return cli_refuse(c, err, "--sparsity is for standard, gated and jumprelu, %s chooses by --k", a->kind);
@@ -231,7 +234,7 @@ static sd_status check_kind(const dict_run *a, cli *c, sd_err *err)
     if (st) return st;
     if (a->to && !cross && !maps) return cli_refuse(c, err, "--to is for transcoders and crosscoders, not for %s", a->kind);
     if (a->with && !cross) return cli_refuse(c, err, "--with is for crosscoders, not for %s", a->kind);
-    static const char *const no[] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8", "adam", "also", "warmup", "decay", "aux-k", "aux-weight", "dead-after", "init", "order"};
+    static const char *const no[] = {"width", "k", "lr", "batch", "k-start", "k-anneal", "without", "moments8", "adam", "also", "warmup", "decay", "aux-k", "aux-weight", "dead-after", "init", "order", "heldout", "buffer", "serial", "proven"};
     for (size_t i = 0; i < sizeof no / sizeof *no && strcmp(a->kind, "identity") == 0; i++)
         if (opt_given(c, no[i])) return cli_refuse(c, err, "--%s has no meaning for identity: its features are the neurons", no[i]);
     return SD_OK;

@@ -81,7 +81,7 @@ double sd_ramp__at(const sd_ramp *r, int64_t step)
     const double n = (double)r->n_step, s = (double)step;
     double f = 1;
     if (r->warmup > 0 && s < r->warmup * n) f = s / (r->warmup * n);
-    if (r->decay > 0 && n - s + 1 < r->decay * n) f = (n - s + 1) / (r->decay * n);
+    if (r->decay > 0 && n - s + 1 < r->decay * n) f = fmin(f, (n - s + 1) / (r->decay * n));
     return r->lr * (f > 0 ? f : 0);
 }
 

@@ -17,7 +17,7 @@ extern const double sd_train__beta1, sd_train__beta2, sd_train__eps; /* torch.op
 /* Options that both trainers resolve alike: k, batch, lr, dead_after, warmup, decay. */
 void sd_step__defaults(sd_dict_train_opt *o);
 
-/* Linear warm-up over the first share of the steps, linear decay over the last; step from 1. */
+/* Linear warm-up over the first share of the steps, linear decay over the last, the lower of them where they meet; step from 1. */
 typedef struct sd_ramp { double lr, warmup, decay; int64_t n_step; } sd_ramp;
 double sd_ramp__at(const sd_ramp *r, int64_t step);
 /* rate [n_step + 2]: lr sqrt(1 - beta2^t) / (1 - beta1^t), Adam's step where m / sqrt(v) is 1. */

@@ -31,6 +31,7 @@ sd_status sd_train__route_check(const sd_dict_train_opt *o, sd_err *err)
         return sd_fail(err, SD_E_ARG, "%" PRId64 " groups of rows for %" PRId64 " features, in turn in %d parts, are impossible", o->routes, o->m, o->in_turn);
     if (!(o->exact_until <= 1) || !(o->exact_from <= 1))
         return sd_fail(err, SD_E_ARG, "exact until %g and from %g of the steps: a share is at most 1", o->exact_until, o->exact_from);
+    if (o->exact_from <= o->exact_until) return sd_fail(err, SD_E_ARG, "exact until %g and again from %g of the steps leave none for the lists", o->exact_until, o->exact_from);
     if (o->listed < sd_step__most_k(o) || o->listed > o->m) {
         (void)sd_fail(err, SD_E_ARG, "lists of %" PRId64 " of %" PRId64 " features are none to choose %d from", o->listed, o->m, sd_step__most_k(o));
         return sd_hint(err, "a sixty-fourth of the width, at least eight times k, is the default");

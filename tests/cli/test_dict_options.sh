@@ -148,6 +148,17 @@ expect_error init_nan 4 'not finite' dict train acts --width 128 --k 4 --init na
 expect_error order_of_model 2 'of captured rows' "${train[@]}" --order order.safetensors -o x
 expect_error aux_of_penalty 2 'which a standard has not' "${train[@]}" --kind standard --aux-k 4 -o x
 expect_error bandwidth_of_topk 2 'is of jumprelu' "${train[@]}" --bandwidth 1 -o x
+# What would do nothing is refused.
+for what in '--serial=serial is for MODEL' '--without shuffle --buffer 2048=buffer is of shuffling' '--without aux-k --aux-k 8=aux-k is of an auxiliary loss, which --without' \
+    '--kind standard --sparsity 0.3 --k-start 8 --k-anneal 9=k-start is of a weight that is steered'; do
+    expect_error "nothing_${what%%=*}" 2 "${what#*=}" dict train acts --width 64 --k 4 ${what%%=*} -o x
+done
+expect_error lr_is_above_0 2 'lr' dict train acts --width 64 --k 4 --lr 0 -o x
+expect_error routes_never 4 'exact until 0.5 and again from 0.2 of the steps leave none for the lists' dict train acts --width 64 --k 4 --routes 8 --exact-until 0.5 --exact-from 0.2 -o x
+for o in heldout buffer serial proven; do
+    case $o in heldout | buffer) v=2048 ;; *) v= ;; esac
+    expect_error "identity_has_no_$o" 2 "$o has no meaning for identity" dict train tiny.gguf corpus --site mlp_post.0 --kind identity --$o $v -o x
+done
 expect_json ramps sonde.dict.train/1 'd["fvu"] > 0' "${train[@]}" --warmup 0.5 --decay 0.5 --aux-k 8 --aux-weight 0.1 --dead-after 1000 -o ramps --json
 
 # Rows that rest: three ways, three dictionaries; transcoders have no dense one.

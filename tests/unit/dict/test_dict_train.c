@@ -284,6 +284,10 @@ static void test_schedule_and_defaults(void **state)
     assert_int_equal(sd_dict_train_get_opt(t)->dead_after, B * 250);
     assert_int_equal(sd_dict_train_get_opt(t)->aux_k, D / 2);
     sd_dict_train_free(t);
+    t = fresh((sd_dict_train_opt){.d = D, .m = M, .k = K, .kind = SD_DICT_TOPK, .batch = B, .n_tokens = B * 1000, .lr = 1, .warmup = 0.5, .decay = 1}, raw, B);
+    assert_true(fabs(sd_train__lr(t, 1) - 0.002) < 1e-12 && fabs(sd_train__lr(t, 250) - 0.5) < 1e-12); /* ramps that meet: the lower of them */
+    assert_true(fabs(sd_train__lr(t, 601) - 0.4) < 1e-12);
+    sd_dict_train_free(t);
     t = fresh((sd_dict_train_opt){.d = D, .m = M, .kind = SD_DICT_TOPK, .n_tokens = 300000}, raw, B);
     const sd_dict_train_opt *o = sd_dict_train_get_opt(t);
     assert_int_equal(o->k, 32);
