@@ -258,8 +258,10 @@ static void try_open(sd_describe *d, const char *path, const sd_exec *ex)
     sd_err why = {0};
     const size_t n = strlen(path);
     d->runnable = sd_model_open(&m, ex, path, &(sd_model_opt){.views = true}, &why) == SD_OK;
-    if (d->runnable) sd_model_close(m);
-    else copy(d->why_not, sizeof d->why_not, sd_slice_of(strncmp(why.msg, path, n) == 0 && why.msg[n] == ':' ? why.msg + n + 2 : why.msg));
+    if (d->runnable) {
+        d->n_ctx_model = sd_model_get_config(m)->n_ctx; /* YaRN reaches beyond what the file calls its context */
+        sd_model_close(m);
+    } else copy(d->why_not, sizeof d->why_not, sd_slice_of(strncmp(why.msg, path, n) == 0 && why.msg[n] == ':' ? why.msg + n + 2 : why.msg));
 }
 
 static uint64_t file_bytes(const char *path)
@@ -306,9 +308,9 @@ sd_status sd_lab_describe(sd_describe *out, const char *path, const sd_describe_
     if (out->d_head == 0 && out->n_head) out->d_head = out->d_model / out->n_head;
     out->file_bytes = file_bytes(path);
     read_tensors(out, w, opt->cpu_flags);
-    plan_session(out, opt->n_ctx, opt->cpu_flags & SD_CPU_AVX512_BF16);
     judge(out, w);
     sd_weights_close(w);
     if (out->runnable && opt->ex) try_open(out, path, opt->ex);
+    plan_session(out, opt->n_ctx, opt->cpu_flags & SD_CPU_AVX512_BF16);
     return SD_OK;
 }

@@ -117,6 +117,8 @@ static sd_status read_scaling(const kv_reader *r, sd_raw_config *c, sd_rope_spec
     if ((st = opt_float(r, "rope.scaling.original_context_length", &s->original_ctx))) return st;
     if ((st = opt_float(r, "rope.scaling.attn_factor", &s->attn_factor))) return st;
     if (s->type == SD_ROPE_YARN) {
+        /* The converter leaves context_length at max_position_embeddings, which may be the length of pretraining, as in config_hf.c. */
+        if (kv_has(r, "rope.scaling.original_context_length")) sd_config__reach(c, s->factor * s->original_ctx);
         /* llama.cpp multiplies attn_factor by what it derives. yarn_attn_factor is transformers' attention_factor, which the converter
          * keeps and llama.cpp does not read. */
         if (s->attn_factor > 0) s->attn_factor *= sd_rope_factor(&(sd_rope_spec){.type = SD_ROPE_YARN, .factor = s->factor});

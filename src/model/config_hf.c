@@ -157,7 +157,7 @@ static sd_status read_rope(sd_raw_config *c, const sd_arch *arch, const json_t *
     double reach = c->rope[0].type == SD_ROPE_YARN      ? c->rope[0].factor * c->rope[0].original_ctx
                    : c->rope[0].type == SD_ROPE_DYNAMIC ? c->rope[0].factor * c->rope[0].max_ctx
                                                         : 0;
-    if (reach > (double)c->n_ctx && reach < 1e9) c->n_ctx = (int64_t)reach;
+    sd_config__reach(c, reach);
     return SD_OK;
 }
 

@@ -25,6 +25,11 @@ sd_status sd_config__of(sd_blueprint *out, const sd_arch *arch, const sd_weights
 
 /* SD_E_FORMAT with the sentence "WHAT is V, expected LO to HI". */
 sd_status sd_config__range(const char *what, int64_t v, int64_t lo, int64_t hi, sd_err *err);
+/* A scaled rope reaches so many positions: the context is no shorter. */
+static inline void sd_config__reach(sd_raw_config *c, double reach)
+{
+    if (reach > (double)c->n_ctx && reach < 1e9) c->n_ctx = (int64_t)reach;
+}
 /* Marks all layers, or all but every period-th; n_layer is in range. */
 void sd_config__windows(sd_raw_config *c, int64_t period);
 

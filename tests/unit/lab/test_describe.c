@@ -112,5 +112,23 @@ static void sizes_are_claims(void **state)
     assert_int_equal(sd_mem_live_blocks(), 0);
 }
 
-static const struct CMUnitTest tests[] = {T(sizes_are_claims), T(the_plan_is_close), T(both_containers_say_the_same), T(memory_may_run_out_anywhere)};
+static void yarn_reaches_beyond_the_context(void **state)
+{
+    const char *dir = t_tmpdir();
+    sd_exec *ex;
+    sd_describe d;
+    tiny_spec s = tiny_default;
+    (void)state;
+    s.config_extra = ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 512}";
+    tiny_write_hf(dir, &s);
+    t_ok(sd_exec_new(&ex, NULL, &err), err);
+    t_ok(sd_lab_describe(&d, dir, &(sd_describe_opt){.ex = ex, .cpu_flags = ex->cpu.flags}, &err), err);
+    assert_true(d.runnable);
+    assert_int_equal(d.n_ctx_model, 2048);
+    assert_int_equal(d.n_ctx, 2048);
+    sd_exec_free(ex);
+    t_rmtree(dir);
+}
+
+static const struct CMUnitTest tests[] = {T(yarn_reaches_beyond_the_context), T(sizes_are_claims), T(the_plan_is_close), T(both_containers_say_the_same), T(memory_may_run_out_anywhere)};
 T_MAIN(tests)

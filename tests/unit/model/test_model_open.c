@@ -3,6 +3,7 @@
 #include "tiny_gguf.h"
 
 #include "base/log.h"
+#include "file/gguf_write.h"
 #include "model/config_int.h"
 #include "model/session.h"
 
@@ -274,6 +275,37 @@ static void test_rope_names_of_phi3(void **state)
     }
 }
 
+/* A GGUF with YaRN reaches as far as the folder it was made of, whatever its context_length. */
+static void test_yarn_reach_of_gguf(void **state)
+{
+    static sd_blueprint b;
+    (void)state;
+    for (int stated = 0; stated < 2; stated++) {
+        sd_gguf_meta m;
+        sd_weights *w;
+        sd_buf file;
+        sd_err err = {0};
+        static const char *const key[] = {"llama.block_count", "llama.context_length", "llama.embedding_length", "llama.feed_forward_length", "llama.attention.head_count"};
+        static const uint32_t value[] = {1, 80, 8, 8, 2};
+        sd_gguf_meta_init(&m);
+        sd_gguf_put_str(&m, "general.architecture", SD_LIT("llama"));
+        for (int i = 0; i < 5; i++) sd_gguf_put_u32(&m, key[i], value[i]);
+        sd_gguf_put_f32(&m, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+        sd_gguf_put_str(&m, "llama.rope.scaling.type", SD_LIT("yarn"));
+        sd_gguf_put_f32(&m, "llama.rope.scaling.factor", 4);
+        if (stated) sd_gguf_put_u32(&m, "llama.rope.scaling.original_context_length", 64);
+        sd_buf_init(&file, 1 << 16);
+        t_ok(sd_gguf_header(&file, &m, NULL, 0, &err), err);
+        t_ok(sd_weights_open_bytes(&w, file.p, file.n, "yarn", &(sd_weights_opt){.meta_only = true}, &err), err);
+        t_ok(sd_config__of(&b, &sd_arch_llama, w, NULL, &err), err);
+        assert_int_equal(b.rope[0].type, SD_ROPE_YARN);
+        assert_int_equal(b.cfg.n_ctx, stated ? 256 : 80);
+        sd_weights_close(w);
+        sd_buf_release(&file);
+        sd_gguf_meta_release(&m);
+    }
+}
+
 static void test_config_against_tensors(void **state)
 {
     (void)state;
@@ -393,7 +425,7 @@ static void test_every_request_fails_once(void **state)
 
 static const struct CMUnitTest tests[] = {
     T(test_pictures_config), T(test_blueprint),       T(test_biases_bind), T(test_tensors_are_strict), T(test_named_leftovers),
-    T(test_head_beside_a_tie), T(test_refused_configs), T(test_rope_names_of_phi3), T(test_config_against_tensors), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
+    T(test_head_beside_a_tie), T(test_refused_configs), T(test_rope_names_of_phi3), T(test_yarn_reach_of_gguf), T(test_config_against_tensors), T(test_options),     T(test_missing_files),      T(test_every_request_fails_once),
 };
 int main(void)
 {
