@@ -24,7 +24,7 @@ enum {
 const char *sd_without_name(int i); /* of bit i: "centring", .. "aux-k" */
 
 /* What Adam does to a feature's rows in a step without one of its tokens. Drift and dense move it by its momentum as torch's Adam does: drift in closed form when the feature is next used,
- * so that between it is scored where it was; dense in every step (all rows are read and written: a tenth of the time where most of them rest). Sparse: nothing, as torch's SparseAdam. */
+ * so that between it is scored where it was; dense in every step (all rows are read and written: a fiftieth of the time where most of them rest). Sparse: nothing, as torch's SparseAdam. */
 typedef enum sd_rest { SD_REST_DRIFT, SD_REST_SPARSE, SD_REST_DENSE, SD_REST_COUNT } sd_rest;
 const char *sd_rest_name(sd_rest r); /* "drift", "sparse", "dense" */
 
